@@ -1,0 +1,104 @@
+# `make run` and `make test` need Python 3.10 or newer, git and make; everything else goes into .venv here.
+PYTHON ?= python3
+PORT ?= 8000
+
+BIN := .venv/bin
+FLASK := $(BIN)/flask --app example_app
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+SCM := sentry.integrations.scm.v1.ScmService
+# Double dollars are for the reader's shell.
+define TRY
+
+Three things to try:
+
+1. Open http://127.0.0.1:$(PORT)/ in a browser.
+
+2. List the repositories, from another terminal:
+printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-binary @- --header 'Content-Type: application/grpc-web+json' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
+
+3. Ask who last changed the first line of the Makefile:
+$(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
+
+endef
+export TRY
+
+.PHONY: help run test lint format types protos coverage coverage-check conformance clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
+	@$(FLASK) scm init-db
+	@$(FLASK) scm add-organization demo
+	@$(FLASK) scm import-git demo .
+	@printf '%s\n' "$$TRY"
+	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
+
+test: .venv/.installed-dev ## Run the tests (ARGS=… goes to pytest)
+	@$(MAKE) --no-print-directory .venv-protos/.installed || echo 'make: no code generator here; its test is left out' >&2
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed-dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.installed-dev ## Correct what style checks can correct
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.installed-dev ## Check types
+	$(BIN)/mypy
+
+protos: .venv-protos/.installed ## Generate code from protos/
+	.venv-protos/bin/python protos/generate.py .
+
+coverage: ## Run the tests and check branch coverage
+	@$(MAKE) --no-print-directory test ARGS='--cov --cov-report= $(ARGS)'
+	@$(MAKE) --no-print-directory coverage-check
+
+coverage-check: ## Check the branch coverage that the last `make coverage`, or `make test ARGS=--cov`, measured
+	$(BIN)/coverage report --include='flask_grpcweb_scm/wire/*,flask_grpcweb_scm/rpc/*' --fail-under=95
+
+conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress')
+	tests/conformance/run.sh $(SERVERS)
+
+clean: ## Remove the environments, the example's database and every cache
+	rm -rf .venv .venv-protos .venv-go .tox instance build dist *.egg-info .coverage htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed-example: setup.cfg pyproject.toml | .venv/bin/python
+	@echo 'Installing into .venv …'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example]'
+	@touch $@
+
+.venv/.installed-dev: setup.cfg pyproject.toml | .venv/bin/python
+	@echo 'Installing the development tools into .venv …'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ .venv/.installed-example
+
+.venv-protos/.installed: protos/requirements.txt | .venv-protos/bin/python
+	@echo 'Installing the code generator into .venv-protos …'
+	@.venv-protos/bin/python $(PIP_INSTALL) --only-binary :all: --requirement $<
+	@touch $@
+
+# Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
+# environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
+.venv/bin/python .venv-protos/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@folder=$(@:/bin/python=); \
+	if $(PYTHON) -m venv $$folder >/dev/null 2>&1; then exit 0; fi; \
+	if uv venv --quiet --clear --seed --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \
+	if virtualenv --quiet --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \
+	rm -rf $$folder; \
+	if $(PYTHON) -m pip --version >/dev/null 2>&1 && $(PYTHON) -m venv --without-pip $$folder; then \
+	  site=$$($@ -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  if $(PYTHON) $(PIP_INSTALL) --target "$$site" pip; then exit 0; fi; \
+	fi; \
+	rm -rf $$folder; \
+	echo 'make: $(PYTHON) cannot make an environment with pip in it. On Debian and Ubuntu:' >&2; \
+	echo '    sudo apt install python3-venv' >&2; \
+	exit 1
