@@ -1,0 +1,1 @@
+"""Messages generated from ``protos/``; ``make protos`` writes them, nobody edits them."""
