@@ -1,0 +1,41 @@
+"""gRPC-Web bytes to values and back: no I/O, no Flask, no protobuf."""
+
+from flask_grpcweb_scm.wire.compression import ENCODINGS, Encoding, choose_encoding, find_encoding
+from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
+from flask_grpcweb_scm.wire.errors import RemoteProtocolError
+from flask_grpcweb_scm.wire.frames import COMPRESSED, TRAILERS, Frame, FrameReader, encode_frame, over_limit
+from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
+from flask_grpcweb_scm.wire.status import StatusCode, decode_message, encode_message
+from flask_grpcweb_scm.wire.text import TextDecoder, encode_text
+from flask_grpcweb_scm.wire.timeout import format_timeout, parse_timeout
+from flask_grpcweb_scm.wire.trailers import encode_trailers, parse_trailers
+
+__all__ = [
+    "COMPRESSED",
+    "CONTENT_TYPES",
+    "ENCODINGS",
+    "TRAILERS",
+    "ContentType",
+    "Encoding",
+    "Frame",
+    "FrameReader",
+    "Metadata",
+    "RemoteProtocolError",
+    "StatusCode",
+    "TextDecoder",
+    "choose_encoding",
+    "decode_binary",
+    "decode_message",
+    "encode_binary",
+    "encode_frame",
+    "encode_message",
+    "encode_text",
+    "encode_trailers",
+    "find_encoding",
+    "format_timeout",
+    "over_limit",
+    "parse_content_type",
+    "parse_timeout",
+    "parse_trailers",
+    "response_content_type",
+]

@@ -1,0 +1,55 @@
+"""The media types of gRPC-Web."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CONTENT_TYPES", "ContentType", "parse_content_type", "response_content_type"]
+
+_BINARY = "application/grpc-web"
+_TEXT = "application/grpc-web-text"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentType:
+    """A gRPC-Web media type taken apart."""
+
+    text: bool
+    """Whether the body is base64."""
+    suffix: str
+    """``""``, ``"+proto"`` or ``"+json"``."""
+
+    @property
+    def codec(self) -> str:
+        """``"proto"`` or ``"json"``; the bare media type means proto."""
+        return self.suffix[1:] or "proto"
+
+    def __str__(self) -> str:
+        return (_TEXT if self.text else _BINARY) + self.suffix
+
+
+CONTENT_TYPES = {
+    str(content_type): content_type
+    for text in (False, True)
+    for suffix in ("", "+proto", "+json")
+    for content_type in [ContentType(text, suffix)]
+}
+"""Every accepted media type, by name."""
+
+
+def parse_content_type(value: str | None) -> ContentType | None:
+    """Look up a ``Content-Type`` header; case and parameters do not matter; None when it is not gRPC-Web."""
+    return CONTENT_TYPES.get(_media_type(value or ""))
+
+
+def response_content_type(request: ContentType, accept: str | None) -> ContentType:
+    """Answer as ``Accept`` asks, text or binary; when it names neither, as the request came."""
+    media_types = map(_media_type, (accept or "").split(","))
+    accepted = [CONTENT_TYPES[name] for name in media_types if name in CONTENT_TYPES]
+    if not accepted:
+        return request
+    return ContentType(text=any(content_type.text for content_type in accepted), suffix=request.suffix)
+
+
+def _media_type(value: str) -> str:
+    return value.partition(";")[0].strip().lower()

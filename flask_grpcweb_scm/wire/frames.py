@@ -1,0 +1,84 @@
+"""Length-prefixed frames: 1 byte of flags, 4 bytes of big-endian length, the payload."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flask_grpcweb_scm.wire.errors import RemoteProtocolError
+from flask_grpcweb_scm.wire.status import StatusCode
+
+__all__ = ["COMPRESSED", "TRAILERS", "Frame", "FrameReader", "encode_frame", "over_limit"]
+
+COMPRESSED = 0x01
+TRAILERS = 0x80
+
+_PREFIX = struct.Struct("!BI")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as it arrived."""
+
+    flags: int
+    """:data:`COMPRESSED` and :data:`TRAILERS`, combined."""
+    payload: bytes
+    """Still compressed when the flags say so."""
+
+
+def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
+    """Put the five-byte prefix before a payload of at most 2**32 - 1 bytes."""
+    return _PREFIX.pack(flags, len(payload)) + payload
+
+
+def over_limit(what: str, limit: int) -> RemoteProtocolError:
+    """The RESOURCE_EXHAUSTED error for `what` (a size in words) being over `limit` bytes."""
+    return RemoteProtocolError(f"{what} is over the limit of {limit} bytes", code=StatusCode.RESOURCE_EXHAUSTED)
+
+
+class FrameReader:
+    """Cuts chunks of a body into frames, holding back at most one unfinished frame.
+
+    :param max_payload: bytes; a longer frame is refused from its prefix, before its payload is buffered.
+    :param trailers: whether trailers frames may occur; they may in responses only.
+    """
+
+    def __init__(self, *, max_payload: int, trailers: bool = False) -> None:
+        self._max_payload = max_payload
+        self._known_flags = COMPRESSED | TRAILERS if trailers else COMPRESSED
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """Take a chunk and return the frames it completes.
+
+        :raises RemoteProtocolError: while iterating, for unknown flags or a payload over the limit.
+        """
+        self._buffer += chunk
+        return self._frames()
+
+    def finish(self) -> None:
+        """Say that the body has ended.
+
+        :raises RemoteProtocolError: when it ended inside a frame.
+        """
+        if self._buffer:
+            raise RemoteProtocolError(f"the body ends inside a frame, after {len(self._buffer)} of its bytes")
+
+    def _frames(self) -> Iterator[Frame]:
+        while len(self._buffer) >= _PREFIX.size:
+            flags, length = _PREFIX.unpack_from(self._buffer)
+            self._check(flags, length)
+            end = _PREFIX.size + length
+            if len(self._buffer) < end:
+                return
+            with memoryview(self._buffer) as view:
+                payload = bytes(view[_PREFIX.size : end])
+            del self._buffer[:end]
+            yield Frame(flags, payload)
+
+    def _check(self, flags: int, length: int) -> None:
+        if flags & ~self._known_flags:
+            raise RemoteProtocolError(f"frame flags 0x{flags:02x} have reserved bits set; is the body gRPC-Web frames?")
+        if length > self._max_payload:
+            raise over_limit(f"message of {length} bytes", self._max_payload)

@@ -1,0 +1,67 @@
+"""Status codes and the coding of ``grpc-message``."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+__all__ = ["MAX_MESSAGE_HEADER_BYTES", "StatusCode", "decode_message", "encode_message"]
+
+MAX_MESSAGE_HEADER_BYTES = 4096
+"""Longest encoded ``grpc-message``; common servers and proxies refuse headers over 8 KiB in all."""
+
+
+class StatusCode(enum.IntEnum):
+    """The canonical gRPC status codes (gRPC, statuscodes.md)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+# "Percent-Byte-Unencoded → 1*( %x20-%x24 / %x26-%x7E )" (PROTOCOL-HTTP2.md)
+_TO_ESCAPE = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_CUT_ESCAPE = re.compile(rb"%[0-9A-F]?\Z")
+
+
+def encode_message(text: str) -> str:
+    """Percent-encode a status message, cut to :data:`MAX_MESSAGE_HEADER_BYTES`.
+
+    Lone surrogates become ``?``: they have no UTF-8 form and crash grpc-web JavaScript.
+    """
+    encoded = _escape(text.encode("utf-8", "replace"))
+    if len(encoded) > MAX_MESSAGE_HEADER_BYTES:
+        kept = _CUT_ESCAPE.sub(b"", encoded[:MAX_MESSAGE_HEADER_BYTES])
+        encoded = _escape(_unescape(kept).decode("utf-8", "ignore").encode())
+    return encoded.decode("ascii")
+
+
+def decode_message(value: str) -> str:
+    """Undo :func:`encode_message`; an invalid escape is kept as it stands, never an error.
+
+    "When decoding invalid values, implementations MUST NOT error or throw away the message" (PROTOCOL-HTTP2.md).
+    """
+    return _unescape(value.encode("latin-1", "replace")).decode("utf-8", "replace")
+
+
+def _escape(raw: bytes) -> bytes:
+    return _TO_ESCAPE.sub(lambda match: b"%%%02X" % match[0][0], raw)
+
+
+def _unescape(encoded: bytes) -> bytes:
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), encoded)

@@ -1,0 +1,52 @@
+"""Text mode: the frames of a body in base64 (PROTOCOL-WEB.md, "Message framing")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from flask_grpcweb_scm.wire.errors import RemoteProtocolError
+
+__all__ = ["TextDecoder", "encode_text"]
+
+# "the text-encoded stream may be a concatenation of separately padded pieces": a piece ends where padding does.
+_PIECE = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")
+
+
+def encode_text(data: bytes) -> bytes:
+    """Base64 with padding, so that it can be flushed and followed by another piece."""
+    return base64.b64encode(data)
+
+
+class TextDecoder:
+    """Decodes base64 cut anywhere, in four-character steps."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Decode all complete groups of four characters.
+
+        :raises RemoteProtocolError: for a character outside the standard alphabet or misplaced padding.
+        """
+        data = self._pending + chunk
+        whole = len(data) - len(data) % 4
+        self._pending = data[whole:]
+        decoded = bytearray()
+        position = 0
+        while position < whole:
+            piece = _PIECE.match(data, position, whole)
+            if piece is None or piece.end() == position:
+                raise RemoteProtocolError(f"invalid base64 in the body at {data[position : position + 4]!r}")
+            decoded += binascii.a2b_base64(piece[0])
+            position = piece.end()
+        return bytes(decoded)
+
+    def finish(self) -> None:
+        """Say that the body has ended.
+
+        :raises RemoteProtocolError: when it ended inside a group of four characters.
+        """
+        if self._pending:
+            raise RemoteProtocolError(f"the base64 body is cut short or unpadded: it ends with {self._pending!r}")
