@@ -1,0 +1,33 @@
+"""Services, their functions and the calls to them: protobuf, but no Flask."""
+
+from flask_grpcweb_scm.rpc.codec import CODECS, Codec
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
+from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Incoming, Reply, StreamReply, error_headers
+from flask_grpcweb_scm.rpc.hints import did_you_mean
+from flask_grpcweb_scm.rpc.identity import Identity
+from flask_grpcweb_scm.rpc.service import Interceptor, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.wire import StatusCode
+
+__all__ = [
+    "CODECS",
+    "Authenticate",
+    "CallContext",
+    "Codec",
+    "Dispatcher",
+    "Exchange",
+    "Identity",
+    "Incoming",
+    "Interceptor",
+    "Reply",
+    "RpcError",
+    "RpcMethod",
+    "Service",
+    "ServiceDefinitionError",
+    "ServiceFunction",
+    "StatusCode",
+    "StreamReply",
+    "did_you_mean",
+    "error_headers",
+]

@@ -1,0 +1,83 @@
+"""From a method path to the service function, through the interceptors."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, Service
+from flask_grpcweb_scm.wire import RemoteProtocolError
+
+__all__ = ["Dispatcher"]
+
+
+class Dispatcher:
+    """The methods of some services, by path.
+
+    :param interceptors: around every call, outermost first; read anew for each, so that it may still grow.
+    :raises ServiceDefinitionError: when a service is incomplete, or given twice.
+    """
+
+    def __init__(self, services: Iterable[Service], interceptors: Sequence[Interceptor] = ()) -> None:
+        self.services: dict[str, Service] = {}
+        self.methods: dict[str, RpcMethod] = {}
+        self._interceptors = interceptors
+        for service in services:
+            if service.name in self.services:
+                raise ServiceDefinitionError(f"{service.name} is registered twice")
+            self.services[service.name] = service
+            self.methods.update(service.methods())
+
+    def call(self, method: RpcMethod, request: Any, context: CallContext) -> Any:
+        """Call the service function of `method`.
+
+        :param request: a message; for a client-streaming method an iterator of messages.
+        :returns: a message; for a server-streaming method an iterator of messages.
+        :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
+        """
+        call_next: CallNext = functools.partial(_invoke, method)
+        for interceptor in reversed((*self._interceptors, *method.service.interceptors)):
+            call_next = functools.partial(_intercept, interceptor, call_next)
+        return call_next(request, context)
+
+    def status_of(self, method: RpcMethod, error: Exception) -> RpcError | None:
+        """The status that an exception stands for; None when its class is not declared."""
+        if isinstance(error, RpcError):
+            return error
+        if isinstance(error, RemoteProtocolError):
+            return RpcError(error.code, error.message)
+        return method.service.declared_error(error)
+
+
+def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:
+    return interceptor(request, context, call_next)
+
+
+def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
+    context.check_deadline()
+    response = method.function(request, context)
+    if method.server_streaming:
+        return _checked(method, response, context)
+    context.check_deadline()
+    _check_type(method, response)
+    return response
+
+
+def _checked(method: RpcMethod, responses: Iterator[Message], context: CallContext) -> Iterator[Message]:
+    with contextlib.closing(responses):  # type: ignore[type-var]  # a generator: add_rpc made sure
+        for response in responses:
+            context.check_deadline()
+            _check_type(method, response)
+            yield response
+
+
+def _check_type(method: RpcMethod, response: object) -> None:
+    if not isinstance(response, method.response_class):
+        expected = method.response_class.DESCRIPTOR.full_name
+        raise TypeError(f"{method.path} must answer {expected}, its function answered {type(response).__name__}")

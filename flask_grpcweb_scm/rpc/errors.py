@@ -1,0 +1,48 @@
+"""Errors that service functions raise, and errors in the definition of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from flask_grpcweb_scm.wire import StatusCode
+
+__all__ = ["RpcError", "ServiceDefinitionError"]
+
+
+class RpcError(Exception):
+    """The status that ends an RPC, for a service function or an interceptor to raise.
+
+    :param code: any status but OK; a number from 1 to 16 will do.
+    :param message: plain text for the caller: name the value and the way out.
+    :param details: protobuf messages such as ``google.rpc.BadRequest``; an ``Any`` is sent as it is.
+    :raises ValueError: when `code` is OK or no status code.
+    """
+
+    def __init__(self, code: StatusCode | int, message: str = "", details: Iterable[Message] = ()) -> None:
+        self.code = StatusCode(code)
+        if self.code is StatusCode.OK:
+            raise ValueError("RpcError needs a code other than OK; return a response instead")
+        super().__init__(message)
+        self.message = message
+        self.details: Sequence[Message] = tuple(details)
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+    def status_proto(self) -> status_pb2.Status:
+        """This error as the ``google.rpc.Status`` that ``grpc-status-details-bin`` carries."""
+        status = status_pb2.Status(code=self.code, message=self.message.encode("utf-8", "replace").decode())
+        for detail in self.details:
+            if isinstance(detail, any_pb2.Any):
+                status.details.append(detail)
+            else:
+                status.details.add().Pack(detail)
+        return status
+
+
+class ServiceDefinitionError(Exception):
+    """A service is bound wrongly: an unknown or missing method, or a function of the wrong kind."""

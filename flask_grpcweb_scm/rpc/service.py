@@ -1,0 +1,180 @@
+"""Binding plain functions to the methods of a proto service."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.hints import did_you_mean
+from flask_grpcweb_scm.wire import StatusCode
+
+__all__ = ["Interceptor", "RpcMethod", "Service", "ServiceFunction"]
+
+# A request or an iterator of requests comes in, a response or an iterator of responses goes out. The types depend on
+# the method's descriptor, which a static type cannot follow.
+ServiceFunction = Callable[[Any, CallContext], Any]
+CallNext = Callable[[Any, CallContext], Any]
+Interceptor = Callable[[Any, CallContext, CallNext], Any]
+
+F = TypeVar("F", bound=ServiceFunction)
+I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RpcMethod:
+    """A method of a service, reflected from its descriptor, with the function that serves it."""
+
+    service: Service
+    name: str
+    request_class: type[Message]
+    response_class: type[Message]
+    client_streaming: bool
+    server_streaming: bool
+    function: ServiceFunction
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``."""
+        return f"/{self.service.name}/{self.name}"
+
+
+class Service:
+    """A proto service and the functions that serve it.
+
+    :param descriptor: of the compiled proto: ``greeter_pb2.DESCRIPTOR.services_by_name["Greeter"]``.
+
+    A service function takes ``(request, context)`` and returns the response. For a server-streaming method it is a
+    generator function that yields responses; for a client-streaming one its first argument is an iterator of requests.
+    """
+
+    def __init__(self, descriptor: ServiceDescriptor) -> None:
+        self.descriptor = descriptor
+        self.name: str = descriptor.full_name
+        self.interceptors: list[Interceptor] = []
+        self.error_codes: dict[type[Exception], StatusCode] = {}
+        self._functions: dict[str, ServiceFunction] = {}
+
+    def rpc(self, name: str) -> Callable[[F], F]:
+        """Decorate the function that serves the method `name`; it is returned unchanged.
+
+        :raises ServiceDefinitionError: see :meth:`add_rpc`.
+        """
+        self._find(name)
+
+        def decorate(function: F) -> F:
+            self.add_rpc(name, function)
+            return function
+
+        return decorate
+
+    def add_rpc(self, name: str, function: ServiceFunction) -> None:
+        """Bind a function to the method `name`.
+
+        :raises ServiceDefinitionError: when the service has no such method, the method is bound already, or the
+            function's kind is not the method's.
+        """
+        method = self._find(name)
+        if name in self._functions:
+            raise ServiceDefinitionError(f"{self.name}/{name} is bound twice; remove one of the functions")
+        _check_function(f"{self.name}/{name}", function, server_streaming=method.server_streaming)
+        self._functions[name] = function
+
+    def unimplemented(self, *names: str) -> None:
+        """Declare methods that are answered UNIMPLEMENTED: a method that is merely forgotten fails at start.
+
+        :raises ServiceDefinitionError: as :meth:`add_rpc`.
+        """
+        for name in names:
+            streams = self._find(name).server_streaming
+            self.add_rpc(name, _unimplemented_stream if streams else _unimplemented)
+
+    def declare_error(self, error_class: type[Exception], code: StatusCode) -> None:
+        """Answer `code`, with the exception's text, when a service function raises `error_class` or a subclass.
+
+        The nearest declared base class decides. Other exceptions are answered without their text.
+
+        :raises ServiceDefinitionError: when the class is declared already.
+        """
+        if error_class in self.error_codes:
+            raise ServiceDefinitionError(f"{self.name}: the code of {error_class.__name__} is declared twice")
+        self.error_codes[error_class] = StatusCode(code)
+
+    def declared_error(self, error: Exception) -> RpcError | None:
+        """Turn a declared exception into the status it was declared as; None for any other."""
+        for error_class in type(error).__mro__:
+            if error_class in self.error_codes:
+                return RpcError(self.error_codes[error_class], str(error))
+        return None
+
+    def intercept(self, interceptor: I) -> I:
+        """Decorate ``(request, context, call_next)``, run around every call of this service, inside the app's own.
+
+        The first one added is the outermost.
+        """
+        self.interceptors.append(interceptor)
+        return interceptor
+
+    def methods(self) -> Mapping[str, RpcMethod]:
+        """All methods by path.
+
+        :raises ServiceDefinitionError: when one is neither bound nor declared unimplemented.
+        """
+        missing = [m.name for m in self.descriptor.methods if m.name not in self._functions]
+        if missing:
+            raise ServiceDefinitionError(
+                f"{self.name}: no function serves {', '.join(missing)}; bind it with @service.rpc({missing[0]!r}),"
+                f" or declare service.unimplemented({', '.join(map(repr, missing))})"
+            )
+        return {method.path: method for method in map(self._reflect, self.descriptor.methods)}
+
+    def _reflect(self, method: MethodDescriptor) -> RpcMethod:
+        return RpcMethod(
+            service=self,
+            name=method.name,
+            request_class=GetMessageClass(method.input_type),
+            response_class=GetMessageClass(method.output_type),
+            client_streaming=method.client_streaming,
+            server_streaming=method.server_streaming,
+            function=self._functions[method.name],
+        )
+
+    def _find(self, name: str) -> MethodDescriptor:
+        known = self.descriptor.methods_by_name
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+            raise ServiceDefinitionError(f"{self.name} has no method {name!r}{hint}")
+        return known[name]
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name}>"
+
+
+def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool) -> None:
+    plain = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+        raise ServiceDefinitionError(f"{where}: {function!r} is async; service functions are plain functions")
+    if server_streaming and not inspect.isgeneratorfunction(plain):
+        raise ServiceDefinitionError(f"{where} streams responses: its function must yield them, {function!r} does not")
+    if not server_streaming and inspect.isgeneratorfunction(plain):
+        raise ServiceDefinitionError(f"{where} has one response: its function must return it, {function!r} yields")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise ServiceDefinitionError(f"{where}: {function!r} must take (request, context): {error}") from None
+
+
+def _unimplemented(request: Any, context: CallContext) -> Message:
+    path = context.method.path if context.method else "the method"
+    raise RpcError(StatusCode.UNIMPLEMENTED, f"{path} is not implemented by this server")
+
+
+def _unimplemented_stream(request: Any, context: CallContext) -> Iterator[Message]:
+    yield _unimplemented(request, context)
