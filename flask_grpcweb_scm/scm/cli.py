@@ -1,0 +1,269 @@
+"""``flask scm …``: tables, rows to begin with, and the import of git history."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import sqlalchemy as sa
+from flask.cli import with_appcontext
+from sqlalchemy.exc import DBAPIError
+
+from flask_grpcweb_scm.scm.db import Model, db, insert_new
+from flask_grpcweb_scm.scm.git import Mirror
+from flask_grpcweb_scm.scm.git_process import GitError
+from flask_grpcweb_scm.scm.importing import ImportFailed, import_git, own_external_id
+from flask_grpcweb_scm.scm.models import (
+    Group,
+    Integration,
+    Organization,
+    OrganizationIntegration,
+    Project,
+    Repository,
+)
+
+__all__ = ["scm_cli"]
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+class Text(click.ParamType):
+    """Text that fits into its column."""
+
+    name = "text"
+
+    def __init__(self, limit: int, pattern: str = r"[^\0]+", wanted: str = "at least one character") -> None:
+        self.limit, self.pattern, self.wanted = limit, pattern, wanted
+
+    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
+        """Return the text itself, or end the command."""
+        if len(value) > self.limit:
+            self.fail(f"{value[:40]!r}… has {len(value)} characters; the limit is {self.limit}", param, context)
+        if re.fullmatch(self.pattern, value) is None:
+            self.fail(f"{value!r} is not {self.wanted}", param, context)
+        return value
+
+
+def _slug(limit: int) -> Text:
+    # A slug of digits alone could be taken for an id.
+    return Text(
+        limit, r"(?!\d+$)[\w.-]+", "made of letters, digits and any of _ . - with at least one that is no digit"
+    )
+
+
+@click.group("scm")
+def scm_cli() -> None:
+    """Set up what ScmService serves."""
+
+
+def _command(name: str) -> Callable[[Command], click.Command]:
+    """A command with ``--json``, whose database errors say what to do."""
+
+    def decorate(function: Command) -> click.Command:
+        @click.option("--json", "as_json", is_flag=True, help="Print an object.")
+        @with_appcontext
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            with _plain_errors():
+                function(*args, **kwargs)
+
+        return scm_cli.command(name)(run)
+
+    return decorate
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (GitError, ImportFailed) as error:
+        raise click.ClickException(str(error)) from error
+    except DBAPIError as error:
+        db.session.rollback()
+        if not sa.inspect(db.engine).has_table(Organization.__tablename__):
+            raise click.ClickException("the tables do not exist yet; run: flask scm init-db") from error
+        raise
+
+
+@_command("init-db")
+def init_db(as_json: bool) -> None:
+    """Create the tables that do not exist yet."""
+    db.create_all()
+    tables = sorted(db.metadata.tables)
+    url = db.engine.url.render_as_string(hide_password=True)
+    _print(as_json, f"{len(tables)} tables are in {url}", database=url, tables=tables)
+
+
+@_command("add-organization")
+@click.argument("slug", type=_slug(64))
+@click.option("--name", type=Text(64), help="Default: the slug.")
+def add_organization(slug: str, name: str | None, as_json: bool) -> None:
+    """Add an organization; one that exists already is left as it is."""
+    _add(as_json, f"organization {slug!r}", Organization, {"slug": slug}, name=name or slug)
+
+
+@_command("add-project")
+@click.argument("organization", metavar="ORG")
+@click.argument("slug", type=_slug(100))
+@click.option("--name", type=Text(200), help="Default: the slug.")
+@click.option("--platform", type=Text(64), help="Such as python.")
+def add_project(organization: str, slug: str, name: str | None, platform: str | None, as_json: bool) -> None:
+    """Add a project to an organization; one that exists already is left as it is."""
+    unique = {"organization_id": _organization(organization).id, "slug": slug}
+    _add(as_json, f"project {slug!r}", Project, unique, name=name or slug, platform=platform)
+
+
+@_command("add-group")
+@click.argument("organization", metavar="ORG")
+@click.argument("project", metavar="PROJECT")
+@click.option("--title", type=Text(2000), required=True)
+def add_group(organization: str, project: str, title: str, as_json: bool) -> None:
+    """Add an error group to a project."""
+    project_id = _project(organization, project).id
+    number = sa.select(sa.func.coalesce(sa.func.max(Group.short_id), 0) + 1).where(Group.project_id == project_id)
+    statement = insert_new(Group).values(project_id=project_id, title=title, short_id=number.scalar_subquery())
+    group = None
+    while group is None:  # another process may have taken the number
+        group = db.session.scalars(statement.returning(Group)).one_or_none()
+    db.session.commit()
+    text = f"added group {title!r} with id {group.id}, number {group.short_id} of its project"
+    _print(as_json, text, id=group.id, short_id=group.short_id)
+
+
+@_command("add-integration")
+@click.argument("organization", metavar="ORG")
+@click.argument("provider", type=Text(64))
+@click.option("--name", type=Text(200), required=True)
+@click.option("--external-id", type=Text(256), help="The provider's id of the account. Default: ORG/NAME.")
+def add_integration(organization: str, provider: str, name: str, external_id: str | None, as_json: bool) -> None:
+    """Install an integration in an organization.
+
+    Organizations share an integration: one with the same provider and external id is installed, not made anew.
+    """
+    organization_id = _organization(organization).id
+    external_id = external_id or own_external_id(f"{organization}/{name}", 256)
+    unique = {"provider": provider, "external_id": external_id}
+    integration, _ = _get_or_add(Integration, unique, name=name)
+    pair = {"organization_id": organization_id, "integration_id": integration.id}
+    _, created = _get_or_add(OrganizationIntegration, pair)
+    db.session.commit()
+    _print_row(as_json, f"integration {name!r}", integration.id, created)
+
+
+@_command("add-repository")
+@click.argument("organization", metavar="ORG")
+@click.argument("name", type=Text(200))
+@click.option("--provider", type=Text(64), default="", help="Such as github or integrations:gitlab.")
+@click.option("--external-id", type=Text(64), help="The provider's id of the repository. Default: its name.")
+@click.option("--url", default="", help="Where a person can look at it.")
+@click.option("--integration", "integration_id", type=int, metavar="ID", help="An integration of the organization.")
+def add_repository(
+    organization: str,
+    name: str,
+    provider: str,
+    external_id: str | None,
+    url: str,
+    integration_id: int | None,
+    as_json: bool,
+) -> None:
+    """Add a repository to an organization; one with the same provider and external id is left as it is."""
+    organization_id = _organization(organization).id
+    if integration_id is not None:
+        _check_installed(organization, organization_id, integration_id)
+    unique = {
+        "organization_id": organization_id,
+        "provider": provider,
+        "external_id": external_id or own_external_id(name, 64),
+    }
+    _add(as_json, f"repository {name!r}", Repository, unique, name=name, url=url, integration_id=integration_id)
+
+
+@_command("import-git")
+@click.argument("organization", metavar="ORG")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", type=Text(200), help="Name of the repository. Default: the directory's.")
+@click.option("--branch", type=Text(255), help="Default: the one that is checked out.")
+def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
+    """Import the commits, authors and file changes of a local git repository.
+
+    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    """
+    row = _organization(organization)
+    name = name or Text(200).convert(path.resolve().name.removesuffix(".git"), None, None)
+    bars: list[Any] = []
+
+    def begin(total: int) -> Callable[[int], object]:
+        if not sys.stderr.isatty():
+            return lambda count: None
+        bars.append(click.progressbar(length=total, label=name, file=sys.stderr))
+        return bars[0].update
+
+    try:
+        result = import_git(row, Mirror.find(path), name, branch=branch, begin=begin)
+    finally:
+        for bar in bars:
+            bar.render_finish()
+    text = (
+        f"imported {result.commits} commits into repository {name!r} with id {result.repository_id}"
+        f" in {result.seconds:.1f} s"
+    )
+    facts = {"name": name, "commits": result.commits, "seconds": round(result.seconds, 3)}
+    _print(as_json, text, id=result.repository_id, **facts)
+
+
+def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:
+    row, created = _get_or_add(model, unique, **values)
+    db.session.commit()
+    _print_row(as_json, what, row.id, created)
+
+
+def _get_or_add(model: type[Model], unique: dict[str, Any], **values: Any) -> tuple[Any, bool]:
+    """The row with these unique values, and whether it was added just now."""
+    statement = insert_new(model).values(**unique, **values)
+    row = db.session.scalars(statement.returning(model)).one_or_none()
+    if row is not None:
+        return row, True
+    return db.session.scalars(sa.select(model).filter_by(**unique)).one(), False
+
+
+def _organization(slug: str) -> Organization:
+    row = db.session.scalars(sa.select(Organization).filter_by(slug=slug)).one_or_none()
+    if row is None:
+        _fail(f"there is no organization {slug!r}; run: flask scm add-organization {slug}")
+    return row
+
+
+def _project(organization: str, slug: str) -> Project:
+    of_organization = sa.select(Project).filter_by(organization_id=_organization(organization).id, slug=slug)
+    row = db.session.scalars(of_organization).one_or_none()
+    if row is None:
+        _fail(f"{organization!r} has no project {slug!r}; run: flask scm add-project {organization} {slug}")
+    return row
+
+
+def _check_installed(slug: str, organization_id: int, integration_id: int) -> None:
+    pair = {"organization_id": organization_id, "integration_id": integration_id}
+    if db.session.scalars(sa.select(OrganizationIntegration).filter_by(**pair)).one_or_none() is None:
+        _fail(
+            f"{slug!r} has no integration {integration_id}; run: flask scm add-integration {slug} PROVIDER --name NAME"
+        )
+
+
+def _fail(text: str) -> NoReturn:
+    raise click.ClickException(text)
+
+
+def _print_row(as_json: bool, what: str, row_id: int, created: bool) -> None:
+    text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}"
+    _print(as_json, text, id=row_id, created=created)
+
+
+def _print(as_json: bool, text: str, **facts: Any) -> None:
+    click.echo(json.dumps(facts) if as_json else text)

@@ -1,0 +1,138 @@
+"""Commits as stored, and storing the ones that git has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.scm.db import Model, db, insert_new
+from flask_grpcweb_scm.scm.git import Mirror
+from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
+from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with
+from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.validation import invalid_argument
+
+__all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_mirror", "store_commits"]
+
+MAX_NAME_CHARACTERS = 128
+MAX_EMAIL_CHARACTERS = 200
+# PostgreSQL indexes no more than 2704 bytes of a row.
+MAX_FILENAME_BYTES = 2048
+
+AuthorKey = tuple[str, str]
+"""(e-mail address, "") or, for an author without one, ("", name)."""
+
+
+def open_mirror(repository: Repository, context: CallContext) -> Mirror | None:
+    """The local git mirror of a repository, to be read until the call's deadline; None when it has none."""
+    if repository.mirror_path is None:
+        return None
+    remaining, limit = context.remaining(), current_settings().git_timeout
+    return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
+
+
+def complete_sha(repository: Repository, mirror: Mirror | None, sha: str) -> str:
+    """The full SHA that 7 or more hexadecimal digits begin, from the stored commits or else from the mirror.
+
+    :raises RpcError: NOT_FOUND; INVALID_ARGUMENT when several commits begin so.
+    """
+    if len(sha) in {40, 64}:
+        return sha
+    found = find_commits_starting_with(repository, sha)
+    if not found and mirror is not None:
+        found = mirror.commits_starting_with(sha)
+    if len(found) > 1:
+        raise invalid_argument({"commit_sha": f"{sha!r} begins the SHA of several commits; send more digits"})
+    if not found:
+        raise commit_not_found(repository, sha)
+    return found[0]
+
+
+def commit_not_found(repository: Repository, sha: str) -> RpcError:
+    """The error for a commit that neither the database nor the mirror has."""
+    return RpcError(StatusCode.NOT_FOUND, f"commit {sha} does not exist in repository {repository.id}")
+
+
+def fetch_commit(repository: Repository, mirror: Mirror | None, sha: str) -> Commit | None:
+    """Store a commit of the mirror; None when it has no such commit."""
+    if mirror is None or not mirror.has_commit(sha):
+        return None
+    store_commits(repository, [mirror.commit(sha)])
+    return find_commit(repository, sha)
+
+
+def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> int:
+    """Store commits with their authors and file changes in the current transaction, without those there already.
+
+    Returns how many were new.
+    """
+    known = _commit_ids(repository, commits)
+    new = [commit for commit in commits if commit.sha not in known]
+    if not new:
+        return 0
+    authors = _author_ids(repository.organization_id, new)
+    rows = [
+        {
+            "repository_id": repository.id,
+            "key": commit.sha,
+            "author_id": authors.get(_author_key(commit)),
+            "message": commit.message,
+            "date_added": commit.committed,
+        }
+        for commit in new
+    ]
+    db.session.execute(insert_new(_table(Commit)), rows)
+    ids = _commit_ids(repository, new)
+    changes = [
+        {"commit_id": ids[commit.sha], "filename": change.filename, "type": change.type}
+        for commit in new
+        for change in commit.changes
+        if len(change.filename.encode()) <= MAX_FILENAME_BYTES
+    ]
+    if changes:
+        db.session.execute(insert_new(_table(CommitFileChange)), changes)
+    return len(new)
+
+
+def _commit_ids(repository: Repository, commits: Sequence[GitCommit]) -> dict[str, int]:
+    wanted = Commit.key.in_([commit.sha for commit in commits])
+    statement = sa.select(Commit.key, Commit.id).where(Commit.repository_id == repository.id, wanted)
+    return dict(db.session.execute(statement).tuples())
+
+
+def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[AuthorKey, int]:
+    """Ids of all authors, who are stored if they were not; the name stored first stays."""
+    names = {_author_key(commit): commit.author_name[:MAX_NAME_CHARACTERS] for commit in commits}
+    names.pop(("", ""), None)
+    known = _known_author_ids(organization_id, names)
+    # Sorted, so that two transactions which add the same authors do not wait for each other.
+    missing = sorted(key for key in names if key not in known)
+    if not missing:
+        return known
+    rows = [{"organization_id": organization_id, "name": names[key], "email": key[0] or None} for key in missing]
+    db.session.execute(insert_new(_table(CommitAuthor)), rows)
+    return _known_author_ids(organization_id, names)
+
+
+def _known_author_ids(organization_id: int, keys: Iterable[AuthorKey]) -> dict[AuthorKey, int]:
+    wanted = sa.or_(
+        CommitAuthor.email.in_([email for email, _ in keys if email]),
+        sa.and_(CommitAuthor.email.is_(None), CommitAuthor.name.in_([name for email, name in keys if not email])),
+    )
+    statement = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
+    rows = db.session.execute(statement.where(CommitAuthor.organization_id == organization_id, wanted))
+    return {(email, "") if email else ("", name): row_id for email, name, row_id in rows}
+
+
+def _author_key(commit: GitCommit) -> AuthorKey:
+    email = commit.author_email[:MAX_EMAIL_CHARACTERS]
+    return (email, "") if email else ("", commit.author_name[:MAX_NAME_CHARACTERS])
+
+
+def _table(model: type[Model]) -> sa.Table:
+    """For an INSERT of many rows, without the cost of mapped objects."""
+    assert isinstance(model.__table__, sa.Table)
+    return model.__table__

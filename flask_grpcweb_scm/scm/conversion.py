@@ -1,0 +1,109 @@
+"""Rows as messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm.models import CodeMapping, Commit, CommitAuthor, ExternalIssue, Repository, RepositoryStatus
+
+__all__ = [
+    "author_message",
+    "code_mapping_message",
+    "commit_message",
+    "external_issue_message",
+    "provider_spellings",
+    "repository_message",
+]
+
+INTEGRATION_PREFIX = "integrations:"
+PROVIDERS = {
+    "github": scm_pb2.PROVIDER_GITHUB,
+    "gitlab": scm_pb2.PROVIDER_GITLAB,
+    "bitbucket": scm_pb2.PROVIDER_BITBUCKET,
+    "bitbucket_server": scm_pb2.PROVIDER_BITBUCKET_SERVER,
+    "vsts": scm_pb2.PROVIDER_AZURE_DEVOPS,
+    "github_enterprise": scm_pb2.PROVIDER_GITHUB_ENTERPRISE,
+}
+STATUSES = {
+    RepositoryStatus.ACTIVE: scm_pb2.REPOSITORY_STATUS_ACTIVE,
+    RepositoryStatus.DISABLED: scm_pb2.REPOSITORY_STATUS_DISABLED,
+    RepositoryStatus.HIDDEN: scm_pb2.REPOSITORY_STATUS_HIDDEN,
+}
+
+
+def provider_spellings(number: int) -> Sequence[str]:
+    """What rows of a provider may have in their column; nothing for a number that is no provider's."""
+    names = [name for name, value in PROVIDERS.items() if value == number]
+    return [spelling for name in names for spelling in (name, INTEGRATION_PREFIX + name)]
+
+
+def repository_message(row: Repository) -> scm_pb2.Repository:
+    """A repository without what is private to this server."""
+    return scm_pb2.Repository(
+        id=row.id,
+        organization_id=row.organization_id,
+        name=row.name,
+        url=row.url,
+        provider=PROVIDERS.get(row.provider.removeprefix(INTEGRATION_PREFIX), scm_pb2.PROVIDER_UNSPECIFIED),
+        external_id=row.external_id or "",
+        status=STATUSES[row.status],
+        date_added=_timestamp(row.date_added),
+        config={key: value if isinstance(value, str) else json.dumps(value) for key, value in row.config.items()},
+    )
+
+
+def commit_message(row: Commit) -> scm_pb2.Commit:
+    """A commit with its author."""
+    return scm_pb2.Commit(
+        id=str(row.id),
+        repository_id=row.repository_id,
+        key=row.key,
+        message=row.message,
+        author=author_message(row.author),
+        date_added=_timestamp(row.date_added),
+    )
+
+
+def author_message(row: CommitAuthor | None) -> scm_pb2.CommitAuthor | None:
+    """An author; None, which leaves the field out, for none."""
+    if row is None:
+        return None
+    return scm_pb2.CommitAuthor(name=row.name, email=row.email or "", external_id=row.external_id or "")
+
+
+def code_mapping_message(row: CodeMapping) -> scm_pb2.CodeMapping:
+    """A code mapping."""
+    return scm_pb2.CodeMapping(
+        id=row.id,
+        organization_id=row.organization_id,
+        project_id=row.project_id,
+        repository_id=row.repository_id,
+        stack_root=row.stack_root,
+        source_root=row.source_root,
+        default_branch=row.default_branch,
+    )
+
+
+def external_issue_message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
+    """An external issue."""
+    return scm_pb2.ExternalIssue(
+        id=row.id,
+        organization_id=row.organization_id,
+        integration_id=row.integration_id,
+        key=row.key,
+        title=row.title,
+        description=row.description,
+        web_url=row.web_url,
+        metadata=row.metadata_,
+    )
+
+
+def _timestamp(instant: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(instant)
+    return timestamp

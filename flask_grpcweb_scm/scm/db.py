@@ -1,0 +1,151 @@
+"""The database of the SCM models: the app's own SQLAlchemy instance when it has one, else an instance of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
+from sqlalchemy import orm
+from sqlalchemy.dialects import postgresql, sqlite
+
+__all__ = ["Model", "UtcDateTime", "db", "insert_new"]
+
+SQLITE_BUSY_MILLISECONDS = 10_000
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An instant, always read back in UTC; one written without a time zone is taken as UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """In UTC, because SQLite keeps no time zone."""
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=timezone.utc)
+        return value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """SQLite answers without a time zone, PostgreSQL in the one of its session."""
+        return self.process_bind_param(value, dialect)
+
+
+class Base(orm.DeclarativeBase):
+    """Types and constraint names that every model shares."""
+
+    registry = orm.registry(
+        metadata=sa.MetaData(
+            naming_convention={
+                "pk": "pk_%(table_name)s",
+                "fk": "fk_%(table_name)s_%(column_0_name)s",
+                "ix": "ix_%(table_name)s_%(column_0_name)s",
+            }
+        ),
+        type_annotation_map={
+            # SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
+            int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            datetime: UtcDateTime,
+            dict[str, Any]: sa.JSON,
+        },
+    )
+
+
+class Database(SQLAlchemy):
+    """A Flask-SQLAlchemy instance that steps aside, app by app, for the one that the app has already."""
+
+    _own_session: orm.scoped_session[Session]
+
+    def init_app(self, app: Flask) -> None:
+        """Give the app's own SQLAlchemy instance the tables of the SCM models, or register this one.
+
+        Without configuration the database is ``scm.db`` in the instance folder.
+        """
+        active = app.extensions.get("sqlalchemy")
+        if active is None:
+            app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
+            super().init_app(app)
+            with app.app_context():
+                for engine in self.engines.values():
+                    if engine.dialect.name == "sqlite":
+                        sa.event.listen(engine, "connect", _configure_sqlite)
+        elif active is not self:
+            _share_tables(self.metadata, active.metadata)
+
+    @property
+    def _active(self) -> SQLAlchemy:
+        if not has_app_context():
+            return self
+        active: SQLAlchemy = current_app.extensions.get("sqlalchemy", self)
+        return active
+
+    @property
+    def session(self) -> orm.scoped_session[Session]:
+        """The session of the current app, whoever's it is."""
+        return self._own_session if self._active is self else self._active.session
+
+    @session.setter
+    def session(self, session: orm.scoped_session[Session]) -> None:
+        self._own_session = session
+
+    @property
+    def engines(self) -> Mapping[str | None, sa.Engine]:
+        """The engines of the current app, by bind key."""
+        return super().engines if self._active is self else self._active.engines
+
+
+def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # First of all, because turning WAL on waits for other connections too.
+    connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # SQLite's own lower() knows only ASCII letters, and searches for names are case-insensitive.
+    connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
+    for table in ours.tables.values():
+        # Table.to_metadata() would make a second Table, which relationships of the app's models could not join to ours.
+        theirs._add_table(table.name, table.schema, table)
+    for table in theirs.tables.values():
+        for key in table.foreign_keys:
+            # A column without a type takes the type of its target, but these came before their targets.
+            if isinstance(key.parent.type, sa.types.NullType) and key.target_fullname.partition(".")[0] in ours.tables:
+                key.parent.type = key.column.type
+
+
+db = Database(model_class=Base)
+
+if TYPE_CHECKING:
+
+    class Model(Base):
+        """What the models inherit at run time is made by Flask-SQLAlchemy."""
+
+        __abstract__ = True
+        query: orm.Query[Any]
+else:
+    Model = db.Model
+
+
+def insert_new(table: type[Model] | sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """INSERT that leaves out rows whose unique values are taken, also by a transaction that commits meanwhile.
+
+    A failed INSERT would end the transaction on PostgreSQL, and savepoints commit early with Python's SQLite driver.
+
+    :raises NotImplementedError: for a database that is neither SQLite nor PostgreSQL.
+    """
+    dialect = db.engine.dialect.name
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    raise NotImplementedError(f"the SCM service stores in SQLite or PostgreSQL, not in {dialect}")

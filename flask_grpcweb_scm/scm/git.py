@@ -1,0 +1,182 @@
+"""What a local git repository knows: commits, files, lines and who changed them."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask_grpcweb_scm.scm.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
+from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, run_git
+
+__all__ = ["Blame", "Mirror", "MirrorMissing"]
+
+MAX_OUTPUT_BYTES = 2**20
+MAX_LINE_BYTES = 2 * 2**10
+SNIPPET_LINES = 3  # before the line, and after it
+
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_PREFIX = re.compile(r"[0-9a-f]{7,64}")
+
+
+class MirrorMissing(GitError):
+    """There is no git repository at the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Who last changed a line."""
+
+    sha: str
+    author_name: str
+    author_email: str
+
+
+class Mirror:
+    """A git directory on this machine, to be read within one time limit.
+
+    Every method raises MirrorMissing when nothing is there, GitTimeout once the time is up, GitFailed when git fails.
+
+    :param git_dir: absolute path of a ``.git`` directory or a bare repository.
+    :param timeout: seconds from now; None for no limit.
+    """
+
+    def __init__(self, git_dir: str, *, timeout: float | None) -> None:
+        self.git_dir = git_dir
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str]) -> Mirror:
+        """The repository whose working tree, or whose bare directory, `path` is; without a time limit.
+
+        :raises MirrorMissing: when it is neither.
+        """
+        root = Path(path).absolute()
+        guess = root / ".git" if (root / ".git").exists() else root
+        try:
+            return cls(cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir"), timeout=None)
+        except GitError as error:
+            raise MirrorMissing(f"{path} is not a git repository") from error
+
+    def has_commit(self, sha: str) -> bool:
+        """Whether a full object id is that of a commit."""
+        return self._object_types([sha]) == ["commit"]
+
+    def commits_starting_with(self, prefix: str) -> list[str]:
+        """The ids of all commits that begin with these hexadecimal digits.
+
+        :raises ValueError: when they are fewer than 7, or something else.
+        """
+        if _PREFIX.fullmatch(prefix) is None:
+            raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
+        shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
+        return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
+
+    def branch(self, name: str | None = None) -> tuple[str, str | None]:
+        """Name and newest commit of a branch, or of the one that is checked out.
+
+        Without a checked-out branch the name is empty; in a repository without commits the commit is None.
+
+        :raises GitError: when there is no branch `name`, neither here nor fetched from ``origin``.
+        """
+        if name is None:
+            head = self._optional_text("symbolic-ref", "--quiet", "HEAD") or ""
+            return head.removeprefix("refs/heads/"), self._optional_text("rev-parse", "--verify", "--quiet", "HEAD")
+        for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
+            if tip := self._optional_text("show-ref", "--verify", "--hash", ref):
+                return name, tip
+        raise GitError(f"the repository has no branch {name!r}")
+
+    def remote_url(self) -> str:
+        """``remote.origin.url`` as it is configured, perhaps with credentials; empty when it is not."""
+        return self._optional_text("config", "--get", "remote.origin.url") or ""
+
+    def count(self, tip: str, *, since: str | None = None) -> int:
+        """How many commits :meth:`log` gives."""
+        return int(self._text("rev-list", "--count", *_range(tip, since)))
+
+    def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
+        """The commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
+        return self._log("--reverse", "--topo-order", *_range(tip, since))
+
+    def commit(self, sha: str) -> GitCommit:
+        """One commit by its full id."""
+        return next(self._log("--no-walk", _object_id(sha)))
+
+    def find_file(self, sha: str, path: str) -> str | None:
+        """The object id of a file's contents at a commit; None when it has no such file."""
+        listing = self._text("ls-tree", "-z", "--full-tree", _object_id(sha), "--", path)
+        for entry in listing.split("\0"):
+            attributes, _, name = entry.partition("\t")
+            if name == path and attributes.split(" ")[1] == "blob":
+                return attributes.split(" ")[2]
+        return None
+
+    def snippet(self, blob: str, number: int) -> str | None:
+        """A line of a file with a few lines around it; None when the file has fewer lines."""
+        lines = []
+        with closing(self._chunks("cat-file", "blob", _object_id(blob))) as chunks:
+            for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
+                if current >= number - SNIPPET_LINES:
+                    lines.append(line[:MAX_LINE_BYTES].decode("utf-8", "replace"))
+                if current == number + SNIPPET_LINES:
+                    break
+        return "\n".join(lines) if len(lines) > min(number - 1, SNIPPET_LINES) else None
+
+    def blame(self, sha: str, path: str, number: int) -> Blame:
+        """The commit that last changed a line of a file, as the file was at commit `sha`."""
+        output = b""
+        arguments = ("--porcelain", "--no-textconv", "-L", f"{number},{number}", _object_id(sha), "--", path)
+        with closing(self._chunks("blame", *arguments)) as chunks:
+            for chunk in chunks:
+                output += chunk
+                if len(output) >= MAX_OUTPUT_BYTES:
+                    break  # the text of the line comes last, and it may have any length
+        header, *lines = output.decode("utf-8", "replace").split("\n")
+        facts = {name: value for name, _, value in (line.partition(" ") for line in reversed(lines))}
+        return Blame(header.split(" ")[0], facts.get("author", ""), facts.get("author-mail", "").strip("<>").lower())
+
+    def _object_types(self, shas: Iterable[str]) -> list[str]:
+        lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
+        output = self._text("cat-file", "--batch-check=%(objecttype)", stdin=lines.encode())
+        return [line.rpartition(" ")[2] for line in output.splitlines()]
+
+    def _log(self, *arguments: str) -> Iterator[GitCommit]:
+        what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
+        # Against what a repository's configuration may ask for.
+        plain = ("--no-color", "--no-ext-diff", "--no-textconv", f"-O{os.devnull}")
+        return parse_log(self._chunks("log", *what, *plain, *arguments, "--"))
+
+    def _optional_text(self, *arguments: str) -> str | None:
+        with suppress(GitFailed):
+            return self._text(*arguments)
+        return None
+
+    def _text(self, *arguments: str, stdin: bytes = b"") -> str:
+        output = b""
+        with closing(self._chunks(*arguments, stdin=stdin)) as chunks:
+            for chunk in chunks:
+                output += chunk
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise GitFailed(arguments[0], 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
+        return output.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def _chunks(self, *arguments: str, stdin: bytes = b"") -> Generator[bytes, None, None]:
+        if not os.path.exists(self.git_dir):
+            raise MirrorMissing("the git mirror of the repository is gone; import it again")
+        return run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin)
+
+
+def _range(tip: str, since: str | None) -> list[str]:
+    return [_object_id(tip), *([] if since is None else [f"^{_object_id(since)}"])]
+
+
+def _object_id(text: str) -> str:
+    """Only a verified object id may become an argument: ``--output=FILE`` in its place would create FILE."""
+    if _OBJECT_ID.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a full object id in lower case")
+    return text

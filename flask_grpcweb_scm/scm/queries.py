@@ -1,0 +1,203 @@
+"""Finding rows that a caller may see.
+
+Whose a row is gets decided in the query that looks for it, so that a row of another tenant and one that does not exist
+take the same time and get the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.scm.db import Model, db
+from flask_grpcweb_scm.scm.models import (
+    CodeMapping,
+    Commit,
+    CommitAuthor,
+    CommitFileChange,
+    ExternalIssue,
+    Group,
+    Integration,
+    Organization,
+    OrganizationIntegration,
+    Project,
+    Repository,
+    RepositoryStatus,
+)
+from flask_grpcweb_scm.scm.paging import Position
+
+__all__ = [
+    "code_mappings_of",
+    "find_author",
+    "find_commit",
+    "find_commits_starting_with",
+    "find_group_and_issue",
+    "find_integration",
+    "find_organization",
+    "find_project",
+    "find_repository",
+    "last_change_of_file",
+    "page_of_repositories",
+]
+
+Row = TypeVar("Row", bound=Model)
+
+EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
+
+
+def _visible(context: CallContext) -> sa.ColumnElement[bool]:
+    """For a query that has an Organization: that the caller may reach it."""
+    allowed = context.caller.organizations
+    if allowed is None:
+        return sa.true()
+    ids = [item for item in allowed if isinstance(item, int)]
+    slugs = [item for item in allowed if isinstance(item, str)]
+    return sa.or_(Organization.id.in_(ids), Organization.slug.in_(slugs))
+
+
+def _one(statement: sa.Select[Row], missing: str) -> Row:
+    row = db.session.scalars(statement).one_or_none()
+    if row is None:
+        raise RpcError(StatusCode.NOT_FOUND, missing)
+    return row
+
+
+def find_organization(context: CallContext, organization_id: int) -> Organization:
+    """An organization by id.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Organization).where(Organization.id == organization_id, _visible(context))
+    return _one(statement, f"organization {organization_id} does not exist")
+
+
+def find_project(context: CallContext, organization_id: int, project_id: int) -> Project:
+    """A project of an organization.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Project).join(Project.organization)
+    statement = statement.where(Project.id == project_id, Organization.id == organization_id, _visible(context))
+    return _one(statement, f"project {project_id} does not exist in organization {organization_id}")
+
+
+def find_repository(context: CallContext, repository_id: int, *, organization_id: int | None = None) -> Repository:
+    """A repository of any organization, or of one, unless it is being deleted.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Repository).join(Repository.organization)
+    statement = statement.where(Repository.id == repository_id, EXISTING, _visible(context))
+    if organization_id is None:
+        return _one(statement, f"repository {repository_id} does not exist")
+    statement = statement.where(Organization.id == organization_id)
+    return _one(statement, f"repository {repository_id} does not exist in organization {organization_id}")
+
+
+def find_integration(context: CallContext, organization_id: int, integration_id: int) -> Integration:
+    """An integration that is installed in an organization.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Integration).join(OrganizationIntegration).join(OrganizationIntegration.organization)
+    statement = statement.where(Integration.id == integration_id, Organization.id == organization_id, _visible(context))
+    return _one(statement, f"integration {integration_id} is not installed in organization {organization_id}")
+
+
+def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:
+    """A group and an external issue of one organization.
+
+    :raises RpcError: NOT_FOUND, which does not tell which of the two is missing.
+    """
+    statement = (
+        sa.select(Group, ExternalIssue)
+        .join(Group.project)
+        .join(Project.organization)
+        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, _visible(context))
+    )
+    pair = db.session.execute(statement).one_or_none()
+    if pair is None:
+        raise RpcError(StatusCode.NOT_FOUND, f"no organization has both group {group_id} and external issue {issue_id}")
+    return pair[0], pair[1]
+
+
+def page_of_repositories(
+    organization: Organization, *, providers: Sequence[str], query: str, after: Position | None, limit: int
+) -> Sequence[Repository]:
+    """Active repositories in the order (name, id), from after a position on.
+
+    :param providers: spellings of the wanted provider; empty for any.
+    :param query: a part of the name, in any case.
+    """
+    statement = sa.select(Repository).where(
+        Repository.organization_id == organization.id, Repository.status == RepositoryStatus.ACTIVE
+    )
+    if providers:
+        statement = statement.where(Repository.provider.in_(providers))
+    if query:
+        statement = statement.where(Repository.name.icontains(query, autoescape=True))
+    order = sa.tuple_(Repository.name, Repository.id)
+    if after is not None:
+        statement = statement.where(order > sa.tuple_(after.name, after.id))
+    return db.session.scalars(statement.order_by(Repository.name, Repository.id).limit(limit)).all()
+
+
+def find_commit(repository: Repository, sha: str) -> Commit | None:
+    """The stored commit with a full SHA, and its author."""
+    statement = sa.select(Commit).options(joinedload(Commit.author))
+    return db.session.scalars(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
+
+
+def find_commits_starting_with(repository: Repository, prefix: str) -> Sequence[str]:
+    """Up to two SHAs of stored commits: whether there is one, and whether there are more."""
+    # A range, because SQLite uses no index for LIKE; "g" sorts after every hexadecimal digit.
+    between = sa.and_(Commit.key >= prefix, Commit.key < prefix + "g")
+    return db.session.scalars(
+        sa.select(Commit.key).where(Commit.repository_id == repository.id, between).limit(2)
+    ).all()
+
+
+def find_author(repository: Repository, sha: str, email: str) -> CommitAuthor | None:
+    """The author of a stored commit, else the organization's author with an e-mail address."""
+    of_commit = sa.select(CommitAuthor).join(Commit, Commit.author_id == CommitAuthor.id)
+    of_commit = of_commit.where(Commit.repository_id == repository.id, Commit.key == sha)
+    with_email = sa.select(CommitAuthor)
+    with_email = with_email.where(
+        CommitAuthor.organization_id == repository.organization_id, CommitAuthor.email == email
+    )
+    return db.session.scalars(of_commit).one_or_none() or db.session.scalars(with_email).one_or_none()
+
+
+def last_change_of_file(commit: Commit, path: str) -> tuple[Commit, str] | None:
+    """The newest stored commit, at or before another by date, that touched a file, and how (A, D or M)."""
+    statement = (
+        sa.select(Commit, CommitFileChange.type)
+        .join(CommitFileChange)
+        .options(joinedload(Commit.author))
+        .where(
+            Commit.repository_id == commit.repository_id,
+            Commit.date_added <= commit.date_added,
+            CommitFileChange.filename == path,
+        )
+        # Of commits in the same second the one asked about is the newest.
+        .order_by(Commit.date_added.desc(), sa.case((Commit.id == commit.id, 0), else_=1), Commit.id.desc())
+        .limit(1)
+    )
+    row = db.session.execute(statement).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def code_mappings_of(project: Project) -> Sequence[CodeMapping]:
+    """A project's code mappings in order of precedence: users' before generated ones, longer stack roots first."""
+    statement = (
+        sa.select(CodeMapping)
+        .join(CodeMapping.repository)
+        .where(CodeMapping.project_id == project.id, EXISTING)
+        .order_by(CodeMapping.automatically_generated, sa.func.length(CodeMapping.stack_root).desc(), CodeMapping.id)
+    )
+    return db.session.scalars(statement).all()

@@ -1,0 +1,39 @@
+"""The settings that the SCM service reads, from whichever extension registered it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flask import current_app
+
+__all__ = ["ScmSettings", "current_settings"]
+
+
+class ScmSettings(Protocol):
+    """Some of the ``GRPC_*`` configuration keys, in lower case and without their prefix."""
+
+    @property
+    def page_size(self) -> int:
+        """Rows of a page when the request does not say."""
+
+    @property
+    def max_page_size(self) -> int:
+        """Most rows of a page."""
+
+    @property
+    def page_token_secrets(self) -> tuple[str, ...]:
+        """Newest first, and at least one."""
+
+    @property
+    def page_token_max_age(self) -> float:
+        """In seconds."""
+
+    @property
+    def git_timeout(self) -> float:
+        """Seconds that git may take for one call."""
+
+
+def current_settings() -> ScmSettings:
+    """The settings of the current app."""
+    settings: ScmSettings = current_app.extensions["grpcweb_scm"].settings
+    return settings

@@ -1,0 +1,68 @@
+"""One transaction per RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+from google.protobuf.message import Message
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.scm.db import db
+
+__all__ = ["transaction"]
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+TRY_AGAIN = "another change got in the way; nothing was stored, try again"
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SQLSTATES = {
+    "40001": (StatusCode.ABORTED, TRY_AGAIN),  # serialization_failure
+    "40P01": (StatusCode.ABORTED, TRY_AGAIN),  # deadlock_detected
+    "57014": (StatusCode.DEADLINE_EXCEEDED, "the database did not answer before the deadline"),  # query_canceled
+}
+
+
+def transaction(
+    request: Request, context: CallContext, call_next: Callable[[Request, CallContext], Response]
+) -> Response:
+    """An interceptor: a call that returns within its deadline is committed, any other leaves nothing behind."""
+    try:
+        _limit_statements(context)
+        response = call_next(request, context)
+        context.check_deadline()
+        db.session.commit()
+    except DBAPIError as error:
+        db.session.rollback()
+        status = _translate(error)
+        if status is None:
+            raise
+        raise status from error
+    except BaseException:
+        db.session.rollback()
+        raise
+    return response
+
+
+def _limit_statements(context: CallContext) -> None:
+    """Have the database itself give up at the deadline, where it can."""
+    remaining = context.remaining()
+    if remaining is not None and db.engine.dialect.name == "postgresql":
+        # 0 would mean no limit.
+        milliseconds = max(1, int(remaining * 1000))
+        db.session.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))
+
+
+def _translate(error: DBAPIError) -> RpcError | None:
+    """What a database error means to the caller; None when only the log should know."""
+    if isinstance(error, IntegrityError):
+        # The races that can be foreseen never come here; this one is, say, a project deleted meanwhile.
+        return RpcError(StatusCode.ABORTED, TRY_AGAIN)
+    if "database is locked" in str(error.orig):
+        return RpcError(StatusCode.UNAVAILABLE, "the database is busy; nothing was stored, try again")
+    known = _SQLSTATES.get(getattr(error.orig, "sqlstate", None) or "")
+    return None if known is None else RpcError(*known)

@@ -1,0 +1,96 @@
+"""What is wrong with a field of a request: each check gives the problem in words, or None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from google.rpc import error_details_pb2
+
+from flask_grpcweb_scm.rpc import RpcError, StatusCode
+
+__all__ = [
+    "branch_problem",
+    "invalid_argument",
+    "line_problem",
+    "path_problem",
+    "root_problem",
+    "sha_problem",
+    "text_problem",
+    "validate",
+]
+
+MAX_PATH_CHARACTERS = 4096
+MAX_ROOT_CHARACTERS = 512
+MAX_BRANCH_CHARACTERS = 255
+
+_SHA = re.compile(r"[0-9a-fA-F]{7,64}")
+_ROOT = re.compile(r"[^\s'\"\x00-\x1f\x7f-\x9f]*")
+_BRANCH = re.compile(r"[\w./-]*")
+
+
+def validate(**problems: str | None) -> None:
+    """Refuse a request for everything that is wrong with it; the arguments are named like its fields.
+
+    :raises RpcError: INVALID_ARGUMENT, when an argument is not None.
+    """
+    wrong = {field: problem for field, problem in problems.items() if problem is not None}
+    if wrong:
+        raise invalid_argument(wrong)
+
+
+def invalid_argument(problems: Mapping[str, str]) -> RpcError:
+    """The error for these problems by field, which its details carry as a ``google.rpc.BadRequest``."""
+    details = error_details_pb2.BadRequest()
+    for field, problem in problems.items():
+        details.field_violations.add(field=field, description=problem)
+    text = "; ".join(f"{field} {problem}" for field, problem in problems.items())
+    return RpcError(StatusCode.INVALID_ARGUMENT, text, details=[details])
+
+
+def text_problem(text: str, *, required: bool = False, limit: int | None = None) -> str | None:
+    """For text that is stored or searched for: PostgreSQL keeps no NUL."""
+    if required and not text.strip():
+        return "is empty"
+    if limit is not None and len(text) > limit:
+        return f"has {len(text)} characters; the limit is {limit}"
+    return "has a NUL character" if "\0" in text else None
+
+
+def sha_problem(sha: str) -> str | None:
+    """For a commit id or the beginning of one."""
+    if _SHA.fullmatch(sha) is None:
+        return f"must be a full SHA, or at least its first 7 hexadecimal digits, got {_quote(sha)}"
+    return None
+
+
+def path_problem(path: str) -> str | None:
+    """For a file's path in a repository."""
+    if not path:
+        return "is empty"
+    if len(path) > MAX_PATH_CHARACTERS or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        return f"must be a path from the top of the repository, without '.' or '..', got {_quote(path)}"
+    return None
+
+
+def line_problem(number: int) -> str | None:
+    """For a line number."""
+    return None if number >= 1 else f"must be 1 or more, got {number}"
+
+
+def root_problem(root: str) -> str | None:
+    """For either root of a code mapping."""
+    if _ROOT.fullmatch(root) is None:
+        return f"must have no whitespace, quotes or control characters, got {_quote(root)}"
+    return text_problem(root, limit=MAX_ROOT_CHARACTERS)
+
+
+def branch_problem(branch: str) -> str | None:
+    """For the name of a branch."""
+    if _BRANCH.fullmatch(branch) is None or branch.startswith("/") or branch.endswith("/"):
+        return f"may have letters, digits and any of _ . / - with no slash at either end, got {_quote(branch)}"
+    return text_problem(branch, limit=MAX_BRANCH_CHARACTERS)
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")
