@@ -1,0 +1,188 @@
+"""``flask grpc …``: what is served, calls to it, its descriptors, advice on its configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import Message
+
+from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
+from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.wire import TRAILERS, FrameReader, StatusCode, decode_message, encode_frame, parse_trailers
+
+if TYPE_CHECKING:
+    from flask_grpcweb_scm.extension import AppState
+
+__all__ = ["findings", "grpc_cli"]
+
+MIN_SECRET_CHARACTERS = 32
+MAX_RESPONSE_BYTES = 2**31
+
+
+def _state() -> AppState:
+    state: AppState = current_app.extensions["grpcweb_scm"]
+    return state
+
+
+@click.group("grpc")
+def grpc_cli() -> None:
+    """Look at the gRPC-Web services of this app, and call them."""
+
+
+@grpc_cli.command("services")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects.")
+@with_appcontext
+def services_command(as_json: bool) -> None:
+    """List every method that is served."""
+    prefix = _state().settings.url_prefix
+    rows = [_method_row(prefix, method) for method in _state().dispatcher.methods.values()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['path']}  {row['request']} -> {row['response']}")
+
+
+def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
+    def shape(message: type[Message], streaming: bool) -> str:
+        name: str = message.DESCRIPTOR.full_name
+        return f"stream {name}" if streaming else name
+
+    return {
+        "path": prefix + method.path,
+        "request": shape(method.request_class, method.client_streaming),
+        "response": shape(method.response_class, method.server_streaming),
+    }
+
+
+@grpc_cli.command("call")
+@click.argument("method", metavar="SERVICE/METHOD")
+@click.argument("message", metavar="[JSON]", default="{}")
+@click.option("-m", "--metadata", multiple=True, metavar="NAME=VALUE", help="Request metadata; can be repeated.")
+@click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
+@with_appcontext
+def call_command(
+    method: str, message: str, metadata: tuple[str, ...], token: str | None, timeout: float | None
+) -> None:
+    """Call a method in this process, through all of the app's hooks, and print its responses as JSON.
+
+    JSON is the request message; - reads it from standard input, one message a line for a method that takes a stream.
+
+    Exits with 0 on OK, with 1 on any other status, and prints that to standard error.
+    """
+    rpc_method = _find_method(method)
+    text = sys.stdin.read() if message == "-" else message
+    messages = text.splitlines() if rpc_method.client_streaming else [text]
+    headers = [("content-type", "application/grpc-web+json"), *_header_pairs(metadata)]
+    if token:
+        headers.append(("x-grpc-auth-token", token))
+    if timeout:
+        headers.append(("grpc-timeout", f"{round(timeout * 1000)}m"))
+    status = _print_responses(current_app._get_current_object(), rpc_method, messages, headers)  # type: ignore[attr-defined]
+    code = StatusCode(int(status.get("grpc-status", StatusCode.UNKNOWN)))
+    if code is not StatusCode.OK:
+        click.echo(f"{code.name} ({code:d}): {decode_message(status.get('grpc-message', ''))}", err=True)
+        raise SystemExit(1)
+
+
+def _find_method(name: str) -> RpcMethod:
+    methods = _state().dispatcher.methods
+    path = "/" + name.lstrip("/")
+    if path not in methods:
+        raise click.BadParameter(
+            f"no method {name!r} is served{did_you_mean(path, methods)}", param_hint="SERVICE/METHOD"
+        )
+    return methods[path]
+
+
+def _header_pairs(metadata: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for pair in metadata:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--metadata")
+        yield name, value
+
+
+def _print_responses(
+    app: Flask, method: RpcMethod, messages: list[str], headers: list[tuple[str, str]]
+) -> dict[str, str]:
+    """Print the response messages as they come; return the headers and trailers."""
+    path = _state().settings.url_prefix + method.path
+    body = b"".join(encode_frame(message.encode()) for message in messages)
+    response = app.test_client().post(path, data=body, headers=headers)
+    reader = FrameReader(max_payload=MAX_RESPONSE_BYTES, trailers=True)
+    status = {name.lower(): value for name, value in response.headers.items()}
+    for chunk in response.iter_encoded():
+        for frame in reader.feed(chunk):
+            if frame.flags & TRAILERS:
+                status.update(parse_trailers(frame.payload))
+            else:
+                click.echo(json.dumps(json.loads(frame.payload), indent=2, ensure_ascii=False))
+    response.close()
+    return status
+
+
+@grpc_cli.command("descriptors")
+@click.option("--out", type=click.File("wb"), default="-", metavar="FILE", help="Default: standard output.")
+@with_appcontext
+def descriptors_command(out: IO[bytes]) -> None:
+    """Write the FileDescriptorSet of all services, for buf curl, grpcurl, Postman and the like."""
+    out.write(_descriptor_set(_state().dispatcher).SerializeToString())
+
+
+def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
+    """All files that define the services, each after those it imports."""
+    files: dict[str, FileDescriptor] = {}
+
+    def add(file: FileDescriptor) -> None:
+        for dependency in file.dependencies:
+            add(dependency)
+        files.setdefault(file.name, file)
+
+    for service in dispatcher.services.values():
+        add(service.descriptor.file)
+    result = FileDescriptorSet()
+    for file in files.values():
+        file.CopyToProto(result.file.add())
+    return result
+
+
+@grpc_cli.command("check")
+@with_appcontext
+def check_command() -> None:
+    """Read the configuration like a reviewer and print advice; exits with 1 when there is any."""
+    advice = findings(current_app, _state().settings)
+    for line in advice:
+        click.echo(line)
+    if advice:
+        raise SystemExit(1)
+    click.echo("Nothing to remark.")
+
+
+def findings(app: Flask, settings: Settings) -> list[str]:
+    """Advice on an app's configuration, a line each, with the key to change."""
+    lines = []
+    if not settings.require_auth:
+        lines.append("GRPC_REQUIRE_AUTH is off: everybody may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS.")
+    if app.debug:
+        lines.append("The app is in debug mode, which is not for strangers.")
+    if not (app.config.get("SECRET_KEY") or app.config.get("GRPC_PAGE_TOKEN_SECRETS")):
+        lines.append("SECRET_KEY is not set: page tokens are good only in the process that made them.")
+    secrets = {"GRPC_AUTH_TOKENS": settings.auth_tokens, "GRPC_HMAC_SECRETS": settings.hmac_secrets}
+    for key, values in secrets.items():
+        if any(len(value) < MIN_SECRET_CHARACTERS for value in values):
+            lines.append(f"{key} has a value of fewer than {MIN_SECRET_CHARACTERS} characters, which can be guessed.")
+    if "*" in settings.cors_origins:
+        lines.append("GRPC_CORS_ORIGINS is '*': pages of every site may call; list the origins.")
+    if settings.max_timeout is None:
+        lines.append("GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread for as long as it likes.")
+    return lines

@@ -1,0 +1,104 @@
+"""The Flask extension."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_grpcweb_scm import scm
+from flask_grpcweb_scm.auth import Authenticator, guard
+from flask_grpcweb_scm.blueprint import create_blueprint
+from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
+from flask_grpcweb_scm.settings import Settings
+
+__all__ = ["AppState", "GrpcWebScm"]
+
+I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """What the extension keeps for one app, at ``app.extensions["grpcweb_scm"]``."""
+
+    settings: Settings
+    dispatcher: Dispatcher
+    authenticate: Authenticate
+
+
+class GrpcWebScm:
+    """Serves proto services from a Flask app over gRPC-Web.
+
+    :param app: calls :meth:`init_app` at once when given.
+    :param services: beside ScmService, which ``GRPC_SCM = False`` leaves out.
+    :param authenticate: takes a :class:`CallContext`, returns who is calling or raises RpcError UNAUTHENTICATED; it
+        replaces tokens and signatures.
+    :param db: the app's own Flask-SQLAlchemy instance, to initialise when the app has not done so itself.
+
+    One extension can serve several apps; what belongs to an app is in its :class:`AppState`.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        services: Iterable[Service] = (),
+        authenticate: Authenticate | None = None,
+        db: SQLAlchemy | None = None,
+    ) -> None:
+        self._services = tuple(services)
+        self._authenticate = authenticate
+        self._db = db
+        self._interceptors: list[Interceptor] = []
+        if app is not None:
+            self.init_app(app)
+
+    def intercept(self, interceptor: I) -> I:
+        """Decorate ``(request, context, call_next)``, to run around every call; it is returned unchanged.
+
+        The first one added is the outermost. Requests and responses of streaming methods are iterators.
+        """
+        self._interceptors.append(interceptor)
+        return interceptor
+
+    def init_app(self, app: Flask) -> None:
+        """Serve the services from `app`: read its ``GRPC_*`` keys once, check everything, register routes and commands.
+
+        :raises ConfigError: for a configuration that cannot work.
+        :raises ServiceDefinitionError: for a service that is not bound completely.
+        :raises RuntimeError: when the app has this extension already.
+        """
+        if "grpcweb_scm" in app.extensions:
+            raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
+        settings = Settings.from_config(app.config)
+        services = (*self._services, scm.service) if settings.scm else self._services
+        dispatcher = Dispatcher(services, self._interceptors)
+        settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
+        _warn_if_open(app, settings, self._authenticate)
+        authenticate = self._authenticate or Authenticator(
+            required=settings.require_auth,
+            tokens=settings.auth_tokens,
+            hmac_secrets=settings.hmac_secrets,
+            hmac_max_age=settings.hmac_max_age,
+            hmac_require_timestamp=settings.hmac_require_timestamp,
+        )
+        state = AppState(settings, dispatcher, guard(authenticate, settings.public_methods))
+        app.extensions["grpcweb_scm"] = state
+        app.register_blueprint(create_blueprint(app, settings, dispatcher, state.authenticate))
+        app.cli.add_command(grpc_cli)
+        if settings.scm:
+            scm.init_app(app, self._db)
+            app.cli.add_command(scm.scm_cli)
+
+
+def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:
+    if not (settings.require_auth or authenticate or app.debug or app.testing):
+        warnings.warn(
+            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to let in who belongs",
+            stacklevel=3,
+        )

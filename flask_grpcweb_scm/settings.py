@@ -1,0 +1,230 @@
+"""The ``GRPC_*`` configuration keys: the only list of them, with defaults, meanings and checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from flask_grpcweb_scm.rpc import Identity, did_you_mean
+
+__all__ = ["ConfigError", "Settings"]
+
+PREFIX = "GRPC_"
+
+
+class ConfigError(Exception):
+    """A configuration key has a value that cannot work; the text names the key, the value and the way out."""
+
+
+def _fail(value: object, expected: str) -> ValueError:
+    return ValueError(f"{value!r} is not {expected}")
+
+
+def _boolean(value: object) -> bool:
+    """A bool, or text for one, as the environment has it."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        raise _fail(value, "true or false")
+    return text in {"true", "1", "yes", "on"}
+
+
+def _number(value: object, expected: str, minimum: float) -> float:
+    try:
+        number = float(value) if isinstance(value, str) else cast("float", value)
+    except ValueError:
+        raise _fail(value, expected) from None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not minimum <= number < float("inf"):
+        raise _fail(value, expected)
+    return number
+
+
+def _count(value: object) -> int:
+    number = _number(value, "a whole number of at least 1", 1)
+    if number != int(number):
+        raise _fail(value, "a whole number of at least 1")
+    return int(number)
+
+
+def _optional_bytes(value: object) -> int | None:
+    return None if value is None else int(_number(value, "a number of bytes, or None", 0))
+
+
+def _seconds(value: object) -> float:
+    number = _number(value, "a number of seconds above 0", 0)
+    if number == 0:
+        raise _fail(value, "a number of seconds above 0")
+    return number
+
+
+def _optional_seconds(value: object) -> float | None:
+    return None if value is None else _seconds(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts, or one text with commas between them."""
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",")]
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise _fail(type(value).__name__, "a list of texts, or one text with commas between them")
+    for item in value:
+        if not isinstance(item, str):
+            # No values here: they may be credentials.
+            raise ValueError(f"an item is {type(item).__name__}, not text; put it in quotes")
+    return tuple(item for item in value if item)
+
+
+def _url_prefix(value: object) -> str:
+    if not isinstance(value, str) or (value and re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
+        raise _fail(value, "empty or a path such as '/rpc', without a slash at its end")
+    return value
+
+
+def _method_names(value: object) -> tuple[str, ...]:
+    names = _texts(value)
+    for name in names:
+        if re.fullmatch(r"[\w.]+/(?:\w+|\*)", name) is None:
+            raise _fail(name, "a method such as 'pkg.Service/Method', or 'pkg.Service/*'")
+    return names
+
+
+def _tokens(value: object) -> Mapping[str, Identity]:
+    """A list of tokens, text with commas, or a mapping of tokens to what each may do."""
+    scopes = value if isinstance(value, Mapping) else {token: {} for token in _texts(value)}
+    return {_texts([token])[0]: _scope(number, scope) for number, (token, scope) in enumerate(scopes.items(), 1)}
+
+
+def _scope(number: int, scope: object) -> Identity:
+    if not isinstance(scope, Mapping):
+        raise ValueError(f"the scope of token {number} is not a mapping with 'organizations' and 'methods'")
+    unknown = set(scope) - {"name", "organizations", "methods"}
+    if unknown:
+        raise ValueError(f"the scope of token {number} takes organizations, methods and name, not {sorted(unknown)}")
+    organizations: Iterable[int | str] = scope.get("organizations") or ()
+    if isinstance(organizations, str) or not all(isinstance(item, int | str) for item in organizations):
+        raise ValueError(f"organizations of token {number} are not a list of ids or slugs")
+    return Identity(
+        name=str(scope.get("name", f"token {number}")),
+        organizations=frozenset(organizations) or None,
+        methods=frozenset(_method_names(scope.get("methods") or ())) or None,
+    )
+
+
+def _key(default: object, check: Callable[[Any], object], meaning: str, *, secret: bool = False) -> Any:
+    metadata = {"check": check, "meaning": meaning}
+    if callable(default):
+        return dataclasses.field(default_factory=default, repr=not secret, metadata=metadata)
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What ``GRPC_*`` keys say; the field ``max_message_bytes`` is the key ``GRPC_MAX_MESSAGE_BYTES``.
+
+    ``repr()`` shows no secrets.
+    """
+
+    scm: bool = _key(True, _boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
+    url_prefix: str = _key("", _url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
+
+    require_auth: bool = _key(
+        False, _boolean, "Refuse calls without credentials. True by itself once tokens or secrets are configured."
+    )
+    auth_tokens: Mapping[str, Identity] = _key(
+        dict, _tokens, "Accepted tokens: a list, a text with commas, or a mapping of token to scope.", secret=True
+    )
+    hmac_secrets: tuple[str, ...] = _key(
+        (), _texts, "Secrets of signed requests, any of which may match: a list or a text with commas.", secret=True
+    )
+    hmac_max_age: float = _key(300, _seconds, "Seconds that `X-Timestamp` of a signed request may be off.")
+    hmac_require_timestamp: bool = _key(False, _boolean, "Refuse signed requests without `X-Timestamp`.")
+    public_methods: tuple[str, ...] = _key(
+        (), _method_names, "Methods open to callers without credentials: `pkg.Service/Method` or `pkg.Service/*`."
+    )
+
+    cors_origins: tuple[str, ...] = _key(
+        (), _texts, "Origins whose pages may call, such as `https://app.example`; needs the extra `cors`."
+    )
+    cors_credentials: bool = _key(False, _boolean, "Let those pages send cookies.")
+    cors_max_age: float = _key(7200, _seconds, "Seconds that a browser may keep a preflight's answer.")
+
+    max_message_bytes: int = _key(4 * 2**20, _count, "Longest request message in bytes, also after decompression.")
+    max_metadata_bytes: int = _key(16 * 2**10, _count, "Longest request metadata in bytes, names and values together.")
+    default_timeout: float | None = _key(None, _optional_seconds, "Seconds for calls that ask for no deadline.")
+    max_timeout: float | None = _key(None, _optional_seconds, "Seconds that no call may pass, whatever it asks for.")
+    compression_min_bytes: int | None = _key(
+        1024, _optional_bytes, "Compress responses from this size in bytes, when the caller accepts it; None: never."
+    )
+    status_header: bool = _key(
+        True, _boolean, "Repeat `grpc-status: 0` in the HTTP headers of unary answers to clients without `X-Grpc-Web`."
+    )
+
+    page_size: int = _key(50, _count, "Rows of a page when the request does not say.")
+    max_page_size: int = _key(1000, _count, "Most rows of a page.")
+    page_token_secrets: tuple[str, ...] = _key(
+        (), _texts, "Secrets that sign page tokens, newest first. Default: `SECRET_KEY`, else random.", secret=True
+    )
+    page_token_max_age: float = _key(86400, _seconds, "Seconds that a page token is good for.")
+    git_timeout: float = _key(30, _seconds, "Seconds that one run of git may take, deadline or not.")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read and check the keys of a Flask configuration.
+
+        :raises ConfigError: for a value that cannot work. An unknown ``GRPC_`` key is a warning.
+        """
+        fields = {PREFIX + field.name.upper(): field for field in dataclasses.fields(cls)}
+        _warn_unknown({key for key in config if key.startswith(PREFIX)} - set(fields), list(fields))
+        values: dict[str, Any] = {
+            field.name: _checked(key, field, config[key]) for key, field in fields.items() if key in config
+        }
+        if values.get("auth_tokens") or values.get("hmac_secrets"):
+            values.setdefault("require_auth", True)
+        if not values.get("page_token_secrets"):
+            values["page_token_secrets"] = _default_page_token_secrets(config)
+        return cls(**values)
+
+    def check(self, method_paths: Iterable[str], *, has_authenticator: bool) -> None:
+        """Check what single values cannot show.
+
+        :param method_paths: of the served methods, as ``/pkg.Service/Method``.
+        :raises ConfigError: when keys contradict each other or name methods that are not served.
+        """
+        if self.require_auth and not (self.auth_tokens or self.hmac_secrets or has_authenticator):
+            raise ConfigError(
+                "GRPC_REQUIRE_AUTH is on, but nobody could get in: set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS,"
+                " or pass GrpcWebScm(authenticate=…)"
+            )
+        if "*" in self.cors_origins and self.cors_credentials:
+            raise ConfigError("GRPC_CORS_ORIGINS: '*' cannot be combined with credentials; list the origins")
+        if self.page_size > self.max_page_size:
+            raise ConfigError(f"GRPC_PAGE_SIZE {self.page_size} is over GRPC_MAX_PAGE_SIZE {self.max_page_size}")
+        served = {path[1:] for path in method_paths}
+        served |= {path.partition("/")[0] + "/*" for path in served}
+        scoped = {name for identity in self.auth_tokens.values() for name in identity.methods or ()}
+        for key, names in (("GRPC_PUBLIC_METHODS", set(self.public_methods)), ("GRPC_AUTH_TOKENS", scoped)):
+            for name in sorted(names - served):
+                raise ConfigError(f"{key}: no method {name!r} is served{did_you_mean(name, served)}")
+
+
+def _checked(key: str, field: dataclasses.Field[Any], value: object) -> object:
+    try:
+        return field.metadata["check"](value)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}. {field.metadata['meaning']}") from None
+
+
+def _warn_unknown(unknown: set[str], known: list[str]) -> None:
+    for key in sorted(unknown):
+        warnings.warn(f"configuration key {key} is unknown{did_you_mean(key, known)}", stacklevel=4)
+
+
+def _default_page_token_secrets(config: Mapping[str, Any]) -> tuple[str, ...]:
+    keys = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
+    texts = tuple(key.decode("latin-1") if isinstance(key, bytes) else key for key in keys if key)
+    return texts or (secrets.token_hex(32),)

@@ -1,0 +1,600 @@
+"""RPCs through a Flask app: routing, statuses, hooks, streams."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response, abort, g, jsonify, redirect, request, session
+from flask.signals import got_request_exception
+from werkzeug.exceptions import HTTPException
+
+from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from tests.apps import ECHO, echo_app, echo_service
+from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, call, frame
+
+HI = EchoRequest(text="hi")
+CONTENT_TYPES = [*FOUR_CONTENT_TYPES, "application/grpc-web", "application/grpc-web-text+json"]
+UNKNOWN_PATHS = [ECHO + "Unari", "/tests.echo.v1.Ecco/Unary", "/Echo/Unary", "/unknown.Service/Method"]
+HTTP_TO_GRPC = {
+    400: 3,
+    401: 16,
+    403: 7,
+    404: 5,
+    405: 12,
+    409: 10,
+    413: 8,
+    415: 3,
+    418: 2,
+    422: 3,
+    429: 8,
+    500: 13,
+    501: 12,
+    502: 14,
+    503: 14,
+    504: 4,
+}
+
+
+def unary(app: Flask, message: EchoRequest = HI, **options: Any) -> Answer:
+    return call(app.test_client(), ECHO + "Unary", message, **options)
+
+
+# Kinds of methods and content types
+
+
+@pytest.mark.parametrize(
+    "content_type", [*FOUR_CONTENT_TYPES, "application/grpc-web", "application/grpc-web-text+json"]
+)
+@pytest.mark.parametrize(
+    ("method", "messages", "texts"),
+    [
+        ("Unary", ["hi"], ["HI"]),
+        ("ServerStream", ["hi"], ["hi", "hi", "hi"]),
+        ("ClientStream", ["a", "b"], ["a,b"]),
+        ("ClientStream", [], [""]),
+        ("Bidi", ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_every_kind_of_method_in_every_content_type(
+    method: str, messages: list[str], texts: list[str], content_type: str
+) -> None:
+    requests = [EchoRequest(text=text, count=3) for text in messages]
+    answer = call(echo_app().test_client(), ECHO + method, *requests, content_type=content_type)
+    assert answer.code == 0
+    assert answer.headers["content-type"] == content_type
+    assert [reply.text for reply in answer.messages(EchoReply)] == texts
+    assert answer.trailers["grpc-status"] == "0"
+
+
+def test_a_unary_success_repeats_its_status_in_the_headers() -> None:
+    assert unary(echo_app()).headers["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("config", "method", "headers"),
+    [
+        ({}, "Unary", {"x-grpc-web": "1"}),
+        ({}, "ServerStream", {}),
+        ({"GRPC_STATUS_HEADER": False}, "Unary", {}),
+    ],
+)
+def test_a_status_header_that_would_confuse_is_left_out(
+    config: dict[str, Any], method: str, headers: dict[str, str]
+) -> None:
+    answer = call(echo_app(**config).test_client(), ECHO + method, HI, headers=headers)
+    assert answer.code == 0
+    assert "grpc-status" not in answer.headers
+
+
+# Routing
+
+
+def host_with_routes(app: Flask) -> None:
+    app.add_url_rule("/<a>/<b>", "two", lambda a, b: f"two {a} {b}")
+    app.add_url_rule("/a.b/C/", "slash", lambda: "slash")
+    app.add_url_rule("/posts/<path:p>", "posts", lambda p: f"posts {p}", methods=["POST"])
+
+
+HOST_REQUESTS = [
+    ("GET", "/x/y", None),
+    ("GET", "/some.Service/Method", None),
+    ("GET", "/some.Service/Method", PROTO),
+    ("POST", "/some.Service/Method", None),
+    ("POST", "/some.Service/Method", "application/json"),
+    ("POST", "/some.Service/Method", "application/grpc"),
+    ("PUT", "/some.Service/Method", PROTO),
+    ("OPTIONS", "/some.Service/Method", None),
+    ("OPTIONS", "/x/y", None),
+    ("GET", "/a.b/C", None),
+    ("GET", "/a.b/C/", None),
+    ("GET", ECHO + "Unary/", None),
+    ("POST", ECHO + "Unary/", PROTO),
+    ("POST", "/posts/some.Service/Method", PROTO),
+    ("POST", "/posts/x/y", PROTO),
+    ("GET", "//some.Service/Method", None),
+    ("POST", "//some.Service/Method", PROTO),
+    ("POST", "/x/y/z", PROTO),
+    ("POST", "/x", PROTO),
+    ("POST", "/", PROTO),
+    ("GET", "/", None),
+    ("GET", "/tests.echo.v1.Echo", None),
+    ("BREW", "/x.y/z", PROTO),
+]
+
+
+@pytest.mark.parametrize("with_routes", [True, False])
+@pytest.mark.parametrize(("verb", "path", "content_type"), HOST_REQUESTS)
+def test_the_hosts_answers_are_the_same_with_and_without_us(
+    verb: str, path: str, content_type: str | None, with_routes: bool
+) -> None:
+    def prepare(app: Flask) -> None:
+        if with_routes:
+            host_with_routes(app)
+        app.register_error_handler(404, lambda e: (f"lost: {request.endpoint} {request.routing_exception}", 404))
+
+    bare = Flask(__name__)
+    bare.testing = True
+    prepare(bare)
+    answers = []
+    for app in (bare, echo_app(prepare=prepare), echo_app(prepare=prepare, GRPC_CORS_ORIGINS="*")):
+        response = app.test_client().open(path, method=verb, content_type=content_type)
+        allowed = sorted(response.headers.pop("Allow", "").split(", "))
+        answers.append((response.status_code, list(response.headers), allowed, response.data))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_served_method_goes_before_a_host_route_that_matches_everything() -> None:
+    assert unary(echo_app(prepare=host_with_routes)).only(EchoReply).text == "HI"
+
+
+@pytest.mark.parametrize(
+    "path", [ECHO + "Unari", "/tests.echo.v1.Ecco/Unary", "/Echo/Unary", "/unknown.Service/Method"]
+)
+@pytest.mark.parametrize("content_type", FOUR_CONTENT_TYPES)
+def test_an_unknown_method_is_unimplemented(path: str, content_type: str) -> None:
+    answer = call(echo_app().test_client(), path, HI, content_type=content_type)
+    assert (answer.http_status, answer.code) == (200, 12)
+    assert f"no method {path} is served here" in answer.message
+    assert answer.headers["content-type"] == content_type
+
+
+def test_a_misspelt_method_gets_a_hint() -> None:
+    answer = call(echo_app().test_client(), ECHO + "Unarry", HI)
+    assert "did you mean '/tests.echo.v1.Echo/Unary'?" in answer.message
+
+
+def test_the_query_string_is_ignored() -> None:
+    assert call(echo_app().test_client(), ECHO + "Unary?a=b", HI).only(EchoReply).text == "HI"
+
+
+def test_the_path_is_case_sensitive() -> None:
+    assert call(echo_app().test_client(), ECHO + "unary", HI).code == 12
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "application/json",
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc-webfoo",
+        "application/grpc-web+foo",
+        "application/grpc-web+",
+        "application/grpc-web-text+",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ],
+)
+def test_another_content_type_is_415_with_a_status(content_type: str | None) -> None:
+    client = echo_app().test_client()
+    response = client.post(ECHO + "Unary", data=frame(b""), content_type=content_type)
+    assert response.status_code == 415
+    assert response.headers["grpc-status"] == "12"
+    assert "application/grpc-web+proto" in response.headers["grpc-message"]
+    assert "application/grpc-web+proto" in response.text
+
+
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "BREW"])
+def test_another_verb_is_405_with_a_status(verb: str) -> None:
+    response = echo_app().test_client().open(ECHO + "Unary", method=verb, content_type=PROTO)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+    assert response.headers["grpc-status"] == "12"
+    assert verb in response.headers["grpc-message"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["APPLICATION/GRPC-WEB+PROTO", "application/grpc-web+proto; charset=utf-8", " application/grpc-web+proto ;a=b"],
+)
+def test_case_and_parameters_of_the_content_type_do_not_matter(content_type: str) -> None:
+    answer = unary(echo_app(), content_type=content_type)
+    assert answer.code == 0
+    assert answer.headers["content-type"] == PROTO
+
+
+def test_a_url_prefix_moves_everything() -> None:
+    client = echo_app(GRPC_URL_PREFIX="/rpc/v1").test_client()
+    assert call(client, "/rpc/v1" + ECHO + "Unary", HI).code == 0
+    assert call(client, "/rpc/v1/no.Such/Method", HI).code == 12
+    assert client.post(ECHO + "Unary", data=b"", content_type=PROTO).status_code == 404
+
+
+# What Flask offers works on RPCs
+
+
+def test_before_request_may_refuse_by_aborting_or_answering() -> None:
+    app = echo_app()
+
+    @app.before_request
+    def refuse() -> Any:
+        if "abort" in request.headers:
+            abort(int(request.headers["abort"]), "go away")
+        if "answer" in request.headers:
+            return "not today", int(request.headers["answer"]), {"retry-after": "7"}
+        return None
+
+    aborted = unary(app, headers={"abort": "403"})
+    assert (aborted.http_status, aborted.code, aborted.message) == (200, 7, "go away")
+    answered = unary(app, headers={"answer": "429"})
+    assert (answered.http_status, answered.code, answered.message) == (200, 8, "not today")
+    assert answered.headers["retry-after"] == "7"
+    assert answered.headers["content-type"] == PROTO
+    assert unary(app).code == 0
+
+
+@pytest.mark.parametrize(("http_status", "code"), HTTP_TO_GRPC.items())
+@pytest.mark.parametrize("where", ["hook", "function"])
+def test_abort_becomes_the_status_that_fits(http_status: int, code: int, where: str) -> None:
+    def function(request: EchoRequest, context: object) -> EchoReply:
+        abort(http_status)
+
+    app = echo_app(Unary=function)
+    if where == "hook":
+        app.before_request(lambda: abort(http_status))
+    answer = unary(app)
+    assert (answer.http_status, answer.code) == (200, code)
+    assert answer.message
+
+
+def test_a_redirect_to_a_login_page_is_unauthenticated() -> None:
+    app = echo_app()
+    app.before_request(lambda: redirect("/login"))
+    answer = unary(app)
+    assert answer.code == 16
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("key", [404, HTTPException, Exception])
+@pytest.mark.parametrize("where", ["hook", "function"])
+def test_error_handlers_of_the_app_see_http_exceptions(key: Any, where: str) -> None:
+    def function(request: EchoRequest, context: object) -> EchoReply:
+        abort(404)
+
+    app = echo_app(Unary=function)
+    if where == "hook":
+        app.before_request(lambda: abort(404))
+    seen = []
+
+    @app.errorhandler(key)
+    def handle(error: HTTPException) -> Any:
+        seen.append(error.code)
+        return "translated by the app", 409
+
+    answer = unary(app)
+    assert seen == [404]
+    assert (answer.code, answer.message) == (10, "translated by the app")
+
+
+class DomainError(Exception):
+    pass
+
+
+def raise_domain_error(request: EchoRequest, context: object) -> EchoReply:
+    raise DomainError("secret text")
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "message"),
+    [
+        (("too late", 409), 10, "too late"),
+        (("<h1>page</h1>", 404), 5, "Not Found"),
+        (("secret traceback", 500), 13, "internal error"),
+        (("secret", 502), 14, "Bad Gateway"),
+        (RpcError(StatusCode.FAILED_PRECONDITION, "as the app says"), 9, "as the app says"),
+    ],
+)
+def test_error_handlers_of_the_app_see_exceptions_of_service_functions(result: Any, code: int, message: str) -> None:
+    app = echo_app(Unary=raise_domain_error)
+
+    @app.errorhandler(DomainError)
+    def handle(error: DomainError) -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    answer = unary(app)
+    assert answer.code == code
+    assert answer.message.startswith(message)
+
+
+def test_a_json_error_page_is_not_the_message() -> None:
+    app = echo_app(Unary=raise_domain_error)
+    app.register_error_handler(DomainError, lambda error: (jsonify(error="x"), 403))
+    assert (unary(app).code, unary(app).message) == (7, "Forbidden")
+
+
+@pytest.mark.parametrize("testing", [True, False])
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_an_undeclared_exception_is_internal_and_goes_to_the_log_only(
+    method: str, testing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        yield EchoReply(number=1)
+        raise DomainError("secret text")
+
+    app = echo_app(Unary=raise_domain_error, ServerStream=stream)
+    app.testing = testing
+    seen = []
+    handled_500 = []
+    app.register_error_handler(500, lambda error: (handled_500.append(error.original_exception), ("oops", 500))[1])
+    with got_request_exception.connected_to(lambda sender, exception, **_: seen.append(exception), app):
+        answer = call(app.test_client(), ECHO + method, HI)
+    assert answer.code == 13
+    assert "secret" not in str(answer)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_text is not None
+    assert "secret text" in record.exc_text
+    assert answer.message == f"internal error (call {record.args[0]})"  # type: ignore[index]
+    assert [str(error) for error in seen] == ["secret text"]
+    assert handled_500 == seen
+
+
+def test_the_next_request_works_after_an_exception() -> None:
+    client = echo_app(Unary=raise_domain_error).test_client()
+    assert call(client, ECHO + "Unary", HI).code == 13
+    assert call(client, ECHO + "ServerStream", EchoRequest(count=1)).code == 0
+
+
+def test_a_wrong_type_of_response_is_internal(caplog: pytest.LogCaptureFixture) -> None:
+    assert unary(echo_app(Unary=lambda request, context: None)).code == 13
+    assert "must answer tests.echo.v1.EchoReply, its function answered NoneType" in caplog.text
+
+
+def test_g_the_session_and_after_request_work() -> None:
+    def function(request: EchoRequest, context: object) -> EchoReply:
+        session["seen"] = session.get("seen", 0) + 1
+        return EchoReply(text=g.text, number=session["seen"])
+
+    app = echo_app(Unary=function, SECRET_KEY="k")
+    app.before_request(lambda: setattr(g, "text", "from g"))
+    app.after_request(lambda response: (response.headers.set("x-after", "yes"), response)[1])
+    client = app.test_client()
+    first, second = (call(client, ECHO + "Unary", HI) for _ in range(2))
+    assert (first.only(EchoReply).text, second.only(EchoReply).number) == ("from g", 2)
+    assert first.headers["x-after"] == "yes"
+
+
+def test_teardown_runs_after_a_unary_call_and_after_the_last_frame_of_a_stream() -> None:
+    events = []
+
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        for number in range(2):
+            events.append(f"message {number} {g.text}")
+            yield EchoReply(number=number)
+
+    app = echo_app(ServerStream=stream)
+    app.before_request(lambda: setattr(g, "text", "from g"))
+    app.teardown_appcontext(lambda error: events.append("teardown"))
+    assert call(app.test_client(), ECHO + "Unary", HI).code == 0
+    assert events == ["teardown"]
+    assert call(app.test_client(), ECHO + "ServerStream", HI).code == 0
+    assert events == ["teardown", "message 0 from g", "message 1 from g", "teardown"]
+
+
+def test_current_rpc_is_the_context_of_the_call() -> None:
+    seen = []
+
+    def function(request: EchoRequest, context: Any) -> EchoReply:
+        seen.append(current_rpc.call_id == context.call_id)
+        return EchoReply()
+
+    app = echo_app(Unary=function)
+    assert unary(app).code == 0
+    assert seen == [True]
+    with app.test_request_context(), pytest.raises(RuntimeError, match="no RPC is being served"):
+        current_rpc.call_id  # noqa: B018
+    with pytest.raises(RuntimeError, match="no RPC is being served"):
+        current_rpc.call_id  # noqa: B018
+
+
+def test_signals_tell_of_start_and_end() -> None:
+    app = echo_app(Unary=raise_domain_error)
+    events: list[Any] = []
+
+    def started(sender: Flask, context: Any) -> None:
+        events.append((sender, context.method.path))
+
+    def finished(sender: Flask, context: Any, code: StatusCode, seconds: float) -> None:
+        events.append((sender, code.name, 0 <= seconds < 5))
+
+    with rpc_started.connected_to(started, app), rpc_finished.connected_to(finished, app):
+        unary(app)
+        call(app.test_client(), ECHO + "ServerStream", EchoRequest(count=2))
+    assert events == [
+        (app, ECHO + "Unary"),
+        (app, "INTERNAL", True),
+        (app, ECHO + "ServerStream"),
+        (app, "OK", True),
+    ]
+
+
+def test_one_line_is_logged_for_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "flask_grpcweb_scm")
+    unary(echo_app(), headers={"x-grpc-auth-token": "secret", "authorization": "Bearer secret"})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("/tests.echo.v1.Echo/Unary OK ")
+    assert "9 bytes in, 30 bytes out, peer 127.0.0.1, call " in line
+
+
+def test_wire_detail_is_logged_at_debug_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "flask_grpcweb_scm")
+    unary(echo_app(), headers={"x-grpc-auth-token": "secret", "cookie": "secret"})
+    assert "x-grpc-auth-token" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_csrf_protection_of_flask_wtf_leaves_rpcs_alone() -> None:
+    from flask_wtf import CSRFProtect
+
+    app = echo_app(SECRET_KEY="k")
+    CSRFProtect(app)
+    app.add_url_rule("/form", "form", lambda: "ok", methods=["POST"])
+    assert unary(app).code == 0
+    assert app.test_client().post("/form").status_code == 400
+
+
+def test_login_required_by_flask_login_is_unauthenticated() -> None:
+    from flask_login import LoginManager, current_user
+
+    app = echo_app(SECRET_KEY="k")
+    manager = LoginManager(app)
+    manager.user_loader(lambda user_id: None)
+    app.before_request(lambda: None if current_user.is_authenticated else manager.unauthorized())
+    assert unary(app).code == 16
+
+
+# Interceptors
+
+
+def test_interceptors_run_in_order_around_the_function() -> None:
+    events = []
+
+    def named(name: str) -> Any:
+        def intercept(request: Any, context: Any, call_next: Any) -> Any:
+            events.append(f"{name} before")
+            response = call_next(request, context)
+            events.append(f"{name} after")
+            return response
+
+        return intercept
+
+    service = echo_service()
+    service.intercept(named("service"))
+    extension = GrpcWebScm(services=[service])
+    extension.intercept(named("outer"))
+    app = echo_app(extension=extension)
+    extension.intercept(named("late"))
+    assert unary(app).code == 0
+    assert events == [
+        *("outer before", "late before", "service before"),
+        *("service after", "late after", "outer after"),
+    ]
+
+
+# Metadata
+
+
+def test_metadata_goes_both_ways() -> None:
+    def function(request: EchoRequest, context: Any) -> EchoReply:
+        context.initial_metadata.add("x-initial", context.metadata.get("x-asked"))
+        context.trailing_metadata.add("x-trailing-bin", context.metadata.get("x-asked-bin"))
+        return EchoReply()
+
+    answer = unary(echo_app(Unary=function), headers={"X-Asked": "value", "x-asked-bin": "AAE="})
+    assert answer.headers["x-initial"] == "value"
+    assert answer.trailers["x-trailing-bin"] == "AAE"
+
+
+# Streams
+
+
+def test_a_stream_that_fails_at_once_is_trailers_only() -> None:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        raise RpcError(StatusCode.NOT_FOUND, "nothing")
+        yield
+
+    answer = call(echo_app(ServerStream=stream).test_client(), ECHO + "ServerStream", HI)
+    assert (answer.headers["grpc-status"], answer.body) == ("5", b"")
+
+
+def test_a_stream_that_fails_later_ends_with_trailers() -> None:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        yield EchoReply(number=1)
+        raise RpcError(StatusCode.DATA_LOSS, "torn")
+
+    answer = call(echo_app(ServerStream=stream).test_client(), ECHO + "ServerStream", HI)
+    assert "grpc-status" not in answer.headers
+    assert (len(answer.payloads), answer.code, answer.message) == (1, 15, "torn")
+
+
+def closing_stream(events: list[str]) -> Any:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        try:
+            for number in range(1000):
+                yield EchoReply(number=number)
+        finally:
+            events.append("closed")
+
+    return stream
+
+
+@pytest.mark.parametrize("pieces_read", [0, 1, 2])
+def test_a_client_that_goes_away_closes_the_generator_and_the_context(pieces_read: int) -> None:
+    events: list[str] = []
+    app = echo_app(ServerStream=closing_stream(events))
+    app.teardown_appcontext(lambda error: events.append("teardown"))
+    codes = []
+
+    def finished(sender: Flask, code: StatusCode, **_: object) -> None:
+        codes.append(code.name)
+
+    with rpc_finished.connected_to(finished, app):
+        response = app.test_client().post(ECHO + "ServerStream", data=frame(b""), content_type=PROTO)
+        pieces = response.iter_encoded()
+        for _ in range(pieces_read):
+            next(pieces)
+        response.close()
+    assert "closed" in events
+    assert "teardown" in events
+    assert codes == ["CANCELLED"]
+
+
+def test_a_stream_checks_its_deadline_between_messages() -> None:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        yield EchoReply(number=1)
+        time.sleep(0.06)
+        yield EchoReply(number=2)
+
+    answer = call(
+        echo_app(ServerStream=stream).test_client(), ECHO + "ServerStream", HI, headers={"grpc-timeout": "50m"}
+    )
+    assert (len(answer.payloads), answer.code) == (1, 4)
+
+
+def test_an_endless_stream_holds_one_message_at_a_time() -> None:
+    app = echo_app()
+    response = app.test_client().post(
+        ECHO + "ServerStream", data=frame(EchoRequest(count=2**31 - 1).SerializeToString()), content_type=PROTO
+    )
+    pieces: Iterator[bytes] = response.iter_encoded()
+    for _ in range(1000):
+        assert len(next(pieces)) < 20
+    response.close()
+    gc.collect()
+
+
+def test_an_app_response_with_success_instead_of_ours_is_unknown() -> None:
+    app = echo_app()
+    app.before_request(lambda: Response("maintenance", status=200))
+    answer = unary(app)
+    assert (answer.code, answer.message) == (2, "maintenance")

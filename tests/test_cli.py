@@ -1,0 +1,124 @@
+"""``flask grpc …``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask, request
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from tests.apps import ECHO, echo_app
+
+
+def run(*arguments: str, app: Flask | None = None, **options: Any) -> Result:
+    return (app or echo_app()).test_cli_runner().invoke(args=["grpc", *arguments], **options)
+
+
+def test_services_lists_every_method_with_its_shape() -> None:
+    output = run("services").output
+    assert f"{ECHO}Unary  tests.echo.v1.EchoRequest -> tests.echo.v1.EchoReply\n" in output
+    assert f"{ECHO}Bidi  stream tests.echo.v1.EchoRequest -> stream tests.echo.v1.EchoReply\n" in output
+
+
+def test_services_as_json_has_the_whole_path() -> None:
+    rows = json.loads(run("services", "--json", app=echo_app(GRPC_URL_PREFIX="/rpc")).output)
+    assert rows[0] == {
+        "path": f"/rpc{ECHO}Unary",
+        "request": "tests.echo.v1.EchoRequest",
+        "response": "tests.echo.v1.EchoReply",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "printed"),
+    [
+        (["Unary", '{"text": "hi"}'], None, [{"text": "HI"}]),
+        (["Unary", "-"], '{"text": "hi"}', [{"text": "HI"}]),
+        (["Unary"], None, [{}]),
+        (["ServerStream", '{"text": "é", "count": 2}'], None, [{"text": "é"}, {"text": "é", "number": 1}]),
+        (["ClientStream", "-"], '{"text": "a"}\n{"text": "b"}\n', [{"text": "a,b"}]),
+        (["Unary", '{"text": "hi"}', "--timeout", "5"], None, [{"text": "HI"}]),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/rpc"])
+def test_call_prints_the_responses(
+    arguments: list[str], stdin: str | None, printed: list[dict[str, Any]], prefix: str
+) -> None:
+    result = run("call", ECHO + arguments[0], *arguments[1:], input=stdin, app=echo_app(GRPC_URL_PREFIX=prefix))
+    assert result.exit_code == 0
+    assert result.stdout == "".join(json.dumps(row, indent=2, ensure_ascii=False) + "\n" for row in printed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "stderr"),
+    [
+        (["Missing", "{}"], 1, "UNIMPLEMENTED (12): /tests.echo.v1.Echo/Missing is not implemented by this server\n"),
+        (["Unary", '{"txt: 1'], 1, "INTERNAL (13): the payload is not a tests.echo.v1.EchoRequest in JSON"),
+        (["Unari"], 2, "did you mean '/tests.echo.v1.Echo/Unary'?"),
+        (["Unary", "{}", "-m", "x"], 2, "'x' is not NAME=VALUE"),
+        (["Unary", "{}", "--timeout", "0"], 2, "not in the range"),
+    ],
+)
+def test_call_says_what_went_wrong(arguments: list[str], exit_code: int, stderr: str) -> None:
+    result = run("call", ECHO[1:] + arguments[0], *arguments[1:])
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert stderr in result.stderr
+
+
+def test_call_sends_metadata_and_a_token_through_the_hooks_of_the_app() -> None:
+    app = echo_app(GRPC_AUTH_TOKENS="t")
+    seen = []
+    app.before_request(lambda: seen.append(request.headers["x-a"]))
+    assert run("call", ECHO + "Unary", "{}", "-m", "x-a=1=2", "--token", "t", app=app).exit_code == 0
+    assert seen == ["1=2"]
+    result = run("call", ECHO + "Unary", "{}", "-m", "x-a=1", app=app)
+    assert "UNAUTHENTICATED (16)" in result.stderr
+    assert run("call", ECHO + "Unary", "{}", "-m", "x-a=1", app=app, env={"GRPC_TOKEN": "t"}).exit_code == 0
+
+
+def test_descriptors_are_complete_and_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "services.binpb"
+    assert run("descriptors", "--out", str(file)).exit_code == 0
+    pool = descriptor_pool.DescriptorPool()
+    for proto in FileDescriptorSet.FromString(file.read_bytes()).file:
+        pool.Add(proto)
+    assert pool.FindServiceByName("tests.echo.v1.Echo").methods_by_name["Bidi"].client_streaming
+
+
+SOUND = {
+    "GRPC_AUTH_TOKENS": "t" * 32,
+    "GRPC_MAX_TIMEOUT": 60,
+    "SECRET_KEY": "k",
+}
+
+
+def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
+    result = run("check", app=echo_app(**SOUND))
+    assert (result.exit_code, result.output) == (0, "Nothing to remark.\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        ({"GRPC_AUTH_TOKENS": ""}, "GRPC_REQUIRE_AUTH is off"),
+        ({"SECRET_KEY": None}, "SECRET_KEY is not set"),
+        ({"GRPC_AUTH_TOKENS": "short"}, "GRPC_AUTH_TOKENS has a value of fewer than 32 characters"),
+        ({"GRPC_HMAC_SECRETS": "short"}, "GRPC_HMAC_SECRETS has a value of fewer than 32 characters"),
+        ({"GRPC_CORS_ORIGINS": "*"}, "GRPC_CORS_ORIGINS is '*'"),
+        ({"GRPC_MAX_TIMEOUT": None}, "GRPC_MAX_TIMEOUT is not set"),
+    ],
+)
+def test_check_gives_advice_and_exits_with_1(config: dict[str, Any], advice: str) -> None:
+    result = run("check", app=echo_app(**{**SOUND, **config}))
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert advice in line
+
+
+def test_check_remarks_on_debug_mode() -> None:
+    assert "debug mode" in run("check", app=echo_app(**SOUND), env={"FLASK_DEBUG": "1"}).output

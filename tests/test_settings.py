@@ -1,0 +1,165 @@
+"""Reading and checking the ``GRPC_*`` keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import ConfigError, Identity
+from flask_grpcweb_scm.settings import Settings
+from tests.apps import ECHO, echo_app
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field", "expected"),
+    [
+        ("GRPC_SCM", "false", "scm", False),
+        ("GRPC_SCM", "On", "scm", True),
+        ("GRPC_SCM", 0, "scm", False),
+        ("GRPC_URL_PREFIX", "/rpc/v1", "url_prefix", "/rpc/v1"),
+        ("GRPC_REQUIRE_AUTH", True, "require_auth", True),
+        ("GRPC_HMAC_SECRETS", "a, b,,c", "hmac_secrets", ("a", "b", "c")),
+        ("GRPC_HMAC_SECRETS", ["a", "b,c"], "hmac_secrets", ("a", "b,c")),
+        ("GRPC_HMAC_SECRETS", "", "hmac_secrets", ()),
+        ("GRPC_PUBLIC_METHODS", ["a.B/C", "a.B/*"], "public_methods", ("a.B/C", "a.B/*")),
+        ("GRPC_MAX_MESSAGE_BYTES", 1024, "max_message_bytes", 1024),
+        ("GRPC_MAX_MESSAGE_BYTES", "1024", "max_message_bytes", 1024),
+        ("GRPC_DEFAULT_TIMEOUT", 1.5, "default_timeout", 1.5),
+        ("GRPC_DEFAULT_TIMEOUT", None, "default_timeout", None),
+        ("GRPC_COMPRESSION_MIN_BYTES", 0, "compression_min_bytes", 0),
+        ("GRPC_COMPRESSION_MIN_BYTES", None, "compression_min_bytes", None),
+        ("GRPC_AUTH_TOKENS", "a,b", "auth_tokens", {"a": Identity("token 1"), "b": Identity("token 2")}),
+        ("GRPC_AUTH_TOKENS", ["a"], "auth_tokens", {"a": Identity("token 1")}),
+        ("GRPC_AUTH_TOKENS", {"a": {}}, "auth_tokens", {"a": Identity("token 1")}),
+        (
+            "GRPC_AUTH_TOKENS",
+            {"a": {"name": "ci", "organizations": [1, "demo"], "methods": "p.S/M"}},
+            "auth_tokens",
+            {"a": Identity("ci", frozenset({1, "demo"}), frozenset({"p.S/M"}))},
+        ),
+        ("GRPC_AUTH_TOKENS", {"a": {"organizations": [], "methods": []}}, "auth_tokens", {"a": Identity("token 1")}),
+    ],
+)
+def test_a_value_is_read(key: str, value: object, field: str, expected: object) -> None:
+    assert getattr(Settings.from_config({key: value}), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("GRPC_SCM", "maybe"),
+        ("GRPC_SCM", None),
+        ("GRPC_URL_PREFIX", "rpc"),
+        ("GRPC_URL_PREFIX", "/rpc/"),
+        ("GRPC_URL_PREFIX", "/<a>"),
+        ("GRPC_HMAC_SECRETS", 7),
+        ("GRPC_HMAC_SECRETS", [7]),
+        ("GRPC_PUBLIC_METHODS", "/a.B/C"),
+        ("GRPC_MAX_MESSAGE_BYTES", 0),
+        ("GRPC_MAX_MESSAGE_BYTES", 1.5),
+        ("GRPC_MAX_MESSAGE_BYTES", True),
+        ("GRPC_MAX_MESSAGE_BYTES", "4 MiB"),
+        ("GRPC_DEFAULT_TIMEOUT", 0),
+        ("GRPC_DEFAULT_TIMEOUT", -1),
+        ("GRPC_DEFAULT_TIMEOUT", float("inf")),
+        ("GRPC_DEFAULT_TIMEOUT", float("nan")),
+        ("GRPC_AUTH_TOKENS", 12345),
+        ("GRPC_AUTH_TOKENS", [12345]),
+        ("GRPC_AUTH_TOKENS", {"a": "all"}),
+        ("GRPC_AUTH_TOKENS", {"a": {"organization": 1}}),
+        ("GRPC_AUTH_TOKENS", {"a": {"organizations": "demo"}}),
+        ("GRPC_AUTH_TOKENS", {"a": {"methods": ["C"]}}),
+        ("GRPC_COMPRESSION_MIN_BYTES", -1),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_its_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=key):
+        Settings.from_config({key: value})
+
+
+def test_credentials_are_not_in_error_texts_or_the_repr() -> None:
+    settings = Settings.from_config({"GRPC_AUTH_TOKENS": "hush", "GRPC_HMAC_SECRETS": "hush", "SECRET_KEY": "hush"})
+    assert "hush" not in repr(settings)
+    for value in ({"hush": 1}, {"hush": {"methods": "?"}}):
+        with pytest.raises(ConfigError) as caught:
+            Settings.from_config({"GRPC_AUTH_TOKENS": value})
+        assert "hush" not in str(caught.value)
+
+
+def test_an_unknown_key_is_a_warning_with_the_nearest_name() -> None:
+    with pytest.warns(UserWarning, match=r"GRPC_AUTH_TOKEN is unknown; did you mean 'GRPC_AUTH_TOKENS'\?"):
+        Settings.from_config({"GRPC_AUTH_TOKEN": "a", "OTHER": 1})
+
+
+@pytest.mark.parametrize(
+    ("config", "required"),
+    [
+        ({}, False),
+        ({"GRPC_AUTH_TOKENS": "a"}, True),
+        ({"GRPC_HMAC_SECRETS": "a"}, True),
+        ({"GRPC_HMAC_SECRETS": "a", "GRPC_REQUIRE_AUTH": False}, False),
+        ({"GRPC_AUTH_TOKENS": ""}, False),
+    ],
+)
+def test_credentials_turn_authentication_on(config: dict[str, Any], required: bool) -> None:
+    assert Settings.from_config(config).require_auth is required
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"GRPC_REQUIRE_AUTH": True}, "nobody could get in"),
+        ({"GRPC_CORS_ORIGINS": "*", "GRPC_CORS_CREDENTIALS": True}, "list the origins"),
+        ({"GRPC_PAGE_SIZE": 10, "GRPC_MAX_PAGE_SIZE": 5}, "GRPC_PAGE_SIZE 10 is over"),
+        (
+            {"GRPC_PUBLIC_METHODS": "tests.echo.v1.Echo/Unari"},
+            "GRPC_PUBLIC_METHODS: no method 'tests.echo.v1.Echo/Unari' is served; did you mean",
+        ),
+        (
+            {"GRPC_AUTH_TOKENS": {"a": {"methods": ["no.Such/*"]}}},
+            "GRPC_AUTH_TOKENS: no method 'no.Such/[*]'",
+        ),
+    ],
+)
+def test_contradictions_are_refused_at_start(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        echo_app(**config)
+
+
+def test_methods_that_are_served_may_be_named() -> None:
+    echo_app(GRPC_PUBLIC_METHODS=[ECHO[1:] + "Unary", ECHO[1:] + "*"])
+
+
+def test_page_tokens_are_signed_with_the_secret_key_unless_told_otherwise() -> None:
+    assert Settings.from_config({"SECRET_KEY": b"k", "SECRET_KEY_FALLBACKS": ["old"]}).page_token_secrets == (
+        "k",
+        "old",
+    )
+    assert Settings.from_config({"SECRET_KEY": "k", "GRPC_PAGE_TOKEN_SECRETS": "p"}).page_token_secrets == ("p",)
+    random = Settings.from_config({}).page_token_secrets
+    assert len(random[0]) == 64
+    assert random != Settings.from_config({}).page_token_secrets
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_every_key_has_a_meaning_and_a_default_that_passes_its_own_check(field: dataclasses.Field[Any]) -> None:
+    assert field.metadata["meaning"].endswith(".")
+    default = getattr(Settings(), field.name)
+    assert field.metadata["check"](default) == default
+
+
+def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_GRPC_REQUIRE_AUTH", "true")
+    monkeypatch.setenv("FLASK_GRPC_AUTH_TOKENS", "a,b")
+    monkeypatch.setenv("FLASK_GRPC_MAX_MESSAGE_BYTES", "1000")
+    monkeypatch.setenv("FLASK_GRPC_CORS_ORIGINS", '["https://a.example"]')
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    settings = Settings.from_config(app.config)
+    assert settings.require_auth is True
+    assert list(settings.auth_tokens) == ["a", "b"]
+    assert settings.max_message_bytes == 1000
+    assert settings.cors_origins == ("https://a.example",)
