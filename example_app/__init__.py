@@ -1,0 +1,31 @@
+"""An app with a service of its own beside ScmService, and a page that calls both: ``make run``."""
+
+from flask import Flask, current_app, render_template, request
+
+from example_app.dice import dice
+from flask_grpcweb_scm import GrpcWebScm
+
+__all__ = ["create_app"]
+
+grpc = GrpcWebScm(services=[dice])
+
+
+def create_app() -> Flask:
+    """Build the app; ``FLASK_…`` environment variables are its configuration."""
+    app = Flask(__name__)
+    app.config.from_mapping(SQLALCHEMY_DATABASE_URI="sqlite:///example.db", DICE_PAUSE=0.3)
+    app.config.from_prefixed_env()
+    app.add_url_rule("/", view_func=index)
+    grpc.init_app(app)
+    return app
+
+
+def index() -> str:
+    """Show what this app serves."""
+    state = current_app.extensions["grpcweb_scm"]
+    return render_template(
+        "index.html",
+        prefix=request.script_root + state.settings.url_prefix,
+        services=[service.descriptor for service in state.dispatcher.services.values()],
+        scm=state.settings.scm,
+    )
