@@ -1,0 +1,198 @@
+"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf curl."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from connectrpc.client import ConnectClientSync
+from connectrpc.code import Code
+from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
+from connectrpc.compression.gzip import GzipCompression
+from connectrpc.errors import ConnectError
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.protocol import ProtocolType
+from flask import Flask
+from sonora.client import insecure_web_channel
+
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
+from tests.apps import ECHO, echo_app
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+from tests.servers import running
+
+
+def unary(request: EchoRequest, context: CallContext) -> EchoReply:
+    if request.text == "fail":
+        raise RpcError(StatusCode.NOT_FOUND, "nichts da: ü%", [EchoReply(text="detail")])
+    for name, value in context.metadata:
+        if name.startswith("x-mine"):
+            context.initial_metadata.add(name, value)
+            context.trailing_metadata.add(name.replace("mine", "trailing"), value)
+    return EchoReply(text=request.text.upper(), number=round(context.remaining() or 0))
+
+
+def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    for number in range(request.count):
+        yield EchoReply(number=number)
+    if request.text:
+        raise RpcError(StatusCode.DATA_LOSS, request.text)
+
+
+def create_app() -> Flask:
+    return echo_app(Unary=unary, ServerStream=stream, GRPC_COMPRESSION_MIN_BYTES=0)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("peers") / "log"
+    with running("gunicorn", "tests.peers.test_peers:create_app", log) as port:
+        yield f"http://127.0.0.1:{port}"
+    assert "Traceback" not in log.read_text()
+
+
+# sonora
+
+
+@pytest.fixture
+def sonora(url: str) -> Iterator[Any]:
+    with insecure_web_channel(url) as channel:
+        yield channel
+
+
+def sonora_method(channel: Any, kind: str, name: str) -> Any:
+    return getattr(channel, kind)(ECHO + name, EchoRequest.SerializeToString, EchoReply.FromString)
+
+
+def test_sonora_calls_a_unary_method(sonora: Any) -> None:
+    assert sonora_method(sonora, "unary_unary", "Unary")(EchoRequest(text="hi"), timeout=30).number in (29, 30)
+
+
+def test_sonora_gets_metadata(sonora: Any) -> None:
+    metadata = [("x-mine", "a"), ("x-mine-bin", b"\0\xff")]
+    _, call = sonora_method(sonora, "unary_unary", "Unary").with_call(EchoRequest(), metadata=metadata)
+    assert dict(call.initial_metadata())["x-mine"] == "a"
+    trailing = dict(call.trailing_metadata())
+    assert trailing["x-trailing"] == "a"
+    assert trailing["x-trailing-bin"] in (b"\0\xff", "AP8")
+
+
+def test_sonora_streams(sonora: Any) -> None:
+    replies = sonora_method(sonora, "unary_stream", "ServerStream")(EchoRequest(count=3))
+    assert [reply.number for reply in replies] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "request_message", "code", "message"),
+    [
+        ("unary_unary", "Unary", EchoRequest(text="fail"), grpc.StatusCode.NOT_FOUND, "nichts da: ü%"),
+        ("unary_unary", "Unari", EchoRequest(), grpc.StatusCode.UNIMPLEMENTED, "did you mean"),
+        ("unary_stream", "ServerStream", EchoRequest(count=1, text="torn"), grpc.StatusCode.DATA_LOSS, "torn"),
+        ("unary_stream", "ServerStream", EchoRequest(text="at once"), grpc.StatusCode.DATA_LOSS, "at once"),
+    ],
+)
+def test_sonora_gets_errors(
+    sonora: Any, kind: str, name: str, request_message: EchoRequest, code: grpc.StatusCode, message: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        list(sonora_method(sonora, kind, name)(request_message))
+    assert caught.value.code() is code
+    assert message in caught.value.details()
+
+
+# connectrpc
+
+
+@pytest.fixture(params=["proto", "json"])
+def connect(url: str, request: pytest.FixtureRequest) -> Iterator[ConnectClientSync]:
+    codec = google_protobuf_binary_codec() if request.param == "proto" else google_protobuf_json_codec()
+    gzip = GzipCompression()
+    with ConnectClientSync(
+        url, protocol=ProtocolType.GRPC_WEB, codec=codec, accept_compression=[gzip], send_compression=gzip
+    ) as client:
+        yield client
+
+
+def connect_method(name: str) -> MethodInfo[EchoRequest, EchoReply]:
+    kinds = {"ServerStream": StreamType.SERVER_STREAM, "ClientStream": StreamType.CLIENT_STREAM}
+    return MethodInfo(
+        name=name,
+        service_name=DESCRIPTOR.services_by_name["Echo"].full_name,
+        input=EchoRequest,
+        output=EchoReply,
+        idempotency_level=IdempotencyLevel.UNKNOWN,
+        stream_type=kinds.get(name, StreamType.UNARY),
+    )
+
+
+def test_connectrpc_calls_a_unary_method(connect: ConnectClientSync) -> None:
+    reply = connect.execute_unary(request=EchoRequest(text="hi" * 5000), method=connect_method("Unary"))
+    assert reply.text == "HI" * 5000
+
+
+def test_connectrpc_streams(connect: ConnectClientSync) -> None:
+    replies = connect.execute_server_stream(request=EchoRequest(count=3), method=connect_method("ServerStream"))
+    assert [reply.number for reply in replies] == [0, 1, 2]
+
+
+def test_connectrpc_streams_requests(connect: ConnectClientSync) -> None:
+    requests = iter([EchoRequest(text="a"), EchoRequest(text="b")])
+    assert connect.execute_client_stream(request=requests, method=connect_method("ClientStream")).text == "a,b"
+
+
+def test_connectrpc_gets_errors_with_details(connect: ConnectClientSync) -> None:
+    with pytest.raises(ConnectError, match="nichts da: ü%") as caught:
+        connect.execute_unary(request=EchoRequest(text="fail"), method=connect_method("Unary"))
+    assert caught.value.code is Code.NOT_FOUND
+    (detail,) = caught.value.details
+    assert detail.message_bytes == EchoReply(text="detail").SerializeToString()
+
+
+def test_connectrpc_gets_errors_of_streams(connect: ConnectClientSync) -> None:
+    replies = []
+    with pytest.raises(ConnectError, match="torn") as caught:
+        replies.extend(
+            connect.execute_server_stream(
+                request=EchoRequest(count=2, text="torn"), method=connect_method("ServerStream")
+            )
+        )
+    assert caught.value.code is Code.DATA_LOSS
+
+
+# buf curl
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("buf") / "services.binpb"
+    result = create_app().test_cli_runner().invoke(args=["grpc", "descriptors", "--out", str(file)])
+    assert result.exit_code == 0
+    return file
+
+
+def buf_curl(schema: Path, url: str, message: dict[str, Any], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    buf = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
+    assert buf is not None
+    arguments = [buf, "curl", "--protocol", "grpcweb", "--schema", str(schema), "-d", json.dumps(message), url]
+    environ = {"HOME": str(tmp_path)}
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=environ)
+
+
+def test_buf_curl_calls_with_our_descriptors(schema: Path, url: str, tmp_path: Path) -> None:
+    result = buf_curl(schema, url + ECHO + "Unary", {"text": "hi"}, tmp_path)
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"text": "HI"})
+    result = buf_curl(schema, url + ECHO + "ServerStream", {"count": 2}, tmp_path)
+    assert "".join(result.stdout.split()) == '{}{"number":1}'
+
+
+def test_buf_curl_gets_errors(schema: Path, url: str, tmp_path: Path) -> None:
+    result = buf_curl(schema, url + ECHO + "Unary", {"text": "fail"}, tmp_path)
+    assert result.returncode != 0
+    error = json.loads(result.stderr)
+    assert (error["code"], error["message"]) == ("not_found", "nichts da: ü%")

@@ -1,0 +1,71 @@
+"""Real HTTP servers around an app of the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def command(server: str, factory: str, port: int) -> list[str]:
+    """The command that serves an app factory, named ``module:function``."""
+    if server == "gunicorn":
+        options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "16", "--keep-alive", "30"]
+        return [sys.executable, "-m", "gunicorn", "--no-control-socket", *options, f"{factory}()"]
+    if server == "granian":
+        options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "16", "--factory"]
+        return [sys.executable, "-m", "granian", *options, "--log-level", "warning", factory]
+    assert server == "waitress"
+    return [sys.executable, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", "16", "--call", factory]
+
+
+@contextlib.contextmanager
+def running(server: str, factory: str, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Serve an app factory while the block runs; gives the port. What the server prints goes to `log`."""
+    port = free_port()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(server, factory, port),
+            cwd=ROOT,
+            env={**os.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_listening(port, process, log)
+            yield port
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    stop = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > stop:
+                raise AssertionError(f"the server does not listen:\n{log.read_text()}") from None
+            time.sleep(0.05)
