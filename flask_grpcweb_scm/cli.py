@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -14,8 +16,9 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
+from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.settings import ConfigError, Settings, check_method_names
 from flask_grpcweb_scm.wire import TRAILERS, FrameReader, StatusCode, decode_message, encode_frame, parse_trailers
 
 if TYPE_CHECKING:
@@ -30,6 +33,19 @@ MAX_RESPONSE_BYTES = 2**31
 def _state() -> AppState:
     state: AppState = current_app.extensions["grpcweb_scm"]
     return state
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A number and its unit, ``30m``, ``12h`` or ``7d``, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the text of an option."""
+        match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", str(value), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is not a number and one of s, m, h, d", param, ctx)
+        return int(match[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
 
 
 @click.group("grpc")
@@ -156,6 +172,57 @@ def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
     return result
 
 
+@grpc_cli.group("token")
+def token_cli() -> None:
+    """Make and read tokens that are signed with GRPC_TOKEN_SECRETS."""
+
+
+@token_cli.command("issue")
+@click.option("--name", required=True, help="Who it is for: shown in logs, and to the bearer.")
+@click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this one; can be repeated.")
+@click.option("--method", multiple=True, metavar="METHOD", help="Only pkg.Service/Method or pkg.Service/*; repeatable.")
+@click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
+@with_appcontext
+def token_issue_command(name: str, organization: tuple[str, ...], method: tuple[str, ...], expires: float) -> None:
+    """Print a new token, to be sent as X-Grpc-Auth-Token. It is stored nowhere."""
+    try:
+        check_method_names("--method", method, _state().dispatcher.methods)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    organizations = [int(item) if item.isdecimal() else item for item in organization]
+    click.echo(_signed_tokens().issue(name, expires_in=expires, organizations=organizations, methods=method))
+
+
+@token_cli.command("inspect")
+@click.argument("text", metavar="TOKEN")
+@with_appcontext
+def token_inspect_command(text: str) -> None:
+    """Check TOKEN and print what it says, with the id to put into GRPC_REVOKED_TOKENS.
+
+    - reads the token from standard input.
+    """
+    try:
+        read = _signed_tokens().read(sys.stdin.read().strip() if text == "-" else text)
+    except TokenError as error:
+        raise click.ClickException(str(error)) from None
+    claims = {
+        "id": read.id,
+        "name": read.identity.name,
+        "organizations": sorted(read.identity.organizations or [], key=str) or "all",
+        "methods": sorted(read.identity.methods or []) or "all",
+        "expires": datetime.fromtimestamp(read.expires, timezone.utc).isoformat(),
+    }
+    click.echo(json.dumps(claims, indent=2))
+
+
+def _signed_tokens() -> SignedTokens:
+    settings = _state().settings
+    if not settings.token_secrets:
+        hint = "python -c 'import secrets; print(secrets.token_hex(32))'"
+        raise click.ClickException(f"GRPC_TOKEN_SECRETS is not set; this makes a good one: {hint}")
+    return SignedTokens(settings.token_secrets, settings.revoked_tokens)
+
+
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
@@ -177,7 +244,11 @@ def findings(app: Flask, settings: Settings) -> list[str]:
         lines.append("The app is in debug mode, which is not for strangers.")
     if not (app.config.get("SECRET_KEY") or app.config.get("GRPC_PAGE_TOKEN_SECRETS")):
         lines.append("SECRET_KEY is not set: page tokens are good only in the process that made them.")
-    secrets = {"GRPC_AUTH_TOKENS": settings.auth_tokens, "GRPC_HMAC_SECRETS": settings.hmac_secrets}
+    secrets = {
+        "GRPC_AUTH_TOKENS": settings.auth_tokens,
+        "GRPC_TOKEN_SECRETS": settings.token_secrets,
+        "GRPC_HMAC_SECRETS": settings.hmac_secrets,
+    }
     for key, values in secrets.items():
         if any(len(value) < MIN_SECRET_CHARACTERS for value in values):
             lines.append(f"{key} has a value of fewer than {MIN_SECRET_CHARACTERS} characters, which can be guessed.")

@@ -11,7 +11,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm import scm
-from flask_grpcweb_scm.auth import Authenticator, guard
+from flask_grpcweb_scm.auth import Authenticator, SignedTokens, guard
 from flask_grpcweb_scm.blueprint import create_blueprint
 from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
@@ -80,13 +80,7 @@ class GrpcWebScm:
         dispatcher = Dispatcher(services, self._interceptors)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings, self._authenticate)
-        authenticate = self._authenticate or Authenticator(
-            required=settings.require_auth,
-            tokens=settings.auth_tokens,
-            hmac_secrets=settings.hmac_secrets,
-            hmac_max_age=settings.hmac_max_age,
-            hmac_require_timestamp=settings.hmac_require_timestamp,
-        )
+        authenticate = self._authenticate or _authenticator(settings)
         state = AppState(settings, dispatcher, guard(authenticate, settings.public_methods))
         app.extensions["grpcweb_scm"] = state
         app.register_blueprint(create_blueprint(app, settings, dispatcher, state.authenticate))
@@ -94,6 +88,18 @@ class GrpcWebScm:
         if settings.scm:
             scm.init_app(app, self._db)
             app.cli.add_command(scm.scm_cli)
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    secrets = settings.token_secrets
+    return Authenticator(
+        required=settings.require_auth,
+        tokens=settings.auth_tokens,
+        signed_tokens=SignedTokens(secrets, settings.revoked_tokens) if secrets else None,
+        hmac_secrets=settings.hmac_secrets,
+        hmac_max_age=settings.hmac_max_age,
+        hmac_require_timestamp=settings.hmac_require_timestamp,
+    )
 
 
 def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:

@@ -6,12 +6,12 @@ import dataclasses
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 from flask_grpcweb_scm.rpc import Identity, did_you_mean
 
-__all__ = ["ConfigError", "Settings"]
+__all__ = ["ConfigError", "Settings", "check_method_names"]
 
 PREFIX = "GRPC_"
 
@@ -138,6 +138,10 @@ class Settings:
     auth_tokens: Mapping[str, Identity] = _key(
         dict, _tokens, "Accepted tokens: a list, a text with commas, or a mapping of token to scope.", secret=True
     )
+    token_secrets: tuple[str, ...] = _key(
+        (), _texts, "Secrets of the tokens that `flask grpc token issue` makes, newest first.", secret=True
+    )
+    revoked_tokens: tuple[str, ...] = _key((), _texts, "Ids of such tokens that are not good any more.")
     hmac_secrets: tuple[str, ...] = _key(
         (), _texts, "Secrets of signed requests, any of which may match: a list or a text with commas.", secret=True
     )
@@ -183,33 +187,41 @@ class Settings:
         values: dict[str, Any] = {
             field.name: _checked(key, field, config[key]) for key, field in fields.items() if key in config
         }
-        if values.get("auth_tokens") or values.get("hmac_secrets"):
+        if any(values.get(name) for name in ("auth_tokens", "token_secrets", "hmac_secrets")):
             values.setdefault("require_auth", True)
         if not values.get("page_token_secrets"):
             values["page_token_secrets"] = _default_page_token_secrets(config)
         return cls(**values)
 
-    def check(self, method_paths: Iterable[str], *, has_authenticator: bool) -> None:
+    def check(self, method_paths: Collection[str], *, has_authenticator: bool) -> None:
         """Check what single values cannot show.
 
         :param method_paths: of the served methods, as ``/pkg.Service/Method``.
         :raises ConfigError: when keys contradict each other or name methods that are not served.
         """
-        if self.require_auth and not (self.auth_tokens or self.hmac_secrets or has_authenticator):
+        if self.require_auth and not (self.auth_tokens or self.token_secrets or self.hmac_secrets or has_authenticator):
             raise ConfigError(
-                "GRPC_REQUIRE_AUTH is on, but nobody could get in: set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS,"
-                " or pass GrpcWebScm(authenticate=…)"
+                "GRPC_REQUIRE_AUTH is on, but nobody could get in: set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or"
+                " GRPC_HMAC_SECRETS, or pass GrpcWebScm(authenticate=…)"
             )
         if "*" in self.cors_origins and self.cors_credentials:
             raise ConfigError("GRPC_CORS_ORIGINS: '*' cannot be combined with credentials; list the origins")
         if self.page_size > self.max_page_size:
             raise ConfigError(f"GRPC_PAGE_SIZE {self.page_size} is over GRPC_MAX_PAGE_SIZE {self.max_page_size}")
-        served = {path[1:] for path in method_paths}
-        served |= {path.partition("/")[0] + "/*" for path in served}
         scoped = {name for identity in self.auth_tokens.values() for name in identity.methods or ()}
-        for key, names in (("GRPC_PUBLIC_METHODS", set(self.public_methods)), ("GRPC_AUTH_TOKENS", scoped)):
-            for name in sorted(names - served):
-                raise ConfigError(f"{key}: no method {name!r} is served{did_you_mean(name, served)}")
+        check_method_names("GRPC_PUBLIC_METHODS", self.public_methods, method_paths)
+        check_method_names("GRPC_AUTH_TOKENS", scoped, method_paths)
+
+
+def check_method_names(key: str, names: Iterable[str], method_paths: Iterable[str]) -> None:
+    """Check that names such as ``pkg.Service/Method`` and ``pkg.Service/*`` are of methods that are served.
+
+    :raises ConfigError: for the first one that is not, naming `key`.
+    """
+    served = {path[1:] for path in method_paths}
+    served |= {name.partition("/")[0] + "/*" for name in served}
+    for name in sorted(set(names) - served):
+        raise ConfigError(f"{key}: no method {name!r} is served{did_you_mean(name, served)}")
 
 
 def _checked(key: str, field: dataclasses.Field[Any], value: object) -> object:

@@ -122,3 +122,53 @@ def test_check_gives_advice_and_exits_with_1(config: dict[str, Any], advice: str
 
 def test_check_remarks_on_debug_mode() -> None:
     assert "debug mode" in run("check", app=echo_app(**SOUND), env={"FLASK_DEBUG": "1"}).output
+
+
+SECRETS = {"GRPC_TOKEN_SECRETS": ["new" * 11, "old" * 11]}
+
+
+def test_an_issued_token_lets_its_bearer_in_and_no_further() -> None:
+    app = echo_app(**SECRETS)
+    issued = run("token", "issue", "--name", "ci", "--method", f"{ECHO[1:]}Unary", "--expires", "30m", app=app)
+    token = issued.output.strip()
+    assert run("call", ECHO + "Unary", "--token", token, app=app).exit_code == 0
+    assert "PERMISSION_DENIED (7): ci (token " in run("call", ECHO + "ServerStream", "--token", token, app=app).stderr
+    assert "UNAUTHENTICATED (16)" in run("call", ECHO + "Unary", "--token", token[:-1], app=app).stderr
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_inspect_prints_what_a_token_says(stdin: bool) -> None:
+    app = echo_app(**SECRETS)
+    arguments = ["--name", "ci", "--organization", "7", "--organization", "demo"]
+    token = run("token", "issue", *arguments, app=app).output.strip()
+    result = run("token", "inspect", "-", app=app, input=token) if stdin else run("token", "inspect", token, app=app)
+    claims = json.loads(result.output)
+    assert (claims["organizations"], claims["methods"]) == ([7, "demo"], "all")
+    revoking = echo_app(**SECRETS, GRPC_REVOKED_TOKENS=[claims["id"]])
+    assert "the token is revoked" in run("token", "inspect", token, app=revoking).stderr
+    assert "the token is revoked" in run("call", ECHO + "Unary", "--token", token, app=revoking).stderr
+
+
+def test_the_old_secret_still_reads_and_the_new_one_signs() -> None:
+    old = run("token", "issue", "--name", "a", app=echo_app(GRPC_TOKEN_SECRETS=SECRETS["GRPC_TOKEN_SECRETS"][1:]))
+    assert run("token", "inspect", old.output.strip(), app=echo_app(**SECRETS)).exit_code == 0
+    new = run("token", "issue", "--name", "a", app=echo_app(**SECRETS)).output.strip()
+    assert run("token", "inspect", new, app=echo_app(GRPC_TOKEN_SECRETS="new" * 11)).exit_code == 0
+    assert run("token", "inspect", new, app=echo_app(GRPC_TOKEN_SECRETS="old" * 11)).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "message"),
+    [
+        (["issue", "--name", "a"], {}, "GRPC_TOKEN_SECRETS is not set"),
+        (["issue"], SECRETS, "Missing option '--name'"),
+        (["issue", "--name", "a", "--method", ECHO[1:] + "Unari"], SECRETS, "did you mean 'tests.echo.v1.Echo/Unary'?"),
+        (["issue", "--name", "a", "--expires", "7"], SECRETS, "'7' is not a number and one of s, m, h, d"),
+        (["issue", "--name", "a", "--expires", "0d"], SECRETS, "'0d' is not"),
+        (["inspect", "forged"], SECRETS, "the token is not valid"),
+    ],
+)
+def test_token_commands_say_what_is_wrong(arguments: list[str], config: dict[str, Any], message: str) -> None:
+    result = run("token", *arguments, app=echo_app(**config))
+    assert result.exit_code != 0
+    assert message in result.stderr

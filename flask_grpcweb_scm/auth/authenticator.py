@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flask_grpcweb_scm.auth.signature import check_signature
+from flask_grpcweb_scm.auth.tokens import SignedTokens, TokenError
 from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode
 
 __all__ = ["Authenticator", "guard"]
@@ -19,6 +20,7 @@ class Authenticator:
 
     :param required: when false, everybody is let in as an unrestricted stranger.
     :param tokens: accepted tokens and who they stand for.
+    :param signed_tokens: reads tokens that are none of those.
     :param hmac_secrets: of signed requests, any of which may match.
     :param hmac_max_age: seconds that a signed request's timestamp may be off.
     """
@@ -28,12 +30,14 @@ class Authenticator:
         *,
         required: bool,
         tokens: Mapping[str, Identity] | None = None,
+        signed_tokens: SignedTokens | None = None,
         hmac_secrets: Sequence[str] = (),
         hmac_max_age: float = 300,
         hmac_require_timestamp: bool = False,
     ) -> None:
         self._required = required
         self._tokens = [(_digest(token), identity) for token, identity in (tokens or {}).items()]
+        self._signed_tokens = signed_tokens
         self._hmac_secrets = hmac_secrets
         self._hmac_max_age = hmac_max_age
         self._hmac_require_timestamp = hmac_require_timestamp
@@ -46,7 +50,7 @@ class Authenticator:
         if not self._required:
             return Identity()
         token = _token(context)
-        if token is not None and self._tokens:
+        if token is not None and (self._tokens or self._signed_tokens):
             return self._by_token(token)
         signature = context.metadata.get_text("x-signature")
         if signature is not None and self._hmac_secrets:
@@ -64,12 +68,17 @@ class Authenticator:
         given = _digest(token)
         # Digests have one length, and every token is compared, so that the time taken tells nothing.
         matching = [identity for digest, identity in self._tokens if hmac.compare_digest(digest, given)]
-        if not matching:
+        if matching:
+            return matching[0]
+        if self._signed_tokens is None:
             raise RpcError(StatusCode.UNAUTHENTICATED, "the token is not valid")
-        return matching[0]
+        try:
+            return self._signed_tokens.read(token).identity
+        except TokenError as error:
+            raise RpcError(StatusCode.UNAUTHENTICATED, str(error)) from None
 
     def _ways(self) -> Iterable[str]:
-        if self._tokens:
+        if self._tokens or self._signed_tokens:
             yield "X-Grpc-Auth-Token"
         if self._hmac_secrets:
             yield "X-Signature and X-Method"
