@@ -11,11 +11,11 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm import scm
-from flask_grpcweb_scm.auth import Authenticator, SignedTokens, guard
+from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard
 from flask_grpcweb_scm.blueprint import create_blueprint
 from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.settings import ConfigError, Settings
 
 __all__ = ["AppState", "GrpcWebScm"]
 
@@ -77,11 +77,12 @@ class GrpcWebScm:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config)
         services = (*self._services, scm.service) if settings.scm else self._services
-        dispatcher = Dispatcher(services, self._interceptors)
+        first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
+        dispatcher = Dispatcher(services, self._interceptors, first=first)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings, self._authenticate)
-        authenticate = self._authenticate or _authenticator(settings)
-        state = AppState(settings, dispatcher, guard(authenticate, settings.public_methods))
+        authenticate = guard(self._authenticate or _authenticator(settings), settings.public_methods)
+        state = AppState(settings, dispatcher, _limit_rates(authenticate, settings))
         app.extensions["grpcweb_scm"] = state
         app.register_blueprint(create_blueprint(app, settings, dispatcher, state.authenticate))
         app.cli.add_command(grpc_cli)
@@ -100,6 +101,15 @@ def _authenticator(settings: Settings) -> Authenticator:
         hmac_max_age=settings.hmac_max_age,
         hmac_require_timestamp=settings.hmac_require_timestamp,
     )
+
+
+def _limit_rates(authenticate: Authenticate, settings: Settings) -> Authenticate:
+    if not settings.rate_limits:
+        return authenticate
+    try:
+        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate)
+    except ImportError:
+        raise ConfigError("GRPC_RATE_LIMITS needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
 
 
 def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:

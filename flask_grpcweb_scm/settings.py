@@ -14,6 +14,7 @@ from flask_grpcweb_scm.rpc import Identity, did_you_mean
 __all__ = ["ConfigError", "Settings", "check_method_names"]
 
 PREFIX = "GRPC_"
+_RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|day|month|year)s?\s*"
 
 
 class ConfigError(Exception):
@@ -51,6 +52,10 @@ def _count(value: object) -> int:
     return int(number)
 
 
+def _optional_count(value: object) -> int | None:
+    return None if value is None else _count(value)
+
+
 def _optional_bytes(value: object) -> int | None:
     return None if value is None else int(_number(value, "a number of bytes, or None", 0))
 
@@ -77,6 +82,20 @@ def _texts(value: object) -> tuple[str, ...]:
             # No values here: they may be credentials.
             raise ValueError(f"an item is {type(item).__name__}, not text; put it in quotes")
     return tuple(item for item in value if item)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _fail(type(value).__name__, "a text")
+    return value
+
+
+def _rates(value: object) -> Mapping[str, str]:
+    rates: Mapping[str, str] = value if isinstance(value, Mapping) else {"*": cast("str", value)} if value else {}
+    for rate in rates.values():
+        if not isinstance(rate, str) or re.fullmatch(_RATE + rf"(?:;{_RATE})*", rate) is None:
+            raise _fail(rate, "a rate such as '100/minute' or '10/second;1000/hour'")
+    return rates
 
 
 def _url_prefix(value: object) -> str:
@@ -157,7 +176,19 @@ class Settings:
     cors_credentials: bool = _key(False, _boolean, "Let those pages send cookies.")
     cors_max_age: float = _key(7200, _seconds, "Seconds that a browser may keep a preflight's answer.")
 
+    rate_limits: Mapping[str, str] = _key(
+        dict,
+        _rates,
+        "Calls per caller and method, such as `100/minute`, or a mapping of `pkg.Service/Method`, `pkg.Service/*` and"
+        " `*` to such; needs the extra `ratelimit`.",
+    )
+    rate_limit_storage: str = _key(
+        "memory://", _text, "Where calls are counted, as a URI of `limits`, such as `redis://…`; memory is per process."
+    )
+    max_streams: int | None = _key(None, _optional_count, "Streams that a caller may have open at a time, per process.")
+
     max_message_bytes: int = _key(4 * 2**20, _count, "Longest request message in bytes, also after decompression.")
+    max_response_bytes: int | None = _key(None, _optional_count, "Longest response message in bytes.")
     max_metadata_bytes: int = _key(16 * 2**10, _count, "Longest request metadata in bytes, names and values together.")
     default_timeout: float | None = _key(None, _optional_seconds, "Seconds for calls that ask for no deadline.")
     max_timeout: float | None = _key(None, _optional_seconds, "Seconds that no call may pass, whatever it asks for.")
@@ -211,6 +242,7 @@ class Settings:
         scoped = {name for identity in self.auth_tokens.values() for name in identity.methods or ()}
         check_method_names("GRPC_PUBLIC_METHODS", self.public_methods, method_paths)
         check_method_names("GRPC_AUTH_TOKENS", scoped, method_paths)
+        check_method_names("GRPC_RATE_LIMITS", set(self.rate_limits) - {"*"}, method_paths)
 
 
 def check_method_names(key: str, names: Iterable[str], method_paths: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "wire": set[str](),
     "rpc": {"wire", "google"},
-    "auth": {"wire", "rpc", "itsdangerous"},
+    "auth": {"wire", "rpc", "google", "itsdangerous", "limits"},
     "pb": {"google"},
     "scm": {"rpc", "pb", "google", "flask", "flask_sqlalchemy", "sqlalchemy", "werkzeug", "click", "itsdangerous"},
     "client": {"wire", "rpc", "pb", "google", "urllib3"},

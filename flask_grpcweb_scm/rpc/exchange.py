@@ -54,6 +54,8 @@ class _Settings(Protocol):
     @property
     def max_message_bytes(self) -> int: ...
     @property
+    def max_response_bytes(self) -> int | None: ...
+    @property
     def max_metadata_bytes(self) -> int: ...
     @property
     def default_timeout(self) -> float | None: ...
@@ -241,7 +243,9 @@ class Exchange:
 
     def _frame(self, message: Message) -> bytes:
         payload = self._codec.encode(message)
-        minimum = self._settings.compression_min_bytes
+        limit, minimum = self._settings.max_response_bytes, self._settings.compression_min_bytes
+        if limit is not None and len(payload) > limit:
+            raise over_limit(f"response of {len(payload)} bytes", limit)
         if self._encoding is None or minimum is None or len(payload) < minimum:
             return encode_frame(payload)
         return encode_frame(self._encoding.compress(payload), flags=COMPRESSED)

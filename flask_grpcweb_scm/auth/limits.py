@@ -1,0 +1,112 @@
+"""How often a caller may call, and how many streams it may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+
+from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
+__all__ = ["RateLimiter", "StreamLimiter"]
+
+
+def _caller_key(context: CallContext) -> str:
+    """Strangers are told apart by their address."""
+    return f"peer {context.peer}" if context.caller == Identity() else f"caller {context.caller.name}"
+
+
+class RateLimiter:
+    """Counts calls by caller and method.
+
+    :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
+    :param storage: where to count, as a URI that `limits` knows: ``memory://`` for each process by itself.
+    :raises ImportError: when `limits` is not installed.
+    """
+
+    def __init__(self, rates: Mapping[str, str], storage: str) -> None:
+        import limits
+
+        self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
+        self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(limits.storage.storage_from_string(storage))
+
+    def guard(self, authenticate: Authenticate) -> Authenticate:
+        """Count a call once its caller is known; one that is refused counts for its address.
+
+        :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up.
+        """
+
+        def authorize(context: CallContext) -> Identity:
+            try:
+                context.caller = authenticate(context)
+            except RpcError:
+                self._hit(context)
+                raise
+            self._hit(context)
+            return context.caller
+
+        return authorize
+
+    def _hit(self, context: CallContext) -> None:
+        assert context.method is not None
+        service, name = context.method.service.name, f"{context.method.service.name}/{context.method.name}"
+        scope = next((scope for scope in (name, f"{service}/*", "*") if scope in self._rates), None)
+        for rate in () if scope is None else self._rates[scope]:
+            if not self._limiter.hit(rate, _caller_key(context), name):
+                raise self._exhausted(context, rate, name)
+
+    def _exhausted(self, context: CallContext, rate: RateLimitItem, name: str) -> RpcError:
+        wait = max(0.001, self._limiter.get_window_stats(rate, _caller_key(context), name).reset_time - time.time())
+        context.initial_metadata.add("retry-after", str(math.ceil(wait)))
+        context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
+        details = RetryInfo(retry_delay=Duration(seconds=int(wait), nanos=int(wait % 1 * 1e9)))
+        text = f"the rate limit of {rate} for {name} is used up; try again in {math.ceil(wait)} s"
+        return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [details])
+
+
+class StreamLimiter:
+    """An interceptor that counts the open streams of each caller, in this process.
+
+    :param max_streams: that a caller may have open at a time; each holds a worker thread.
+    """
+
+    def __init__(self, max_streams: int) -> None:
+        self._max_streams = max_streams
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Any, context: CallContext, call_next: Any) -> Any:
+        """Let a stream begin, or raise RpcError RESOURCE_EXHAUSTED."""
+        assert context.method is not None
+        if not context.method.server_streaming:
+            return call_next(request, context)
+        return self._counted(_caller_key(context), call_next, request, context)
+
+    def _counted(self, key: str, call_next: Any, request: Any, context: CallContext) -> Iterator[Any]:
+        with self._slot(key), contextlib.closing(call_next(request, context)) as responses:
+            yield from responses
+
+    @contextlib.contextmanager
+    def _slot(self, key: str) -> Iterator[None]:
+        with self._lock:
+            if self._open[key] >= self._max_streams:
+                text = f"{self._max_streams} streams of this caller are open already; close one first"
+                raise RpcError(StatusCode.RESOURCE_EXHAUSTED, text)
+            self._open[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[key] -= 1
+                if not self._open[key]:
+                    del self._open[key]

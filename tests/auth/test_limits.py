@@ -1,0 +1,129 @@
+"""Rate limits and stream limits, through an app."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from flask_grpcweb_scm import ConfigError
+from flask_grpcweb_scm.wire import decode_binary
+from tests.apps import ECHO, echo_app
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import PROTO, Answer, call, frame
+
+
+def codes(client: Any, method: str, times: int, **headers: str) -> list[int]:
+    return [call(client, ECHO + method, EchoRequest(), headers=headers).code for _ in range(times)]
+
+
+def test_a_rate_is_per_caller_and_method() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="2/hour", GRPC_AUTH_TOKENS="a,b").test_client()
+    assert codes(client, "Unary", 3, authorization="Bearer a") == [0, 0, 8]
+    assert codes(client, "Unary", 3, authorization="Bearer b") == [0, 0, 8]
+    assert codes(client, "ServerStream", 3, authorization="Bearer a") == [0, 0, 8]
+
+
+def test_strangers_are_told_apart_by_their_address() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="1/hour").test_client()
+    answers = [
+        client.post(
+            ECHO + "Unary", data=frame(b""), content_type=PROTO, environ_overrides={"REMOTE_ADDR": f"10.0.0.{host}"}
+        )
+        for host in (1, 1, 2)
+    ]
+    assert [answer.headers["grpc-status"] if not answer.data else "0" for answer in answers][2] == "0"
+    assert b"grpc-status: 8" in answers[1].data
+
+
+def test_wrong_credentials_count_for_the_address_before_they_are_compared_again() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="2/hour", GRPC_AUTH_TOKENS="a").test_client()
+    assert codes(client, "Unary", 4, authorization="Bearer wrong") == [16, 16, 8, 8]
+    assert codes(client, "Unary", 1, authorization="Bearer a") == [0]
+
+
+@pytest.mark.parametrize(
+    ("rates", "allowed"),
+    [
+        ({"*": "1/hour"}, 1),
+        ({"*": "1/hour", ECHO[1:] + "*": "2/hour"}, 2),
+        ({"*": "1/hour", ECHO[1:] + "*": "2/hour", ECHO[1:] + "Unary": "3/hour"}, 3),
+        ({ECHO[1:] + "ServerStream": "1/hour"}, 5),
+        ("3 per 2 hours; 4/day", 3),
+    ],
+)
+def test_the_most_specific_name_decides(rates: Any, allowed: int) -> None:
+    client = echo_app(GRPC_RATE_LIMITS=rates).test_client()
+    assert codes(client, "Unary", 5) == [0] * allowed + [8] * (5 - allowed)
+
+
+def refused() -> Answer:
+    client = echo_app(GRPC_RATE_LIMITS="1/minute").test_client()
+    call(client, ECHO + "Unary", EchoRequest())
+    return call(client, ECHO + "Unary", EchoRequest())
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    answer = refused()
+    assert "limit of 1 per 1 minute for tests.echo.v1.Echo/Unary is used up; try again in " in answer.message
+    status = Status.FromString(decode_binary(answer.trailers["grpc-status-details-bin"]))
+    info = RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert 0 <= info.retry_delay.seconds <= 120
+    assert 1 <= int(answer.headers["retry-after"]) <= 120
+    assert 1 <= int(answer.headers["retry-after-ms"]) <= 120_000
+
+
+def test_preflights_do_not_count() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="1/hour", GRPC_CORS_ORIGINS="https://a.example").test_client()
+    for _ in range(3):
+        client.options(ECHO + "Unary", headers={"origin": "https://a.example", "access-control-request-method": "POST"})
+    assert codes(client, "Unary", 2) == [0, 8]
+
+
+def test_the_body_of_a_refused_call_is_not_decoded() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="1/hour").test_client()
+    assert [call(client, ECHO + "Unary", data=b"torn").code for _ in range(2)] == [13, 8]
+
+
+def test_limits_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "limits", None)
+    with pytest.raises(ConfigError, match=r"pip install 'flask_grpcweb_scm\[ratelimit\]'"):
+        echo_app(GRPC_RATE_LIMITS="1/hour")
+
+
+@pytest.mark.parametrize("rates", ["often", "1/fortnight", {"*": 5}, {"no.Such/Method": "1/hour"}, ["1/hour"], 5])
+def test_a_rate_that_cannot_work_is_refused_at_start(rates: Any) -> None:
+    with pytest.raises(ConfigError, match="GRPC_RATE_LIMITS"):
+        echo_app(GRPC_RATE_LIMITS=rates)
+
+
+def test_a_caller_may_hold_so_many_streams_and_unary_calls_besides() -> None:
+    client = echo_app(GRPC_MAX_STREAMS=2).test_client()
+    body = frame(EchoRequest(count=100).SerializeToString())
+    first, second, third = (client.post(ECHO + "ServerStream", data=body, content_type=PROTO) for _ in range(3))
+    assert third.headers["grpc-status"] == "8"
+    assert "2 streams of this caller are open already" in third.headers["grpc-message"]
+    assert codes(client, "Unary", 1) == [0]
+    second.close()
+    assert codes(client, "ServerStream", 2) == [0, 0]
+    first.close()
+
+
+def test_a_stream_that_fails_gives_its_place_back() -> None:
+    def stream(request: EchoRequest, context: object) -> Any:
+        raise ZeroDivisionError
+        yield
+
+    client = echo_app(GRPC_MAX_STREAMS=1, ServerStream=stream).test_client()
+    assert codes(client, "ServerStream", 3) == [13, 13, 13]
+
+
+def test_a_response_over_its_limit_is_refused() -> None:
+    client = echo_app(GRPC_MAX_RESPONSE_BYTES=10).test_client()
+    assert call(client, ECHO + "Unary", EchoRequest(text="a" * 8)).code == 0
+    answer = call(client, ECHO + "Unary", EchoRequest(text="a" * 9))
+    assert (answer.code, answer.message) == (8, "response of 11 bytes is over the limit of 10 bytes")
