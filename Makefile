@@ -23,16 +23,18 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos coverage coverage-check conformance clean
+.PHONY: help run test lint format types protos coverage coverage-check peers conformance clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
+# Only this machine reaches 127.0.0.1: no need to warn about calls without credentials.
+run: export PYTHONWARNINGS := ignore:RPCs of this app are open
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
-	@$(FLASK) scm import-git demo .
+	@test ! -e .git || $(FLASK) scm import-git demo .
 	@printf '%s\n' "$$TRY"
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
 
@@ -61,11 +63,14 @@ coverage: ## Run the tests and check branch coverage
 coverage-check: ## Check the branch coverage that the last `make coverage`, or `make test ARGS=--cov`, measured
 	$(BIN)/coverage report --include='flask_grpcweb_scm/wire/*,flask_grpcweb_scm/rpc/*' --fail-under=95
 
+peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
+	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
+
 conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress')
 	tests/conformance/run.sh $(SERVERS)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-protos .venv-go .tox instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-protos .venv-peers .venv-go .tox instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -84,9 +89,14 @@ clean: ## Remove the environments, the example's database and every cache
 	@.venv-protos/bin/python $(PIP_INSTALL) --only-binary :all: --requirement $<
 	@touch $@
 
+.venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python
+	@echo 'Installing the peers into .venv-peers …'
+	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \

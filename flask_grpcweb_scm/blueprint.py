@@ -98,7 +98,7 @@ def create_blueprint(app: Flask, settings: Settings, dispatcher: Dispatcher, aut
     def call(**_: str) -> Response:
         path = request.path[len(prefix) :]
         if request.method == "OPTIONS" and settings.cors_origins:
-            return GrpcWebResponse(status=204)
+            return _drained(GrpcWebResponse(status=204))
         content_type = parse_content_type(request.content_type)
         if request.method != "POST" or content_type is None:
             return _refuse(path)
@@ -152,8 +152,7 @@ def _serve(
         # nginx would hold messages back until its buffer is full.
         response.headers["x-accel-buffering"] = "no"
         return response
-    response = GrpcWebResponse(reply.body, headers=reply.headers)
-    return response if drain(incoming.chunks) else _closing(response)
+    return _drained(GrpcWebResponse(reply.body, headers=reply.headers), incoming.chunks)
 
 
 class _StreamInContext:
@@ -215,7 +214,7 @@ def _refuse(path: str) -> Response:
     response = GrpcWebResponse(message + "\n", status=status, headers=headers)
     if status == 405:
         response.headers["allow"] = "POST"
-    return response if drain(read_body(request)) else _closing(response)
+    return _drained(response)
 
 
 def _unknown(path: str, dispatcher: Dispatcher) -> str:
@@ -227,14 +226,15 @@ def _error_response(error: RpcError) -> Response:
     content_type = parse_content_type(request.content_type)
     if content_type is not None:
         content_type = response_content_type(content_type, request.headers.get("accept"))
-    response = GrpcWebResponse(headers=error_headers(error, content_type))
-    return response if drain(read_body(request)) else _closing(response)
+    return _drained(GrpcWebResponse(headers=error_headers(error, content_type)))
 
 
 def _translate(response: Response) -> Response:
     """Turn an answer that the app gave instead of us (from a hook, an error handler) into a status."""
-    if isinstance(response, GrpcWebResponse) or parse_content_type(request.content_type) is None:
+    if isinstance(response, GrpcWebResponse):
         return response
+    if parse_content_type(request.content_type) is None:
+        return _drained(response)
     error = rpc_error_from_http(response)
     logger.info("%s %s, answered by the app with HTTP %d", request.path, error.code.name, response.status_code)
     translated = _error_response(error)
@@ -244,8 +244,12 @@ def _translate(response: Response) -> Response:
     return translated
 
 
-def _closing(response: Response) -> Response:
-    response.headers["connection"] = "close"
+def _drained(response: Response, chunks: Iterator[bytes] | None = None) -> Response:
+    """The response, after what is left of the request's body; when that is too much, it closes the connection."""
+    drained = drain(read_body(request) if chunks is None else chunks)
+    # PEP 3333 forbids this header. waitress insists on that, and has read the whole body before it calls the app.
+    if not drained and "waitress.client_disconnected" not in request.environ:
+        response.headers["connection"] = "close"
     return response
 
 

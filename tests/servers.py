@@ -22,25 +22,32 @@ def free_port() -> int:
         return port
 
 
-def command(server: str, factory: str, port: int) -> list[str]:
+def command(server: str, factory: str, port: int, python: str = sys.executable) -> list[str]:
     """The command that serves an app factory, named ``module:function``."""
     if server == "gunicorn":
         options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "16", "--keep-alive", "30"]
-        return [sys.executable, "-m", "gunicorn", "--no-control-socket", *options, f"{factory}()"]
+        return [python, "-m", "gunicorn", "--no-control-socket", *options, f"{factory}()"]
     if server == "granian":
         options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "16", "--factory"]
-        return [sys.executable, "-m", "granian", *options, "--log-level", "warning", factory]
+        return [python, "-m", "granian", *options, "--log-level", "warning", factory]
     assert server == "waitress"
-    return [sys.executable, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", "16", "--call", factory]
+    return [python, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", "16", "--call", factory]
 
 
 @contextlib.contextmanager
-def running(server: str, factory: str, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[int]:
+def running(
+    server: str,
+    factory: str,
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    python: str = sys.executable,
+) -> Iterator[int]:
     """Serve an app factory while the block runs; gives the port. What the server prints goes to `log`."""
     port = free_port()
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(server, factory, port),
+            command(server, factory, port, python),
             cwd=ROOT,
             env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,

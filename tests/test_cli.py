@@ -90,7 +90,7 @@ def test_descriptors_are_complete_and_in_order(tmp_path: Path) -> None:
     assert pool.FindServiceByName("tests.echo.v1.Echo").methods_by_name["Bidi"].client_streaming
 
 
-SOUND = {
+SOUND: dict[str, Any] = {
     "GRPC_AUTH_TOKENS": "t" * 32,
     "GRPC_MAX_TIMEOUT": 60,
     "SECRET_KEY": "k",
@@ -124,7 +124,7 @@ def test_check_remarks_on_debug_mode() -> None:
     assert "debug mode" in run("check", app=echo_app(**SOUND), env={"FLASK_DEBUG": "1"}).output
 
 
-SECRETS = {"GRPC_TOKEN_SECRETS": ["new" * 11, "old" * 11]}
+SECRETS: dict[str, Any] = {"GRPC_TOKEN_SECRETS": ["new" * 11, "old" * 11]}
 
 
 def test_an_issued_token_lets_its_bearer_in_and_no_further() -> None:

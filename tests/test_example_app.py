@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ def test_the_page_knows_where_the_services_are(monkeypatch: pytest.MonkeyPatch) 
     assert 'data-prefix="/rpc"' in page
     assert "ScmService" not in page
     assert _call(client, "/rpc/example.dice.v1.Dice/Roll", {})[1] == "0"
+
+
+def test_what_make_run_sets_up_is_listed_once_however_often(app: Flask, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    author = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    subprocess.run(["git", "-C", checkout, *author, "commit", "--quiet", "--allow-empty", "-m", "first"], check=True)
+    commands = [["init-db"], ["add-organization", "demo"], ["import-git", "demo", str(checkout)]]
+    for command in commands * 2:
+        result = app.test_cli_runner().invoke(args=["scm", *command])
+        assert result.exit_code == 0, result.output
+    path = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
+    [page], status = _call(app.test_client(), path, {"organizationId": "1"})
+    assert status == "0"
+    assert [repository["name"] for repository in page["repositories"]] == ["checkout"]
 
 
 def test_a_roll_is_on_the_die(client: FlaskClient) -> None:

@@ -41,6 +41,9 @@ def _encode_proto(message: Message) -> bytes:
 def _decode_json(message_class: type[M], payload: bytes) -> M:
     # Unknown fields are ignored, as in protobuf: an older server must understand a newer client.
     try:
+        # json_format takes a list or a text for an object of unknown fields. Some of protobuf's own messages are one.
+        if payload.lstrip()[:1] in {b"[", b'"'} and message_class.DESCRIPTOR.file.package != "google.protobuf":
+            raise ValueError("it is not an object")
         return json_format.Parse(payload.decode(), message_class(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else _first_line(error)

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from flask_grpcweb_scm.scm.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_process import GitError
-from flask_grpcweb_scm.scm.importing import ImportFailed, import_git, own_external_id
+from flask_grpcweb_scm.scm.importing import ImportFailed, own_external_id, prepare_import
 from flask_grpcweb_scm.scm.models import (
     Group,
     Integration,
@@ -34,26 +35,22 @@ __all__ = ["scm_cli"]
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-class Text(click.ParamType):
-    """Text that fits into its column."""
+def _text(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Callable[..., str | None]:
+    """A callback for an argument or option that has to fit into a column."""
 
-    name = "text"
-
-    def __init__(self, limit: int, pattern: str = r"[^\0]+", wanted: str = "at least one character") -> None:
-        self.limit, self.pattern, self.wanted = limit, pattern, wanted
-
-    def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> str:
-        """Return the text itself, or end the command."""
-        if len(value) > self.limit:
-            self.fail(f"{value[:40]!r}… has {len(value)} characters; the limit is {self.limit}", param, context)
-        if re.fullmatch(self.pattern, value) is None:
-            self.fail(f"{value!r} is not {self.wanted}", param, context)
+    def check(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value is not None and len(value) > limit:
+            raise click.BadParameter(f"{value[:40]!r}… has {len(value)} characters; the limit is {limit}")
+        if value is not None and re.fullmatch(pattern, value) is None:
+            raise click.BadParameter(f"{value!r} is not {wanted}")
         return value
 
+    return check
 
-def _slug(limit: int) -> Text:
+
+def _slug(limit: int) -> Callable[..., str | None]:
     # A slug of digits alone could be taken for an id.
-    return Text(
+    return _text(
         limit, r"(?!\d+$)[\w.-]+", "made of letters, digits and any of _ . - with at least one that is no digit"
     )
 
@@ -102,8 +99,8 @@ def init_db(as_json: bool) -> None:
 
 
 @_command("add-organization")
-@click.argument("slug", type=_slug(64))
-@click.option("--name", type=Text(64), help="Default: the slug.")
+@click.argument("slug", callback=_slug(64))
+@click.option("--name", callback=_text(64), help="Default: the slug.")
 def add_organization(slug: str, name: str | None, as_json: bool) -> None:
     """Add an organization; one that exists already is left as it is."""
     _add(as_json, f"organization {slug!r}", Organization, {"slug": slug}, name=name or slug)
@@ -111,9 +108,9 @@ def add_organization(slug: str, name: str | None, as_json: bool) -> None:
 
 @_command("add-project")
 @click.argument("organization", metavar="ORG")
-@click.argument("slug", type=_slug(100))
-@click.option("--name", type=Text(200), help="Default: the slug.")
-@click.option("--platform", type=Text(64), help="Such as python.")
+@click.argument("slug", callback=_slug(100))
+@click.option("--name", callback=_text(200), help="Default: the slug.")
+@click.option("--platform", callback=_text(64), help="Such as python.")
 def add_project(organization: str, slug: str, name: str | None, platform: str | None, as_json: bool) -> None:
     """Add a project to an organization; one that exists already is left as it is."""
     unique = {"organization_id": _organization(organization).id, "slug": slug}
@@ -123,7 +120,7 @@ def add_project(organization: str, slug: str, name: str | None, platform: str | 
 @_command("add-group")
 @click.argument("organization", metavar="ORG")
 @click.argument("project", metavar="PROJECT")
-@click.option("--title", type=Text(2000), required=True)
+@click.option("--title", callback=_text(2000), required=True)
 def add_group(organization: str, project: str, title: str, as_json: bool) -> None:
     """Add an error group to a project."""
     project_id = _project(organization, project).id
@@ -139,9 +136,9 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 
 @_command("add-integration")
 @click.argument("organization", metavar="ORG")
-@click.argument("provider", type=Text(64))
-@click.option("--name", type=Text(200), required=True)
-@click.option("--external-id", type=Text(256), help="The provider's id of the account. Default: ORG/NAME.")
+@click.argument("provider", callback=_text(64))
+@click.option("--name", callback=_text(200), required=True)
+@click.option("--external-id", callback=_text(256), help="The provider's id of the account. Default: ORG/NAME.")
 def add_integration(organization: str, provider: str, name: str, external_id: str | None, as_json: bool) -> None:
     """Install an integration in an organization.
 
@@ -159,15 +156,15 @@ def add_integration(organization: str, provider: str, name: str, external_id: st
 
 @_command("add-repository")
 @click.argument("organization", metavar="ORG")
-@click.argument("name", type=Text(200))
-@click.option("--provider", type=Text(64), default="", help="Such as github or integrations:gitlab.")
-@click.option("--external-id", type=Text(64), help="The provider's id of the repository. Default: its name.")
+@click.argument("name", callback=_text(200))
+@click.option("--provider", callback=_text(64), help="Such as github or integrations:gitlab.")
+@click.option("--external-id", callback=_text(64), help="The provider's id of the repository. Default: its name.")
 @click.option("--url", default="", help="Where a person can look at it.")
 @click.option("--integration", "integration_id", type=int, metavar="ID", help="An integration of the organization.")
 def add_repository(
     organization: str,
     name: str,
-    provider: str,
+    provider: str | None,
     external_id: str | None,
     url: str,
     integration_id: int | None,
@@ -179,7 +176,7 @@ def add_repository(
         _check_installed(organization, organization_id, integration_id)
     unique = {
         "organization_id": organization_id,
-        "provider": provider,
+        "provider": provider or "",
         "external_id": external_id or own_external_id(name, 64),
     }
     _add(as_json, f"repository {name!r}", Repository, unique, name=name, url=url, integration_id=integration_id)
@@ -188,34 +185,23 @@ def add_repository(
 @_command("import-git")
 @click.argument("organization", metavar="ORG")
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", type=Text(200), help="Name of the repository. Default: the directory's.")
-@click.option("--branch", type=Text(255), help="Default: the one that is checked out.")
+@click.option("--name", callback=_text(200), help="Name of the repository. Default: the directory's.")
+@click.option("--branch", callback=_text(255), help="Default: the one that is checked out.")
 def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
     A second import adds what is new. The repository stays where it is: lines are blamed there.
     """
-    row = _organization(organization)
-    name = name or Text(200).convert(path.resolve().name.removesuffix(".git"), None, None)
-    bars: list[Any] = []
-
-    def begin(total: int) -> Callable[[int], object]:
-        if not sys.stderr.isatty():
-            return lambda count: None
-        bars.append(click.progressbar(length=total, label=name, file=sys.stderr))
-        return bars[0].update
-
-    try:
-        result = import_git(row, Mirror.find(path), name, branch=branch, begin=begin)
-    finally:
-        for bar in bars:
-            bar.render_finish()
-    text = (
-        f"imported {result.commits} commits into repository {name!r} with id {result.repository_id}"
-        f" in {result.seconds:.1f} s"
-    )
-    facts = {"name": name, "commits": result.commits, "seconds": round(result.seconds, 3)}
-    _print(as_json, text, id=result.repository_id, **facts)
+    started = time.monotonic()
+    name = name or path.resolve().name.removesuffix(".git")
+    job = prepare_import(_organization(organization), Mirror.find(path), name, branch=branch)
+    with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
+        for count in job.run():
+            bar.update(count)
+    seconds = time.monotonic() - started
+    row_id = job.repository.id
+    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    _print(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
 
 
 def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:

@@ -100,7 +100,7 @@ def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> int:
 def _commit_ids(repository: Repository, commits: Sequence[GitCommit]) -> dict[str, int]:
     wanted = Commit.key.in_([commit.sha for commit in commits])
     statement = sa.select(Commit.key, Commit.id).where(Commit.repository_id == repository.id, wanted)
-    return dict(db.session.execute(statement).tuples())
+    return dict(db.session.execute(statement).all())
 
 
 def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[AuthorKey, int]:

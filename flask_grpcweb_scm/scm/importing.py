@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -17,7 +16,7 @@ from flask_grpcweb_scm.scm.models import Organization, Repository
 from flask_grpcweb_scm.scm.queries import EXISTING
 from flask_grpcweb_scm.scm.remotes import guess_provider, public_url
 
-__all__ = ["ImportFailed", "ImportResult", "import_git", "own_external_id"]
+__all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
@@ -28,63 +27,57 @@ class ImportFailed(Exception):
     """The history has no repository to go to; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What an import did."""
+@dataclass(slots=True)
+class GitImport:
+    """Storing the commits of a branch that are not stored yet."""
 
-    repository_id: int
-    name: str
-    commits: int
-    """New ones."""
-    seconds: float
+    repository: Repository
+    mirror: Mirror
+    tip: str | None
+    since: str | None
+    total: int
+    """How many commits there are to read."""
+    stored: int = 0
+    """How many turned out to be new."""
+
+    def run(self) -> Iterator[int]:
+        """Store batch by batch, giving the size of each when it is committed.
+
+        After an interruption the next import goes on where this one came to.
+
+        :raises GitError: when the mirror cannot be read.
+        """
+        if self.tip is None:
+            return
+        for batch in _batches(self.mirror.log(self.tip, since=self.since)):
+            self.stored += store_commits(self.repository, batch)
+            self.repository.imported_key = batch[-1].sha
+            db.session.commit()
+            yield len(batch)
 
 
-def import_git(
-    organization: Organization,
-    mirror: Mirror,
-    name: str,
-    *,
-    branch: str | None = None,
-    begin: Callable[[int], Callable[[int], object]] = lambda total: lambda count: None,
-) -> ImportResult:
-    """Store the commits of a branch, and remember the mirror as the repository's source.
-
-    Commits to the database as it goes on: after an interruption the next import continues there.
+def prepare_import(organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None) -> GitImport:
+    """Make the mirror the source of the organization's repository `name`, which is added if there is none.
 
     :param branch: default: the one that is checked out.
-    :param begin: called with the number of commits to read; what it returns is called with the size of each batch.
     :raises ImportFailed: when `name` does not say which repository to fill.
     :raises GitError: when the mirror cannot be read.
     """
-    started = time.monotonic()
     branch_name, tip = mirror.branch(branch)
-    repository = _repository(organization, mirror, name)
+    remote = mirror.remote_url()
+    repository = _find_by_name(organization, name) or _add(organization, name, guess_provider(remote))
+    repository.mirror_path = mirror.git_dir
+    repository.url = public_url(remote) or repository.url
     repository.default_branch = branch_name
     db.session.commit()
-    stored = 0
-    if tip is not None:
-        since = _known_commit(repository, mirror)
-        advance = begin(mirror.count(tip, since=since))
-        for batch in _batches(mirror.log(tip, since=since)):
-            stored += store_commits(repository, batch)
-            repository.imported_key = batch[-1].sha
-            db.session.commit()
-            advance(len(batch))
-    return ImportResult(repository.id, repository.name, stored, time.monotonic() - started)
+    since = _known_commit(repository, mirror)
+    total = 0 if tip is None else mirror.count(tip, since=since)
+    return GitImport(repository, mirror, tip, since, total)
 
 
 def own_external_id(name: str, limit: int) -> str:
     """An external id for what no provider has numbered: its name, or a digest of a name that is too long."""
     return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
-
-
-def _repository(organization: Organization, mirror: Mirror, name: str) -> Repository:
-    """The organization's repository of that name, which is made if there is none, with the mirror as its source."""
-    remote = mirror.remote_url()
-    repository = _find_by_name(organization, name) or _add(organization, name, guess_provider(remote))
-    repository.mirror_path = mirror.git_dir
-    repository.url = public_url(remote) or repository.url
-    return repository
 
 
 def _find_by_name(organization: Organization, name: str) -> Repository | None:

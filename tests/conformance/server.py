@@ -1,8 +1,8 @@
 """The server under test of the Connect conformance suite, written with the public API only.
 
-``python -m tests.conformance.server [gunicorn|granian|waitress]`` reads a size-prefixed ServerCompatRequest from standard
-input, answers a ServerCompatResponse on standard output, and serves until SIGTERM. Its generated messages come from
-``make build/conformance``.
+``python -m tests.conformance.server [gunicorn|granian|waitress]`` reads a size-prefixed ServerCompatRequest from
+standard input, answers a ServerCompatResponse on standard output, and serves until SIGTERM. run.sh generates the
+messages that it imports.
 """
 
 from __future__ import annotations
@@ -136,7 +136,17 @@ def command(server: str, port: int, tls: Sequence[str]) -> list[str]:
     if server == "gunicorn":
         options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "64", "--keep-alive", "30"]
         files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
-        return [sys.executable, "-m", "gunicorn", "--no-control-socket", "--log-level", "warning", *options, *files, app]
+        return [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--no-control-socket",
+            "--log-level",
+            "warning",
+            *options,
+            *files,
+            app,
+        ]
     if server == "granian":
         factory = app.removesuffix("()")
         files = ["--ssl-certificate", tls[0], "--ssl-keyfile", tls[1]] if tls else []

@@ -1,0 +1,32 @@
+"""The app that the peers call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Flask
+
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
+from tests.apps import echo_app
+from tests.echo_pb2 import EchoReply, EchoRequest
+
+
+def unary(request: EchoRequest, context: CallContext) -> EchoReply:
+    if request.text == "fail":
+        raise RpcError(StatusCode.NOT_FOUND, "nichts da: ü%", [EchoReply(text="detail")])
+    for name, value in context.metadata:
+        if name.startswith("x-mine"):
+            context.initial_metadata.add(name, value)
+            context.trailing_metadata.add(name.replace("mine", "trailing"), value)
+    return EchoReply(text=request.text.upper(), number=round(context.remaining() or 0))
+
+
+def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    for number in range(request.count):
+        yield EchoReply(number=number)
+    if request.text:
+        raise RpcError(StatusCode.DATA_LOSS, request.text)
+
+
+def create_app() -> Flask:
+    return echo_app(Unary=unary, ServerStream=stream, GRPC_COMPRESSION_MIN_BYTES=0)
