@@ -1,0 +1,177 @@
+"""Binding functions to methods, and what fails at start."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flask_grpcweb_scm.rpc import (
+    CallContext,
+    Dispatcher,
+    Identity,
+    RpcError,
+    Service,
+    ServiceDefinitionError,
+    StatusCode,
+)
+from flask_grpcweb_scm.wire import RemoteProtocolError
+from tests.apps import echo_service
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+
+ECHO = DESCRIPTOR.services_by_name["Echo"]
+
+
+def returns(request: Any, context: Any) -> EchoReply:
+    return EchoReply()
+
+
+def yields(request: Any, context: Any) -> Iterator[EchoReply]:
+    yield EchoReply()
+
+
+async def awaits(request: Any, context: Any) -> EchoReply:
+    return EchoReply()
+
+
+async def awaits_and_yields(request: Any, context: Any) -> Any:
+    yield EchoReply()
+
+
+@functools.wraps(yields)
+def wrapped(*args: Any) -> Any:
+    return yields(*args)
+
+
+def takes_one(request: Any) -> EchoReply:
+    return EchoReply()
+
+
+def test_the_decorator_returns_the_function_unchanged() -> None:
+    assert Service(ECHO).rpc("Unary")(returns) is returns
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("Unari", returns, r"tests.echo.v1.Echo has no method 'Unari'; did you mean 'Unary'\?"),
+        ("Xyz", returns, "has no method 'Xyz'; it has Unary, ServerStream,"),
+        ("Unary", yields, "Unary has one response: its function must return it"),
+        ("ClientStream", yields, "ClientStream has one response"),
+        ("ServerStream", returns, "ServerStream streams responses: its function must yield them"),
+        ("Bidi", returns, "Bidi streams responses"),
+        ("Unary", awaits, "is async; service functions are plain functions"),
+        ("ServerStream", awaits_and_yields, "is async"),
+        ("Unary", takes_one, r"must take \(request, context\)"),
+    ],
+)
+def test_a_function_that_cannot_work_is_refused(name: str, function: Any, message: str) -> None:
+    with pytest.raises(ServiceDefinitionError, match=message):
+        Service(ECHO).add_rpc(name, function)
+
+
+@pytest.mark.parametrize(("name", "function"), [("Unary", returns), ("ServerStream", yields), ("Bidi", wrapped)])
+def test_a_function_of_the_right_kind_is_bound_once(name: str, function: Any) -> None:
+    service = Service(ECHO)
+    service.add_rpc(name, function)
+    with pytest.raises(ServiceDefinitionError, match=f"{name} is bound twice"):
+        service.add_rpc(name, function)
+
+
+def test_a_misspelt_name_fails_on_the_decorators_line() -> None:
+    with pytest.raises(ServiceDefinitionError, match="did you mean 'Unary'"):
+        Service(ECHO).rpc("unary")
+
+
+def test_every_method_is_bound_or_declared_unimplemented() -> None:
+    service = Service(ECHO)
+    service.add_rpc("Unary", returns)
+    with pytest.raises(ServiceDefinitionError, match="no function serves ServerStream, ClientStream, Bidi, Missing"):
+        service.methods()
+    service.unimplemented("ServerStream", "ClientStream", "Bidi", "Missing")
+    assert list(service.methods()) == [f"/tests.echo.v1.Echo/{name}" for name in ECHO.methods_by_name]
+
+
+@pytest.mark.parametrize("name", ["Missing", "ServerStream"])
+def test_an_unimplemented_method_says_so(name: str) -> None:
+    service = Service(ECHO)
+    service.unimplemented(*ECHO.methods_by_name)
+    dispatcher = Dispatcher([service])
+    method = dispatcher.methods[f"/tests.echo.v1.Echo/{name}"]
+    with pytest.raises(RpcError, match=f"UNIMPLEMENTED: /tests.echo.v1.Echo/{name} is not implemented"):
+        list(dispatcher.call(method, EchoRequest(), CallContext(method)))
+
+
+class Broken(Exception):
+    pass
+
+
+class VeryBroken(Broken):
+    pass
+
+
+def test_the_nearest_declared_class_decides() -> None:
+    service = echo_service()
+    service.declare_error(Broken, StatusCode.ABORTED)
+    dispatcher = Dispatcher([service])
+    method = dispatcher.methods["/tests.echo.v1.Echo/Unary"]
+    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "ABORTED: why"
+    service.declare_error(VeryBroken, StatusCode.DATA_LOSS)
+    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "DATA_LOSS: why"
+    assert str(dispatcher.status_of(method, RemoteProtocolError("torn"))) == "INTERNAL: torn"
+    assert dispatcher.status_of(method, ValueError("secret")) is None
+    with pytest.raises(ServiceDefinitionError, match="the code of Broken is declared twice"):
+        service.declare_error(Broken, StatusCode.ABORTED)
+
+
+def test_two_services_of_one_name_are_refused() -> None:
+    with pytest.raises(ServiceDefinitionError, match="registered twice"):
+        Dispatcher([echo_service(), echo_service()])
+
+
+def test_a_service_shows_its_name() -> None:
+    assert repr(echo_service()) == "<Service tests.echo.v1.Echo>"
+
+
+@pytest.mark.parametrize("code", [0, 17, -1, 99])
+def test_an_error_needs_a_status_other_than_ok(code: int) -> None:
+    with pytest.raises(ValueError, match=r"RpcError needs a code other than OK|is not a valid StatusCode"):
+        RpcError(code)
+
+
+def test_an_error_carries_its_evidence() -> None:
+    error = RpcError(5, "lone \ud800", [EchoReply(text="detail")])
+    assert error.code is StatusCode.NOT_FOUND
+    status = error.status_proto()
+    assert (status.code, status.message, len(status.details)) == (5, "lone ?", 1)
+    reply = EchoReply()
+    assert status.details[0].Unpack(reply)
+    assert reply.text == "detail"
+    assert RpcError(5, "", status.details).status_proto().details[0] == status.details[0]
+
+
+@pytest.mark.parametrize(
+    ("methods", "allowed"),
+    [(None, True), ({"a.S/M"}, True), ({"a.S/*"}, True), ({"a.S/N"}, False), ({"b.S/*"}, False), (set(), False)],
+)
+def test_an_identity_may_call_what_its_methods_name(methods: set[str] | None, allowed: bool) -> None:
+    assert Identity(methods=None if methods is None else frozenset(methods)).may_call("a.S", "M") is allowed
+
+
+def test_a_context_without_a_deadline_has_no_end() -> None:
+    context = CallContext()
+    assert context.remaining() is None
+    context.check_deadline()
+    with pytest.raises(RpcError, match="a stream of requests cannot be signed"):
+        context.message_bytes  # noqa: B018
+
+
+def test_a_context_past_its_deadline_says_so() -> None:
+    context = CallContext(timeout=0)
+    assert context.remaining() == 0
+    with pytest.raises(RpcError, match="DEADLINE_EXCEEDED"):
+        context.check_deadline()
+    context.set_timeout(60)
+    assert 59 < (context.remaining() or 0) <= 60
