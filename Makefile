@@ -23,7 +23,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos coverage coverage-check peers conformance clean
+.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -63,6 +63,10 @@ coverage: ## Run the tests and check branch coverage
 coverage-check: ## Check the branch coverage that the last `make coverage`, or `make test ARGS=--cov`, measured
 	$(BIN)/coverage report --include='flask_grpcweb_scm/wire/*,flask_grpcweb_scm/rpc/*' --fail-under=95
 
+browser: export CI := 1
+browser: .venv/.installed-dev .venv-protos/.installed tests/browser/node_modules/.package-lock.json ## Run real clients in Chromium, and write docs/compatibility.md
+	COMPATIBILITY_PAGE=docs/compatibility.md $(BIN)/python -m pytest tests/browser $(ARGS)
+
 peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
@@ -70,7 +74,7 @@ conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect con
 	tests/conformance/run.sh $(SERVERS)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-protos .venv-peers .venv-go .tox instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -87,6 +91,11 @@ clean: ## Remove the environments, the example's database and every cache
 .venv-protos/.installed: protos/requirements.txt | .venv-protos/bin/python
 	@echo 'Installing the code generator into .venv-protos …'
 	@.venv-protos/bin/python $(PIP_INSTALL) --only-binary :all: --requirement $<
+	@touch $@
+
+tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/browser/package-lock.json
+	@echo 'Installing the browser clients …'
+	@npm ci --prefix tests/browser
 	@touch $@
 
 .venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python

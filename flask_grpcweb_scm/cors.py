@@ -9,6 +9,7 @@ from flask_grpcweb_scm.settings import ConfigError, Settings
 __all__ = ["add_cors"]
 
 _OWN_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding")
+_NOT_FOR_PAGES = {"vary", "x-accel-buffering"}
 _ALWAYS_READABLE = {
     "cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma",
 }  # fmt: skip
@@ -38,6 +39,6 @@ def _expose_all(response: Response) -> Response:
     response.vary.add("Origin")
     if "access-control-allow-origin" in response.headers:
         names = {name.lower() for name, _ in response.headers}
-        custom = {name for name in names if not name.startswith("access-control-")} - _ALWAYS_READABLE - {"vary"}
+        custom = {name for name in names if not name.startswith("access-control-")} - _ALWAYS_READABLE - _NOT_FOR_PAGES
         response.headers["access-control-expose-headers"] = ", ".join(sorted(custom.union(_OWN_HEADERS)))
     return response

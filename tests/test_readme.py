@@ -61,6 +61,11 @@ def test_the_statuses_are_listed_by_their_names() -> None:
     assert len(listed) >= 15
 
 
+@pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
+def test_the_javascript_is_what_the_browser_tests_run(name: str) -> None:
+    assert f"```js\n{(ROOT / f'tests/browser/snippets/{name}.js').read_text()}```" in README
+
+
 def test_every_link_to_a_file_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -1,0 +1,99 @@
+"""Chromium, driven over a pipe by drive.mjs; and the server of the pages, which is another origin than the app."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import json
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from tests.browser.build import BUILD, HERE
+
+__all__ = ["Browser", "pages", "running_browser"]
+
+START_SECONDS = 40.0
+ANSWER_SECONDS = 20.0
+
+
+class Browser:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._stdin = process.stdin
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, args=(process.stdout,), daemon=True).start()
+        self.version: str = self._answer(START_SECONDS)
+
+    def run(self, function: str, *arguments: str) -> Any:
+        """Call a function of the page, with the URL of the app's server as its last argument."""
+        return self._ask({"run": function, "arguments": arguments})
+
+    def open(self, name: str) -> Any:
+        """Open a page, and return what it logs first."""
+        return self._ask({"open": name})
+
+    def _ask(self, command: dict[str, Any]) -> Any:
+        self._stdin.write(json.dumps(command) + "\n")
+        self._stdin.flush()
+        return self._answer(ANSWER_SECONDS)
+
+    def _answer(self, seconds: float) -> Any:
+        line = self._lines.get(timeout=seconds)
+        assert line, "the browser has gone; its log is above"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            self._lines.put(line)
+        self._lines.put("")
+
+
+@contextlib.contextmanager
+def running_browser(folder: Path, pages_url: str, server_url: str) -> Iterator[Browser]:
+    """Chromium at the page while the block runs; its profile and its log are in `folder`."""
+    chromium = shutil.which("chromium")
+    assert chromium
+    command = ["node", str(HERE / "drive.mjs"), chromium, str(folder / "profile"), pages_url, server_url]
+    log = folder / "browser.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with process:
+        try:
+            yield Browser(process)
+        finally:
+            assert process.stdin
+            # drive.mjs ends with its input, and Chromium with drive.mjs.
+            process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            print(log.read_text())  # noqa: T201  # pytest shows it beside a failure
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def pages() -> Iterator[str]:
+    """Serve the bundled pages while the block runs; gives their origin."""
+    handler = functools.partial(_Handler, directory=str(BUILD / "pages"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

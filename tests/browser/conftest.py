@@ -1,0 +1,34 @@
+"""Prints the matrix when the browser tests have run; COMPATIBILITY_PAGE names a file to write it to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.browser.expectations import CASES, CLIENTS
+from tests.browser.report import Results, compatibility_page, matrix
+
+RESULTS = pytest.StashKey[Results]()
+CHROMIUM = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def results(pytestconfig: pytest.Config) -> Results:
+    return pytestconfig.stash.setdefault(RESULTS, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    results = config.stash.get(RESULTS, {})
+    if not results:
+        return
+    terminalreporter.section("browser clients")
+    for line in matrix(results):
+        terminalreporter.line(line)
+    page = os.environ.get("COMPATIBILITY_PAGE")
+    if page and len(results) == len(CASES) * len(CLIENTS) and all(results.values()):
+        Path(page).write_text(compatibility_page(results, config.stash[CHROMIUM]))
+        terminalreporter.line(f"wrote {page}")
+    elif page:
+        terminalreporter.line(f"did not write {page}: not every case has passed", red=True)
