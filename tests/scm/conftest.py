@@ -1,0 +1,53 @@
+"""An app with a file database, two tenants, and a repository with a history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm.scm import db
+from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, build_history, make_app, set_mirror
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    app = make_app(f"sqlite:///{tmp_path}/scm.db")
+    with app.app_context():
+        db.create_all()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def scm(app: Flask) -> Scm:
+    return Scm(app)
+
+
+@pytest.fixture
+def ours(app: Flask) -> Tenant:
+    with app.app_context():
+        return add_tenant("ours")
+
+
+@pytest.fixture
+def theirs(app: Flask) -> Tenant:
+    with app.app_context():
+        return add_tenant("theirs")
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
+    """Not to be changed by tests."""
+    repository = GitRepository(tmp_path_factory.mktemp("git") / "history")
+    build_history(repository)
+    return repository
+
+
+@pytest.fixture
+def mirrored(app: Flask, ours: Tenant, history: GitRepository) -> int:
+    """The id of a repository whose source is `history`, without any stored commit."""
+    return set_mirror(app, ours.repository, history.path / ".git")

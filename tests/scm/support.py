@@ -1,0 +1,195 @@
+"""Apps with the SCM service, calls to it, and real git repositories."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
+from flask_grpcweb_scm.scm import (
+    ExternalIssue,
+    Group,
+    Integration,
+    Organization,
+    OrganizationIntegration,
+    Project,
+    Repository,
+    db,
+)
+
+SERVICE = "/sentry.integrations.scm.v1.ScmService/"
+
+
+def make_app(uri: str, **config: Any) -> Flask:
+    app = Flask(__name__)
+    app.testing = True
+    app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test", **config)
+    GrpcWebScm().init_app(app)
+    return app
+
+
+class Scm:
+    """ScmService of an app, with everything but the wire: interceptors, transaction, error codes."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def __call__(
+        self,
+        method: str,
+        *,
+        caller: Identity | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> Any:
+        dispatcher = self.app.extensions["grpcweb_scm"].dispatcher
+        rpc = dispatcher.methods[SERVICE + method]
+        context = CallContext(rpc, caller=caller, metadata=Metadata(metadata), timeout=timeout)
+        with self.app.app_context():
+            try:
+                return dispatcher.call(rpc, rpc.request_class(**fields), context)
+            except Exception as error:
+                raise dispatcher.status_of(rpc, error) or error from error
+
+    def error(self, code: StatusCode, method: str, **arguments: Any) -> RpcError:
+        with pytest.raises(RpcError) as caught:
+            self(method, **arguments)
+        assert caught.value.code is code, caught.value
+        return caught.value
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """The ids of an organization with one row of everything."""
+
+    organization: int
+    project: int
+    group: int
+    integration: int
+    repository: int
+    issue: int
+
+
+def add_tenant(slug: str) -> Tenant:
+    """Needs an app context; commits."""
+    organization = Organization(slug=slug)
+    project = Project(organization=organization, slug="web")
+    group = Group(project=project, short_id=1, title="ValueError")
+    integration = Integration(provider="jira", external_id=slug, name="Jira")
+    installed = OrganizationIntegration(organization=organization, integration=integration)
+    repository = Repository(organization=organization, name=f"{slug}/repository")
+    issue = ExternalIssue(organization=organization, integration=integration, key="T-1", title="Old")
+    rows = (organization, project, group, integration, repository, issue)
+    db.session.add_all([*rows, installed])
+    db.session.commit()
+    return Tenant(*(row.id for row in rows))
+
+
+def set_mirror(app: Flask, repository_id: int, git_dir: Path) -> int:
+    with app.app_context():
+        db.session.get_one(Repository, repository_id).mirror_path = str(git_dir)
+        db.session.commit()
+    return repository_id
+
+
+class GitRepository:
+    """A repository with a working tree, driven by git itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 1_600_000_000
+        path.mkdir(parents=True, exist_ok=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    def git(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=self.path,
+            input=stdin,
+            capture_output=True,
+            check=True,
+            timeout=60,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.path),
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_AUTHOR_NAME": "Ann Author",
+                "GIT_AUTHOR_EMAIL": "Ann@Example.com",
+                "GIT_COMMITTER_NAME": "Carl Committer",
+                "GIT_COMMITTER_EMAIL": "carl@example.com",
+                **environment,
+            },
+        )
+        return done.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def write(self, path: str, text: str | bytes) -> None:
+        file = self.path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def commit(self, message: str = "change", *, name: str = "Ann Author", email: str = "Ann@Example.com") -> str:
+        self.git("add", "--all")
+        self.git(
+            *("commit", "--quiet", "--allow-empty", f"--message={message}"), **self._dates(),
+            GIT_AUTHOR_NAME=name, GIT_AUTHOR_EMAIL=email,
+        )  # fmt: skip
+        return self.head()
+
+    def merge(self, branch: str) -> str:
+        self.git("merge", "--quiet", "--no-ff", f"--message=merge {branch}", branch, **self._dates())
+        return self.head()
+
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def fast_import(self, stream: bytes) -> None:
+        self.git("fast-import", "--quiet", "--force", stdin=stream)
+
+    def _dates(self) -> dict[str, str]:
+        self.now += 3600
+        return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
+
+
+def numbered(start: int, stop: int, word: str = "line") -> str:
+    return "".join(f"{word} {number}\n" for number in range(start, stop))
+
+
+def build_history(repository: GitRepository) -> None:
+    """Merges, renames, deletions, a change of type, and names that need quoting."""
+    repository.write("README", numbered(1, 20))
+    repository.write("src/app.py", numbered(1, 30, "def"))
+    repository.write("src/util.py", numbered(1, 12, "util"))
+    repository.write("docs/naïve file.txt", numbered(1, 8, "text"))
+    repository.commit("first")
+    repository.write("src/app.py", numbered(1, 10, "def") + "changed\n" + numbered(12, 35, "def"))
+    repository.write('odd\n"name"\t.txt', "odd\n")
+    repository.commit("second", name="Bob", email="bob@example.com")
+    repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+    repository.write("README", numbered(1, 20) + "from the side\n")
+    repository.write("side.txt", numbered(1, 5, "side"))
+    repository.commit("on the side", name="Sid", email="sid@example.com")
+    repository.git("checkout", "--quiet", "main")
+    repository.write("README", "on main\n" + numbered(1, 20))
+    repository.commit("on main")
+    repository.merge("side")
+    repository.git("mv", "src/util.py", "src/helpers.py")
+    repository.write("src/helpers.py", numbered(1, 6, "util") + "helped\n" + numbered(6, 12, "util"))
+    repository.commit("rename", name="Bob B. Renamed", email="BOB@example.com")
+    repository.git("rm", "--quiet", "side.txt")
+    (repository.path / "link").symlink_to("README")
+    repository.write("script", "#!/bin/sh\n")
+    repository.commit("delete, and add a link")
+    (repository.path / "link").unlink()
+    repository.write("link", "a file now\n")
+    (repository.path / "script").chmod(0o755)
+    repository.commit("change of type and of mode")
+    repository.commit("nothing changed")
+    repository.git("tag", "--annotate", "--message=tag", "v1")

@@ -1,0 +1,178 @@
+"""GetCommitContext: what is in a file, who is named, and git that does not answer."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, db
+from tests.scm.support import GitRepository, Scm, Tenant, numbered, set_mirror
+
+
+def ask(scm: Scm, repository: int, history: GitRepository, path: str, line: int, revision: str = "main") -> Any:
+    sha = history.git("rev-parse", revision)
+    return scm("GetCommitContext", repository_id=repository, commit_sha=sha, filepath=path, line_number=line)
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [(1, range(1, 5)), (2, range(1, 6)), (4, range(1, 8)), (5, range(2, 8)), (6, range(3, 8)), (7, range(4, 8))],
+)
+def test_the_snippet_is_the_line_with_three_around_it(
+    scm: Scm, mirrored: int, history: GitRepository, line: int, lines: range
+) -> None:
+    answer = ask(scm, mirrored, history, "docs/naïve file.txt", line)
+    assert answer.code_snippet.split("\n") == [f"text {number}" for number in lines]
+
+
+def test_a_short_sha_will_do(scm: Scm, mirrored: int, history: GitRepository) -> None:
+    sha = history.git("rev-parse", "main")
+    answer = scm("GetCommitContext", repository_id=mirrored, commit_sha=sha[:9], filepath="README", line_number=1)
+    assert answer.commit_id == sha
+
+
+def test_the_author_is_the_stored_one_when_known(
+    app: Flask, scm: Scm, ours: Tenant, mirrored: int, history: GitRepository
+) -> None:
+    with app.app_context():
+        known = CommitAuthor(
+            organization_id=ours.organization, name="Robert", email="bob@example.com", external_id="github:bob"
+        )
+        db.session.add(known)
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "Robert"
+    assert answer.blame_author.external_id == "github:bob"
+    with app.app_context():
+        other = CommitAuthor(organization_id=ours.organization, name="As stored", email="x@example.com")
+        db.session.add(Commit(repository_id=mirrored, key=answer.blame_commit_id, author=other))
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "As stored"
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "message"),
+    [
+        ("README", 23, "README has no line 23 at commit"),
+        ("README", 2**31 - 1, "README has no line 2147483647 at commit"),
+        ("docs/naïve file.txt", 8, "has no line 8"),
+        ("absent.py", 1, "file absent.py does not exist at commit"),
+        ("side.txt", 1, "file side.txt does not exist at commit"),
+        ("src", 1, "file src does not exist at commit"),
+        ("src/*.py", 1, "does not exist"),
+        (":(top)README", 1, "does not exist"),
+        ("readme", 1, "does not exist"),
+        ("--help", 1, "does not exist"),
+    ],
+)
+def test_an_unknown_file_or_line_is_not_found(
+    scm: Scm, mirrored: int, history: GitRepository, path: str, line: int, message: str
+) -> None:
+    error = scm.error(
+        StatusCode.NOT_FOUND, "GetCommitContext",
+        repository_id=mirrored, commit_sha=history.git("rev-parse", "main"), filepath=path, line_number=line,
+    )  # fmt: skip
+    assert message in error.message
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "field"),
+    [
+        ("", 1, "filepath"),
+        ("/etc/passwd", 1, "filepath"),
+        ("../x", 1, "filepath"),
+        ("a/../../x", 1, "filepath"),
+        ("./README", 1, "filepath"),
+        ("src//app.py", 1, "filepath"),
+        ("src/", 1, "filepath"),
+        ("RE\0ADME", 1, "filepath"),
+        ("x" * 4097, 1, "filepath"),
+        ("README", 0, "line_number"),
+        ("README", -1, "line_number"),
+        ("README", -(2**31), "line_number"),
+    ],
+)
+def test_a_malformed_path_or_line_is_an_invalid_argument(
+    scm: Scm, mirrored: int, history: GitRepository, path: str, line: int, field: str
+) -> None:
+    error = scm.error(
+        StatusCode.INVALID_ARGUMENT, "GetCommitContext",
+        repository_id=mirrored, commit_sha=history.git("rev-parse", "main"), filepath=path, line_number=line,
+    )  # fmt: skip
+    assert [violation.field for violation in error.details[0].field_violations] == [field]
+    assert len(error.message) < 300
+
+
+def test_everything_wrong_is_said_at_once(scm: Scm, mirrored: int) -> None:
+    error = scm.error(StatusCode.INVALID_ARGUMENT, "GetCommitContext", repository_id=mirrored)
+    fields = [violation.field for violation in error.details[0].field_violations]
+    assert fields == ["commit_sha", "filepath", "line_number"]
+
+
+def test_contents_of_any_kind_can_be_blamed(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("latin1.txt", "Größe\n".encode("latin-1"))
+    repository.write("binary", b"\0\1\2\n\xff\xfe\n")
+    repository.write("one long line.js", "x" * 5_000_000)
+    repository.write("no end of line", "a\nb")
+    repository.write("crlf", "a\r\nb\r\n")
+    repository.write("empty", "")
+    repository.write("deep", numbered(1, 300_000))
+    sha = repository.commit("first")
+    set_mirror(app, ours.repository, repository.path / ".git")
+
+    def snippet(path: str, line: int) -> str:
+        answer = ask(scm, ours.repository, repository, path, line)
+        assert answer.blame_commit_id == sha
+        text: str = answer.code_snippet
+        return text
+
+    assert snippet("latin1.txt", 1) == "Gr\ufffd\ufffde"
+    assert snippet("binary", 2) == "\0\1\2\n\ufffd\ufffd"
+    assert snippet("one long line.js", 1) == "x" * 2048
+    assert snippet("no end of line", 2) == "a\nb"
+    assert snippet("crlf", 2) == "a\r\nb\r"
+    assert snippet("deep", 299_998).split("\n") == [f"line {number}" for number in range(299_995, 300_000)]
+    for path, line in [("empty", 1), ("no end of line", 3), ("crlf", 3), ("deep", 300_000)]:
+        scm.error(
+            StatusCode.NOT_FOUND, "GetCommitContext",
+            repository_id=ours.repository, commit_sha=sha, filepath=path, line_number=line,
+        )  # fmt: skip
+
+
+def test_of_commits_in_the_same_second_the_one_asked_about_answers(app: Flask, scm: Scm, ours: Tenant) -> None:
+    date = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    with app.app_context():
+        for key in ("a" * 40, "b" * 40):
+            commit = Commit(repository_id=ours.repository, key=key, date_added=date)
+            db.session.add_all([commit, CommitFileChange(commit=commit, filename="x", type="M")])
+        db.session.commit()
+    for key in ("a" * 40, "b" * 40):
+        answer = scm("GetCommitContext", repository_id=ours.repository, commit_sha=key, filepath="x", line_number=1)
+        assert answer.blame_commit_id == key
+        assert not answer.HasField("blame_author")
+
+
+def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck: Path) -> None:
+    set_mirror(app, ours.repository, stuck)
+    error = scm.error(
+        StatusCode.DEADLINE_EXCEEDED, "GetCommitContext", timeout=0.5,
+        repository_id=ours.repository, commit_sha="a" * 40, filepath="x", line_number=1,
+    )  # fmt: skip
+    assert error.message == "git cat-file did not end in time"
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Path:
+    """A repository in which git waits for ever: its configuration includes a pipe that nobody writes to."""
+    repository = GitRepository(tmp_path / "stuck")
+    os.mkfifo(tmp_path / "pipe")
+    (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
+    return repository.path / ".git"

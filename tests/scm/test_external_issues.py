@@ -1,0 +1,144 @@
+"""CreateExternalIssue and LinkExternalIssue."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from flask_grpcweb_scm import RpcError, StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import ExternalIssue, Group, GroupLink, Project, db
+from tests.grpcweb import Answer, call
+from tests.scm.support import SERVICE, Scm, Tenant
+
+
+def fields_of(tenant: Tenant, **more: Any) -> dict[str, Any]:
+    ids = {"organization_id": tenant.organization, "integration_id": tenant.integration}
+    return {**ids, "title": "Bug", "description": "It breaks.", **more}
+
+
+def count(app: Flask, model: Any) -> int:
+    with app.app_context():
+        return db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
+
+
+def test_a_local_issue_has_a_key_of_its_own_and_echoes_what_was_sent(scm: Scm, ours: Tenant) -> None:
+    first, second = (scm("CreateExternalIssue", **fields_of(ours)) for _ in range(2))
+    assert first.key.startswith("ISSUE-")
+    assert first.key != second.key
+    assert (first.title, first.description) == ("Bug", "It breaks.")
+    assert (first.organization_id, first.integration_id) == (ours.organization, ours.integration)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"), [({"title": ""}, "title"), ({"title": "  "}, "title"), ({"title": "a\0b"}, "title")]
+)
+def test_a_title_is_required(app: Flask, scm: Scm, ours: Tenant, more: dict[str, str], text: str) -> None:
+    before = count(app, ExternalIssue)
+    assert text in scm.error(StatusCode.INVALID_ARGUMENT, "CreateExternalIssue", **fields_of(ours, **more)).message
+    assert count(app, ExternalIssue) == before
+
+
+def test_the_integration_must_be_installed_in_the_organization(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    for wrong in (theirs.integration, 999):
+        scm.error(StatusCode.NOT_FOUND, "CreateExternalIssue", **fields_of(ours, integration_id=wrong))
+
+
+def create(app: Flask, tenant: Tenant, key: str, **more: Any) -> Answer:
+    """Over the wire, because the request has a field named metadata too."""
+    request = scm_pb2.CreateExternalIssueRequest(**fields_of(tenant, **more))
+    return call(app.test_client(), SERVICE + "CreateExternalIssue", request, headers={"idempotency-key": key})
+
+
+def test_a_retry_with_the_same_idempotency_key_gets_the_first_result(app: Flask, ours: Tenant) -> None:
+    before = count(app, ExternalIssue)
+    first = create(app, ours, "k1").only(scm_pb2.ExternalIssue)
+    assert create(app, ours, "k1").only(scm_pb2.ExternalIssue) == first
+    assert create(app, ours, "k2").only(scm_pb2.ExternalIssue).id != first.id
+    assert count(app, ExternalIssue) == before + 2
+
+
+def test_an_idempotency_key_with_another_body_is_refused(app: Flask, ours: Tenant) -> None:
+    create(app, ours, "k1")
+    answer = create(app, ours, "k1", title="Another")
+    assert answer.code == StatusCode.FAILED_PRECONDITION
+    assert "'k1' was used for a different request" in answer.message
+
+
+def test_unknown_metadata_is_echoed(app: Flask, ours: Tenant) -> None:
+    issue = create(app, ours, "", metadata={"label": "x"}).only(scm_pb2.ExternalIssue)
+    assert dict(issue.metadata) == {"label": "x"}
+
+
+def test_idempotency_keys_of_organizations_do_not_meet(app: Flask, ours: Tenant, theirs: Tenant) -> None:
+    mine = create(app, ours, "k1").only(scm_pb2.ExternalIssue)
+    assert create(app, theirs, "k1").only(scm_pb2.ExternalIssue).id != mine.id
+
+
+def test_retries_that_race_get_one_result(app: Flask, ours: Tenant) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: create(app, ours, "k1"), range(6)))
+    assert len({answer.only(scm_pb2.ExternalIssue).id for answer in answers}) == 1
+
+
+def test_eight_at_once_get_keys_of_their_own(scm: Scm, ours: Tenant) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        issues = list(pool.map(lambda _: scm("CreateExternalIssue", **fields_of(ours)), range(8)))
+    assert len({issue.key for issue in issues}) == 8
+
+
+# LinkExternalIssue
+
+
+def test_a_link_gives_the_issue_back(app: Flask, scm: Scm, ours: Tenant) -> None:
+    issue = scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+    assert (issue.id, issue.key) == (ours.issue, "T-1")
+    with app.app_context():
+        link = db.session.scalars(sa.select(GroupLink)).one()
+        assert (link.group_id, link.project_id, link.linked_id) == (ours.group, ours.project, ours.issue)
+        assert (int(link.linked_type), int(link.relationship)) == (3, 2)
+
+
+def test_group_and_issue_must_be_of_one_organization_and_the_answer_never_tells_which_is_missing(
+    app: Flask, scm: Scm, ours: Tenant, theirs: Tenant
+) -> None:
+    for group, issue in ((ours.group, theirs.issue), (theirs.group, ours.issue), (999, ours.issue), (ours.group, 999)):
+        error = scm.error(StatusCode.NOT_FOUND, "LinkExternalIssue", group_id=group, external_issue_id=issue)
+        assert error.message == f"no organization has both group {group} and external issue {issue}"
+    assert count(app, GroupLink) == 0
+
+
+def test_the_same_link_again_already_exists(app: Flask, scm: Scm, ours: Tenant) -> None:
+    scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+    scm.error(StatusCode.ALREADY_EXISTS, "LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+    assert count(app, GroupLink) == 1
+
+
+def test_an_issue_may_be_linked_to_many_groups_and_back(app: Flask, scm: Scm, ours: Tenant) -> None:
+    with app.app_context():
+        group = Group(project=db.session.get_one(Project, ours.project), short_id=2, title="KeyError")
+        db.session.add(group)
+        db.session.commit()
+        other_group = group.id
+    other_issue = scm("CreateExternalIssue", **fields_of(ours)).id
+    for group_id in (ours.group, other_group):
+        for issue_id in (ours.issue, other_issue):
+            assert scm("LinkExternalIssue", group_id=group_id, external_issue_id=issue_id).id == issue_id
+    assert count(app, GroupLink) == 4
+
+
+def test_of_links_that_race_one_wins(app: Flask, scm: Scm, ours: Tenant) -> None:
+    def link(_: int) -> str:
+        try:
+            scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+        except RpcError as error:
+            return error.code.name
+        return "OK"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(link, range(8))) == ["ALREADY_EXISTS"] * 7 + ["OK"]
+    assert count(app, GroupLink) == 1
