@@ -9,9 +9,9 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from flask_grpcweb_scm import ConfigError
+from flask_grpcweb_scm import ConfigError, GrpcWebScm
 from flask_grpcweb_scm.wire import decode_binary
-from tests.apps import ECHO, echo_app
+from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, Answer, call, frame
 
@@ -127,3 +127,17 @@ def test_a_response_over_its_limit_is_refused() -> None:
     assert call(client, ECHO + "Unary", EchoRequest(text="a" * 8)).code == 0
     answer = call(client, ECHO + "Unary", EchoRequest(text="a" * 9))
     assert (answer.code, answer.message) == (8, "response of 11 bytes is over the limit of 10 bytes")
+
+
+def test_signed_calls_with_a_torn_body_count_too() -> None:
+    client = echo_app(GRPC_RATE_LIMITS="2/hour", GRPC_HMAC_SECRETS="s").test_client()
+    headers = {"x-method": ECHO + "Unary", "x-signature": "0" * 64}
+    assert [call(client, ECHO + "Unary", data=b"torn", headers=headers).code for _ in range(3)] == [13, 13, 8]
+
+
+def test_a_stream_that_an_interceptor_made_a_plain_iterator_of_is_counted_as_any() -> None:
+    service = echo_service()
+    service.intercept(lambda request, context, call_next: iter([*call_next(request, context)]))
+    client = echo_app(extension=GrpcWebScm(services=[service]), GRPC_MAX_STREAMS=1).test_client()
+    answers = [call(client, ECHO + "ServerStream", EchoRequest(count=2)) for _ in range(2)]
+    assert [(answer.code, len(answer.payloads)) for answer in answers] == [(0, 2), (0, 2)]
