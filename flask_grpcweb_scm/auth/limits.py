@@ -32,13 +32,21 @@ class RateLimiter:
     :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
     :param storage: where to count, as a URI that `limits` knows: ``memory://`` for each process by itself.
     :raises ImportError: when `limits` is not installed.
+    :raises ValueError: for a storage that it cannot use.
     """
 
     def __init__(self, rates: Mapping[str, str], storage: str) -> None:
         import limits
 
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
-        self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(limits.storage.storage_from_string(storage))
+        try:
+            counts = limits.storage.storage_from_string(storage)
+        except limits.errors.ConfigurationError:
+            # Its text has the whole URI, and that may have a password.
+            scheme = storage.partition(":")[0]
+            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is what it needs for that installed?"
+            raise ValueError(text) from None
+        self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(counts)
 
     def guard(self, authenticate: Authenticate) -> Authenticate:
         """Count a call once its caller is known; one that is refused counts for its address.
@@ -49,10 +57,8 @@ class RateLimiter:
         def authorize(context: CallContext) -> Identity:
             try:
                 context.caller = authenticate(context)
-            except RpcError:
+            finally:
                 self._hit(context)
-                raise
-            self._hit(context)
             return context.caller
 
         return authorize
@@ -93,8 +99,8 @@ class StreamLimiter:
         return self._counted(_caller_key(context), call_next, request, context)
 
     def _counted(self, key: str, call_next: Any, request: Any, context: CallContext) -> Iterator[Any]:
-        with self._slot(key), contextlib.closing(call_next(request, context)) as responses:
-            yield from responses
+        with self._slot(key):
+            yield from call_next(request, context)
 
     @contextlib.contextmanager
     def _slot(self, key: str) -> Iterator[None]:

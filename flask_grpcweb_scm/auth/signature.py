@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import time
 from collections.abc import Sequence
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.wire import sign
 
 __all__ = ["check_signature", "sign"]
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
-
-
-def sign(secret: str, path: str, message: bytes, timestamp: int | None = None) -> str:
-    """The ``X-Signature`` of a request: HMAC-SHA256 in hex over ``{path}:{hex of message}[:{timestamp}]``.
-
-    :param path: of the method, ``/package.Service/Method``; it is also sent as ``X-Method``.
-    :param message: the message as serialized, before compression and framing.
-    :param timestamp: seconds of Unix time, also sent as ``X-Timestamp``.
-    """
-    signed = f"{path}:{message.hex()}" + ("" if timestamp is None else f":{timestamp}")
-    return hmac.new(secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
 
 
 def check_signature(

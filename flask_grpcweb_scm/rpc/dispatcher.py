@@ -83,6 +83,7 @@ def _checked(method: RpcMethod, responses: Iterator[Message], context: CallConte
             context.check_deadline()
             _check_type(method, response)
             yield response
+    context.check_deadline()
 
 
 def _check_type(method: RpcMethod, response: object) -> None:

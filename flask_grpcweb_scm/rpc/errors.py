@@ -8,7 +8,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from flask_grpcweb_scm.wire import StatusCode
+from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
 __all__ = ["RpcError", "ServiceDefinitionError"]
 
@@ -20,22 +20,32 @@ class RpcError(Exception):
     :param message: plain text for the caller: name the value and the way out.
     :param details: protobuf messages such as ``google.rpc.BadRequest``; an ``Any`` is sent as it is.
     :raises ValueError: when `code` is OK or no status code.
+    :raises TypeError: when `message` is no text, or a detail no protobuf message.
     """
 
     def __init__(self, code: StatusCode | int, message: str = "", details: Iterable[Message] = ()) -> None:
         self.code = StatusCode(code)
         if self.code is StatusCode.OK:
             raise ValueError("RpcError needs a code other than OK; return a response instead")
-        super().__init__(message)
+        if not isinstance(message, str):
+            raise TypeError(f"RpcError takes a text as its message, got {type(message).__name__}; str() makes one")
+        # Both arguments: copies and pickles are made from them.
+        super().__init__(code, message)
         self.message = message
         self.details: Sequence[Message] = tuple(details)
+        for detail in self.details:
+            if not isinstance(detail, Message):
+                raise TypeError(f"RpcError takes protobuf messages as its details, got {type(detail).__name__}")
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
 
     def status_proto(self) -> status_pb2.Status:
-        """This error as the ``google.rpc.Status`` that ``grpc-status-details-bin`` carries."""
-        status = status_pb2.Status(code=self.code, message=self.message.encode("utf-8", "replace").decode())
+        """This error as the ``google.rpc.Status`` that ``grpc-status-details-bin`` carries.
+
+        Its message is the one that ``grpc-message`` has room for: clients may compare the two.
+        """
+        status = status_pb2.Status(code=self.code, message=decode_message(encode_message(self.message)))
         for detail in self.details:
             if isinstance(detail, any_pb2.Any):
                 status.details.append(detail)

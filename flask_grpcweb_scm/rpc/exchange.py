@@ -164,8 +164,14 @@ class Exchange:
 
     def _request(self) -> Message | Iterator[Message]:
         if self.method.client_streaming:
-            return map(self._decode, self._payloads())
+            return self._requests()
         return self._decode(self._read_message())
+
+    def _requests(self) -> Iterator[Message]:
+        for payload in self._payloads():
+            # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
+            self.context.check_deadline()
+            yield self._decode(payload)
 
     def _decode(self, payload: bytes) -> Message:
         return self._codec.decode(self.method.request_class, payload)
@@ -174,16 +180,17 @@ class Exchange:
         if self._message is None:
             payloads = self._payloads()
             first = next(payloads, None)
-            if first is None or next(payloads, None) is not None:
-                count = "none" if first is None else "more than one"
+            if first is None:
                 raise RemoteProtocolError(
-                    f"{self.method.path} takes exactly one message, the body has {count}", code=StatusCode.UNIMPLEMENTED
+                    "the method takes exactly one message, the body has none", code=StatusCode.UNIMPLEMENTED
                 )
+            # To the end of the body, where the last mistakes show.
+            next(payloads, None)
             self._message = first
         return self._message
 
     def _payloads(self) -> Iterator[bytes]:
-        reader = FrameReader(max_payload=self._settings.max_message_bytes)
+        reader = FrameReader(max_payload=self._settings.max_message_bytes, single=not self.method.client_streaming)
         text = TextDecoder() if self._incoming.content_type.text else None
         encoding = find_encoding(self._incoming.headers.get("grpc-encoding"))
         for chunk in self._incoming.chunks:
@@ -229,7 +236,12 @@ class Exchange:
     def _start_stream(self, responses: Iterable[Message]) -> StreamReply:
         # The first step comes before the headers, so that an immediate error can be trailers-only.
         iterator = iter(responses)
-        first = [self._frame(message) for message in itertools.islice(iterator, 1)]
+        try:
+            first = [self._frame(message) for message in itertools.islice(iterator, 1)]
+        except Exception:
+            # Not left to the garbage collector: what the function holds is free before the call ends.
+            _close(iterator)
+            raise
         return StreamReply(self._headers(), self, first, iterator)
 
     def _headers(self) -> Pairs:
@@ -303,10 +315,15 @@ class StreamReply:
         self.ended = True
         self._exchange.status = status
         try:
-            close: Callable[[], Any] = getattr(self._responses, "close", lambda: None)
-            close()
+            _close(self._responses)
         except Exception as error:
             self._exchange.status = self._exchange._status_of(error)
+
+
+def _close(responses: Iterator[Message]) -> None:
+    # An interceptor may have wrapped the generator in an iterator that cannot be closed.
+    close: Callable[[], Any] = getattr(responses, "close", lambda: None)
+    close()
 
 
 def error_headers(error: RpcError, content_type: ContentType | None = None) -> Pairs:

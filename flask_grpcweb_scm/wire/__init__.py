@@ -5,6 +5,7 @@ from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, pars
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.frames import COMPRESSED, TRAILERS, Frame, FrameReader, encode_frame, over_limit
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
+from flask_grpcweb_scm.wire.signature import sign
 from flask_grpcweb_scm.wire.status import StatusCode, decode_message, encode_message
 from flask_grpcweb_scm.wire.text import TextDecoder, encode_text
 from flask_grpcweb_scm.wire.timeout import format_timeout, parse_timeout
@@ -38,4 +39,5 @@ __all__ = [
     "parse_timeout",
     "parse_trailers",
     "response_content_type",
+    "sign",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,12 +49,14 @@ def _decompressor(
     """Build the ``decompress`` of an encoding.
 
     :param window: bytes to feed at once. zlib copies what follows the end of a stream: small windows keep a message of
-        200 000 empty gzip members linear.
+        200 000 empty gzip members linear. They also bound what comes out at once: 1 MiB of 1 KiB.
     :param members: whether streams may follow each other in one payload.
     """
 
     def decompress(payload: bytes, limit: int) -> bytes:
-        output = bytearray()
+        # A bytearray would be copied as it grows.
+        pieces = []
+        room = limit
         position = 0
         while position < len(payload) and (members or position == 0):
             stream = open_stream()
@@ -63,15 +65,17 @@ def _decompressor(
                 if not chunk:
                     raise RemoteProtocolError("corrupt compressed message: it is cut short")
                 try:
-                    output += stream.decompress(chunk, limit - len(output) + 1)
+                    piece = stream.decompress(chunk, room + 1)
                 except errors as error:
                     raise RemoteProtocolError(f"corrupt compressed message: {error}") from None
-                if len(output) > limit:
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
                     raise over_limit("decompressed message", limit)
                 position += len(chunk) - len(stream.unused_data)
         if position < len(payload):
             raise RemoteProtocolError("corrupt compressed message: bytes follow its end")
-        return bytes(output)
+        return b"".join(pieces)
 
     return decompress
 
@@ -87,12 +91,12 @@ def _zlib_encodings() -> list[Encoding]:
 
     return [
         # "A gzip file consists of a series of members" (RFC 1952, 2.2)
-        Encoding("gzip", _gzip, _decompressor(stream(_GZIP_WBITS), zlib.error, window=4096, members=True)),
+        Encoding("gzip", _gzip, _decompressor(stream(_GZIP_WBITS), zlib.error, window=1024, members=True)),
         # gRPC's "deflate" is the zlib format of RFC 1950 (compression.md), not a raw deflate stream.
         Encoding(
             "deflate",
             functools.partial(zlib.compress, level=_LEVEL),
-            _decompressor(stream(_ZLIB_WBITS), zlib.error, window=4096, members=False),
+            _decompressor(stream(_ZLIB_WBITS), zlib.error, window=1024, members=False),
         ),
     ]
 
@@ -145,7 +149,7 @@ def _zstandard_encodings() -> list[Encoding]:
         return bytes(zstandard.ZstdCompressor(level=_LEVEL).compress(payload))
 
     # There is no way to bound one step's output, but a block of 128 KiB takes 4 bytes at least: 64 give 2 MiB at most.
-    return [Encoding("zstd", compress, _decompressor(Stream, zstandard.ZstdError, window=64, members=True))]
+    return [Encoding("zstd", compress, _decompressor(Stream, zstandard.ZstdError, window=64, members=False))]
 
 
 ENCODINGS = {e.name: e for e in (*_zlib_encodings(), *_brotli_encodings(), *_zstandard_encodings())}
@@ -168,7 +172,7 @@ def find_encoding(name: str | None) -> Encoding | None:
     return ENCODINGS[wanted]
 
 
-def choose_encoding(accept: str | None, allowed: Iterable[str] = ENCODINGS) -> Encoding | None:
+def choose_encoding(accept: str | None) -> Encoding | None:
     """Choose how to compress responses from a ``grpc-accept-encoding`` header; None stands for identity."""
     accepted = {item.strip().lower() for item in (accept or "").split(",")}
-    return next((ENCODINGS[name] for name in allowed if name in accepted), None)
+    return next((ENCODINGS[name] for name in ENCODINGS if name in accepted), None)

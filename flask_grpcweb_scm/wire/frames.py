@@ -42,10 +42,13 @@ class FrameReader:
 
     :param max_payload: bytes; a longer frame is refused from its prefix, before its payload is buffered.
     :param trailers: whether trailers frames may occur; they may in responses only.
+    :param single: whether a second frame is refused, from its prefix as well.
     """
 
-    def __init__(self, *, max_payload: int, trailers: bool = False) -> None:
+    def __init__(self, *, max_payload: int, trailers: bool = False, single: bool = False) -> None:
         self._max_payload = max_payload
+        self._single = single
+        self._count = 0
         self._known_flags = COMPRESSED | TRAILERS if trailers else COMPRESSED
         self._buffer = bytearray()
 
@@ -75,10 +78,15 @@ class FrameReader:
             with memoryview(self._buffer) as view:
                 payload = bytes(view[_PREFIX.size : end])
             del self._buffer[:end]
+            self._count += 1
             yield Frame(flags, payload)
 
     def _check(self, flags: int, length: int) -> None:
         if flags & ~self._known_flags:
             raise RemoteProtocolError(f"frame flags 0x{flags:02x} have reserved bits set; is the body gRPC-Web frames?")
+        if self._single and self._count == 1:
+            raise RemoteProtocolError(
+                "the method takes exactly one message, the body has more than one", code=StatusCode.UNIMPLEMENTED
+            )
         if length > self._max_payload:
             raise over_limit(f"message of {length} bytes", self._max_payload)

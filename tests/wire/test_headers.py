@@ -67,9 +67,7 @@ def test_other_content_types_are_not_ours(name: str | None) -> None:
         ("application/grpc-web", "Application/GRPC-Web-Text+proto", "application/grpc-web-text"),
     ],
 )
-def test_the_answer_is_as_accept_says_or_as_the_request(
-    request_type: str, accept: str | None, answer: str
-) -> None:
+def test_the_answer_is_as_accept_says_or_as_the_request(request_type: str, accept: str | None, answer: str) -> None:
     assert str(response_content_type(CONTENT_TYPES[request_type], accept)) == answer
 
 
