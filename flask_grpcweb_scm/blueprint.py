@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import cast
 
 from blinker import Namespace
@@ -90,6 +91,18 @@ def _is_preflight() -> bool:
     return request.method == "OPTIONS" and "x-grpc-web" in asked and bool(cors)
 
 
+def _is_foreign(allowed: Collection[str]) -> bool:
+    """Whether a page that may not call made the browser send this, perhaps with its user's cookies."""
+    origin = request.headers.get("origin")
+    own = (f"http://{request.host}", f"https://{request.host}")  # whichever a proxy before us has
+    return origin is not None and origin.lower() not in {*own, *allowed}
+
+
+def _peer() -> str:
+    """The caller's address; behind ProxyFix that is whatever its headers say, and it gets into the log."""
+    return re.sub(r"[^\w.:%-]", "?", (request.remote_addr or "")[:64], flags=re.ASCII)
+
+
 def create_blueprint(app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> Blueprint:
     """Build the blueprint of one app: a rule for every method, and one that catches the unknown ones."""
     blueprint = Blueprint(NAME, __name__)
@@ -102,11 +115,14 @@ def create_blueprint(app: Flask, settings: Settings, dispatcher: Dispatcher, aut
         content_type = parse_content_type(request.content_type)
         if request.method != "POST" or content_type is None:
             return _refuse(path)
+        if settings.cors_credentials and _is_foreign(settings.cors_origins):
+            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, request.headers["origin"], _peer())
+            return _error_response(RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call"))
         method = dispatcher.methods.get(path)
         if method is None:
-            logger.info("%r UNIMPLEMENTED, peer %s", path, request.remote_addr)
+            logger.info("%r UNIMPLEMENTED, peer %s", path, _peer())
             return _error_response(RpcError(StatusCode.UNIMPLEMENTED, _unknown(path, dispatcher)))
-        incoming = Incoming(method, content_type, request.headers, read_body(request), request.remote_addr or "")
+        incoming = Incoming(method, content_type, request.headers, read_body(request), _peer())
         return _serve(app, settings, dispatcher, authenticate, incoming)
 
     def add_rules(*_: object) -> None:
@@ -236,7 +252,7 @@ def _translate(response: Response) -> Response:
     if parse_content_type(request.content_type) is None:
         return _drained(response)
     error = rpc_error_from_http(response)
-    logger.info("%s %s, answered by the app with HTTP %d", request.path, error.code.name, response.status_code)
+    logger.info("%r %s, answered by the app with HTTP %d", request.path, error.code.name, response.status_code)
     translated = _error_response(error)
     for name, value in response.headers:
         if not name.lower().startswith("content-") and name.lower() not in {"location", "allow", "etag"}:

@@ -16,17 +16,17 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
+from flask_grpcweb_scm.advice import findings
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
-from flask_grpcweb_scm.settings import ConfigError, Settings, check_method_names
+from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.wire import TRAILERS, FrameReader, StatusCode, decode_message, encode_frame, parse_trailers
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.extension import AppState
 
-__all__ = ["findings", "grpc_cli"]
+__all__ = ["grpc_cli"]
 
-MIN_SECRET_CHARACTERS = 32
 MAX_RESPONSE_BYTES = 2**31
 
 
@@ -233,27 +233,3 @@ def check_command() -> None:
     if advice:
         raise SystemExit(1)
     click.echo("Nothing to remark.")
-
-
-def findings(app: Flask, settings: Settings) -> list[str]:
-    """Advice on an app's configuration, a line each, with the key to change."""
-    lines = []
-    if not settings.require_auth:
-        lines.append("GRPC_REQUIRE_AUTH is off: everybody may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS.")
-    if app.debug:
-        lines.append("The app is in debug mode, which is not for strangers.")
-    if not (app.config.get("SECRET_KEY") or app.config.get("GRPC_PAGE_TOKEN_SECRETS")):
-        lines.append("SECRET_KEY is not set: page tokens are good only in the process that made them.")
-    secrets = {
-        "GRPC_AUTH_TOKENS": settings.auth_tokens,
-        "GRPC_TOKEN_SECRETS": settings.token_secrets,
-        "GRPC_HMAC_SECRETS": settings.hmac_secrets,
-    }
-    for key, values in secrets.items():
-        if any(len(value) < MIN_SECRET_CHARACTERS for value in values):
-            lines.append(f"{key} has a value of fewer than {MIN_SECRET_CHARACTERS} characters, which can be guessed.")
-    if "*" in settings.cors_origins:
-        lines.append("GRPC_CORS_ORIGINS is '*': pages of every site may call; list the origins.")
-    if settings.max_timeout is None:
-        lines.append("GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread for as long as it likes.")
-    return lines

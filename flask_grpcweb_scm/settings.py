@@ -86,7 +86,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise _fail(type(value).__name__, "a text")
+        raise _fail(type(value).__name__, "a text of at least one character")
     return value
 
 
@@ -112,26 +112,40 @@ def _method_names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _origins(value: object) -> tuple[str, ...]:
+    """No patterns: Flask-CORS would read ``https://*.example`` as one that matches ``https://evilexample`` too."""
+    origins = _texts(value)
+    for origin in origins:
+        if origin != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[\w.-]+(?::[0-9]+)?", origin.lower(), re.ASCII) is None:
+            raise _fail(origin, "'*' or an origin such as 'https://app.example', without a path or a pattern")
+    return tuple(origin.lower() for origin in origins)
+
+
 def _tokens(value: object) -> Mapping[str, Identity]:
     """A list of tokens, text with commas, or a mapping of tokens to what each may do."""
     scopes = value if isinstance(value, Mapping) else {token: {} for token in _texts(value)}
-    return {_texts([token])[0]: _scope(number, scope) for number, (token, scope) in enumerate(scopes.items(), 1)}
+    return {_text(token): _scope(number, scope) for number, (token, scope) in enumerate(scopes.items(), 1)}
 
 
 def _scope(number: int, scope: object) -> Identity:
     if not isinstance(scope, Mapping):
         raise ValueError(f"the scope of token {number} is not a mapping with 'organizations' and 'methods'")
-    unknown = set(scope) - {"name", "organizations", "methods"}
-    if unknown:
-        raise ValueError(f"the scope of token {number} takes organizations, methods and name, not {sorted(unknown)}")
-    organizations: Iterable[int | str] = scope.get("organizations") or ()
-    if isinstance(organizations, str) or not all(isinstance(item, int | str) for item in organizations):
-        raise ValueError(f"organizations of token {number} are not a list of ids or slugs")
+    if set(scope) - {"name", "organizations", "methods"}:
+        # Without the key: in a mapping of names to tokens it is a token.
+        raise ValueError(f"the scope of token {number} has keys besides organizations, methods and name")
+    # None and an empty list mean all; what is neither a list nor None must not come out as that.
+    organizations, methods = scope.get("organizations"), scope.get("methods")
     return Identity(
         name=str(scope.get("name", f"token {number}")),
-        organizations=frozenset(organizations) or None,
-        methods=frozenset(_method_names(scope.get("methods") or ())) or None,
+        organizations=None if organizations is None else _organizations(number, organizations),
+        methods=None if methods is None else frozenset(_method_names(methods)) or None,
     )
+
+
+def _organizations(number: int, value: object) -> frozenset[int | str] | None:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(type(item) in {int, str} for item in value):
+        raise ValueError(f"organizations of token {number} are not a list of ids or slugs")
+    return frozenset(value) or None
 
 
 def _key(default: object, check: Callable[[Any], object], meaning: str, *, secret: bool = False) -> Any:
@@ -171,7 +185,7 @@ class Settings:
     )
 
     cors_origins: tuple[str, ...] = _key(
-        (), _texts, "Origins whose pages may call, such as `https://app.example`; needs the extra `cors`."
+        (), _origins, "Origins whose pages may call, such as `https://app.example`; needs the extra `cors`."
     )
     cors_credentials: bool = _key(False, _boolean, "Let those pages send cookies.")
     cors_max_age: float = _key(7200, _seconds, "Seconds that a browser may keep a preflight's answer.")
@@ -183,7 +197,10 @@ class Settings:
         " `*` to such; needs the extra `ratelimit`.",
     )
     rate_limit_storage: str = _key(
-        "memory://", _text, "Where calls are counted, as a URI of `limits`, such as `redis://…`; memory is per process."
+        "memory://",
+        _text,
+        "Where calls are counted, as a URI of `limits`, such as `redis://…`; memory is per process.",
+        secret=True,  # such a URI may have a password
     )
     max_streams: int | None = _key(None, _optional_count, "Streams that a caller may have open at a time, per process.")
 

@@ -93,7 +93,7 @@ def test_descriptors_are_complete_and_in_order(tmp_path: Path) -> None:
 SOUND: dict[str, Any] = {
     "GRPC_AUTH_TOKENS": "t" * 32,
     "GRPC_MAX_TIMEOUT": 60,
-    "SECRET_KEY": "k",
+    "SECRET_KEY": "k" * 32,
 }
 
 
@@ -108,7 +108,10 @@ def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
         ({"GRPC_AUTH_TOKENS": ""}, "GRPC_REQUIRE_AUTH is off"),
         ({"SECRET_KEY": None}, "SECRET_KEY is not set"),
         ({"GRPC_AUTH_TOKENS": "short"}, "GRPC_AUTH_TOKENS has a value of fewer than 32 characters"),
-        ({"GRPC_HMAC_SECRETS": "short"}, "GRPC_HMAC_SECRETS has a value of fewer than 32 characters"),
+        (
+            {"GRPC_HMAC_SECRETS": "short", "GRPC_HMAC_REQUIRE_TIMESTAMP": True},
+            "GRPC_HMAC_SECRETS has a value of fewer than 32 characters",
+        ),
         ({"GRPC_CORS_ORIGINS": "*"}, "GRPC_CORS_ORIGINS is '*'"),
         ({"GRPC_MAX_TIMEOUT": None}, "GRPC_MAX_TIMEOUT is not set"),
     ],

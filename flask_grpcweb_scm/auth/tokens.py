@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadData, URLSafeSerializer
 
 from flask_grpcweb_scm.rpc import Identity
 
@@ -77,7 +77,7 @@ class SignedTokens:
         """
         try:
             claims: dict[str, Any] = self._serializer.loads(token)
-        except BadSignature:
+        except BadData:
             raise TokenError("the token is not valid") from None
         if claims["id"] in self._revoked:
             raise TokenError("the token is revoked")

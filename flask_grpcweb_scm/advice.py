@@ -1,0 +1,111 @@
+"""What a reviewer would say about the configuration of an app."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+from flask import Flask
+
+from flask_grpcweb_scm.settings import Settings
+
+__all__ = ["findings"]
+
+MIN_SECRET_CHARACTERS = 32
+MAX_HMAC_AGE_SECONDS = 3600
+SCM_SERVICE = "sentry.integrations.scm.v1.ScmService/"
+
+_PLACEHOLDER = re.compile(
+    r"change.?(?:me|this|it)|your.?(?:auth|secret|token|key)|placeholder|example|insecure"
+    r"|\A(?:token|secret|password|test|dev|todo|x+)\W?\d*\Z",
+    re.IGNORECASE,
+)
+_LOCAL_ORIGIN = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::\d+)?")
+
+
+def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Advice on an app's configuration, a line each, with the key to change and never its value.
+
+    :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes.
+    """
+    return [
+        *_access(app, settings),
+        *_secrets(_secrets_by_key(app, settings)),
+        *_signatures(settings),
+        *_browsers(settings),
+        *_resources(settings),
+        *_processes(app, settings, environment),
+    ]
+
+
+def _access(app: Flask, settings: Settings) -> Iterator[str]:
+    if not settings.require_auth:
+        yield (
+            "GRPC_REQUIRE_AUTH is off: everybody may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or turn it on"
+            " beside an authenticator of your own."
+        )
+    if app.debug:
+        yield "The app is in debug mode, which is not for strangers."
+    if any(name.startswith(SCM_SERVICE) for name in settings.public_methods):
+        yield "GRPC_PUBLIC_METHODS has methods of ScmService: there everybody reaches the rows of every organization."
+
+
+def _secrets_by_key(app: Flask, settings: Settings) -> dict[str, Collection[str]]:
+    key = app.config.get("SECRET_KEY") or ()
+    return {
+        "SECRET_KEY": (key.decode("latin-1") if isinstance(key, bytes) else key,) if key else (),
+        "GRPC_AUTH_TOKENS": settings.auth_tokens,
+        "GRPC_TOKEN_SECRETS": settings.token_secrets,
+        "GRPC_HMAC_SECRETS": settings.hmac_secrets,
+        # Without this key the setting is SECRET_KEY.
+        "GRPC_PAGE_TOKEN_SECRETS": settings.page_token_secrets if app.config.get("GRPC_PAGE_TOKEN_SECRETS") else (),
+    }
+
+
+def _secrets(secrets: Mapping[str, Collection[str]]) -> Iterator[str]:
+    if not (secrets["SECRET_KEY"] or secrets["GRPC_PAGE_TOKEN_SECRETS"]):
+        yield "SECRET_KEY is not set: page tokens are good only in the process that made them."
+    for key, values in secrets.items():
+        if any(_PLACEHOLDER.search(value) for value in values):
+            yield f"{key} has a placeholder from an example for its value, which is the first that is tried."
+        elif any(len(value) < MIN_SECRET_CHARACTERS for value in values):
+            yield f"{key} has a value of fewer than {MIN_SECRET_CHARACTERS} characters, which can be guessed."
+    uses = Counter(value for values in secrets.values() for value in values)
+    shared = [key for key, values in secrets.items() if any(uses[value] > 1 for value in values)]
+    if shared:
+        yield f"{' and '.join(shared)} use one value twice: whoever learns it for one purpose has it for the other."
+
+
+def _signatures(settings: Settings) -> Iterator[str]:
+    if settings.hmac_secrets and not settings.hmac_require_timestamp:
+        yield "GRPC_HMAC_REQUIRE_TIMESTAMP is off: a signed request without one can be replayed for ever."
+    if settings.hmac_secrets and settings.hmac_max_age > MAX_HMAC_AGE_SECONDS:
+        yield f"GRPC_HMAC_MAX_AGE is over {MAX_HMAC_AGE_SECONDS} seconds: a signed request can be replayed so long."
+
+
+def _browsers(settings: Settings) -> Iterator[str]:
+    if "*" in settings.cors_origins:
+        yield "GRPC_CORS_ORIGINS is '*': pages of every site may call; list the origins."
+    for origin in settings.cors_origins:
+        if origin.startswith("http://") and not _LOCAL_ORIGIN.fullmatch(origin):
+            yield f"GRPC_CORS_ORIGINS has {origin}: whoever is on the network can change its pages; use https."
+
+
+def _resources(settings: Settings) -> Iterator[str]:
+    if settings.max_timeout is None:
+        yield "GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread for as long as it likes."
+
+
+def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
+    workers = environment.get("WEB_CONCURRENCY", "1")
+    if not workers.isdecimal() or int(workers) < 2:
+        return
+    if str(app.config.get("SQLALCHEMY_DATABASE_URI", "")).startswith("sqlite"):
+        yield f"The database is SQLite and WEB_CONCURRENCY is {workers}: writers wait for each other; use PostgreSQL."
+    if settings.rate_limits and settings.rate_limit_storage.startswith("memory:"):
+        yield (
+            f"GRPC_RATE_LIMIT_STORAGE is in memory and WEB_CONCURRENCY is {workers}: each process lets through the"
+            " whole rate; use Redis."
+        )
