@@ -46,7 +46,7 @@ class Mirror:
     """
 
     def __init__(self, git_dir: str, *, timeout: float | None) -> None:
-        self.git_dir = git_dir
+        self.git_dir = os.path.abspath(git_dir)
         self.deadline = None if timeout is None else time.monotonic() + timeout
 
     @classmethod
@@ -130,8 +130,9 @@ class Mirror:
     def blame(self, sha: str, path: str, number: int) -> Blame:
         """The commit that last changed a line of a file, as the file was at commit `sha`."""
         output = b""
-        arguments = ("--porcelain", "--no-textconv", "-L", f"{number},{number}", _object_id(sha), "--", path)
-        with closing(self._chunks("blame", *arguments)) as chunks:
+        line = ("-L", f"{number},{number}", _object_id(sha), "--", path)
+        # The empty name takes back what blame.ignoreRevsFile of the configuration names.
+        with closing(self._chunks("blame", "--porcelain", "--no-textconv", "--ignore-revs-file=", *line)) as chunks:
             for chunk in chunks:
                 output += chunk
                 if len(output) >= MAX_OUTPUT_BYTES:

@@ -39,7 +39,6 @@ OPTIONS = (
     *("-c", "protocol.allow=never"),
     *("-c", "log.showSignature=false"),  # would run gpg.program
     *("-c", "log.showRoot=true"),
-    *("-c", "blame.ignoreRevsFile="),  # empties the list
     "--no-replace-objects",
     "--literal-pathspecs",
 )
@@ -88,7 +87,7 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
             stdout=subprocess.PIPE,
             stderr=errors,
             env=ENVIRONMENT,
-            cwd=os.sep,
+            cwd=os.path.dirname(git_dir),  # files that the configuration names are relative to the working tree
             start_new_session=True,
         )
         yield from _output(process, deadline)
