@@ -23,7 +23,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance clean
+.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance fuzz audit clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -73,8 +73,18 @@ peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora,
 conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress')
 	tests/conformance/run.sh $(SERVERS)
 
+fuzz: .venv/.installed-dev ## Fuzz the whole request path for a minute (FUZZ=… goes to libFuzzer)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
+	$(BIN)/python -m tests.fuzz.fuzz_request -max_total_time=60 -max_len=4096 -timeout=10 $(FUZZ)
+
+audit: .venv/.installed-dev .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
+	.venv-audit/bin/bandit --quiet --recursive --severity-level medium flask_grpcweb_scm example_app
+	@# Strict: a package that could not be looked up is an error, not a package without vulnerabilities.
+	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/installed.txt
+
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -98,6 +108,11 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@npm ci --prefix tests/browser
 	@touch $@
 
+.venv-audit/.installed: | .venv-audit/bin/python
+	@echo 'Installing the auditors into .venv-audit …'
+	@.venv-audit/bin/python $(PIP_INSTALL) 'bandit>=1.9' 'pip-audit>=2.10'
+	@touch $@
+
 .venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python
 	@echo 'Installing the peers into .venv-peers …'
 	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
@@ -105,7 +120,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-audit/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \

@@ -1,0 +1,99 @@
+"""The app that the socket tests talk to: Echo that dawdles or fails when told to, and routes that look inside."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, request
+
+from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, Service, StatusCode
+from tests.apps import echo_service
+from tests.echo_pb2 import EchoReply, EchoRequest
+
+MAX_MESSAGE_BYTES = 4 * 2**20
+_STATUS_FILE = Path("/proc/self/status")
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config.update(GRPC_SCM=False, GRPC_CORS_ORIGINS="https://page.example")
+    app.config["GRPC_MAX_MESSAGE_BYTES"] = MAX_MESSAGE_BYTES
+    with warnings.catch_warnings():
+        # Neither debug nor testing, because both change what Flask does with exceptions.
+        warnings.filterwarnings("ignore", "RPCs of this app are open")
+        GrpcWebScm(services=[_service()]).init_app(app)
+    app.before_request(_refuse)
+    app.add_url_rule("/debug/peak", "peak", _peak)
+    app.add_url_rule("/debug/peak", "reset_peak", _reset_peak, methods=["POST"])
+    app.add_url_rule("/debug/closed", "closed", lambda: _closed)
+    app.add_url_rule("/host", "host", lambda: str(len(request.get_data())), methods=["POST"])
+    return app
+
+
+_calls = count(1)
+_closed: list[str] = []
+
+
+def _service() -> Service:
+    def unary(request: EchoRequest, context: CallContext) -> EchoReply:
+        number = next(_calls)
+        _nap(request)
+        _answer_metadata(context)
+        if request.text.startswith("fail"):
+            raise RpcError(StatusCode.NOT_FOUND, request.text)
+        return EchoReply(text=request.text[:1000].upper(), number=number)
+
+    def server_stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+        next(_calls)
+        try:
+            for number in range(request.count):
+                _nap(request)
+                yield EchoReply(text=request.text, number=number)
+            _nap(request)
+            if request.text.startswith("fail"):
+                raise RpcError(StatusCode.DATA_LOSS, request.text)
+        finally:
+            _closed.append(request.data.decode())
+
+    def client_stream(requests: Iterator[EchoRequest], context: CallContext) -> EchoReply:
+        text = ",".join(request.text for request in requests)
+        return EchoReply(text=text, number=next(_calls))
+
+    return echo_service(Unary=unary, ServerStream=server_stream, ClientStream=client_stream)
+
+
+def _nap(request: EchoRequest) -> None:
+    """``nap 20`` sleeps 20 ms and looks at no deadline."""
+    if request.text.startswith("nap "):
+        time.sleep(int(request.text.removeprefix("nap ")) / 1000)
+
+
+def _answer_metadata(context: CallContext) -> None:
+    for name in ("x-initial", "x-initial-bin"):
+        for value in context.metadata.get_all(name):
+            context.initial_metadata.add(name, value)
+    for name in ("x-trailing", "x-trailing-bin"):
+        for value in context.metadata.get_all(name):
+            context.trailing_metadata.add(name, value)
+
+
+def _refuse() -> Any:
+    """Answers in place of an RPC, its body unread, as a login or a rate limit would."""
+    status = request.headers.get("x-refuse")
+    return (f"refused with {status}", int(status)) if status else None
+
+
+def _peak() -> str:
+    """Bytes of memory that this process has had at most (proc(5), VmHWM)."""
+    (line,) = [line for line in _STATUS_FILE.read_text().splitlines() if line.startswith("VmHWM")]
+    return str(int(line.split()[1]) * 1024)
+
+
+def _reset_peak() -> str:
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()

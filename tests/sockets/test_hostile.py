@@ -1,0 +1,82 @@
+"""Whatever bytes come in: the right status, no traceback, no call made by mistake, and the next call works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from tests.echo_pb2 import EchoReply
+from tests.sockets.contract import check_answer
+from tests.sockets.hostile_http import HTTP_ROWS
+from tests.sockets.hostile_messages import MESSAGE_ROWS
+from tests.sockets.http1 import Closed, Connection, Response
+from tests.sockets.rows import ANY, Outcome, Sent, rpc
+from tests.sockets.servers import Server, complaints
+
+
+@pytest.mark.parametrize(("sent", "outcome", "differences"), [*MESSAGE_ROWS, *HTTP_ROWS])
+def test_row(server: Server, sent: Sent, outcome: Outcome, differences: Mapping[str, Outcome]) -> None:
+    outcome = differences.get(server.name, outcome)
+    logged = len(server.log())
+    calls = good_call_on_a_new_connection(server)
+    with server.connect() as connection:
+        connection.send(sent.data, step=sent.step)
+        if sent.end:
+            connection.end_sending()
+        response = response_or_none(connection, sent)
+        check(response, outcome)
+        if outcome.closes:
+            assert connection.is_closed()
+        elif not sent.end:
+            good_call(connection)
+            calls += 1
+    if response is None:
+        # A call may outlive its connection; it is this row's, not the next one's.
+        time.sleep(0.05)
+    calls = good_call_on_a_new_connection(server) - calls - 1
+    if not outcome.lost:
+        assert calls == was_called(response)
+    assert complaints(server.log()[logged:]) == []
+
+
+def response_or_none(connection: Connection, sent: Sent) -> Response | None:
+    try:
+        return connection.response(to=sent.verb)
+    except Closed:
+        return None
+
+
+def check(response: Response | None, outcome: Outcome) -> None:
+    if outcome is ANY or (outcome.lost and response is None):
+        return
+    assert response is not None
+    assert response.status == outcome.http
+    if outcome.code is None:
+        return
+    answer = check_answer(response.status, response.headers, response.body)
+    text = answer.message if outcome.code else "".join(reply.text for reply in answer.messages(EchoReply))
+    assert (answer.code, outcome.text in text) == (outcome.code, True), (answer.code, text[:300])
+
+
+def was_called(response: Response | None) -> bool:
+    """Whether the answer is one of a service function."""
+    if response is None or not response.header("content-type").startswith("application/grpc-web"):
+        return False
+    answer = check_answer(response.status, response.headers, response.body)
+    return answer.code == 0 or answer.message.startswith("fail")
+
+
+def good_call(connection: Connection) -> int:
+    """:returns: the number of the call."""
+    connection.send(rpc())
+    response = connection.response()
+    reply = check_answer(response.status, response.headers, response.body).only(EchoReply)
+    assert reply.text == "HELLO"
+    return int(reply.number)
+
+
+def good_call_on_a_new_connection(server: Server) -> int:
+    with server.connect() as connection:
+        return good_call(connection)
