@@ -105,7 +105,7 @@ def _commit_ids(repository: Repository, commits: Sequence[GitCommit]) -> dict[st
 
 def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[AuthorKey, int]:
     """Ids of all authors, who are stored if they were not; the name stored first stays."""
-    names = {_author_key(commit): commit.author_name[:MAX_NAME_CHARACTERS] for commit in commits}
+    names = {_author_key(commit): commit.author_name[:MAX_NAME_CHARACTERS] for commit in reversed(commits)}
     names.pop(("", ""), None)
     known = _known_author_ids(organization_id, names)
     # Sorted, so that two transactions which add the same authors do not wait for each other.
