@@ -51,7 +51,6 @@ class Base(orm.DeclarativeBase):
             # SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
             int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             datetime: UtcDateTime,
-            dict[str, Any]: sa.JSON,
         },
     )
 

@@ -115,7 +115,7 @@ class Integration(Model):
     external_id: Mapped[str] = mapped_column(sa.String(256))
     name: Mapped[str] = mapped_column(sa.String(200), default="")
     # `metadata` is taken: SQLAlchemy keeps the tables of a model class there.
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
 
@@ -130,7 +130,7 @@ class OrganizationIntegration(Model):
     id: Mapped[int] = mapped_column(primary_key=True)
     organization_id: Mapped[int] = _reference("scm_organization")
     integration_id: Mapped[int] = _reference("scm_integration", index=True)
-    config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()
@@ -153,7 +153,7 @@ class Repository(Model):
     url: Mapped[str] = mapped_column(sa.Text, default="")
     provider: Mapped[str] = mapped_column(sa.String(64), default="")
     external_id: Mapped[str | None] = mapped_column(sa.String(64))
-    config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     """Goes to callers: nothing private."""
     status: Mapped[RepositoryStatus] = mapped_column(
         sa.Enum(RepositoryStatus, native_enum=False, length=24, values_callable=lambda enum: [s.value for s in enum]),
@@ -262,7 +262,7 @@ class ExternalIssue(Model):
     key: Mapped[str] = mapped_column(sa.String(256))
     title: Mapped[str] = mapped_column(sa.Text, default="")
     description: Mapped[str] = mapped_column(sa.Text, default="")
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
     web_url: Mapped[str] = mapped_column(sa.Text, default="")
     date_added: Mapped[datetime] = mapped_column(default=_now)
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))

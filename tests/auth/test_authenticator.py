@@ -70,7 +70,7 @@ def test_a_signed_token_without_a_scope_has_no_restriction() -> None:
     assert (caller.organizations, caller.methods) == (None, None)
 
 
-TOKEN = SignedTokens(SECRETS).issue("bot", expires_in=60)
+TOKEN = SignedTokens(SECRETS).issue("bot", expires_in=86_400)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the Connect conformance suite: run.sh [gunicorn] [granian] [waitress]. Needs .venv and .venv-protos.
+# Runs the Connect conformance suite: run.sh [client] [gunicorn] [granian] [waitress]. Needs .venv and .venv-protos.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,16 +18,24 @@ if [[ ! -x $build/bin/connectconformance-$version ]]; then
 fi
 protos=$(go list -m -f '{{.Dir}}' "$module@$version" 2>/dev/null || echo "$(go env GOMODCACHE)/$module@$version")/proto
 .venv-protos/bin/python -m grpc_tools.protoc --proto_path="$protos" --python_out="$build" \
-    "$protos"/connectrpc/conformance/v1/{config,server_compat,service}.proto
+    "$protos"/connectrpc/conformance/v1/{client_compat,config,server_compat,service}.proto
 # A namespace package would lose against the installed connectrpc.
 touch "$build"/connectrpc/{,conformance/{,v1/}}__init__.py
 
-for server in "${@:-gunicorn}"; do
-    config=$build/$server.yaml
+suite() { # mode config command…
+    PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} \
+        "$build/bin/connectconformance-$version" --mode "$1" --conf "$2" -- .venv/bin/python -m "${@:3}"
+}
+
+for tested in "${@:-gunicorn}"; do
+    echo "$tested:"
+    if [[ $tested == client ]]; then
+        suite client tests/conformance/client.yaml tests.conformance.client
+        continue
+    fi
+    config=$build/$tested.yaml
     # waitress has no TLS of its own.
-    sed "s/supports_tls: true/supports_tls: $([[ $server == waitress ]] && echo false || echo true)/" \
+    sed "s/supports_tls: true/supports_tls: $([[ $tested == waitress ]] && echo false || echo true)/" \
         tests/conformance/config.yaml >"$config"
-    echo "$server:"
-    PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} "$build/bin/connectconformance-$version" --conf "$config" --mode server -- \
-        .venv/bin/python -m tests.conformance.server "$server"
+    suite server "$config" tests.conformance.server "$tested"
 done

@@ -1,0 +1,48 @@
+"""Calling gRPC-Web services from Python: channels, stubs, and a client of ScmService. No Flask."""
+
+from flask_grpcweb_scm.client.call import Call
+from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.records import (
+    CodeMapping,
+    Commit,
+    CommitAuthor,
+    CommitContext,
+    ExternalIssue,
+    Record,
+    Repository,
+)
+from flask_grpcweb_scm.client.retry import RetryPolicy
+from flask_grpcweb_scm.client.scm import Page, ScmGrpcClient, ScmStub
+from flask_grpcweb_scm.client.stub import StreamMethod, Stub, UnaryMethod
+from flask_grpcweb_scm.client.transport import Exchange, Head, Request, Transport, TransportError
+from flask_grpcweb_scm.rpc import RpcError
+from flask_grpcweb_scm.wire import Metadata, StatusCode
+
+__all__ = [
+    "Call",
+    "CallError",
+    "Channel",
+    "CodeMapping",
+    "Commit",
+    "CommitAuthor",
+    "CommitContext",
+    "Exchange",
+    "ExternalIssue",
+    "Head",
+    "Metadata",
+    "Page",
+    "Record",
+    "Repository",
+    "Request",
+    "RetryPolicy",
+    "RpcError",
+    "ScmGrpcClient",
+    "ScmStub",
+    "StatusCode",
+    "StreamMethod",
+    "Stub",
+    "Transport",
+    "TransportError",
+    "UnaryMethod",
+]

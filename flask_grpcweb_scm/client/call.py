@@ -1,0 +1,156 @@
+"""One call, from its first attempt to its status."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar, cast
+
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.response import Response
+from flask_grpcweb_scm.client.retry import Retries
+from flask_grpcweb_scm.client.transport import Exchange, Head, TransportError
+from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode
+
+__all__ = ["Call"]
+
+R = TypeVar("R")
+
+
+class Call(Generic[R]):
+    """The responses of a call, to iterate over. The request is sent when the first one is asked for.
+
+    As a context manager it is closed at the end of the block. Iterating raises :class:`CallError`, with the status of
+    the call: a stream that ends without an exception was complete.
+    """
+
+    def __init__(
+        self,
+        open_exchange: Callable[[int], Exchange],
+        read_response: Callable[[Head], Response],
+        *,
+        deadline: float | None,
+        retries: Retries,
+    ) -> None:
+        self._open_exchange = open_exchange
+        self._read_response = read_response
+        self._deadline = deadline
+        self._retries = retries
+        self._cancelled = threading.Event()
+        self._exchange: Exchange | None = None
+        self._response: Response | None = None
+        self._messages = self._run()
+
+    @property
+    def initial_metadata(self) -> Metadata:
+        """Sent by the server before its first message; empty until that is here."""
+        return self._response.initial_metadata if self._response else Metadata()
+
+    @property
+    def trailing_metadata(self) -> Metadata:
+        """Sent by the server after its last message; empty until the call has ended."""
+        return self._response.trailing_metadata if self._response else Metadata()
+
+    def cancel(self) -> None:
+        """Stop the call, from any thread: whoever waits for a response gets CANCELLED."""
+        self._cancelled.set()
+        if self._exchange is not None:
+            self._exchange.abort()
+
+    def close(self) -> None:
+        """Cancel the call, unless it has ended, and give its connection back."""
+        self.cancel()
+        self._messages.close()
+
+    def result(self) -> R:
+        """The response of a method that has exactly one.
+
+        :raises CallError: the status of the call; UNIMPLEMENTED when there is another number of responses.
+        """
+        messages = list(itertools.islice(self, 2))
+        if len(messages) != 1:
+            self.close()
+            count = "none" if not messages else "more than one"
+            raise self._with_metadata(
+                CallError(StatusCode.UNIMPLEMENTED, f"the method has exactly one response, the server sent {count}")
+            )
+        return messages[0]
+
+    def __iter__(self) -> Iterator[R]:
+        return self
+
+    def __next__(self) -> R:
+        return next(self._messages)
+
+    def __enter__(self) -> Call[R]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> Generator[R, None, None]:
+        while True:
+            answered = False
+            try:
+                for message in self._attempt():
+                    answered = True
+                    yield message
+                return
+            except CallError as error:
+                pause = None if answered else self._retries.pause(error)
+                if pause is None or not self._time_left_after(pause):
+                    raise
+            self._cancelled.wait(pause)
+
+    def _attempt(self) -> Iterator[R]:
+        self._response = None
+        exchange = self._exchange = self._open_exchange(self._retries.attempts)
+        try:
+            self._check()
+            response = self._response = self._read_response(exchange.start())
+            for message in response.messages(self._chunks(exchange)):
+                yield cast("R", message)
+                self._check()
+        except CallError as error:
+            raise self._with_metadata(error) from None
+        except RemoteProtocolError as error:
+            raise self._with_metadata(CallError(error.code, error.message)) from None
+        except TransportError as error:
+            broken = self._stopped() or CallError(StatusCode.UNAVAILABLE, str(error))
+            raise self._with_metadata(broken) from error
+        finally:
+            exchange.close()
+
+    def _chunks(self, exchange: Exchange) -> Iterator[bytes]:
+        while True:
+            chunk = exchange.read()
+            # What another thread aborts may look like the end of the body.
+            self._check()
+            if not chunk:
+                return
+            yield chunk
+
+    def _check(self) -> None:
+        error = self._stopped()
+        if error is not None:
+            raise error
+
+    def _stopped(self) -> CallError | None:
+        if self._cancelled.is_set():
+            return CallError(StatusCode.CANCELLED, "the call was cancelled")
+        if not self._time_left_after(0):
+            return CallError(StatusCode.DEADLINE_EXCEEDED, "no complete response before the deadline of the call")
+        return None
+
+    def _time_left_after(self, seconds: float) -> bool:
+        return self._deadline is None or time.monotonic() + seconds < self._deadline
+
+    def _with_metadata(self, error: CallError) -> CallError:
+        error.initial_metadata = self.initial_metadata
+        error.trailing_metadata = self.trailing_metadata
+        return error

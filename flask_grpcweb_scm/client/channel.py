@@ -1,0 +1,200 @@
+"""The way to one server, and what all calls on it have in common."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from flask_grpcweb_scm.client.call import Call
+from flask_grpcweb_scm.client.connection import SocketTransport, parse_base_url
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.response import Response
+from flask_grpcweb_scm.client.retry import Retries, RetryPolicy, may_retry
+from flask_grpcweb_scm.client.stub import MetadataLike, Stub
+from flask_grpcweb_scm.client.transport import Exchange, Head, Pairs, Request, Transport
+from flask_grpcweb_scm.rpc import CODECS, Codec, did_you_mean
+from flask_grpcweb_scm.wire import (
+    COMPRESSED,
+    ENCODINGS,
+    ContentType,
+    Metadata,
+    StatusCode,
+    encode_frame,
+    encode_text,
+    format_timeout,
+    sign,
+)
+
+__all__ = ["Channel"]
+
+USER_AGENT = "grpc-web-python-flask-grpcweb-scm"
+
+
+class Channel:
+    """Calls to one server over pooled connections; threads may share it.
+
+    :param url: ``http://`` or ``https://``, host, and the path before the services' names, if there is one.
+    :param token: sent as ``X-Grpc-Auth-Token``.
+    :param hmac_secrets: oldest first; without a token, requests are signed with the last one, the newest.
+    :param metadata: sent with every call.
+    :param timeout: seconds for a call, unless it has its own; None for no limit.
+    :param compression: for requests, ``"gzip"`` for example. Responses may be compressed in any case.
+    :param text: whether to send base64, for proxies that harm binary bodies.
+    :param codec: ``"proto"`` or ``"json"``.
+    :param retry: None for no retries.
+    :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    :param max_message_bytes: of a response message, also after decompression.
+    :param transport: instead of sockets, for tests.
+    :raises ValueError: when one of them is not what it should be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        hmac_secrets: Sequence[str] = (),
+        metadata: MetadataLike = (),
+        timeout: float | None = None,
+        compression: str | None = None,
+        text: bool = False,
+        codec: str = "proto",
+        retry: RetryPolicy | None = None,
+        ca_certs: str | None = None,
+        max_message_bytes: int = 4 * 2**20,
+        transport: Transport | None = None,
+    ) -> None:
+        _check_choice("codec", codec, CODECS)
+        if compression is not None:
+            _check_choice("compression", compression, ENCODINGS)
+        base = parse_base_url(url)
+        self._host = base.netloc
+        self._prefix = (base.path or "").rstrip("/")
+        self._transport = transport or SocketTransport(base, ca_certs=ca_certs)
+        self._metadata = Metadata(_pairs(metadata))
+        if token is not None:
+            self._metadata.add("x-grpc-auth-token", token)
+        self._secret = hmac_secrets[-1] if hmac_secrets and token is None else None
+        self._timeout = timeout
+        self._encoding = ENCODINGS[compression] if compression else None
+        self._codec = CODECS[codec]
+        self._content_type = ContentType(text, f"+{codec}")
+        self._retry = retry
+        self._max_message_bytes = max_message_bytes
+        self._closed = False
+
+    def stub(self, descriptor: ServiceDescriptor) -> Any:
+        """The methods of a service as attributes: ``channel.stub(descriptor).say_hello(request)``.
+
+        Type checkers cannot follow descriptors; :class:`ScmStub` is for them.
+        """
+        return Stub(self, descriptor)
+
+    def call(
+        self, method: MethodDescriptor, request: Any, *, timeout: float | None = None, metadata: MetadataLike = ()
+    ) -> Call[Any]:
+        """Prepare a call of any method. Parameters are those of :class:`UnaryMethod`.
+
+        :raises TypeError: when a request is not of the method's class.
+        :raises ValueError: when the channel is closed, or the metadata cannot be sent.
+        """
+        if self._closed:
+            raise ValueError(f"the channel to {self._host} is closed")
+        timeout = self._timeout if timeout is None else timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        sent = Metadata([*self._metadata, *_pairs(metadata)])
+        return Call(
+            functools.partial(self._open, method, request, sent, deadline),
+            functools.partial(self._read, GetMessageClass(method.output_type)),
+            deadline=deadline,
+            retries=Retries(self._retry if may_retry(method, sent) else None),
+        )
+
+    def close(self) -> None:
+        """Close idle connections; calls that are under way go on, new ones are refused."""
+        self._closed = True
+        self._transport.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Channel {self._host}{self._prefix}>"
+
+    def _open(
+        self, method: MethodDescriptor, request: Any, metadata: Metadata, deadline: float | None, attempts: int
+    ) -> Exchange:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        headers = self._headers(deadline, attempts) + metadata.to_headers()
+        encode = functools.partial(_encode, self._codec, GetMessageClass(method.input_type))
+        body: bytes | Iterable[bytes]
+        if method.client_streaming:
+            if self._secret is not None:
+                raise CallError(StatusCode.UNAUTHENTICATED, "a stream of requests cannot be signed; use a token")
+            body = (self._frame(encode(message)) for message in request)
+        else:
+            payload = encode(request)
+            headers += self._signature(path, payload)
+            body = self._frame(payload)
+        return self._transport.exchange(Request(self._prefix + path, headers, body, deadline))
+
+    def _headers(self, deadline: float | None, attempts: int) -> Pairs:
+        content_type = str(self._content_type)
+        headers = [
+            ("content-type", content_type),
+            ("accept", content_type),
+            ("grpc-accept-encoding", ",".join(["identity", *ENCODINGS])),
+            ("user-agent", USER_AGENT),
+            ("x-grpc-web", "1"),
+        ]
+        if self._encoding is not None:
+            headers.append(("grpc-encoding", self._encoding.name))
+        if deadline is not None:
+            headers.append(("grpc-timeout", format_timeout(deadline - time.monotonic())))
+        if attempts:
+            headers.append(("grpc-previous-rpc-attempts", str(attempts)))
+        return headers
+
+    def _signature(self, path: str, payload: bytes) -> Pairs:
+        if self._secret is None:
+            return []
+        timestamp = int(time.time())
+        signature = sign(self._secret, path, payload, timestamp)
+        return [("x-method", path), ("x-timestamp", str(timestamp)), ("x-signature", signature)]
+
+    def _frame(self, payload: bytes) -> bytes:
+        if self._encoding is None:
+            frame = encode_frame(payload)
+        else:
+            frame = encode_frame(self._encoding.compress(payload), flags=COMPRESSED)
+        return encode_text(frame) if self._content_type.text else frame
+
+    def _read(self, message_class: type[Message], head: Head) -> Response:
+        return Response(head, message_class, codec=self._content_type.codec, max_message_bytes=self._max_message_bytes)
+
+
+def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
+    if not isinstance(message, message_class):
+        raise TypeError(f"the method takes {message_class.DESCRIPTOR.full_name}, got {type(message).__name__}")
+    return codec.encode(message)
+
+
+def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:
+    return metadata.items() if isinstance(metadata, Mapping) else metadata
+
+
+def _check_choice(what: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{what} is one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")

@@ -1,0 +1,257 @@
+"""HTTP over sockets: a pool of urllib3's connections to one server, with deadlines that hold."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from queue import Empty, Full, LifoQueue
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Url, parse_url
+
+from flask_grpcweb_scm.client.transport import Exchange, Head, Request, TransportError
+
+__all__ = ["SocketTransport", "parse_base_url"]
+
+MAX_IDLE_CONNECTIONS = 10
+CHUNK_BYTES = 65536
+# Python refuses to wait longer than 24 days at once.
+_MAX_WAIT = 86400.0
+
+_ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
+
+def parse_base_url(url: str) -> Url:
+    """Take a server's URL apart.
+
+    :raises ValueError: when it is not ``http://`` or ``https://``, host and path alone.
+    """
+    parsed = parse_url(url)
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ValueError(f"{url!r} is not the URL of a server; write it as https://host:port")
+    if parsed.auth or parsed.query or parsed.fragment:
+        raise ValueError(
+            f"the URL of {parsed.host} may have a path, but no user, query or fragment; is there a token=?"
+        )
+    return parsed
+
+
+class SocketTransport:
+    """Keeps up to ten idle connections to a server.
+
+    :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    """
+
+    def __init__(self, url: Url, *, ca_certs: str | None = None) -> None:
+        self._host = (url.host or "").strip("[]")
+        self._port = url.port
+        self._tls = ssl.create_default_context(cafile=ca_certs) if url.scheme == "https" else None
+        self._idle: LifoQueue[HTTPConnection] = LifoQueue(MAX_IDLE_CONNECTIONS)
+
+    def exchange(self, request: Request) -> Exchange:
+        """Prepare a request; it takes a connection when it is started."""
+        return SocketExchange(self, request)
+
+    def take(self, deadline: float | None) -> HTTPConnection:
+        """Give an idle connection, or make one.
+
+        :raises OSError: when none can be made before the deadline; also urllib3's own errors.
+        """
+        with contextlib.suppress(Empty):
+            while True:
+                connection = self._idle.get_nowait()
+                if connection.is_connected:
+                    return connection
+                connection.close()
+        return self._connect(deadline)
+
+    def give_back(self, connection: HTTPConnection) -> None:
+        """Keep a connection whose response has been read to its end."""
+        try:
+            self._idle.put_nowait(connection)
+        except Full:
+            connection.close()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    def _connect(self, deadline: float | None) -> HTTPConnection:
+        timeout = _remaining(deadline)
+        if self._tls is None:
+            connection = HTTPConnection(self._host, self._port, timeout=timeout)
+        else:
+            connection = HTTPSConnection(self._host, self._port, timeout=timeout, ssl_context=self._tls)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        assert connection.sock is not None
+        # It only has the methods of a socket that http.client and urllib3 use.
+        connection.sock = DeadlineSocket(connection.sock)
+        return connection
+
+
+class SocketExchange:
+    """One request on a connection of its own."""
+
+    def __init__(self, transport: SocketTransport, request: Request) -> None:
+        self._transport = transport
+        self._request = request
+        self._connection: HTTPConnection | None = None
+        self._socket: DeadlineSocket | None = None
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._aborted = False
+        self._complete = False
+
+    def start(self) -> Head:
+        """Send the request and wait for the head of the response."""
+        with _translated():
+            connection = self._connection = self._transport.take(self._request.deadline)
+            assert isinstance(connection.sock, DeadlineSocket)
+            self._socket = connection.sock
+            self._socket.deadline = self._request.deadline
+            if self._aborted:
+                raise TransportError("the call was cancelled")
+            self._send(connection)
+            self._response = connection.getresponse()
+            # http.client takes a head that is cut for a complete one: "grpc-status: 1" for "grpc-status: 14".
+            if self._socket.ended:
+                raise TransportError("the connection was closed in the head of the response")
+        headers = [(name.lower(), value) for name, value in self._response.headers.iteritems()]
+        return Head(self._response.status, headers)
+
+    def _send(self, connection: HTTPConnection) -> None:
+        request = self._request
+        # A server may answer before it has read everything, and close.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(
+                "POST",
+                request.path,
+                body=request.body,
+                headers=dict(request.headers),
+                preload_content=False,
+                decode_content=False,
+            )
+
+    def read(self) -> bytes:
+        """Wait for a chunk of the body; ``b""`` at its end."""
+        assert self._response is not None
+        with _translated():
+            chunk = self._response.read1(CHUNK_BYTES)
+        self._complete = not chunk
+        return chunk
+
+    def abort(self) -> None:
+        """Shut the socket down, which wakes the thread that reads it."""
+        self._aborted = True
+        if self._socket is not None:
+            self._socket.abort()
+
+    def close(self) -> None:
+        """Give the connection back when its response was read to the end; else close it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._complete and not self._aborted and not connection.is_closed:
+            self._transport.give_back(connection)
+            return
+        if self._response is not None:
+            self._response.close()
+        connection.close()
+
+
+class DeadlineSocket:
+    """A connected socket whose timeout is a deadline for everything that is done with it.
+
+    Timeouts of sockets are for one operation each: a server that sends a byte every second outlives them.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.deadline: float | None = None
+        """An instant of :func:`time.monotonic`, or None."""
+        self.ended = False
+        """Whether a read has found that the peer sends no more."""
+        self._socket = connected
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Ignore the timeout: the deadline decides."""
+
+    def sendall(self, data: bytes) -> None:
+        """Send everything.
+
+        :raises TimeoutError: when the deadline passes.
+        """
+        view = memoryview(data)
+        while view:
+            self.arm()
+            view = view[self._socket.send(view) :]
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """A file to read from, under the deadline."""
+        return io.BufferedReader(_DeadlineReader(self, self._socket.makefile(mode, buffering=0)))  # type: ignore[call-overload]
+
+    def arm(self) -> None:
+        """Give the next operation the time that is left.
+
+        :raises TimeoutError: when there is none.
+        """
+        self._socket.settimeout(_remaining(self.deadline))
+
+    def abort(self) -> None:
+        """Shut down, for all threads that use it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def fileno(self) -> int:
+        """The file descriptor, to poll."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close; files that were made of it stay open."""
+        self._socket.close()
+
+
+class _DeadlineReader(io.RawIOBase):
+    def __init__(self, owner: DeadlineSocket, raw: io.RawIOBase) -> None:
+        self._owner = owner
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        self._owner.arm()
+        count = self._raw.readinto(buffer)
+        self._owner.ended = count == 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _remaining(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("timed out")
+    return min(remaining, _MAX_WAIT)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        raise TransportError(str(error) or type(error).__name__) from error

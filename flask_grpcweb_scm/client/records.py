@@ -1,0 +1,152 @@
+"""Results as plain values: ``issue.key`` and ``issue["key"]`` are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+__all__ = [
+    "CodeMapping",
+    "Commit",
+    "CommitAuthor",
+    "CommitContext",
+    "ExternalIssue",
+    "Record",
+    "Repository",
+    "enum_name",
+]
+
+T = TypeVar("T", bound="Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Mapping[str, Any]):
+    """A message of :mod:`flask_grpcweb_scm.pb.scm_pb2` as plain values, by attribute and by key.
+
+    Timestamps are aware datetimes, maps are dicts, values of enums are lower-case names without their prefix
+    (``""`` for unspecified); absent messages are None.
+    """
+
+    @classmethod
+    def from_message(cls: type[T], message: Message) -> T:
+        """Convert a message that has the fields of this class."""
+        return cls(**{field.name: _plain(message, field.name) for field in fields(cls)})
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dataclass_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAuthor(Record):
+    """Who wrote a commit."""
+
+    name: str
+    email: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository(Record):
+    """A repository of an organization."""
+
+    id: int
+    organization_id: int
+    name: str
+    url: str
+    provider: str
+    external_id: str
+    status: str
+    date_added: datetime | None
+    config: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Record):
+    """A commit of a repository; ``key`` is its SHA."""
+
+    id: str
+    repository_id: int
+    key: str
+    message: str
+    author: CommitAuthor | None
+    date_added: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitContext(Record):
+    """Which commit last changed a line."""
+
+    repository_id: int
+    commit_id: str
+    filename: str
+    line_number: int
+    blame_commit_id: str
+    blame_author: CommitAuthor | None
+    code_snippet: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeMapping(Record):
+    """How paths in stack traces become paths in a repository."""
+
+    id: int
+    organization_id: int
+    project_id: int
+    repository_id: int
+    stack_root: str
+    source_root: str
+    default_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalIssue(Record):
+    """An issue at a tracker, or a local one."""
+
+    id: int
+    organization_id: int
+    integration_id: int
+    key: str
+    title: str
+    description: str
+    web_url: str
+    metadata: dict[str, str]
+
+
+def enum_name(descriptor: EnumDescriptor, number: int) -> str:
+    """``PROVIDER_GITHUB`` → ``"github"``, the unspecified value → ``""``, an unknown one → its number."""
+    if number == 0:
+        return ""
+    value = descriptor.values_by_number.get(number)
+    # All names begin with that of the first, PROVIDER_UNSPECIFIED.
+    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(number) if value is None else value.name.removeprefix(prefix).lower()
+
+
+def _plain(message: Message, name: str) -> Any:
+    value = getattr(message, name)
+    field: Any = message.DESCRIPTOR.fields_by_name[name]
+    if field.enum_type is not None:
+        return enum_name(field.enum_type, value)
+    if field.message_type is None:
+        return value
+    if field.message_type.GetOptions().map_entry:
+        return dict(value)
+    if not message.HasField(name):
+        return None
+    if isinstance(value, Timestamp):
+        return value.ToDatetime(tzinfo=timezone.utc)
+    return CommitAuthor.from_message(value)

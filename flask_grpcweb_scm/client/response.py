@@ -1,0 +1,146 @@
+"""One response of a server: HTTP in, messages and a status out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+from urllib3.util import parse_url
+
+from flask_grpcweb_scm.client.errors import CallError, read_status
+from flask_grpcweb_scm.client.transport import Head, Pairs
+from flask_grpcweb_scm.rpc import CODECS
+from flask_grpcweb_scm.wire import (
+    COMPRESSED,
+    TRAILERS,
+    ContentType,
+    Encoding,
+    Frame,
+    FrameReader,
+    Metadata,
+    RemoteProtocolError,
+    StatusCode,
+    TextDecoder,
+    find_encoding,
+    parse_content_type,
+    parse_trailers,
+)
+
+__all__ = ["Response"]
+
+# "HTTP to gRPC Status Code Mapping" (gRPC, http-grpc-status-mapping.md); any other status is UNKNOWN.
+_HTTP_CODES = {
+    400: StatusCode.INTERNAL,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.UNIMPLEMENTED,
+    429: StatusCode.UNAVAILABLE,
+    502: StatusCode.UNAVAILABLE,
+    503: StatusCode.UNAVAILABLE,
+    504: StatusCode.UNAVAILABLE,
+}
+
+
+class Response:
+    """Reads a response.
+
+    :param codec: that the request was written in.
+    :param max_message_bytes: of a message, also after decompression.
+    """
+
+    def __init__(self, head: Head, message_class: type[Message], *, codec: str, max_message_bytes: int) -> None:
+        self.initial_metadata = Metadata.from_headers(head.headers)
+        self.trailing_metadata = Metadata()
+        self._head = head
+        self._headers = dict(head.headers)
+        self._message_class = message_class
+        self._codec = codec
+        self._limit = max_message_bytes
+
+    def messages(self, chunks: Iterator[bytes]) -> Iterator[Message]:
+        """Read the body. When this ends without an exception, the whole response was there and its status is OK.
+
+        :raises CallError: the status, when it is another.
+        :raises RemoteProtocolError: when the response is not what gRPC-Web asks for, or cut short.
+        """
+        content_type = self._content_type()
+        encoding = self._encoding()
+        trailers: Pairs | None = None
+        empty = True
+        for frame in self._frames(chunks, content_type):
+            if trailers is not None:
+                raise RemoteProtocolError("a frame follows the trailers")
+            empty = False
+            payload = self._payload(frame, encoding)
+            if frame.flags & TRAILERS:
+                trailers = parse_trailers(payload)
+            else:
+                yield CODECS[self._codec].decode(self._message_class, payload)
+        self._end(self._trailers_only() if empty else trailers)
+
+    def _content_type(self) -> ContentType:
+        status, value = self._head.status, self._headers.get("content-type", "")
+        content_type = parse_content_type(value)
+        if status != 200 or content_type is None:
+            raise self._not_grpc()
+        if content_type.codec != self._codec:
+            raise RemoteProtocolError(f"asked for messages in {self._codec}, got content type {value[:100]!r}")
+        return content_type
+
+    def _not_grpc(self) -> CallError:
+        if "grpc-status" in self._headers:
+            error = read_status(self._head.headers)
+            if error is not None:
+                return error
+        status = self._head.status
+        if status == 200:
+            value = self._headers.get("content-type", "")[:100]
+            return CallError(StatusCode.UNKNOWN, f"content type {value!r} is not gRPC-Web; is the URL right?")
+        if 300 <= status < 400:
+            return CallError(StatusCode.UNKNOWN, f"HTTP status {status}, {self._elsewhere()}")
+        return CallError(_HTTP_CODES.get(status, StatusCode.UNKNOWN), f"HTTP status {status} without a gRPC status")
+
+    def _elsewhere(self) -> str:
+        try:
+            host = parse_url(self._headers.get("location", "")).host
+        except ValueError:
+            host = None
+        return f"a redirect to {host or 'another path'}; redirects are not followed, so that no credential is"
+
+    def _encoding(self) -> Encoding | None:
+        try:
+            return find_encoding(self._headers.get("grpc-encoding"))
+        except RemoteProtocolError as error:
+            # UNIMPLEMENTED would be the server's answer to such a request of ours.
+            raise RemoteProtocolError(error.message) from None
+
+    def _frames(self, chunks: Iterator[bytes], content_type: ContentType) -> Iterator[Frame]:
+        reader = FrameReader(max_payload=self._limit, trailers=True)
+        text = TextDecoder() if content_type.text else None
+        for chunk in chunks:
+            yield from reader.feed(text.feed(chunk) if text else chunk)
+        if text:
+            text.finish()
+        reader.finish()
+
+    def _payload(self, frame: Frame, encoding: Encoding | None) -> bytes:
+        if not frame.flags & COMPRESSED:
+            return frame.payload
+        if encoding is None:
+            raise RemoteProtocolError("a frame is flagged as compressed, but grpc-encoding names no compression")
+        return encoding.decompress(frame.payload, self._limit)
+
+    def _trailers_only(self) -> Pairs | None:
+        """The headers, when they are "Trailers-Only": the status of a response without a body."""
+        if "grpc-status" not in self._headers:
+            return None
+        self.initial_metadata = Metadata()
+        return self._head.headers
+
+    def _end(self, trailers: Pairs | None) -> None:
+        if trailers is None:
+            raise RemoteProtocolError("the response ends without trailers: it was cut short")
+        self.trailing_metadata = Metadata.from_headers(trailers)
+        error = read_status(trailers)
+        if error is not None:
+            raise error

@@ -1,0 +1,76 @@
+"""Retries, in the terms of gRPC's own retry policy (gRFC A6, "gRPC Retry Design")."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.wire import Metadata, StatusCode
+
+__all__ = ["Retries", "RetryPolicy", "may_retry"]
+
+_REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and when a call that failed is made again; durations in seconds.
+
+    It holds for methods that the proto declares as ``NO_SIDE_EFFECTS`` or ``IDEMPOTENT``, and for calls with an
+    ``idempotency-key`` in their metadata. No other call is ever repeated, nor one that takes a stream or has answered a
+    message.
+    """
+
+    max_attempts: int = 4
+    """The first one included."""
+    initial_backoff: float = 0.1
+    max_backoff: float = 2.0
+    backoff_multiplier: float = 2.0
+    retryable_codes: Collection[StatusCode] = frozenset({StatusCode.UNAVAILABLE})
+
+    def backoff(self, retry: int) -> float:
+        """Draw the pause before a retry, counted from 0.
+
+        "The nth retry attempt will occur after random(0.8, 1.2) * min(initialBackoff*backoffMultiplier**(n-1),
+        maxBackoff)" (gRFC A6)
+        """
+        pause = min(self.initial_backoff * self.backoff_multiplier**retry, self.max_backoff)
+        return pause * random.uniform(0.8, 1.2)  # noqa: S311  # spreads load, guards nothing
+
+
+class Retries:
+    """The retries of one call.
+
+    :param policy: None for none.
+    """
+
+    def __init__(self, policy: RetryPolicy | None) -> None:
+        self.attempts = 0
+        """Made so far, which have all failed."""
+        self._policy = policy
+        self._backoffs = 0
+
+    def pause(self, error: CallError) -> float | None:
+        """Seconds to wait after an attempt has failed; None when it was the last."""
+        self.attempts += 1
+        policy = self._policy
+        if policy is None or self.attempts >= policy.max_attempts or error.code not in policy.retryable_codes:
+            return None
+        if error.retry_after is not None:
+            self._backoffs = 0
+            return None if math.isinf(error.retry_after) else error.retry_after
+        self._backoffs += 1
+        return policy.backoff(self._backoffs - 1)
+
+
+def may_retry(method: MethodDescriptor, metadata: Metadata) -> bool:
+    """Whether a call can be made twice with the effect of one."""
+    if method.client_streaming:
+        return False
+    return method.GetOptions().idempotency_level in _REPEATABLE or "idempotency-key" in metadata

@@ -1,0 +1,68 @@
+"""Where a channel leaves gRPC and meets HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Exchange", "Head", "Pairs", "Request", "Transport", "TransportError"]
+
+Pairs = list[tuple[str, str]]
+
+
+class TransportError(Exception):
+    """No HTTP response, or only a part of one: the network, the server's HTTP, or the deadline is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A POST request still to be sent."""
+
+    path: str
+    headers: Pairs
+    body: bytes | Iterable[bytes]
+    """Chunks when the requests are a stream."""
+    deadline: float | None
+    """An instant of :func:`time.monotonic`, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A response without its body."""
+
+    status: int
+    headers: Pairs
+    """Names in lower case."""
+
+
+class Exchange(Protocol):
+    """One request and its response."""
+
+    def start(self) -> Head:
+        """Send the request and wait for the head of the response.
+
+        :raises TransportError: when that fails, is aborted, or takes longer than the deadline.
+        """
+
+    def read(self) -> bytes:
+        """Wait for a chunk of the body; ``b""`` at its end.
+
+        :raises TransportError: as :meth:`start`, and when the body is cut short.
+        """
+
+    def abort(self) -> None:
+        """Make what another thread waits for here fail soon."""
+
+    def close(self) -> None:
+        """Give back what the exchange holds, at any stage of it."""
+
+
+class Transport(Protocol):
+    """Takes requests to one server; used by several threads at once."""
+
+    def exchange(self, request: Request) -> Exchange:
+        """Prepare a request; nothing is sent yet."""
+
+    def close(self) -> None:
+        """Close idle connections."""

@@ -1,0 +1,225 @@
+"""ScmGrpcClient against the real service, in process and over a socket."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from flask_grpcweb_scm.client import CallError, ExternalIssue, Record, Repository, ScmGrpcClient, ScmStub, records
+from flask_grpcweb_scm.client.stub import snake_case
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import Commit, CommitAuthor, Organization, db
+from flask_grpcweb_scm.scm import Repository as RepositoryRow
+from flask_grpcweb_scm.testing import channel_for
+from tests.scm.support import Tenant, add_tenant, make_app
+
+SHA = "0123456789" * 4
+WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+SECRETS = ["old", "new"]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    app = make_app(
+        f"sqlite:///{tmp_path_factory.mktemp('client')}/scm.db",
+        GRPC_AUTH_TOKENS="your-auth-token",
+        GRPC_HMAC_SECRETS=SECRETS,
+    )
+    with app.app_context():
+        db.create_all()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def tenant(app: Flask) -> Tenant:
+    with app.app_context():
+        tenant = add_tenant("ours")
+        organization = db.session.get_one(Organization, tenant.organization)
+        for number in range(11):
+            provider = "github" if number % 2 else "integrations:gitlab"
+            db.session.add(
+                RepositoryRow(
+                    organization=organization, name=f"r{number:02}", provider=provider, external_id=str(number)
+                )
+            )
+        author = CommitAuthor(organization=organization, name="Ann", email="ann@example.com")
+        repository = db.session.get_one(RepositoryRow, tenant.repository)
+        db.session.add(Commit(repository=repository, key=SHA, author=author, message="first", date_added=WHEN))
+        db.session.commit()
+    return tenant
+
+
+@pytest.fixture(scope="module")
+def url(app: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["token", "signature", "in process"])
+def client(request: pytest.FixtureRequest, app: Flask, url: str) -> Iterator[ScmGrpcClient]:
+    if request.param == "token":
+        client = ScmGrpcClient(base_url=url, auth_token="your-auth-token")
+    elif request.param == "signature":
+        client = ScmGrpcClient(url, hmac_secrets=SECRETS)
+    else:
+        client = ScmGrpcClient.from_channel(channel_for(app, token="your-auth-token"))
+    with client:
+        yield client
+
+
+def test_the_arguments_and_results_of_the_first_version(url: str, tenant: Tenant) -> None:
+    client = ScmGrpcClient(
+        base_url=url,
+        auth_token="your-auth-token",
+    )
+    repos = client.list_repositories(organization_id=tenant.organization, page_size=10)
+    issue = client.create_external_issue(
+        organization_id=tenant.organization,
+        integration_id=tenant.integration,
+        title="Bug Report",
+        description="Issue description",
+    )
+    assert len(repos) == 10
+    assert issue["key"].startswith("ISSUE-")
+    client.close()
+
+
+def test_pages(client: ScmGrpcClient, tenant: Tenant) -> None:
+    page = client.list_repositories(organization_id=tenant.organization, page_size=5)
+    assert len(page) == 5
+    following = client.list_repositories(
+        organization_id=tenant.organization, page_size=5, page_token=page.next_page_token
+    )
+    assert not {repository.id for repository in page} & {repository.id for repository in following}
+    names = [r.name for r in client.iter_repositories(organization_id=tenant.organization, page_size=5)]
+    assert names == ["ours/repository", *(f"r{number:02}" for number in range(11))]
+    assert client.list_repositories(organization_id=tenant.organization).next_page_token == ""
+
+
+@pytest.mark.parametrize("provider", ["github", scm_pb2.PROVIDER_GITHUB])
+def test_filters(client: ScmGrpcClient, tenant: Tenant, provider: str | int) -> None:
+    found = client.list_repositories(organization_id=tenant.organization, provider=provider, query="R0")
+    assert [(r.name, r["provider"]) for r in found] == [(f"r{number:02}", "github") for number in (1, 3, 5, 7, 9)]
+    assert len(list(client.iter_repositories(organization_id=tenant.organization, provider="gitlab"))) == 6
+
+
+def test_an_unknown_provider_gets_a_hint(client: ScmGrpcClient) -> None:
+    with pytest.raises(ValueError, match=r"no provider 'githib'; did you mean 'github'\?"):
+        client.list_repositories(organization_id=1, provider="githib")
+
+
+def test_repository(client: ScmGrpcClient, tenant: Tenant) -> None:
+    repository = client.get_repository(repository_id=tenant.repository)
+    assert isinstance(repository, Repository)
+    assert (repository.name, repository.provider, repository.status) == ("ours/repository", "", "active")
+    assert repository.date_added is not None
+    assert repository.date_added.tzinfo is datetime.timezone.utc
+    with pytest.raises(CallError, match=r"NOT_FOUND: .*999"):
+        client.get_repository(repository_id=999)
+
+
+def test_commit(client: ScmGrpcClient, tenant: Tenant) -> None:
+    commit = client.get_commit(repository_id=tenant.repository, commit_sha=SHA[:7])
+    assert (commit.key, commit["message"], commit.date_added) == (SHA, "first", WHEN)
+    assert commit.author is not None
+    assert (commit.author.name, commit["author"]["email"]) == ("Ann", "ann@example.com")
+
+
+def test_commit_context(client: ScmGrpcClient, tenant: Tenant) -> None:
+    with pytest.raises(CallError, match="FAILED_PRECONDITION"):
+        client.get_commit_context(repository_id=tenant.repository, commit_sha=SHA, filepath="README", line_number=1)
+
+
+def test_code_mappings(client: ScmGrpcClient, tenant: Tenant, request: pytest.FixtureRequest) -> None:
+    root = f"app/{request.node.name}/".replace("[", "").replace("]", "").replace(" ", "")
+    made = client.create_code_mapping(
+        organization_id=tenant.organization,
+        project_id=tenant.project,
+        repository_id=tenant.repository,
+        stack_root=root,
+        source_root="src/",
+    )
+    found = client.derive_code_mappings(
+        organization_id=tenant.organization, project_id=tenant.project, stacktrace_paths=[root + "a.py"]
+    )
+    assert found == [made]
+
+
+def test_issues(client: ScmGrpcClient, tenant: Tenant, request: pytest.FixtureRequest) -> None:
+    made = [
+        client.create_external_issue(
+            organization_id=tenant.organization,
+            integration_id=tenant.integration,
+            title="Bug",
+            metadata={"labels": "a"},
+            idempotency_key=request.node.name,
+        )
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    assert made[0].metadata == made[0]["metadata"] == {"labels": "a"}
+    assert client.link_external_issue(group_id=tenant.group, external_issue_id=made[0].id).key == made[0]["key"]
+    with pytest.raises(CallError, match="ALREADY_EXISTS"):
+        client.link_external_issue(group_id=tenant.group, external_issue_id=made[0].id)
+
+
+def test_wrong_credentials(url: str) -> None:
+    for client in (ScmGrpcClient(url, "wrong"), ScmGrpcClient(url, hmac_secrets=["wrong"]), ScmGrpcClient(url)):
+        with client, pytest.raises(CallError, match="UNAUTHENTICATED"):
+            client.get_repository(repository_id=1)
+
+
+# What is written out for type checkers is what the descriptors say.
+
+
+def test_the_stub_has_the_methods_of_the_proto() -> None:
+    declared = typing.get_type_hints(ScmStub)
+    for method in scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods:
+        messages = typing.get_args(declared.pop(snake_case(method.name)))
+        assert [message.DESCRIPTOR for message in messages] == [method.input_type, method.output_type]
+        assert callable(getattr(ScmGrpcClient, snake_case(method.name)))
+    assert declared == {}
+
+
+@pytest.mark.parametrize("record", Record.__subclasses__())
+def test_the_records_have_the_fields_of_the_proto(record: type[Record]) -> None:
+    message_class = getattr(scm_pb2, record.__name__)
+    empty = record.from_message(message_class())
+    assert list(empty) == [field.name for field in message_class.DESCRIPTOR.fields]
+    assert record.__name__ in records.__all__
+
+
+def test_a_record_is_a_mapping() -> None:
+    issue = ExternalIssue.from_message(scm_pb2.ExternalIssue(id=1, key="A-1", metadata={"a": "b"}))
+    assert issue["key"] == issue.key == "A-1"
+    assert dict(issue) == {**issue}
+    assert issue.get("nothing") is None
+    with pytest.raises(KeyError):
+        issue["from_message"]
+    assert "keys" not in issue
+    assert ExternalIssue(**issue) == issue
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, ""), (5, "azure_devops"), (6, "github_enterprise"), (99, "99")])
+def test_enums_are_names(number: int, name: str) -> None:
+    message = scm_pb2.Repository.FromString(b"\x28" + bytes([number]))
+    assert Repository.from_message(message).provider == name
+
+
+def test_a_missing_file_of_certificates_fails_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ScmGrpcClient("https://example.test", ca_certs=str(tmp_path / "none.pem"))

@@ -1,0 +1,66 @@
+"""channel_for: the bytes are those of HTTP, and all of the app's hooks run."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask, Response, abort, request
+
+from flask_grpcweb_scm import CallContext
+from flask_grpcweb_scm.client import CallError, StatusCode
+from flask_grpcweb_scm.testing import channel_for
+from tests.apps import echo_app
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+
+ECHO = DESCRIPTOR.services_by_name["Echo"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_the_prefix_of_the_app_is_used(prefix: str) -> None:
+    stub = channel_for(echo_app(GRPC_URL_PREFIX=prefix)).stub(ECHO)
+    assert stub.unary(EchoRequest(text="a")).text == "A"
+
+
+def test_hooks_of_the_app_run() -> None:
+    seen = []
+
+    def prepare(app: Flask) -> None:
+        @app.before_request
+        def before() -> None:
+            seen.append((request.path, request.content_type))
+            if "x-refuse" in request.headers:
+                abort(403)
+
+        @app.after_request
+        def after(response: Response) -> Response:
+            response.headers["x-after"] = "1"
+            return response
+
+    stub = channel_for(echo_app(prepare=prepare), text=True, codec="json").stub(ECHO)
+    _, call = stub.unary.with_call(EchoRequest())
+    assert seen == [("/tests.echo.v1.Echo/Unary", "application/grpc-web-text+json")]
+    assert call.initial_metadata.get("x-after") == "1"
+    with pytest.raises(CallError) as caught:
+        stub.unary(EchoRequest(), metadata={"x-refuse": "1"})
+    assert caught.value.code is StatusCode.PERMISSION_DENIED
+
+
+def test_an_exception_arrives_as_a_status_and_is_handled_as_always() -> None:
+    def crash(request: EchoRequest, context: CallContext) -> EchoReply:
+        raise RuntimeError("secret")
+
+    app = echo_app(Unary=crash, PROPAGATE_EXCEPTIONS=False)
+    with pytest.raises(CallError, match=r"INTERNAL: internal error \(call [0-9a-f]+\)"):
+        channel_for(app).stub(ECHO).unary(EchoRequest())
+
+
+def test_no_cookies_are_kept_between_calls() -> None:
+    def prepare(app: Flask) -> None:
+        @app.after_request
+        def after(response: Response) -> Response:
+            assert "a" not in request.cookies
+            response.set_cookie("a", "b")
+            return response
+
+    stub = channel_for(echo_app(prepare=prepare)).stub(ECHO)
+    for _ in range(2):
+        stub.unary(EchoRequest())
