@@ -70,7 +70,7 @@ browser: .venv/.installed-dev .venv-protos/.installed tests/browser/node_modules
 peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
-conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress')
+conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
 	tests/conformance/run.sh $(SERVERS)
 
 fuzz: .venv/.installed-dev ## Fuzz the whole request path for a minute (FUZZ=… goes to libFuzzer)

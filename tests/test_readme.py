@@ -120,7 +120,7 @@ def test_the_interceptor_of_the_readme_works(greeter: Any, capsys: pytest.Captur
     assert 0 <= float(seconds) < 5
 
 
-def test_the_python_client_of_the_readme_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_clients_of_the_readme_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = Flask(__name__)
     app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/scm.db", GRPC_AUTH_TOKENS="your-auth-token")
     GrpcWebScm(app)
@@ -134,15 +134,16 @@ def test_the_python_client_of_the_readme_works(tmp_path: Path, capsys: pytest.Ca
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        client = block("python", "urllib.request").replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
-        exec(client, {})
+        for containing in ("ScmGrpcClient", "urllib.request"):
+            client = block("python", containing).replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
+            exec(client, {})
         with pytest.raises(SystemExit, match="16: the token is not valid"):
             exec(client.replace("your-auth-token", "wrong"), {})
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert capsys.readouterr().out == "Found 1 repositories\n"
+    assert capsys.readouterr().out == "Found 1 repositories, the first is one\nFound 1 repositories\n"
 
 
 def test_the_signature_of_the_readme_is_accepted() -> None:
