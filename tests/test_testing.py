@@ -20,13 +20,32 @@ def test_the_prefix_of_the_app_is_used(prefix: str) -> None:
     assert stub.unary(EchoRequest(text="a")).text == "A"
 
 
+@pytest.mark.parametrize(
+    ("text", "codec", "content_type"),
+    [
+        (False, "proto", "application/grpc-web+proto"),
+        (False, "json", "application/grpc-web+json"),
+        (True, "proto", "application/grpc-web-text"),
+        (True, "json", "application/grpc-web-text+json"),
+    ],
+)
+def test_the_content_type_is_that_of_http(text: bool, codec: str, content_type: str) -> None:
+    seen = []
+
+    def prepare(app: Flask) -> None:
+        app.before_request(lambda: seen.append(request.content_type))
+
+    channel_for(echo_app(prepare=prepare), text=text, codec=codec).stub(ECHO).unary(EchoRequest())
+    assert seen == [content_type]
+
+
 def test_hooks_of_the_app_run() -> None:
     seen = []
 
     def prepare(app: Flask) -> None:
         @app.before_request
         def before() -> None:
-            seen.append((request.path, request.content_type))
+            seen.append(request.path)
             if "x-refuse" in request.headers:
                 abort(403)
 
@@ -35,9 +54,9 @@ def test_hooks_of_the_app_run() -> None:
             response.headers["x-after"] = "1"
             return response
 
-    stub = channel_for(echo_app(prepare=prepare), text=True, codec="json").stub(ECHO)
+    stub = channel_for(echo_app(prepare=prepare)).stub(ECHO)
     _, call = stub.unary.with_call(EchoRequest())
-    assert seen == [("/tests.echo.v1.Echo/Unary", "application/grpc-web-text+json")]
+    assert seen == ["/tests.echo.v1.Echo/Unary"]
     assert call.initial_metadata.get("x-after") == "1"
     with pytest.raises(CallError) as caught:
         stub.unary(EchoRequest(), metadata={"x-refuse": "1"})

@@ -42,7 +42,7 @@ class Channel:
 
     :param url: ``http://`` or ``https://``, host, and the path before the services' names, if there is one.
     :param token: sent as ``X-Grpc-Auth-Token``.
-    :param hmac_secrets: oldest first; without a token, requests are signed with the last one, the newest.
+    :param hmac_secrets: newest first; without a token, requests are signed with the first one.
     :param metadata: sent with every call.
     :param timeout: seconds for a call, unless it has its own; None for no limit.
     :param compression: for requests, ``"gzip"`` for example. Responses may be compressed in any case.
@@ -81,11 +81,12 @@ class Channel:
         self._metadata = Metadata(_pairs(metadata))
         if token is not None:
             self._metadata.add("x-grpc-auth-token", token)
-        self._secret = hmac_secrets[-1] if hmac_secrets and token is None else None
+        self._secret = hmac_secrets[0] if hmac_secrets and token is None else None
         self._timeout = timeout
         self._encoding = ENCODINGS[compression] if compression else None
         self._codec = CODECS[codec]
-        self._content_type = ContentType(text, f"+{codec}")
+        # The only name of base64 that sonora's server knows is the bare one.
+        self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
         self._retry = retry
         self._max_message_bytes = max_message_bytes
         self._closed = False

@@ -7,6 +7,7 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from queue import Empty, Full, LifoQueue
@@ -110,6 +111,7 @@ class SocketExchange:
         self._connection: HTTPConnection | None = None
         self._socket: DeadlineSocket | None = None
         self._response: urllib3.BaseHTTPResponse | None = None
+        self._lock = threading.Lock()
         self._aborted = False
         self._complete = False
 
@@ -153,12 +155,16 @@ class SocketExchange:
 
     def abort(self) -> None:
         """Shut the socket down, which wakes the thread that reads it."""
-        self._aborted = True
-        if self._socket is not None:
-            self._socket.abort()
+        with self._lock:
+            self._aborted = True
+            if self._socket is not None:
+                self._socket.abort()
 
     def close(self) -> None:
         """Give the connection back when its response was read to the end; else close it."""
+        # A connection that is given back is another call's: nobody may abort it any more.
+        with self._lock:
+            self._socket = None
         connection, self._connection = self._connection, None
         if connection is None:
             return

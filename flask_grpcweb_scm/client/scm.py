@@ -55,7 +55,7 @@ class ScmGrpcClient:
 
     :param base_url: of the server, see :class:`Channel`.
     :param auth_token: sent as ``X-Grpc-Auth-Token``.
-    :param hmac_secrets: oldest first; without a token, requests are signed with the last one, the newest.
+    :param hmac_secrets: newest first; without a token, requests are signed with the first one.
     :param timeout: seconds for a call, retries included; None for no limit.
     :param retry: for the methods that may be retried; None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.

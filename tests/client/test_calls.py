@@ -172,11 +172,11 @@ def test_a_token_is_sent() -> None:
 @pytest.mark.parametrize("data", [b"", b"\0" * 5000])
 def test_requests_are_signed_with_the_newest_secret(options: dict[str, Any], data: bytes) -> None:
     app = echo_app(GRPC_HMAC_SECRETS=["new"], GRPC_HMAC_REQUIRE_TIMESTAMP=True)
-    stub = channel_for(app, hmac_secrets=["old", "new"], **options).stub(ECHO)
+    stub = channel_for(app, hmac_secrets=["new", "old"], **options).stub(ECHO)
     assert stub.unary(EchoRequest(text="a", data=data)).text == "A"
     assert len(list(stub.server_stream(EchoRequest(count=2)))) == 2
     with pytest.raises(CallError, match="UNAUTHENTICATED"):
-        channel_for(app, hmac_secrets=["new", "old"], **options).stub(ECHO).unary(EchoRequest())
+        channel_for(app, hmac_secrets=["old", "new"], **options).stub(ECHO).unary(EchoRequest())
 
 
 def test_a_stream_of_requests_cannot_be_signed() -> None:

@@ -142,7 +142,7 @@ RETRY_INFO.details.add().Pack(RetryInfo(retry_delay={"nanos": 150_000_000}))
 def test_the_server_decides_about_the_pause(server: ScriptedServer, line: str) -> None:
     started = time.monotonic()
     assert attempts(server, [http(trailers(f"grpc-status: 14\r\n{line}\r\n")), SUCCESS]) == 2
-    assert 0.15 <= time.monotonic() - started < 0.5
+    assert 0.15 <= time.monotonic() - started < 2
 
 
 def test_cancelling_ends_the_pause(server: ScriptedServer) -> None:
@@ -153,7 +153,7 @@ def test_cancelling_ends_the_pause(server: ScriptedServer) -> None:
         started = time.monotonic()
         with pytest.raises(CallError, match="CANCELLED"):
             call.result()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2
     assert len(server.requests) == 1
 
 

@@ -55,7 +55,7 @@ def test_deadlines(tls: ssl.SSLContext, script: Callable[[Peer], None]) -> None:
         started = time.monotonic()
         with pytest.raises(CallError, match="DEADLINE_EXCEEDED"):
             channel.stub(ECHO).unary(EchoRequest())
-        assert 0.29 < time.monotonic() - started < 0.8
+        assert 0.29 < time.monotonic() - started < 2
 
 
 def test_a_handshake_that_does_not_end() -> None:
@@ -64,4 +64,4 @@ def test_a_handshake_that_does_not_end() -> None:
         started = time.monotonic()
         with pytest.raises(CallError, match="DEADLINE_EXCEEDED"):
             channel.stub(ECHO).unary(EchoRequest())
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 2

@@ -44,6 +44,7 @@ TOKEN = "x-grpc-auth-token"
 PAYLOAD, _, MAC = SIGNED.rpartition(".")
 CLAIMS = {"id": "0" * 16, "name": "root", "exp": NOW + 3600, "organizations": [], "methods": []}
 HMAC = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+CONCATENATED = {"digest_method": hashlib.sha256}
 SALT = "flask_grpcweb_scm.token"
 BOMB = gzip.compress(b"\0" * 10_000_000)
 
@@ -124,6 +125,7 @@ CREDENTIALS: list[tuple[str, dict[str, str], int]] = [
     ("downgraded: with an empty timestamp", {**signed(timestamp=None), "x-timestamp": ""}, 16),
     ("downgraded: a timestamp in front of a bare signature", {**signed(timestamp=None), "x-timestamp": str(NOW)}, 16),
     ("downgraded: a wrong token before a good signature", {**signed(), **token("wrong")}, 16),
+    ("downgraded: an empty token before a good signature", {**signed(), **token("")}, 16),
     ("downgraded: a wrong token and a bad signature", {**signed(secret="bad"), **token("wrong")}, 16),
     ("downgraded: a wrong token before a good one", {**token("wrong"), "authorization": f"Bearer {FULL}"}, 16),
     ("downgraded: an unknown scheme", {"authorization": f"Token {FULL}"}, 16),
@@ -131,7 +133,7 @@ CREDENTIALS: list[tuple[str, dict[str, str], int]] = [
     ("confused: the payload with the MAC of another salt",
      token(str(URLSafeSerializer(TOKEN_SECRET, salt="session", signer_kwargs=HMAC).dumps(CLAIMS))), 16),
     ("confused: another way to derive the key",
-     token(str(URLSafeSerializer(TOKEN_SECRET, salt=SALT).dumps(CLAIMS))), 16),
+     token(str(URLSafeSerializer(TOKEN_SECRET, salt=SALT, signer_kwargs=CONCATENATED).dumps(CLAIMS))), 16),
     ("confused: another digest", token(str(
         URLSafeSerializer(TOKEN_SECRET, salt=SALT, signer_kwargs={"key_derivation": "hmac"}).dumps(CLAIMS))), 16),
     ("confused: another serializer, right secret and salt",
@@ -291,6 +293,6 @@ def test_a_failing_authenticator_lets_nobody_in() -> None:
     from tests.apps import echo_app, echo_service
 
     for broken in (lambda context: None, lambda context: 1 / 0):
-        extension = GrpcWebScm(services=[echo_service()], authenticate=broken)  # type: ignore[arg-type,return-value]
+        extension = GrpcWebScm(services=[echo_service()], authenticate=broken)  # type: ignore[arg-type]
         client = echo_app(extension=extension).test_client()
         assert client.post(UNARY, data=frame(MESSAGE), content_type=PROTO).headers["grpc-status"] == "13"

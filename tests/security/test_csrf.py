@@ -123,6 +123,11 @@ def test_a_preflight_of_another_origin_gets_no_permission(origin: str) -> None:
     assert not [name for name, _ in response.headers if name.lower().startswith("access-control-allow-")]
 
 
+def test_credentials_without_origins_are_for_ones_own_pages() -> None:
+    assert ask("https://api.example", GRPC_CORS_ORIGINS=[]).code == 0
+    assert ask("https://evil.example", GRPC_CORS_ORIGINS=[]).code == 7
+
+
 def test_without_credentials_the_browser_decides() -> None:
     assert ask("https://evil.example", GRPC_CORS_CREDENTIALS=False).code == 0
 
