@@ -110,6 +110,8 @@ def _limit_rates(authenticate: Authenticate, settings: Settings) -> Authenticate
         return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate)
     except ImportError:
         raise ConfigError("GRPC_RATE_LIMITS needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:

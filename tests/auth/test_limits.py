@@ -101,6 +101,12 @@ def test_a_rate_that_cannot_work_is_refused_at_start(rates: Any) -> None:
         echo_app(GRPC_RATE_LIMITS=rates)
 
 
+def test_a_storage_that_cannot_work_is_refused_at_start_without_its_password() -> None:
+    with pytest.raises(ConfigError, match="GRPC_RATE_LIMIT_STORAGE") as caught:
+        echo_app(GRPC_RATE_LIMITS="1/hour", GRPC_RATE_LIMIT_STORAGE="nowhere://user:hush@host")
+    assert "hush" not in str(caught.value)
+
+
 def test_a_caller_may_hold_so_many_streams_and_unary_calls_besides() -> None:
     client = echo_app(GRPC_MAX_STREAMS=2).test_client()
     body = frame(EchoRequest(count=100).SerializeToString())
