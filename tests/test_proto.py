@@ -58,6 +58,7 @@ METHODS = {
     "LinkExternalIssue": "LinkExternalIssueRequest ExternalIssue",
 }
 SCALARS = {
+    FieldDescriptorProto.TYPE_BOOL: "bool",
     FieldDescriptorProto.TYPE_INT32: "int32",
     FieldDescriptorProto.TYPE_INT64: "int64",
     FieldDescriptorProto.TYPE_STRING: "string",

@@ -277,6 +277,7 @@ class CodeMapping(google.protobuf.message.Message):
     STACK_ROOT_FIELD_NUMBER: builtins.int
     SOURCE_ROOT_FIELD_NUMBER: builtins.int
     DEFAULT_BRANCH_FIELD_NUMBER: builtins.int
+    AUTOMATICALLY_GENERATED_FIELD_NUMBER: builtins.int
     id: builtins.int
     organization_id: builtins.int
     project_id: builtins.int
@@ -287,6 +288,8 @@ class CodeMapping(google.protobuf.message.Message):
     """Empty is the top of the repository."""
     default_branch: builtins.str
     """The branch to look at when an event does not say which commit it ran."""
+    automatically_generated: builtins.bool
+    """Whether DeriveCodeMappings made it, not a user."""
     def __init__(
         self,
         *,
@@ -297,8 +300,9 @@ class CodeMapping(google.protobuf.message.Message):
         stack_root: builtins.str = ...,
         source_root: builtins.str = ...,
         default_branch: builtins.str = ...,
+        automatically_generated: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["default_branch", b"default_branch", "id", b"id", "organization_id", b"organization_id", "project_id", b"project_id", "repository_id", b"repository_id", "source_root", b"source_root", "stack_root", b"stack_root"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["automatically_generated", b"automatically_generated", "default_branch", b"default_branch", "id", b"id", "organization_id", b"organization_id", "project_id", b"project_id", "repository_id", b"repository_id", "source_root", b"source_root", "stack_root", b"stack_root"]) -> None: ...
 
 global___CodeMapping = CodeMapping
 
@@ -515,11 +519,21 @@ class DeriveCodeMappingsRequest(google.protobuf.message.Message):
     ORGANIZATION_ID_FIELD_NUMBER: builtins.int
     PROJECT_ID_FIELD_NUMBER: builtins.int
     STACKTRACE_PATHS_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
     organization_id: builtins.int
     project_id: builtins.int
+    dry_run: builtins.bool
+    """Compute and answer, record nothing. The id of what would be recorded is 0."""
     @property
     def stacktrace_paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """As they stand in a stack trace; see CodeMapping for how they are matched."""
+
+    @property
+    def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackFrame]:
+        """Frames whose path alone does not name a file, as those of Java; they come after
+        stacktrace_paths.
+        """
 
     def __init__(
         self,
@@ -527,26 +541,128 @@ class DeriveCodeMappingsRequest(google.protobuf.message.Message):
         organization_id: builtins.int = ...,
         project_id: builtins.int = ...,
         stacktrace_paths: collections.abc.Iterable[builtins.str] | None = ...,
+        dry_run: builtins.bool = ...,
+        frames: collections.abc.Iterable[global___StackFrame] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["organization_id", b"organization_id", "project_id", b"project_id", "stacktrace_paths", b"stacktrace_paths"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dry_run", b"dry_run", "frames", b"frames", "organization_id", b"organization_id", "project_id", b"project_id", "stacktrace_paths", b"stacktrace_paths"]) -> None: ...
 
 global___DeriveCodeMappingsRequest = DeriveCodeMappingsRequest
+
+@typing.final
+class StackFrame(google.protobuf.message.Message):
+    """One frame of a stack trace, as far as it says which file it is in."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    MODULE_FIELD_NUMBER: builtins.int
+    ABS_PATH_FIELD_NUMBER: builtins.int
+    PLATFORM_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """As stacktrace_paths; empty when the platform has none."""
+    module: builtins.str
+    """The module, for example io.sentry.example.Application; empty when unknown."""
+    abs_path: builtins.str
+    """The absolute path, or in Java the name of the file alone, for example Application.java."""
+    platform: builtins.str
+    """The platform, for example java or python; empty is the project's own."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        module: builtins.str = ...,
+        abs_path: builtins.str = ...,
+        platform: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["abs_path", b"abs_path", "module", b"module", "path", b"path", "platform", b"platform"]) -> None: ...
+
+global___StackFrame = StackFrame
 
 @typing.final
 class DeriveCodeMappingsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     MAPPINGS_FIELD_NUMBER: builtins.int
+    OUTCOMES_FIELD_NUMBER: builtins.int
     @property
     def mappings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CodeMapping]: ...
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PathOutcome]:
+        """One for each of stacktrace_paths, then one for each of frames, in their order."""
+
     def __init__(
         self,
         *,
         mappings: collections.abc.Iterable[global___CodeMapping] | None = ...,
+        outcomes: collections.abc.Iterable[global___PathOutcome] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["mappings", b"mappings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["mappings", b"mappings", "outcomes", b"outcomes"]) -> None: ...
 
 global___DeriveCodeMappingsResponse = DeriveCodeMappingsResponse
+
+@typing.final
+class PathOutcome(google.protobuf.message.Message):
+    """What became of one path or frame."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _OutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[PathOutcome._Outcome.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: PathOutcome._Outcome.ValueType  # 0
+        OUTCOME_COVERED: PathOutcome._Outcome.ValueType  # 1
+        """A recorded mapping covers it."""
+        OUTCOME_DERIVED: PathOutcome._Outcome.ValueType  # 2
+        """A mapping was derived for it, or for another path of the same root."""
+        OUTCOME_AMBIGUOUS: PathOutcome._Outcome.ValueType  # 3
+        """Several files of one repository, or files of several repositories, could be meant."""
+        OUTCOME_NO_MATCH: PathOutcome._Outcome.ValueType  # 4
+        """No file of any repository matches."""
+        OUTCOME_UNSUPPORTED: PathOutcome._Outcome.ValueType  # 5
+        """It names no file: it has no extension, is a URL, or is made by the runtime."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    OUTCOME_UNSPECIFIED: PathOutcome.Outcome.ValueType  # 0
+    OUTCOME_COVERED: PathOutcome.Outcome.ValueType  # 1
+    """A recorded mapping covers it."""
+    OUTCOME_DERIVED: PathOutcome.Outcome.ValueType  # 2
+    """A mapping was derived for it, or for another path of the same root."""
+    OUTCOME_AMBIGUOUS: PathOutcome.Outcome.ValueType  # 3
+    """Several files of one repository, or files of several repositories, could be meant."""
+    OUTCOME_NO_MATCH: PathOutcome.Outcome.ValueType  # 4
+    """No file of any repository matches."""
+    OUTCOME_UNSUPPORTED: PathOutcome.Outcome.ValueType  # 5
+    """It names no file: it has no extension, is a URL, or is made by the runtime."""
+
+    PATH_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    CODE_MAPPING_ID_FIELD_NUMBER: builtins.int
+    SOURCE_PATH_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """The path as it was sent; of a frame without one, its module."""
+    outcome: global___PathOutcome.Outcome.ValueType
+    code_mapping_id: builtins.int
+    """The mapping that covers it; 0 when there is none or it is not recorded."""
+    source_path: builtins.str
+    """Where in the repository the file is; empty when nothing covers the path."""
+    reason: builtins.str
+    """What was found, for a person to read."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        outcome: global___PathOutcome.Outcome.ValueType = ...,
+        code_mapping_id: builtins.int = ...,
+        source_path: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code_mapping_id", b"code_mapping_id", "outcome", b"outcome", "path", b"path", "reason", b"reason", "source_path", b"source_path"]) -> None: ...
+
+global___PathOutcome = PathOutcome
 
 @typing.final
 class CreateExternalIssueRequest(google.protobuf.message.Message):
@@ -612,3 +728,267 @@ class LinkExternalIssueRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["external_issue_id", b"external_issue_id", "group_id", b"group_id"]) -> None: ...
 
 global___LinkExternalIssueRequest = LinkExternalIssueRequest
+
+@typing.final
+class StreamRepositoriesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROVIDER_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    provider: global___Provider.ValueType
+    """As in ListRepositoriesRequest."""
+    query: builtins.str
+    """As in ListRepositoriesRequest."""
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        provider: global___Provider.ValueType = ...,
+        query: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization_id", b"organization_id", "provider", b"provider", "query", b"query"]) -> None: ...
+
+global___StreamRepositoriesRequest = StreamRepositoriesRequest
+
+@typing.final
+class BatchGetCommitContextRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    COMMIT_SHA_FIELD_NUMBER: builtins.int
+    LINES_FIELD_NUMBER: builtins.int
+    repository_id: builtins.int
+    commit_sha: builtins.str
+    """The commit of every line that names none itself; as in GetCommitRequest."""
+    @property
+    def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineOfFile]: ...
+    def __init__(
+        self,
+        *,
+        repository_id: builtins.int = ...,
+        commit_sha: builtins.str = ...,
+        lines: collections.abc.Iterable[global___LineOfFile] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit_sha", b"commit_sha", "lines", b"lines", "repository_id", b"repository_id"]) -> None: ...
+
+global___BatchGetCommitContextRequest = BatchGetCommitContextRequest
+
+@typing.final
+class LineOfFile(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILEPATH_FIELD_NUMBER: builtins.int
+    LINE_NUMBER_FIELD_NUMBER: builtins.int
+    COMMIT_SHA_FIELD_NUMBER: builtins.int
+    filepath: builtins.str
+    """From the top of the repository, with forward slashes."""
+    line_number: builtins.int
+    """The first line is 1."""
+    commit_sha: builtins.str
+    """As in GetCommitRequest; empty is the request's own."""
+    def __init__(
+        self,
+        *,
+        filepath: builtins.str = ...,
+        line_number: builtins.int = ...,
+        commit_sha: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit_sha", b"commit_sha", "filepath", b"filepath", "line_number", b"line_number"]) -> None: ...
+
+global___LineOfFile = LineOfFile
+
+@typing.final
+class BatchGetCommitContextResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: builtins.int
+    @property
+    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CommitContextOutcome]:
+        """One for each of lines, in their order."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: collections.abc.Iterable[global___CommitContextOutcome] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes"]) -> None: ...
+
+global___BatchGetCommitContextResponse = BatchGetCommitContextResponse
+
+@typing.final
+class CommitContextOutcome(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    code: builtins.int
+    """The gRPC status code that GetCommitContext would have answered."""
+    message: builtins.str
+    """The message of that status."""
+    @property
+    def context(self) -> global___CommitContext:
+        """Present when code is 0."""
+
+    def __init__(
+        self,
+        *,
+        context: global___CommitContext | None = ...,
+        code: builtins.int = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["context", b"context"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "context", b"context", "message", b"message"]) -> None: ...
+
+global___CommitContextOutcome = CommitContextOutcome
+
+@typing.final
+class ListCodeMappingsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROJECT_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    project_id: builtins.int
+    page_size: builtins.int
+    """As in ListRepositoriesRequest."""
+    page_token: builtins.str
+    """As in ListRepositoriesRequest."""
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        project_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token", "project_id", b"project_id"]) -> None: ...
+
+global___ListCodeMappingsRequest = ListCodeMappingsRequest
+
+@typing.final
+class ListCodeMappingsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAPPINGS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty on the last page."""
+    @property
+    def mappings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CodeMapping]: ...
+    def __init__(
+        self,
+        *,
+        mappings: collections.abc.Iterable[global___CodeMapping] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["mappings", b"mappings", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListCodeMappingsResponse = ListCodeMappingsResponse
+
+@typing.final
+class DeleteCodeMappingRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    CODE_MAPPING_ID_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    code_mapping_id: builtins.int
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        code_mapping_id: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code_mapping_id", b"code_mapping_id", "organization_id", b"organization_id"]) -> None: ...
+
+global___DeleteCodeMappingRequest = DeleteCodeMappingRequest
+
+@typing.final
+class DeleteCodeMappingResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___DeleteCodeMappingResponse = DeleteCodeMappingResponse
+
+@typing.final
+class ListExternalIssuesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    GROUP_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    group_id: builtins.int
+    """Only issues linked to this error group; 0 lists all of them."""
+    page_size: builtins.int
+    """As in ListRepositoriesRequest."""
+    page_token: builtins.str
+    """As in ListRepositoriesRequest."""
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        group_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["group_id", b"group_id", "organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListExternalIssuesRequest = ListExternalIssuesRequest
+
+@typing.final
+class ListExternalIssuesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ISSUES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty on the last page."""
+    @property
+    def issues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ExternalIssue]: ...
+    def __init__(
+        self,
+        *,
+        issues: collections.abc.Iterable[global___ExternalIssue] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["issues", b"issues", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListExternalIssuesResponse = ListExternalIssuesResponse
+
+@typing.final
+class UnlinkExternalIssueRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: builtins.int
+    EXTERNAL_ISSUE_ID_FIELD_NUMBER: builtins.int
+    group_id: builtins.int
+    external_issue_id: builtins.int
+    def __init__(
+        self,
+        *,
+        group_id: builtins.int = ...,
+        external_issue_id: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["external_issue_id", b"external_issue_id", "group_id", b"group_id"]) -> None: ...
+
+global___UnlinkExternalIssueRequest = UnlinkExternalIssueRequest
+
+@typing.final
+class UnlinkExternalIssueResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___UnlinkExternalIssueResponse = UnlinkExternalIssueResponse

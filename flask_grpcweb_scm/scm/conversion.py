@@ -86,6 +86,7 @@ def code_mapping_message(row: CodeMapping) -> scm_pb2.CodeMapping:
         stack_root=row.stack_root,
         source_root=row.source_root,
         default_branch=row.default_branch,
+        automatically_generated=row.automatically_generated,
     )
 
 

@@ -1,0 +1,6 @@
+"""The functions of ScmService, by what they are about."""
+
+from flask_grpcweb_scm.scm.service import code_mappings, commits, external_issues, repositories
+from flask_grpcweb_scm.scm.service.definition import service
+
+__all__ = ["code_mappings", "commits", "external_issues", "repositories", "service"]
