@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
-from flask_grpcweb_scm.rpc import RpcError, StatusCode
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
 
 __all__ = ["describe", "rpc_error_from_http"]
 
@@ -42,7 +43,7 @@ def rpc_error_from_http(response: Response, call_id: str = "") -> RpcError:
     """The status that an HTTP answer stands for.
 
     The message is the answer's text when it is plain, else the name of its HTTP status. Of a server error it is fixed:
-    its text may be a traceback.
+    its text may be a traceback. A ``Retry-After`` becomes a RetryInfo.
     """
     status = response.status_code
     if status == 500:
@@ -54,7 +55,10 @@ def rpc_error_from_http(response: Response, call_id: str = "") -> RpcError:
     text = response.get_data(as_text=True).strip() if status < 500 else ""
     if not text or len(text) > MAX_MESSAGE_CHARACTERS or text.startswith(("<", "{", "[")):
         text = _phrase(status)
-    return RpcError(code, text)
+    wait = response.retry_after
+    if wait is None:
+        return RpcError(code, text)
+    return RpcError(code, text, [retry_info(max(0.0, (wait - datetime.now(timezone.utc)).total_seconds()))])
 
 
 def describe(error: HTTPException) -> Any:

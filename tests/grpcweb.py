@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
 
 PROTO = "application/grpc-web+proto"
 JSON = "application/grpc-web+json"
@@ -36,6 +37,13 @@ class Answer:
     @property
     def message(self) -> str:
         return unquote({**self.headers, **self.trailers}.get("grpc-message", ""))
+
+    def details(self, message_class: type[Message]) -> list[Any]:
+        """The details of the status that are of this class."""
+        text = {**self.headers, **self.trailers}.get("grpc-status-details-bin", "")
+        status = Status.FromString(base64.b64decode(text + "=" * (-len(text) % 4)))
+        mine = [detail for detail in status.details if detail.Is(message_class.DESCRIPTOR)]
+        return [message_class.FromString(detail.value) for detail in mine]
 
     def messages(self, message_class: type[Message]) -> list[Any]:
         if self.headers["content-type"].endswith("json"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, abort, g, jsonify, redirect, request, session
 from flask.signals import got_request_exception
+from google.rpc.error_details_pb2 import RetryInfo
 from werkzeug.exceptions import HTTPException
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
@@ -248,6 +249,8 @@ def test_before_request_may_refuse_by_aborting_or_answering() -> None:
     answered = unary(app, headers={"answer": "429"})
     assert (answered.http_status, answered.code, answered.message) == (200, 8, "not today")
     assert answered.headers["retry-after"] == "7"
+    (retry_info,) = answered.details(RetryInfo)
+    assert 6 <= retry_info.retry_delay.seconds <= 7
     assert answered.headers["content-type"] == PROTO
     assert unary(app).code == 0
 
@@ -471,6 +474,19 @@ def test_login_required_by_flask_login_is_unauthenticated() -> None:
     manager.user_loader(lambda user_id: None)
     app.before_request(lambda: None if current_user.is_authenticated else manager.unauthorized())
     assert unary(app).code == 16
+
+
+def test_a_limit_of_flask_limiter_is_resource_exhausted_and_says_when_to_come_back() -> None:
+    from flask_limiter import Limiter
+    from flask_limiter.util import get_remote_address
+
+    app = echo_app(RATELIMIT_STORAGE_URI="memory://", RATELIMIT_HEADERS_ENABLED=True)
+    Limiter(get_remote_address, app=app, application_limits=["1/minute"])
+    assert unary(app).code == 0
+    refused = unary(app)
+    assert (refused.http_status, refused.code, refused.message) == (200, 8, "1 per 1 minute")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert call(app.test_client(), "/no.Such/Method", HI).code == 8
 
 
 # Interceptors

@@ -10,10 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
-
-from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode
+from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode, retry_info
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -75,9 +72,8 @@ class RateLimiter:
         wait = max(0.001, self._limiter.get_window_stats(rate, _caller_key(context), name).reset_time - time.time())
         context.initial_metadata.add("retry-after", str(math.ceil(wait)))
         context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
-        details = RetryInfo(retry_delay=Duration(seconds=int(wait), nanos=int(wait % 1 * 1e9)))
         text = f"the rate limit of {rate} for {name} is used up; try again in {math.ceil(wait)} s"
-        return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [details])
+        return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(wait)])
 
 
 class StreamLimiter:

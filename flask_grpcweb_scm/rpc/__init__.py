@@ -3,7 +3,7 @@
 from flask_grpcweb_scm.rpc.codec import CODECS, Codec
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
-from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
 from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Incoming, Reply, StreamReply, error_headers
 from flask_grpcweb_scm.rpc.hints import did_you_mean
 from flask_grpcweb_scm.rpc.identity import Identity
@@ -30,4 +30,5 @@ __all__ = [
     "StreamReply",
     "did_you_mean",
     "error_headers",
+    "retry_info",
 ]

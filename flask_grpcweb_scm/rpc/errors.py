@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
-__all__ = ["RpcError", "ServiceDefinitionError"]
+__all__ = ["RpcError", "ServiceDefinitionError", "retry_info"]
 
 
 class RpcError(Exception):
@@ -52,6 +54,11 @@ class RpcError(Exception):
             else:
                 status.details.add().Pack(detail)
         return status
+
+
+def retry_info(seconds: float) -> RetryInfo:
+    """The detail of a status that says after how many seconds trying again makes sense."""
+    return RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9)))
 
 
 class ServiceDefinitionError(Exception):

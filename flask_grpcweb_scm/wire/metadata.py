@@ -12,6 +12,7 @@ __all__ = ["Metadata", "decode_binary", "encode_binary"]
 # "Header-Name → 1*( %x30-39 / %x61-7A / "_" / "-" / ".")" (PROTOCOL-HTTP2.md)
 _NAME = re.compile(r"[0-9a-z_.-]+", re.ASCII)
 _ASCII_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_NO_ASCII_VALUE = re.compile(r"[^\x20-\x7e]", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 # Set by the HTTP server or by this package; a service function that could set them could forge a status.
 _RESERVED = re.compile(
@@ -54,8 +55,9 @@ class Metadata:
     def from_headers(cls, headers: Iterable[tuple[str, str]]) -> Metadata:
         """Read the custom metadata out of HTTP headers or trailers.
 
-        Reserved names, names and values that metadata cannot have, and undecodable ``-bin`` values are left out: a
-        stranger's odd header must not fail the call.
+        Reserved names, names that metadata cannot have, and undecodable ``-bin`` values are left out: a stranger's odd
+        header must not fail the call. Characters that a value cannot have become ``?``, so that a credential that is
+        odd is a wrong one, not one that was never sent.
         """
         metadata = cls()
         for raw_name, raw_value in headers:
@@ -64,8 +66,8 @@ class Metadata:
                 continue
             if name.endswith("-bin"):
                 metadata._pairs.extend((name, decoded) for decoded in _decode_joined(value))
-            elif _ASCII_VALUE.fullmatch(value):
-                metadata._pairs.append((name, value))
+            else:
+                metadata._pairs.append((name, _NO_ASCII_VALUE.sub("?", value)))
         return metadata
 
     def add(self, name: str, value: Value) -> None:

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
 
 from flask_grpcweb_scm import ConfigError, GrpcWebScm
-from flask_grpcweb_scm.wire import decode_binary
 from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, Answer, call, frame
@@ -69,9 +67,7 @@ def refused() -> Answer:
 def test_a_refusal_says_when_to_come_back() -> None:
     answer = refused()
     assert "limit of 1 per 1 minute for tests.echo.v1.Echo/Unary is used up; try again in " in answer.message
-    status = Status.FromString(decode_binary(answer.trailers["grpc-status-details-bin"]))
-    info = RetryInfo()
-    assert status.details[0].Unpack(info)
+    (info,) = answer.details(RetryInfo)
     assert 0 <= info.retry_delay.seconds <= 120
     assert 1 <= int(answer.headers["retry-after"]) <= 120
     assert 1 <= int(answer.headers["retry-after-ms"]) <= 120_000

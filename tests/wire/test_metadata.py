@@ -58,7 +58,7 @@ def test_what_a_header_cannot_carry_is_refused(name: str, value: str, error: typ
         ("x-a-bin", "A", []),
         ("x-a-bin", "", [("x-a-bin", b"")]),
         ("x-ü", "a", []),
-        ("x-a", "ü", []),
+        ("x-a", "aü\tb", [("x-a", "a??b")]),
         ("grpc-timeout", "1S", []),
         ("Content-Type", "a/b", []),
         ("Host", "a", []),
