@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
 
 __all__ = ["RateLimiter", "StreamLimiter"]
+
+logger = logging.getLogger("flask_grpcweb_scm")
 
 
 def _caller_key(context: CallContext) -> str:
@@ -35,9 +38,10 @@ class RateLimiter:
     def __init__(self, rates: Mapping[str, str], storage: str) -> None:
         import limits
 
+        self._storage_errors = limits.errors.StorageError
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         try:
-            counts = limits.storage.storage_from_string(storage)
+            counts = limits.storage.storage_from_string(storage, wrap_exceptions=True)
         except limits.errors.ConfigurationError:
             # Its text has the whole URI, and that may have a password.
             scheme = storage.partition(":")[0]
@@ -48,17 +52,26 @@ class RateLimiter:
     def guard(self, authenticate: Authenticate) -> Authenticate:
         """Count a call once its caller is known; one that is refused counts for its address.
 
-        :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up.
+        :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up, and
+            UNAVAILABLE while the storage cannot count.
         """
 
         def authorize(context: CallContext) -> Identity:
             try:
                 context.caller = authenticate(context)
             finally:
-                self._hit(context)
+                self._count(context)
             return context.caller
 
         return authorize
+
+    def _count(self, context: CallContext) -> None:
+        try:
+            self._hit(context)
+        except self._storage_errors:
+            # Not let through: whoever can stop the storage would be rid of the limit.
+            logger.exception("call %s refused: GRPC_RATE_LIMIT_STORAGE cannot count", context.call_id)
+            raise RpcError(StatusCode.UNAVAILABLE, "calls cannot be counted at present; try again later") from None
 
     def _hit(self, context: CallContext) -> None:
         assert context.method is not None

@@ -1,0 +1,70 @@
+"""Rate limits that several apps count together, in a real Redis."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.apps import ECHO, echo_app
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import call
+from tests.servers import free_port
+
+START_SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a Redis of our own."""
+    program = shutil.which("redis-server")
+    if program is None:
+        reason = "redis-server is not installed: apt-get install redis-server"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    port, folder = free_port(), tmp_path_factory.mktemp("redis")
+    process = _start(program, port, folder)
+    try:
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _start(program: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + START_SECONDS
+    with redis.Redis(port=port) as client:
+        while not _answers(client):
+            assert process.poll() is None, "redis-server ended"
+            assert time.monotonic() < deadline, "redis-server does not answer"
+            time.sleep(0.02)
+    return process
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_two_apps_count_together(storage: str) -> None:
+    clients = [echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client() for _ in range(2)]
+    codes = [call(clients[number % 2], ECHO + "Unary", EchoRequest()).code for number in range(5)]
+    assert codes == [0, 0, 0, 8, 8]
+
+
+def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptureFixture) -> None:
+    storage = f"redis://user:hush@127.0.0.1:{free_port()}"
+    client = echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client()
+    answer = call(client, ECHO + "Unary", EchoRequest())
+    assert (answer.code, answer.message) == (14, "calls cannot be counted at present; try again later")
+    assert "GRPC_RATE_LIMIT_STORAGE cannot count" in caplog.text
+    assert "hush" not in caplog.text
