@@ -148,6 +148,30 @@ def _organizations(number: int, value: object) -> frozenset[int | str] | None:
     return frozenset(value) or None
 
 
+def _hosts(value: object) -> frozenset[str]:
+    hosts = _texts(value)
+    for host in hosts:
+        if re.fullmatch(r"[\w.-]+|[0-9a-f:]+", host, re.IGNORECASE) is None:
+            raise _fail(host, "the name or the address of a host, without scheme, port or path")
+    return frozenset(host.lower() for host in hosts)
+
+
+def _credentials(value: object) -> Mapping[str, Mapping[str, str]]:
+    if not isinstance(value, Mapping):
+        raise _fail(type(value).__name__, "a mapping of names to tokens")
+    return {_text(name): _credential(name, credential) for name, credential in value.items()}
+
+
+def _credential(name: str, value: object) -> Mapping[str, str]:
+    """A token, as it is or by that name, or a user with a password."""
+    keys = {"token": value} if isinstance(value, str) else value
+    if not isinstance(keys, Mapping) or set(keys) not in ({"token"}, {"user", "password"}):
+        raise ValueError(f"{name!r} is neither a token nor a mapping with 'token', or with 'user' and 'password'")
+    if not all(isinstance(text, str) and re.fullmatch(r"[\x20-\x7e]+", text) for text in keys.values()):
+        raise ValueError(f"{name!r} has an item that is empty, or not printable ASCII")
+    return dict(keys)
+
+
 def _key(default: object, check: Callable[[Any], object], meaning: str, *, secret: bool = False) -> Any:
     metadata = {"check": check, "meaning": meaning}
     if callable(default):
@@ -223,6 +247,16 @@ class Settings:
     )
     page_token_max_age: float = _key(86400, _seconds, "Seconds that a page token is good for.")
     git_timeout: float = _key(30, _seconds, "Seconds that one run of git may take, deadline or not.")
+    tracker_timeout: float = _key(30, _seconds, "Seconds that trackers may take for one call, deadline or not.")
+    scm_credentials: Mapping[str, Mapping[str, str]] = _key(
+        dict,
+        _credentials,
+        "Credentials for trackers, which integrations name: a mapping of name to token, or to `user` and `password`.",
+        secret=True,
+    )
+    scm_allowed_hosts: frozenset[str] = _key(
+        frozenset, _hosts, "Hosts of trackers that may have private addresses, and plain `http`."
+    )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

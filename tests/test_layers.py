@@ -16,7 +16,18 @@ ALLOWED = {
     "rpc": {"wire", "google"},
     "auth": {"wire", "rpc", "google", "itsdangerous", "limits"},
     "pb": {"google"},
-    "scm": {"rpc", "pb", "google", "flask", "flask_sqlalchemy", "sqlalchemy", "werkzeug", "click", "itsdangerous"},
+    "scm": {
+        "rpc",
+        "pb",
+        "google",
+        "flask",
+        "flask_sqlalchemy",
+        "sqlalchemy",
+        "werkzeug",
+        "click",
+        "itsdangerous",
+        "urllib3",
+    },
     "client": {"wire", "rpc", "pb", "google", "urllib3"},
 }
 # The Flask layer is the package's own modules; it may import anything, and reaches `scm` here only.

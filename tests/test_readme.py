@@ -39,7 +39,7 @@ def settings_table() -> str:
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(Settings):
         default = getattr(Settings(), field.name)
-        shown = "" if default in (None, (), {}, "") else f"`{default}`"
+        shown = "" if default in (None, (), {}, frozenset(), "") else f"`{default}`"
         lines.append(f"| `GRPC_{field.name.upper()}` | {shown} | {field.metadata['meaning']} |")
     return "\n".join(lines)
 

@@ -41,6 +41,15 @@ from tests.apps import ECHO, echo_app
             {"a": Identity("ci", frozenset({1, "demo"}), frozenset({"p.S/M"}))},
         ),
         ("GRPC_AUTH_TOKENS", {"a": {"organizations": [], "methods": []}}, "auth_tokens", {"a": Identity("token 1")}),
+        ("GRPC_SCM_CREDENTIALS", {"github": "t"}, "scm_credentials", {"github": {"token": "t"}}),
+        ("GRPC_SCM_CREDENTIALS", {"github": {"token": "t"}}, "scm_credentials", {"github": {"token": "t"}}),
+        (
+            "GRPC_SCM_CREDENTIALS",
+            {"jira": {"user": "ann@example.com", "password": "p"}},
+            "scm_credentials",
+            {"jira": {"user": "ann@example.com", "password": "p"}},
+        ),
+        ("GRPC_SCM_ALLOWED_HOSTS", "GHE.example, ::1", "scm_allowed_hosts", frozenset({"ghe.example", "::1"})),
     ],
 )
 def test_a_value_is_read(key: str, value: object, field: str, expected: object) -> None:
@@ -73,6 +82,15 @@ def test_a_value_is_read(key: str, value: object, field: str, expected: object) 
         ("GRPC_AUTH_TOKENS", {"a": {"organizations": "demo"}}),
         ("GRPC_AUTH_TOKENS", {"a": {"methods": ["C"]}}),
         ("GRPC_COMPRESSION_MIN_BYTES", -1),
+        ("GRPC_SCM_CREDENTIALS", "t"),
+        ("GRPC_SCM_CREDENTIALS", ["t"]),
+        ("GRPC_SCM_CREDENTIALS", {"github": ""}),
+        ("GRPC_SCM_CREDENTIALS", {"github": 7}),
+        ("GRPC_SCM_CREDENTIALS", {"github": {"token": "a\r\nX: y"}}),
+        ("GRPC_SCM_CREDENTIALS", {"github": {"user": "ann"}}),
+        ("GRPC_SCM_CREDENTIALS", {"github": {"token": "t", "user": "ann", "password": "p"}}),
+        ("GRPC_SCM_ALLOWED_HOSTS", "https://ghe.example"),
+        ("GRPC_SCM_ALLOWED_HOSTS", "ghe.example:8443"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_its_key(key: str, value: object) -> None:

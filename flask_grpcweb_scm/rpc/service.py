@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ ServiceFunction = Callable[[Any, CallContext], Any]
 CallNext = Callable[[Any, CallContext], Any]
 Interceptor = Callable[[Any, CallContext, CallNext], Any]
 
+E = TypeVar("E", bound=Exception)
 F = TypeVar("F", bound=ServiceFunction)
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
@@ -59,7 +60,7 @@ class Service:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
         self.interceptors: list[Interceptor] = []
-        self.error_codes: dict[type[Exception], StatusCode] = {}
+        self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
 
     def rpc(self, name: str) -> Callable[[F], F]:
@@ -96,22 +97,30 @@ class Service:
             streams = self._find(name).server_streaming
             self.add_rpc(name, _unimplemented_stream if streams else _unimplemented)
 
-    def declare_error(self, error_class: type[Exception], code: StatusCode) -> None:
+    def declare_error(
+        self,
+        error_class: type[E],
+        code: StatusCode,
+        *,
+        details: Callable[[E], Iterable[Message]] = lambda error: (),
+    ) -> None:
         """Answer `code`, with the exception's text, when a service function raises `error_class` or a subclass.
 
         The nearest declared base class decides. Other exceptions are answered without their text.
 
+        :param details: makes the details of the status from the exception.
         :raises ServiceDefinitionError: when the class is declared already.
         """
-        if error_class in self.error_codes:
+        if error_class in self._errors:
             raise ServiceDefinitionError(f"{self.name}: the code of {error_class.__name__} is declared twice")
-        self.error_codes[error_class] = StatusCode(code)
+        code = StatusCode(code)
+        self._errors[error_class] = lambda error: RpcError(code, str(error), details(error))
 
     def declared_error(self, error: Exception) -> RpcError | None:
         """Turn a declared exception into the status it was declared as; None for any other."""
         for error_class in type(error).__mro__:
-            if error_class in self.error_codes:
-                return RpcError(self.error_codes[error_class], str(error))
+            if error_class in self._errors:
+                return self._errors[error_class](error)
         return None
 
     def intercept(self, interceptor: I) -> I:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from flask import current_app
@@ -31,6 +32,18 @@ class ScmSettings(Protocol):
     @property
     def git_timeout(self) -> float:
         """Seconds that git may take for one call."""
+
+    @property
+    def tracker_timeout(self) -> float:
+        """Seconds that trackers may take for one call."""
+
+    @property
+    def scm_credentials(self) -> Mapping[str, Mapping[str, str]]:
+        """By name: ``token``, or ``user`` and ``password``."""
+
+    @property
+    def scm_allowed_hosts(self) -> frozenset[str]:
+        """Hosts that may have private addresses, in lower case."""
 
 
 def current_settings() -> ScmSettings:

@@ -10,10 +10,13 @@ from google.rpc import error_details_pb2
 from flask_grpcweb_scm.rpc import RpcError, StatusCode
 
 __all__ = [
+    "bad_request",
     "branch_problem",
+    "failed_precondition",
     "invalid_argument",
     "line_problem",
     "path_problem",
+    "precondition_failure",
     "root_problem",
     "sha_problem",
     "text_problem",
@@ -41,11 +44,32 @@ def validate(**problems: str | None) -> None:
 
 def invalid_argument(problems: Mapping[str, str]) -> RpcError:
     """The error for these problems by field, which its details carry as a ``google.rpc.BadRequest``."""
+    text = "; ".join(f"{field} {problem}" for field, problem in problems.items())
+    return RpcError(StatusCode.INVALID_ARGUMENT, text, details=[bad_request(problems)])
+
+
+def bad_request(problems: Mapping[str, str]) -> error_details_pb2.BadRequest:
+    """The detail of a status that says what is wrong, by field."""
     details = error_details_pb2.BadRequest()
     for field, problem in problems.items():
         details.field_violations.add(field=field, description=problem)
-    text = "; ".join(f"{field} {problem}" for field, problem in problems.items())
-    return RpcError(StatusCode.INVALID_ARGUMENT, text, details=[details])
+    return details
+
+
+def failed_precondition(kind: str, subject: str, text: str) -> RpcError:
+    """The error for a state that has to change before the call can succeed.
+
+    :param kind: for programs, such as ``IDEMPOTENCY_KEY``.
+    :param subject: what is in that state.
+    """
+    return RpcError(StatusCode.FAILED_PRECONDITION, text, details=[precondition_failure(kind, subject, text)])
+
+
+def precondition_failure(kind: str, subject: str, text: str) -> error_details_pb2.PreconditionFailure:
+    """The detail of a status that says which precondition failed."""
+    details = error_details_pb2.PreconditionFailure()
+    details.violations.add(type=kind, subject=subject, description=text)
+    return details
 
 
 def text_problem(text: str, *, required: bool = False, limit: int | None = None) -> str | None:

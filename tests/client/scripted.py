@@ -35,16 +35,20 @@ class Peer:
         self.server = server
         self.connection = connection
         self.file = connection.makefile("rb")
+        self.target = ""
+        """The first line of the request."""
+        self.body = b""
 
     def read_request(self) -> bool:
         """Read a request; false when there is none any more."""
         head = {}
-        if not self.file.readline():
+        self.target = self.file.readline().decode().strip()
+        if not self.target:
             return False
         while line := self.file.readline().strip():
             name, _, value = line.decode().partition(": ")
             head[name.lower()] = value
-        self.file.read(int(head.get("content-length", 0)))
+        self.body = self.file.read(int(head.get("content-length", 0)))
         self.server.requests.append(head)
         return True
 
