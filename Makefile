@@ -23,7 +23,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance fuzz audit clean
+.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -83,8 +83,14 @@ audit: .venv/.installed-dev .venv-audit/.installed ## Look for known mistakes in
 	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/installed.txt
 
+bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
+	.venv-bench/bin/python -m benchmarks $(BENCH)
+
+bench-quick: .venv-bench/.installed ## The same in a few minutes, without servers: what moved since the committed ratios
+	.venv-bench/bin/python -m benchmarks --quick $(BENCH)
+
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -113,6 +119,11 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@.venv-audit/bin/python $(PIP_INSTALL) 'bandit>=1.9' 'pip-audit>=2.10'
 	@touch $@
 
+.venv-bench/.installed: benchmarks/requirements.txt | .venv-bench/bin/python
+	@echo 'Installing the peers and servers into .venv-bench …'
+	@.venv-bench/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
 .venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python
 	@echo 'Installing the peers into .venv-peers …'
 	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
@@ -120,7 +131,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-audit/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-audit/bin/python .venv-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \
