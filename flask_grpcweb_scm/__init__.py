@@ -1,10 +1,16 @@
 """Typed RPC for the browser, straight from a Flask app: gRPC-Web as a Flask extension."""
 
-from flask_grpcweb_scm.blueprint import current_rpc, rpc_finished, rpc_started
-from flask_grpcweb_scm.extension import GrpcWebScm
-from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
-from flask_grpcweb_scm.settings import ConfigError
-from flask_grpcweb_scm.wire import Metadata
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask_grpcweb_scm.blueprint import current_rpc, rpc_finished, rpc_started
+    from flask_grpcweb_scm.extension import GrpcWebScm
+    from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
+    from flask_grpcweb_scm.settings import ConfigError
+    from flask_grpcweb_scm.wire import Metadata
 
 __all__ = [
     "CallContext",
@@ -20,3 +26,27 @@ __all__ = [
     "rpc_finished",
     "rpc_started",
 ]
+
+# Found when they are first asked for: the client must not import Flask, nor the pytest plugin everything.
+_MODULES = {
+    "ConfigError": "settings",
+    "GrpcWebScm": "extension",
+    "Metadata": "wire",
+    "current_rpc": "blueprint",
+    "rpc_finished": "blueprint",
+    "rpc_started": "blueprint",
+}
+
+
+if not TYPE_CHECKING:  # where it would hide misspelt names
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES.get(name, 'rpc')}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
