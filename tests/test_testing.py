@@ -68,8 +68,9 @@ def test_an_exception_arrives_as_a_status_and_is_handled_as_always() -> None:
         raise RuntimeError("secret")
 
     app = echo_app(Unary=crash, PROPAGATE_EXCEPTIONS=False)
-    with pytest.raises(CallError, match=r"INTERNAL: internal error \(call [0-9a-f]+\)"):
+    with pytest.raises(CallError, match=r"INTERNAL: internal error \(call [0-9a-f]+\)") as caught:
         channel_for(app).stub(ECHO).unary(EchoRequest())
+    assert f"(call {caught.value.call_id})" in caught.value.message
 
 
 def test_no_cookies_are_kept_between_calls() -> None:

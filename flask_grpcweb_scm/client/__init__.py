@@ -8,12 +8,14 @@ from flask_grpcweb_scm.client.records import (
     Commit,
     CommitAuthor,
     CommitContext,
+    CommitContextOutcome,
     ExternalIssue,
+    PathOutcome,
     Record,
     Repository,
 )
 from flask_grpcweb_scm.client.retry import RetryPolicy
-from flask_grpcweb_scm.client.scm import Page, ScmGrpcClient, ScmStub
+from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub
 from flask_grpcweb_scm.client.stub import StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.client.transport import Exchange, Head, Request, Transport, TransportError
 from flask_grpcweb_scm.rpc import RpcError
@@ -27,11 +29,14 @@ __all__ = [
     "Commit",
     "CommitAuthor",
     "CommitContext",
+    "CommitContextOutcome",
+    "DerivedMappings",
     "Exchange",
     "ExternalIssue",
     "Head",
     "Metadata",
     "Page",
+    "PathOutcome",
     "Record",
     "Repository",
     "Request",

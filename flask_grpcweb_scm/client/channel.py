@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -42,7 +42,7 @@ class Channel:
 
     :param url: ``http://`` or ``https://``, host, and the path before the services' names, if there is one.
     :param token: sent as ``X-Grpc-Auth-Token``.
-    :param hmac_secrets: newest first; without a token, requests are signed with the first one.
+    :param hmac_secret: signs requests, unless there is a token.
     :param metadata: sent with every call.
     :param timeout: seconds for a call, unless it has its own; None for no limit.
     :param compression: for requests, ``"gzip"`` for example. Responses may be compressed in any case.
@@ -60,7 +60,7 @@ class Channel:
         url: str,
         *,
         token: str | None = None,
-        hmac_secrets: Sequence[str] = (),
+        hmac_secret: str | None = None,
         metadata: MetadataLike = (),
         timeout: float | None = None,
         compression: str | None = None,
@@ -81,7 +81,7 @@ class Channel:
         self._metadata = Metadata(_pairs(metadata))
         if token is not None:
             self._metadata.add("x-grpc-auth-token", token)
-        self._secret = hmac_secrets[0] if hmac_secrets and token is None else None
+        self._secret = hmac_secret if token is None else None
         self._timeout = timeout
         self._encoding = ENCODINGS[compression] if compression else None
         self._codec = CODECS[codec]

@@ -18,6 +18,7 @@ from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode, de
 __all__ = ["CallError", "read_status"]
 
 _STATUS = re.compile(r"[0-9]{1,3}", re.ASCII)
+_CALL_ID = re.compile(r"\(call ([0-9a-f]{8,64})\)\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -44,6 +45,12 @@ class CallError(RpcError):
         """Sent by the server with the status."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait before a retry; infinite when it asks for none, None when not at all."""
+
+    @property
+    def call_id(self) -> str | None:
+        """What the server's log calls this call, from the text of an internal error; None when it does not tell."""
+        match = _CALL_ID.search(self.message)
+        return match[1] if match else None
 
 
 def read_status(pairs: Iterable[tuple[str, str]]) -> CallError | None:

@@ -16,7 +16,9 @@ __all__ = [
     "Commit",
     "CommitAuthor",
     "CommitContext",
+    "CommitContextOutcome",
     "ExternalIssue",
+    "PathOutcome",
     "Record",
     "Repository",
     "enum_name",
@@ -100,6 +102,15 @@ class CommitContext(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitContextOutcome(Record):
+    """What became of one line of many: its context, or the status code and message why there is none."""
+
+    context: CommitContext | None
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class CodeMapping(Record):
     """How paths in stack traces become paths in a repository."""
 
@@ -110,6 +121,18 @@ class CodeMapping(Record):
     stack_root: str
     source_root: str
     default_branch: str
+    automatically_generated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathOutcome(Record):
+    """What became of one path of a stack trace, or of one of its frames."""
+
+    path: str
+    outcome: str
+    code_mapping_id: int
+    source_path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +172,7 @@ def _plain(message: Message, name: str) -> Any:
         return None
     if isinstance(value, Timestamp):
         return value.ToDatetime(tzinfo=timezone.utc)
-    return CommitAuthor.from_message(value)
+    return _NESTED[field.message_type.name].from_message(value)
+
+
+_NESTED: dict[str, type[Record]] = {"CommitAuthor": CommitAuthor, "CommitContext": CommitContext}

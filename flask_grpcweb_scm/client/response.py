@@ -11,16 +11,14 @@ from flask_grpcweb_scm.client.errors import CallError, read_status
 from flask_grpcweb_scm.client.transport import Head, Pairs
 from flask_grpcweb_scm.rpc import CODECS
 from flask_grpcweb_scm.wire import (
-    COMPRESSED,
     TRAILERS,
     ContentType,
     Encoding,
-    Frame,
     FrameReader,
     Metadata,
     RemoteProtocolError,
     StatusCode,
-    TextDecoder,
+    decode_frames,
     find_encoding,
     parse_content_type,
     parse_trailers,
@@ -64,18 +62,18 @@ class Response:
         :raises RemoteProtocolError: when the response is not what gRPC-Web asks for, or cut short.
         """
         content_type = self._content_type()
-        encoding = self._encoding()
+        reader = FrameReader(max_payload=self._limit, trailers=True)
+        frames = decode_frames(chunks, reader, text=content_type.text, encoding=self._encoding(), limit=self._limit)
         trailers: Pairs | None = None
         empty = True
-        for frame in self._frames(chunks, content_type):
+        for frame in frames:
             if trailers is not None:
                 raise RemoteProtocolError("a frame follows the trailers")
             empty = False
-            payload = self._payload(frame, encoding)
             if frame.flags & TRAILERS:
-                trailers = parse_trailers(payload)
+                trailers = parse_trailers(frame.payload)
             else:
-                yield CODECS[self._codec].decode(self._message_class, payload)
+                yield CODECS[self._codec].decode(self._message_class, frame.payload)
         self._end(self._trailers_only() if empty else trailers)
 
     def _content_type(self) -> ContentType:
@@ -113,22 +111,6 @@ class Response:
         except RemoteProtocolError as error:
             # UNIMPLEMENTED would be the server's answer to such a request of ours.
             raise RemoteProtocolError(error.message) from None
-
-    def _frames(self, chunks: Iterator[bytes], content_type: ContentType) -> Iterator[Frame]:
-        reader = FrameReader(max_payload=self._limit, trailers=True)
-        text = TextDecoder() if content_type.text else None
-        for chunk in chunks:
-            yield from reader.feed(text.feed(chunk) if text else chunk)
-        if text:
-            text.finish()
-        reader.finish()
-
-    def _payload(self, frame: Frame, encoding: Encoding | None) -> bytes:
-        if not frame.flags & COMPRESSED:
-            return frame.payload
-        if encoding is None:
-            raise RemoteProtocolError("a frame is flagged as compressed, but grpc-encoding names no compression")
-        return encoding.decompress(frame.payload, self._limit)
 
     def _trailers_only(self) -> Pairs | None:
         """The headers, when they are "Trailers-Only": the status of a response without a body."""

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
     Commit,
     CommitContext,
+    CommitContextOutcome,
     ExternalIssue,
+    PathOutcome,
+    Record,
     Repository,
     enum_name,
 )
 from flask_grpcweb_scm.client.retry import RetryPolicy
-from flask_grpcweb_scm.client.stub import Stub, UnaryMethod
+from flask_grpcweb_scm.client.stub import StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import did_you_mean
 
-__all__ = ["Page", "ScmGrpcClient", "ScmStub"]
+__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub"]
+
+R = TypeVar("R", bound=Record)
 
 _PROVIDERS = {enum_name(scm_pb2.Provider.DESCRIPTOR, number): number for number in scm_pb2.Provider.values()}
 
@@ -35,17 +42,31 @@ class ScmStub(Stub):
     derive_code_mappings: UnaryMethod[scm_pb2.DeriveCodeMappingsRequest, scm_pb2.DeriveCodeMappingsResponse]
     create_external_issue: UnaryMethod[scm_pb2.CreateExternalIssueRequest, scm_pb2.ExternalIssue]
     link_external_issue: UnaryMethod[scm_pb2.LinkExternalIssueRequest, scm_pb2.ExternalIssue]
+    stream_repositories: StreamMethod[scm_pb2.StreamRepositoriesRequest, scm_pb2.Repository]
+    batch_get_commit_context: UnaryMethod[scm_pb2.BatchGetCommitContextRequest, scm_pb2.BatchGetCommitContextResponse]
+    list_code_mappings: UnaryMethod[scm_pb2.ListCodeMappingsRequest, scm_pb2.ListCodeMappingsResponse]
+    delete_code_mapping: UnaryMethod[scm_pb2.DeleteCodeMappingRequest, scm_pb2.DeleteCodeMappingResponse]
+    list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
+    unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
 
 
-class Page(list[Repository]):
-    """Some repositories, and the token of the page that follows; empty on the last page."""
+class Page(list[R]):
+    """Some of a list's records, and the token of the page that follows; empty on the last page."""
 
-    def __init__(self, repositories: Iterable[Repository], next_page_token: str) -> None:
-        super().__init__(repositories)
+    def __init__(self, records: Iterable[R], next_page_token: str) -> None:
+        super().__init__(records)
         self.next_page_token = next_page_token
+
+
+class DerivedMappings(list[CodeMapping]):
+    """Code mappings in order of precedence, and what became of each path and frame that was asked about."""
+
+    def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
+        super().__init__(mappings)
+        self.outcomes = list(outcomes)
 
 
 class ScmGrpcClient:
@@ -59,6 +80,7 @@ class ScmGrpcClient:
     :param timeout: seconds for a call, retries included; None for no limit.
     :param retry: for the methods that may be retried; None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    :raises TypeError: when `hmac_secrets` is one text, whose first character would be the secret.
     """
 
     def __init__(
@@ -71,8 +93,15 @@ class ScmGrpcClient:
         retry: RetryPolicy | None = RetryPolicy(),  # noqa: B008  # frozen
         ca_certs: str | None = None,
     ) -> None:
+        if isinstance(hmac_secrets, str):
+            raise TypeError("hmac_secrets is a list of secrets, newest first; got one text")
         channel = Channel(
-            base_url, token=auth_token, hmac_secrets=hmac_secrets, timeout=timeout, retry=retry, ca_certs=ca_certs
+            base_url,
+            token=auth_token,
+            hmac_secret=next(iter(hmac_secrets), None),
+            timeout=timeout,
+            retry=retry,
+            ca_certs=ca_certs,
         )
         self._use(channel)
 
@@ -96,7 +125,7 @@ class ScmGrpcClient:
         query: str = "",
         page_size: int = 0,
         page_token: str = "",
-    ) -> Page:
+    ) -> Page[Repository]:
         """One page of an organization's active repositories, by name.
 
         :param provider: ``"github"`` for example, or a value of ``scm_pb2.Provider``; empty for all.
@@ -117,15 +146,27 @@ class ScmGrpcClient:
         self, *, organization_id: int, provider: str | int = "", query: str = "", page_size: int = 0
     ) -> Iterator[Repository]:
         """All of an organization's active repositories, by name; pages are fetched as they are needed."""
-        token = ""
-        while True:
-            page = self.list_repositories(
-                organization_id=organization_id, provider=provider, query=query, page_size=page_size, page_token=token
+        return _all_pages(
+            functools.partial(
+                self.list_repositories,
+                organization_id=organization_id,
+                provider=provider,
+                query=query,
+                page_size=page_size,
             )
-            yield from page
-            token = page.next_page_token
-            if not token:
-                return
+        )
+
+    def stream_repositories(
+        self, *, organization_id: int, provider: str | int = "", query: str = ""
+    ) -> Iterator[Repository]:
+        """All of an organization's active repositories, by name, in one call that goes on until they are all read.
+
+        :raises ValueError: when there is no such provider.
+        """
+        request = scm_pb2.StreamRepositoriesRequest(
+            organization_id=organization_id, provider=_provider(provider), query=query
+        )
+        return map(Repository.from_message, self.stub.stream_repositories(request))
 
     def get_repository(self, *, repository_id: int) -> Repository:
         """One repository."""
@@ -145,6 +186,23 @@ class ScmGrpcClient:
             repository_id=repository_id, commit_sha=commit_sha, filepath=filepath, line_number=line_number
         )
         return CommitContext.from_message(self.stub.get_commit_context(request))
+
+    def batch_get_commit_context(
+        self,
+        *,
+        repository_id: int,
+        lines: Iterable[tuple[str, int] | tuple[str, int, str]],
+        commit_sha: str = "",
+    ) -> list[CommitContextOutcome]:
+        """:meth:`get_commit_context` for many lines, each with an outcome of its own, in their order.
+
+        :param lines: file paths and line numbers; a third item is the commit of that line.
+        :param commit_sha: of the lines that have none.
+        """
+        request = scm_pb2.BatchGetCommitContextRequest(repository_id=repository_id, commit_sha=commit_sha)
+        for filepath, line_number, *own in lines:
+            request.lines.add(filepath=filepath, line_number=line_number, commit_sha="".join(own))
+        return list(map(CommitContextOutcome.from_message, self.stub.batch_get_commit_context(request).outcomes))
 
     def create_code_mapping(
         self,
@@ -168,13 +226,55 @@ class ScmGrpcClient:
         return CodeMapping.from_message(self.stub.create_code_mapping(request))
 
     def derive_code_mappings(
-        self, *, organization_id: int, project_id: int, stacktrace_paths: Iterable[str]
-    ) -> list[CodeMapping]:
-        """The mappings that cover the paths of a stack trace, in order of precedence."""
+        self,
+        *,
+        organization_id: int,
+        project_id: int,
+        stacktrace_paths: Iterable[str] = (),
+        frames: Iterable[Mapping[str, str]] = (),
+        dry_run: bool = False,
+    ) -> DerivedMappings:
+        """The mappings that cover the paths of a stack trace, in order of precedence; missing ones are made.
+
+        :param frames: with any of ``path``, ``module``, ``abs_path`` and ``platform``, for platforms whose paths alone
+            name no file.
+        :param dry_run: compute and answer, record nothing.
+        """
         request = scm_pb2.DeriveCodeMappingsRequest(
-            organization_id=organization_id, project_id=project_id, stacktrace_paths=stacktrace_paths
+            organization_id=organization_id,
+            project_id=project_id,
+            stacktrace_paths=stacktrace_paths,
+            frames=[scm_pb2.StackFrame(**frame) for frame in frames],
+            dry_run=dry_run,
         )
-        return [CodeMapping.from_message(mapping) for mapping in self.stub.derive_code_mappings(request).mappings]
+        response = self.stub.derive_code_mappings(request)
+        return DerivedMappings(
+            map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
+        )
+
+    def list_code_mappings(
+        self, *, organization_id: int, project_id: int, page_size: int = 0, page_token: str = ""
+    ) -> Page[CodeMapping]:
+        """One page of a project's code mappings, in order of precedence."""
+        request = scm_pb2.ListCodeMappingsRequest(
+            organization_id=organization_id, project_id=project_id, page_size=page_size, page_token=page_token
+        )
+        response = self.stub.list_code_mappings(request)
+        return Page(map(CodeMapping.from_message, response.mappings), response.next_page_token)
+
+    def iter_code_mappings(self, *, organization_id: int, project_id: int, page_size: int = 0) -> Iterator[CodeMapping]:
+        """All of a project's code mappings, in order of precedence; pages are fetched as they are needed."""
+        return _all_pages(
+            functools.partial(
+                self.list_code_mappings, organization_id=organization_id, project_id=project_id, page_size=page_size
+            )
+        )
+
+    def delete_code_mapping(self, *, organization_id: int, code_mapping_id: int) -> None:
+        """Remove a code mapping."""
+        self.stub.delete_code_mapping(
+            scm_pb2.DeleteCodeMappingRequest(organization_id=organization_id, code_mapping_id=code_mapping_id)
+        )
 
     def create_external_issue(
         self,
@@ -206,6 +306,35 @@ class ScmGrpcClient:
         request = scm_pb2.LinkExternalIssueRequest(group_id=group_id, external_issue_id=external_issue_id)
         return ExternalIssue.from_message(self.stub.link_external_issue(request))
 
+    def unlink_external_issue(self, *, group_id: int, external_issue_id: int) -> None:
+        """Detach an external issue from an error group; the issue stays."""
+        self.stub.unlink_external_issue(
+            scm_pb2.UnlinkExternalIssueRequest(group_id=group_id, external_issue_id=external_issue_id)
+        )
+
+    def list_external_issues(
+        self, *, organization_id: int, group_id: int = 0, page_size: int = 0, page_token: str = ""
+    ) -> Page[ExternalIssue]:
+        """One page of an organization's external issues, oldest first.
+
+        :param group_id: only those linked to this error group; 0 for all.
+        """
+        request = scm_pb2.ListExternalIssuesRequest(
+            organization_id=organization_id, group_id=group_id, page_size=page_size, page_token=page_token
+        )
+        response = self.stub.list_external_issues(request)
+        return Page(map(ExternalIssue.from_message, response.issues), response.next_page_token)
+
+    def iter_external_issues(
+        self, *, organization_id: int, group_id: int = 0, page_size: int = 0
+    ) -> Iterator[ExternalIssue]:
+        """All of an organization's external issues, oldest first; pages are fetched as they are needed."""
+        return _all_pages(
+            functools.partial(
+                self.list_external_issues, organization_id=organization_id, group_id=group_id, page_size=page_size
+            )
+        )
+
     def close(self) -> None:
         """Close idle connections."""
         self.channel.close()
@@ -217,6 +346,16 @@ class ScmGrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _all_pages(fetch: Callable[..., Page[R]]) -> Iterator[R]:
+    token = ""
+    while True:
+        page = fetch(page_token=token)
+        yield from page
+        token = page.next_page_token
+        if not token:
+            return
 
 
 def _provider(provider: str | int) -> scm_pb2.Provider.ValueType:

@@ -2,6 +2,7 @@
 
 from flask_grpcweb_scm.wire.compression import ENCODINGS, Encoding, choose_encoding, find_encoding
 from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
+from flask_grpcweb_scm.wire.decoding import decode_frames
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.frames import COMPRESSED, TRAILERS, Frame, FrameReader, encode_frame, over_limit
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
@@ -26,6 +27,7 @@ __all__ = [
     "TextDecoder",
     "choose_encoding",
     "decode_binary",
+    "decode_frames",
     "decode_message",
     "encode_binary",
     "encode_frame",

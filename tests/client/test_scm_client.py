@@ -7,11 +7,13 @@ import threading
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
+from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.client import CallError, ExternalIssue, Record, Repository, ScmGrpcClient, ScmStub, records
 from flask_grpcweb_scm.client.stub import snake_case
 from flask_grpcweb_scm.pb import scm_pb2
@@ -181,6 +183,175 @@ def test_wrong_credentials(url: str) -> None:
     for client in (ScmGrpcClient(url, "wrong"), ScmGrpcClient(url, hmac_secrets=["wrong"]), ScmGrpcClient(url)):
         with client, pytest.raises(CallError, match="UNAUTHENTICATED"):
             client.get_repository(repository_id=1)
+
+
+def test_one_text_is_no_list_of_secrets() -> None:
+    with pytest.raises(TypeError, match="newest first; got one text"):
+        ScmGrpcClient("http://example.test", hmac_secrets="secret")
+
+
+# Methods that need rows of their own to be served are called where their messages are seen.
+
+
+def scripted(method: str, response: Any) -> tuple[ScmGrpcClient, list[Any]]:
+    """A client of an app that answers one method with one or more responses, and the requests that it gets."""
+    requests: list[Any] = []
+    service = Service(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
+
+    def answer(request: Any, context: CallContext) -> Any:
+        requests.append(request)
+        return response
+
+    def stream(request: Any, context: CallContext) -> Any:
+        requests.append(request)
+        yield from response
+
+    service.add_rpc(method, stream if isinstance(response, list) else answer)
+    service.unimplemented(*(name for name in service.descriptor.methods_by_name if name != method))
+    app = Flask(__name__)
+    app.testing = True
+    app.config["GRPC_SCM"] = False
+    GrpcWebScm(app, services=[service])
+    return ScmGrpcClient.from_channel(channel_for(app)), requests
+
+
+MAPPING = scm_pb2.CodeMapping(id=1, stack_root="a/", automatically_generated=True)
+COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2.CommitAuthor(name="Ann"))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "request_message", "response"),
+    [
+        (
+            "StreamRepositories",
+            {"organization_id": 1, "provider": "gitlab", "query": "q"},
+            scm_pb2.StreamRepositoriesRequest(organization_id=1, provider=scm_pb2.PROVIDER_GITLAB, query="q"),
+            [scm_pb2.Repository(id=1), scm_pb2.Repository(id=2, name="b")],
+        ),
+        (
+            "BatchGetCommitContext",
+            {"repository_id": 1, "commit_sha": SHA, "lines": [("a.py", 1), ("b.py", 2, "c" * 40)]},
+            scm_pb2.BatchGetCommitContextRequest(
+                repository_id=1,
+                commit_sha=SHA,
+                lines=[
+                    scm_pb2.LineOfFile(filepath="a.py", line_number=1),
+                    scm_pb2.LineOfFile(filepath="b.py", line_number=2, commit_sha="c" * 40),
+                ],
+            ),
+            scm_pb2.BatchGetCommitContextResponse(
+                outcomes=[
+                    scm_pb2.CommitContextOutcome(context=COMMIT_CONTEXT),
+                    scm_pb2.CommitContextOutcome(code=5, message="no such file"),
+                ]
+            ),
+        ),
+        (
+            "ListCodeMappings",
+            {"organization_id": 1, "project_id": 2, "page_size": 3, "page_token": "t"},
+            scm_pb2.ListCodeMappingsRequest(organization_id=1, project_id=2, page_size=3, page_token="t"),
+            scm_pb2.ListCodeMappingsResponse(mappings=[MAPPING], next_page_token="u"),
+        ),
+        (
+            "DeleteCodeMapping",
+            {"organization_id": 1, "code_mapping_id": 2},
+            scm_pb2.DeleteCodeMappingRequest(organization_id=1, code_mapping_id=2),
+            scm_pb2.DeleteCodeMappingResponse(),
+        ),
+        (
+            "DeriveCodeMappings",
+            {"organization_id": 1, "project_id": 2, "frames": [{"module": "a.B", "path": "B.java"}], "dry_run": True},
+            scm_pb2.DeriveCodeMappingsRequest(
+                organization_id=1,
+                project_id=2,
+                frames=[scm_pb2.StackFrame(module="a.B", path="B.java")],
+                dry_run=True,
+            ),
+            scm_pb2.DeriveCodeMappingsResponse(
+                mappings=[MAPPING], outcomes=[scm_pb2.PathOutcome(path="a", outcome="OUTCOME_NO_MATCH")]
+            ),
+        ),
+        (
+            "ListExternalIssues",
+            {"organization_id": 1, "group_id": 2, "page_size": 3, "page_token": "t"},
+            scm_pb2.ListExternalIssuesRequest(organization_id=1, group_id=2, page_size=3, page_token="t"),
+            scm_pb2.ListExternalIssuesResponse(issues=[scm_pb2.ExternalIssue(key="A-1")]),
+        ),
+        (
+            "UnlinkExternalIssue",
+            {"group_id": 1, "external_issue_id": 2},
+            scm_pb2.UnlinkExternalIssueRequest(group_id=1, external_issue_id=2),
+            scm_pb2.UnlinkExternalIssueResponse(),
+        ),
+    ],
+)
+def test_a_method_sends_its_arguments_and_returns_records(
+    method: str, arguments: dict[str, Any], request_message: Any, response: Any
+) -> None:
+    client, requests = scripted(method, response)
+    result = getattr(client, snake_case(method))(**arguments)
+    if result is None:
+        assert not response.DESCRIPTOR.fields
+    else:
+        (rows,) = [response] if isinstance(response, list) else [list(getattr(response, records_field(response)))]
+        kept = list(result)
+        assert kept == [type(kept[0]).from_message(row) for row in rows]
+    assert requests == [request_message]
+    assert getattr(result, "next_page_token", "") == getattr(response, "next_page_token", "")
+
+
+def records_field(response: Any) -> str:
+    name: str = response.DESCRIPTOR.fields[0].name
+    return name
+
+
+def test_outcomes_say_what_became_of_each_path() -> None:
+    outcome = scm_pb2.PathOutcome(path="a", outcome="OUTCOME_NO_MATCH")
+    client, _ = scripted("DeriveCodeMappings", scm_pb2.DeriveCodeMappingsResponse(outcomes=[outcome]))
+    derived = client.derive_code_mappings(organization_id=1, project_id=1, stacktrace_paths=["a"])
+    assert [(row.path, row.outcome) for row in derived.outcomes] == [("a", "no_match")]
+
+
+def test_the_context_of_an_outcome_is_a_record_too() -> None:
+    response = scm_pb2.BatchGetCommitContextResponse(
+        outcomes=[scm_pb2.CommitContextOutcome(context=COMMIT_CONTEXT), scm_pb2.CommitContextOutcome(code=5)]
+    )
+    client, _ = scripted("BatchGetCommitContext", response)
+    found, missing = client.batch_get_commit_context(repository_id=1, lines=[("a.py", 1), ("b.py", 1)])
+    assert found.context is not None
+    assert found.context.blame_author is not None
+    assert (found.context.blame_commit_id, found.context.blame_author.name, found.code) == (SHA, "Ann", 0)
+    assert (missing.context, missing.code) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "pages"),
+    [
+        (
+            "ListCodeMappings",
+            {"organization_id": 1, "project_id": 2},
+            scm_pb2.ListCodeMappingsResponse(mappings=[MAPPING], next_page_token=""),
+        ),
+        (
+            "ListExternalIssues",
+            {"organization_id": 1, "group_id": 2},
+            scm_pb2.ListExternalIssuesResponse(issues=[scm_pb2.ExternalIssue(key="A-1")]),
+        ),
+    ],
+)
+def test_every_list_can_page_by_itself(method: str, arguments: dict[str, Any], pages: Any) -> None:
+    client, requests = scripted(method, pages)
+    iterate = getattr(client, snake_case(method).replace("list_", "iter_"))
+    rows = iterate(**arguments, page_size=1)
+    assert requests == []
+    pages.next_page_token = "more"
+    next(rows)
+    assert requests[0].page_token == ""
+    next(rows)
+    assert requests[1].page_token == "more"
+    pages.next_page_token = ""
+    assert len(list(rows)) == 1
+    assert [request.page_size for request in requests] == [1, 1, 1]
 
 
 # What is written out for type checkers is what the descriptors say.

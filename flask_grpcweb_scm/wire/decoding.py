@@ -1,0 +1,37 @@
+"""From the chunks of a body to frames whose payloads are plain: base64 undone, decompressed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from flask_grpcweb_scm.wire.compression import Encoding
+from flask_grpcweb_scm.wire.errors import RemoteProtocolError
+from flask_grpcweb_scm.wire.frames import COMPRESSED, Frame, FrameReader
+from flask_grpcweb_scm.wire.text import TextDecoder
+
+__all__ = ["decode_frames"]
+
+
+def decode_frames(
+    chunks: Iterable[bytes], reader: FrameReader, *, text: bool, encoding: Encoding | None, limit: int
+) -> Iterator[Frame]:
+    """Read a body to its end.
+
+    :param text: whether the body is base64.
+    :param encoding: of the frames that are flagged as compressed.
+    :param limit: bytes of a payload after decompression.
+    :raises RemoteProtocolError: for a body that is cut short, malformed or over a limit.
+    """
+    decoder = TextDecoder() if text else None
+    for chunk in chunks:
+        for frame in reader.feed(decoder.feed(chunk) if decoder else chunk):
+            yield _decompressed(frame, encoding, limit) if frame.flags & COMPRESSED else frame
+    if decoder:
+        decoder.finish()
+    reader.finish()
+
+
+def _decompressed(frame: Frame, encoding: Encoding | None, limit: int) -> Frame:
+    if encoding is None:
+        raise RemoteProtocolError("a frame is flagged as compressed, but grpc-encoding names no compression")
+    return Frame(frame.flags & ~COMPRESSED, encoding.decompress(frame.payload, limit))
