@@ -57,7 +57,7 @@ def test_the_page_lists_every_method(client: FlaskClient) -> None:
         assert f"<code>{name}</code>" in page
     for name in ("Roll", "RollUntil", "ListRepositories", "LinkExternalIssue"):
         assert f"<code>{name}</code>" in page
-    assert page.count("a stream of") == 1
+    assert page.count("a stream of") == 2
 
 
 def test_the_page_finds_its_scripts(client: FlaskClient) -> None:

@@ -1,4 +1,7 @@
-"""Trackers: hosts of issues, and the HTTP client for them and for other APIs of providers."""
+"""Trackers: hosts of issues, and the HTTP client for them and for other APIs of providers.
+
+The client is not among the names here: only who calls a tracker needs to import urllib3, which takes its time.
+"""
 
 from flask_grpcweb_scm.scm.trackers.credentials import Credential, find_credential
 from flask_grpcweb_scm.scm.trackers.errors import (
@@ -13,13 +16,10 @@ from flask_grpcweb_scm.scm.trackers.errors import (
     TrackerTimeout,
     TrackerUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers.http import HttpClient, HttpReply, path_of
 
 __all__ = [
     "Credential",
     "CredentialRefused",
-    "HttpClient",
-    "HttpReply",
     "TrackerConflict",
     "TrackerError",
     "TrackerForbidden",
@@ -30,5 +30,4 @@ __all__ = [
     "TrackerTimeout",
     "TrackerUnavailable",
     "find_credential",
-    "path_of",
 ]

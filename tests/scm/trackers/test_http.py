@@ -20,7 +20,6 @@ import pytest
 from flask_grpcweb_scm.scm.trackers import (
     Credential,
     CredentialRefused,
-    HttpClient,
     TrackerConflict,
     TrackerError,
     TrackerForbidden,
@@ -31,9 +30,9 @@ from flask_grpcweb_scm.scm.trackers import (
     TrackerTimeout,
     TrackerUnavailable,
     find_credential,
-    path_of,
 )
 from flask_grpcweb_scm.scm.trackers.addresses import is_public
+from flask_grpcweb_scm.scm.trackers.http import HttpClient, path_of
 from tests.client.scripted import Peer, Script, http, serve
 
 SECRET = "s3cret-t0ken"
