@@ -7,9 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20.0
@@ -32,6 +37,22 @@ def command(server: str, factory: str, port: int, python: str = sys.executable) 
         return [python, "-m", "granian", *options, "--log-level", "warning", factory]
     assert server == "waitress"
     return [python, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", "16", "--call", factory]
+
+
+@contextlib.contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Serve an app of this process while the block runs; gives the URL."""
+    from werkzeug.serving import make_server  # not there for the peers
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import importlib
 import re
 import subprocess
 import sys
-import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from flask_grpcweb_scm import GrpcWebScm, StatusCode
 from flask_grpcweb_scm.scm import Organization, Repository, db
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES
 from tests.grpcweb import call
+from tests.servers import serving
 from tests.test_proto import GENERATOR, require_generator
 
 ROOT = Path(__file__).parent.parent
@@ -130,19 +129,12 @@ def test_the_python_clients_of_the_readme_work(tmp_path: Path, capsys: pytest.Ca
         db.session.add(Repository(organization=organization, name="one"))
         db.session.commit()
         assert organization.id == 1
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(app) as url:
         for containing in ("ScmGrpcClient", "urllib.request"):
-            client = block("python", containing).replace("127.0.0.1:8000", f"127.0.0.1:{server.server_port}")
+            client = block("python", containing).replace("http://127.0.0.1:8000", url)
             exec(client, {})
         with pytest.raises(SystemExit, match="16: the token is not valid"):
             exec(client.replace("your-auth-token", "wrong"), {})
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert capsys.readouterr().out == "Found 1 repositories, the first is one\nFound 1 repositories\n"
 
 

@@ -137,7 +137,7 @@ class SocketExchange:
         # A server may answer before it has read everything, and close.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(
-                "POST",
+                request.method,
                 request.path,
                 body=request.body,
                 headers=dict(request.headers),

@@ -17,7 +17,7 @@ class TransportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST request still to be sent."""
+    """A request still to be sent."""
 
     path: str
     headers: Pairs
@@ -25,6 +25,7 @@ class Request:
     """Chunks when the requests are a stream."""
     deadline: float | None
     """An instant of :func:`time.monotonic`, or None."""
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Dispatcher:
     """The methods of some services, by path.
 
     :param interceptors: around every call, outermost first; read anew for each, so that it may still grow.
-    :param first: interceptors outside of those.
+    :param first: interceptors outside of those; so may they.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
 
@@ -34,7 +34,8 @@ class Dispatcher:
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
-        self._first = first
+        self.first = list(first)
+        """Interceptors of this app alone."""
         self._interceptors = interceptors
         for service in services:
             if service.name in self.services:
@@ -50,7 +51,7 @@ class Dispatcher:
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
         call_next: CallNext = functools.partial(_invoke, method)
-        for interceptor in reversed((*self._first, *self._interceptors, *method.service.interceptors)):
+        for interceptor in reversed((*self.first, *self._interceptors, *method.service.interceptors)):
             call_next = functools.partial(_intercept, interceptor, call_next)
         return call_next(request, context)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import threading
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.client import CallError, ExternalIssue, Record, Repository, ScmGrpcClient, ScmStub, records
@@ -21,6 +19,7 @@ from flask_grpcweb_scm.scm import Commit, CommitAuthor, Organization, db
 from flask_grpcweb_scm.scm import Repository as RepositoryRow
 from flask_grpcweb_scm.testing import channel_for
 from tests.scm.support import Tenant, add_tenant, make_app
+from tests.servers import serving
 
 SHA = "0123456789" * 4
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
@@ -62,13 +61,8 @@ def tenant(app: Flask) -> Tenant:
 
 @pytest.fixture(scope="module")
 def url(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as url:
+        yield url
 
 
 @pytest.fixture(params=["token", "signature", "in process"])

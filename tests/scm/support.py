@@ -9,20 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-from flask import Flask
+from flask import Flask, current_app
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
-from flask_grpcweb_scm.scm import (
-    ExternalIssue,
-    Group,
-    Integration,
-    Organization,
-    OrganizationIntegration,
-    Project,
-    Repository,
-    db,
-)
+from flask_grpcweb_scm.scm import Repository, db
+from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
 
@@ -60,9 +51,8 @@ class Scm:
                 raise dispatcher.status_of(rpc, error) or error from error
 
     def error(self, code: StatusCode, method: str, **arguments: Any) -> RpcError:
-        with pytest.raises(RpcError) as caught:
+        with assert_rpc_error(code) as caught:
             self(method, **arguments)
-        assert caught.value.code is code, caught.value
         return caught.value
 
 
@@ -79,18 +69,15 @@ class Tenant:
 
 
 def add_tenant(slug: str) -> Tenant:
-    """Needs an app context; commits."""
-    organization = Organization(slug=slug)
-    project = Project(organization=organization, slug="web")
-    group = Group(project=project, short_id=1, title="ValueError")
-    integration = Integration(provider="jira", external_id=slug, name="Jira")
-    installed = OrganizationIntegration(organization=organization, integration=integration)
-    repository = Repository(organization=organization, name=f"{slug}/repository")
-    issue = ExternalIssue(organization=organization, integration=integration, key="T-1", title="Old")
-    rows = (organization, project, group, integration, repository, issue)
-    db.session.add_all([*rows, installed])
-    db.session.commit()
-    return Tenant(*(row.id for row in rows))
+    """Needs an app context."""
+    make = ScmFactory(current_app._get_current_object())  # type: ignore[attr-defined]
+    organization = make.organization(slug=slug)
+    project = make.project(organization, slug="web")
+    group = make.group(project, short_id=1, title="ValueError")
+    integration = make.integration(organization, provider="jira", external_id=slug, name="Jira")
+    repository = make.repository(organization, name=f"{slug}/repository", external_id=None)
+    issue = make.external_issue(organization, integration, key="T-1", title="Old")
+    return Tenant(organization.id, project.id, group.id, integration.id, repository.id, issue.id)
 
 
 def set_mirror(app: Flask, repository_id: int, git_dir: Path) -> int:

@@ -1,4 +1,4 @@
-"""Calling an app in a test: the same stubs and the same bytes as over HTTP, without a socket."""
+"""Calling an app from where it is: the same stubs and the same bytes as over HTTP, without a socket."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _AppExchange:
     def start(self) -> Head:
         request = self._request
         body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
-        self._response = self._client.post(request.path, data=body, headers=request.headers)
+        self._response = self._client.open(request.path, method=request.method, data=body, headers=request.headers)
         self._chunks = self._response.iter_encoded()
         headers = [(name.lower(), value) for name, value in self._response.headers.items()]
         return Head(self._response.status_code, headers)

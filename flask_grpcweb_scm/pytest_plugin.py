@@ -1,0 +1,46 @@
+"""Fixtures for tests of apps, which pytest finds by itself.
+
+Whatever a fixture needs is imported when it is used: pytest loads this module for every run wherever the package is
+installed, and before coverage is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from flask_grpcweb_scm.client import Channel
+    from flask_grpcweb_scm.testing import RecordingInterceptor, ScmFactory
+
+__all__ = ["grpc_channel", "grpc_recorder", "scm_factory"]
+
+
+@pytest.fixture
+def grpc_channel(app: Flask) -> Iterator[Channel]:
+    """A channel to the services of the fixture `app`, through all of its hooks."""
+    from flask_grpcweb_scm.testing import channel_for
+
+    with channel_for(app) as channel:
+        yield channel
+
+
+@pytest.fixture
+def grpc_recorder(app: Flask) -> Iterator[RecordingInterceptor]:
+    """The calls that the fixture `app` gets during the test."""
+    from flask_grpcweb_scm.testing import recording
+
+    with recording(app) as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def scm_factory(app: Flask) -> ScmFactory:
+    """Makes organizations, repositories, commits and the like in the database of the fixture `app`."""
+    from flask_grpcweb_scm.testing import ScmFactory
+
+    return ScmFactory(app)
