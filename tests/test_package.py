@@ -42,6 +42,8 @@ def test_other_names_are_not() -> None:
     [
         ("import flask_grpcweb_scm.client", {"flask", "werkzeug", "sqlalchemy", "click"}),
         ("from flask_grpcweb_scm import RpcError, Service, StatusCode", {"flask", "werkzeug", "urllib3"}),
+        ("import flask_grpcweb_scm.client.cli", {"flask", "werkzeug", "sqlalchemy"}),
+        ("import flask_grpcweb_scm.pytest_plugin", {"flask", "google.protobuf", "flask_grpcweb_scm.wire"}),
         ("from flask_grpcweb_scm import GrpcWebScm", {"urllib3", "flask_grpcweb_scm.client"}),
     ],
 )

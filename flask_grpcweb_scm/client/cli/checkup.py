@@ -1,0 +1,70 @@
+"""``scm-grpc doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator
+
+import click
+from google.protobuf.descriptor import ServiceDescriptor
+
+from flask_grpcweb_scm.client.cli.connection import connection_options, given_options, open_channel, server_url
+from flask_grpcweb_scm.client.cli.output import plain
+from flask_grpcweb_scm.client.doctor import Finding, examine
+
+__all__ = ["DoctorCommand"]
+
+DEFAULT_TIMEOUT = 10.0
+LEVEL_WIDTH = 6
+SUBJECT_WIDTH = 16
+
+
+class DoctorCommand(click.Command):
+    """Examines a server."""
+
+    def __init__(self, descriptor: ServiceDescriptor) -> None:
+        self._descriptor = descriptor
+        own = click.Option(["--origin"], metavar="ORIGIN", help="Of pages that should be allowed to call.")
+        super().__init__(
+            "doctor",
+            params=[own, *connection_options()],
+            callback=self._run,
+            short_help="Examines a running server, and says what to do.",
+            help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
+            f" versions. It changes nothing there. Each request has {DEFAULT_TIMEOUT:g} s, or --timeout."
+            "\n\nExits with 1 when something fails; a warning is none.",
+        )
+
+    def _run(self, origin: str | None, **_: object) -> None:
+        findings = self._findings(origin)
+        if given_options(click.get_current_context())["output"] == "json":
+            found = list(findings)
+            click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2, ensure_ascii=False))
+        else:
+            found = [_printed(finding) for finding in findings]
+        if any(finding.level == "fail" for finding in found):
+            raise SystemExit(1)
+
+    def _findings(self, origin: str | None) -> Iterator[Finding]:
+        given = given_options(click.get_current_context())
+        try:
+            yield from examine(
+                server_url(given),
+                self._descriptor,
+                open_channel=functools.partial(open_channel, given, retry=None),
+                has_credentials=bool(given["token"] or given["hmac_secret"]),
+                origin=origin,
+                timeout=given["timeout"] or DEFAULT_TIMEOUT,
+                ca_certs=given["ca_certs"],
+            )
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from None
+
+
+def _printed(finding: Finding) -> Finding:
+    click.echo(f"{finding.level:{LEVEL_WIDTH}}{finding.subject:{SUBJECT_WIDTH}}{plain(finding.text)}")
+    if finding.advice:
+        click.echo(" " * (LEVEL_WIDTH + SUBJECT_WIDTH) + plain(finding.advice))
+    return finding

@@ -1,0 +1,146 @@
+"""A command line for a service: one command for each of its methods."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from click.shell_completion import get_completion_class
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.cli.checkup import DoctorCommand
+from flask_grpcweb_scm.client.cli.connection import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
+from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
+from flask_grpcweb_scm.client.cli.output import JsonPrinter, Printer, TablePrinter, echo_error, exit_code
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.stub import snake_case
+
+__all__ = ["MethodCommand", "service_group"]
+
+_EXIT_CODES = """\
+Exits with 0 on OK, with 64 and the number of the status on any other, with 2 when the arguments are wrong."""
+
+
+def service_group(descriptor: ServiceDescriptor, comments: Mapping[str, str], *, help_text: str) -> click.Group:
+    """Build the commands of a service.
+
+    :param comments: see :func:`~flask_grpcweb_scm.client.cli.comments.read_comments`.
+    """
+    group = click.Group(params=list(connection_options(environment=True)), help=f"{help_text}\n\n{_EXIT_CODES}")
+    for method in descriptor.methods:
+        group.add_command(MethodCommand(method, comments))
+    group.add_command(DoctorCommand(descriptor))
+    group.add_command(completion_command)
+    return group
+
+
+class MethodCommand(click.Command):
+    """Calls a method, with an option for each field of its request."""
+
+    def __init__(self, method: MethodDescriptor, comments: Mapping[str, str]) -> None:
+        self._method = method
+        fields = [] if method.client_streaming else list(field_options(method.input_type, comments))
+        taken = {flag for option in fields for flag in option.opts}
+        self._field_names = {option.name for option in fields}
+        super().__init__(
+            snake_case(method.name).replace("_", "-"),
+            params=[*fields, *_request_options(method, taken), *connection_options(taken=taken)],
+            callback=self._run,
+            help=comments.get(f"{method.containing_service.name}.{method.name}"),
+        )
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Tell the options that make the request from those that every command has."""
+        sections: dict[str, list[tuple[str, str]]] = {"Request": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections["Request" if param.name in self._field_names else "Options"].append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def _run(self, **parameters: Any) -> None:
+        context = click.get_current_context()
+        given = given_options(context)
+        with open_channel(given) as channel, exit_with_status():
+            paging = bool(parameters.get("all_pages"))
+            printer = _printer(self._method, given["output"], paging=paging)
+            for response in self._responses(channel, self._request(parameters), given["timeout"], paging=paging):
+                printer.print(response)
+
+    def _request(self, parameters: Mapping[str, Any]) -> Any:
+        message_class = GetMessageClass(self._method.input_type)
+        base = parameters.get("request_json")
+        text = sys.stdin.read() if base == "-" else base
+        if self._method.client_streaming:
+            return parse_lines(message_class, (text or "").splitlines())
+        return message_from(message_class, parameters, text)
+
+    def _responses(self, channel: Channel, request: Any, timeout: float | None, *, paging: bool) -> Iterator[Message]:
+        if self._method.server_streaming:
+            with channel.call(self._method, request, timeout=timeout) as call:
+                yield from call
+            return
+        while True:
+            response: Any = channel.call(self._method, request, timeout=timeout or DEFAULT_TIMEOUT).result()
+            yield response
+            if not paging or not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+
+def _request_options(method: MethodDescriptor, taken: set[str]) -> Iterator[click.Option]:
+    if "--request" not in taken:
+        one = "one message a line" if method.client_streaming else "other options replace its fields"
+        yield click.Option(
+            ["request_json", "--request"],
+            metavar="JSON",
+            help=f"The whole request as JSON, {one}; - reads it from standard input.",
+        )
+    if "--all" not in taken and _pages(method):
+        yield click.Option(["all_pages", "--all"], is_flag=True, help="Get this page and all that follow.")
+
+
+def _pages(method: MethodDescriptor) -> bool:
+    def has(descriptor: Descriptor, name: str) -> bool:
+        return name in descriptor.fields_by_name
+
+    streams = method.client_streaming or method.server_streaming
+    return not streams and has(method.input_type, "page_token") and has(method.output_type, "next_page_token")
+
+
+def _printer(method: MethodDescriptor, output: str | None, *, paging: bool) -> Printer:
+    if output == "json":
+        return JsonPrinter()
+    return TablePrinter(method.output_type, streaming=method.server_streaming, paging=paging)
+
+
+@contextlib.contextmanager
+def exit_with_status() -> Iterator[None]:
+    """Print the status that a call ends with, and exit with the code that stands for it."""
+    try:
+        yield
+    except CallError as error:
+        echo_error(error)
+        raise SystemExit(exit_code(error.code)) from None
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
+    """Print a script that completes commands and options: eval "$(scm-grpc completion bash)"."""
+    root = context.find_root()
+    program = root.info_name or ""
+    script = get_completion_class(shell)
+    assert script is not None
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    click.echo(script(root.command, {}, program, variable).source())

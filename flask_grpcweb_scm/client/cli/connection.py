@@ -1,0 +1,109 @@
+"""The options that say which server is called and how, before the name of a command or after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.retry import RetryPolicy
+
+__all__ = ["connection_options", "given_options", "open_channel", "parse_metadata", "server_url"]
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds, for a call with one response."""
+
+_ENVIRONMENT = {"url": "SCM_GRPC_URL", "token": "SCM_GRPC_TOKEN", "hmac_secret": "SCM_GRPC_HMAC_SECRET"}
+_NAMES = ("url", "token", "hmac_secret", "ca_certs", "metadata", "timeout", "codec", "output")
+
+
+def connection_options(*, environment: bool = False, taken: Collection[str] = ()) -> Iterator[click.Option]:
+    """The options; without their values from the environment they leave those of an outer command as they are.
+
+    :param taken: flags that a command has for something else.
+    """
+    for name, flags, settings in _options():
+        free = [flag for flag in flags if flag not in taken]
+        if free:
+            variable = _ENVIRONMENT.get(name) if environment else None
+            yield click.Option([name, *free], envvar=variable, show_envvar=True, **settings)
+
+
+def _options() -> Iterable[tuple[str, list[str], dict[str, Any]]]:
+    return [
+        ("url", ["--url"], {"help": "Where the server is, as https://host:port, with the path that it may have."}),
+        ("token", ["--token"], {"help": "Sent as X-Grpc-Auth-Token. Other users of this machine see arguments."}),
+        ("hmac_secret", ["--hmac-secret"], {"metavar": "SECRET", "help": "Signs requests, unless there is a token."}),
+        ("ca_certs", ["--ca-certs"], {"type": click.Path(exists=True, dir_okay=False), "help": "Trust these only."}),
+        (
+            "metadata",
+            ["-m", "--metadata"],
+            {"multiple": True, "metavar": "NAME=VALUE", "help": "Request metadata. Can be repeated."},
+        ),
+        (
+            "timeout",
+            ["--timeout"],
+            {
+                "type": click.FloatRange(min=0, min_open=True),
+                "metavar": "SECONDS",
+                "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, and none for streams.",
+            },
+        ),
+        ("codec", ["--codec"], {"type": click.Choice(["proto", "json"]), "help": "How messages are sent."}),
+        ("output", ["-o", "--output"], {"type": click.Choice(["table", "json"]), "help": "Default: table."}),
+    ]
+
+
+def given_options(context: click.Context) -> Mapping[str, Any]:
+    """The values of this command's options, and of those before its name that it does not have itself."""
+    outer = given_options(context.parent) if context.parent else {}
+    own = {name: context.params.get(name) for name in _NAMES}
+    metadata = (*(outer.get("metadata") or ()), *(own["metadata"] or ()))
+    return {**{name: own[name] or outer.get(name) for name in _NAMES}, "metadata": metadata}
+
+
+def server_url(given: Mapping[str, Any]) -> str:
+    """The URL of the server.
+
+    :raises click.UsageError: when there is none.
+    """
+    if not given["url"]:
+        raise click.UsageError("which server? Give --url, or set SCM_GRPC_URL.")
+    return str(given["url"])
+
+
+def open_channel(given: Mapping[str, Any], **replaced: Any) -> Channel:
+    """The channel to the server.
+
+    :param replaced: parameters of :class:`Channel`, instead of what the options say.
+    :raises click.UsageError: when an option makes none.
+    """
+    parameters = {
+        "token": given["token"] or None,
+        "hmac_secret": given["hmac_secret"] or None,
+        "metadata": parse_metadata(given["metadata"]),
+        "codec": given["codec"] or "proto",
+        "retry": RetryPolicy(),
+        "ca_certs": given["ca_certs"],
+        **replaced,
+    }
+    try:
+        return Channel(server_url(given), **parameters)
+    except (ValueError, TypeError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def parse_metadata(pairs: Iterable[str]) -> list[tuple[str, str | bytes]]:
+    """Read ``NAME=VALUE``; the values of names in ``-bin`` are texts in UTF-8.
+
+    :raises click.BadParameter: for one without ``=``.
+    """
+    metadata: list[tuple[str, str | bytes]] = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--metadata")
+        metadata.append((name, value.encode() if name.lower().endswith("-bin") else value))
+    return metadata

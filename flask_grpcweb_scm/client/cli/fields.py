@@ -1,0 +1,197 @@
+"""Command line options for the fields of a message, and a message from their values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from flask_grpcweb_scm.client.records import enum_name
+
+__all__ = ["Field", "field_options", "is_map", "is_repeated", "message_from", "parse_json", "parse_lines"]
+
+_TEXTS = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
+_FLOATS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
+# The parameters of a command also have names of their own.
+_PREFIX = "field_"
+
+# The stubs declare most attributes of a FieldDescriptor as optional, whatever its type.
+Field = Any
+
+
+def is_repeated(field: Field) -> bool:
+    """Whether a field is a list or a map."""
+    # FieldDescriptor.label is gone from newer versions of protobuf, what replaces it is missing in older ones.
+    message = DescriptorProto()
+    field.containing_type.CopyToProto(message)
+    return any(
+        other.number == field.number and other.label == FieldDescriptorProto.LABEL_REPEATED for other in message.field
+    )
+
+
+def is_map(field: Field) -> bool:
+    """Whether a field is a map."""
+    entry = field.message_type
+    return entry is not None and bool(entry.GetOptions().map_entry)
+
+
+class JsonType(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A message as JSON; texts such as timestamps need no quotes."""
+
+    name = "json"
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text of an option, and check it against the message."""
+        # Some of protobuf's own messages are texts or lists in JSON.
+        special = self._descriptor.file.package == "google.protobuf"
+        try:
+            read = json.loads(value)
+        except ValueError as error:
+            if not special:
+                self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+            read = value
+        if not special and not isinstance(read, dict):
+            self.fail(f"{value!r} is not a {self._descriptor.name}: it is no object", param, ctx)
+        try:
+            json_format.ParseDict(read, GetMessageClass(self._descriptor)())
+        except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
+            self.fail(f"{value!r} is not a {self._descriptor.name}: {error}", param, ctx)
+        return read
+
+
+class EntryType(click.ParamType):  # type: ignore[type-arg]  # see above
+    """One entry of a map: ``KEY=VALUE``."""
+
+    name = "entry"
+
+    def __init__(self, value_type: click.ParamType) -> None:  # type: ignore[type-arg]  # see above
+        self._value_type = value_type
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Read the text of an option."""
+        key, equals, text = value.partition("=")
+        if not equals:
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        return key, self._value_type.convert(text, param, ctx)
+
+
+class EnumType(click.Choice):  # type: ignore[type-arg]  # see above
+    """A value of an enum by its name without the prefix, in any case."""
+
+    def __init__(self, field: Field) -> None:
+        self._names = {enum_name(field.enum_type, value.number): value.name for value in field.enum_type.values}
+        self._names.pop("", None)
+        super().__init__(list(self._names), case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Answer the whole name."""
+        return str(self._names[super().convert(value, param, ctx)])
+
+
+def field_options(descriptor: Descriptor, comments: Mapping[str, str]) -> Iterator[click.Option]:
+    """One option for each field: ``--page-size`` of ``page_size``; of a number ``group_id`` also ``--group``."""
+    names = set(descriptor.fields_by_name)
+    for field in descriptor.fields:
+        flags = [_flag(field.name)]
+        short = field.name.removesuffix("_id")
+        if short not in names and _type(field) is click.INT:
+            flags.append(_flag(short))
+        yield _option(field, flags, comments.get(f"{descriptor.name}.{field.name}", ""))
+
+
+def _option(field: Field, flags: list[str], help_text: str) -> click.Option:
+    name = _PREFIX + field.name
+    if is_map(field):
+        value = field.message_type.fields_by_name["value"]
+        return click.Option(
+            [name, *flags],
+            type=EntryType(_type(value)),
+            multiple=True,
+            metavar="KEY=VALUE",
+            help=_repeatable(help_text),
+        )
+    if is_repeated(field):
+        return click.Option(
+            [name, *flags], type=_type(field), multiple=True, metavar=_metavar(field), help=_repeatable(help_text)
+        )
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        flags = [f"{flag}/--no-{flag[2:]}" for flag in flags]
+        return click.Option([name, *flags], default=None, help=help_text)
+    return click.Option([name, *flags], type=_type(field), metavar=_metavar(field), help=help_text)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _repeatable(help_text: str) -> str:
+    return f"{help_text} Can be repeated.".strip()
+
+
+def _metavar(field: Field) -> str | None:
+    if field.message_type is not None:
+        return "JSON"
+    return "BASE64" if field.type == FieldDescriptor.TYPE_BYTES else None
+
+
+def _type(field: Field) -> click.ParamType:  # type: ignore[type-arg]  # see above
+    if field.message_type is not None:
+        return JsonType(field.message_type)
+    if field.enum_type is not None:
+        return EnumType(field)
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return click.BOOL
+    if field.type in _TEXTS:
+        return click.STRING
+    return click.FLOAT if field.type in _FLOATS else click.INT
+
+
+def message_from(message_class: type[Message], parameters: Mapping[str, Any], base: str | None = None) -> Message:
+    """Build a message.
+
+    :param parameters: of the command; those of :func:`field_options` that were given are used.
+    :param base: the message as JSON, before that.
+    :raises click.UsageError: when the values make no such message.
+    """
+    message = message_class() if base is None else parse_json(message_class, base)
+    given = {
+        name.removeprefix(_PREFIX): value
+        for name, value in parameters.items()
+        if name.startswith(_PREFIX) and value is not None and value != ()
+    }
+    fields = message_class.DESCRIPTOR.fields_by_name
+    values = {name: dict(value) if is_map(fields[name]) else value for name, value in given.items()}
+    try:
+        parsed = json_format.ParseDict(values, message_class())
+    except (json_format.ParseError, ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from None
+    for name in given:
+        message.ClearField(name)
+    message.MergeFrom(parsed)
+    return message
+
+
+def parse_json(message_class: type[Message], text: str) -> Message:
+    """Read a message; unknown fields are mistakes.
+
+    :raises click.UsageError: when it is not one.
+    """
+    try:
+        return json_format.Parse(text, message_class())
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise click.UsageError(f"the request is not a {message_class.DESCRIPTOR.full_name}: {error}") from None
+
+
+def parse_lines(message_class: type[Message], lines: Iterable[str]) -> Iterator[Message]:
+    """Read a stream of messages, one a line."""
+    return (parse_json(message_class, line) for line in lines if line.strip())

@@ -1,0 +1,164 @@
+"""Messages and statuses for people and for programs."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from flask_grpcweb_scm.client.cli.fields import Field, is_map, is_repeated
+from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.records import enum_name
+from flask_grpcweb_scm.wire import StatusCode
+
+__all__ = ["JsonPrinter", "Printer", "TablePrinter", "echo_error", "exit_code", "json_text", "plain"]
+
+FIRST_EXIT_CODE = 64
+GAP = "  "
+
+
+def exit_code(code: StatusCode) -> int:
+    """What a command exits with: 0 on OK, else 64 and the status, as grpcurl does. 1 and 2 are click's own."""
+    return FIRST_EXIT_CODE + code if code else 0
+
+
+def echo_error(error: CallError) -> None:
+    """Print a status and its details to standard error."""
+    click.echo(f"{error.code.name} ({error.code:d}): {plain(error.message)}", err=True)
+    for detail in error.details:
+        click.echo(f"  {detail.DESCRIPTOR.full_name}: {json_text(detail, indent=None)}", err=True)
+
+
+def json_text(message: Message, *, indent: int | None = 2, defaults: bool = False) -> str:
+    """A message as JSON.
+
+    :param defaults: whether fields that have no value are there, too.
+    """
+    return json_format.MessageToJson(
+        message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=defaults
+    )
+
+
+class Printer:
+    """Prints the responses of a call as they come."""
+
+    def print(self, response: Message) -> None:
+        """Print one more."""
+        raise NotImplementedError
+
+
+class JsonPrinter(Printer):
+    """Each response as an object with all of its fields."""
+
+    def print(self, response: Message) -> None:
+        """Print one more."""
+        click.echo(json_text(response, defaults=True))
+
+
+class TablePrinter(Printer):
+    """The rows of lists; of other responses the fields below each other, and of a stream each response as a row.
+
+    :param descriptor: of the responses.
+    :param streaming: whether there may be many.
+    :param paging: whether the next pages come by themselves.
+    """
+
+    def __init__(self, descriptor: Descriptor, *, streaming: bool = False, paging: bool = False) -> None:
+        self._own = _Table(descriptor) if streaming else None
+        self._lists = [
+            (field, _Table(field.message_type))
+            for field in descriptor.fields
+            if is_repeated(field) and field.message_type is not None and not is_map(field)
+        ]
+        self._others = [
+            field
+            for field in descriptor.fields
+            if all(field is not listed for listed, _ in self._lists)
+            and not (paging and field.name == "next_page_token")
+        ]
+
+    def print(self, response: Message) -> None:
+        """Print one more."""
+        if self._own is not None:
+            _echo(self._own.lines([response]))
+            return
+        for field, table in self._lists:
+            if len(self._lists) > 1:
+                click.echo(f"{field.name}:")
+            _echo(table.lines(getattr(response, field.name)))
+        pairs = [(field.name, _text(response, field)) for field in self._others]
+        # What a list has besides its rows, such as the token of the next page, matters only when it is there.
+        _echo(_pairs([pair for pair in pairs if pair[1] or not self._lists]))
+
+
+class _Table:
+    """Rows with as many columns as a message has fields, as wide as the first rows need."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._fields = list(descriptor.fields)
+        self._widths: list[int] = []
+
+    def lines(self, messages: Iterable[Message]) -> Iterator[str]:
+        rows = [[plain(_text(message, field)) for field in self._fields] for message in messages]
+        if not self._widths:
+            rows.insert(0, [field.name.upper() for field in self._fields])
+            self._widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, self._widths, strict=True))
+            yield GAP.join(cells).rstrip()
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Names and values below each other; a text of several lines is indented."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        first, *others = value.split("\n") if value else [""]
+        yield f"{name:{width}}{GAP}{plain(first)}".rstrip()
+        yield from (f"{'':{width}}{GAP}{plain(line)}".rstrip() for line in others)
+
+
+def _text(message: Message, field: Field) -> str:
+    value = getattr(message, field.name)
+    if is_map(field):
+        return ", ".join(f"{key}={_scalar(entry)}" for key, entry in sorted(value.items()))
+    if is_repeated(field):
+        return ", ".join(_item(field, item) for item in value)
+    if field.message_type is not None and not message.HasField(field.name):
+        return ""
+    return _item(field, value)
+
+
+def _item(field: Field, value: Any) -> str:
+    return enum_name(field.enum_type, value) if field.enum_type is not None else _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, Timestamp):
+        return value.ToJsonString()
+    if isinstance(value, Message):
+        return json_text(value, indent=None)
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def plain(text: str) -> str:
+    """The text without what would move a terminal's cursor or colour it: it may come from anybody."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _width(text: str) -> int:
+    return len(text) + sum(unicodedata.east_asian_width(character) in {"W", "F"} for character in text)
+
+
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,239 @@
+"""scm-grpc doctor: what it finds on servers that are sound, and on servers that are not."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response, abort, request
+
+from flask_grpcweb_scm import GrpcWebScm
+from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.testing import ScmFactory, recording
+from tests.client.cli import run
+from tests.client.scripted import Peer, http, serve
+from tests.servers import free_port, serving
+
+TOKEN = "doctors-token"
+ORIGIN = "https://app.example"
+SUBJECTS = ["reachability", "methods", "content types", "authentication", "calls", "CORS", "clock", "versions"]
+
+Change = Callable[[Flask], Any]
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Callable[..., Any]:
+    """Make the context of a server that is sound, but for `change`, which gets the app before the extension."""
+
+    def make(change: Change = lambda app: None, **config: Any) -> Any:
+        app = Flask(__name__)
+        app.testing = True
+        sound = {"GRPC_AUTH_TOKENS": TOKEN, "GRPC_HMAC_SECRETS": "secret", "GRPC_CORS_ORIGINS": ORIGIN}
+        app.config.update({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db", **sound, **config})
+
+        @app.after_request
+        def hide(response: Response) -> Response:
+            response.headers.setdefault("server", "httpd")
+            return response
+
+        change(app)
+        GrpcWebScm(app)
+        if app.config.get("GRPC_SCM", True):
+            ScmFactory(app)
+        make.app = app  # type: ignore[attr-defined]  # for the tests to look at
+        return serving(app)
+
+    return make
+
+
+def examine(url: str, *arguments: str, exit_code: int) -> dict[str, dict[str, str]]:
+    """The findings by subject; of several about one subject the last."""
+    result = run("doctor", "--url", url, "--timeout", "5", "-o", "json", *arguments)
+    assert result.exit_code == exit_code, result.output
+    return {finding["subject"]: finding for finding in json.loads(result.stdout)}
+
+
+def levels(findings: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {subject: finding["level"] for subject, finding in findings.items() if finding["level"] != "ok"}
+
+
+@pytest.mark.parametrize("credential", [["--token", TOKEN], ["--hmac-secret", "secret"]])
+@pytest.mark.parametrize("origin", [[], ["--origin", ORIGIN]])
+@pytest.mark.parametrize("prefix", ["", "/rpc"])
+def test_a_sound_server(make_server: Any, credential: list[str], origin: list[str], prefix: str) -> None:
+    with make_server(GRPC_URL_PREFIX=prefix) as url:
+        findings = examine(url + prefix, *credential, *origin, exit_code=0)
+    assert list(findings) == SUBJECTS
+    assert {finding["level"] for finding in findings.values()} == {"ok"}
+
+
+def test_it_changes_nothing(make_server: Any) -> None:
+    with make_server() as url, recording(make_server.app) as recorder:
+        examine(url, "--token", TOKEN, "--origin", ORIGIN, exit_code=0)
+    assert {call.path.rpartition("/")[2] for call in recorder.calls} == {"ListRepositories"}
+
+
+def test_people_read_a_line_each(make_server: Any) -> None:
+    with make_server(GRPC_AUTH_TOKENS="", GRPC_HMAC_SECRETS="") as url:
+        lines = run("doctor", "--url", url).stdout.splitlines()
+    assert lines[1] == "ok    methods         all 14 of sentry.integrations.scm.v1.ScmService are served"
+    assert lines[3:5] == [
+        "warn  authentication  calls without credentials are answered",
+        "                      Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless everybody may call.",
+    ]
+
+
+def after(change: Callable[[Response], object]) -> Change:
+    """A change of every response of the app."""
+
+    def add(app: Flask) -> None:
+        @app.after_request
+        def run(response: Response) -> Response:
+            change(response)
+            return response
+
+    return add
+
+
+def before(app: Flask) -> None:
+    @app.before_request
+    def an_older_server() -> None:
+        if request.path.endswith("/DeleteCodeMapping"):
+            abort(404)
+
+
+def reflect(response: Response) -> None:
+    response.headers["access-control-allow-origin"] = request.headers.get("origin", "*")
+    response.headers["access-control-allow-credentials"] = "true"
+
+
+def in_seconds(seconds: float) -> Change:
+    return after(lambda response: response.headers.set("date", email.utils.formatdate(time.time() + seconds)))
+
+
+def own_preflight(app: Flask) -> None:
+    @app.before_request
+    def answer() -> Response | None:
+        if request.method != "OPTIONS":
+            return None
+        allow = {"access-control-allow-origin": ORIGIN, "access-control-allow-headers": "content-type, x-grpc-web"}
+        return Response(headers=allow)
+
+
+def without_cors(response: Response) -> None:
+    if request.method == "POST":
+        response.headers.pop("access-control-allow-origin", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "arguments", "expected", "text"),
+    [
+        # The server
+        (before, {}, [], ("warn", "methods"), "not served: DeleteCodeMapping"),
+        (after(lambda r: r.headers.set("server", "nginx/1.2.3")), {}, [], ("warn", "versions"), "'nginx/1.2.3'"),
+        (after(lambda r: r.headers.set("server", "Werkzeug/3 Python/3")), {}, [], ("warn", "versions"), "development"),
+        (in_seconds(20), {}, [], ("warn", "clock"), "20 s ahead"),
+        (in_seconds(-20), {}, [], ("warn", "clock"), "20 s behind"),
+        (in_seconds(400), {}, [], ("fail", "clock"), "Signed requests are refused"),
+        (after(lambda r: r.headers.set("date", "now")), {}, [], ("warn", "clock"), "does not tell its time"),
+        (
+            after(lambda r: r.mimetype == "application/grpc-web-text" and r.headers.set("content-type", "text/plain")),
+            {}, [], ("fail", "content types"), "application/grpc-web-text is answered as 'text/plain'",
+        ),
+        (
+            after(lambda r: "json" in r.mimetype and setattr(r, "status_code", 502)),
+            {}, [], ("fail", "content types"), "application/grpc-web+json is HTTP 502",
+        ),
+        # Credentials
+        (None, {"GRPC_AUTH_TOKENS": "", "GRPC_HMAC_SECRETS": ""}, [], ("warn", "authentication"), "are answered"),
+        (None, {}, ["--token", "wrong"], ("fail", "credentials"), "the token is not valid"),
+        (None, {}, ["--token", ""], ("warn", "credentials"), "Give --token or --hmac-secret"),
+        # Pages
+        (None, {}, ["--origin", "https://other.example"], ("fail", "CORS"), "may not call"),
+        (None, {"GRPC_CORS_ORIGINS": ""}, ["--origin", ORIGIN], ("fail", "CORS"), "Add it to GRPC_CORS_ORIGINS"),
+        (None, {"GRPC_CORS_ORIGINS": "*"}, [], ("warn", "CORS"), "pages of every origin may call"),
+        (after(reflect), {}, [], ("fail", "CORS"), "with their users' cookies"),
+        (own_preflight, {}, ["--origin", ORIGIN], ("fail", "CORS"), "may not send grpc-timeout, x-grpc-auth-token"),
+        (after(without_cors), {}, ["--origin", ORIGIN], ("fail", "CORS"), "the response does not"),
+        (
+            after(lambda r: r.headers.set("access-control-expose-headers", "x-a, Grpc-Status")),
+            {}, ["--origin", ORIGIN], ("fail", "CORS"), "cannot read grpc-message, grpc-status-details-bin",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_found(
+    make_server: Any,
+    change: Change | None,
+    config: dict[str, Any],
+    arguments: list[str],
+    expected: tuple[str, str],
+    text: str,
+) -> None:
+    level, subject = expected
+    with make_server(change or (lambda app: None), **config) as url:
+        findings = examine(url, "--token", TOKEN, *arguments, exit_code=1 if level == "fail" else 0)
+    assert levels(findings)[subject] == level
+    assert text in findings[subject]["text"] + findings[subject]["advice"]
+    assert findings[subject]["advice"]
+
+
+def test_a_server_without_tables(make_server: Any) -> None:
+    with make_server(PROPAGATE_EXCEPTIONS=False) as url:
+        with make_server.app.app_context():
+            db.drop_all()
+        findings = examine(url, "--token", TOKEN, exit_code=1)
+    assert "INTERNAL: internal error" in findings["calls"]["text"]
+    assert "tables" in findings["calls"]["advice"]
+
+
+@pytest.mark.parametrize(("config", "path"), [({}, "/rpc"), ({"GRPC_SCM": False}, "")])
+def test_a_service_that_is_not_there(make_server: Any, config: dict[str, Any], path: str) -> None:
+    with make_server(**config) as url:
+        findings = examine(url + path, "--token", TOKEN, exit_code=1)
+    assert list(findings) == ["reachability", "methods", "clock", "versions"]
+    assert "GRPC_URL_PREFIX" in findings["methods"]["advice"]
+
+
+def test_nobody_answers() -> None:
+    findings = examine(f"http://127.0.0.1:{free_port()}", exit_code=1)
+    assert list(findings) == ["reachability"]
+    assert "refused" in findings["reachability"]["text"]
+
+
+@pytest.mark.parametrize(
+    "script", [Peer.wait, lambda peer: peer.drip(b"HTTP/1.1 200 OK\r\n" * 1000, 0.02)], ids=["silence", "drip"]
+)
+def test_a_server_that_does_not_answer_in_time(script: Callable[[Peer], None]) -> None:
+    started = time.monotonic()
+    with serve(script) as server:
+        findings = examine(server.url, "--timeout", "0.2", exit_code=1)
+    assert list(findings) == ["reachability"]
+    assert time.monotonic() - started < 5
+
+
+def test_a_redirect_is_told_and_not_followed() -> None:
+    with serve(lambda peer: peer.send(http())) as other:
+        redirect = http(b"", f"location: {other.url}/", status="301 Moved Permanently")
+        with serve(lambda peer: peer.send(redirect)) as server:
+            findings = examine(server.url, "--token", TOKEN, exit_code=1)
+        assert other.connections == 0
+        assert f"It redirects to '{other.url}/'" in findings["methods"]["advice"]
+        assert all("x-grpc-auth-token" not in head for head in server.requests)
+
+
+def test_a_credential_without_tls_gets_a_warning(make_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flask_grpcweb_scm.client.doctor._LOCAL", set())
+    with make_server() as url:
+        assert examine(url, "--token", TOKEN, exit_code=0)["reachability"]["level"] == "warn"
+        assert examine(url, exit_code=0)["reachability"]["level"] == "ok"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--url", "ftp://example.test"], ["--url", "http://u:p@example.test"]])
+def test_a_wrong_url_is_no_finding(arguments: list[str]) -> None:
+    result = run("doctor", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
