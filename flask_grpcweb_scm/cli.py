@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from flask import Flask, current_app
@@ -20,14 +19,11 @@ from flask_grpcweb_scm.advice import findings
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
-from flask_grpcweb_scm.wire import TRAILERS, FrameReader, StatusCode, decode_message, encode_frame, parse_trailers
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.extension import AppState
 
 __all__ = ["grpc_cli"]
-
-MAX_RESPONSE_BYTES = 2**31
 
 
 def _state() -> AppState:
@@ -85,29 +81,23 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 @click.option("-m", "--metadata", multiple=True, metavar="NAME=VALUE", help="Request metadata; can be repeated.")
 @click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
+@click.option("--url", help="Call a server at this URL, instead of this process.")
+@click.option("--stream", "as_lines", is_flag=True, help="Print each response on a line of its own.")
+@click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext
-def call_command(
-    method: str, message: str, metadata: tuple[str, ...], token: str | None, timeout: float | None
-) -> None:
-    """Call a method in this process, through all of the app's hooks, and print its responses as JSON.
+def call_command(method: str, message: str, **options: Any) -> None:
+    """Call a method in this process, through all of the app's hooks, and print its responses as JSON as they come.
 
     JSON is the request message; - reads it from standard input, one message a line for a method that takes a stream.
 
-    Exits with 0 on OK, with 1 on any other status, and prints that to standard error.
+    Exits with 0 on OK, with 64 and the number of the status on any other, and prints that to standard error.
     """
+    from flask_grpcweb_scm.calling import CallOptions, call
+
     rpc_method = _find_method(method)
     text = sys.stdin.read() if message == "-" else message
-    messages = text.splitlines() if rpc_method.client_streaming else [text]
-    headers = [("content-type", "application/grpc-web+json"), *_header_pairs(metadata)]
-    if token:
-        headers.append(("x-grpc-auth-token", token))
-    if timeout:
-        headers.append(("grpc-timeout", f"{round(timeout * 1000)}m"))
-    status = _print_responses(current_app._get_current_object(), rpc_method, messages, headers)  # type: ignore[attr-defined]
-    code = StatusCode(int(status.get("grpc-status", StatusCode.UNKNOWN)))
-    if code is not StatusCode.OK:
-        click.echo(f"{code.name} ({code:d}): {decode_message(status.get('grpc-message', ''))}", err=True)
-        raise SystemExit(1)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    raise SystemExit(call(app, rpc_method, text, CallOptions(**options)))
 
 
 def _find_method(name: str) -> RpcMethod:
@@ -118,33 +108,6 @@ def _find_method(name: str) -> RpcMethod:
             f"no method {name!r} is served{did_you_mean(path, methods)}", param_hint="SERVICE/METHOD"
         )
     return methods[path]
-
-
-def _header_pairs(metadata: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for pair in metadata:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--metadata")
-        yield name, value
-
-
-def _print_responses(
-    app: Flask, method: RpcMethod, messages: list[str], headers: list[tuple[str, str]]
-) -> dict[str, str]:
-    """Print the response messages as they come; return the headers and trailers."""
-    path = _state().settings.url_prefix + method.path
-    body = b"".join(encode_frame(message.encode()) for message in messages)
-    response = app.test_client().post(path, data=body, headers=headers)
-    reader = FrameReader(max_payload=MAX_RESPONSE_BYTES, trailers=True)
-    status = {name.lower(): value for name, value in response.headers.items()}
-    for chunk in response.iter_encoded():
-        for frame in reader.feed(chunk):
-            if frame.flags & TRAILERS:
-                status.update(parse_trailers(frame.payload))
-            else:
-                click.echo(json.dumps(json.loads(frame.payload), indent=2, ensure_ascii=False))
-    response.close()
-    return status
 
 
 @grpc_cli.command("descriptors")

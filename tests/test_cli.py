@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from flask import Flask, request
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from tests.apps import ECHO, echo_app
+from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.servers import serving
 
 
 def run(*arguments: str, app: Flask | None = None, **options: Any) -> Result:
@@ -57,8 +61,13 @@ def test_call_prints_the_responses(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "stderr"),
     [
-        (["Missing", "{}"], 1, "UNIMPLEMENTED (12): /tests.echo.v1.Echo/Missing is not implemented by this server\n"),
-        (["Unary", '{"txt: 1'], 1, "INTERNAL (13): the payload is not a tests.echo.v1.EchoRequest in JSON"),
+        (["Missing", "{}"], 76, "UNIMPLEMENTED (12): /tests.echo.v1.Echo/Missing is not implemented by this server\n"),
+        (["Unary", '{"text: 1'], 2, "the request is not a tests.echo.v1.EchoRequest"),
+        (["Unary", '{"txt": 1}'], 2, 'has no field named "txt"'),
+        (["ClientStream", "[]"], 2, "the request is not a tests.echo.v1.EchoRequest"),
+        (["Unary", "{}", "-m", "grpc-status=0"], 2, "is reserved for the protocol"),
+        (["Unary", "{}", "--url", "example.test"], 2, "is not the URL of a server"),
+        (["Unary", "{}", "--url", "http://127.0.0.1:1"], 78, "UNAVAILABLE (14): "),
         (["Unari"], 2, "did you mean '/tests.echo.v1.Echo/Unary'?"),
         (["Unary", "{}", "-m", "x"], 2, "'x' is not NAME=VALUE"),
         (["Unary", "{}", "--timeout", "0"], 2, "not in the range"),
@@ -79,6 +88,55 @@ def test_call_sends_metadata_and_a_token_through_the_hooks_of_the_app() -> None:
     result = run("call", ECHO + "Unary", "{}", "-m", "x-a=1", app=app)
     assert "UNAUTHENTICATED (16)" in result.stderr
     assert run("call", ECHO + "Unary", "{}", "-m", "x-a=1", app=app, env={"GRPC_TOKEN": "t"}).exit_code == 0
+
+
+def replies(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    context.initial_metadata.add("x-first", "1")
+    context.trailing_metadata.add("x-last-bin", b"\xff")
+    yield EchoReply(text="é", number=1)
+    yield EchoReply(number=2)
+    if request.text:
+        raise RpcError(StatusCode.DATA_LOSS, request.text, [EchoReply(text="detail")])
+
+
+def test_call_prints_a_stream_line_by_line() -> None:
+    result = run("call", ECHO + "ServerStream", "--stream", app=echo_app(ServerStream=replies))
+    assert (result.exit_code, result.stdout) == (0, '{"text": "é", "number": 1}\n{"number": 2}\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code", "status"),
+    [
+        ("", 0, {"code": 0, "name": "OK"}),
+        (
+            "torn",
+            79,
+            {
+                "code": 15,
+                "name": "DATA_LOSS",
+                "message": "torn",
+                "details": [{"@type": "type.googleapis.com/tests.echo.v1.EchoReply", "text": "detail"}],
+            },
+        ),
+    ],
+)
+def test_call_prints_one_object_with_everything(text: str, exit_code: int, status: dict[str, Any]) -> None:
+    request_text = json.dumps({"text": text})
+    result = run("call", ECHO + "ServerStream", request_text, "--json", app=echo_app(ServerStream=replies))
+    assert (result.exit_code, result.stderr) == (exit_code, "")
+    printed = json.loads(result.stdout)
+    assert printed["status"] == status
+    assert printed["responses"] == [{"text": "é", "number": 1}, {"number": 2}]
+    assert printed["initialMetadata"]["x-first"] == ["1"]
+    assert printed["trailingMetadata"] == {"x-last-bin": ["/w"]}
+
+
+def test_call_of_a_server() -> None:
+    app = echo_app(GRPC_AUTH_TOKENS="t", GRPC_URL_PREFIX="/rpc")
+    with serving(app) as url:
+        arguments = ["call", ECHO + "Unary", '{"text": "hi"}', "--url", url + "/rpc", "--timeout", "5"]
+        assert json.loads(run(*arguments, "--token", "t").stdout) == {"text": "HI"}
+        assert run(*arguments).exit_code == 80
 
 
 def test_descriptors_are_complete_and_in_order(tmp_path: Path) -> None:

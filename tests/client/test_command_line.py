@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from click.testing import Result
 from flask import Flask
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from flask_grpcweb_scm import CallContext
+from flask_grpcweb_scm.client import CallError
 from flask_grpcweb_scm.client.cli import scm_grpc
 from flask_grpcweb_scm.client.cli.commands import service_group
 from flask_grpcweb_scm.client.cli.comments import read_comments
+from flask_grpcweb_scm.client.cli.output import echo_error
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.testing import ScmFactory, recording
@@ -310,7 +313,13 @@ def test_the_exit_code_says_the_status(call: Any, arguments: list[str], exit_cod
 
 def test_details_of_an_error_are_printed(call: Any) -> None:
     result = call("get-commit", "--repository", "1", "--commit-sha", "x")
-    assert '  google.rpc.BadRequest: {"fieldViolations": [{"field": "commit_sha"' in result.stderr
+    assert '  {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [{"field"' in result.stderr
+
+
+def test_a_detail_of_an_unknown_class_is_printed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_error(CallError(5, "no\x1b[31m", [AnyMessage(type_url="x/unknown.Type", value=b"1")]))
+    printed = capsys.readouterr().err
+    assert printed == 'NOT_FOUND (5): no\\x1b[31m\n  {"@type": "x/unknown.Type", "value": "MQ=="}\n'
 
 
 def test_a_redirect_gets_no_credential() -> None:

@@ -19,6 +19,7 @@ __all__ = ["Field", "field_options", "is_map", "is_repeated", "message_from", "p
 
 _TEXTS = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
 _FLOATS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
+_MISTAKES = (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError)
 # The parameters of a command also have names of their own.
 _PREFIX = "field_"
 
@@ -52,19 +53,15 @@ class JsonType(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the text of an option, and check it against the message."""
-        # Some of protobuf's own messages are texts or lists in JSON.
-        special = self._descriptor.file.package == "google.protobuf"
         try:
             read = json.loads(value)
         except ValueError as error:
-            if not special:
+            if not _is_special(self._descriptor):
                 self.fail(f"{value!r} is not JSON: {error}", param, ctx)
             read = value
-        if not special and not isinstance(read, dict):
-            self.fail(f"{value!r} is not a {self._descriptor.name}: it is no object", param, ctx)
         try:
-            json_format.ParseDict(read, GetMessageClass(self._descriptor)())
-        except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
+            _read(GetMessageClass(self._descriptor), read)
+        except _MISTAKES as error:
             self.fail(f"{value!r} is not a {self._descriptor.name}: {error}", param, ctx)
         return read
 
@@ -173,7 +170,7 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
     values = {name: dict(value) if is_map(fields[name]) else value for name, value in given.items()}
     try:
         parsed = json_format.ParseDict(values, message_class())
-    except (json_format.ParseError, ValueError, TypeError) as error:
+    except _MISTAKES as error:
         raise click.UsageError(str(error)) from None
     for name in given:
         message.ClearField(name)
@@ -187,9 +184,21 @@ def parse_json(message_class: type[Message], text: str) -> Message:
     :raises click.UsageError: when it is not one.
     """
     try:
-        return json_format.Parse(text, message_class())
-    except (json_format.ParseError, ValueError, RecursionError) as error:
+        return _read(message_class, json.loads(text))
+    except _MISTAKES as error:
         raise click.UsageError(f"the request is not a {message_class.DESCRIPTOR.full_name}: {error}") from None
+
+
+def _read(message_class: type[Message], value: Any) -> Message:
+    # json_format takes a list or a text for an object of unknown fields.
+    if not isinstance(value, dict) and not _is_special(message_class.DESCRIPTOR):
+        raise ValueError("it is no object")
+    return json_format.ParseDict(value, message_class())
+
+
+def _is_special(descriptor: Any) -> bool:
+    """Whether a message may be a text or a list in JSON, as some of protobuf's own are."""
+    return bool(descriptor.file.package == "google.protobuf")
 
 
 def parse_lines(message_class: type[Message], lines: Iterable[str]) -> Iterator[Message]:

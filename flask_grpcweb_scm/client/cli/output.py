@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
 from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,13 +20,13 @@ from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.records import enum_name
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = ["JsonPrinter", "Printer", "TablePrinter", "echo_error", "exit_code", "json_text", "plain"]
+__all__ = ["JsonPrinter", "Printer", "TablePrinter", "detail_dict", "echo_error", "exit_code", "json_text", "plain"]
 
 FIRST_EXIT_CODE = 64
 GAP = "  "
 
 
-def exit_code(code: StatusCode) -> int:
+def exit_code(code: StatusCode | int) -> int:
     """What a command exits with: 0 on OK, else 64 and the status, as grpcurl does. 1 and 2 are click's own."""
     return FIRST_EXIT_CODE + code if code else 0
 
@@ -32,7 +35,18 @@ def echo_error(error: CallError) -> None:
     """Print a status and its details to standard error."""
     click.echo(f"{error.code.name} ({error.code:d}): {plain(error.message)}", err=True)
     for detail in error.details:
-        click.echo(f"  {detail.DESCRIPTOR.full_name}: {json_text(detail, indent=None)}", err=True)
+        click.echo(f"  {plain(json.dumps(detail_dict(detail), ensure_ascii=False))}", err=True)
+
+
+def detail_dict(detail: Message) -> dict[str, Any]:
+    """A detail of an error for JSON; one of an unknown class has its bytes in base64."""
+    packed = detail if isinstance(detail, AnyMessage) else AnyMessage()
+    if packed is not detail:
+        packed.Pack(detail)
+    try:
+        return json_format.MessageToDict(packed)
+    except TypeError:
+        return {"@type": packed.type_url, "value": base64.b64encode(packed.value).decode()}
 
 
 def json_text(message: Message, *, indent: int | None = 2, defaults: bool = False) -> str:
