@@ -257,6 +257,12 @@ class Settings:
     scm_allowed_hosts: frozenset[str] = _key(
         frozenset, _hosts, "Hosts of trackers that may have private addresses, and plain `http`."
     )
+    tree_cache_bytes: int = _key(
+        256 * 2**20,
+        _count,
+        "Memory in bytes, per process, for the names of source files that code mappings are derived from: about 45 MiB"
+        " for 400 000 files.",
+    )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:

@@ -13,9 +13,10 @@ from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
 from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with
 from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.source import Source
 from flask_grpcweb_scm.scm.validation import invalid_argument
 
-__all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_mirror", "store_commits"]
+__all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_source", "store_commits"]
 
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
@@ -26,24 +27,24 @@ AuthorKey = tuple[str, str]
 """(e-mail address, "") or, for an author without one, ("", name)."""
 
 
-def open_mirror(repository: Repository, context: CallContext) -> Mirror | None:
-    """The local git mirror of a repository, to be read until the call's deadline; None when it has none."""
+def open_source(repository: Repository, context: CallContext) -> Source | None:
+    """Where a repository's contents are, to be read until the call's deadline; None when nobody knows."""
     if repository.mirror_path is None:
         return None
     remaining, limit = context.remaining(), current_settings().git_timeout
     return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
 
 
-def complete_sha(repository: Repository, mirror: Mirror | None, sha: str) -> str:
-    """The full SHA that 7 or more hexadecimal digits begin, from the stored commits or else from the mirror.
+def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:
+    """The full SHA that 7 or more hexadecimal digits begin, from the stored commits or else from the source.
 
     :raises RpcError: NOT_FOUND; INVALID_ARGUMENT when several commits begin so.
     """
     if len(sha) in {40, 64}:
         return sha
     found = find_commits_starting_with(repository, sha)
-    if not found and mirror is not None:
-        found = mirror.commits_starting_with(sha)
+    if not found and source is not None:
+        found = source.commits_starting_with(sha)
     if len(found) > 1:
         raise invalid_argument({"commit_sha": f"{sha!r} begins the SHA of several commits; send more digits"})
     if not found:
@@ -52,15 +53,15 @@ def complete_sha(repository: Repository, mirror: Mirror | None, sha: str) -> str
 
 
 def commit_not_found(repository: Repository, sha: str) -> RpcError:
-    """The error for a commit that neither the database nor the mirror has."""
+    """The error for a commit that neither the database nor the source has."""
     return RpcError(StatusCode.NOT_FOUND, f"commit {sha} does not exist in repository {repository.id}")
 
 
-def fetch_commit(repository: Repository, mirror: Mirror | None, sha: str) -> Commit | None:
-    """Store a commit of the mirror; None when it has no such commit."""
-    if mirror is None or not mirror.has_commit(sha):
+def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Commit | None:
+    """Store a commit of the source; None when it has no such commit."""
+    if source is None or not source.has_commit(sha):
         return None
-    store_commits(repository, [mirror.commit(sha)])
+    store_commits(repository, [source.commit(sha)])
     return find_commit(repository, sha)
 
 

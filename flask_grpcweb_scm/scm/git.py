@@ -7,17 +7,17 @@ import re
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from flask_grpcweb_scm.scm.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
 from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, run_git
+from flask_grpcweb_scm.scm.source import SNIPPET_LINES, Blame, Line
 
-__all__ = ["Blame", "Mirror", "MirrorMissing"]
+__all__ = ["Mirror", "MirrorMissing"]
 
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
-SNIPPET_LINES = 3  # before the line, and after it
+MAX_PATH_BYTES = 64 * 2**10
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
@@ -25,15 +25,6 @@ _PREFIX = re.compile(r"[0-9a-f]{7,64}")
 
 class MirrorMissing(GitError):
     """There is no git repository at the path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blame:
-    """Who last changed a line."""
-
-    sha: str
-    author_name: str
-    author_email: str
 
 
 class Mirror:
@@ -61,6 +52,11 @@ class Mirror:
             return cls(cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir"), timeout=None)
         except GitError as error:
             raise MirrorMissing(f"{path} is not a git repository") from error
+
+    @property
+    def identity(self) -> str:
+        """Tells this repository from all others."""
+        return self.git_dir
 
     def has_commit(self, sha: str) -> bool:
         """Whether a full object id is that of a commit."""
@@ -107,6 +103,42 @@ class Mirror:
         """One commit by its full id."""
         return next(self._log("--no-walk", _object_id(sha)))
 
+    def tree(self, branch: str = "") -> tuple[str, str | None]:
+        """Name of a branch, or of the one that is checked out, and the id of its newest tree.
+
+        The id is None in a repository without commits.
+
+        :raises GitError: when there is no branch of that name, neither here nor fetched from ``origin``.
+        """
+        name = branch or (self._optional_text("symbolic-ref", "--quiet", "HEAD") or "").removeprefix("refs/heads/")
+        if not name:
+            return "", self._optional_text("rev-parse", "--verify", "--quiet", "HEAD^{tree}")
+        refs = (f"refs/heads/{name}", f"refs/remotes/origin/{name}")
+        listing = self._text("for-each-ref", "--format=%(refname)%00%(tree)", *refs)
+        # Refs below these match too.
+        trees = dict(line.split("\0") for line in listing.splitlines())
+        found = [trees[ref] for ref in refs if ref in trees]
+        if not found and branch:
+            raise GitError(f"the repository has no branch {branch!r}")
+        return name, found[0] if found else None
+
+    def files(self, tree: str) -> Iterator[str]:
+        """The paths of all files of a tree, without submodules."""
+        with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", _object_id(tree))) as listing:
+            for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
+                attributes, _, path = entry.partition(b"\t")
+                if b" blob " in attributes and len(entry) < MAX_PATH_BYTES:
+                    yield path.decode("utf-8", "backslashreplace")
+
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
+        """Lines of a file at a commit, but for numbers past its end; None when it has no such file."""
+        blob = self.find_file(sha, path)
+        if blob is None:
+            return None
+        snippets = self.snippets(blob, numbers)
+        blames = self.blame(sha, path, snippets)
+        return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
+
     def find_file(self, sha: str, path: str) -> str | None:
         """The object id of a file's contents at a commit; None when it has no such file."""
         listing = self._text("ls-tree", "-z", "--full-tree", _object_id(sha), "--", path)
@@ -116,30 +148,35 @@ class Mirror:
                 return attributes.split(" ")[2]
         return None
 
-    def snippet(self, blob: str, number: int) -> str | None:
-        """A line of a file with a few lines around it; None when the file has fewer lines."""
-        lines = []
+    def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Lines of a file with a few lines around each, by number; without those that the file does not have."""
+        around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
+        wanted = {number for lines in around.values() for number in lines}
+        lines: dict[int, str] = {}
         with closing(self._chunks("cat-file", "blob", _object_id(blob))) as chunks:
             for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
-                if current >= number - SNIPPET_LINES:
-                    lines.append(line[:MAX_LINE_BYTES].decode("utf-8", "replace"))
-                if current == number + SNIPPET_LINES:
+                if current in wanted:
+                    lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
+                if current >= max(wanted, default=0):
                     break
-        return "\n".join(lines) if len(lines) > min(number - 1, SNIPPET_LINES) else None
+        return {
+            number: "\n".join(lines[near] for near in range_ if near in lines)
+            for number, range_ in around.items()
+            if number in lines
+        }
 
-    def blame(self, sha: str, path: str, number: int) -> Blame:
-        """The commit that last changed a line of a file, as the file was at commit `sha`."""
-        output = b""
-        line = ("-L", f"{number},{number}", _object_id(sha), "--", path)
+    def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Blame]:
+        """The commits that last changed lines of a file, as the file was at commit `sha`.
+
+        :raises GitFailed: when the file does not have these lines.
+        """
+        which = [argument for number in sorted(numbers) for argument in ("-L", f"{number},{number}")]
+        if not which:
+            return {}
         # The empty name takes back what blame.ignoreRevsFile of the configuration names.
-        with closing(self._chunks("blame", "--porcelain", "--no-textconv", "--ignore-revs-file=", *line)) as chunks:
-            for chunk in chunks:
-                output += chunk
-                if len(output) >= MAX_OUTPUT_BYTES:
-                    break  # the text of the line comes last, and it may have any length
-        header, *lines = output.decode("utf-8", "replace").split("\n")
-        facts = {name: value for name, _, value in (line.partition(" ") for line in reversed(lines))}
-        return Blame(header.split(" ")[0], facts.get("author", ""), facts.get("author-mail", "").strip("<>").lower())
+        options = ("--line-porcelain", "--no-textconv", "--ignore-revs-file=")
+        with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
+            return dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
     def _object_types(self, shas: Iterable[str]) -> list[str]:
         lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
@@ -181,3 +218,16 @@ def _object_id(text: str) -> str:
     if _OBJECT_ID.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a full object id in lower case")
     return text
+
+
+def _parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, Blame]]:
+    """Read ``git blame --line-porcelain``: for each line an id with numbers, facts, and the text after a tab."""
+    block: list[str] = []
+    for line in lines:
+        if not line.startswith(b"\t"):
+            block.append(line.decode("utf-8", "replace"))
+            continue
+        sha, _, number, *_ = block[0].split(" ")
+        facts = {name: value for name, _, value in (fact.partition(" ") for fact in block[1:])}
+        yield int(number), Blame(sha, facts.get("author", ""), facts.get("author-mail", "").strip("<>").lower())
+        block = []

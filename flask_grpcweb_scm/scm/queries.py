@@ -31,6 +31,7 @@ from flask_grpcweb_scm.scm.models import (
 from flask_grpcweb_scm.scm.paging import Position
 
 __all__ = [
+    "active_repositories",
     "code_mappings_of",
     "find_author",
     "find_commit",
@@ -199,5 +200,17 @@ def code_mappings_of(project: Project) -> Sequence[CodeMapping]:
         .join(CodeMapping.repository)
         .where(CodeMapping.project_id == project.id, EXISTING)
         .order_by(CodeMapping.automatically_generated, sa.func.length(CodeMapping.stack_root).desc(), CodeMapping.id)
+    )
+    return db.session.scalars(statement).all()
+
+
+def active_repositories(organization_id: int) -> Sequence[Repository]:
+    """An organization's active repositories whose contents may be read somewhere, oldest first."""
+    readable = sa.or_(Repository.mirror_path.is_not(None), Repository.integration_id.is_not(None))
+    statement = (
+        sa.select(Repository)
+        .options(joinedload(Repository.integration))
+        .where(Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE, readable)
+        .order_by(Repository.id)
     )
     return db.session.scalars(statement).all()

@@ -45,6 +45,10 @@ class ScmSettings(Protocol):
     def scm_allowed_hosts(self) -> frozenset[str]:
         """Hosts that may have private addresses, in lower case."""
 
+    @property
+    def tree_cache_bytes(self) -> int:
+        """Memory for the names of files of repositories, per process."""
+
 
 def current_settings() -> ScmSettings:
     """The settings of the current app."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode
+from flask_grpcweb_scm.scm.code_mapping import MAX_ROOT_CHARACTERS
 
 __all__ = [
     "bad_request",
@@ -24,7 +25,6 @@ __all__ = [
 ]
 
 MAX_PATH_CHARACTERS = 4096
-MAX_ROOT_CHARACTERS = 512
 MAX_BRANCH_CHARACTERS = 255
 
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")

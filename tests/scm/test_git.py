@@ -62,14 +62,16 @@ def read_everything(mirror: Mirror, sha: str) -> None:
     questions: list[Callable[[], object]] = [
         lambda: mirror.branch(),
         lambda: mirror.branch("main"),
+        lambda: list(mirror.files(mirror.tree("main")[1] or "")),
+        lambda: mirror.tree(),
         lambda: mirror.remote_url(),
         lambda: mirror.has_commit(sha),
         lambda: mirror.commits_starting_with(sha[:7]),
         lambda: mirror.count(sha),
         lambda: list(mirror.log(sha)),
         lambda: mirror.commit(sha),
-        lambda: mirror.blame(sha, "file.txt", 1),
-        lambda: mirror.snippet(mirror.find_file(sha, "file.txt") or "", 1),
+        lambda: mirror.blame(sha, "file.txt", [1]),
+        lambda: mirror.lines(sha, "file.txt", [1]),
     ]
     for question in questions:
         try:
@@ -151,8 +153,9 @@ def test_only_a_full_object_id_becomes_an_argument(trap: Trap, bad: str) -> None
         lambda: list(mirror.log(bad)),
         lambda: mirror.commit(bad),
         lambda: mirror.find_file(bad, "file.txt"),
-        lambda: mirror.snippet(bad, 1),
-        lambda: mirror.blame(bad, "file.txt", 1),
+        lambda: list(mirror.files(bad)),
+        lambda: mirror.snippets(bad, [1]),
+        lambda: mirror.blame(bad, "file.txt", [1]),
     ):
         with pytest.raises(ValueError, match="is not a full object id"):
             question()
@@ -169,7 +172,7 @@ def test_a_path_is_a_path_and_no_option_or_pattern(trap: Trap, path: str) -> Non
     sha = trap.repository.commit("odd name")
     named = path.replace("/", "_")
     assert mirror.find_file(sha, named) is not None
-    assert mirror.blame(sha, named, 1).sha == sha
+    assert mirror.blame(sha, named, [1])[1].sha == sha
 
 
 def test_settings_of_the_repository_do_not_change_answers(history: GitRepository, tmp_path: Path) -> None:
@@ -178,8 +181,8 @@ def test_settings_of_the_repository_do_not_change_answers(history: GitRepository
     copy.write("src/app.py", numbered(1, 10, "def") + "changed again\n" + numbered(12, 35, "def"))
     sha = copy.commit("a revision to ignore")
     mirror = Mirror(str(copy.path / ".git"), timeout=None)
-    log, blame = list(mirror.log(sha)), mirror.blame(sha, "src/app.py", 10)
-    copy.write(".git-blame-ignore-revs", f"{blame.sha}\n")
+    log, blame = list(mirror.log(sha)), mirror.blame(sha, "src/app.py", [10])
+    copy.write(".git-blame-ignore-revs", f"{blame[10].sha}\n")
     for key, value in {
         "blame.ignoreRevsFile": ".git-blame-ignore-revs",
         "blame.blankBoundary": "true",
@@ -197,10 +200,10 @@ def test_settings_of_the_repository_do_not_change_answers(history: GitRepository
         "log.showRoot": "false",
     }.items():
         copy.git("config", key, value)
-    assert copy.git("blame", "--porcelain", "-L10,10", sha, "--", "src/app.py").split(" ")[0] != blame.sha
+    assert copy.git("blame", "--porcelain", "-L10,10", sha, "--", "src/app.py").split(" ")[0] != blame[10].sha
     copy.git("config", "diff.orderFile", "absent")
     assert list(mirror.log(sha)) == log
-    assert mirror.blame(sha, "src/app.py", 10) == blame
+    assert mirror.blame(sha, "src/app.py", [10]) == blame
 
 
 @pytest.fixture

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError
 from flask_grpcweb_scm.scm import queries
-from flask_grpcweb_scm.scm.code_mapping import covered_roots
 from flask_grpcweb_scm.scm.conversion import code_mapping_message
 from flask_grpcweb_scm.scm.db import db, insert_new
+from flask_grpcweb_scm.scm.derivation import Frame
+from flask_grpcweb_scm.scm.deriving import derive
 from flask_grpcweb_scm.scm.models import CodeMapping
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.validation import branch_problem, root_problem, validate
+from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
 __all__ = ["create_code_mapping", "derive_code_mappings"]
+
+MAX_FRAMES = 1000  # in one request
 
 
 @service.rpc("CreateCodeMapping")
@@ -53,10 +58,32 @@ def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
 def derive_code_mappings(
     request: scm_pb2.DeriveCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.DeriveCodeMappingsResponse:
-    """The stored code mappings that cover any of the paths."""
-    project = queries.find_project(context, request.organization_id, request.project_id)
-    mappings = queries.code_mappings_of(project)
-    covering = covered_roots(request.stacktrace_paths, (mapping.stack_root for mapping in mappings))
-    return scm_pb2.DeriveCodeMappingsResponse(
-        mappings=[code_mapping_message(mapping) for mapping in mappings if mapping.stack_root in covering]
+    """The code mappings that cover any of the paths and frames; those that are missing are made."""
+    count = len(request.stacktrace_paths) + len(request.frames)
+    validate(
+        stacktrace_paths=_texts_problem(request.stacktrace_paths, count),
+        frames=_texts_problem([text for frame in request.frames for text in _texts(frame)], count),
     )
+    project = queries.find_project(context, request.organization_id, request.project_id)
+    paths = [Frame(path) for path in request.stacktrace_paths]
+    frames = [
+        Frame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+        for frame in request.frames
+    ]
+    derivation = derive(project, [*paths, *frames], dry_run=request.dry_run, context=context)
+    return scm_pb2.DeriveCodeMappingsResponse(
+        mappings=map(code_mapping_message, derivation.mappings), outcomes=derivation.outcomes
+    )
+
+
+def _texts(frame: scm_pb2.StackFrame) -> tuple[str, ...]:
+    return frame.path, frame.module, frame.abs_path, frame.platform
+
+
+def _texts_problem(texts: Sequence[str], count: int) -> str | None:
+    if texts and count > MAX_FRAMES:
+        return f"makes it {count} paths and frames; the limit is {MAX_FRAMES}"
+    longest = max(map(len, texts), default=0)
+    if longest > MAX_PATH_CHARACTERS:
+        return f"has a text of {longest} characters; the limit is {MAX_PATH_CHARACTERS}"
+    return None

@@ -1,0 +1,125 @@
+"""Reading the path of a file from one frame of a stack trace: pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Frame", "StackPath", "UnsupportedFrame", "extension", "read_frame", "read_module", "read_path"]
+
+# The first four parts of com.example.shop.cart.checkout say whose code it is; what follows changes too often.
+PACKAGE_PARTS = 4
+
+_PREFIX = re.compile(r"(?:app:///|\./|\.\./|/)*")
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MODULE_PLATFORMS = {"android", "clojure", "groovy", "java", "kotlin", "scala"}
+
+
+class UnsupportedFrame(ValueError):
+    """A frame that names no file; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What one frame of a stack trace says about where it is; unknown texts are empty."""
+
+    path: str = ""
+    module: str = ""
+    abs_path: str = ""
+    """In Java the name of the file alone."""
+    platform: str = ""
+
+    @property
+    def text(self) -> str:
+        """The path, or else the module, to tell a person which frame this is."""
+        return self.path or self.module
+
+    @property
+    def names_module(self) -> bool:
+        """Whether its file follows from module and name, as in Java."""
+        has_folders = "/" in self.path or "\\" in self.path
+        if self.platform:
+            base = self.platform.lower().partition("-")[0]
+            return base in _MODULE_PLATFORMS and not (has_folders and not (self.module and self.abs_path))
+        bare = not {"/", "\\"}.intersection(self.abs_path)
+        return self.path in {"", self.abs_path} and bool(self.module and self.abs_path) and bare
+
+
+@dataclass(frozen=True, slots=True)
+class StackPath:
+    """The path that a frame names."""
+
+    raw: str
+    """As it stands in the stack trace."""
+    normalized: str
+    """With slashes, and without what cannot be part of a repository at its beginning."""
+    stack_root: str
+    """Paths with the same one are taken to be of one origin."""
+
+
+def extension(path: str) -> str:
+    """What follows the last dot, unless that is the first character."""
+    dot = path.rfind(".")
+    return path[dot + 1 :] if dot >= 1 else ""
+
+
+def read_frame(frame: Frame) -> StackPath:
+    """The path of a frame, by its module where the platform needs that.
+
+    :raises UnsupportedFrame: when it names no file.
+    """
+    if frame.names_module:
+        return read_module(frame.module, frame.abs_path)
+    return read_path(frame.path or frame.abs_path)
+
+
+def read_path(path: str) -> StackPath:
+    """A path as compilers and interpreters print it, of Windows too.
+
+    :raises UnsupportedFrame: when it names no file.
+    """
+    text = path
+    if "\\" in text:
+        text = text.replace("\\", "/")
+        if text[1:2] == ":":
+            text = text[2:].removeprefix("/")
+    prefix = _PREFIX.match(text)
+    assert prefix is not None
+    normalized = text[prefix.end() :]
+    _check(normalized)
+    first = normalized.partition("/")[0]
+    return StackPath(path, normalized, f"/{first}/" if text.startswith("/") else prefix[0] + first)
+
+
+def _check(path: str) -> None:
+    if not path:
+        raise UnsupportedFrame("it is empty")
+    if path[0] in "[<":
+        raise UnsupportedFrame("the runtime made it: it names no file")
+    if _URL.search(path):
+        raise UnsupportedFrame("it is a URL, not a path; send the path that a source map gives for it")
+    if _CONTROL.search(path):
+        raise UnsupportedFrame("it has control characters")
+    if not extension(path):
+        raise UnsupportedFrame("it has no file extension")
+
+
+def read_module(module: str, abs_path: str) -> StackPath:
+    """The path of a Java class: ``com.example.Cart`` in ``Cart.java`` is in ``com/example/Cart.java``.
+
+    :raises UnsupportedFrame: when either is missing, or there is no package.
+    """
+    if not module or not abs_path:
+        raise UnsupportedFrame("it needs both module and abs_path, the class with its package and the name of the file")
+    if _CONTROL.search(module + abs_path):
+        raise UnsupportedFrame("it has control characters")
+    package = module.rpartition(".")[0]
+    if "$" in abs_path or "." not in abs_path:
+        # A class that the compiler made, for which there is no file.
+        path = module.partition("$")[0].replace(".", "/")
+        return StackPath(path, path, (package or module).replace(".", "/") + "/")
+    if not package:
+        raise UnsupportedFrame("its module has no package; the file of a class without one could be anywhere")
+    path = f"{package.replace('.', '/')}/{abs_path}"
+    return StackPath(path, path, "/".join(package.split(".")[:PACKAGE_PARTS]) + "/")
