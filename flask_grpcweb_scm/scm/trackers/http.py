@@ -7,47 +7,45 @@ that was checked, with no proxy between, and to no other host whatever the answe
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import http.client
 import json
 import logging
 import random
-import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url, parse_url
 
-from flask_grpcweb_scm.scm.trackers.addresses import IPAddress, is_public, resolve
+from flask_grpcweb_scm.scm.trackers.addresses import is_public, resolve
 from flask_grpcweb_scm.scm.trackers.credentials import Credential
 from flask_grpcweb_scm.scm.trackers.errors import (
-    CredentialRefused,
-    TrackerConflict,
     TrackerError,
-    TrackerForbidden,
     TrackerMisconfigured,
-    TrackerNotFound,
     TrackerRateLimited,
-    TrackerRejected,
     TrackerTimeout,
     TrackerUnavailable,
 )
+from flask_grpcweb_scm.scm.trackers.reply import (
+    Complaint,
+    HttpReply,
+    error_class,
+    plain_complaint,
+    printable,
+    retry_after,
+)
+from flask_grpcweb_scm.scm.trackers.sockets import alarm, connect_to_first, make_connection
 
-__all__ = ["Complaint", "HttpClient", "HttpReply", "path_of"]
+__all__ = ["HttpClient", "path_of"]
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
-MAX_TEXT_CHARACTERS = 500
 MAX_REDIRECTS = 3
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
@@ -56,42 +54,6 @@ IDEMPOTENT = frozenset({"GET", "HEAD"})
 TRY_AGAIN_LATER = (TrackerRateLimited, TrackerUnavailable)
 
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-_STATUS_ERRORS: Mapping[int, type[TrackerError]] = {
-    400: TrackerRejected,
-    401: CredentialRefused,
-    403: TrackerForbidden,
-    404: TrackerNotFound,
-    408: TrackerTimeout,
-    409: TrackerConflict,
-    410: TrackerNotFound,
-    412: TrackerConflict,
-    422: TrackerRejected,
-    429: TrackerRateLimited,
-}
-
-Complaint = tuple[str, Mapping[str, str]]
-"""What a tracker says is wrong: a text, and texts by field."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """An answer with a status from 200 to 299."""
-
-    status: int
-    headers: Mapping[str, str]
-    """By lower-case name."""
-    body: bytes
-    _unreadable: TrackerError
-
-    def json(self) -> Any:
-        """The body as JSON.
-
-        :raises TrackerUnavailable: when it is something else.
-        """
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            raise self._unreadable from None
 
 
 class HttpClient:
@@ -125,7 +87,7 @@ class HttpClient:
         self.deadline = deadline
         self._allowed_hosts = allowed_hosts
         self._credential = credential or Credential()
-        self._explain = explain or _explain
+        self._explain = explain or plain_complaint
         self._max_body_bytes = max_body_bytes
         self._base = self._parse_base(base_url)
         self._host = _host(self._base)
@@ -214,11 +176,12 @@ class HttpClient:
 
         "307 … the user agent MUST NOT change the request method" (RFC 9110, section 15.4.8), and so for 308.
         """
-        url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
+        try:
+            url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
+        except ValueError:
+            raise self._unreadable(status) from None
         if (url.scheme, _host(url), _port(url)) != (self._base.scheme, self._host, self._port):
-            raise self._misconfigured(
-                f"{self.host} redirects to another host, {_printable(url.netloc or '')}: set that"
-            )
+            raise self._misconfigured(f"{self.host} redirects to {printable(url.url)}; is base_url right?")
         if method not in IDEMPOTENT and status not in {307, 308}:
             raise self._error(
                 TrackerUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
@@ -230,8 +193,8 @@ class HttpClient:
     ) -> tuple[int, Mapping[str, str], bytes]:
         with self._translated(may_have_acted=False):
             opened = self._open_socket()
-        with _alarm(opened, self.deadline):
-            connection = _make_connection(self._base.scheme, self._host, self._port, opened)
+        with alarm(opened, self.deadline):
+            connection = make_connection(self._base.scheme, self._host, self._port, opened)
             try:
                 with self._translated(may_have_acted=False):
                     connection.connect()
@@ -251,7 +214,7 @@ class HttpClient:
         if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
             logger.warning("%s: %s resolves to %s", self.tracker, self._host, ", ".join(map(str, addresses)))
             raise self._misconfigured(f"{self.host} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it")
-        return _connect_to_first(addresses, self._port, self.deadline)
+        return connect_to_first(addresses, self._port, self.deadline)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
@@ -287,15 +250,11 @@ class HttpClient:
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TrackerError:
         text, fields = self._complaint(body)
-        retry_after = _retry_after(headers)
-        kind = _STATUS_ERRORS.get(status)
-        if kind is None:
-            kind = TrackerUnavailable if status >= 500 else TrackerRejected
-        if kind is TrackerForbidden and retry_after is not None:
-            kind = TrackerRateLimited  # GitHub answers 403 for either
+        wait = retry_after(headers)
+        kind = error_class(status, wait)
         text = f"{self.tracker} answered {status}: {text}" if text else f"{self.tracker} answered {status}"
         acted = status >= 500 or kind is TrackerTimeout
-        return self._error(kind, text, status=status, retry_after=retry_after, fields=fields, may_have_acted=acted)
+        return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
     def _complaint(self, body: bytes) -> Complaint:
         """What an error's body says, as text that can be shown to anybody."""
@@ -305,7 +264,7 @@ class HttpClient:
             # Not what this tracker writes: a proxy's page, say, which is none of the caller's business.
             return "", {}
         show = self._credential.redact
-        return _printable(show(text)), {_printable(field): _printable(show(word)) for field, word in fields.items()}
+        return printable(show(text)), {printable(field): printable(show(word)) for field, word in fields.items()}
 
     def _unreadable(self, status: int) -> TrackerError:
         text = f"{self.host} answered what is no answer of {self.tracker}; is base_url right?"
@@ -318,15 +277,6 @@ class HttpClient:
         return kind(text, tracker=self.tracker, **evidence)
 
 
-def _make_connection(scheme: str | None, host: str, port: int, opened: socket.socket) -> HTTPConnection:
-    """An HTTP connection over a socket that is connected already."""
-    connection: HTTPConnection = HTTPConnection(host, port)
-    if scheme == "https":
-        connection = HTTPSConnection(host, port, ssl_context=ssl.create_default_context())
-    connection._new_conn = lambda: opened  # type: ignore[method-assign]  # urllib3's hook for what connects otherwise
-    return connection
-
-
 def path_of(*segments: str | int) -> str:
     """A path of segments, none of which can become two or climb.
 
@@ -335,49 +285,6 @@ def path_of(*segments: str | int) -> str:
     if {"", ".", ".."} & set(map(str, segments)):
         raise ValueError(f"no path is made of {segments!r}")
     return "".join("/" + quote(str(segment), safe="") for segment in segments)
-
-
-def _connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:
-    """A connection to the first address that takes one.
-
-    :raises OSError: when none does.
-    """
-    error = OSError("no address")
-    for address in addresses:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("timed out")
-        try:
-            opened = socket.create_connection((str(address), port), remaining)
-        except OSError as refused:
-            error = refused
-        else:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return opened
-    raise error
-
-
-@contextlib.contextmanager
-def _alarm(opened: socket.socket, deadline: float) -> Iterator[None]:
-    """Shut the connection down at the deadline.
-
-    A socket's own timeout is for one operation: a server that sends a byte every second outlives it.
-    """
-    # A descriptor of its own, because TLS takes the socket's away.
-    with opened.dup() as shared:
-        alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [shared])
-        alarm.daemon = True
-        alarm.start()
-        try:
-            yield
-        finally:
-            alarm.cancel()
-            alarm.join()
-
-
-def _shut_down(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer was faster
-        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _dump(value: Any) -> bytes:
@@ -402,27 +309,3 @@ def _pause(attempt: int, error: TrackerError) -> float:
     if error.retry_after is not None:
         return error.retry_after
     return FIRST_PAUSE_SECONDS * 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311  # no secret
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds: "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3), or when GitHub's quota is new."""
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-        return float(text)
-    if text:
-        with contextlib.suppress(ValueError, OverflowError):
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    reset = headers.get("x-ratelimit-reset", "")
-    if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"[0-9]{1,12}", reset, re.ASCII):
-        return max(0.0, int(reset) - time.time())
-    return None
-
-
-def _explain(answer: Any) -> Complaint:
-    return str(answer.get("message") or answer["error"]), {}
-
-
-def _printable(text: str) -> str:
-    """One line of bounded length."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_TEXT_CHARACTERS]).split())
-    return words if len(words) <= MAX_TEXT_CHARACTERS else words[:MAX_TEXT_CHARACTERS] + "…"

@@ -261,7 +261,7 @@ def test_a_redirect_to_another_host_is_not(status: str) -> None:
     with serve(answer(http(JSON))) as other:
         for location in (f"http://localhost:{other.port}/", f"//127.0.0.1:{other.port}/", "https://elsewhere.test/"):
             with serve(answer(redirect(status, location))) as server:
-                assert "another host" in str(refusal(TrackerMisconfigured, lambda: client(server.url).get("/")))
+                assert "redirects to" in str(refusal(TrackerMisconfigured, lambda: client(server.url).get("/")))
         assert other.connections == 0
 
 
@@ -270,6 +270,11 @@ def test_what_is_not_idempotent_does_not_become_a_get(status: str) -> None:
     with serve(answer(redirect(status, "/x"))) as server:
         refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
         assert len(server.requests) == 1
+
+
+def test_a_redirect_to_what_is_no_url_leads_nowhere() -> None:
+    with serve(answer(redirect("302 Found", "http://[x"))) as server:
+        refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
 
 
 def test_redirects_end() -> None:

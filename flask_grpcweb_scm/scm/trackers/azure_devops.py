@@ -1,0 +1,88 @@
+"""Work items at Azure DevOps.
+
+https://learn.microsoft.com/en-us/rest/api/azure/devops/wit/work-items
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any, ClassVar
+
+from flask_grpcweb_scm.scm.trackers.credentials import Credential, basic
+from flask_grpcweb_scm.scm.trackers.errors import CredentialRefused
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+
+__all__ = ["AzureDevOps"]
+
+API_VERSION = {"api-version": "7.1"}
+QUERY = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project AND [System.Description] CONTAINS"
+# "A project name can't contain … \ / : * ? " < > | ; # $ * { } , + = [ ]" (naming restrictions), nor be . or ..
+NAME = r"(?!\.{1,2}\Z)[^\\/:*?\"'<>|;#${},+=\[\]\x00-\x1f]+"
+
+
+class AzureDevOps(Tracker):
+    """Needs the field ``project``; takes ``work_item_type``, else creates an ``Issue``.
+
+    The base URL has the organization: ``https://dev.azure.com/{organization}``.
+    """
+
+    kind = "vsts"
+    required: ClassVar = {"project": NAME}
+    max_title_characters = 128
+
+    def create(self, issue: NewIssue) -> TrackerIssue:
+        """``POST {project}/_apis/wit/workitems/${type}``."""
+        project = issue.fields["project"]
+        kind = issue.fields.get("work_item_type") or "Issue"
+        fields = {"System.Title": issue.title, "System.Description": _html(issue.body)}
+        reply = self._send("POST", path_of(project, "_apis", "wit", "workitems", f"${kind}"), fields)
+        return self._issue(project, reply.value("id", kind=int))
+
+    def find(self, issue: NewIssue) -> TrackerIssue | None:
+        """``POST {project}/_apis/wit/wiql``: a query, though it is posted."""
+        project = issue.fields["project"]
+        query = f"{QUERY} '{issue.marker}'"
+        path = path_of(project, "_apis", "wit", "wiql")
+        reply = self._signed_in(self.http.request("POST", path, query=API_VERSION, json={"query": query}))
+        if not reply.value("workItems", kind=list):
+            return None
+        return self._issue(project, reply.value("workItems", 0, "id", kind=int))
+
+    def comment(self, key: str, text: str) -> None:
+        """``PATCH _apis/wit/workitems/{id}``, where a line of the history is a comment."""
+        if re.fullmatch(r"[0-9]+", key, re.ASCII) is None:
+            raise self.no_issue(key)
+        self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": _html(text)})
+
+    def _send(self, method: str, path: str, fields: dict[str, str]) -> HttpReply:
+        patch = [{"op": "add", "path": f"/fields/{name}", "value": value} for name, value in fields.items()]
+        return self._signed_in(
+            self.http.request(method, path, query=API_VERSION, json=patch, content_type="application/json-patch+json")
+        )
+
+    def _signed_in(self, reply: HttpReply) -> HttpReply:
+        """Strangers get a page to sign in on, with the status 203."""
+        if reply.status == 203:
+            raise CredentialRefused(f"{self.kind} wants to be signed in to", tracker=self.kind, status=203)
+        return reply
+
+    def _issue(self, project: str, number: int) -> TrackerIssue:
+        path = path_of(project, "_workitems", "edit", number)
+        return TrackerIssue(key=str(number), web_url=self.site + path)
+
+    @classmethod
+    def authorization(cls, credential: Credential) -> str:
+        """A personal access token is a password without a user."""
+        return basic("", credential.token) if credential.token else credential.authorization()
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """``{"message": text}``."""
+        return answer["message"], {}
+
+
+def _html(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")

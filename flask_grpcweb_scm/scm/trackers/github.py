@@ -1,0 +1,107 @@
+"""Issues at GitHub and GitHub Enterprise Server.
+
+https://docs.github.com/en/rest/issues/issues
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+
+__all__ = ["GitHub", "GitHubEnterprise"]
+
+NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
+REPOSITORY = f"{NAME}/{NAME}"
+
+PAGE_SIZE = 100
+MAX_PAGES = 5
+FIELDS = {"body": "description", "title": "title"}
+
+
+class GitHub(Tracker):
+    """Needs the field ``repo``; takes ``assignees`` and ``labels``, with commas between them."""
+
+    kind = "github"
+    base_url = "https://api.github.com"
+    required: ClassVar = {"repo": REPOSITORY}
+
+    def create(self, issue: NewIssue) -> TrackerIssue:
+        """``POST /repos/{owner}/{repo}/issues``."""
+        repository = issue.fields["repo"]
+        fields = {"title": issue.title, "body": issue.body}
+        lists = {name: comma_separated(issue.fields.get(name, "")) for name in ("assignees", "labels")}
+        reply = self.http.request(
+            "POST",
+            _path(repository, "issues"),
+            json={**fields, **{name: items for name, items in lists.items() if items}},
+        )
+        return _issue(repository, reply)
+
+    def find(self, issue: NewIssue) -> TrackerIssue | None:
+        """Look through the newest issues: what the search finds may be minutes old."""
+        repository = issue.fields["repo"]
+        query: dict[str, str | int] = {
+            "state": "all",
+            "sort": "created",
+            "direction": "desc",
+            "since": issue.since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "per_page": PAGE_SIZE,
+        }
+        for page in range(1, MAX_PAGES + 1):
+            reply = self.http.get(_path(repository, "issues"), query={**query, "page": page})
+            rows = reply.value(kind=list)
+            bodies = [row.get("body") if isinstance(row, dict) else None for row in rows]
+            for index, body in enumerate(bodies):
+                if isinstance(body, str) and issue.marker in body:
+                    return _issue(repository, reply, index)
+            if len(rows) < PAGE_SIZE:
+                break
+        return None
+
+    def comment(self, key: str, text: str) -> None:
+        """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
+        match = re.fullmatch(rf"({REPOSITORY})#([0-9]+)", key, re.ASCII)
+        if match is None:
+            raise self.no_issue(key)
+        self.http.request("POST", _path(match[1], "issues", match[2], "comments"), json={"body": text})
+
+    def headers(self) -> Mapping[str, str]:
+        """The media type and the version of the API."""
+        return {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """``{"message": …, "errors": [{"field": …, "code": …, "message": …} or text]}``."""
+        fields = {
+            FIELDS.get(error["field"], f"metadata.{error['field']}"): error.get("message") or error["code"]
+            for error in answer.get("errors", ())
+            if isinstance(error, dict) and "field" in error
+        }
+        return answer["message"], fields
+
+
+class GitHubEnterprise(GitHub):
+    """Like GitHub, on a host of one's own."""
+
+    kind = "github_enterprise"
+    base_url = ""
+
+    @classmethod
+    def api_url(cls, site: str) -> str:
+        """``https://{host}/api/v3``."""
+        return site if site.endswith("/api/v3") else site + "/api/v3"
+
+
+def _path(repository: str, *more: str) -> str:
+    return path_of("repos", *repository.split("/"), *more)
+
+
+def _issue(repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
+    """The issue of a reply, or of one of its rows."""
+    number = reply.value(*row, "number", kind=int)
+    return TrackerIssue(key=f"{repository}#{number}", web_url=reply.value(*row, "html_url", kind=str))

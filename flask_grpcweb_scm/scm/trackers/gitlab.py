@@ -1,0 +1,72 @@
+"""Issues at GitLab.
+
+https://docs.gitlab.com/api/issues/
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+
+__all__ = ["GitLab"]
+
+NAME = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]+"
+FIELDS = {"description": "description", "title": "title"}
+
+
+class GitLab(Tracker):
+    """Needs the field ``project``, as ``group/project`` or a number; takes ``labels``, with commas between them."""
+
+    kind = "gitlab"
+    base_url = "https://gitlab.com"
+    required: ClassVar = {"project": f"[0-9]+|{NAME}(?:/{NAME})+"}
+    max_title_characters = 255
+
+    def create(self, issue: NewIssue) -> TrackerIssue:
+        """``POST /projects/:id/issues``."""
+        fields = {"title": issue.title, "description": issue.body}
+        if labels := comma_separated(issue.fields.get("labels", "")):
+            fields["labels"] = ",".join(labels)
+        project = issue.fields["project"]
+        return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
+
+    def find(self, issue: NewIssue) -> TrackerIssue | None:
+        """``GET /projects/:id/issues`` with a search that the database answers."""
+        project = issue.fields["project"]
+        reply = self.http.get(
+            path_of("projects", project, "issues"),
+            query={"search": issue.marker, "in": "description", "scope": "all"},
+        )
+        return self._issue(project, reply, 0) if reply.value(kind=list) else None
+
+    def comment(self, key: str, text: str) -> None:
+        """``POST /projects/:id/issues/:issue_iid/notes``."""
+        match = re.fullmatch(r"[^:]+(?::[0-9]+)?:([^#]+)#([0-9]+)", key, re.ASCII)
+        if match is None:
+            raise self.no_issue(key)
+        self.http.request("POST", path_of("projects", match[1], "issues", match[2], "notes"), json={"body": text})
+
+    def _issue(self, project: str, reply: HttpReply, *row: int) -> TrackerIssue:
+        """The issue of a reply, or of one of its rows."""
+        number, url = reply.value(*row, "iid", kind=int), reply.value(*row, "web_url", kind=str)
+        if project.isdecimal():
+            project = reply.value(*row, "references", "full", kind=str).partition("#")[0]
+        return TrackerIssue(key=f"{self.http.host}:{project}#{number}", web_url=url)
+
+    @classmethod
+    def api_url(cls, site: str) -> str:
+        """``https://{host}/api/v4``."""
+        return site + "/api/v4"
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """``{"message": {field: [text]} or text}`` or ``{"error": text}``."""
+        message = answer.get("message") or answer["error"]
+        if not isinstance(message, dict):
+            return str(message), {}
+        fields = {FIELDS.get(name, f"metadata.{name}"): "; ".join(texts) for name, texts in message.items()}
+        return "; ".join(f"{name} {text}" for name, text in fields.items()), fields

@@ -1,0 +1,87 @@
+"""Issues at a Roundup tracker of the classic template.
+
+https://www.roundup-tracker.org/docs/rest.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask_grpcweb_scm.scm.trackers.credentials import Credential
+from flask_grpcweb_scm.scm.trackers.errors import TrackerMisconfigured
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+
+__all__ = ["Roundup"]
+
+DATA = ("rest", "data")
+
+
+class Roundup(Tracker):
+    """Takes the fields ``priority``, ``status`` and ``assignedto``, by name or id.
+
+    A description is a message, which is created before the issue that it is the first one of. The message id carries
+    the marker.
+    """
+
+    kind = "roundup"
+
+    def create(self, issue: NewIssue) -> TrackerIssue:
+        """``POST /rest/data/issue``."""
+        message = self._find_message(issue) or self._write(issue.body, messageid=issue.marker)
+        taken = {name: issue.fields[name] for name in ("priority", "status", "assignedto") if issue.fields.get(name)}
+        return self._issue(self._create("issue", title=issue.title, messages=[message], **taken))
+
+    def find(self, issue: NewIssue) -> TrackerIssue | None:
+        """``GET /rest/data/issue`` by message, ``GET /rest/data/msg`` by message id."""
+        message = self._find_message(issue)
+        found = None if message is None else self._first("issue", messages=message)
+        return None if found is None else self._issue(found)
+
+    def comment(self, key: str, text: str) -> None:
+        """``PATCH /rest/data/issue/{id}``, unless another change gets in the way."""
+        match = re.fullmatch(r"issue([0-9]+)", key, re.ASCII)
+        if match is None:
+            raise self.no_issue(key)
+        path = path_of(*DATA, "issue", match[1])
+        version = self.http.get(path).value("data", "@etag", kind=str)
+        message = self._write(text)
+        self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})
+
+    def _find_message(self, issue: NewIssue) -> str | None:
+        return self._first("msg", messageid=issue.marker)
+
+    def _write(self, text: str, **properties: str) -> str:
+        """A message; unlike a page of the tracker its API fills in neither author nor date."""
+        return self._create("msg", content=text, author=self.credential.user, date=".", **properties)
+
+    def _create(self, kind: str, **properties: Any) -> str:
+        return self.http.request("POST", path_of(*DATA, kind), json=properties).value("data", "id", kind=str)
+
+    def _first(self, kind: str, **properties: str) -> str | None:
+        reply = self.http.get(path_of(*DATA, kind), query=properties)
+        found = reply.value("data", "collection", kind=list)
+        return reply.value("data", "collection", 0, "id", kind=str) if found else None
+
+    def _issue(self, number: str) -> TrackerIssue:
+        return TrackerIssue(key=f"issue{number}", web_url=f"{self.site}/issue{number}")
+
+    def headers(self) -> Mapping[str, str]:
+        """What a page of another site could not send."""
+        origin = "/".join(self.site.split("/", 3)[:3])
+        return {"x-requested-with": "rest", "origin": origin}
+
+    @classmethod
+    def authorization(cls, credential: Credential) -> str:
+        """Messages name their author."""
+        if not credential.user:
+            raise TrackerMisconfigured("roundup needs credentials with user and password", tracker=cls.kind)
+        return credential.authorization()
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """``{"error": {"status": number, "msg": text}}``."""
+        return str(answer["error"]["msg"]), {}

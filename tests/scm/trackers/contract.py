@@ -1,0 +1,260 @@
+"""What every tracker does, whatever its vendor: inherit, and say what the vendor takes and answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, ClassVar
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from flask_grpcweb_scm.scm.trackers import (
+    Credential,
+    CredentialRefused,
+    TrackerConflict,
+    TrackerError,
+    TrackerForbidden,
+    TrackerNotFound,
+    TrackerRateLimited,
+    TrackerRejected,
+    TrackerTimeout,
+    TrackerUnavailable,
+)
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+
+SECRET = "s3cret-t0ken"
+MARKER = "scm0123456789abcdef0123456789abcdef"
+BODY = f"It breaks.\n<b>ü</b>\n\nReference: {MARKER}"
+
+HOSTILE = ["..", ".", "../..", "a/../../x", "a b\nX: y", "a?x=1", "a#x", "a/b/c/../../../..", "'; --", "\r\n", "%2e%2e"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A request that the vendor documents, and its answer."""
+
+    method: str
+    path: str
+    answer: Any
+    query: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+    status: int = 200
+    content_type: str = "application/json"
+
+
+class Vendor:
+    """A server at the vendor's end of the socket: answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self, server: HTTPServer) -> None:
+        self.url = server.url_for("").rstrip("/")
+        self.port = server.port
+        self.requests: list[Request] = []
+        self.answers: list[Response | Callable[[], Response]] = []
+        server.expect_request(re.compile(".*")).respond_with_handler(self._answer)
+
+    def _answer(self, request: Request) -> Response:
+        request.get_data()
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer() if callable(answer) and not isinstance(answer, Response) else answer
+
+    def answer(self, *answers: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        texts = [answer if isinstance(answer, str) else json.dumps(answer) for answer in answers]
+        self.answers = [Response(text, status, headers, mimetype="application/json") for text in texts]
+
+    def play(self, *steps: Step) -> None:
+        self.answers = [Response(json.dumps(s.answer), s.status, mimetype="application/json") for s in steps]
+
+
+@pytest.fixture
+def vendor(httpserver: HTTPServer) -> Vendor:
+    return Vendor(httpserver)
+
+
+class TrackerContract:
+    """A subclass fills these in; ``{port}`` in a text is the port of its vendor."""
+
+    tracker: ClassVar[type[Tracker]]
+    base_path: ClassVar[str] = ""
+    fields: ClassVar[dict[str, str]]
+    """An issue's fields, required and others, beside one that the vendor does not know."""
+    created: ClassVar[TrackerIssue]
+    create: ClassVar[list[Step]]
+    find: ClassVar[list[Step]]
+    find_nothing: ClassVar[list[Step]]
+    comment: ClassVar[list[Step]]
+    """Of the text "Linked <b>."."""
+    foreign_keys: ClassVar[list[str]]
+    authorization: ClassVar[str] = f"Bearer {SECRET}"
+    credential: ClassVar[Credential] = Credential(token=SECRET)
+    headers: ClassVar[dict[str, str]] = {}
+    complaint: ClassVar[tuple[Any, str, dict[str, str]]]
+    """An error of the vendor's, what is shown of it, and that by field."""
+
+    @pytest.fixture
+    def at(self, vendor: Vendor) -> Tracker:
+        return self.tracker(
+            vendor.url + self.base_path,
+            self.credential,
+            deadline=time.monotonic() + 5,
+            allowed_hosts=["localhost"],
+        )
+
+    def issue(self, **changes: Any) -> NewIssue:
+        since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+        fields = {**self.fields, "nonsense": "x"}
+        return replace(NewIssue("Bug ü", "It breaks.\n<b>ü</b>", fields, MARKER, since), **changes)
+
+    def expected(self, vendor: Vendor) -> TrackerIssue:
+        key, url = (text.replace("{port}", str(vendor.port)) for text in (self.created.key, self.created.web_url))
+        return TrackerIssue(key, url)
+
+    def check_requests(self, vendor: Vendor, steps: list[Step]) -> None:
+        assert [(r.method, r.path) for r in vendor.requests] == [(s.method, self.base_path + s.path) for s in steps]
+        for request, step in zip(vendor.requests, steps, strict=True):
+            assert request.args.to_dict() == step.query
+            assert request.headers["Authorization"] == self.authorization
+            assert {name: request.headers.get(name) for name in self.headers} == {
+                name: value.replace("{port}", str(vendor.port)) for name, value in self.headers.items()
+            }
+            if step.body is None:
+                assert request.data == b""
+            else:
+                assert request.headers["Content-Type"] == step.content_type
+                assert json.loads(request.data) == step.body
+
+    def test_create_asks_what_the_vendor_documents(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.create)
+        assert at.create(self.issue()) == self.expected(vendor)
+        self.check_requests(vendor, self.create)
+
+    def test_find_gives_the_issue_that_was_created(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.find)
+        assert at.find(self.issue()) == self.expected(vendor)
+        self.check_requests(vendor, self.find)
+
+    def test_find_gives_none_when_there_is_none(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.find_nothing)
+        assert at.find(self.issue()) is None
+
+    def test_what_is_found_by_was_sent(self) -> None:
+        assert any(MARKER in json.dumps(step.body) for step in self.create)
+        told = [json.dumps([step.query, step.body, step.answer]) for step in self.find]
+        assert any(MARKER in text for text in told)
+
+    def test_comment(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.comment)
+        at.comment(self.expected(vendor).key, "Linked <b>.")
+        self.check_requests(vendor, self.comment)
+
+    def test_keys_of_others_are_refused_before_anything_is_asked(self, at: Tracker, vendor: Vendor) -> None:
+        for key in ["", "ISSUE-1/../..", "x" * 300, "#", *self.foreign_keys]:
+            with pytest.raises(TrackerRejected, match="no key of"):
+                at.comment(key, "text")
+        assert vendor.requests == []
+
+    def test_an_issue_that_is_right_passes(self, at: Tracker) -> None:
+        at.check(self.issue())
+
+    def test_what_is_required_is_missed_by_its_name(self, at: Tracker) -> None:
+        for name in self.tracker.required:
+            fields = {key: value for key, value in self.fields.items() if key != name}
+            with pytest.raises(TrackerRejected) as caught:
+                at.check(self.issue(fields=fields))
+            assert list(caught.value.fields) == [f"metadata.{name}"]
+            assert name in str(caught.value)
+
+    @pytest.mark.parametrize("value", HOSTILE)
+    def test_no_field_leads_astray(self, at: Tracker, vendor: Vendor, value: str) -> None:
+        """Either it is refused, or the requests have as many segments as they should, and none that climbs."""
+        for name in self.fields:
+            hostile = self.issue(fields={**self.fields, name: value})
+            vendor.requests.clear()
+            vendor.play(*self.create)
+            try:
+                at.check(hostile)
+            except TrackerRejected:
+                continue
+            at.create(hostile)
+            for request, step in zip(vendor.requests, self.create, strict=True):
+                raw = request.environ["REQUEST_URI"].partition("?")[0]
+                assert raw.count("/") == (self.base_path + step.path.replace("group/", "group%2F")).count("/"), raw
+                assert not {".", ".."} & set(raw.split("/"))
+
+    def test_titles_have_the_vendors_limit(self, at: Tracker) -> None:
+        limit = self.tracker.max_title_characters
+        if limit is None:
+            at.check(self.issue(title="x" * 10_000))
+            return
+        at.check(self.issue(title="ü" * limit))
+        with pytest.raises(TrackerRejected, match=f"the limit of {self.tracker.kind} is {limit}") as caught:
+            at.check(self.issue(title="ü" * (limit + 1)))
+        assert list(caught.value.fields) == ["title"]
+
+    @pytest.mark.parametrize(
+        ("status", "error", "acted"),
+        [
+            (400, TrackerRejected, False),
+            (401, CredentialRefused, False),
+            (403, TrackerForbidden, False),
+            (404, TrackerNotFound, False),
+            (409, TrackerConflict, False),
+            (422, TrackerRejected, False),
+            (429, TrackerRateLimited, False),
+            (500, TrackerUnavailable, True),
+            (502, TrackerUnavailable, True),
+            (503, TrackerUnavailable, True),
+        ],
+    )
+    def test_errors_carry_the_vendors_words(
+        self, at: Tracker, vendor: Vendor, status: int, error: type[TrackerError], acted: bool
+    ) -> None:
+        answer, text, fields = self.complaint
+        vendor.answers = [
+            *(Response(json.dumps(step.answer), step.status) for step in self.create if step.method == "GET"),
+            Response(json.dumps(answer), status, {"Retry-After": "7"} if status == 429 else None),
+        ]
+        with pytest.raises(TrackerError) as caught:
+            at.create(self.issue())
+        assert type(caught.value) is error
+        assert str(caught.value) == f"{self.tracker.kind} answered {status}: {text}"
+        assert dict(caught.value.fields) == fields
+        assert caught.value.may_have_acted is acted
+        assert caught.value.retry_after == (7 if status == 429 else None)
+
+    @pytest.mark.parametrize("answer", ["{}", "[]", "null", "7", "<html>", "", '{"id": null, "number": "x"}'])
+    def test_a_success_that_says_nothing_may_have_been_one(self, at: Tracker, vendor: Vendor, answer: str) -> None:
+        vendor.answer(answer)
+        with pytest.raises(TrackerUnavailable) as caught:
+            at.create(self.issue())
+        assert caught.value.may_have_acted
+
+    def test_nothing_that_creates_is_repeated(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answers = [
+            *(Response(json.dumps(step.answer), step.status) for step in self.create if step.method == "GET"),
+            Response("", 503),
+        ]
+        with pytest.raises(TrackerUnavailable):
+            at.create(self.issue())
+        assert [request.method for request in vendor.requests].count("POST") == 1
+
+    def test_the_deadline_is_for_everything_together(self, vendor: Vendor) -> None:
+        def slowly() -> Response:
+            time.sleep(0.6)
+            return Response("[]")
+
+        vendor.answers = [slowly]
+        tracker = self.tracker(
+            vendor.url + self.base_path, self.credential, deadline=time.monotonic() + 0.3, allowed_hosts=["localhost"]
+        )
+        started = time.monotonic()
+        with pytest.raises(TrackerTimeout) as caught:
+            tracker.create(self.issue())
+        assert time.monotonic() - started < 0.6
+        assert caught.value.may_have_acted

@@ -1,0 +1,124 @@
+"""What is sent to GitHub, and what its stand-in answers here, by GitHub's own description."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_core import OpenAPI
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.testing import MockRequest, MockResponse
+
+from flask_grpcweb_scm.scm.trackers import Credential, TrackerRejected
+from flask_grpcweb_scm.scm.trackers.github import GitHub
+from tests.scm.trackers.contract import BODY, SECRET, Vendor, vendor
+from tests.scm.trackers.test_trackers import TestGitHub as Contract
+
+__all__ = ["vendor"]
+
+DESCRIPTION = OpenAPI.from_dict(json.loads((Path(__file__).parent / "github-openapi.json").read_text()))
+API = "https://api.github.com"
+ISSUES = f"{API}/repos/o/r/issues"
+USER = {
+    **{f"{name}_url": f"{API}/users/ann/{name}" for name in (
+        "followers", "following", "gists", "starred", "subscriptions", "organizations", "repos", "events",
+        "received_events", "avatar", "html")},
+    "login": "ann", "id": 1, "node_id": "U", "gravatar_id": "", "url": f"{API}/users/ann", "type": "User",
+    "site_admin": False,
+}  # fmt: skip
+WHEN = "2026-01-02T03:04:05Z"
+ISSUE = {
+    "id": 1, "node_id": "I", "number": 7, "title": "Bug ü", "body": BODY, "state": "open", "locked": False,
+    "url": f"{ISSUES}/7", "html_url": "https://github.com/o/r/issues/7", "repository_url": f"{API}/repos/o/r",
+    "labels_url": f"{ISSUES}/7/labels", "comments_url": f"{ISSUES}/7/comments", "events_url": f"{ISSUES}/7/events",
+    "user": USER, "labels": ["bug"], "assignee": None, "milestone": None, "comments": 0,
+    "closed_at": None, "created_at": WHEN, "updated_at": WHEN, "author_association": "MEMBER",
+}  # fmt: skip
+COMMENT = {
+    "id": 1, "node_id": "C", "url": f"{ISSUES}/comments/1", "html_url": "https://github.com/o/r/issues/7#c",
+    "issue_url": f"{ISSUES}/7", "user": USER, "created_at": WHEN, "updated_at": WHEN, "body": "Linked.",
+    "author_association": "MEMBER",
+}  # fmt: skip
+INVALID = {
+    "message": "Validation Failed",
+    "documentation_url": "https://docs.github.com/rest",
+    "errors": [{"resource": "Issue", "field": "title", "code": "missing_field"}],
+}
+
+
+def check(method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any) -> None:
+    """Raises an OpenAPIError for a request or an answer that GitHub does not describe."""
+    content_type = {} if body is None else {"data": json.dumps(body).encode(), "content_type": "application/json"}
+    request = MockRequest(API, method.lower(), path, args=query, **content_type)
+    DESCRIPTION.validate_request(request)
+    DESCRIPTION.validate_response(request, MockResponse(json.dumps(answer).encode(), status))
+
+
+def check_asked(vendor: Vendor, status: int, answer: Any) -> None:
+    (request,) = vendor.requests
+    body = json.loads(request.data) if request.data else None
+    check(request.method, request.path, request.args.to_dict(), body, status, answer)
+
+
+@pytest.fixture
+def github(vendor: Vendor) -> GitHub:
+    return GitHub(
+        vendor.url, Credential(token=SECRET), deadline=time.monotonic() + 5, allowed_hosts=["localhost"]
+    )  # fmt: skip
+
+
+def test_create(github: GitHub, vendor: Vendor) -> None:
+    vendor.answer(ISSUE, status=201)
+    assert github.create(Contract().issue()) == Contract.created
+    check_asked(vendor, 201, ISSUE)
+
+
+def test_create_of_what_is_invalid(github: GitHub, vendor: Vendor) -> None:
+    vendor.answer(INVALID, status=422)
+    with pytest.raises(TrackerRejected, match="Validation Failed") as caught:
+        github.create(Contract().issue())
+    assert caught.value.fields == {"title": "missing_field"}
+    check_asked(vendor, 422, INVALID)
+
+
+def test_find(github: GitHub, vendor: Vendor) -> None:
+    answer = [{**ISSUE, "number": 8, "body": None}, ISSUE]
+    vendor.answer(answer)
+    assert github.find(Contract().issue()) == Contract.created
+    check_asked(vendor, 200, answer)
+
+
+def test_comment(github: GitHub, vendor: Vendor) -> None:
+    vendor.answer(COMMENT, status=201)
+    github.comment("o/r#7", "Linked.")
+    check_asked(vendor, 201, COMMENT)
+
+
+CREATE = ("POST", "/repos/o/r/issues")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "body", "status", "answer"),
+    [
+        (*CREATE, {}, {"body": "no title"}, 201, ISSUE),
+        (*CREATE, {}, {"title": "x", "labels": "bug,ui"}, 201, ISSUE),
+        (*CREATE, {}, {"title": "x", "assignees": [7]}, 201, ISSUE),
+        (*CREATE, {}, {"title": "x"}, 201, {**ISSUE, "number": "7"}),
+        (*CREATE, {}, {"title": "x"}, 200, ISSUE),
+        (*CREATE, {}, {"title": "x"}, 422, {**INVALID, "errors": [{"field": "title"}]}),
+        ("PUT", "/repos/o/r/issues", {}, {"title": "x"}, 201, ISSUE),
+        ("POST", "/repos/o/r/issue", {}, {"title": "x"}, 201, ISSUE),
+        ("GET", "/repos/o/r/issues", {"state": "any"}, None, 200, [ISSUE]),
+        ("GET", "/repos/o/r/issues", {"since": "yesterday"}, None, 200, [ISSUE]),
+        ("GET", "/repos/o/r/issues", {}, None, 200, ISSUE),
+        ("POST", "/repos/o/r/issues/7/comments", {}, {"text": "x"}, 201, COMMENT),
+    ],
+)
+def test_the_description_sees_what_is_wrong(
+    method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any
+) -> None:
+    with pytest.raises(OpenAPIError):
+        check(method, path, query, body, status, answer)

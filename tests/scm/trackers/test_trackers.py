@@ -1,0 +1,353 @@
+"""The trackers, each against what its vendor documents."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import pytest
+
+from flask_grpcweb_scm.scm.trackers import Credential, CredentialRefused, TrackerMisconfigured
+from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
+from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
+from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
+from flask_grpcweb_scm.scm.trackers.roundup import Roundup
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker, TrackerIssue
+from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContract, Vendor, vendor
+
+__all__ = ["vendor"]
+
+HTML = BODY.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;").replace("\n", "<br>")
+
+
+def basic(user: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{SECRET}".encode()).decode()
+
+
+GITHUB_ISSUE = {"number": 7, "html_url": "https://github.com/o/r/issues/7", "body": BODY, "title": "Bug ü"}
+OTHER = {"number": 6, "html_url": "https://github.com/o/r/issues/6", "body": None}
+
+
+class TestGitHub(TrackerContract):
+    tracker = GitHub
+    fields = {"repo": "o/r", "assignees": "ann, bob", "labels": "bug,  ui , "}
+    created = TrackerIssue("o/r#7", "https://github.com/o/r/issues/7")
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    create = [
+        Step(
+            "POST",
+            "/repos/o/r/issues",
+            GITHUB_ISSUE,
+            status=201,
+            body={"title": "Bug ü", "body": BODY, "assignees": ["ann", "bob"], "labels": ["bug", "ui"]},
+        )
+    ]
+    query = {"state": "all", "sort": "created", "direction": "desc", "since": "2026-01-02T03:04:05Z", "per_page": "100"}
+    find = [
+        Step("GET", "/repos/o/r/issues", [OTHER] * 100, query={**query, "page": "1"}),
+        Step("GET", "/repos/o/r/issues", [OTHER, GITHUB_ISSUE], query={**query, "page": "2"}),
+    ]
+    find_nothing = [Step("GET", "/repos/o/r/issues", [OTHER])]
+    comment = [Step("POST", "/repos/o/r/issues/7/comments", {"id": 1}, status=201, body={"body": "Linked <b>."})]
+    foreign_keys = ["o#7", "../..#7", "o/r#x", "o/r/x#7", "o/..#7", "7"]
+    complaint = (
+        {
+            "message": "Validation Failed",
+            "errors": [
+                {"resource": "Issue", "field": "title", "code": "missing_field"},
+                {"resource": "Issue", "field": "assignees", "code": "invalid", "message": "nobody"},
+                {"resource": "Issue", "field": "body", "code": "custom", "message": "too long"},
+                "and a text",
+            ],
+        },
+        "Validation Failed",
+        {"title": "missing_field", "metadata.assignees": "nobody", "description": "too long"},
+    )
+
+
+class TestGitHubEnterprise(TestGitHub):
+    tracker = GitHubEnterprise
+    base_path = "/api/v3"
+
+    def test_the_api_is_below_the_host(self) -> None:
+        assert GitHubEnterprise.api_url("https://ghe.example") == "https://ghe.example/api/v3"
+        assert GitHubEnterprise.api_url("https://ghe.example/api/v3") == "https://ghe.example/api/v3"
+
+    def test_there_is_no_default_host(self) -> None:
+        with pytest.raises(TrackerMisconfigured, match="base_url"):
+            GitHubEnterprise("", self.credential, deadline=time.monotonic() + 1)
+
+
+GITLAB_ISSUE = {"id": 99, "iid": 7, "web_url": "https://gitlab.example/group/p/-/issues/7", "description": BODY}
+
+
+class TestGitLab(TrackerContract):
+    tracker = GitLab
+    fields = {"project": "group/p", "labels": "bug, ui"}
+    created = TrackerIssue("localhost:{port}:group/p#7", "https://gitlab.example/group/p/-/issues/7")
+    create = [
+        Step(
+            "POST",
+            "/api/v4/projects/group/p/issues",
+            GITLAB_ISSUE,
+            status=201,
+            body={"title": "Bug ü", "description": BODY, "labels": "bug,ui"},
+        )
+    ]
+    find = [
+        Step(
+            "GET",
+            "/api/v4/projects/group/p/issues",
+            [GITLAB_ISSUE],
+            query={"search": MARKER, "in": "description", "scope": "all"},
+        )
+    ]
+    find_nothing = [Step("GET", "/api/v4/projects/group/p/issues", [])]
+    comment = [
+        Step("POST", "/api/v4/projects/group/p/issues/7/notes", {"id": 1}, status=201, body={"body": "Linked <b>."})
+    ]
+    foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x"]
+    complaint = (
+        {"message": {"title": ["can't be blank", "is odd"], "weight": ["is not a number"]}},
+        "title can't be blank; is odd; metadata.weight is not a number",
+        {"title": "can't be blank; is odd", "metadata.weight": "is not a number"},
+    )
+
+    def test_a_project_is_one_segment(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.create)
+        at.create(self.issue())
+        assert vendor.requests[0].environ["REQUEST_URI"] == "/api/v4/projects/group%2Fp/issues"
+
+    def test_a_project_by_number_is_named_in_the_key(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({**GITLAB_ISSUE, "references": {"full": "group/p#7"}})
+        assert at.create(self.issue(fields={"project": "42"})) == self.expected(vendor)
+        assert vendor.requests[0].path == "/api/v4/projects/42/issues"
+
+    @pytest.mark.parametrize(
+        ("answer", "text"),
+        [({"message": "404 Project Not Found"}, "404 Project Not Found"), ({"error": "title is missing"}, "title is")],
+    )
+    def test_other_ways_to_complain(self, at: Tracker, vendor: Vendor, answer: Any, text: str) -> None:
+        vendor.answer(answer, status=400)
+        with pytest.raises(Exception, match=text):
+            at.create(self.issue())
+
+
+class TestAzureDevOps(TrackerContract):
+    tracker = AzureDevOps
+    base_path = "/acme"
+    fields = {"project": "My Project", "work_item_type": "Bug"}
+    created = TrackerIssue("7", "http://localhost:{port}/acme/My%20Project/_workitems/edit/7")
+    authorization = basic("")
+    patch = "application/json-patch+json"
+    create = [
+        Step(
+            "POST",
+            "/My Project/_apis/wit/workitems/$Bug",
+            {"id": 7, "rev": 1},
+            query={"api-version": "7.1"},
+            content_type=patch,
+            body=[
+                {"op": "add", "path": "/fields/System.Title", "value": "Bug ü"},
+                {"op": "add", "path": "/fields/System.Description", "value": HTML},
+            ],
+        )
+    ]
+    find = [
+        Step(
+            "POST",
+            "/My Project/_apis/wit/wiql",
+            {"workItems": [{"id": 7}]},
+            query={"api-version": "7.1"},
+            body={
+                "query": "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project"
+                f" AND [System.Description] CONTAINS '{MARKER}'"
+            },
+        )
+    ]
+    find_nothing = [Step("POST", "/My Project/_apis/wit/wiql", {"workItems": []})]
+    comment = [
+        Step(
+            "PATCH",
+            "/_apis/wit/workitems/7",
+            {"id": 7},
+            query={"api-version": "7.1"},
+            content_type=patch,
+            body=[{"op": "add", "path": "/fields/System.History", "value": "Linked &lt;b&gt;."}],
+        )
+    ]
+    foreign_keys = ["7x", "ABC-7", "7/../8"]
+    complaint = ({"$id": "1", "message": "TF401347: no such type", "typeKey": "X"}, "TF401347: no such type", {})
+
+    def test_an_issue_is_of_the_type_issue_unless_told_otherwise(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"id": 7})
+        at.create(self.issue(fields={"project": "p"}))
+        assert vendor.requests[0].path == "/acme/p/_apis/wit/workitems/$Issue"
+
+    def test_a_page_to_sign_in_on_is_no_success(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer("<html>", status=203)
+        with pytest.raises(CredentialRefused) as caught:
+            at.create(self.issue())
+        assert not caught.value.may_have_acted
+
+
+class TestJiraDataCenter(TrackerContract):
+    tracker = JiraDataCenter
+    version = "2"
+    base_path = "/jira"
+    fields = {"project": "ABC", "issuetype": "Bug", "labels": "a, b"}
+    created = TrackerIssue("ABC-7", "http://localhost:{port}/jira/browse/ABC-7")
+    create = [
+        Step(
+            "POST",
+            "/rest/api/2/issue",
+            {"id": "1", "key": "ABC-7"},
+            status=201,
+            body={
+                "fields": {
+                    "project": {"key": "ABC"},
+                    "issuetype": {"name": "Bug"},
+                    "summary": "Bug ü",
+                    "description": BODY,
+                    "labels": ["a", "b"],
+                }
+            },
+        )
+    ]
+    search = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
+    find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=search)]
+    find_nothing = [Step("GET", "/rest/api/2/search", {"issues": []})]
+    comment = [Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked <b>."})]
+    foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
+    complaint = (
+        {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},
+        "Not today.; title: Is required.; metadata.priority: Is unknown.",
+        {"title": "Is required.", "metadata.priority": "Is unknown."},
+    )
+
+    def test_project_and_type_by_id(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"key": "ABC-7"})
+        at.create(self.issue(fields={"project": "10", "issuetype": "20"}))
+        fields = vendor.requests[0].get_json()["fields"]
+        assert (fields["project"], fields["issuetype"]) == ({"id": "10"}, {"id": "20"})
+
+    def test_a_summary_is_one_line(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"key": "ABC-7"})
+        at.create(self.issue(title="two\nlines"))
+        assert vendor.requests[0].get_json()["fields"]["summary"] == "two lines"
+
+    def test_credentials_may_be_a_user_and_a_password(self, vendor: Vendor) -> None:
+        tracker = self.tracker(
+            vendor.url,
+            Credential(user="ann@example.com", password=SECRET),
+            deadline=time.monotonic() + 5,
+            allowed_hosts=["localhost"],
+        )
+        vendor.answer({"key": "ABC-7"})
+        tracker.create(self.issue())
+        assert vendor.requests[0].headers["Authorization"] == basic("ann@example.com")
+
+
+def paragraph(text: str) -> dict[str, Any]:
+    return {"type": "paragraph", "content": [{"type": "text", "text": text}] if text else []}
+
+
+def document(*lines: str) -> dict[str, Any]:
+    return {"type": "doc", "version": 1, "content": [paragraph(line) for line in lines]}
+
+
+class TestJiraCloud(TestJiraDataCenter):
+    tracker = JiraCloud
+    create = [
+        Step(
+            "POST",
+            "/rest/api/3/issue",
+            {"id": "1", "key": "ABC-7"},
+            status=201,
+            body={
+                "fields": {
+                    "project": {"key": "ABC"},
+                    "issuetype": {"name": "Bug"},
+                    "summary": "Bug ü",
+                    "description": document(*BODY.split("\n")),
+                    "labels": ["a", "b"],
+                }
+            },
+        )
+    ]
+    find = [
+        Step("GET", "/rest/api/3/search/jql", {"issues": [{"key": "ABC-7"}]}, query=TestJiraDataCenter.search),
+    ]
+    find_nothing = [Step("GET", "/rest/api/3/search/jql", {"issues": [], "isLast": True})]
+    comment = [
+        Step(
+            "POST",
+            "/rest/api/3/issue/ABC-7/comment",
+            {"id": "1"},
+            status=201,
+            body={"body": document("Linked <b>.")},
+        )
+    ]
+
+
+def collection(*ids: str) -> dict[str, Any]:
+    return {"data": {"collection": [{"id": i} for i in ids], "@total_size": len(ids)}}
+
+
+class TestRoundup(TrackerContract):
+    tracker = Roundup
+    base_path = "/tracker"
+    fields = {"priority": "bug"}
+    created = TrackerIssue("issue7", "http://localhost:{port}/tracker/issue7")
+    credential = Credential(user="ann", password=SECRET)
+    authorization = basic("ann")
+    headers = {"X-Requested-With": "rest", "Origin": "http://localhost:{port}"}
+    message = {"content": BODY, "author": "ann", "date": ".", "messageid": MARKER}
+    create = [
+        Step("GET", "/rest/data/msg", collection(), query={"messageid": MARKER}),
+        Step("POST", "/rest/data/msg", {"data": {"id": "3"}}, status=201, body=message),
+        Step(
+            "POST",
+            "/rest/data/issue",
+            {"data": {"id": "7"}},
+            status=201,
+            body={"title": "Bug ü", "messages": ["3"], "priority": "bug"},
+        ),
+    ]
+    find = [
+        Step("GET", "/rest/data/msg", collection("3"), query={"messageid": MARKER}),
+        Step("GET", "/rest/data/issue", collection("7"), query={"messages": "3"}),
+    ]
+    find_nothing = [Step("GET", "/rest/data/msg", collection())]
+    comment = [
+        Step("GET", "/rest/data/issue/7", {"data": {"@etag": '"e"'}}),
+        Step(
+            "POST",
+            "/rest/data/msg",
+            {"data": {"id": "4"}},
+            status=201,
+            body={"content": "Linked <b>.", "author": "ann", "date": "."},
+        ),
+        Step(
+            "PATCH",
+            "/rest/data/issue/7",
+            {"data": {"id": "7"}},
+            body={"@op": "add", "@etag": '"e"', "messages": ["4"]},
+        ),
+    ]
+    foreign_keys = ["7", "msg7", "issue7/../8"]
+    complaint = ({"error": {"status": 400, "msg": "not a priority"}}, "not a priority", {})
+
+    def test_a_message_without_its_issue_is_used_again(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(
+            Step("GET", "", collection("3")),
+            Step("POST", "", {"data": {"id": "7"}}),
+        )
+        assert at.create(self.issue()) == self.expected(vendor)
+        assert vendor.requests[1].get_json()["messages"] == ["3"]
+
+    def test_a_token_is_nobody_who_could_write_a_message(self) -> None:
+        with pytest.raises(TrackerMisconfigured, match="user and password"):
+            Roundup("https://tracker.example", Credential(token=SECRET), deadline=time.monotonic() + 1)
