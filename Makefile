@@ -31,9 +31,12 @@ help: ## Show this list
 
 # Only this machine reaches 127.0.0.1: no need to warn about calls without credentials.
 run: export PYTHONWARNINGS := ignore:RPCs of this app are open
+# The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
+run: export FLASK_GRPC_STATUS_HEADER := only
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
+	@$(FLASK) add-example-rows
 	@test ! -e .git || $(FLASK) scm import-git demo .
 	@printf '%s\n' "$$TRY"
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'

@@ -3,6 +3,7 @@
 from flask import Flask, current_app, render_template, request
 
 from example_app.dice import dice
+from example_app.rows import add_example_rows
 from flask_grpcweb_scm import GrpcWebScm
 
 __all__ = ["create_app"]
@@ -16,6 +17,7 @@ def create_app() -> Flask:
     app.config.from_mapping(SQLALCHEMY_DATABASE_URI="sqlite:///example.db", DICE_PAUSE=0.3)
     app.config.from_prefixed_env()
     app.add_url_rule("/", view_func=index)
+    app.cli.add_command(add_example_rows)
     grpc.init_app(app)
     return app
 

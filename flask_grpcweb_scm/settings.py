@@ -35,6 +35,10 @@ def _boolean(value: object) -> bool:
     return text in {"true", "1", "yes", "on"}
 
 
+def _boolean_or_only(value: object) -> bool | str:
+    return "only" if value == "only" else _boolean(value)
+
+
 def _number(value: object, expected: str, minimum: float) -> float:
     try:
         number = float(value) if isinstance(value, str) else cast("float", value)
@@ -236,8 +240,11 @@ class Settings:
     compression_min_bytes: int | None = _key(
         1024, _optional_bytes, "Compress responses from this size in bytes, when the caller accepts it; None: never."
     )
-    status_header: bool = _key(
-        True, _boolean, "Repeat `grpc-status: 0` in the HTTP headers of unary answers to clients without `X-Grpc-Web`."
+    status_header: bool | str = _key(
+        True,
+        _boolean_or_only,
+        "Repeat `grpc-status: 0` in the HTTP headers of unary answers to clients without `X-Grpc-Web`. `only`: leave"
+        " the trailers frame out for those that send no header of gRPC-Web but the content type.",
     )
 
     page_size: int = _key(50, _count, "Rows of a page when the request does not say.")

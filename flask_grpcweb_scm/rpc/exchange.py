@@ -43,6 +43,9 @@ __all__ = ["Authenticate", "Exchange", "Incoming", "Reply", "StreamReply", "erro
 MAX_TRAILERS_ONLY_BYTES = 6144
 """A larger status goes into a trailers frame: common servers and proxies refuse headers over 8 KiB in all."""
 
+# "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
+_CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
+
 Pairs = list[tuple[str, str]]
 Authenticate = Callable[[CallContext], Identity]
 Translate = Callable[[Exception, CallContext], RpcError]
@@ -64,7 +67,7 @@ class _Settings(Protocol):
     @property
     def compression_min_bytes(self) -> int | None: ...
     @property
-    def status_header(self) -> bool: ...
+    def status_header(self) -> bool | str: ...
 
 
 class _Headers(Protocol):
@@ -216,7 +219,11 @@ class Exchange:
         # status in both places for an error.
         if self._settings.status_header and "x-grpc-web" not in self.context.metadata:
             headers.append(("grpc-status", "0"))
-        reply = Reply(headers, self._piece(frame + self._trailers(None)))
+        trailers = self._trailers(None)
+        if self._settings.status_header == "only" and _is_plain_http(self._incoming.headers):
+            headers += self.context.trailing_metadata.to_headers()
+            trailers = b""
+        reply = Reply(headers, self._piece(frame + trailers))
         self._on_end(self)
         return reply
 
@@ -324,6 +331,15 @@ def _close(responses: Iterator[Message]) -> None:
     # An interceptor may have wrapped the generator in an iterator that cannot be closed.
     close: Callable[[], Any] = getattr(responses, "close", lambda: None)
     close()
+
+
+def _is_plain_http(headers: _Headers) -> bool:
+    """Whether nothing but the content type says that the caller speaks gRPC-Web: a script with an HTTP library."""
+    names = [name.lower() for name, _ in headers.items()]
+    accepted = (headers.get("accept") or "").lower()
+    return "application/grpc-web" not in accepted and not any(
+        name in _CLIENT_HEADERS or name.startswith("grpc-") for name in names
+    )
 
 
 def error_headers(error: RpcError, content_type: ContentType | None = None) -> Pairs:

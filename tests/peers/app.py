@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from flask import Flask
@@ -29,4 +30,5 @@ def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
 
 
 def create_app() -> Flask:
-    return echo_app(Unary=unary, ServerStream=stream, GRPC_COMPRESSION_MIN_BYTES=0)
+    status_header = os.environ.get("STATUS_HEADER", "true")
+    return echo_app(Unary=unary, ServerStream=stream, GRPC_COMPRESSION_MIN_BYTES=0, GRPC_STATUS_HEADER=status_header)

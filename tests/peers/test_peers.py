@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf curl.
+"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf curl; and our client against theirs.
 
 `make peers` runs them in an environment of their own: sonora needs an older urllib3 than this package.
 """
@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,19 @@ from connectrpc.protocol import ProtocolType
 from sonora.client import insecure_web_channel
 
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+from tests.peers.foreign import connect_app, serving, sonora_app
 from tests.servers import ROOT, running
 
 ECHO = "/tests.echo.v1.Echo/"
 SERVER_PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv/bin/python"))
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["true", "only"])
+def url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Of a server with each value of GRPC_STATUS_HEADER: none of these clients is to be taken for a script."""
     log = tmp_path_factory.mktemp("peers") / "log"
-    with running("gunicorn", "tests.peers.app:create_app", log, python=SERVER_PYTHON) as port:
+    environ = {"STATUS_HEADER": request.param}
+    with running("gunicorn", "tests.peers.app:create_app", log, environ, python=SERVER_PYTHON) as port:
         yield f"http://127.0.0.1:{port}"
     assert "Traceback" not in log.read_text()
 
@@ -179,3 +182,29 @@ def test_buf_curl_gets_errors(schema: Path, url: str, tmp_path: Path) -> None:
     assert result.returncode != 0
     error = json.loads(result.stderr)
     assert (error["code"], error["message"]) == ("not_found", "nichts da: ü%")
+
+
+# Our client
+
+
+@pytest.mark.parametrize(
+    ("application", "options"),
+    [
+        (sonora_app, {}),
+        (sonora_app, {"text": True}),
+        (connect_app, {}),
+        (connect_app, {"codec": "json"}),
+        (connect_app, {"compression": "gzip"}),
+    ],
+    ids=str,
+)
+def test_our_client_calls_foreign_servers(application: Callable[[], Any], options: dict[str, Any]) -> None:
+    with serving(application()) as url:
+        command = [SERVER_PYTHON, "-m", "tests.peers.call", url, json.dumps(options)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "unary": ["HI" * 1000, "a", "a"],
+        "stream": [0, 1, 2],
+        "errors": [[5, "nichts da: ü%"], [15, "torn"], [12, "missing"]],
+    }
