@@ -1,12 +1,12 @@
 """For tests of apps: calls without a socket, rows to call about, errors to expect, calls to look at."""
 
-from flask_grpcweb_scm.testing.assertions import CaughtError, assert_rpc_error
+from flask_grpcweb_scm.testing.assertions import ExpectedError, assert_rpc_error
 from flask_grpcweb_scm.testing.channel import channel_for
 from flask_grpcweb_scm.testing.factory import ScmFactory
 from flask_grpcweb_scm.testing.recorder import RecordedCall, RecordingInterceptor, recording
 
 __all__ = [
-    "CaughtError",
+    "ExpectedError",
     "RecordedCall",
     "RecordingInterceptor",
     "ScmFactory",

@@ -1,37 +1,102 @@
-"""What type checkers find in the scripts of users: mypy fails on an ignored mistake that is none."""
+"""What ``mypy --strict`` finds in the script of a user, and what it does not."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
-from flask_grpcweb_scm.client import Channel, ScmGrpcClient, ScmStub
-from flask_grpcweb_scm.pb.scm_pb2 import GetCommitRequest, GetRepositoryRequest
+from tests.servers import ROOT
 
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.client import Page, Repository
-    from flask_grpcweb_scm.pb.scm_pb2 import Repository as RepositoryMessage
+# What follows "# error:" is the code of the one error that mypy finds on the line.
+SCRIPT = """\
+from flask_grpcweb_scm import Flask  # error: attr-defined
+from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode
+from flask_grpcweb_scm.client import CallError, Channel, Page, Repository, ScmGrpcClient, ScmStub
+from flask_grpcweb_scm.pb.scm_pb2 import GetCommitRequest, GetRepositoryRequest, Repository as RepositoryMessage
+from flask_grpcweb_scm.pb.scm_pb2 import StreamRepositoriesRequest
+from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error
 
 
-def script(client: ScmGrpcClient, channel: Channel) -> None:
-    """Never run."""
-    page: Page = client.list_repositories(organization_id=1)
-    repository: Repository = page[0]
-    assert repository.name.upper() == repository["name"]
-    assert repository.title  # type: ignore[attr-defined]
-    client.get_repository(repositoryid=1)  # type: ignore[call-arg]
-    client.get_repository(repository_id="1")  # type: ignore[arg-type]
-    client.get_repositry(repository_id=1)  # type: ignore[attr-defined]
+def plain(client: ScmGrpcClient) -> None:
+    page: Page[Repository] = client.list_repositories(organization_id=1, page_size=10)
+    assert page[0].name.upper() == page[0]["name"]
+    page[0].title  # error: attr-defined
+    page.next_token  # error: attr-defined
+    for repository in client.iter_repositories(organization_id=1):
+        repository.nam  # error: attr-defined
+    client.get_repository(repositoryid=1)  # error: call-arg
+    client.get_repository(repository_id="1")  # error: arg-type
+    client.get_repositry(repository_id=1)  # error: attr-defined
+    issue = client.create_external_issue(organization_id=1, integration_id=2, title="Bug", metadata={"a": "b"})
+    issue.key.upper()
+    client.create_external_issue(organization_id=1, integration_id=2)  # error: call-arg
+    outcomes = client.batch_get_commit_context(repository_id=1, lines=[("a.py", 1), ("b.py", 2, "abc")])
+    outcomes[0].context.filename  # error: union-attr
+    client.batch_get_commit_context(repository_id=1, lines=["a.py"])  # error: list-item
 
+
+def with_messages(channel: Channel) -> None:
     stub = ScmStub(channel)
     message: RepositoryMessage = stub.get_repository(GetRepositoryRequest(repository_id=1), timeout=2)
-    assert message.name == message.title  # type: ignore[attr-defined]
-    stub.get_repository(GetRepositoryRequest(repo_id=1))  # type: ignore[call-arg]
-    stub.get_repository(GetCommitRequest())  # type: ignore[arg-type]
-    stub.get_repositry(GetRepositoryRequest())  # type: ignore[attr-defined]
+    message.title  # error: attr-defined
+    stub.get_repository(GetRepositoryRequest(repo_id=1))  # error: call-arg
+    stub.get_repository(GetCommitRequest())  # error: arg-type
+    stub.get_repositry(GetRepositoryRequest())  # error: attr-defined
     answer, call = stub.get_repository.with_call(GetRepositoryRequest())
-    assert answer.id == call.trailing_metadata.get("x")
-    assert answer.title  # type: ignore[attr-defined]
+    answer.id + 1
+    answer.identity  # error: attr-defined
+    call.trailing_metadata.get("x")
+    with stub.stream_repositories(StreamRepositoriesRequest(organization_id=1)) as repositories:
+        for repository in repositories:
+            repository.nam  # error: attr-defined
+        repositories.cancel()
+    stub.stream_repositories(StreamRepositoriesRequest()).name  # error: attr-defined
 
 
-def test_nothing_of_this_runs() -> None:
-    assert callable(script)
+def errors(client: ScmGrpcClient, factory: ScmFactory) -> str | None:
+    try:
+        client.get_repository(repository_id=factory.repository().id)
+    except CallError as error:
+        if error.code is StatusCode.NOT_FOUND and error.retry_after is not None:
+            return error.call_id
+        error.mesage  # error: attr-defined
+    with assert_rpc_error(StatusCode.NOT_FOUND) as caught:
+        raise RpcError(StatusCode.NOT_FOUND)
+    factory.organisation()  # error: attr-defined
+    return caught.value.message
+
+
+Channel("http://127.0.0.1", retries=3)  # error: call-arg
+ScmGrpcClient("http://127.0.0.1", auth_token=3)  # error: arg-type
+GrpcWebScm(service=[])  # error: call-arg
+"""
+
+
+def test_mypy_finds_the_mistakes_of_a_script_and_nothing_else(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    # Of an installed package mypy would not look at more than it does here; it cannot follow an editable one.
+    options = ["--strict", "--config-file", str(ROOT / "setup.cfg"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, script.name],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    found = re.findall(r"^script\.py:(\d+): error: .* \[([a-z-]+)\]$", done.stdout, re.MULTILINE)
+    expected = [
+        (str(number), line.partition("# error: ")[2])
+        for number, line in enumerate(SCRIPT.splitlines(), 1)
+        if "# error: " in line
+    ]
+    assert found == expected, done.stdout + done.stderr
+
+
+def test_the_script_can_be_imported_but_for_its_mistakes() -> None:
+    imports = [line for line in SCRIPT.splitlines() if line.startswith("from ") and "# error" not in line]
+    exec("\n".join(imports), {})
