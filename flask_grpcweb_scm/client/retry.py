@@ -25,6 +25,8 @@ class RetryPolicy:
     It holds for methods that the proto declares as ``NO_SIDE_EFFECTS`` or ``IDEMPOTENT``, and for calls with an
     ``idempotency-key`` in their metadata. No other call is ever repeated, nor one that takes a stream or has answered a
     message.
+
+    :raises ValueError: for numbers that make no policy.
     """
 
     max_attempts: int = 4
@@ -33,6 +35,13 @@ class RetryPolicy:
     max_backoff: float = 2.0
     backoff_multiplier: float = 2.0
     retryable_codes: Collection[StatusCode] = frozenset({StatusCode.UNAVAILABLE})
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts counts the first one: it is at least 1, got {self.max_attempts}")
+        for name in ("initial_backoff", "max_backoff", "backoff_multiplier"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is a number of at least 0, got {getattr(self, name)}")
 
     def backoff(self, retry: int) -> float:
         """Draw the pause before a retry, counted from 0.

@@ -172,14 +172,15 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         lambda peer: peer.wait(),
         lambda peer: peer.drip(HEAD * 1000, 0.02),
         lambda peer: peer.drip(HEAD + b"x: " + b"y" * 1000, 0.02),
+        lambda peer: peer.drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 10**5, 0),
         lambda peer: (peer.send(UNTIL_CLOSED), peer.drip(frame(b"x" * 1000), 0.02)),
         lambda peer: (peer.send(CHUNKED), peer.drip(chunk(frame(b"x" * 1000)), 0.02)),
         lambda peer: (peer.send(CHUNKED + b"fff\r\n"), peer.drip(frame(b"x" * 1000), 0.02)),
         lambda peer: (peer.send(UNTIL_CLOSED + REPLY), peer.wait()),
         lambda peer: (peer.send(UNTIL_CLOSED + REPLY + OK), peer.wait()),
     ],
-    ids=["silence", "dripped status line", "dripped header", "dripped body", "dripped chunk", "dripped in a chunk",
-         "no trailers", "no end"],
+    ids=["silence", "dripped status line", "dripped header", "no end of 100 Continue", "dripped body", "dripped chunk",
+         "dripped in a chunk", "no trailers", "no end"],
 )  # fmt: skip
 def test_a_slow_server_does_not_outlive_the_deadline(method: str, script: Callable[[Peer], None]) -> None:
     started = time.monotonic()
@@ -224,8 +225,14 @@ def test_memory_is_bounded() -> None:
         while True:
             peer.send(b"x" * 65536)
 
+    def four_gigabytes(peer: Peer) -> None:
+        peer.send(UNTIL_CLOSED + struct.pack("!BI", 0, 2**32 - 1))
+        while True:
+            peer.send(b"x" * 65536)
+
     tracemalloc.start()
     try:
+        assert fail(four_gigabytes).code is StatusCode.RESOURCE_EXHAUSTED
         assert fail(answer(http(bomb + OK, "grpc-encoding: gzip"))).code is StatusCode.RESOURCE_EXHAUSTED
         assert fail(endless, max_message_bytes=2**19).code is StatusCode.RESOURCE_EXHAUSTED
         assert fail(answer(http(b"x" * 2**23, status="502 Bad Gateway"))).code is StatusCode.UNAVAILABLE
@@ -244,11 +251,22 @@ def test_the_limit_of_messages_is_inclusive() -> None:
             channel.stub(ECHO).unary(EchoRequest())
 
 
-def test_no_credential_reaches_the_host_of_a_redirect() -> None:
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect",
+                                    "308 Permanent Redirect"])  # fmt: skip
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+def test_nothing_reaches_the_host_of_a_redirect(status: str, method: str) -> None:
     with serve(answer(http(REPLY + OK))) as thief:
-        redirect = http(b"", f"location: {thief.url}/tests.echo.v1.Echo/Unary", status="307 Temporary Redirect")
-        error = fail(answer(redirect), token="secret")
-        assert (error.code, "127.0.0.1" in error.message) == (StatusCode.UNKNOWN, True)
+        redirect = http(b"", f"location: {thief.url}/tests.echo.v1.Echo/Unary", status=status)
+        error = fail(answer(redirect), method, token="secret", metadata={"authorization": "Bearer secret"})
+        assert (error.code, "a redirect to 127.0.0.1" in error.message) == (StatusCode.UNKNOWN, True)
+        assert "secret" not in str(error)
+        assert thief.connections == 0
+
+
+def test_a_signature_does_not_reach_it_either() -> None:
+    with serve(answer(http(REPLY + OK))) as thief:
+        redirect = http(b"", f"location: {thief.url}/", status="307 Temporary Redirect")
+        fail(answer(redirect), hmac_secret="secret")
         assert thief.connections == 0
 
 

@@ -164,3 +164,17 @@ def test_pauses_grow_with_jitter(retry: int, middle: float) -> None:
     assert 0.8 * middle <= min(pauses) < 0.82 * middle
     assert 1.18 * middle < max(pauses) <= 1.2 * middle
     assert statistics.mean(pauses) == pytest.approx(middle, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"max_attempts": 0}, "max_attempts counts the first one: it is at least 1, got 0"),
+        ({"initial_backoff": -1}, "initial_backoff is a number of at least 0, got -1"),
+        ({"max_backoff": float("inf")}, "max_backoff is a number of at least 0, got inf"),
+        ({"backoff_multiplier": float("nan")}, "backoff_multiplier is a number of at least 0, got nan"),
+    ],
+)
+def test_a_policy_that_is_none(numbers: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RetryPolicy(**numbers)
