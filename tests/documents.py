@@ -1,0 +1,52 @@
+"""Pages of documentation, taken apart: what the tests run of them, and what every page has to keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from flask_grpcweb_scm.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def block(page: Path, language: str, containing: str) -> str:
+    """The only code block that contains a text."""
+    (found,) = [code for code in blocks(page, language) if containing in code]
+    return found
+
+
+def files(page: Path) -> dict[str, str]:
+    """The code blocks that begin with the name of a file in a comment, by that name."""
+    named = [(re.match(r"# (\S+\.py)\n", code), code) for code in blocks(page, "python")]
+    return {match[1]: code for match, code in named if match}
+
+
+def dead_links(page: Path) -> list[str]:
+    """The links to files that are not there, and to sections that are not in a file."""
+    links = re.findall(r"\]\(([^)#:\s]*)(#[^)\s]*)?\)", page.read_text())
+    return [path + anchor for path, anchor in links if not _is_there(page.parent / path if path else page, anchor)]
+
+
+def _is_there(target: Path, anchor: str) -> bool:
+    return target.exists() and (not anchor or anchor[1:] in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the sections of a page."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.M), re.M)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def unknown_keys(page: Path) -> set[str]:
+    """The ``GRPC_…`` keys that there are not."""
+    known = {f"GRPC_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+    return set(re.findall(r"(?<![A-Z_])GRPC_[A-Z_]+\b", page.read_text())) - known - {"GRPC_TOKEN"}

@@ -1,0 +1,113 @@
+"""The pages in docs/ say what is true: their code runs, their commands print what they say, their links lead on."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+import example_app
+from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.testing import ScmFactory
+from tests.documents import DOCS, README, ROOT, blocks, dead_links, files, unknown_keys
+from tests.servers import serving
+
+DOC = {page.stem: page for page in DOCS}
+TOKEN = "your-auth-token"
+
+
+@pytest.mark.parametrize("page", [*DOCS, README, ROOT / "SECURITY.md"], ids=lambda page: page.name)
+def test_links_and_keys_of_a_page_lead_somewhere(page: Path) -> None:
+    assert (dead_links(page), unknown_keys(page)) == ([], set())
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """The configuration of the app that the pages call."""
+    return {
+        "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db",
+        "FLASK_GRPC_AUTH_TOKENS": TOKEN,
+        "FLASK_SECRET_KEY": "docs",
+        "FLASK_DICE_PAUSE": "0",
+    }
+
+
+@pytest.fixture
+def app(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    app = example_app.create_app()
+    make = ScmFactory(app)
+    organization = make.organization(slug="acme")
+    make.repository(organization, name="acme/api", external_id="1", provider="github")
+    make.repository(organization, name="acme/web", external_id="2", provider="gitlab")
+    make.integration(organization)
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def url(app: Flask) -> Iterator[str]:
+    with serving(app) as url:
+        yield url
+
+
+@pytest.mark.filterwarnings("ignore:RPCs of this app are open")
+def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for code in blocks(DOC["client"], "python"):
+        exec(code.replace("http://127.0.0.1:8000", url), names)
+    names["channel"].close()
+    names["client"].close()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "Found 2 repositories, the first is acme/api"
+    assert printed[1].startswith("acme/api 20")
+    assert printed[-1] == "commit_sha"
+
+
+def test_the_tests(tmp_path: Path) -> None:
+    written = files(DOC["testing"])
+    assert set(written) == {"app.py", "conftest.py", "test_app.py"}
+    (last,) = [code for code in blocks(DOC["testing"], "python") if code not in written.values()]
+    indented = "".join(f"    {line}\n" for line in last.splitlines())
+    written["test_last.py"] = f"def test_last(tmp_path):\n{indented}"
+    for name, code in written.items():
+        (tmp_path / name).write_text(code)
+    environ = {**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db"}
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+    assert "5 passed" in done.stdout, done.stdout
+
+
+MARK = "@@@"
+
+
+def test_the_commands(url: str, environ: dict[str, str]) -> None:
+    """All commands of the page in one shell, as a reader would type them; `...` in what they print is anything."""
+    page = "".join(blocks(DOC["command-line"], "console")).replace("http://127.0.0.1:8000", url)
+    session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
+    lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", "exec 2>&1\n" + "\n".join(lines)],
+        cwd=ROOT,
+        env={**os.environ, **environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    printed = done.stdout.split(f"{MARK}\n")
+    assert len(printed) == len(session) + 1
+    checker = doctest.OutputChecker()
+    for (command, expected), got in zip(session, printed, strict=False):
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        assert checker.check_output(expected, got, flags), f"{command} prints:\n{got}"
