@@ -1,10 +1,8 @@
-"""docs/authentication.md says what is true: its apps run as printed. The other pages name keys that exist."""
+"""docs/authentication.md says what is true: its apps run as printed."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -18,12 +16,11 @@ from flask import Flask
 from flask_grpcweb_scm.advice import findings
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
-from flask_grpcweb_scm.settings import Settings
+from tests.documents import ROOT, files
 from tests.grpcweb import Answer, call
 from tests.scm.support import SERVICE, add_tenant
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "docs/authentication.md", ROOT / "docs/threat-model.md", ROOT / "SECURITY.md"]
+PAGE = ROOT / "docs/authentication.md"
 PASSWORD = "correct horse battery staple"
 JWT_SECRET = "issuer-" + "j" * 32
 
@@ -32,8 +29,7 @@ JWT_SECRET = "issuer-" + "j" * 32
 def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     """An app of the page, with a database of two tenants: demo, whose rows have the id 1, and theirs."""
     name: str = request.param
-    (code,) = re.findall(rf"```python\n# {name}\.py\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
-    (tmp_path / f"{name}.py").write_text(code)
+    (tmp_path / f"{name}.py").write_text(files(PAGE)[f"{name}.py"])
     monkeypatch.syspath_prepend(str(tmp_path))
     for key, value in {
         "ANNS_PASSWORD": PASSWORD,
@@ -114,12 +110,3 @@ def test_bearers_of_jwt(example: Flask) -> None:
 def test_check_does_not_call_them_open(example: Flask) -> None:
     lines = findings(example, example.extensions["grpcweb_scm"].settings, {})
     assert [line for line in lines if "GRPC_REQUIRE_AUTH" in line] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_keys_and_links_of_a_page_lead_somewhere(page: Path) -> None:
-    text = page.read_text()
-    keys = {f"GRPC_{field.name.upper()}" for field in dataclasses.fields(Settings)}
-    assert set(re.findall(r"\bGRPC_[A-Z_]+\b", text)) <= keys
-    for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
-        assert (page.parent / target).exists(), target
