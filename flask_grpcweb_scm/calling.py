@@ -5,7 +5,6 @@ Apart from the other commands, so that an app imports the client only for this o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from google.protobuf import json_format
 from flask_grpcweb_scm.client import Call, CallError, Channel
 from flask_grpcweb_scm.client.cli.connection import parse_metadata
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
-from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text
+from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, safe_json
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.testing import channel_for
 from flask_grpcweb_scm.wire import Metadata, encode_binary
@@ -89,7 +88,7 @@ def _print_object(made: Call[Any]) -> int:
         "responses": responses,
         "trailingMetadata": _metadata_dict(made.trailing_metadata),
     }
-    click.echo(json.dumps(printed, indent=2, ensure_ascii=False))
+    click.echo(safe_json(printed))
     return exit_code(status["code"])
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from http.server import HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,13 @@ def serving(app: Flask) -> Iterator[str]:
     """Serve an app of this process while the block runs; gives the URL."""
     from werkzeug.serving import make_server  # not there for the peers
 
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    with in_a_thread(make_server("127.0.0.1", 0, app, threaded=True)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def in_a_thread(server: HTTPServer) -> Iterator[str]:
+    """Run a server of the standard library's kind while the block runs; gives the URL."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -124,7 +124,10 @@ def examine(
         yield from _clock(first)
         yield from _versions(first)
     except TransportError as error:
-        yield Finding("fail", "reachability", str(error), "Is the server running, and is this its host and port?")
+        advice = "Is the server running, and is this its host and port?"
+        if "certificate" in str(error).lower():
+            advice = "Is the certificate for this host, and of an authority you trust? --ca-certs names another."
+        yield Finding("fail", "reachability", str(error), advice)
     finally:
         server.close()
 

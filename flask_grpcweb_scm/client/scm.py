@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from flask_grpcweb_scm.client.call import Call
 from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
@@ -166,7 +167,7 @@ class ScmGrpcClient:
         request = scm_pb2.StreamRepositoriesRequest(
             organization_id=organization_id, provider=_provider(provider), query=query
         )
-        return map(Repository.from_message, self.stub.stream_repositories(request))
+        return _records(self.stub.stream_repositories(request), Repository)
 
     def get_repository(self, *, repository_id: int) -> Repository:
         """One repository."""
@@ -346,6 +347,11 @@ class ScmGrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _records(call: Call[Any], record: type[R]) -> Iterator[R]:
+    with call:
+        yield from map(record.from_message, call)
 
 
 def _all_pages(fetch: Callable[..., Page[R]]) -> Iterator[R]:

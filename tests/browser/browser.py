@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.browser.build import BUILD, HERE
+from tests.servers import in_a_thread
 
 __all__ = ["Browser", "pages", "running_browser"]
 
@@ -89,11 +90,5 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 def pages() -> Iterator[str]:
     """Serve the bundled pages while the block runs; gives their origin."""
     handler = functools.partial(_Handler, directory=str(BUILD / "pages"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with in_a_thread(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
+        yield url

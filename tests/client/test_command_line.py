@@ -267,6 +267,14 @@ def test_one_message_is_a_list_of_its_fields(app: Flask, call: Any) -> None:
     ]
 
 
+def test_json_moves_no_cursor(app: Flask, call: Any) -> None:
+    message = "grüße \x1b[1m \x9b1m \u202e"
+    commit = ScmFactory(app).commit(message=message)
+    printed = call("get-commit", "--repository", str(commit.repository_id), "--commit-sha", commit.key, "-o", "json")
+    assert r"grüße \u001b[1m \u009b1m \u202e" in printed.stdout
+    assert json.loads(printed.stdout)["message"] == message
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_common_options_stand_before_or_after_the_command(url: str, organization: Organization, before: bool) -> None:
     common = ["--url", url, "--token", TOKEN, "-m", "x-a=1", "--codec", "json", "--output", "json"]

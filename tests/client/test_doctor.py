@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.testing import ScmFactory, recording
 from tests.client.cli import run
 from tests.client.scripted import Peer, http, serve
+from tests.client.test_tls import CERTIFICATE
 from tests.servers import free_port, serving
 
 TOKEN = "doctors-token"
@@ -214,6 +216,16 @@ def test_a_server_that_does_not_answer_in_time(script: Callable[[Peer], None]) -
         findings = examine(server.url, "--timeout", "0.2", exit_code=1)
     assert list(findings) == ["reachability"]
     assert time.monotonic() - started < 5
+
+
+def test_a_certificate_of_nobody_known() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with serve(lambda peer: peer.send(http()), context) as server:
+        assert "--ca-certs" in examine(server.url, exit_code=1)["reachability"]["advice"]
+        assert list(examine(server.url, "--ca-certs", CERTIFICATE, exit_code=1)) == [
+            "reachability", "methods", "clock", "versions",
+        ]  # fmt: skip
 
 
 def test_a_redirect_is_told_and_not_followed() -> None:

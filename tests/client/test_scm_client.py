@@ -12,12 +12,21 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
-from flask_grpcweb_scm.client import CallError, ExternalIssue, Record, Repository, ScmGrpcClient, ScmStub, records
+from flask_grpcweb_scm.client import (
+    CallError,
+    ExternalIssue,
+    Record,
+    Repository,
+    ScmGrpcClient,
+    ScmStub,
+    StatusCode,
+    records,
+)
 from flask_grpcweb_scm.client.stub import snake_case
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import Commit, CommitAuthor, Organization, db
+from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.scm import Repository as RepositoryRow
-from flask_grpcweb_scm.testing import channel_for
+from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error, channel_for
 from tests.scm.support import Tenant, add_tenant, make_app
 from tests.servers import serving
 
@@ -45,17 +54,13 @@ def tenant(app: Flask) -> Tenant:
     with app.app_context():
         tenant = add_tenant("ours")
         organization = db.session.get_one(Organization, tenant.organization)
-        for number in range(11):
-            provider = "github" if number % 2 else "integrations:gitlab"
-            db.session.add(
-                RepositoryRow(
-                    organization=organization, name=f"r{number:02}", provider=provider, external_id=str(number)
-                )
-            )
-        author = CommitAuthor(organization=organization, name="Ann", email="ann@example.com")
         repository = db.session.get_one(RepositoryRow, tenant.repository)
-        db.session.add(Commit(repository=repository, key=SHA, author=author, message="first", date_added=WHEN))
-        db.session.commit()
+    make = ScmFactory(app)
+    for number in range(11):
+        provider = "github" if number % 2 else "integrations:gitlab"
+        make.repository(organization, name=f"r{number:02}", provider=provider, external_id=str(number))
+    author = make.author(organization, name="Ann", email="ann@example.com")
+    make.commit(repository, author=author, key=SHA, message="first", date_added=WHEN)
     return tenant
 
 
@@ -136,7 +141,7 @@ def test_commit(client: ScmGrpcClient, tenant: Tenant) -> None:
 
 
 def test_commit_context(client: ScmGrpcClient, tenant: Tenant) -> None:
-    with pytest.raises(CallError, match="FAILED_PRECONDITION"):
+    with assert_rpc_error(StatusCode.FAILED_PRECONDITION):
         client.get_commit_context(repository_id=tenant.repository, commit_sha=SHA, filepath="README", line_number=1)
 
 
@@ -169,13 +174,13 @@ def test_issues(client: ScmGrpcClient, tenant: Tenant, request: pytest.FixtureRe
     assert made[0] == made[1]
     assert made[0].metadata == made[0]["metadata"] == {"labels": "a"}
     assert client.link_external_issue(group_id=tenant.group, external_issue_id=made[0].id).key == made[0]["key"]
-    with pytest.raises(CallError, match="ALREADY_EXISTS"):
+    with assert_rpc_error(StatusCode.ALREADY_EXISTS):
         client.link_external_issue(group_id=tenant.group, external_issue_id=made[0].id)
 
 
 def test_wrong_credentials(url: str) -> None:
     for client in (ScmGrpcClient(url, "wrong"), ScmGrpcClient(url, hmac_secrets=["wrong"]), ScmGrpcClient(url)):
-        with client, pytest.raises(CallError, match="UNAUTHENTICATED"):
+        with client, assert_rpc_error(StatusCode.UNAUTHENTICATED):
             client.get_repository(repository_id=1)
 
 

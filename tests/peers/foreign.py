@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socketserver
-import threading
 from collections.abc import Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -18,6 +17,7 @@ from connectrpc.server import ConnectWSGIApplication, EndpointSync
 from sonora.wsgi import grpcWSGI
 
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+from tests.servers import in_a_thread
 
 ECHO = DESCRIPTOR.services_by_name["Echo"]
 
@@ -33,15 +33,10 @@ class Handler(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def serving(application: Any) -> Iterator[str]:
-    with Server(("127.0.0.1", 0), Handler) as server:
-        server.set_app(application)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Server(("127.0.0.1", 0), Handler)
+    server.set_app(application)
+    with in_a_thread(server) as url:
+        yield url
 
 
 def sonora_app() -> Any:

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask, Response, abort, request
 
 from flask_grpcweb_scm import CallContext
-from flask_grpcweb_scm.client import CallError, StatusCode
-from flask_grpcweb_scm.testing import channel_for
+from flask_grpcweb_scm.client import StatusCode
+from flask_grpcweb_scm.testing import assert_rpc_error, channel_for
 from tests.apps import echo_app
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
@@ -58,9 +58,8 @@ def test_hooks_of_the_app_run() -> None:
     _, call = stub.unary.with_call(EchoRequest())
     assert seen == ["/tests.echo.v1.Echo/Unary"]
     assert call.initial_metadata.get("x-after") == "1"
-    with pytest.raises(CallError) as caught:
+    with assert_rpc_error(StatusCode.PERMISSION_DENIED):
         stub.unary(EchoRequest(), metadata={"x-refuse": "1"})
-    assert caught.value.code is StatusCode.PERMISSION_DENIED
 
 
 def test_an_exception_arrives_as_a_status_and_is_handled_as_always() -> None:
@@ -68,7 +67,7 @@ def test_an_exception_arrives_as_a_status_and_is_handled_as_always() -> None:
         raise RuntimeError("secret")
 
     app = echo_app(Unary=crash, PROPAGATE_EXCEPTIONS=False)
-    with pytest.raises(CallError, match=r"INTERNAL: internal error \(call [0-9a-f]+\)") as caught:
+    with assert_rpc_error(StatusCode.INTERNAL, match=r"internal error \(call [0-9a-f]+\)") as caught:
         channel_for(app).stub(ECHO).unary(EchoRequest())
     assert f"(call {caught.value.call_id})" in caught.value.message
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator
 
 import click
 from google.protobuf.descriptor import ServiceDescriptor
 
 from flask_grpcweb_scm.client.cli.connection import connection_options, given_options, open_channel, server_url
-from flask_grpcweb_scm.client.cli.output import plain
+from flask_grpcweb_scm.client.cli.output import plain, safe_json
 from flask_grpcweb_scm.client.doctor import Finding, examine
 
 __all__ = ["DoctorCommand"]
@@ -41,7 +40,7 @@ class DoctorCommand(click.Command):
         findings = self._findings(origin)
         if given_options(click.get_current_context())["output"] == "json":
             found = list(findings)
-            click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2, ensure_ascii=False))
+            click.echo(safe_json([dataclasses.asdict(finding) for finding in found]))
         else:
             found = [_printed(finding) for finding in findings]
         if any(finding.level == "fail" for finding in found):

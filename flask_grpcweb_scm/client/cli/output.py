@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,10 +21,22 @@ from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.records import enum_name
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = ["JsonPrinter", "Printer", "TablePrinter", "detail_dict", "echo_error", "exit_code", "json_text", "plain"]
+__all__ = [
+    "JsonPrinter",
+    "Printer",
+    "TablePrinter",
+    "detail_dict",
+    "echo_error",
+    "exit_code",
+    "json_text",
+    "plain",
+    "safe_json",
+]
 
 FIRST_EXIT_CODE = 64
 GAP = "  "
+# Besides controls those that turn the direction of a text.
+_CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def exit_code(code: StatusCode | int) -> int:
@@ -35,7 +48,7 @@ def echo_error(error: CallError) -> None:
     """Print a status and its details to standard error."""
     click.echo(f"{error.code.name} ({error.code:d}): {plain(error.message)}", err=True)
     for detail in error.details:
-        click.echo(f"  {plain(json.dumps(detail_dict(detail), ensure_ascii=False))}", err=True)
+        click.echo(f"  {safe_json(detail_dict(detail), indent=None)}", err=True)
 
 
 def detail_dict(detail: Message) -> dict[str, Any]:
@@ -54,9 +67,14 @@ def json_text(message: Message, *, indent: int | None = 2, defaults: bool = Fals
 
     :param defaults: whether fields that have no value are there, too.
     """
-    return json_format.MessageToJson(
-        message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=defaults
-    )
+    return safe_json(json_format.MessageToDict(message, always_print_fields_with_no_presence=defaults), indent=indent)
+
+
+def safe_json(value: Any, *, indent: int | None = 2) -> str:
+    """A value as JSON, readable, but for what would move a terminal's cursor or colour it."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # JSON itself escapes characters below the space.
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class Printer:
