@@ -32,7 +32,13 @@ SKEW_FAILURE_SECONDS = 300.0
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _REFUSALS = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
-_CRASHES = {StatusCode.UNKNOWN, StatusCode.UNIMPLEMENTED, StatusCode.INTERNAL, StatusCode.UNAVAILABLE}
+_NO_ANSWERS = {
+    StatusCode.UNKNOWN,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.INTERNAL,
+    StatusCode.UNAVAILABLE,
+}
 _READABLE = ("grpc-status", "grpc-message", "grpc-status-details-bin")
 
 
@@ -199,29 +205,37 @@ def _content_types(server: Server, method: MethodDescriptor) -> Iterator[Finding
 def _authentication(
     open_channel: Callable[..., Channel], method: MethodDescriptor, timeout: float, *, has_credentials: bool
 ) -> Iterator[Finding]:
-    def refused(**credentials: str | None) -> bool:
-        error = _call(open_channel(**credentials), method, timeout)
-        return error is not None and error.code in _REFUSALS
+    def call(**replaced: Any) -> CallError | None:
+        return _call(open_channel(**replaced), method, timeout)
 
-    closed = refused(token=None, hmac_secret=None)
+    anonymous = call(token=None, hmac_secret=None, metadata=())
+    if anonymous is not None and anonymous.code in _NO_ANSWERS:
+        yield _credentials(anonymous, method)
+        return
+    closed = _is_refused(anonymous)
     if not closed:
         advice = "Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless everybody may call."
         yield Finding("warn", "authentication", "calls without credentials are answered", advice)
-    elif not refused(token="x" * 32, hmac_secret=None):
-        yield Finding("fail", "authentication", "any token is accepted", "Look at what authenticates the calls.")
-    else:
+    elif _is_refused(call(token="x" * 32, hmac_secret=None, metadata=())):
         yield Finding("ok", "authentication", "calls without credentials, or with wrong ones, are refused")
+    else:
+        yield Finding("fail", "authentication", "any token is accepted", "Look at what authenticates the calls.")
     if closed and not has_credentials:
         yield Finding("warn", "credentials", "there are none to try", "Give --token or --hmac-secret.")
-        return
-    error = _call(open_channel(), method, timeout)
-    if error and error.code in _REFUSALS:
-        yield Finding("fail", "credentials", str(error), "Is the credential one of this server, and still good?")
-    elif error and error.code in _CRASHES:
-        yield Finding("fail", "calls", str(error), "Look into the server's log; are its tables there?")
     else:
-        answered = error.code.name if error else "OK"
-        yield Finding("ok", "calls", f"an empty {method.name} is answered {answered}")
+        yield _credentials(call(), method)
+
+
+def _credentials(error: CallError | None, method: MethodDescriptor) -> Finding:
+    if _is_refused(error):
+        return Finding("fail", "credentials", str(error), "Is the credential one of this server, and still good?")
+    if error is not None and error.code in _NO_ANSWERS:
+        return Finding("fail", "calls", str(error), "Look into the server's log; are its tables there?")
+    return Finding("ok", "calls", f"an empty {method.name} is answered {error.code.name if error else 'OK'}")
+
+
+def _is_refused(error: CallError | None) -> bool:
+    return error is not None and error.code in _REFUSALS
 
 
 def _cross_origin(server: Server, method: MethodDescriptor, origin: str | None) -> Iterator[Finding]:

@@ -58,10 +58,10 @@ class RecordingInterceptor:
             request = _kept(request, call.requests)
         else:
             call.requests.append(request)
-        if method.server_streaming:
-            return _responses(call_next(request, context), call)
         with _keeping_error(call):
             response = call_next(request, context)
+        if method.server_streaming:
+            return _responses(response, call)
         call.responses.append(response)
         return response
 

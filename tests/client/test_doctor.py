@@ -218,6 +218,22 @@ def test_a_server_that_does_not_answer_in_time(script: Callable[[Peer], None]) -
     assert time.monotonic() - started < 5
 
 
+def test_a_credential_may_be_metadata(make_server: Any) -> None:
+    with make_server() as url:
+        findings = examine(url, "-m", f"authorization=Bearer {TOKEN}", exit_code=0)
+    assert (findings["authentication"]["level"], findings["calls"]["level"]) == ("ok", "ok")
+
+
+def test_calls_that_never_end_are_not_taken_for_answers(make_server: Any) -> None:
+    def stall(app: Flask) -> None:
+        app.before_request(lambda: time.sleep(0.4) if "grpc-timeout" in request.headers else None)
+
+    with make_server(stall) as url:
+        findings = examine(url, "--timeout", "0.2", exit_code=1)
+    assert "DEADLINE_EXCEEDED" in findings["calls"]["text"]
+    assert "authentication" not in findings
+
+
 def test_a_certificate_of_nobody_known() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)

@@ -53,7 +53,7 @@ class DoctorCommand(click.Command):
                 server_url(given),
                 self._descriptor,
                 open_channel=functools.partial(open_channel, given, retry=None),
-                has_credentials=bool(given["token"] or given["hmac_secret"]),
+                has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
                 origin=origin,
                 timeout=given["timeout"] or DEFAULT_TIMEOUT,
                 ca_certs=given["ca_certs"],

@@ -70,7 +70,7 @@ class MethodCommand(click.Command):
     def _run(self, **parameters: Any) -> None:
         context = click.get_current_context()
         given = given_options(context)
-        with open_channel(given) as channel, exit_with_status():
+        with open_channel(given) as channel, _exiting_with_status():
             paging = bool(parameters.get("all_pages"))
             printer = _printer(self._method, given["output"], paging=paging)
             for response in self._responses(channel, self._request(parameters), given["timeout"], paging=paging):
@@ -81,7 +81,7 @@ class MethodCommand(click.Command):
         base = parameters.get("request_json")
         text = sys.stdin.read() if base == "-" else base
         if self._method.client_streaming:
-            return parse_lines(message_class, (text or "").splitlines())
+            return list(parse_lines(message_class, (text or "").splitlines()))
         return message_from(message_class, parameters, text)
 
     def _responses(self, channel: Channel, request: Any, timeout: float | None, *, paging: bool) -> Iterator[Message]:
@@ -124,7 +124,7 @@ def _printer(method: MethodDescriptor, output: str | None, *, paging: bool) -> P
 
 
 @contextlib.contextmanager
-def exit_with_status() -> Iterator[None]:
+def _exiting_with_status() -> Iterator[None]:
     """Print the status that a call ends with, and exit with the code that stands for it."""
     try:
         yield

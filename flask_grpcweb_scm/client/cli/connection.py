@@ -15,8 +15,46 @@ __all__ = ["connection_options", "given_options", "open_channel", "parse_metadat
 DEFAULT_TIMEOUT = 30.0
 """Seconds, for a call with one response."""
 
-_ENVIRONMENT = {"url": "SCM_GRPC_URL", "token": "SCM_GRPC_TOKEN", "hmac_secret": "SCM_GRPC_HMAC_SECRET"}
-_NAMES = ("url", "token", "hmac_secret", "ca_certs", "metadata", "timeout", "codec", "output")
+# name, flags, settings, environment variable
+_OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
+    (
+        "url",
+        ["--url"],
+        {"help": "Where the server is, as https://host:port, with the path that it may have."},
+        "SCM_GRPC_URL",
+    ),
+    (
+        "token",
+        ["--token"],
+        {"help": "Sent as X-Grpc-Auth-Token. Other users of this machine see arguments."},
+        "SCM_GRPC_TOKEN",
+    ),
+    (
+        "hmac_secret",
+        ["--hmac-secret"],
+        {"metavar": "SECRET", "help": "Signs requests, unless there is a token."},
+        "SCM_GRPC_HMAC_SECRET",
+    ),
+    ("ca_certs", ["--ca-certs"], {"type": click.Path(exists=True, dir_okay=False), "help": "Trust these only."}, None),
+    (
+        "metadata",
+        ["-m", "--metadata"],
+        {"multiple": True, "metavar": "NAME=VALUE", "help": "Request metadata. Can be repeated."},
+        None,
+    ),
+    (
+        "timeout",
+        ["--timeout"],
+        {
+            "type": click.FloatRange(min=0, min_open=True),
+            "metavar": "SECONDS",
+            "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, and none for streams.",
+        },
+        None,
+    ),
+    ("codec", ["--codec"], {"type": click.Choice(["proto", "json"]), "help": "How messages are sent."}, None),
+    ("output", ["-o", "--output"], {"type": click.Choice(["table", "json"]), "help": "Default: table."}, None),
+]
 
 
 def connection_options(*, environment: bool = False, taken: Collection[str] = ()) -> Iterator[click.Option]:
@@ -24,44 +62,18 @@ def connection_options(*, environment: bool = False, taken: Collection[str] = ()
 
     :param taken: flags that a command has for something else.
     """
-    for name, flags, settings in _options():
+    for name, flags, settings, variable in _OPTIONS:
         free = [flag for flag in flags if flag not in taken]
         if free:
-            variable = _ENVIRONMENT.get(name) if environment else None
-            yield click.Option([name, *free], envvar=variable, show_envvar=True, **settings)
-
-
-def _options() -> Iterable[tuple[str, list[str], dict[str, Any]]]:
-    return [
-        ("url", ["--url"], {"help": "Where the server is, as https://host:port, with the path that it may have."}),
-        ("token", ["--token"], {"help": "Sent as X-Grpc-Auth-Token. Other users of this machine see arguments."}),
-        ("hmac_secret", ["--hmac-secret"], {"metavar": "SECRET", "help": "Signs requests, unless there is a token."}),
-        ("ca_certs", ["--ca-certs"], {"type": click.Path(exists=True, dir_okay=False), "help": "Trust these only."}),
-        (
-            "metadata",
-            ["-m", "--metadata"],
-            {"multiple": True, "metavar": "NAME=VALUE", "help": "Request metadata. Can be repeated."},
-        ),
-        (
-            "timeout",
-            ["--timeout"],
-            {
-                "type": click.FloatRange(min=0, min_open=True),
-                "metavar": "SECONDS",
-                "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, and none for streams.",
-            },
-        ),
-        ("codec", ["--codec"], {"type": click.Choice(["proto", "json"]), "help": "How messages are sent."}),
-        ("output", ["-o", "--output"], {"type": click.Choice(["table", "json"]), "help": "Default: table."}),
-    ]
+            yield click.Option([name, *free], envvar=variable if environment else None, show_envvar=True, **settings)
 
 
 def given_options(context: click.Context) -> Mapping[str, Any]:
     """The values of this command's options, and of those before its name that it does not have itself."""
     outer = given_options(context.parent) if context.parent else {}
-    own = {name: context.params.get(name) for name in _NAMES}
+    own = {name: context.params.get(name) for name, *_ in _OPTIONS}
     metadata = (*(outer.get("metadata") or ()), *(own["metadata"] or ()))
-    return {**{name: own[name] or outer.get(name) for name in _NAMES}, "metadata": metadata}
+    return {**{name: value or outer.get(name) for name, value in own.items()}, "metadata": metadata}
 
 
 def server_url(given: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ _PREFIX = "field_"
 Field = Any
 
 
+@functools.cache
 def is_repeated(field: Field) -> bool:
     """Whether a field is a list or a map."""
     # FieldDescriptor.label is gone from newer versions of protobuf, what replaces it is missing in older ones.
@@ -189,6 +191,11 @@ def parse_json(message_class: type[Message], text: str) -> Message:
         raise click.UsageError(f"the request is not a {message_class.DESCRIPTOR.full_name}: {error}") from None
 
 
+def parse_lines(message_class: type[Message], lines: Iterable[str]) -> Iterator[Message]:
+    """Read a stream of messages, one a line."""
+    return (parse_json(message_class, line) for line in lines if line.strip())
+
+
 def _read(message_class: type[Message], value: Any) -> Message:
     # json_format takes a list or a text for an object of unknown fields.
     if not isinstance(value, dict) and not _is_special(message_class.DESCRIPTOR):
@@ -199,8 +206,3 @@ def _read(message_class: type[Message], value: Any) -> Message:
 def _is_special(descriptor: Any) -> bool:
     """Whether a message may be a text or a list in JSON, as some of protobuf's own are."""
     return bool(descriptor.file.package == "google.protobuf")
-
-
-def parse_lines(message_class: type[Message], lines: Iterable[str]) -> Iterator[Message]:
-    """Read a stream of messages, one a line."""
-    return (parse_json(message_class, line) for line in lines if line.strip())

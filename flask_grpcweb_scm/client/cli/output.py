@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from google.protobuf import json_format
@@ -77,15 +77,14 @@ def safe_json(value: Any, *, indent: int | None = 2) -> str:
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-class Printer:
+class Printer(Protocol):
     """Prints the responses of a call as they come."""
 
     def print(self, response: Message) -> None:
         """Print one more."""
-        raise NotImplementedError
 
 
-class JsonPrinter(Printer):
+class JsonPrinter:
     """Each response as an object with all of its fields."""
 
     def print(self, response: Message) -> None:
@@ -93,7 +92,7 @@ class JsonPrinter(Printer):
         click.echo(json_text(response, defaults=True))
 
 
-class TablePrinter(Printer):
+class TablePrinter:
     """The rows of lists; of other responses the fields below each other, and of a stream each response as a row.
 
     :param descriptor: of the responses.
@@ -108,12 +107,8 @@ class TablePrinter(Printer):
             for field in descriptor.fields
             if is_repeated(field) and field.message_type is not None and not is_map(field)
         ]
-        self._others = [
-            field
-            for field in descriptor.fields
-            if all(field is not listed for listed, _ in self._lists)
-            and not (paging and field.name == "next_page_token")
-        ]
+        hidden = {field.name for field, _ in self._lists} | ({"next_page_token"} if paging else set())
+        self._others = [field for field in descriptor.fields if field.name not in hidden]
 
     def print(self, response: Message) -> None:
         """Print one more."""
