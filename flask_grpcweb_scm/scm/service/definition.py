@@ -58,7 +58,6 @@ for error_class, code in {
 service.intercept(transaction)
 service.unimplemented(
     "StreamRepositories",
-    "BatchGetCommitContext",
     "ListCodeMappings",
     "DeleteCodeMapping",
     "ListExternalIssues",

@@ -1,0 +1,120 @@
+"""BatchGetCommitContext: for every line what GetCommitContext answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import Identity, RpcError, StatusCode
+from flask_grpcweb_scm.scm import Commit, CommitFileChange, db, git
+from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
+
+LINES = [
+    ("README", 1),
+    ("README", 2),
+    ("README", 22),
+    ("src/app.py", 10),
+    ("src/app.py", 10),
+    ("src/helpers.py", 6),
+    ("docs/naïve file.txt", 7),
+    ("README", 23),
+    ("README", 2**31 - 1),
+    ("docs/naïve file.txt", 8),
+    ("absent.py", 1),
+    ("src", 1),
+    ("", 1),
+    ("../x", 1),
+    ("README", 0),
+    ("README", -5),
+]
+SHAS = ["", "HEAD~2", "short", "f" * 40, "fffffff", "no sha"]
+
+
+def one(scm: Scm, repository: int, **fields: Any) -> tuple[int, str, Any]:
+    """Code, message and context of the single call."""
+    try:
+        return 0, "", scm("GetCommitContext", repository_id=repository, **fields)
+    except RpcError as error:
+        return error.code, error.message, None
+
+
+def many(scm: Scm, repository: int, sha: str, lines: list[dict[str, Any]]) -> list[tuple[int, str, Any]]:
+    response = scm("BatchGetCommitContext", repository_id=repository, commit_sha=sha, lines=lines)
+    return [(o.code, o.message, o.context if o.HasField("context") else None) for o in response.outcomes]
+
+
+def test_every_line_is_answered_as_by_itself(scm: Scm, mirrored: int, history: GitRepository) -> None:
+    head = history.git("rev-parse", "main")
+    shas = {"HEAD~2": history.git("rev-parse", "main~2"), "short": head[:9]}
+    lines = [
+        {"commit_sha": shas.get(sha, sha), "filepath": path, "line_number": number}
+        for sha in SHAS
+        for path, number in LINES
+    ]
+    expected = [one(scm, mirrored, **{**line, "commit_sha": line["commit_sha"] or head}) for line in lines]
+    assert many(scm, mirrored, head, lines) == expected
+    assert {code for code, _, _ in expected} == {0, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
+
+
+def test_stored_history_answers_where_there_is_no_source(app: Flask, scm: Scm, ours: Tenant) -> None:
+    with app.app_context():
+        commit = Commit(repository_id=ours.repository, key="a" * 40)
+        changes = [CommitFileChange(commit=commit, filename=name, type=kind) for name, kind in (("x", "M"), ("y", "D"))]
+        db.session.add_all([commit, *changes])
+        db.session.commit()
+    lines = [{"filepath": path, "line_number": number} for path in ("x", "y", "z") for number in (1, 2)]
+    expected = [one(scm, ours.repository, commit_sha="a" * 40, **line) for line in lines]
+    assert many(scm, ours.repository, "a" * 40, lines) == expected
+    assert [code for code, _, _ in expected] == [0, 0, 5, 5, 9, 9]
+
+
+def test_lines_of_one_file_share_runs_of_git(
+    monkeypatch: pytest.MonkeyPatch, scm: Scm, mirrored: int, history: GitRepository
+) -> None:
+    runs: list[str] = []
+    run_git = git.run_git
+
+    def counted(git_dir: str, command: str, *arguments: str, **more: Any) -> Any:
+        runs.append(command)
+        return run_git(git_dir, command, *arguments, **more)
+
+    monkeypatch.setattr(git, "run_git", counted)
+    lines = [{"filepath": path, "line_number": n} for n in range(1, 20) for path in ("README", "src/app.py")]
+    outcomes = many(scm, mirrored, history.git("rev-parse", "main"), lines)
+    assert {code for code, _, _ in outcomes} == {0}
+    assert len(runs) == 1 + 2 * 3
+
+
+@pytest.mark.parametrize(("count", "message"), [(0, "lines is empty"), (201, "lines has 201 items; the limit is 200")])
+def test_too_few_and_too_many_lines_are_invalid(scm: Scm, mirrored: int, count: int, message: str) -> None:
+    lines = [{"filepath": "README", "line_number": 1}] * count
+    error = scm.error(StatusCode.INVALID_ARGUMENT, "BatchGetCommitContext", repository_id=mirrored, lines=lines)
+    assert error.message == message
+
+
+def test_a_repository_of_others_does_not_exist(scm: Scm, mirrored: int, theirs: Tenant) -> None:
+    lines = [{"filepath": "README", "line_number": 1}]
+    caller = Identity(organizations=frozenset({"theirs"}))
+    for repository, who in ((mirrored, caller), (999, None)):
+        scm.error(
+            StatusCode.NOT_FOUND, "BatchGetCommitContext", caller=who, repository_id=repository, commit_sha="a" * 40,
+            lines=lines,
+        )  # fmt: skip
+
+
+def test_the_deadline_ends_the_whole_call(scm: Scm, mirrored: int) -> None:
+    lines = [{"filepath": "README", "line_number": 1}]
+    scm.error(
+        StatusCode.DEADLINE_EXCEEDED, "BatchGetCommitContext", timeout=0, repository_id=mirrored, commit_sha="a" * 40,
+        lines=lines,
+    )  # fmt: skip
+
+
+def test_a_source_that_fails_is_the_outcome_of_each_line(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
+    set_mirror(app, ours.repository, tmp_path / "gone")
+    lines = [{"filepath": path, "line_number": 1} for path in ("x", "y", "")]
+    codes = [code for code, _, _ in many(scm, ours.repository, "a" * 40, lines)]
+    assert codes == [StatusCode.FAILED_PRECONDITION, StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT]
