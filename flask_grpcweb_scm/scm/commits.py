@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
@@ -11,9 +12,9 @@ from flask_grpcweb_scm.scm.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with
+from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with, installed_integration
 from flask_grpcweb_scm.scm.settings import current_settings
-from flask_grpcweb_scm.scm.source import Source
+from flask_grpcweb_scm.scm.sources import Source
 from flask_grpcweb_scm.scm.validation import invalid_argument
 
 __all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_source", "store_commits"]
@@ -28,11 +29,25 @@ AuthorKey = tuple[str, str]
 
 
 def open_source(repository: Repository, context: CallContext) -> Source | None:
-    """Where a repository's contents are, to be read until the call's deadline; None when nobody knows."""
-    if repository.mirror_path is None:
+    """Where a repository's contents are, to be read until the call's deadline; None when nobody knows.
+
+    That is its local git mirror, or else the API of its integration.
+
+    :raises TrackerMisconfigured: when the settings of the integration cannot work.
+    """
+    settings, remaining = current_settings(), context.remaining()
+    if repository.mirror_path is not None:
+        limit = settings.git_timeout
+        return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
+    integration = installed_integration(repository)
+    if integration is None or not {"base_url", "credentials"} & set(integration.metadata_):
         return None
-    remaining, limit = context.remaining(), current_settings().git_timeout
-    return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
+    # It imports urllib3, which takes its time.
+    from flask_grpcweb_scm.scm.sources.accounts import open_api
+
+    limit = settings.tracker_timeout
+    deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
+    return open_api(repository, integration, settings, deadline)
 
 
 def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:

@@ -30,9 +30,10 @@ from flask_grpcweb_scm.scm.derivation import (
     read_frame,
 )
 from flask_grpcweb_scm.scm.git_process import GitError
-from flask_grpcweb_scm.scm.models import CodeMapping, Project
+from flask_grpcweb_scm.scm.models import CodeMapping, Project, Repository
 from flask_grpcweb_scm.scm.settings import current_settings
-from flask_grpcweb_scm.scm.source import Source
+from flask_grpcweb_scm.scm.sources import Source
+from flask_grpcweb_scm.scm.trackers import TrackerError
 from flask_grpcweb_scm.scm.validation import branch_problem
 
 __all__ = ["Derivation", "derive"]
@@ -40,7 +41,7 @@ __all__ = ["Derivation", "derive"]
 logger = logging.getLogger(__name__)
 
 READERS = 8
-UNREADABLE = (GitError, TreeTooLarge, TimeoutError)
+UNREADABLE = (GitError, TrackerError, TreeTooLarge, TimeoutError)
 PROBLEMS = 3  # to name in an outcome
 
 Outcome = scm_pb2.PathOutcome
@@ -146,11 +147,8 @@ def _search(
     project: Project, paths: Sequence[StackPath], context: CallContext
 ) -> tuple[dict[StackPath, Finding], list[str]]:
     """What each path means in the repositories of the project's organization, and which of these could not be read."""
-    searches = [
-        _Search(repository.id, repository.name, repository.default_branch, source, _tree_cache(), context)
-        for repository in (queries.active_repositories(project.organization_id) if paths else ())
-        if (source := open_source(repository, context)) is not None
-    ]
+    repositories = queries.active_repositories(project.organization_id) if paths else ()
+    searches = [search for repository in repositories if (search := _prepare(repository, context)) is not None]
     if searches:
         with ThreadPoolExecutor(min(READERS, len(searches))) as pool:
             # Only what matches is kept of a tree: those of all repositories together may be larger than memory.
@@ -165,6 +163,17 @@ def _search(
     return findings, problems[:PROBLEMS]
 
 
+def _prepare(repository: Repository, context: CallContext) -> _Search | None:
+    """What to do in a repository; None when its contents are nowhere."""
+    search = _Search(repository.id, repository.name, repository.default_branch, _tree_cache(), context)
+    try:
+        search.source = open_source(repository, context)
+    except TrackerError as error:
+        search.problem = str(error)
+        return search
+    return None if search.source is None else search
+
+
 @dataclass(slots=True)
 class _Search:
     """Looking for paths in one repository; it touches no database, and so any thread may do it."""
@@ -172,9 +181,9 @@ class _Search:
     repository_id: int
     name: str
     branch: str
-    source: Source
     cache: TreeCache
     context: CallContext
+    source: Source | None = None
     place: Place | None = None
     """None when there is nothing to search in."""
     found: list[Matches] = field(default_factory=list)
@@ -182,12 +191,16 @@ class _Search:
 
     def run(self, paths: Iterable[StackPath]) -> None:
         """Set what was found of each path, or what the problem was."""
+        source = self.source
+        if source is None:
+            return
         try:
-            branch, tree = self.source.tree(self.branch)
+            branch, tree = source.tree(self.branch)
             if tree is None:
                 return
-            key = (self.source.identity, tree)
-            index = self.cache.get(key, lambda: self.source.files(tree), timeout=self.context.remaining())
+            index = self.cache.get(
+                (source.identity, tree), lambda: source.files(tree), timeout=self.context.remaining()
+            )
         except UNREADABLE as error:
             self.problem = str(error)
             logger.warning("repository %d could not be searched: %s", self.repository_id, error)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask_grpcweb_scm.scm.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
 from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, run_git
-from flask_grpcweb_scm.scm.source import SNIPPET_LINES, Blame, Line
+from flask_grpcweb_scm.scm.sources import SNIPPET_LINES, Blame, Line
 
 __all__ = ["Mirror", "MirrorMissing"]
 

@@ -41,6 +41,7 @@ __all__ = [
     "find_organization",
     "find_project",
     "find_repository",
+    "installed_integration",
     "last_change_of_file",
     "page_of_repositories",
 ]
@@ -214,3 +215,13 @@ def active_repositories(organization_id: int) -> Sequence[Repository]:
         .order_by(Repository.id)
     )
     return db.session.scalars(statement).all()
+
+
+def installed_integration(repository: Repository) -> Integration | None:
+    """The integration of a repository, as long as the repository's organization has it installed."""
+    pair = sa.and_(
+        OrganizationIntegration.integration_id == Integration.id,
+        OrganizationIntegration.organization_id == repository.organization_id,
+    )
+    statement = sa.select(Integration).join(OrganizationIntegration, pair)
+    return db.session.scalars(statement.where(Integration.id == repository.integration_id)).one_or_none()

@@ -13,7 +13,7 @@ from flask_grpcweb_scm.scm.commits import commit_not_found, complete_sha, fetch_
 from flask_grpcweb_scm.scm.conversion import author_message, commit_message
 from flask_grpcweb_scm.scm.models import Commit, Repository
 from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.source import Line, Source
+from flask_grpcweb_scm.scm.sources import Line, Source
 from flask_grpcweb_scm.scm.validation import line_problem, path_problem, sha_problem, validate
 
 __all__ = ["batch_get_commit_context", "get_commit", "get_commit_context"]

@@ -1,0 +1,186 @@
+"""Repositories at GitHub and GitHub Enterprise Server.
+
+https://docs.github.com/en/rest and, for blame, https://docs.github.com/en/graphql
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.api import MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.source import Blame, Line
+from flask_grpcweb_scm.scm.trackers import (
+    Credential,
+    TrackerError,
+    TrackerForbidden,
+    TrackerMisconfigured,
+    TrackerNotFound,
+    TrackerRateLimited,
+    TrackerRejected,
+    TrackerUnavailable,
+)
+from flask_grpcweb_scm.scm.trackers.github import REPOSITORY, GitHub
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply, printable
+
+__all__ = ["GitHubEnterpriseSource", "GitHubSource"]
+
+CHANGES = {"added": "A", "copied": "A", "removed": "D", "renamed": "A", "modified": "M", "changed": "M"}
+BLAME = """
+query($owner: String!, $name: String!, $sha: GitObjectID!, $path: String!, $file: String!) {
+  repository(owner: $owner, name: $name) {
+    commit: object(oid: $sha) {
+      ... on Commit {
+        blame(path: $path) { ranges { startingLine endingLine commit { oid author { name email } } } }
+      }
+    }
+    file: object(expression: $file) { __typename ... on Blob { text isTruncated } }
+  }
+}
+"""
+GRAPHQL_ERRORS: Mapping[str, type[TrackerError]] = {
+    "FORBIDDEN": TrackerForbidden,
+    "NOT_FOUND": TrackerNotFound,
+    "RATE_LIMITED": TrackerRateLimited,
+}
+
+
+class GitHubSource(ApiSource):
+    """A repository named ``owner/name``."""
+
+    kind = "github"
+    base_url = "https://api.github.com"
+    headers: ClassVar = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+    rest = ""
+    """Where the REST API is, below where everything is."""
+
+    def __init__(
+        self,
+        base_url: str,
+        project: str,
+        credential: Credential,
+        *,
+        deadline: float,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
+        super().__init__(base_url, project, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        if re.fullmatch(REPOSITORY, project) is None:
+            raise self.error(TrackerMisconfigured, f"{project[:80]!r} is no repository of {self.kind}: owner/name is")
+        self.owner, self.name = project.split("/")
+
+    def commit_id(self, revision: str) -> str:
+        """``GET /repos/{owner}/{repo}/commits/{ref}``, which knows beginnings too, unless the id is full."""
+        if len(revision) in {40, 64}:
+            return self._get("git", "commits", revision).value("sha", kind=str)
+        return self._get("commits", revision, per_page=1).value("sha", kind=str)
+
+    def commit(self, sha: str) -> GitCommit:
+        """``GET /repos/{owner}/{repo}/commits/{ref}``, page by page of its files."""
+        changes: list[tuple[str, str]] = []
+        page: int | str = 1
+        while page and len(changes) <= MAX_CHANGES:
+            reply = self._get("commits", sha, page=page)
+            answer = reply.json()
+            with self.reading():
+                # git shows no changes of a merge; GitHub shows those against the first parent.
+                if len(answer["parents"]) < 2:
+                    changes += _changes(answer.get("files") or ())
+            page = next_page(reply, "page")
+        with self.reading():
+            commit = answer["commit"]
+            author, date = commit["author"] or {}, commit["committer"]["date"]
+            return make_commit(sha, date, author, commit["message"], changes)
+
+    def tree(self, branch: str) -> tuple[str, str | None]:
+        """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
+        name = branch or self._get().value("default_branch", kind=str)
+        try:
+            reply = self._get("branches", name)
+        except TrackerNotFound:
+            if branch:
+                raise
+            return name, None
+        return name, reply.value("commit", "commit", "tree", "sha", kind=str)
+
+    def files(self, tree: str) -> Iterator[str]:
+        """``GET /repos/{owner}/{repo}/git/trees/{tree_sha}?recursive=1``, or folder by folder when that is too much."""
+        waiting = [("", tree)]
+        while waiting:
+            folder, sha = waiting.pop()
+            answer = self._get("git", "trees", sha, recursive=1).json()
+            with self.reading():
+                deep = not answer["truncated"]
+            if not deep:
+                answer = self._get("git", "trees", sha).json()
+            with self.reading():
+                if not deep and answer["truncated"]:
+                    raise self.error(TrackerUnavailable, f"{self.kind} lists only a part of a folder that is too large")
+                for entry in answer["tree"]:
+                    path = folder + entry["path"]
+                    if entry["type"] == "blob":
+                        yield path
+                    elif entry["type"] == "tree" and not deep:
+                        waiting.append((f"{path}/", entry["sha"]))
+
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+        """``Commit.blame`` and ``Blob.text`` of GraphQL, which REST has no blame in."""
+        variables = {"owner": self.owner, "name": self.name, "sha": sha, "path": path, "file": f"{sha}:{path}"}
+        answer = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
+        with self.reading():
+            repository = (answer.get("data") or {}).get("repository") or {}
+            blame = (repository.get("commit") or {}).get("blame")
+            if repository.get("commit") is not None and (repository.get("file") or {}).get("__typename") != "Blob":
+                return None
+            if blame is None:
+                raise self._graphql_error(answer["errors"][0])
+            # The text of a large or binary file is not there, or not all of it.
+            whole = not repository["file"]["isTruncated"] and repository["file"]["text"] is not None
+            text = repository["file"]["text"].removesuffix("\n").split("\n") if whole else []
+            return dict(_blamed(blame["ranges"], text, numbers))
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """As the tracker of the same host does."""
+        return GitHub.explain(answer)
+
+    def _get(self, *more: str, **query: int | str) -> HttpReply:
+        return self.http.get(self.rest + path_of("repos", self.owner, self.name, *more), query=query)
+
+    def _graphql_error(self, error: Mapping[str, Any]) -> TrackerError:
+        kind = GRAPHQL_ERRORS.get(error.get("type", ""), TrackerRejected)
+        return self.error(kind, f"{self.kind} answered: {printable(self.credential.redact(str(error['message'])))}")
+
+
+class GitHubEnterpriseSource(GitHubSource):
+    """Like GitHub, on a host of one's own."""
+
+    kind = "github_enterprise"
+    base_url = ""
+    rest = "/v3"
+
+    @classmethod
+    def api_url(cls, site: str) -> str:
+        """``https://{host}/api``: REST is below ``/v3`` there, GraphQL beside it."""
+        return site.removesuffix("/api/v3") + "/api"
+
+
+def _changes(files: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What a commit did to files; a renamed one is a new one and one that is gone."""
+    for file in files:
+        if file["status"] == "renamed":
+            yield file["previous_filename"], "D"
+        if file["status"] in CHANGES:
+            yield file["filename"], CHANGES[file["status"]]
+
+
+def _blamed(ranges: Iterable[Mapping[str, Any]], text: list[str], numbers: Iterable[int]) -> Iterator[tuple[int, Line]]:
+    wanted = set(numbers)
+    for part in ranges:
+        commit = part["commit"]
+        author = commit["author"] or {}
+        blame = Blame(clean(commit["oid"]), clean(author.get("name")), clean(author.get("email")).lower())
+        for number in sorted(wanted.intersection(range(part["startingLine"], part["endingLine"] + 1))):
+            yield number, Line(blame, snippet(text, 1, number))

@@ -1,0 +1,136 @@
+"""Repositories at GitLab.
+
+https://docs.gitlab.com/api/commits/, repositories/ and repository_files/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.api import ABSENT, MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
+from flask_grpcweb_scm.scm.trackers import TrackerNotFound
+from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.http import path_of
+from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+
+__all__ = ["GitLabSource"]
+
+PAGE_SIZE = 100
+
+
+class GitLabSource(ApiSource):
+    """A project, by its number or as ``group/project``."""
+
+    kind = "gitlab"
+    base_url = "https://gitlab.com"
+
+    def commit_id(self, revision: str) -> str:
+        """``GET /projects/:id/repository/commits/:sha``, which knows beginnings too."""
+        return self._get("repository", "commits", revision).value("id", kind=str)
+
+    def commit(self, sha: str) -> GitCommit:
+        """``GET /projects/:id/repository/commits/:sha``, and ``…/diff`` page by page."""
+        answer = self._get("repository", "commits", sha).json()
+        with self.reading():
+            # git shows no changes of a merge; GitLab shows those against the first parent.
+            changes = list(self._changes(sha)) if len(answer["parent_ids"]) < 2 else []
+            author = {"name": answer["author_name"], "email": answer["author_email"]}
+            return make_commit(sha, answer["committed_date"], author, answer["message"], changes)
+
+    def tree(self, branch: str) -> tuple[str, str | None]:
+        """``GET /projects/:id/repository/branches/:branch``: the id of its commit, for that of its tree is not told."""
+        # "default_branch" is null in a project without commits.
+        name = branch or self._get().json().get("default_branch") or ""
+        if not name:
+            return "", None
+        return name, self._get("repository", "branches", name).value("commit", "id", kind=str)
+
+    def files(self, tree: str) -> Iterator[str]:
+        """``GET /projects/:id/repository/tree``, a hundred at a time."""
+        query: dict[str, int | str] = {"ref": tree, "recursive": "true", "per_page": PAGE_SIZE, "pagination": "keyset"}
+        while True:
+            reply = self._get("repository", "tree", query=query)
+            with self.reading():
+                yield from [entry["path"] for entry in reply.value(kind=list) if entry["type"] == "blob"]
+            token = next_page(reply, "page_token")
+            if token in {"", query.get("page_token")}:
+                break
+            query["page_token"] = token
+
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+        """``GET /projects/:id/repository/files/:file_path/blame`` for ranges of lines that are near each other."""
+        found: dict[int, Line] = {}
+        for near in _clusters(sorted(set(numbers))):
+            first = max(1, near[0] - SNIPPET_LINES)
+            query: dict[str, int | str] = {"ref": sha, "range[start]": first, "range[end]": near[-1] + SNIPPET_LINES}
+            try:
+                answer = self._get("repository", "files", path, "blame", query=query).value(kind=list)
+            except ABSENT:
+                # No such file, or no such lines in it.
+                if not self._has_file(sha, path):
+                    return None
+                continue
+            with self.reading():
+                found.update(_blamed(answer, first, near))
+        return found
+
+    @classmethod
+    def api_url(cls, site: str) -> str:
+        """``https://{host}/api/v4``."""
+        return GitLab.api_url(site)
+
+    @classmethod
+    def explain(cls, answer: Any) -> Complaint:
+        """As the tracker of the same host does."""
+        return GitLab.explain(answer)
+
+    def _get(self, *more: str, query: Mapping[str, int | str] | None = None) -> HttpReply:
+        return self.http.get(path_of("projects", self.project, *more), query=query)
+
+    def _changes(self, sha: str) -> Iterator[tuple[str, str]]:
+        for page in range(1, MAX_CHANGES // PAGE_SIZE + 1):
+            answer = self._get("repository", "commits", sha, "diff", query={"per_page": PAGE_SIZE, "page": page}).value(
+                kind=list
+            )
+            for change in answer:
+                if change["renamed_file"] or change["deleted_file"]:
+                    yield change["old_path"], "D"
+                if not change["deleted_file"]:
+                    yield change["new_path"], "A" if change["new_file"] or change["renamed_file"] else "M"
+            if len(answer) < PAGE_SIZE:
+                break
+
+    def _has_file(self, sha: str, path: str) -> bool:
+        try:
+            self.http.request(
+                "HEAD", path_of("projects", self.project, "repository", "files", path), query={"ref": sha}
+            )
+        except TrackerNotFound:
+            return False
+        return True
+
+
+def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Ascending numbers in groups whose snippets touch."""
+    group: list[int] = []
+    for number in numbers:
+        if group and number - group[-1] > 2 * SNIPPET_LINES + 1:
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
+
+
+def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int]) -> Iterator[tuple[int, Line]]:
+    """The wanted ones of the lines from number `first` on, which come in parts of one commit each."""
+    lines = [(text, part["commit"]) for part in parts for text in part["lines"]]
+    texts = [text for text, _ in lines]
+    for number in wanted:
+        if number - first < len(lines):
+            commit = lines[number - first][1]
+            blame = Blame(clean(commit["id"]), clean(commit["author_name"]), clean(commit["author_email"]).lower())
+            yield number, Line(blame, snippet(texts, first, number))

@@ -1,0 +1,271 @@
+"""GitHub and GitLab as their documentation describes them, over a real git repository."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.scm.support import GitRepository
+
+__all__ = ["Answer", "FakeGitHub", "FakeGitLab", "Provider", "running"]
+
+Answer = tuple[int, Any, dict[str, str]]
+"""Status, JSON and headers."""
+
+
+class Provider:
+    """An HTTP API, and what was asked of it."""
+
+    page_size = 2
+    """Small, so that there are several pages."""
+
+    def __init__(self, repository: GitRepository) -> None:
+        self.repository = repository
+        self.requests: list[tuple[str, str]] = []
+        self.authorizations: set[str | None] = set()
+        self.always: Callable[[], Answer] | None = None
+        """Instead of everything else."""
+        self.url = ""
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        raise NotImplementedError
+
+    def git(self, *arguments: str) -> str | None:
+        try:
+            return self.repository.git(*arguments)
+        except subprocess.CalledProcessError:
+            return None
+
+    def facts(self, sha: str) -> dict[str, Any]:
+        """Of a commit."""
+        shown = self.repository.git("show", "--no-patch", "--format=%an%x00%ae%x00%cI%x00%P%x00%B", sha)
+        name, email, date, parents, message = shown.split("\0")
+        return {"name": name, "email": email, "date": date, "parents": parents.split(), "message": message.rstrip("\n")}
+
+    def changes(self, sha: str) -> list[list[str]]:
+        """Letter, path, and new path of what was renamed."""
+        first_parent = ("--diff-merges=first-parent", "--root", "-r", "-z", "-M", "--name-status", "--no-commit-id")
+        fields = self.repository.git("diff-tree", *first_parent, sha).split("\0")[:-1]
+        changes = []
+        while fields:
+            letter = fields.pop(0)[0]
+            changes.append([letter, fields.pop(0), *([fields.pop(0)] if letter == "R" else [])])
+        return changes
+
+    def blame(self, sha: str, path: str, *options: str) -> Iterator[tuple[str, str]]:
+        """The id of a commit and the text of each line."""
+        shown = self.repository.git("blame", "--line-porcelain", *options, sha, "--", path)
+        commit = ""
+        for line in shown.split("\n"):
+            if re.match(r"[0-9a-f]{40} ", line):
+                commit = line[:40]
+            if line.startswith("\t"):
+                yield commit, line[1:]
+
+    def page(self, items: list[Any], number: int, query: dict[str, str]) -> Answer:
+        """A page with a link to the next one."""
+        start = (number - 1) * self.page_size
+        page = items[start : start + self.page_size]
+        more = start + self.page_size < len(items)
+        link = f'<{self.url}/x?page={number + 1}&page_token=t{number + 1}>; rel="next", <{self.url}>; rel="first"'
+        return 200, page, {"Link": link} if more else {}
+
+
+class FakeGitHub(Provider):
+    """Repository ``o/r``; below `prefix` as on an Enterprise server."""
+
+    prefix = ""
+    max_tree_entries = 1000
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        if (method, path) == ("POST", ("/api" if self.prefix else "") + "/graphql"):
+            return 200, self.graphql(**body["variables"]), {}
+        match = re.fullmatch(re.escape(self.prefix) + r"/repos/o/r(?:/(.*))?", path)
+        if method != "GET" or match is None:
+            return 404, {"message": "Not Found"}, {}
+        kind, _, rest = (match[1] or "").partition("/")
+        if kind == "git":
+            kind, _, rest = rest.partition("/")
+            return getattr(self, f"git_{kind}")(rest, query)
+        return getattr(self, kind or "repository_facts")(unquote(rest), query)
+
+    def repository_facts(self, rest: str, query: dict[str, str]) -> Answer:
+        return 200, {"default_branch": "main"}, {}
+
+    def branches(self, name: str, query: dict[str, str]) -> Answer:
+        sha = self.git("rev-parse", "--verify", f"refs/heads/{name}^{{tree}}")
+        if sha is None:
+            return 404, {"message": "Branch not found"}, {}
+        return 200, {"name": name, "commit": {"commit": {"tree": {"sha": sha}}}}, {}
+
+    def commits(self, revision: str, query: dict[str, str]) -> Answer:
+        sha = self.git("rev-parse", "--verify", f"{revision}^{{commit}}")
+        if sha is None:
+            return 422, {"message": f"No commit found for SHA: {revision}"}, {}
+        facts = self.facts(sha)
+        statuses = {"A": "added", "D": "removed", "M": "modified", "T": "changed", "R": "renamed"}
+        files = [
+            {
+                "status": statuses[letter],
+                "filename": paths[-1],
+                **({"previous_filename": paths[0]} if paths[1:] else {}),
+            }
+            for letter, *paths in self.changes(sha)
+        ]
+        status, page, headers = self.page(files, int(query.get("page", 1)), query)
+        author = {"name": facts["name"], "email": facts["email"], "date": facts["date"]}
+        commit = {"message": facts["message"], "author": author, "committer": {"date": facts["date"]}}
+        parents = [{"sha": parent} for parent in facts["parents"]]
+        return status, {"sha": sha, "commit": commit, "parents": parents, "files": page}, headers
+
+    def git_commits(self, sha: str, query: dict[str, str]) -> Answer:
+        if self.git("cat-file", "-e", f"{sha}^{{commit}}") is None:
+            return 404, {"message": "Not Found"}, {}
+        return 200, {"sha": sha}, {}
+
+    def git_trees(self, sha: str, query: dict[str, str]) -> Answer:
+        listing = self.repository.git("ls-tree", "-z", *(["-r", "-t"] if "recursive" in query else []), sha)
+        entries = []
+        for line in listing.split("\0")[:-1]:
+            mode, kind, rest = line.split(" ", 2)
+            entry_sha, _, path = rest.partition("\t")
+            entries.append({"path": path, "mode": mode, "type": kind, "sha": entry_sha})
+        truncated = "recursive" in query and len(entries) > self.max_tree_entries
+        return 200, {"sha": sha, "tree": entries[: self.max_tree_entries], "truncated": truncated}, {}
+
+    def graphql(self, owner: str, name: str, sha: str, path: str, file: str) -> Any:
+        if (owner, name) != ("o", "r"):
+            error = {"type": "NOT_FOUND", "message": "Could not resolve to a Repository"}
+            return {"data": {"repository": None}, "errors": [error]}
+        kind = self.git("cat-file", "-t", file)
+        if kind != "blob":
+            found = {"__typename": "Tree"} if kind == "tree" else None
+            return {"data": {"repository": {"commit": {"blame": {"ranges": []}}, "file": found}}}
+        ranges = []
+        for number, (commit, _) in enumerate(self.blame(sha, path), 1):
+            facts = self.facts(commit)
+            author = {"name": facts["name"], "email": facts["email"]}
+            part = {"startingLine": number, "endingLine": number, "commit": {"oid": commit, "author": author}}
+            if ranges and ranges[-1]["commit"] == part["commit"]:
+                ranges[-1]["endingLine"] = number
+            else:
+                ranges.append(part)
+        text = {"__typename": "Blob", "text": self.repository.git("show", file) + "\n", "isTruncated": False}
+        return {"data": {"repository": {"commit": {"blame": {"ranges": ranges}}, "file": text}}}
+
+
+class FakeGitLab(Provider):
+    """Project 7, which is ``g/p``."""
+
+    page_size = 100
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        match = re.fullmatch(r"/api/v4/projects/(?:7|g%2Fp)(?:/repository/(.*))?", path)
+        if match is None:
+            return 404, {"message": "404 Project Not Found"}, {}
+        kind, _, rest = (match[1] or "").partition("/")
+        return getattr(self, kind or "project")(rest, query)
+
+    def project(self, rest: str, query: dict[str, str]) -> Answer:
+        return 200, {"id": 7, "default_branch": "main" if self.git("rev-parse", "--verify", "main") else None}, {}
+
+    def branches(self, name: str, query: dict[str, str]) -> Answer:
+        sha = self.git("rev-parse", "--verify", f"refs/heads/{unquote(name)}")
+        if sha is None:
+            return 404, {"message": "404 Branch Not Found"}, {}
+        return 200, {"name": unquote(name), "commit": {"id": sha}}, {}
+
+    def commits(self, rest: str, query: dict[str, str]) -> Answer:
+        revision, _, diff = rest.partition("/")
+        sha = self.git("rev-parse", "--verify", f"{revision}^{{commit}}")
+        if sha is None:
+            return 404, {"message": "404 Commit Not Found"}, {}
+        if diff:
+            size, number = int(query["per_page"]), int(query["page"])
+            changes = [
+                {
+                    "old_path": paths[0], "new_path": paths[-1], "new_file": letter == "A",
+                    "renamed_file": letter == "R", "deleted_file": letter == "D",
+                }
+                for letter, *paths in self.changes(sha)
+            ]  # fmt: skip
+            return 200, changes[(number - 1) * size : number * size], {}
+        return 200, {"id": sha, "parent_ids": self.facts(sha)["parents"], **self.commit_facts(sha)}, {}
+
+    def commit_facts(self, sha: str) -> dict[str, Any]:
+        facts = self.facts(sha)
+        names = {"author_name": facts["name"], "author_email": facts["email"]}
+        return {"id": sha, "committed_date": facts["date"], "message": facts["message"] + "\n", **names}
+
+    def tree(self, rest: str, query: dict[str, str]) -> Answer:
+        listing = self.repository.git("ls-tree", "-z", "-r", "-t", query["ref"]).split("\0")[:-1]
+        entries = [{"type": line.split(" ")[1], "path": line.partition("\t")[2]} for line in listing]
+        self.page_size = 3
+        return self.page(entries, int(query.get("page_token", "t1")[1:]), query)
+
+    def files(self, rest: str, query: dict[str, str]) -> Answer:
+        path = unquote(rest.removesuffix("/blame"))
+        if self.git("cat-file", "-t", f"{query['ref']}:{path}") != "blob":
+            return 404, {"message": "404 File Not Found"}, {}
+        if not rest.endswith("/blame"):
+            return 200, None, {}
+        start, end = query["range[start]"], query["range[end]"]
+        if self.git("blame", "-L", f"{start},{end}", query["ref"], "--", path) is None:
+            return 400, {"message": "400 Bad request - range[start] is past the end"}, {}
+        parts: list[dict[str, Any]] = []
+        for sha, text in self.blame(query["ref"], path, "-L", f"{start},{end}"):
+            if parts and parts[-1]["commit"]["id"] == sha:
+                parts[-1]["lines"].append(text)
+            else:
+                parts.append({"commit": self.commit_facts(sha), "lines": [text]})
+        return 200, parts, {}
+
+
+@contextmanager
+def running(provider: Provider) -> Iterator[Provider]:
+    """Serve a provider's API on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            provider.requests.append((self.command, self.path))
+            provider.authorizations.add(self.headers["authorization"])
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if provider.always is not None:
+                status, answer, headers = provider.always()
+            else:
+                query = dict(parse_qsl(url.query))
+                status, answer, headers = provider.answer(self.command, url.path, query, json.loads(body or "null"))
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_POST = do_HEAD = do_GET  # noqa: N815  # the names that http.server asks for
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    provider.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield provider
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

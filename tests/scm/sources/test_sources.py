@@ -1,0 +1,358 @@
+"""One contract for local mirrors, GitHub, GitHub Enterprise and GitLab; then what only providers can do wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
+from flask_grpcweb_scm.scm.git import Mirror
+from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources import Source
+from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
+from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
+from flask_grpcweb_scm.scm.trackers import (
+    Credential,
+    TrackerError,
+    TrackerForbidden,
+    TrackerMisconfigured,
+    TrackerNotFound,
+    TrackerRateLimited,
+    TrackerUnavailable,
+)
+from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
+from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
+
+SECRET = "s3cret-t0ken"
+FILES = ("README", "src/app.py", "src/helpers.py", "docs/naïve file.txt", "link")
+
+
+def sorted_changes(commit: GitCommit) -> GitCommit:
+    return replace(commit, changes=sorted(commit.changes, key=lambda change: (change.filename, change.type)))
+
+
+class SourceContract:
+    """What every source does, as git itself does it."""
+
+    @pytest.fixture
+    def source(self, history: GitRepository) -> Iterator[Source] | Source:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def git(self, history: GitRepository) -> Mirror:
+        return Mirror(str(history.path / ".git"), timeout=30)
+
+    def test_every_commit(self, source: Source, git: Mirror, history: GitRepository) -> None:
+        for sha in history.git("rev-list", "--all").split():
+            assert source.has_commit(sha)
+            assert sorted_changes(source.commit(sha)) == sorted_changes(git.commit(sha))
+
+    def test_the_beginning_of_an_id(self, source: Source, history: GitRepository) -> None:
+        sha = history.head()
+        assert list(source.commits_starting_with(sha[:7])) == [sha]
+        assert list(source.commits_starting_with("f" * 8)) == []
+
+    def test_absent_commits(self, source: Source, history: GitRepository) -> None:
+        assert not source.has_commit("f" * 40)
+        # An object, but no commit.
+        assert not source.has_commit(history.git("rev-parse", "HEAD^{tree}"))
+
+    def test_the_files_of_a_branch(self, source: Source, git: Mirror) -> None:
+        for branch in ("", "main", "side"):
+            name, tree = source.tree(branch)
+            mirror_name, mirror_tree = git.tree(branch)
+            assert tree
+            assert name == mirror_name
+            assert sorted(source.files(tree)) == sorted(git.files(mirror_tree or ""))
+
+    @pytest.mark.parametrize("path", FILES)
+    def test_lines(self, source: Source, git: Mirror, history: GitRepository, path: str) -> None:
+        sha = history.head()
+        for numbers in (range(1, 45), [1], [19, 2], [7], [100], [2**31 - 1]):
+            assert source.lines(sha, path, numbers) == git.lines(sha, path, numbers)
+
+    def test_lines_of_a_file_that_is_not_there(self, source: Source, history: GitRepository) -> None:
+        assert source.lines(history.head(), "absent.py", [1]) is None
+        assert source.lines(history.head(), "src", [1]) is None
+        assert source.lines(history.git("rev-parse", "main~4"), "src/helpers.py", [1]) is None
+
+
+class TestMirror(SourceContract):
+    @pytest.fixture
+    def source(self, history: GitRepository) -> Source:
+        return Mirror(str(history.path / ".git"), timeout=30)
+
+
+class TestGitHub(SourceContract):
+    @pytest.fixture
+    def source(self, history: GitRepository) -> Iterator[Source]:
+        with running(FakeGitHub(history)) as provider:
+            yield open_github(provider)
+            assert provider.authorizations <= {f"Bearer {SECRET}"}
+
+
+class TestGitHubThatTruncates(SourceContract):
+    @pytest.fixture
+    def source(self, history: GitRepository) -> Iterator[Source]:
+        with running(FakeGitHub(history)) as provider:
+            provider.max_tree_entries = 7
+            yield open_github(provider)
+
+
+class TestGitHubEnterprise(SourceContract):
+    @pytest.fixture
+    def source(self, history: GitRepository) -> Iterator[Source]:
+        with running(FakeGitHub(history)) as provider:
+            provider.prefix = "/api/v3"
+            yield GitHubEnterpriseSource(provider.url + "/api/v3/", "o/r", Credential(token=SECRET), **options())
+
+
+class TestGitLab(SourceContract):
+    @pytest.fixture(params=["7", "g/p"])
+    def source(self, history: GitRepository, request: pytest.FixtureRequest) -> Iterator[Source]:
+        with running(FakeGitLab(history)) as provider:
+            yield GitLabSource(provider.url, request.param, Credential(token=SECRET), **options())
+
+
+def options(timeout: float = 30) -> dict[str, Any]:
+    return {"deadline": time.monotonic() + timeout, "allowed_hosts": {"127.0.0.1"}}
+
+
+def open_github(provider: Provider, project: str = "o/r") -> GitHubSource:
+    return GitHubSource(provider.url, project, Credential(token=SECRET), **options())
+
+
+# What only providers do
+
+
+@pytest.fixture
+def github(history: GitRepository) -> Iterator[FakeGitHub]:
+    with running(FakeGitHub(history)) as provider:
+        yield provider  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("project", ["o", "o/r/x", "../r", "o/..", "", "o/r?x", "o/r\n"])
+def test_only_owner_and_name_are_a_repository_of_github(github: FakeGitHub, project: str) -> None:
+    with pytest.raises(TrackerMisconfigured, match="owner/name"):
+        open_github(github, project)
+    assert github.requests == []
+
+
+def test_a_branch_that_is_named_like_the_beginning_of_an_id_is_none(github: FakeGitHub, history: GitRepository) -> None:
+    github.always = lambda: (200, {"sha": history.head()}, {})
+    assert open_github(github).commits_starting_with("0000000") == []
+    github.always = lambda: (200, {"sha": "0000000-x"}, {})
+    assert open_github(github).commits_starting_with("0000000") == []
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"sha": 1}, "x", 7, b"<html>", b"{", {"data": {"repository": 3}}])
+@pytest.mark.parametrize("provider", [FakeGitHub, FakeGitLab])
+def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type[Provider], answer: Any) -> None:
+    with running(provider(history)) as fake:
+        fake.always = lambda: (200, answer, {})
+        source: Source = open_github(fake)
+        if provider is FakeGitLab:
+            source = GitLabSource(fake.url, "7", Credential(token=SECRET), **options())
+        for question in (
+            lambda: source.has_commit("a" * 40),
+            lambda: source.commit("a" * 40),
+            lambda: source.tree("main"),
+            lambda: list(source.files("a" * 40)),
+            lambda: source.lines("a" * 40, "x", [1]),
+        ):
+            try:
+                question()
+            except TrackerUnavailable as error:
+                assert "what is no answer" in str(error)
+            else:
+                # An empty list is a tree without files, and a blame without lines.
+                assert answer == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "error_class"),
+    [
+        ("NOT_FOUND", TrackerNotFound),
+        ("FORBIDDEN", TrackerForbidden),
+        ("RATE_LIMITED", TrackerRateLimited),
+    ],
+)
+def test_errors_of_graphql(github: FakeGitHub, kind: str, error_class: type[TrackerError]) -> None:
+    error = {"type": kind, "message": f"no {SECRET}\r\nfor you"}
+    github.always = lambda: (200, {"data": {"repository": None}, "errors": [error]}, {})
+    with pytest.raises(error_class, match="github answered: no … for you"):
+        open_github(github).lines("a" * 40, "x", [1])
+
+
+def test_text_that_cannot_be_stored_is_cleaned(github: FakeGitHub) -> None:
+    author = {"name": "A\0\ud800", "email": "A@X"}
+    commit = {"message": "m\0\ud800\n", "author": author, "committer": {"date": "2020-01-01T00:00:00Z"}}
+    github.always = lambda: (200, {"sha": "x", "commit": commit, "parents": [], "files": []}, {})
+    found = open_github(github).commit("a" * 40)
+    assert (found.sha, found.author_name, found.author_email, found.message) == ("a" * 40, "A?", "a@x", "m?")
+
+
+def test_a_repository_without_commits(tmp_path: Path) -> None:
+    empty = GitRepository(tmp_path / "empty")
+    with running(FakeGitHub(empty)) as provider:
+        assert open_github(provider).tree("") == ("main", None)
+        with pytest.raises(TrackerNotFound):
+            open_github(provider).tree("main")
+    with running(FakeGitLab(empty)) as provider:
+        assert GitLabSource(provider.url, "7", Credential(token=SECRET), **options()).tree("") == ("", None)
+
+
+# The RPCs
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    app = make_app(
+        f"sqlite:///{tmp_path}/scm.db",
+        GRPC_SCM_CREDENTIALS={"bot": SECRET},
+        GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
+        GRPC_TRACKER_TIMEOUT=2,
+    )
+    with app.app_context():
+        db.create_all()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+def connect(app: Flask, tenant: Tenant, provider: str, name: str, **metadata: str) -> int:
+    """A repository of the tenant at a provider."""
+    with app.app_context():
+        integration = Integration(provider=provider, external_id="x", metadata_=metadata)
+        installed = OrganizationIntegration(organization_id=tenant.organization, integration=integration)
+        row = Repository(
+            organization_id=tenant.organization, name=name, external_id=name, provider=provider, integration=integration
+        )
+        db.session.add_all([installed, row])
+        db.session.commit()
+        return row.id
+
+
+@pytest.mark.parametrize(
+    ("fake", "provider", "name"),
+    [(FakeGitHub, "github", "o/r"), (FakeGitHub, "integrations:github", "o/r"), (FakeGitLab, "gitlab", "g/p")],
+)
+def test_a_provider_answers_where_there_is_no_mirror(
+    app: Flask, scm: Scm, ours: Tenant, history: GitRepository, fake: type[Provider], provider: str, name: str
+) -> None:
+    history_head = history.head()
+    with running(fake(history)) as running_provider:
+        repository = connect(app, ours, provider, name, base_url=running_provider.url, credentials="bot")
+        commit = scm("GetCommit", repository_id=repository, commit_sha=history_head[:8])
+        assert (commit.key, commit.author.email) == (history_head, "ann@example.com")
+        context = scm(
+            "GetCommitContext", repository_id=repository, commit_sha=history_head, filepath="src/app.py", line_number=10
+        )
+        assert context.blame_author.name == "Bob"
+        assert "changed" in context.code_snippet
+        response = scm(
+            "DeriveCodeMappings", organization_id=ours.organization, project_id=ours.project,
+            stacktrace_paths=["/srv/src/app.py"],
+        )  # fmt: skip
+        [mapping] = response.mappings
+        assert (mapping.repository_id, mapping.stack_root, mapping.default_branch) == (repository, "/srv/", "main")
+        # The commit is stored now.
+        running_provider.requests.clear()
+        assert scm("GetCommit", repository_id=repository, commit_sha=history_head).key == history_head
+        assert running_provider.requests == []
+
+
+OVER = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}
+
+
+def failing(status: int, **headers: str) -> Answer:
+    return status, {"message": f"your {SECRET} is bad"}, headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (failing(401), StatusCode.FAILED_PRECONDITION),
+        (failing(403), StatusCode.PERMISSION_DENIED),
+        (failing(404), StatusCode.NOT_FOUND),
+        (failing(422), StatusCode.NOT_FOUND),
+        (failing(429, **{"Retry-After": "60"}), StatusCode.RESOURCE_EXHAUSTED),
+        (failing(403, **OVER), StatusCode.RESOURCE_EXHAUSTED),
+        (failing(500), StatusCode.UNAVAILABLE),
+        (failing(302, Location="https://elsewhere.example/"), StatusCode.FAILED_PRECONDITION),
+    ],
+)  # fmt: skip
+def test_refusals_of_a_provider(
+    app: Flask, scm: Scm, ours: Tenant, github: FakeGitHub, answer: Answer, code: StatusCode
+) -> None:
+    github.always = lambda: answer
+    repository = connect(app, ours, "github", "o/r", base_url=github.url, credentials="bot")
+    error = scm.error(code, "GetCommit", repository_id=repository, commit_sha="a" * 40)
+    assert SECRET not in str(error)
+    if code is StatusCode.RESOURCE_EXHAUSTED:
+        assert error.details[0].retry_delay.seconds >= 50  # type: ignore[attr-defined]
+    # Deriving goes on without it.
+    response = scm(
+        "DeriveCodeMappings", organization_id=ours.organization, project_id=ours.project, stacktrace_paths=["a/x.py"]
+    )
+    [outcome] = response.outcomes
+    assert outcome.outcome == scm_pb2.PathOutcome.OUTCOME_NO_MATCH
+    assert "o/r could not be searched: " in outcome.reason
+    assert SECRET not in outcome.reason
+
+
+def test_a_provider_that_does_not_answer_in_time(app: Flask, scm: Scm, ours: Tenant, github: FakeGitHub) -> None:
+    github.always = lambda: (time.sleep(1.5), failing(500))[1]
+    repository = connect(app, ours, "github", "o/r", base_url=github.url, credentials="bot")
+    started = time.monotonic()
+    scm.error(StatusCode.DEADLINE_EXCEEDED, "GetCommit", repository_id=repository, commit_sha="a" * 40, timeout=0.5)
+    assert time.monotonic() - started < 1.4
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "message"),
+    [
+        ("o/r", {"credentials": "absent"}, "GRPC_SCM_CREDENTIALS has no credentials named 'absent'"),
+        ("o/r", {"base_url": "https://github.example"}, "names no credentials"),
+        ("o/r", {"credentials": "bot", "base_url": "http://github.example"}, "must begin with https://"),
+        ("no name", {"credentials": "bot"}, "owner/name"),
+    ],
+)
+def test_settings_that_cannot_work_say_so(
+    app: Flask, scm: Scm, ours: Tenant, name: str, metadata: dict[str, str], message: str
+) -> None:
+    repository = connect(app, ours, "github", name, **metadata)
+    error = scm.error(StatusCode.FAILED_PRECONDITION, "GetCommit", repository_id=repository, commit_sha="a" * 40)
+    assert message in error.message
+    response = scm(
+        "DeriveCodeMappings", organization_id=ours.organization, project_id=ours.project, stacktrace_paths=["a/x.py"]
+    )
+    assert message in response.outcomes[0].reason
+
+
+@pytest.mark.parametrize(("provider", "metadata"), [("github", {}), ("jira", {"credentials": "bot"})])
+def test_an_integration_that_is_no_source_leaves_stored_history(
+    app: Flask, scm: Scm, ours: Tenant, provider: str, metadata: dict[str, str]
+) -> None:
+    repository = connect(app, ours, provider, "o/r", **metadata)
+    scm.error(StatusCode.NOT_FOUND, "GetCommit", repository_id=repository, commit_sha="a" * 40)
+
+
+def test_an_integration_that_was_removed_lends_no_credentials(
+    app: Flask, scm: Scm, ours: Tenant, github: FakeGitHub, history: GitRepository
+) -> None:
+    repository = connect(app, ours, "github", "o/r", base_url=github.url, credentials="bot")
+    with app.app_context():
+        db.session.query(OrganizationIntegration).filter_by(organization_id=ours.organization).delete()
+        db.session.commit()
+        add_tenant("others")
+    scm.error(StatusCode.NOT_FOUND, "GetCommit", repository_id=repository, commit_sha=history.head())
+    assert github.requests == []
