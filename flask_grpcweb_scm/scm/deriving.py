@@ -74,7 +74,7 @@ def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context:
         else:
             uncovered[index] = path
     findings, problems = _search(project, list(dict.fromkeys(uncovered.values())), context)
-    made = _record(project, choose(findings.values()), dry_run=dry_run)
+    made = _record(project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
     derived = _Coverage(sorted(made, key=lambda mapping: -len(mapping.stack_root)))
     for index, path in uncovered.items():
         outcomes[index] = derived.explain(frames[index].text, findings[path], problems)

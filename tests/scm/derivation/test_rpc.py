@@ -222,6 +222,7 @@ def test_every_path_has_an_outcome_with_a_reason(scm: Scm, ours: Tenant, add_rep
 def test_the_last_decidable_path_of_a_root_wins(scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
     add_repository("monolith", ["one/a.py", "two/b.py"])
     paths = ("/Users/ann/one/a.py", "/Users/bob/two/b.py", "/Users/eve/three/c.py")
+    assert roots(derive(scm, ours, *paths, paths[0], dry_run=True).mappings) == [("/Users/ann/", "")]
     response = derive(scm, ours, *paths)
     assert roots(response.mappings) == [("/Users/bob/", "")]
     assert [o.outcome for o in response.outcomes] == [AMBIGUOUS, DERIVED, NO_MATCH]
