@@ -20,6 +20,7 @@ __all__ = [
     "Group",
     "GroupLink",
     "Integration",
+    "IssueOperation",
     "LinkRelationship",
     "LinkedType",
     "Organization",
@@ -254,6 +255,7 @@ class ExternalIssue(Model):
     __table_args__ = (
         sa.UniqueConstraint("organization_id", "integration_id", "key", name="uq_scm_external_issue_key"),
         sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
+        sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -286,3 +288,34 @@ class GroupLink(Model):
     linked_id: Mapped[int]
     relationship: Mapped[int] = mapped_column(default=LinkRelationship.REFERENCES)
     date_added: Mapped[datetime] = mapped_column(default=_now)
+
+
+class IssueOperation(Model):
+    """An issue that is to be created at a tracker: from before the tracker is asked until the issue is stored."""
+
+    __tablename__ = "scm_issue_operation"
+    __table_args__ = (
+        sa.UniqueConstraint("marker", name="uq_scm_issue_operation_marker"),
+        sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_issue_operation_idempotency_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    integration_id: Mapped[int] = _reference("scm_integration", index=True)
+    marker: Mapped[str] = mapped_column(sa.String(64))
+    """The word that the tracker's issue is found by."""
+    title: Mapped[str] = mapped_column(sa.Text)
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
+    request_digest: Mapped[str] = mapped_column(sa.String(64))
+    """SHA-256 in hex of the request."""
+    claimed_until: Mapped[datetime]
+    """Until then the last call that asked the tracker to create it is, or was, at it."""
+    attempts: Mapped[int] = mapped_column(default=1)
+    error: Mapped[str] = mapped_column(sa.Text, default="")
+    """What the last attempt ended with; empty for one that is under way or was killed."""
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization] = relationship()
+    integration: Mapped[Integration] = relationship()

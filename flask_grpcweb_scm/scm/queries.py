@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import contains_eager, joinedload
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.db import Model, db
@@ -21,7 +21,9 @@ from flask_grpcweb_scm.scm.models import (
     CommitFileChange,
     ExternalIssue,
     Group,
-    Integration,
+    GroupLink,
+    IssueOperation,
+    LinkedType,
     Organization,
     OrganizationIntegration,
     Project,
@@ -36,13 +38,18 @@ __all__ = [
     "find_author",
     "find_commit",
     "find_commits_starting_with",
+    "find_group",
     "find_group_and_issue",
-    "find_integration",
+    "find_installation",
+    "find_link",
     "find_organization",
     "find_project",
     "find_repository",
+    "installation_of",
     "installed_integration",
     "last_change_of_file",
+    "link_not_found",
+    "page_of_external_issues",
     "page_of_repositories",
 ]
 
@@ -100,14 +107,28 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
     return _one(statement, f"repository {repository_id} does not exist in organization {organization_id}")
 
 
-def find_integration(context: CallContext, organization_id: int, integration_id: int) -> Integration:
-    """An integration that is installed in an organization.
+def find_installation(context: CallContext, organization_id: int, integration_id: int) -> OrganizationIntegration:
+    """An integration as it is installed in an organization, with the integration itself.
 
     :raises RpcError: NOT_FOUND.
     """
-    statement = sa.select(Integration).join(OrganizationIntegration).join(OrganizationIntegration.organization)
-    statement = statement.where(Integration.id == integration_id, Organization.id == organization_id, _visible(context))
-    return _one(statement, f"integration {integration_id} is not installed in organization {organization_id}")
+    statement = sa.select(OrganizationIntegration).join(OrganizationIntegration.organization)
+    statement = statement.options(joinedload(OrganizationIntegration.integration))
+    pair = sa.and_(Organization.id == organization_id, OrganizationIntegration.integration_id == integration_id)
+    return _one(
+        statement.where(pair, _visible(context)),
+        f"integration {integration_id} is not installed in organization {organization_id}",
+    )
+
+
+def installation_of(issue: ExternalIssue | IssueOperation) -> OrganizationIntegration | None:
+    """How the integration of an issue is installed in the issue's organization; None when it is not any more."""
+    statement = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
+    same = [
+        OrganizationIntegration.organization_id == issue.organization_id,
+        OrganizationIntegration.integration_id == issue.integration_id,
+    ]
+    return db.session.scalars(statement.where(*same)).one_or_none()
 
 
 def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:
@@ -126,6 +147,61 @@ def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> 
     if pair is None:
         raise RpcError(StatusCode.NOT_FOUND, f"no organization has both group {group_id} and external issue {issue_id}")
     return pair[0], pair[1]
+
+
+def find_group(context: CallContext, organization_id: int, group_id: int) -> Group:
+    """An error group of an organization, with its project.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Group).join(Group.project).join(Project.organization)
+    statement = statement.options(contains_eager(Group.project))
+    statement = statement.where(Group.id == group_id, Organization.id == organization_id, _visible(context))
+    return _one(statement, f"group {group_id} does not exist in organization {organization_id}")
+
+
+def find_link(context: CallContext, group_id: int, issue_id: int) -> GroupLink:
+    """The link of a group and an external issue of one organization.
+
+    :raises RpcError: NOT_FOUND, which does not tell whether group, issue or link are missing.
+    """
+    statement = (
+        sa.select(GroupLink)
+        .join(Group, Group.id == GroupLink.group_id)
+        .join(Group.project)
+        .join(Project.organization)
+        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
+        .where(GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id == ExternalIssue.id)
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, _visible(context))
+    )
+    link = db.session.scalars(statement).one_or_none()
+    if link is None:
+        raise link_not_found(group_id, issue_id)
+    return link
+
+
+def link_not_found(group_id: int, issue_id: int) -> RpcError:
+    """The error for a group and an external issue that are not linked."""
+    text = f"no organization has group {group_id} and external issue {issue_id} linked"
+    return RpcError(StatusCode.NOT_FOUND, text)
+
+
+def page_of_external_issues(
+    organization_id: int, *, group_id: int | None, after: int, limit: int
+) -> Sequence[ExternalIssue]:
+    """External issues of an organization in the order they came, from after an id on.
+
+    :param group_id: of the group that they must be linked to; None for all issues.
+    """
+    statement = sa.select(ExternalIssue).where(
+        ExternalIssue.organization_id == organization_id, ExternalIssue.id > after
+    )
+    if group_id is not None:
+        linked = sa.select(GroupLink.linked_id).where(
+            GroupLink.group_id == group_id, GroupLink.linked_type == LinkedType.ISSUE
+        )
+        statement = statement.where(ExternalIssue.id.in_(linked))
+    return db.session.scalars(statement.order_by(ExternalIssue.id).limit(limit)).all()
 
 
 def page_of_repositories(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.db import db
 
-__all__ = ["transaction"]
+__all__ = ["commit_step", "transaction"]
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -46,6 +46,15 @@ def transaction(
         db.session.rollback()
         raise
     return response
+
+
+def commit_step() -> None:
+    """Commit what the call has done so far, and hold no connection: whatever comes next cannot take it back.
+
+    For work that a database's transaction cannot take in. What the app's own hooks have written in this session before
+    the call is committed with it.
+    """
+    db.session.commit()
 
 
 def _limit_statements(context: CallContext) -> None:

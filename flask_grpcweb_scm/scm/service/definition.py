@@ -60,8 +60,6 @@ service.unimplemented(
     "StreamRepositories",
     "ListCodeMappings",
     "DeleteCodeMapping",
-    "ListExternalIssues",
-    "UnlinkExternalIssue",
 )
 
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm import queries
+from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.scm import outbox, queries
 from flask_grpcweb_scm.scm.conversion import external_issue_message
 from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.models import ExternalIssue, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.models import ExternalIssue, Group, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.paging import PageScope, Position, page_size, read_page_token, write_page_token
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.trackers import TrackerError
+from flask_grpcweb_scm.scm.trackers.accounts import comments_on_link, issue_defaults, open_tracker
+from flask_grpcweb_scm.scm.transaction import commit_step
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
-__all__ = ["create_external_issue", "link_external_issue"]
+__all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
+
+logger = logging.getLogger(__name__)
 
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
+MAX_TITLE_CHARACTERS = 200
+# Of the time that a call has left, or of the tracker's: the link has to be answered too.
+COMMENT_SHARE = 0.5
+COMMENT_SECONDS = 5
 
 
 @service.rpc("CreateExternalIssue")
 def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
-    """An issue that exists only here."""
+    """An issue at the integration's tracker, or one that exists only here."""
     idempotency_key = context.metadata.get_text("idempotency-key") or None
     validate(
         title=text_problem(request.title, required=True),
@@ -31,43 +43,44 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
         metadata=text_problem("".join((*request.metadata.keys(), *request.metadata.values()))),
         idempotency_key=text_problem(idempotency_key or "", limit=MAX_IDEMPOTENCY_KEY_CHARACTERS),
     )
-    integration = queries.find_integration(context, request.organization_id, request.integration_id)
-    digest = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
-    issue = _add_local_issue(request, integration.id, idempotency_key, digest)
-    if issue is None:
-        issue = _first_result(request.organization_id, idempotency_key)
-        if issue.request_digest != digest:
-            raise RpcError(
-                StatusCode.FAILED_PRECONDITION,
-                f"idempotency-key {idempotency_key!r} was used for a different request; use a new one",
-            )
-    return external_issue_message(issue)
-
-
-def _add_local_issue(
-    request: scm_pb2.CreateExternalIssueRequest, integration_id: int, idempotency_key: str | None, digest: str
-) -> ExternalIssue | None:
-    """A new issue; None when the idempotency key is taken."""
-    statement = insert_new(ExternalIssue).values(
+    installation = queries.find_installation(context, request.organization_id, request.integration_id)
+    wanted = outbox.WantedIssue(
         organization_id=request.organization_id,
-        integration_id=integration_id,
-        key=uuid.uuid4().hex,
+        integration_id=request.integration_id,
         title=request.title,
         description=request.description,
-        metadata_=dict(request.metadata),
+        metadata=dict(request.metadata),
         idempotency_key=idempotency_key,
-        request_digest=digest,
+        digest=hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest(),
+    )
+    first = outbox.first_result(wanted)
+    if first is not None:
+        return external_issue_message(first)
+    tracker = open_tracker(installation, context.remaining())
+    if tracker is None:
+        return external_issue_message(_create_local_issue(wanted))
+    return external_issue_message(outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)))
+
+
+def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
+    statement = insert_new(ExternalIssue).values(
+        organization_id=wanted.organization_id,
+        integration_id=wanted.integration_id,
+        key=uuid.uuid4().hex,
+        title=wanted.title,
+        description=wanted.description,
+        metadata_=wanted.metadata,
+        idempotency_key=wanted.idempotency_key,
+        request_digest=wanted.digest,
     )
     issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
-    if issue is not None:
-        # The row's own number is one that no other transaction can choose at the same time.
-        issue.key = f"ISSUE-{issue.id}"
+    if issue is None:  # another call was faster
+        first = outbox.first_result(wanted)
+        assert first is not None
+        return first
+    # The row's own number is one that no other transaction can choose at the same time.
+    issue.key = f"ISSUE-{issue.id}"
     return issue
-
-
-def _first_result(organization_id: int, idempotency_key: str | None) -> ExternalIssue:
-    same = sa.and_(ExternalIssue.organization_id == organization_id, ExternalIssue.idempotency_key == idempotency_key)
-    return db.session.scalars(sa.select(ExternalIssue).where(same)).one()
 
 
 @service.rpc("LinkExternalIssue")
@@ -79,4 +92,58 @@ def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: Call
     if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
-    return external_issue_message(issue)
+    answer = external_issue_message(issue)
+    _comment_on_link(group, issue, context)
+    return answer
+
+
+def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -> None:
+    """Tell the tracker of a link, where that is wanted; the link stays if it cannot be told."""
+    installation = queries.installation_of(issue)
+    if installation is None or not comments_on_link(installation):
+        return
+    key, text = issue.key, f"Linked to error group {group.id}: {group.title[:MAX_TITLE_CHARACTERS]}"
+    remaining = context.remaining()
+    seconds = COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
+    try:
+        tracker = open_tracker(installation, seconds)
+        commit_step()
+        if tracker is not None:
+            tracker.comment(key, text)
+    except TrackerError as error:
+        logger.warning("linked, but there is no comment at the tracker: %s", error)
+
+
+@service.rpc("ListExternalIssues")
+def list_external_issues(
+    request: scm_pb2.ListExternalIssuesRequest, context: CallContext
+) -> scm_pb2.ListExternalIssuesResponse:
+    """One page of an organization's external issues, or of a group's."""
+    settings = current_settings()
+    size = page_size(request.page_size, settings)
+    scope: PageScope = ["ListExternalIssues", request.organization_id, request.group_id]
+    after = read_page_token(request.page_token, scope, settings)
+    if request.group_id:
+        organization_id = queries.find_group(context, request.organization_id, request.group_id).project.organization_id
+    else:
+        organization_id = queries.find_organization(context, request.organization_id).id
+    rows = queries.page_of_external_issues(
+        organization_id, group_id=request.group_id or None, after=after.id if after else 0, limit=size + 1
+    )
+    response = scm_pb2.ListExternalIssuesResponse(issues=map(external_issue_message, rows[:size]))
+    if len(rows) > size:
+        response.next_page_token = write_page_token(scope, Position("", rows[size - 1].id), settings)
+    return response
+
+
+@service.rpc("UnlinkExternalIssue")
+def unlink_external_issue(
+    request: scm_pb2.UnlinkExternalIssueRequest, context: CallContext
+) -> scm_pb2.UnlinkExternalIssueResponse:
+    """Nothing, once the external issue is not linked to the group any more."""
+    link = queries.find_link(context, request.group_id, request.external_issue_id)
+    # Of two calls at a time one deletes the row, and the other finds it missing too.
+    gone = db.session.scalars(sa.delete(GroupLink).where(GroupLink.id == link.id).returning(GroupLink.id)).one_or_none()
+    if gone is None:
+        raise queries.link_not_found(request.group_id, request.external_issue_id)
+    return scm_pb2.UnlinkExternalIssueResponse()

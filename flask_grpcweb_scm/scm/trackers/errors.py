@@ -47,6 +47,10 @@ class TrackerError(Exception):
         self.fields: Mapping[str, str] = fields or {}
         self.may_have_acted = may_have_acted
 
+    def add(self, text: str) -> None:
+        """Say more."""
+        self.args = (f"{self}; {text}",)
+
 
 class TrackerMisconfigured(TrackerError):
     """An integration's settings cannot work: its URL, its credentials, or the tracker itself."""

@@ -61,8 +61,11 @@ class Tracker(abc.ABC):
     required: ClassVar[Mapping[str, str]] = {}
     """Fields that an issue must have, and the pattern that each has to match."""
     max_title_characters: ClassVar[int | None] = None
-    search_delay: ClassVar[float] = 0
-    """Seconds after which :meth:`find` is sure to find an issue."""
+    search_delay: ClassVar[float] = 5
+    """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find what that has made.
+
+    Not 0, because the tracker may still be at a request whose connection has gone.
+    """
 
     def __init__(
         self, base_url: str, credential: Credential, *, deadline: float, allowed_hosts: Collection[str] = ()
