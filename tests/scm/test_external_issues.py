@@ -1,4 +1,4 @@
-"""CreateExternalIssue and LinkExternalIssue."""
+"""External issues that exist only here, and the links of any to error groups."""
 
 from __future__ import annotations
 
@@ -142,3 +142,104 @@ def test_of_links_that_race_one_wins(app: Flask, scm: Scm, ours: Tenant) -> None
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(link, range(8))) == ["ALREADY_EXISTS"] * 7 + ["OK"]
     assert count(app, GroupLink) == 1
+
+
+# UnlinkExternalIssue
+
+
+def test_a_link_that_is_removed_is_gone_and_the_issue_is_not(app: Flask, scm: Scm, ours: Tenant) -> None:
+    pair = {"group_id": ours.group, "external_issue_id": ours.issue}
+    issues = count(app, ExternalIssue)
+    scm("LinkExternalIssue", **pair)
+    assert scm("UnlinkExternalIssue", **pair) == scm_pb2.UnlinkExternalIssueResponse()
+    assert (count(app, GroupLink), count(app, ExternalIssue)) == (0, issues)
+    scm("LinkExternalIssue", **pair)
+
+
+def test_a_missing_link_is_answered_as_a_missing_group_or_issue(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    scm("LinkExternalIssue", group_id=theirs.group, external_issue_id=theirs.issue)
+    for group, issue in ((ours.group, ours.issue), (ours.group, theirs.issue), (theirs.group, ours.issue), (999, 999)):
+        error = scm.error(StatusCode.NOT_FOUND, "UnlinkExternalIssue", group_id=group, external_issue_id=issue)
+        assert error.message == f"no organization has group {group} and external issue {issue} linked"
+
+
+def test_of_calls_that_unlink_at_once_one_wins(app: Flask, scm: Scm, ours: Tenant) -> None:
+    pair = {"group_id": ours.group, "external_issue_id": ours.issue}
+    scm("LinkExternalIssue", **pair)
+
+    def unlink(_: int) -> str:
+        try:
+            scm("UnlinkExternalIssue", **pair)
+        except RpcError as error:
+            return error.code.name
+        return "OK"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(unlink, range(8))) == ["NOT_FOUND"] * 7 + ["OK"]
+
+
+# ListExternalIssues
+
+
+def pages(scm: Scm, **fields: Any) -> list[list[int]]:
+    found, token = [], ""
+    while True:
+        page = scm("ListExternalIssues", page_token=token, **fields)
+        found.append([issue.id for issue in page.issues])
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def test_issues_are_listed_oldest_first_in_pages(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    ids = [ours.issue, *(scm("CreateExternalIssue", **fields_of(ours)).id for _ in range(4))]
+    scm("CreateExternalIssue", **fields_of(theirs))
+    in_organization = {"organization_id": ours.organization}
+    assert pages(scm, **in_organization) == [ids]
+    assert pages(scm, **in_organization, page_size=2) == [ids[:2], ids[2:4], ids[4:]]
+    assert pages(scm, **in_organization, page_size=5) == [ids]
+
+
+def test_a_page_is_not_moved_by_what_happens_meanwhile(app: Flask, scm: Scm, ours: Tenant) -> None:
+    ids = [ours.issue, *(scm("CreateExternalIssue", **fields_of(ours)).id for _ in range(3))]
+    first = scm("ListExternalIssues", organization_id=ours.organization, page_size=2)
+    with app.app_context():
+        db.session.delete(db.session.get_one(ExternalIssue, ids[1]))
+        db.session.commit()
+    new = scm("CreateExternalIssue", **fields_of(ours)).id
+    second = scm("ListExternalIssues", organization_id=ours.organization, page_token=first.next_page_token)
+    assert [issue.id for issue in second.issues] == [*ids[2:], new]
+
+
+def test_issues_of_a_group_are_those_linked_to_it(scm: Scm, ours: Tenant) -> None:
+    linked = [scm("CreateExternalIssue", **fields_of(ours)).id for _ in range(3)]
+    for issue in linked:
+        scm("LinkExternalIssue", group_id=ours.group, external_issue_id=issue)
+    of_group = {"organization_id": ours.organization, "group_id": ours.group}
+    assert pages(scm, **of_group, page_size=2) == [linked[:2], linked[2:]]
+    scm("UnlinkExternalIssue", group_id=ours.group, external_issue_id=linked[1])
+    assert pages(scm, **of_group) == [[linked[0], linked[2]]]
+
+
+def test_a_page_token_is_good_for_its_own_list_only(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    for _ in range(2):
+        scm("CreateExternalIssue", **fields_of(ours))
+    token = scm("ListExternalIssues", organization_id=ours.organization, page_size=1).next_page_token
+    for method, wrong in (
+        ("ListExternalIssues", {"organization_id": theirs.organization}),
+        ("ListExternalIssues", {"organization_id": ours.organization, "group_id": ours.group}),
+        ("ListRepositories", {"organization_id": ours.organization}),
+    ):
+        error = scm.error(StatusCode.INVALID_ARGUMENT, method, page_token=token, **wrong)
+        assert "page_token" in error.message
+    scm.error(StatusCode.INVALID_ARGUMENT, "ListExternalIssues", organization_id=ours.organization, page_size=-1)
+
+
+def test_an_organization_or_group_that_does_not_exist_is_not_found(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    for wrong in (
+        {"organization_id": 999},
+        {"organization_id": ours.organization, "group_id": 999},
+        {"organization_id": ours.organization, "group_id": theirs.group},
+        {"organization_id": 999, "group_id": ours.group},
+    ):
+        scm.error(StatusCode.NOT_FOUND, "ListExternalIssues", **wrong)

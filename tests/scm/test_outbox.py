@@ -415,3 +415,49 @@ def test_the_trackers_words_arrive_with_its_fields_and_its_pause(
     answer = create(app, ours)
     assert detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds == 7
     assert answer.message == "github answered 429: no"
+
+
+# Comments at the tracker
+
+
+def link(app: Flask, tenant: Tenant, issue: int) -> Answer:
+    request = scm_pb2.LinkExternalIssueRequest(group_id=tenant.group, external_issue_id=issue)
+    return call(app.test_client(), SERVICE + "LinkExternalIssue", request)
+
+
+@pytest.mark.parametrize("wanted", [True, "true", False, "false", None])
+def test_a_link_is_told_to_the_tracker_where_that_is_wanted(app: Flask, github: GitHubServer, wanted: Any) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=wanted)
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    assert link(app, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    text = f"Linked to error group {tenant.group}: ValueError"
+    assert github.comments == ([("/repos/o/r/issues/1/comments", text)] if wanted in (True, "true") else [])
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.status_before("403 No"), faults.status_before("500 No"), faults.cut_after, faults.silent_before]
+)
+def test_a_comment_that_fails_does_not_make_the_link_fail(
+    app: Flask, github: GitHubServer, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    github.faults = [fault]
+    assert link(app, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    assert link(app, tenant, issue.id).code == StatusCode.ALREADY_EXISTS
+    assert "no comment at the tracker" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_an_issue_of_before_the_tracker_is_linked_without_a_comment(app: Flask, github: GitHubServer) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
+    assert github.asked == []
+
+
+def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app: Flask, github: GitHubServer) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    with app.app_context():
+        db.session.execute(sa.delete(OrganizationIntegration))
+        db.session.commit()
+    assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"

@@ -38,6 +38,8 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
         "DeriveCodeMappings": {**in_organization, "project_id": tenant.project, "stacktrace_paths": ["a/x.py"]},
         "CreateExternalIssue": {**in_organization, "integration_id": tenant.integration, "title": "x"},
         "LinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
+        "ListExternalIssues": {**in_organization, "group_id": tenant.group},
+        "UnlinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
     }
 
 
@@ -97,6 +99,8 @@ def test_ones_own_rows_are_found(
         error = scm.error(StatusCode.NOT_FOUND, method, caller=Identity("c", organizations=allowed), **fields)
         assert "commit" in error.message
     else:
+        if method == "UnlinkExternalIssue":
+            scm("LinkExternalIssue", **fields)
         scm(method, caller=Identity("c", organizations=allowed), **fields)
 
 
@@ -104,6 +108,11 @@ def test_a_mixed_request_reaches_nothing_of_the_other(scm: Scm, ours: Tenant, th
     caller = Identity("c", organizations=frozenset({ours.organization}))
     mixed = {**requests_for(ours)["CreateCodeMapping"], "repository_id": theirs.repository}
     scm.error(StatusCode.NOT_FOUND, "CreateCodeMapping", caller=caller, **mixed)
-    scm.error(
-        StatusCode.NOT_FOUND, "LinkExternalIssue", caller=caller, group_id=ours.group, external_issue_id=theirs.issue
-    )
+    for fields in (
+        {"group_id": ours.group, "external_issue_id": theirs.issue},
+        {"group_id": theirs.group, "external_issue_id": ours.issue},
+    ):
+        scm.error(StatusCode.NOT_FOUND, "LinkExternalIssue", caller=caller, **fields)
+        scm.error(StatusCode.NOT_FOUND, "UnlinkExternalIssue", caller=caller, **fields)
+    in_organization = {"organization_id": ours.organization, "group_id": theirs.group}
+    scm.error(StatusCode.NOT_FOUND, "ListExternalIssues", caller=caller, **in_organization)
