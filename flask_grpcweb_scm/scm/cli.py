@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
@@ -18,7 +19,8 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.scm import outbox
 from flask_grpcweb_scm.scm.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.derivation.tracebacks import TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.deriving import derive
@@ -29,11 +31,14 @@ from flask_grpcweb_scm.scm.models import (
     CodeMapping,
     Group,
     Integration,
+    IssueOperation,
     Organization,
     OrganizationIntegration,
     Project,
     Repository,
 )
+from flask_grpcweb_scm.scm.trackers import TrackerError, TrackerMisconfigured
+from flask_grpcweb_scm.scm.trackers.accounts import open_tracker
 
 __all__ = ["scm_cli"]
 
@@ -60,12 +65,25 @@ def _slug(limit: int) -> Callable[..., str | None]:
     )
 
 
+def _pairs(context: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """A callback for an option of the form KEY=VALUE."""
+    for pair in value:
+        if re.fullmatch(r"[^=\0]+=[^\0]*", pair) is None:
+            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in value)
+
+
 @click.group("scm")
 def scm_cli() -> None:
     """Set up what ScmService serves."""
 
 
-def _command(name: str) -> Callable[[Command], click.Command]:
+@scm_cli.group("outbox")
+def outbox_cli() -> None:
+    """Issues that may have been created at a tracker, and are not known to be: list them, bring them to an end."""
+
+
+def _command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
     """A command with ``--json``, whose database errors say what to do."""
 
     def decorate(function: Command) -> click.Command:
@@ -76,7 +94,7 @@ def _command(name: str) -> Callable[[Command], click.Command]:
             with _plain_errors():
                 function(*args, **kwargs)
 
-        return scm_cli.command(name)(run)
+        return group.command(name)(run)
 
     return decorate
 
@@ -85,7 +103,7 @@ def _command(name: str) -> Callable[[Command], click.Command]:
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except (GitError, ImportFailed) as error:
+    except (GitError, ImportFailed, TrackerError) as error:
         raise click.ClickException(str(error)) from error
     except DBAPIError as error:
         db.session.rollback()
@@ -144,19 +162,39 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 @click.argument("provider", callback=_text(64))
 @click.option("--name", callback=_text(200), required=True)
 @click.option("--external-id", callback=_text(256), help="The provider's id of the account. Default: ORG/NAME.")
-def add_integration(organization: str, provider: str, name: str, external_id: str | None, as_json: bool) -> None:
+@click.option("--base-url", callback=_text(2000), help="Where its tracker is, unless all users of the kind share one.")
+@click.option("--credentials", callback=_text(200), metavar="NAME", help="Of those in GRPC_SCM_CREDENTIALS.")
+@click.option("--set", "pairs", callback=_pairs, multiple=True, metavar="KEY=VALUE", help="For issues: repo, project …")
+def add_integration(
+    organization: str,
+    provider: str,
+    name: str,
+    external_id: str | None,
+    base_url: str | None,
+    credentials: str | None,
+    pairs: dict[str, str],
+    as_json: bool,
+) -> None:
     """Install an integration in an organization.
 
-    Organizations share an integration: one with the same provider and external id is installed, not made anew.
+    Organizations share an integration: one with the same provider and external id is installed, not made anew. The
+    settings that are given replace the ones it has; those of --set are this organization's own.
     """
     organization_id = _organization(organization).id
     external_id = external_id or own_external_id(f"{organization}/{name}", 256)
     unique = {"provider": provider, "external_id": external_id}
     integration, _ = _get_or_add(Integration, unique, name=name)
     pair = {"organization_id": organization_id, "integration_id": integration.id}
-    _, created = _get_or_add(OrganizationIntegration, pair)
+    installation, created = _get_or_add(OrganizationIntegration, pair)
+    given = {"base_url": base_url, "credentials": credentials}
+    integration.metadata_ = {**integration.metadata_, **{key: value for key, value in given.items() if value}}
+    installation.config = {**installation.config, **pairs}
     db.session.commit()
     _print_row(as_json, f"integration {name!r}", integration.id, created)
+    try:
+        open_tracker(installation, None)
+    except TrackerMisconfigured as error:
+        click.echo(f"Its tracker cannot be used so far: {error}", err=True)
 
 
 @_command("add-repository")
@@ -259,6 +297,52 @@ def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
 def _mapping_text(mapping: CodeMapping) -> str:
     name = f"code mapping {mapping.id}" if mapping.id else "a code mapping, not stored"
     return f"{name}: {mapping.stack_root!r} becomes {mapping.source_root!r} in repository {mapping.repository_id}"
+
+
+@_command("list", outbox_cli)
+def list_operations(as_json: bool) -> None:
+    """List the operations that have not come to an end."""
+    now = datetime.now(timezone.utc)
+    facts = [
+        {
+            "id": row.id,
+            "organization": row.organization.slug,
+            "integration": row.integration.name,
+            "title": row.title,
+            "added": row.date_added.isoformat(timespec="seconds"),
+            "attempts": row.attempts,
+            "state": "under way" if row.claimed_until > now else row.error or "killed",
+        }
+        for row in outbox.unfinished()
+    ]
+    lines = ["{id}  {added}  {organization}  {integration}  {title!r}: {state}".format(**fact) for fact in facts]
+    _print(as_json, "\n".join(lines) or "nothing is left", operations=facts)
+
+
+@_command("resume", outbox_cli)
+@click.argument("operation_id", metavar="ID", type=int)
+def resume_operation(operation_id: int, as_json: bool) -> None:
+    """Find the issue of an operation at its tracker, or else create it, and store it."""
+    try:
+        issue = outbox.resume(_operation(operation_id))
+    except RpcError as error:
+        raise click.ClickException(error.message) from error
+    _print(as_json, f"issue {issue.key} is external issue {issue.id}", id=issue.id, key=issue.key)
+
+
+@_command("discard", outbox_cli)
+@click.argument("operation_id", metavar="ID", type=int)
+def discard_operation(operation_id: int, as_json: bool) -> None:
+    """Forget an operation, once you have seen that its tracker has no issue of it, or do not want that."""
+    outbox.discard(_operation(operation_id))
+    _print(as_json, f"operation {operation_id} is forgotten", id=operation_id)
+
+
+def _operation(operation_id: int) -> IssueOperation:
+    row = db.session.get(IssueOperation, operation_id)
+    if row is None:
+        _fail(f"there is no operation {operation_id}; see: flask scm outbox list")
+    return row
 
 
 def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:

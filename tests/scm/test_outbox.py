@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import Result
 from flask import Flask
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
@@ -461,3 +463,112 @@ def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app
         db.session.execute(sa.delete(OrganizationIntegration))
         db.session.commit()
     assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
+
+
+# flask scm
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["scm", *arguments])
+
+
+def test_what_is_unfinished_is_listed_and_resumed(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    assert run(app, "outbox", "list").stdout == "nothing is left\n"
+    github.faults = [faults.cut_after, faults.cut_before]
+    for title in ("One", "Two"):
+        create(app, ours, title=title)
+    lines = run(app, "outbox", "list").stdout.splitlines()
+    assert [line.partition("'")[2] for line in lines] == [
+        f"{title}': the connection to {github.url.removeprefix('http://')} broke" for title in ("One", "Two")
+    ]
+    listed = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
+    assert [(row["title"], row["organization"], row["attempts"]) for row in listed] == [
+        ("One", "ours", 1),
+        ("Two", "ours", 1),
+    ]
+    first, second = (str(row["id"]) for row in listed)
+    result = run(app, "outbox", "resume", first)
+    assert (result.exit_code, result.stdout[:12]) == (0, "issue o/r#1 ")
+    assert json.loads(run(app, "outbox", "resume", second, "--json").stdout)["key"] == "o/r#2"
+    assert stored(app, ours) == Stored({"o/r#1": "One", "o/r#2": "Two"}, [])
+
+
+def test_what_fails_again_stays(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_after, faults.status_before("401 No")]
+    create(app, ours)
+    (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
+    result = run(app, "outbox", "resume", str(row["id"]))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: github answered 401: no; operation ")
+    with app.app_context():
+        db.session.get_one(Integration, ours.integration).metadata_ = {}
+        db.session.commit()
+    assert "no tracker settings any more" in run(app, "outbox", "resume", str(row["id"])).stderr
+    assert len(stored(app, ours).operations) == 1
+
+
+def test_an_operation_can_be_forgotten(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_before]
+    create(app, ours)
+    (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
+    assert run(app, "outbox", "discard", str(row["id"])).stdout == f"operation {row['id']} is forgotten\n"
+    assert stored(app, ours) == Stored({}, [])
+    for command in ("resume", "discard"):
+        assert "there is no operation" in run(app, "outbox", command, str(row["id"])).stderr
+
+
+def test_an_operation_that_is_under_way_is_left_alone(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    seen = []
+
+    def look(peer: Any, act: Any) -> None:
+        (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
+        seen.append((row["state"], run(app, "outbox", "resume", str(row["id"])).stderr))
+        faults.answer(peer, act)
+
+    github.faults = [look]
+    assert create(app, ours).code == 0
+    assert seen == [("under way", "Error: another call is creating this issue; try again\n")]
+
+
+def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, github: GitHubServer) -> None:
+    run(app, "add-organization", "demo")
+    add = ["add-integration", "demo", "github", "--name", "acme"]
+    assert run(app, *add).stderr == ""
+    more = ["--base-url", github.url, "--credentials", "bot", "--set", "repo=o/r", "--set", "labels=a=b,c"]
+    result = run(app, *add, *more)
+    assert (result.exit_code, result.stderr) == (0, "")
+    with app.app_context():
+        (integration,) = db.session.scalars(sa.select(Integration))
+        (installation,) = db.session.scalars(sa.select(OrganizationIntegration))
+        assert integration.metadata_ == {"base_url": github.url, "credentials": "bot"}
+        assert installation.config == {"repo": "o/r", "labels": "a=b,c"}
+    assert run(app, *add, "--set", "labels=").stderr == ""
+    request = {"organization_id": 1, "integration_id": 1, "title": "Bug"}
+    answer = call(
+        app.test_client(),
+        SERVICE + "CreateExternalIssue",
+        scm_pb2.CreateExternalIssueRequest(**request),
+    )
+    assert answer.only(scm_pb2.ExternalIssue).key == "o/r#1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--credentials", "nobody"], "GRPC_SCM_CREDENTIALS has no credentials named 'nobody'"),
+        (["--credentials", "bot", "--base-url", "http://x.example"], "must begin with https://"),
+    ],
+)
+def test_settings_that_cannot_work_yet_are_a_warning(app: Flask, arguments: list[str], text: str) -> None:
+    run(app, "add-organization", "demo")
+    result = run(app, "add-integration", "demo", "github", "--name", "acme", *arguments)
+    assert result.exit_code == 0
+    assert text in result.stderr
+
+
+@pytest.mark.parametrize("pair", ["repo", "=x", ""])
+def test_a_setting_is_a_key_and_a_value(app: Flask, pair: str) -> None:
+    run(app, "add-organization", "demo")
+    result = run(app, "add-integration", "demo", "github", "--name", "acme", "--set", pair)
+    assert result.exit_code == 2
+    assert "is not of the form KEY=VALUE" in result.stderr
