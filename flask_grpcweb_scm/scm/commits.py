@@ -12,7 +12,7 @@ from flask_grpcweb_scm.scm.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with, installed_integration
+from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with, installation_of
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import Source
 from flask_grpcweb_scm.scm.validation import invalid_argument
@@ -39,15 +39,15 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
     if repository.mirror_path is not None:
         limit = settings.git_timeout
         return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
-    integration = installed_integration(repository)
-    if integration is None or not {"base_url", "credentials"} & set(integration.metadata_):
+    installation = installation_of(repository)
+    if installation is None or not {"base_url", "credentials"} & set(installation.integration.metadata_):
         return None
     # It imports urllib3, which takes its time.
     from flask_grpcweb_scm.scm.sources.accounts import open_api
 
     limit = settings.tracker_timeout
     deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
-    return open_api(repository, integration, settings, deadline)
+    return open_api(repository, installation.integration, settings, deadline)
 
 
 def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:

@@ -46,7 +46,6 @@ __all__ = [
     "find_project",
     "find_repository",
     "installation_of",
-    "installed_integration",
     "last_change_of_file",
     "link_not_found",
     "page_of_external_issues",
@@ -121,12 +120,12 @@ def find_installation(context: CallContext, organization_id: int, integration_id
     )
 
 
-def installation_of(issue: ExternalIssue | IssueOperation) -> OrganizationIntegration | None:
-    """How the integration of an issue is installed in the issue's organization; None when it is not any more."""
+def installation_of(row: ExternalIssue | IssueOperation | Repository) -> OrganizationIntegration | None:
+    """How the integration of a row is installed in the row's organization; None when it is not, or not any more."""
     statement = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
     same = [
-        OrganizationIntegration.organization_id == issue.organization_id,
-        OrganizationIntegration.integration_id == issue.integration_id,
+        OrganizationIntegration.organization_id == row.organization_id,
+        OrganizationIntegration.integration_id == row.integration_id,
     ]
     return db.session.scalars(statement.where(*same)).one_or_none()
 
@@ -291,13 +290,3 @@ def active_repositories(organization_id: int) -> Sequence[Repository]:
         .order_by(Repository.id)
     )
     return db.session.scalars(statement).all()
-
-
-def installed_integration(repository: Repository) -> Integration | None:
-    """The integration of a repository, as long as the repository's organization has it installed."""
-    pair = sa.and_(
-        OrganizationIntegration.integration_id == Integration.id,
-        OrganizationIntegration.organization_id == repository.organization_id,
-    )
-    statement = sa.select(Integration).join(OrganizationIntegration, pair)
-    return db.session.scalars(statement.where(Integration.id == repository.integration_id)).one_or_none()
