@@ -1,12 +1,59 @@
-"""How Hypothesis runs here."""
+"""How Hypothesis runs here, and the databases."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
 
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    from tests.scm.databases import SqliteDatabases
+
+    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases() -> Iterator[PostgresqlDatabases]:
+    # Here, because the tests of the peers run in an environment without a server.
+    from tests.scm.databases import PostgresqlDatabases, postgresql_server
+
+    with postgresql_server() as uri:
+        databases = PostgresqlDatabases(uri)
+        yield databases
+        databases.close()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Of each kind in turn: what uses them runs on both."""
+    databases: Databases = request.getfixturevalue(f"{request.param}_databases")
+    return databases
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The URI of a database with the tables and no rows."""
+    uri = databases.create()
+    yield uri
+    databases.drop(uri)
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> Iterator[str]:
+    """The URI of a database without tables."""
+    uri = databases.create(tables=False)
+    yield uri
+    databases.drop(uri)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm.models import CodeMapping, Commit, CommitAuthor, ExternalIssue, Repository, RepositoryStatus
+from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, ExternalIssue, RepositoryStatus
 
 __all__ = [
+    "CodeMappingRow",
+    "RepositoryRow",
     "author_message",
     "code_mapping_message",
     "commit_message",
     "external_issue_message",
+    "fill_repository",
     "provider_spellings",
-    "repository_message",
 ]
+
+RepositoryRow = Any
+"""A row of what callers see of a repository, in the order of the fields of its message; its config as JSON text."""
+
+CodeMappingRow = Any
+"""A CodeMapping, or a row with attributes of the same names."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 INTEGRATION_PREFIX = "integrations:"
 PROVIDERS = {
@@ -42,31 +53,37 @@ def provider_spellings(number: int) -> Sequence[str]:
     return [spelling for name in names for spelling in (name, INTEGRATION_PREFIX + name)]
 
 
-def repository_message(row: Repository) -> scm_pb2.Repository:
-    """A repository without what is private to this server."""
-    return scm_pb2.Repository(
-        id=row.id,
-        organization_id=row.organization_id,
-        name=row.name,
-        url=row.url,
-        provider=PROVIDERS.get(row.provider.removeprefix(INTEGRATION_PREFIX), scm_pb2.PROVIDER_UNSPECIFIED),
-        external_id=row.external_id or "",
-        status=STATUSES[row.status],
-        date_added=_timestamp(row.date_added),
-        config={key: value if isinstance(value, str) else json.dumps(value) for key, value in row.config.items()},
-    )
+def fill_repository(message: scm_pb2.Repository, row: RepositoryRow) -> scm_pb2.Repository:
+    """A repository without what is private to this server.
+
+    Field by field into a message that is in its place already: keyword arguments and copies take six times as long.
+    """
+    row_id, organization_id, name, url, provider, external_id, status, date_added, config = row
+    message.id = row_id
+    message.organization_id = organization_id
+    message.name = name
+    message.url = url
+    message.provider = PROVIDERS.get(provider.removeprefix(INTEGRATION_PREFIX), scm_pb2.PROVIDER_UNSPECIFIED)
+    message.external_id = external_id or ""
+    message.status = STATUSES[status]
+    _set_timestamp(message.date_added, date_added)
+    if config != "{}":
+        for key, value in json.loads(config).items():
+            message.config[key] = value if isinstance(value, str) else json.dumps(value)
+    return message
 
 
 def commit_message(row: Commit) -> scm_pb2.Commit:
     """A commit with its author."""
-    return scm_pb2.Commit(
+    message = scm_pb2.Commit(
         id=str(row.id),
         repository_id=row.repository_id,
         key=row.key,
         message=row.message,
         author=author_message(row.author),
-        date_added=_timestamp(row.date_added),
     )
+    _set_timestamp(message.date_added, row.date_added)
+    return message
 
 
 def author_message(row: CommitAuthor | None) -> scm_pb2.CommitAuthor | None:
@@ -76,7 +93,7 @@ def author_message(row: CommitAuthor | None) -> scm_pb2.CommitAuthor | None:
     return scm_pb2.CommitAuthor(name=row.name, email=row.email or "", external_id=row.external_id or "")
 
 
-def code_mapping_message(row: CodeMapping) -> scm_pb2.CodeMapping:
+def code_mapping_message(row: CodeMappingRow) -> scm_pb2.CodeMapping:
     """A code mapping."""
     return scm_pb2.CodeMapping(
         id=row.id,
@@ -104,7 +121,7 @@ def external_issue_message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
     )
 
 
-def _timestamp(instant: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(instant)
-    return timestamp
+def _set_timestamp(message: Timestamp, instant: datetime) -> None:
+    since = instant - _EPOCH
+    message.seconds = since.days * 86_400 + since.seconds
+    message.nanos = since.microseconds * 1000

@@ -144,13 +144,15 @@ class Repository(Model):
     __tablename__ = "scm_repository"
     __table_args__ = (
         sa.UniqueConstraint("organization_id", "provider", "external_id", name="uq_scm_repository_external_id"),
-        sa.Index("ix_scm_repository_page", "organization_id", "status", "name", "id"),
+        # Everything that decides whether a row is on a page, so that only the rows of the page are read from the table.
+        sa.Index("ix_scm_repository_page", "organization_id", "status", "name", "id", "provider"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     organization_id: Mapped[int] = _reference("scm_organization")
     integration_id: Mapped[int | None] = _reference("scm_integration", index=True, ondelete="SET NULL")
-    name: Mapped[str] = mapped_column(sa.String(200))
+    # In the order of its bytes, as SQLite has it: the collation of the database would order pages by its language.
+    name: Mapped[str] = mapped_column(sa.String(200).with_variant(sa.String(200, collation="C"), "postgresql"))
     url: Mapped[str] = mapped_column(sa.Text, default="")
     provider: Mapped[str] = mapped_column(sa.String(64), default="")
     external_id: Mapped[str | None] = mapped_column(sa.String(64))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from flask_grpcweb_scm.rpc import RpcError
@@ -13,15 +11,10 @@ from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 __all__ = ["PageScope", "Position", "page_size", "read_page_token", "write_page_token"]
 
 PageScope = list[str | int]
-"""Everything but the position that decides which rows are listed, and in which order."""
+"""The RPC, and everything but the position that decides which rows it lists, and in which order."""
 
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The last row of a page, in the order (name, id)."""
-
-    name: str
-    id: int
+Position = tuple[str | int, ...]
+"""The last row of a page, by the values that order the list; the last of them is unique."""
 
 
 def page_size(requested: int, settings: ScmSettings) -> int:
@@ -35,7 +28,7 @@ def page_size(requested: int, settings: ScmSettings) -> int:
 
 def write_page_token(scope: PageScope, after: Position, settings: ScmSettings) -> str:
     """A token for the rows that come after a position."""
-    token = _serializer(settings).dumps([scope, after.name, after.id])
+    token = _serializer(settings).dumps([scope, *after])
     return token if isinstance(token, str) else token.decode("ascii")
 
 
@@ -47,14 +40,14 @@ def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Posi
     if not token:
         return None
     try:
-        issued_for, name, row_id = _serializer(settings).loads(token, max_age=int(settings.page_token_max_age))
+        issued_for, *after = _serializer(settings).loads(token, max_age=int(settings.page_token_max_age))
     except SignatureExpired:
         raise _refusal("expired") from None
     except BadData:
         raise _refusal("not one of this server") from None
     if issued_for != scope:
-        raise _refusal("of another organization, provider or query")
-    return Position(name, row_id)
+        raise _refusal("of another request")
+    return tuple(after)
 
 
 def _serializer(settings: ScmSettings) -> URLSafeTimedSerializer:

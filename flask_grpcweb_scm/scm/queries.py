@@ -22,6 +22,7 @@ from flask_grpcweb_scm.scm.models import (
     ExternalIssue,
     Group,
     GroupLink,
+    Integration,
     IssueOperation,
     LinkedType,
     Organization,
@@ -33,6 +34,7 @@ from flask_grpcweb_scm.scm.models import (
 from flask_grpcweb_scm.scm.paging import Position
 
 __all__ = [
+    "EXISTING",
     "active_repositories",
     "code_mappings_of",
     "find_author",
@@ -49,7 +51,7 @@ __all__ = [
     "last_change_of_file",
     "link_not_found",
     "page_of_external_issues",
-    "page_of_repositories",
+    "visible",
 ]
 
 Row = TypeVar("Row", bound=Model)
@@ -57,7 +59,7 @@ Row = TypeVar("Row", bound=Model)
 EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
 
 
-def _visible(context: CallContext) -> sa.ColumnElement[bool]:
+def visible(context: CallContext) -> sa.ColumnElement[bool]:
     """For a query that has an Organization: that the caller may reach it."""
     allowed = context.caller.organizations
     if allowed is None:
@@ -79,7 +81,7 @@ def find_organization(context: CallContext, organization_id: int) -> Organizatio
 
     :raises RpcError: NOT_FOUND.
     """
-    statement = sa.select(Organization).where(Organization.id == organization_id, _visible(context))
+    statement = sa.select(Organization).where(Organization.id == organization_id, visible(context))
     return _one(statement, f"organization {organization_id} does not exist")
 
 
@@ -89,7 +91,7 @@ def find_project(context: CallContext, organization_id: int, project_id: int) ->
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Project).join(Project.organization)
-    statement = statement.where(Project.id == project_id, Organization.id == organization_id, _visible(context))
+    statement = statement.where(Project.id == project_id, Organization.id == organization_id, visible(context))
     return _one(statement, f"project {project_id} does not exist in organization {organization_id}")
 
 
@@ -99,7 +101,7 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Repository).join(Repository.organization)
-    statement = statement.where(Repository.id == repository_id, EXISTING, _visible(context))
+    statement = statement.where(Repository.id == repository_id, EXISTING, visible(context))
     if organization_id is None:
         return _one(statement, f"repository {repository_id} does not exist")
     statement = statement.where(Organization.id == organization_id)
@@ -115,7 +117,7 @@ def find_installation(context: CallContext, organization_id: int, integration_id
     statement = statement.options(joinedload(OrganizationIntegration.integration))
     pair = sa.and_(Organization.id == organization_id, OrganizationIntegration.integration_id == integration_id)
     return _one(
-        statement.where(pair, _visible(context)),
+        statement.where(pair, visible(context)),
         f"integration {integration_id} is not installed in organization {organization_id}",
     )
 
@@ -140,7 +142,7 @@ def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> 
         .join(Group.project)
         .join(Project.organization)
         .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, _visible(context))
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
     )
     pair = db.session.execute(statement).one_or_none()
     if pair is None:
@@ -155,7 +157,7 @@ def find_group(context: CallContext, organization_id: int, group_id: int) -> Gro
     """
     statement = sa.select(Group).join(Group.project).join(Project.organization)
     statement = statement.options(contains_eager(Group.project))
-    statement = statement.where(Group.id == group_id, Organization.id == organization_id, _visible(context))
+    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context))
     return _one(statement, f"group {group_id} does not exist in organization {organization_id}")
 
 
@@ -171,7 +173,7 @@ def find_link(context: CallContext, group_id: int, issue_id: int) -> GroupLink:
         .join(Project.organization)
         .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
         .where(GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id == ExternalIssue.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, _visible(context))
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
     )
     link = db.session.scalars(statement).one_or_none()
     if link is None:
@@ -186,42 +188,21 @@ def link_not_found(group_id: int, issue_id: int) -> RpcError:
 
 
 def page_of_external_issues(
-    organization_id: int, *, group_id: int | None, after: int, limit: int
+    organization_id: int, *, group_id: int | None, after: Position | None, limit: int
 ) -> Sequence[ExternalIssue]:
-    """External issues of an organization in the order they came, from after an id on.
+    """External issues of an organization in the order (id), from after a position on.
 
     :param group_id: of the group that they must be linked to; None for all issues.
     """
-    statement = sa.select(ExternalIssue).where(
-        ExternalIssue.organization_id == organization_id, ExternalIssue.id > after
-    )
+    statement = sa.select(ExternalIssue).where(ExternalIssue.organization_id == organization_id)
+    if after is not None:
+        statement = statement.where(ExternalIssue.id > after[0])
     if group_id is not None:
         linked = sa.select(GroupLink.linked_id).where(
             GroupLink.group_id == group_id, GroupLink.linked_type == LinkedType.ISSUE
         )
         statement = statement.where(ExternalIssue.id.in_(linked))
     return db.session.scalars(statement.order_by(ExternalIssue.id).limit(limit)).all()
-
-
-def page_of_repositories(
-    organization: Organization, *, providers: Sequence[str], query: str, after: Position | None, limit: int
-) -> Sequence[Repository]:
-    """Active repositories in the order (name, id), from after a position on.
-
-    :param providers: spellings of the wanted provider; empty for any.
-    :param query: a part of the name, in any case.
-    """
-    statement = sa.select(Repository).where(
-        Repository.organization_id == organization.id, Repository.status == RepositoryStatus.ACTIVE
-    )
-    if providers:
-        statement = statement.where(Repository.provider.in_(providers))
-    if query:
-        statement = statement.where(Repository.name.icontains(query, autoescape=True))
-    order = sa.tuple_(Repository.name, Repository.id)
-    if after is not None:
-        statement = statement.where(order > sa.tuple_(after.name, after.id))
-    return db.session.scalars(statement.order_by(Repository.name, Repository.id).limit(limit)).all()
 
 
 def find_commit(repository: Repository, sha: str) -> Commit | None:

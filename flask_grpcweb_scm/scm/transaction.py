@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
@@ -14,8 +15,7 @@ from flask_grpcweb_scm.scm.db import db
 
 __all__ = ["commit_step", "transaction"]
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
+CallNext = Callable[[Any, CallContext], Any]
 
 TRY_AGAIN = "another change got in the way; nothing was stored, try again"
 
@@ -27,13 +27,28 @@ _SQLSTATES = {
 }
 
 
-def transaction(
-    request: Request, context: CallContext, call_next: Callable[[Request, CallContext], Response]
-) -> Response:
-    """An interceptor: a call that returns within its deadline is committed, any other leaves nothing behind."""
+def transaction(request: Message, context: CallContext, call_next: CallNext) -> Any:
+    """An interceptor: a call that returns within its deadline is committed, any other leaves nothing behind.
+
+    A stream is one transaction too, from its first message to its last.
+    """
+    if context.method is not None and context.method.server_streaming:
+        return _stream(request, context, call_next)
+    with _committed(context):
+        return call_next(request, context)
+
+
+def _stream(request: Message, context: CallContext, call_next: CallNext) -> Iterator[Message]:
+    with _committed(context):
+        # Closes the function's generator with this one, before the session gives its connection back.
+        yield from call_next(request, context)
+
+
+@contextmanager
+def _committed(context: CallContext) -> Iterator[None]:
     try:
         _limit_statements(context)
-        response = call_next(request, context)
+        yield
         context.check_deadline()
         db.session.commit()
     except DBAPIError as error:
@@ -45,7 +60,6 @@ def transaction(
     except BaseException:
         db.session.rollback()
         raise
-    return response
 
 
 def commit_step() -> None:

@@ -1,25 +1,20 @@
-"""An app with a file database, two tenants, and a repository with a history."""
+"""An app on SQLite and on PostgreSQL, two tenants, and a repository with a history."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from flask_grpcweb_scm.scm import db
+from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, build_history, make_app, set_mirror
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    app = make_app(f"sqlite:///{tmp_path}/scm.db")
-    with app.app_context():
-        db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+def app(database: str) -> Iterator[Flask]:
+    with disposed(make_app(database)) as app:
+        yield app
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from typing import Any
 from flask import Flask, current_app
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
-from flask_grpcweb_scm.scm import Repository, db
+from flask_grpcweb_scm.scm import CodeMapping, Repository, db
 from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
@@ -46,7 +47,8 @@ class Scm:
         context = CallContext(rpc, caller=caller, metadata=Metadata(metadata), timeout=timeout)
         with self.app.app_context():
             try:
-                return dispatcher.call(rpc, rpc.request_class(**fields), context)
+                answer = dispatcher.call(rpc, rpc.request_class(**fields), context)
+                return list(answer) if rpc.server_streaming else answer
             except Exception as error:
                 raise dispatcher.status_of(rpc, error) or error from error
 
@@ -66,6 +68,8 @@ class Tenant:
     integration: int
     repository: int
     issue: int
+    mapping: int = 0
+    """See :func:`add_mapping`."""
 
 
 def add_tenant(slug: str) -> Tenant:
@@ -78,6 +82,19 @@ def add_tenant(slug: str) -> Tenant:
     repository = make.repository(organization, name=f"{slug}/repository", external_id=None)
     issue = make.external_issue(organization, integration, key="T-1", title="Old")
     return Tenant(organization.id, project.id, group.id, integration.id, repository.id, issue.id)
+
+
+def add_mapping(tenant: Tenant) -> Tenant:
+    """The tenant with a code mapping too. Needs an app context; commits."""
+    row = CodeMapping(
+        organization_id=tenant.organization,
+        project_id=tenant.project,
+        repository_id=tenant.repository,
+        stack_root="/old",
+    )
+    db.session.add(row)
+    db.session.commit()
+    return dataclasses.replace(tenant, mapping=row.id)
 
 
 def set_mirror(app: Flask, repository_id: int, git_dir: Path) -> int:

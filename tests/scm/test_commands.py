@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm import (
 )
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.importing import prepare_import
+from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app
 
 
@@ -42,12 +43,10 @@ def add(app: Flask, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Flask]:
+def empty(empty_database: str) -> Iterator[Flask]:
     """An app without tables."""
-    app = make_app(f"sqlite:///{tmp_path}/empty.db")
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with disposed(make_app(empty_database)) as app:
+        yield app
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ from flask_grpcweb_scm import GrpcWebScm, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Commit, Organization, Repository, db
 from tests.grpcweb import call
+from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, disposed
 from tests.scm.support import SERVICE, Scm, Tenant, make_app
 
 
-def host_app(path: Path, *, before: bool) -> tuple[Flask, Any, Any]:
+def host_app(uri: str, *, before: bool) -> tuple[Flask, Any, Any]:
     """An app with a SQLAlchemy of its own, and a model that refers to ours."""
     host_db = SQLAlchemy()
 
@@ -33,7 +34,7 @@ def host_app(path: Path, *, before: bool) -> tuple[Flask, Any, Any]:
 
     app = Flask(__name__)
     app.testing = True
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}/host.db"
+    app.config["SQLALCHEMY_DATABASE_URI"] = uri
     if before:
         host_db.init_app(app)
     GrpcWebScm(app, db=None if before else host_db)
@@ -41,8 +42,8 @@ def host_app(path: Path, *, before: bool) -> tuple[Flask, Any, Any]:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["initialised by the app", "initialised by the extension"])
-def test_a_hosts_own_database_has_the_tables_one_session_and_relationships(tmp_path: Path, before: bool) -> None:
-    app, host_db, team_class = host_app(tmp_path, before=before)
+def test_a_hosts_own_database_has_the_tables_one_session_and_relationships(empty_database: str, before: bool) -> None:
+    app, host_db, team_class = host_app(empty_database, before=before)
     with app.app_context():
         host_db.create_all()
         assert "scm_repository" in sa.inspect(host_db.engine).get_table_names()
@@ -62,8 +63,8 @@ def test_a_hosts_own_database_has_the_tables_one_session_and_relationships(tmp_p
         host_db.engine.dispose()
 
 
-def test_flask_migrate_sees_the_tables(tmp_path: Path) -> None:
-    app, host_db, _ = host_app(tmp_path, before=True)
+def test_flask_migrate_sees_the_tables(empty_database: str) -> None:
+    app, host_db, _ = host_app(empty_database, before=True)
     Migrate(app, host_db)
     with app.app_context(), host_db.engine.connect() as connection:
         metadata = app.extensions["migrate"].db.metadata
@@ -71,21 +72,22 @@ def test_flask_migrate_sees_the_tables(tmp_path: Path) -> None:
         added = {operation[1].name for operation in compare() if operation[0] == "add_table"}
         assert added == {*db.metadata.tables, "team"}
         host_db.create_all()
+        connection.rollback()
         assert compare() == []
     with app.app_context():
         host_db.engine.dispose()
 
 
 def test_a_hosts_engine_is_not_altered(tmp_path: Path) -> None:
-    app, host_db, _ = host_app(tmp_path, before=True)
+    app, host_db, _ = host_app(f"sqlite:///{tmp_path}/host.db", before=True)
     with app.app_context():
         assert host_db.session.scalar(sa.text("PRAGMA foreign_keys")) == 0
         host_db.session.remove()
         host_db.engine.dispose()
 
 
-def test_our_own_sqlite_has_wal_foreign_keys_and_patience(app: Flask) -> None:
-    with app.app_context():
+def test_our_own_sqlite_has_wal_foreign_keys_and_patience(sqlite_databases: SqliteDatabases) -> None:
+    with disposed(make_app(sqlite_databases.create())) as app, app.app_context():
         values = [db.session.scalar(sa.text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys")]
         assert values == ["wal", 1]
         assert db.session.scalar(sa.text("PRAGMA busy_timeout")) >= 5000
@@ -101,17 +103,18 @@ def test_without_configuration_the_database_is_in_the_instance_folder(tmp_path: 
     assert (tmp_path / "scm.db").exists()
 
 
-def test_two_apps_of_one_process_have_their_own_rows(tmp_path: Path) -> None:
-    apps = [make_app(f"sqlite:///{tmp_path}/{name}.db") for name in "ab"]
-    for app in apps:
-        with app.app_context():
-            db.create_all()
-            db.session.add(Organization(slug=str(app.config["SQLALCHEMY_DATABASE_URI"])))
-            db.session.commit()
-    for app in apps:
-        with app.app_context():
-            assert db.session.scalars(sa.select(Organization.slug)).all() == [app.config["SQLALCHEMY_DATABASE_URI"]]
-            db.engine.dispose()
+def test_two_apps_of_one_process_have_their_own_rows(
+    database: str, sqlite_databases: SqliteDatabases, postgresql_databases: PostgresqlDatabases
+) -> None:
+    other = sqlite_databases.create() if database.startswith("postgresql") else postgresql_databases.create()
+    with disposed(make_app(database)) as one, disposed(make_app(other)) as two:
+        for app in (one, two):
+            with app.app_context():
+                db.session.add(Organization(slug=db.engine.dialect.name))
+                db.session.commit()
+        for app in (one, two):
+            with app.app_context():
+                assert db.session.scalars(sa.select(Organization.slug)).all() == [db.engine.dialect.name]
 
 
 def test_instants_come_back_in_utc(app: Flask, ours: Tenant) -> None:
@@ -144,12 +147,12 @@ def test_a_unique_value_is_unique(app: Flask, ours: Tenant, make: Any) -> None:
         db.session.rollback()
 
 
-def test_a_database_error_is_internal_and_shows_no_sql(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    app = make_app(f"sqlite:///{tmp_path}/empty.db")
+def test_a_database_error_is_internal_and_shows_no_sql(empty_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(empty_database)
     answer = call(app.test_client(), SERVICE + "GetRepository", scm_pb2.GetRepositoryRequest(repository_id=1))
     assert answer.code == StatusCode.INTERNAL
     assert answer.message.startswith("internal error (call ")
-    assert "no such table" in caplog.text
+    assert "no such table" in caplog.text or 'relation "scm_repository" does not exist' in caplog.text
     with app.app_context():
         db.engine.dispose()
 

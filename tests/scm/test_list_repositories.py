@@ -12,11 +12,16 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
+from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.support import Scm, make_app
 
 
 @pytest.fixture
 def organization(app: Flask) -> int:
+    return add_organization(app)
+
+
+def add_organization(app: Flask) -> int:
     with app.app_context():
         row = Organization(slug="acme")
         db.session.add(row)
@@ -127,15 +132,12 @@ def test_a_malformed_field_is_an_invalid_argument(
 
 @pytest.mark.parametrize(("page_size", "rows"), [(0, 3), (2, 2), (4, 4), (5, 4), (2**31 - 1, 4)])
 def test_page_size_0_is_the_default_and_more_than_the_maximum_is_the_maximum(
-    tmp_path: Any, page_size: int, rows: int
+    database: str, page_size: int, rows: int
 ) -> None:
-    app = make_app("sqlite://", GRPC_PAGE_SIZE=3, GRPC_MAX_PAGE_SIZE=4)
-    with app.app_context():
-        db.create_all()
-        db.session.add(Organization(id=1, slug="acme"))
-        db.session.commit()
-    add(app, 1, *"abcdef")
-    assert len(Scm(app)("ListRepositories", organization_id=1, page_size=page_size).repositories) == rows
+    with disposed(make_app(database, GRPC_PAGE_SIZE=3, GRPC_MAX_PAGE_SIZE=4)) as app:
+        add_organization(app)
+        add(app, 1, *"abcdef")
+        assert len(Scm(app)("ListRepositories", organization_id=1, page_size=page_size).repositories) == rows
 
 
 def pages(scm: Scm, organization: int, **fields: Any) -> list[list[str]]:
@@ -173,21 +175,6 @@ def test_rows_added_or_removed_between_pages_neither_repeat_nor_hide_others(
     assert [names(page) for page in (first, second, third)] == [["b", "d"], ["e", "f"], ["h"]]
 
 
-def test_a_page_is_read_from_an_index_in_order(app: Flask, organization: int) -> None:
-    statement = (
-        sa.select(Repository)
-        .where(Repository.organization_id == 1, Repository.status == RepositoryStatus.ACTIVE)
-        .where(sa.tuple_(Repository.name, Repository.id) > sa.tuple_("m", 1))
-        .order_by(Repository.name, Repository.id)
-        .limit(10)
-    )
-    with app.app_context():
-        sql = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
-        plan = " ".join(str(row) for row in db.session.execute(sa.text(f"EXPLAIN QUERY PLAN {sql}")))
-    assert "ix_scm_repository_page" in plan
-    assert "TEMP B-TREE" not in plan
-
-
 @pytest.fixture
 def token(app: Flask, scm: Scm, organization: int) -> str:
     add(app, organization, "a1", "a2", "a3", provider="github")
@@ -202,7 +189,7 @@ def test_a_token_of_another_filter_is_refused(scm: Scm, organization: int, token
     error = scm.error(
         StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=organization, page_token=token, **fields
     )
-    assert error.message.startswith("page_token is of another organization, provider or query")
+    assert error.message.startswith("page_token is of another request")
 
 
 def test_a_token_of_another_organization_is_refused(app: Flask, scm: Scm, token: str) -> None:
@@ -210,7 +197,7 @@ def test_a_token_of_another_organization_is_refused(app: Flask, scm: Scm, token:
         db.session.add(Organization(id=55, slug="other"))
         db.session.commit()
     error = scm.error(StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=55, page_token=token)
-    assert "of another organization" in error.message
+    assert "of another request" in error.message
 
 
 def test_a_token_goes_with_another_page_size(scm: Scm, organization: int, token: str) -> None:
@@ -241,9 +228,7 @@ def test_an_expired_token_is_refused() -> None:
     app = make_app("sqlite://", GRPC_PAGE_TOKEN_MAX_AGE=1)
     with app.app_context():
         db.create_all()
-        db.session.add(Organization(id=1, slug="acme"))
-        db.session.commit()
-    add(app, 1, "a", "b")
+    add(app, add_organization(app), "a", "b")
     scm = Scm(app)
     token = scm("ListRepositories", organization_id=1, page_size=1).next_page_token
     time.sleep(2.1)  # the age counts whole seconds
@@ -251,16 +236,14 @@ def test_an_expired_token_is_refused() -> None:
     assert error.message.startswith("page_token is expired")
 
 
-def test_secrets_of_tokens_can_be_replaced_one_after_the_other(tmp_path: Any) -> None:
+def test_secrets_of_tokens_can_be_replaced_one_after_the_other(sqlite_databases: SqliteDatabases) -> None:
+    uri = sqlite_databases.create()
+
     def scm(secrets: list[str]) -> Scm:
-        return Scm(make_app(f"sqlite:///{tmp_path}/scm.db", GRPC_PAGE_TOKEN_SECRETS=secrets))
+        return Scm(make_app(uri, GRPC_PAGE_TOKEN_SECRETS=secrets))
 
     old = scm(["old"])
-    with old.app.app_context():
-        db.create_all()
-        db.session.add(Organization(id=1, slug="acme"))
-        db.session.commit()
-    add(old.app, 1, "a", "b")
+    add(old.app, add_organization(old.app), "a", "b")
     token = old("ListRepositories", organization_id=1, page_size=1).next_page_token
     both = scm(["new", "old"])
     assert names(both("ListRepositories", organization_id=1, page_token=token)) == ["b"]

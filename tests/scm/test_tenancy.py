@@ -11,9 +11,9 @@ from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.scm import db
-from tests.scm.support import Scm, Tenant
+from tests.scm.support import Scm, Tenant, add_mapping, add_tenant
 
-NOWHERE = Tenant(*[9_000_001] * 6)
+NOWHERE = Tenant(*[9_000_001] * 7)
 SHA = "0" * 40
 
 
@@ -40,7 +40,22 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
         "LinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
         "ListExternalIssues": {**in_organization, "group_id": tenant.group},
         "UnlinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
+        "StreamRepositories": in_organization,
+        "ListCodeMappings": {**in_organization, "project_id": tenant.project},
+        "DeleteCodeMapping": {**in_organization, "code_mapping_id": tenant.mapping},
     }
+
+
+@pytest.fixture
+def ours(app: Flask) -> Tenant:
+    with app.app_context():
+        return add_mapping(add_tenant("ours"))
+
+
+@pytest.fixture
+def theirs(app: Flask) -> Tenant:
+    with app.app_context():
+        return add_mapping(add_tenant("theirs"))
 
 
 METHODS = list(requests_for(NOWHERE))
@@ -116,3 +131,8 @@ def test_a_mixed_request_reaches_nothing_of_the_other(scm: Scm, ours: Tenant, th
         scm.error(StatusCode.NOT_FOUND, "UnlinkExternalIssue", caller=caller, **fields)
     in_organization = {"organization_id": ours.organization, "group_id": theirs.group}
     scm.error(StatusCode.NOT_FOUND, "ListExternalIssues", caller=caller, **in_organization)
+    for fields in (
+        {"organization_id": ours.organization, "code_mapping_id": theirs.mapping},
+        {"organization_id": theirs.organization, "code_mapping_id": ours.mapping},
+    ):
+        scm.error(StatusCode.NOT_FOUND, "DeleteCodeMapping", caller=caller, **fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +15,8 @@ from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db
 from flask_grpcweb_scm.scm.transaction import transaction
-from tests.scm.support import Scm, Tenant
+from tests.scm.databases import SqliteDatabases, disposed
+from tests.scm.support import Scm, Tenant, make_app
 
 REQUEST = scm_pb2.GetRepositoryRequest()
 
@@ -68,28 +69,29 @@ def test_a_constraint_that_fails_unforeseen_aborts_the_call(app: Flask, orphan: 
     assert not written(app)
 
 
-def test_a_database_that_stays_locked_is_unavailable(app: Flask, tmp_path: Path) -> None:
-    with app.app_context():
-        sa.event.listen(db.engine, "connect", lambda connection, record: connection.execute("PRAGMA busy_timeout = 50"))
-        db.engine.dispose()
-    with sqlite3.connect(tmp_path / "scm.db", isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RpcError) as caught:
-            run(app, lambda: None)
-        other.execute("ROLLBACK")
-    other.close()
-    assert caught.value.code is StatusCode.UNAVAILABLE
-    assert not written(app)
+def test_a_sqlite_file_that_stays_locked_is_unavailable(sqlite_databases: SqliteDatabases) -> None:
+    uri = sqlite_databases.create()
+    with disposed(make_app(uri)) as app:
+        with app.app_context():
+            impatient = "PRAGMA busy_timeout = 50"
+            sa.event.listen(db.engine, "connect", lambda connection, record: connection.execute(impatient))
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RpcError) as caught:
+                run(app, lambda: None)
+            other.execute("ROLLBACK")
+        assert caught.value.code is StatusCode.UNAVAILABLE
+        assert not written(app)
 
 
 def test_an_error_of_our_own_making_is_not_translated(app: Flask) -> None:
-    with pytest.raises(sa.exc.OperationalError):
+    with pytest.raises(sa.exc.DBAPIError):
         run(app, lambda: db.session.execute(sa.text("SELECT * FROM absent")) and None)
     assert not written(app)
 
 
 def test_writers_wait_for_each_other(scm: Scm, ours: Tenant) -> None:
-    """Many threads write to one SQLite file at the same time, and none is refused."""
+    """Many threads write at the same time, on SQLite to one file, and none is refused."""
     failed: list[Exception] = []
     start = threading.Barrier(8)
 

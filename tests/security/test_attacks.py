@@ -13,7 +13,7 @@ import pytest
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
-from flask_grpcweb_scm.scm.paging import Position, write_page_token
+from flask_grpcweb_scm.scm.paging import write_page_token
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO
 from tests.grpcweb import JSON, PROTO, TEXT, frame, read
@@ -67,7 +67,7 @@ def session_cookie() -> str:
 def page_token() -> str:
     # The same secret for both, as careless as it gets.
     settings = Settings.from_config({"GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
-    return write_page_token([1, 0, ""], Position("a", 1), settings)
+    return write_page_token(["ListRepositories", 1, 0, ""], ("a", 1), settings)
 
 
 def base64url(text: str) -> str:

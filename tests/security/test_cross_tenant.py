@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ from flask_grpcweb_scm.auth import SignedTokens
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
 from tests.grpcweb import Answer, call
-from tests.scm.support import SERVICE, Tenant, add_tenant, make_app
+from tests.scm.databases import Databases, disposed
+from tests.scm.support import SERVICE, Tenant, add_mapping, add_tenant, make_app
 from tests.scm.test_tenancy import METHODS, NOWHERE, requests_for, statements
 from tests.security.support import FULL, TOKEN_SECRET
 
@@ -30,21 +30,18 @@ CREDENTIALS = {
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    path: Path = tmp_path_factory.mktemp("tenants")
+def app(databases: Databases) -> Iterator[Flask]:
+    uri = databases.create()
     scopes = {"by-id": {"organizations": [1]}, "by-slug": {"organizations": ["ours"]}, FULL: {}}
-    app = make_app(f"sqlite:///{path}/scm.db", GRPC_AUTH_TOKENS=scopes, GRPC_TOKEN_SECRETS=TOKEN_SECRET)
-    with app.app_context():
-        db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with disposed(make_app(uri, GRPC_AUTH_TOKENS=scopes, GRPC_TOKEN_SECRETS=TOKEN_SECRET)) as app:
+        yield app
+    databases.drop(uri)
 
 
 @pytest.fixture(scope="module")
 def tenants(app: Flask) -> tuple[Tenant, Tenant]:
     with app.app_context():
-        return add_tenant("ours"), add_tenant("theirs")
+        return add_mapping(add_tenant("ours")), add_mapping(add_tenant("theirs"))
 
 
 def ask(app: Flask, credential: str, method: str, **fields: Any) -> Answer:

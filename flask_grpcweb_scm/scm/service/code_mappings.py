@@ -7,17 +7,20 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm import queries
 from flask_grpcweb_scm.scm.conversion import code_mapping_message
 from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.derivation import Frame
 from flask_grpcweb_scm.scm.deriving import derive
+from flask_grpcweb_scm.scm.lists import page_of_code_mappings
 from flask_grpcweb_scm.scm.models import CodeMapping
+from flask_grpcweb_scm.scm.paging import PageScope, page_size, read_page_token, write_page_token
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
-__all__ = ["create_code_mapping", "derive_code_mappings"]
+__all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]
 
 MAX_FRAMES = 1000  # in one request
 
@@ -87,3 +90,37 @@ def _texts_problem(texts: Sequence[str], count: int) -> str | None:
     if longest > MAX_PATH_CHARACTERS:
         return f"has a text of {longest} characters; the limit is {MAX_PATH_CHARACTERS}"
     return None
+
+
+@service.rpc("ListCodeMappings")
+def list_code_mappings(
+    request: scm_pb2.ListCodeMappingsRequest, context: CallContext
+) -> scm_pb2.ListCodeMappingsResponse:
+    """One page of a project's code mappings."""
+    settings = current_settings()
+    size = page_size(request.page_size, settings)
+    scope: PageScope = ["ListCodeMappings", request.organization_id, request.project_id]
+    after = read_page_token(request.page_token, scope, settings)
+    # One row more says whether there is a next page.
+    rows = page_of_code_mappings(context, request.organization_id, request.project_id, after=after, limit=size + 1)
+    response = scm_pb2.ListCodeMappingsResponse(mappings=map(code_mapping_message, rows[:size]))
+    if len(rows) > size:
+        last = rows[size - 1]
+        position = (last.automatically_generated, -len(last.stack_root), last.id)
+        response.next_page_token = write_page_token(scope, position, settings)
+    return response
+
+
+@service.rpc("DeleteCodeMapping")
+def delete_code_mapping(
+    request: scm_pb2.DeleteCodeMappingRequest, context: CallContext
+) -> scm_pb2.DeleteCodeMappingResponse:
+    """Nothing, once the code mapping is gone."""
+    organization = queries.find_organization(context, request.organization_id)
+    mapping = sa.and_(CodeMapping.id == request.code_mapping_id, CodeMapping.organization_id == organization.id)
+    # Of two calls at the same time one finds the row.
+    deleted = db.session.scalars(sa.delete(CodeMapping).where(mapping).returning(CodeMapping.id)).one_or_none()
+    if deleted is None:
+        text = f"code mapping {request.code_mapping_id} does not exist in organization {organization.id}"
+        raise RpcError(StatusCode.NOT_FOUND, text)
+    return scm_pb2.DeleteCodeMappingResponse()

@@ -56,11 +56,6 @@ for error_class, code in {
 }.items():
     service.declare_error(error_class, code, details=tracker_details)
 service.intercept(transaction)
-service.unimplemented(
-    "StreamRepositories",
-    "ListCodeMappings",
-    "DeleteCodeMapping",
-)
 
 
 def already_exists(kind: str, row_id: int, text: str) -> RpcError:

@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm import outbox, queries
 from flask_grpcweb_scm.scm.conversion import external_issue_message
 from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.paging import PageScope, Position, page_size, read_page_token, write_page_token
+from flask_grpcweb_scm.scm.paging import PageScope, page_size, read_page_token, write_page_token
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import TrackerError
@@ -128,11 +128,11 @@ def list_external_issues(
     else:
         organization_id = queries.find_organization(context, request.organization_id).id
     rows = queries.page_of_external_issues(
-        organization_id, group_id=request.group_id or None, after=after.id if after else 0, limit=size + 1
+        organization_id, group_id=request.group_id or None, after=after, limit=size + 1
     )
     response = scm_pb2.ListExternalIssuesResponse(issues=map(external_issue_message, rows[:size]))
     if len(rows) > size:
-        response.next_page_token = write_page_token(scope, Position("", rows[size - 1].id), settings)
+        response.next_page_token = write_page_token(scope, (rows[size - 1].id,), settings)
     return response
 
 

@@ -1,0 +1,40 @@
+"""Looking for a part of a repository's name, in any case; on PostgreSQL by trigrams, where it has them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from flask_grpcweb_scm.scm.db import db
+from flask_grpcweb_scm.scm.models import Repository
+
+__all__ = ["SEARCH_INDEX", "create_search_index", "name_contains"]
+
+SEARCH_INDEX = "ix_scm_repository_name_trigrams"
+"""Not in the metadata: whether it can be made is known only to the database."""
+
+# pg_trgm comes with PostgreSQL, but not with every build of it, and not every role may create it. A block that handles
+# its errors is undone by itself, without harm to the transaction around it; being SQL, it is also in the scripts that
+# `flask db upgrade --sql` prints.
+# The column has the collation "C", for the order of pages, which knows no upper case beyond ASCII.
+create_search_index = sa.DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy left it out
+    f"""
+DO $$
+BEGIN
+    CREATE EXTENSION IF NOT EXISTS pg_trgm;
+    CREATE INDEX IF NOT EXISTS {SEARCH_INDEX} ON scm_repository USING gin (name COLLATE "default" gin_trgm_ops);
+EXCEPTION WHEN feature_not_supported OR undefined_file OR undefined_object OR insufficient_privilege THEN
+    RAISE NOTICE 'no index for the search for names: %%', SQLERRM;
+END
+$$
+"""
+).execute_if(dialect="postgresql")
+"""Make the index, unless this database or this role cannot: searches are slower then."""
+
+sa.event.listen(Repository.__table__, "after_create", create_search_index)
+
+
+def name_contains(text: str) -> sa.ColumnElement[bool]:
+    """That a repository's name has this part; there are no wildcards in it."""
+    if db.engine.dialect.name == "postgresql":
+        return sa.collate(Repository.name, "default").icontains(text, autoescape=True)
+    return Repository.name.icontains(text, autoescape=True)

