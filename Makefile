@@ -23,7 +23,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
+.PHONY: help run test lint format types protos migration coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -58,6 +58,10 @@ types: .venv/.installed-dev ## Check types
 
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
+
+migration: .venv/.installed-dev ## Write the initial migration of the SCM tables anew, from the models
+	$(BIN)/python -m tests.scm.write_migration
+	$(BIN)/ruff format --quiet flask_grpcweb_scm/scm/migrations
 
 coverage: ## Run the tests and check branch coverage
 	@$(MAKE) --no-print-directory test ARGS='--cov --cov-report= $(ARGS)'

@@ -23,6 +23,7 @@ ALLOWED = {
         "flask",
         "flask_sqlalchemy",
         "sqlalchemy",
+        "alembic",
         "werkzeug",
         "click",
         "itsdangerous",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
@@ -28,6 +30,7 @@ from flask_grpcweb_scm.scm.models import (
 from flask_grpcweb_scm.scm.service import service
 
 __all__ = [
+    "MIGRATIONS",
     "CodeMapping",
     "Commit",
     "CommitAuthor",
@@ -49,6 +52,9 @@ __all__ = [
     "scm_cli",
     "service",
 ]
+
+MIGRATIONS = str(Path(__file__).with_name("migrations"))
+"""The folder for Flask-Migrate: ``Migrate(app, db, directory=MIGRATIONS)``."""
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.scm.db import db
 from flask_grpcweb_scm.scm.models import Repository
 
-__all__ = ["SEARCH_INDEX", "create_search_index", "name_contains"]
+__all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains"]
 
 SEARCH_INDEX = "ix_scm_repository_name_trigrams"
 """Not in the metadata: whether it can be made is known only to the database."""
@@ -31,6 +31,11 @@ $$
 """Make the index, unless this database or this role cannot: searches are slower then."""
 
 sa.event.listen(Repository.__table__, "after_create", create_search_index)
+
+
+def include_object(item: object, name: str | None, *_: object) -> bool:
+    """For alembic: its autogenerate would drop the index, which the metadata does not have."""
+    return name != SEARCH_INDEX
 
 
 def name_contains(text: str) -> sa.ColumnElement[bool]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -120,3 +122,30 @@ def postgresql_server() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+def installed_postgresql() -> Path | None:
+    """The programs of a server that this machine's distribution has installed, with its extensions."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+@contextlib.contextmanager
+def installed_server(programs: Path) -> Iterator[str]:
+    """As :func:`postgresql_server`, of another server."""
+    # It refuses to be root's.
+    user = "postgres" if os.geteuid() == 0 else None
+
+    def run(program: str, *arguments: str) -> None:
+        # A log file instead of pipes, which the server would keep open.
+        subprocess.run([programs / program, "-D", data, *arguments], check=True, user=user, cwd=folder, timeout=60)
+
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        shutil.chown(folder, user or os.geteuid())
+        data, log = f"{folder}/data", f"{folder}/log"
+        run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
+        run("pg_ctl", "start", "--wait", "--silent", "--log", log, "--options", f"-h '' -k {folder} -F")
+        try:
+            yield f"postgresql://postgres@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "stop", "--wait", "--silent", "--mode=immediate")
