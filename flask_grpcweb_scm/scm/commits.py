@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.db import Model, db, insert_new
+from flask_grpcweb_scm.scm.db import Model, db, insert_new, insert_rows
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
@@ -90,26 +90,22 @@ def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> int:
     if not new:
         return 0
     authors = _author_ids(repository.organization_id, new)
-    rows = [
-        {
-            "repository_id": repository.id,
-            "key": commit.sha,
-            "author_id": authors.get(_author_key(commit)),
-            "message": commit.message,
-            "date_added": commit.committed,
-        }
-        for commit in new
-    ]
-    db.session.execute(insert_new(_table(Commit)), rows)
+    insert_rows(
+        _table(Commit),
+        ("repository_id", "key", "author_id", "message", "date_added"),
+        [
+            (repository.id, commit.sha, authors.get(_author_key(commit)), commit.message, commit.committed)
+            for commit in new
+        ],
+    )
     ids = _commit_ids(repository, new)
     changes = [
-        {"commit_id": ids[commit.sha], "filename": change.filename, "type": change.type}
+        (ids[commit.sha], change.filename, change.type)
         for commit in new
         for change in commit.changes
         if len(change.filename.encode()) <= MAX_FILENAME_BYTES
     ]
-    if changes:
-        db.session.execute(insert_new(_table(CommitFileChange)), changes)
+    insert_rows(_table(CommitFileChange), ("commit_id", "filename", "type"), changes)
     return len(new)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["Model", "UtcDateTime", "db", "insert_new"]
+__all__ = ["Model", "UtcDateTime", "db", "insert_new", "insert_rows"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 
@@ -153,3 +153,31 @@ def insert_new(table: type[Model] | sa.Table) -> sqlite.Insert | postgresql.Inse
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     raise NotImplementedError(f"the SCM service stores in SQLite or PostgreSQL, not in {dialect}")
+
+
+def insert_rows(table: sa.Table, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert thousands of rows as :func:`insert_new` does, in half the time.
+
+    :param names: of the columns that the values of a row are for: all that have a default of Python's, in their order.
+    """
+    if not rows:
+        return
+    statement = insert_new(table)
+    if isinstance(statement, postgresql.Insert):
+        # One statement, with an array for each column.
+        columns = zip(names, zip(*rows, strict=True), strict=True)
+        arrays = [sa.literal(list(values), postgresql.ARRAY(table.c[name].type)) for name, values in columns]
+        values = sa.select(sa.func.unnest(*arrays).table_valued(*names).render_derived())
+        db.session.execute(statement.from_select(list(names), values))
+    else:
+        _insert_tuples(statement.compile(dialect=db.engine.dialect, column_keys=list(names)), table, rows)
+
+
+def _insert_tuples(compiled: Any, table: sa.Table, rows: Iterable[tuple[object, ...]]) -> None:
+    # Without what SQLAlchemy does for every row, except for columns that need it.
+    dialect = compiled.dialect
+    converters = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in compiled.positiontup]
+    for place, convert in enumerate(converters):
+        if convert is not None:
+            rows = [(*row[:place], convert(row[place]), *row[place + 1 :]) for row in rows]
+    db.session.connection().exec_driver_sql(str(compiled), list(rows))

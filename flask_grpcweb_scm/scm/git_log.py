@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 __all__ = ["LOG_FORMAT", "FileChange", "GitCommit", "parse_log", "split_stream"]
 
@@ -20,8 +21,7 @@ _FIRST_SECOND = -62135596800
 _LAST_SECOND = 253402300799
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(NamedTuple):
     """One path that a commit changed, without following renames."""
 
     filename: str

@@ -19,6 +19,7 @@ __all__ = ["GitError", "GitFailed", "GitTimeout", "run_git"]
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**10
+PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
 MAX_ERROR_BYTES = 2 * 2**10
 
 # Nothing from outside and nothing of the user's: only the repository's own configuration is left, and what that could
@@ -87,6 +88,7 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
             stdout=subprocess.PIPE,
             stderr=errors,
             env=ENVIRONMENT,
+            pipesize=PIPE_BYTES,
             cwd=os.path.dirname(git_dir),  # files that the configuration names are relative to the working tree
             start_new_session=True,
         )
