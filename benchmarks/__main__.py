@@ -14,7 +14,7 @@ import click
 
 from benchmarks.harness import CONTROL, LOADS, Result, run, to_json
 
-FILES = [f"benchmarks.{name}" for name in ("calls", "streams", "sockets", "imports", "database")]
+FILES = [f"benchmarks.{name}" for name in ("calls", "json_codec", "streams", "sockets", "imports", "database")]
 BASELINE = Path(__file__).parent / "baseline.json"
 # What a ratio moves by from run to run on a machine that does nothing else.
 NOISE = 0.07

@@ -78,7 +78,7 @@ class GrpcWebScm:
         settings = Settings.from_config(app.config)
         services = (*self._services, scm.service) if settings.scm else self._services
         first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
-        dispatcher = Dispatcher(services, self._interceptors, first=first)
+        dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings, self._authenticate)
         authenticate = guard(self._authenticate or _authenticator(settings), settings.public_methods)

@@ -235,6 +235,9 @@ class Settings:
     max_message_bytes: int = _key(4 * 2**20, _count, "Longest request message in bytes, also after decompression.")
     max_response_bytes: int | None = _key(None, _optional_count, "Longest response message in bytes.")
     max_metadata_bytes: int = _key(16 * 2**10, _count, "Longest request metadata in bytes, names and values together.")
+    max_json_depth: int = _key(
+        100, _count, "Most messages inside each other in a request in JSON; in protobuf, 100 is the most there can be."
+    )
     default_timeout: float | None = _key(None, _optional_seconds, "Seconds for calls that ask for no deadline.")
     max_timeout: float | None = _key(None, _optional_seconds, "Seconds that no call may pass, whatever it asks for.")
     compression_min_bytes: int | None = _key(

@@ -19,7 +19,7 @@ from flask_grpcweb_scm.client.response import Response
 from flask_grpcweb_scm.client.retry import Retries, RetryPolicy, may_retry
 from flask_grpcweb_scm.client.stub import MetadataLike, Stub
 from flask_grpcweb_scm.client.transport import Exchange, Head, Pairs, Request, Transport
-from flask_grpcweb_scm.rpc import CODECS, Codec, did_you_mean
+from flask_grpcweb_scm.rpc import Codec, codecs, did_you_mean
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
@@ -71,7 +71,8 @@ class Channel:
         max_message_bytes: int = 4 * 2**20,
         transport: Transport | None = None,
     ) -> None:
-        _check_choice("codec", codec, CODECS)
+        choices = codecs()
+        _check_choice("codec", codec, choices)
         if compression is not None:
             _check_choice("compression", compression, ENCODINGS)
         base = parse_base_url(url)
@@ -84,7 +85,7 @@ class Channel:
         self._secret = hmac_secret if token is None else None
         self._timeout = timeout
         self._encoding = ENCODINGS[compression] if compression else None
-        self._codec = CODECS[codec]
+        self._codec = choices[codec]
         # The only name of base64 that sonora's server knows is the bare one.
         self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
         self._retry = retry
@@ -183,7 +184,7 @@ class Channel:
         return encode_text(frame) if self._content_type.text else frame
 
     def _read(self, message_class: type[Message], head: Head) -> Response:
-        return Response(head, message_class, codec=self._content_type.codec, max_message_bytes=self._max_message_bytes)
+        return Response(head, message_class, codec=self._codec, max_message_bytes=self._max_message_bytes)
 
 
 def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:

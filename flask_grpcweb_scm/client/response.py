@@ -9,7 +9,7 @@ from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.errors import CallError, read_status
 from flask_grpcweb_scm.client.transport import Head, Pairs
-from flask_grpcweb_scm.rpc import CODECS
+from flask_grpcweb_scm.rpc import Codec
 from flask_grpcweb_scm.wire import (
     TRAILERS,
     ContentType,
@@ -46,7 +46,7 @@ class Response:
     :param max_message_bytes: of a message, also after decompression.
     """
 
-    def __init__(self, head: Head, message_class: type[Message], *, codec: str, max_message_bytes: int) -> None:
+    def __init__(self, head: Head, message_class: type[Message], *, codec: Codec, max_message_bytes: int) -> None:
         self.initial_metadata = Metadata.from_headers(head.headers)
         self.trailing_metadata = Metadata()
         self._head = head
@@ -73,7 +73,7 @@ class Response:
             if frame.flags & TRAILERS:
                 trailers = parse_trailers(frame.payload)
             else:
-                yield CODECS[self._codec].decode(self._message_class, frame.payload)
+                yield self._codec.decode(self._message_class, frame.payload)
         self._end(self._trailers_only() if empty else trailers)
 
     def _content_type(self) -> ContentType:
@@ -81,8 +81,8 @@ class Response:
         content_type = parse_content_type(value)
         if status != 200 or content_type is None:
             raise self._not_grpc()
-        if content_type.codec != self._codec:
-            raise RemoteProtocolError(f"asked for messages in {self._codec}, got content type {value[:100]!r}")
+        if content_type.codec != self._codec.name:
+            raise RemoteProtocolError(f"asked for messages in {self._codec.name}, got content type {value[:100]!r}")
         return content_type
 
     def _not_grpc(self) -> CallError:

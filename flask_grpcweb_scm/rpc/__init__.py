@@ -1,6 +1,6 @@
 """Services, their functions and the calls to them: protobuf, but no Flask."""
 
-from flask_grpcweb_scm.rpc.codec import CODECS, Codec
+from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
@@ -11,7 +11,6 @@ from flask_grpcweb_scm.rpc.service import Interceptor, RpcMethod, Service, Servi
 from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = [
-    "CODECS",
     "Authenticate",
     "CallContext",
     "Codec",
@@ -28,6 +27,7 @@ __all__ = [
     "ServiceFunction",
     "StatusCode",
     "StreamReply",
+    "codecs",
     "did_you_mean",
     "error_headers",
     "retry_info",

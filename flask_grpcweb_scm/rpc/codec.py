@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from google.protobuf import json_format
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError, Message
 
+from flask_grpcweb_scm.rpc.json_codec import JsonCodec
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
-__all__ = ["CODECS", "Codec"]
+__all__ = ["Codec", "codecs"]
 
 M = TypeVar("M", bound=Message)
 
@@ -20,6 +21,7 @@ M = TypeVar("M", bound=Message)
 class Codec:
     """How messages are written in the payload of a frame."""
 
+    name: str
     decode: Callable[[type[Message], bytes], Message]
     """Takes the message class and the payload; raises RemoteProtocolError."""
     encode: Callable[[Message], bytes]
@@ -38,27 +40,34 @@ def _encode_proto(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _decode_json(message_class: type[M], payload: bytes) -> M:
-    # Unknown fields are ignored, as in protobuf: an older server must understand a newer client.
-    try:
-        # json_format takes a list or a text for an object of unknown fields. Some of protobuf's own messages are one.
-        if payload.lstrip()[:1] in {b"[", b'"'} and message_class.DESCRIPTOR.file.package != "google.protobuf":
-            raise ValueError("it is not an object")
-        return json_format.Parse(payload.decode(), message_class(), ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else _first_line(error)
-        raise RemoteProtocolError(
-            f"the payload is not a {message_class.DESCRIPTOR.full_name} in JSON: {reason}"
-        ) from None
+def _json_codec(max_depth: int) -> Codec:
+    codec = JsonCodec(max_depth)
+
+    def decode(message_class: type[M], payload: bytes) -> M:
+        try:
+            return codec.decode(message_class, payload)
+        except (ParseError, ValueError, RecursionError) as error:
+            raise RemoteProtocolError(
+                f"the payload is not a {message_class.DESCRIPTOR.full_name} in JSON: {_reason(error, max_depth)}"
+            ) from None
+
+    return Codec("json", decode, codec.encode)
 
 
-def _encode_json(message: Message) -> bytes:
-    return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode()
-
-
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception, max_depth: int) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if "Message too deep." in str(error):
+        # The text begins with the names of so many fields.
+        return f"more than {max_depth} messages are inside each other"
     return str(error).partition("\n")[0][:200]
 
 
-CODECS = {"proto": Codec(_decode_proto, _encode_proto), "json": Codec(_decode_json, _encode_json)}
-"""The codecs by the name that a content type gives them."""
+def codecs(max_json_depth: int = 100) -> dict[str, Codec]:
+    """Codecs by the name that a content type gives them.
+
+    They hold what they find out about message types, so make them once for a server or a channel.
+
+    :param max_json_depth: messages inside each other, the outermost included, that are read from JSON.
+    """
+    return {"proto": Codec("proto", _decode_proto, _encode_proto), "json": _json_codec(max_json_depth)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, Service
@@ -22,6 +23,7 @@ class Dispatcher:
 
     :param interceptors: around every call, outermost first; read anew for each, so that it may still grow.
     :param first: interceptors outside of those; so may they.
+    :param max_json_depth: messages inside each other that a request in JSON may have.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
 
@@ -31,9 +33,11 @@ class Dispatcher:
         interceptors: Sequence[Interceptor] = (),
         *,
         first: Sequence[Interceptor] = (),
+        max_json_depth: int = 100,
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
+        self.codecs = codecs(max_json_depth)
         self.first = list(first)
         """Interceptors of this app alone."""
         self._interceptors = interceptors

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from flask_grpcweb_scm.rpc.codec import CODECS
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError
@@ -130,7 +129,7 @@ class Exchange:
         self._authenticate = authenticate
         self._translate = translate
         self._on_end = on_end
-        self._codec = CODECS[incoming.content_type.codec]
+        self._codec = dispatcher.codecs[incoming.content_type.codec]
         self._response_type = response_content_type(incoming.content_type, incoming.headers.get("accept"))
         self._encoding = self._response_encoding()
         self._message: bytes | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.rpc import CallContext, Reply, RpcError, StatusCode, StreamReply
+from flask_grpcweb_scm.rpc import CallContext, Reply, RpcError, StatusCode, StreamReply, codecs
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import ENCODINGS
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -18,7 +18,8 @@ from tests.rpc.support import HI, exchange
 BINARY, TEXT = "application/grpc-web", "application/grpc-web-text"
 OK = frame(b"grpc-status: 0\r\n", 0x80)
 MESSAGE = frame(b"\n\x02HI")
-JSON_MESSAGE = frame(b'{"text": "HI"}')
+# Whether there is a space in it depends on who writes it.
+JSON_MESSAGE = frame(codecs()["json"].encode(EchoReply(text="HI")))
 
 
 def upper(request: EchoRequest, context: CallContext) -> EchoReply:

@@ -11,10 +11,11 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_grpcweb_scm.rpc import CODECS
+from flask_grpcweb_scm.rpc import codecs
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 from tests.echo_pb2 import EchoRequest
 
+CODECS = codecs()
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 MESSAGES = st.builds(EchoRequest, text=TEXTS, count=st.integers(-(2**31), 2**31 - 1), data=st.binary(max_size=20))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -95,8 +96,9 @@ def test_some_of_protobufs_own_messages_are_no_objects_in_json(payload: bytes, e
 
 
 def test_json_is_on_one_line_and_not_escaped() -> None:
-    message = EchoRequest(text="ü", data=b"\xff")
-    assert CODECS["json"].encode(message) == '{"text": "ü", "data": "/w=="}'.encode()
+    payload = CODECS["json"].encode(EchoRequest(text="ü", data=b"\xff"))
+    # With orjson there are no spaces.
+    assert payload.replace(b" ", b"") == '{"text":"ü","data":"/w=="}'.encode()
 
 
 def test_a_refusal_quotes_little_of_the_payload() -> None:
