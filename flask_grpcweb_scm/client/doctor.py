@@ -18,7 +18,7 @@ from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.connection import SocketTransport, parse_base_url
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.transport import Pairs, Request, TransportError
-from flask_grpcweb_scm.rpc import CODECS
+from flask_grpcweb_scm.rpc import codecs
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ContentType, StatusCode, encode_frame, encode_text, parse_content_type
 
 __all__ = ["Finding", "examine"]
@@ -287,7 +287,7 @@ def _names(header: str) -> set[str]:
 
 def _post(server: Server, method: MethodDescriptor, content_type: ContentType, headers: Pairs | None = None) -> Answer:
     message = GetMessageClass(method.input_type)()
-    frame = encode_frame(CODECS[content_type.codec].encode(message))
+    frame = encode_frame(codecs()[content_type.codec].encode(message))
     sent = [("content-type", str(content_type)), ("x-grpc-web", "1"), *(headers or ())]
     return server.send("POST", method.name, sent, encode_text(frame) if content_type.text else frame)
 
