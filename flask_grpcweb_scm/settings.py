@@ -15,6 +15,9 @@ __all__ = ["ConfigError", "Settings", "check_method_names"]
 
 PREFIX = "GRPC_"
 _RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|day|month|year)s?\s*"
+# "The user-id and password MUST NOT contain any control characters" and "a user-id containing a colon character is
+# invalid" (RFC 7617, section 2). Vendors' tokens have more characters than RFC 6750 gives them.
+_CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
 
 
 class ConfigError(Exception):
@@ -171,8 +174,9 @@ def _credential(name: str, value: object) -> Mapping[str, str]:
     keys = {"token": value} if isinstance(value, str) else value
     if not isinstance(keys, Mapping) or set(keys) not in ({"token"}, {"user", "password"}):
         raise ValueError(f"{name!r} is neither a token nor a mapping with 'token', or with 'user' and 'password'")
-    if not all(isinstance(text, str) and re.fullmatch(r"[\x20-\x7e]+", text) for text in keys.values()):
-        raise ValueError(f"{name!r} has an item that is empty, or not printable ASCII")
+    for key, text in keys.items():
+        if not isinstance(text, str) or re.fullmatch(_CREDENTIALS[key], text) is None:
+            raise ValueError(f"{key} of {name!r} is empty, or has characters that it cannot have")
     return dict(keys)
 
 

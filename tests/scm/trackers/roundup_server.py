@@ -1,10 +1,15 @@
-"""A Roundup tracker of the classic template, in this process, on loopback."""
+"""A Roundup tracker of the classic template, in this process, on loopback.
+
+python -m tests.scm.trackers.roundup_server PORT
+"""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,19 +44,18 @@ class RoundupServer:
 
 
 @contextlib.contextmanager
-def serve_roundup(folder: Path) -> Iterator[RoundupServer]:
+def serve_roundup(folder: Path, port: int = 0) -> Iterator[RoundupServer]:
     home = folder / "tracker"
     roundup.init.install(str(home), str(TEMPLATE))
     (home / "db").mkdir(exist_ok=True)
     config = CoreConfig(str(home))
-    server = None
     app = None
 
     def dispatch(environ: Any, start_response: Any) -> Any:
         assert app is not None
         return app(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, dispatch, threaded=True)
+    server = make_server("127.0.0.1", port, dispatch, threaded=True)
     url = f"http://127.0.0.1:{server.server_port}/"
     config["RDBMS_BACKEND"] = "sqlite"
     config["TRACKER_WEB"] = url
@@ -72,3 +76,14 @@ def serve_roundup(folder: Path) -> Iterator[RoundupServer]:
         thread.join(10)
         server.server_close()
         shutil.rmtree(home)
+
+
+def main(port: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, serve_roundup(Path(folder), int(port)):
+        signal.sigwait([signal.SIGINT, signal.SIGTERM])
+
+
+if __name__ == "__main__":
+    # In every thread, so that the signal is left for who waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    main(*sys.argv[1:])

@@ -1,0 +1,144 @@
+"""docs/trackers.md and docs/demo.md say what is true: their commands run, their tables are complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.trackers.accounts import open_tracker
+from flask_grpcweb_scm.scm.trackers.registry import TRACKERS
+from flask_grpcweb_scm.settings import Settings
+from tests.scm.support import make_app
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PAGE = (ROOT / "docs/trackers.md").read_text()
+DEMO = (ROOT / "docs/demo.md").read_text()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    lines = "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def table() -> Iterator[list[str]]:
+    listed = PAGE.partition("<!-- trackers -->\n")[2].partition("<!-- /trackers -->")[0]
+    for line in listed.splitlines()[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    config: dict[str, Any] = {}
+    for code in blocks(PAGE, "python"):
+        exec(code, config)
+    keys = {key: value for key, value in config.items() if key.startswith("GRPC_")}
+    app = make_app(f"sqlite:///{tmp_path}/scm.db", **keys)
+    for command in ("init-db", "add-organization demo"):
+        app.test_cli_runner().invoke(args=["scm", *command.split()])
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_every_tracker_is_listed_with_what_it_needs() -> None:
+    rows = {row[0].partition("`")[2].partition("`")[0]: row for row in table()}
+    assert set(rows) == set(TRACKERS)
+    for provider, (_, needs, _, _, limit) in rows.items():
+        tracker = TRACKERS[provider]
+        base_url = [] if tracker.base_url else ["--base-url"]
+        assert re.findall("`([^`]+)`", needs) == [*base_url, *tracker.required], provider
+        assert limit == str(tracker.max_title_characters or ""), provider
+
+
+def test_the_waits_are_those_of_the_code() -> None:
+    waits = {tracker.kind: tracker.search_delay for tracker in TRACKERS.values()}
+    assert (waits.pop("jira_server"), waits.pop("jira"), set(waits.values())) == (30, 120, {5})
+    assert "(5 s, Jira 30 s, Jira Cloud 120 s)" in PAGE
+
+
+def test_every_integration_can_be_added_as_printed(app: Flask) -> None:
+    added = [command[1:] for command in commands(PAGE) if command[:3] == ["flask", "scm", "add-integration"]]
+    assert {command[3] for command in added} == set(TRACKERS)
+    for command in added:
+        result = app.test_cli_runner().invoke(args=command)
+        assert (result.exit_code, result.stderr) == (0, ""), command
+    with app.app_context():
+        installed = db.session.scalars(sa.select(OrganizationIntegration)).all()
+        opened = {installation.integration.provider: open_tracker(installation, 1) for installation in installed}
+        assert {provider: type(tracker) for provider, tracker in opened.items()} == TRACKERS
+        for installation in installed:
+            assert set(TRACKERS[installation.integration.provider].required) <= set(installation.config)
+        assert db.session.scalar(sa.select(sa.func.count(Integration.id))) == len(TRACKERS)
+
+
+def test_the_commands_of_the_outbox_exist(app: Flask) -> None:
+    listed = [command[1:] for command in commands(PAGE) if command[:3] == ["flask", "scm", "outbox"]]
+    assert [command[2] for command in listed] == ["list", "resume", "discard"]
+    assert [app.test_cli_runner().invoke(args=command).exit_code for command in listed] == [0, 1, 1]
+
+
+def test_the_credentials_in_the_environment_are_json() -> None:
+    (text,) = [c[1].partition("=")[2] for c in commands(PAGE) if c and c[0] == "export"]
+    Settings.from_config({"GRPC_SCM_CREDENTIALS": json.loads(text)})
+
+
+@pytest.mark.parametrize("page", [PAGE, DEMO])
+def test_every_key_exists(page: str) -> None:
+    named = set(re.findall(r"\b(?:FLASK_)?(GRPC_[A-Z_]+)", page))
+    assert named <= {f"GRPC_{name.upper()}" for name in Settings.__dataclass_fields__}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the demo reads the history of a checkout")
+def test_the_demo_runs_as_printed(tmp_path: Path) -> None:
+    port = free_port()
+    script = "".join(f"{code}\n" for code in blocks(DEMO, "sh")).replace("8917", str(port))
+    script = script.replace("\nflask scm init-db", f"\n{WAIT % port}\nflask scm init-db")
+    last = script.rindex("flask grpc call $scm/LinkExternalIssue")
+    again = next(line for line in script.splitlines() if "CreateExternalIssue" in line)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        ["bash", "-euc", f"{script[:last]}{again}\n{script[last:]}kill %1; wait %1 || true"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, errors = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, errors
+    assert "RemoteProtocolError: frame flags 0xff have reserved bits set" in out
+    assert "derived: flask_grpcweb_scm/wire/frames.py (it is flask_grpcweb_scm/wire/frames.py in " in out
+    assert f"code mapping 1: '{ROOT}/' becomes '' in repository 1" in out
+    assert re.search(r'"blameCommitId": "[0-9a-f]{40}"', out)
+    assert "raise RemoteProtocolError(f" in out.partition('"codeSnippet"')[2]
+    # Twice created, linked, listed: the one issue.
+    assert len(re.findall(rf'"webUrl": "http://127.0.0.1:{port}/issue1"', out)) == 4
+    (answer,) = blocks(DEMO, "json")
+    assert answer.strip().replace("8917", str(port)) in out
+
+
+WAIT = "for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/%d) 2>/dev/null && break; sleep 0.1; done"
