@@ -271,10 +271,13 @@ class Settings:
     scm_allowed_hosts: frozenset[str] = _key(
         frozenset, _hosts, "Hosts of trackers that may have private addresses, and plain `http`."
     )
+    blame_cache_bytes: int = _key(
+        16 * 2**20, _count, "Memory in bytes, per process, for lines that were asked for and who last changed them."
+    )
     tree_cache_bytes: int = _key(
         256 * 2**20,
         _count,
-        "Memory in bytes, per process, for the names of source files that code mappings are derived from: about 45 MiB"
+        "Memory in bytes, per process, for the names of source files that code mappings are derived from: about 40 MiB"
         " for 400 000 files.",
     )
 

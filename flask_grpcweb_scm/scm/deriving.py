@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
-from flask import current_app
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm import queries
 from flask_grpcweb_scm.scm.code_mapping import apply_root, covering
-from flask_grpcweb_scm.scm.commits import open_source
 from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.derivation import (
-    Finding,
-    Frame,
-    Matches,
-    Place,
-    StackPath,
-    TreeCache,
-    TreeTooLarge,
-    UnsupportedFrame,
-    choose,
-    decide,
-    read_frame,
-)
-from flask_grpcweb_scm.scm.git_process import GitError
-from flask_grpcweb_scm.scm.models import CodeMapping, Project, Repository
-from flask_grpcweb_scm.scm.settings import current_settings
-from flask_grpcweb_scm.scm.sources import Source
-from flask_grpcweb_scm.scm.trackers import TrackerError
+from flask_grpcweb_scm.scm.derivation import Finding, Frame, StackPath, UnsupportedFrame, choose, read_frame
+from flask_grpcweb_scm.scm.models import CodeMapping, Project
+from flask_grpcweb_scm.scm.searching import search_repositories
 from flask_grpcweb_scm.scm.validation import branch_problem
 
 __all__ = ["Derivation", "derive"]
 
-logger = logging.getLogger(__name__)
-
-READERS = 8
-UNREADABLE = (GitError, TrackerError, TreeTooLarge, TimeoutError)
 PROBLEMS = 3  # to name in an outcome
+MAX_REASON_CHARACTERS = 1000
 
 Outcome = scm_pb2.PathOutcome
 
@@ -73,7 +51,7 @@ def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context:
             outcomes[index] = Outcome(path=frame.text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=problem)
         else:
             uncovered[index] = path
-    findings, problems = _search(project, list(dict.fromkeys(uncovered.values())), context)
+    findings, problems = search_repositories(project, list(dict.fromkeys(uncovered.values())), context)
     made = _record(project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
     derived = _Coverage(sorted(made, key=lambda mapping: -len(mapping.stack_root)))
     for index, path in uncovered.items():
@@ -114,7 +92,9 @@ class _Coverage:
             outcome=Outcome.OUTCOME_COVERED,
             code_mapping_id=mapping.id,
             source_path=apply_root(text, mapping.stack_root, mapping.source_root),
-            reason=f"code mapping {mapping.id} covers it: {mapping.stack_root!r} becomes {mapping.source_root!r}",
+            reason=_short(
+                f"code mapping {mapping.id} covers it: {mapping.stack_root!r} becomes {mapping.source_root!r}"
+            ),
         )
 
     def explain(self, text: str, finding: Finding, problems: Sequence[str]) -> scm_pb2.PathOutcome:
@@ -129,94 +109,25 @@ class _Coverage:
                 outcome=Outcome.OUTCOME_DERIVED,
                 code_mapping_id=mapping.id,
                 source_path=file,
-                reason=reason,
+                reason=_short(reason),
             )
         if finding.mapped is not None:
             reason = f"{finding.reason}, but a later path with the same root says otherwise; send it by itself"
-            return Outcome(path=text, outcome=Outcome.OUTCOME_AMBIGUOUS, reason=reason)
+            return Outcome(path=text, outcome=Outcome.OUTCOME_AMBIGUOUS, reason=_short(reason))
         outcome = Outcome.OUTCOME_AMBIGUOUS if finding.ambiguous else Outcome.OUTCOME_NO_MATCH
-        return Outcome(path=text, outcome=outcome, reason="; ".join([finding.reason, *problems]))
+        reason = "; ".join([_short(finding.reason), *problems[:PROBLEMS]])
+        return Outcome(path=text, outcome=outcome, reason=reason)
 
     def _best(self, text: str, *, with_empty: bool = True) -> CodeMapping | None:
-        ranks = [rank for rank in covering(text, self._ranks) if with_empty or self.mappings[rank].stack_root]
+        ranks = covering(text, self._ranks) if text else []
+        ranks = [rank for rank in ranks if with_empty or self.mappings[rank].stack_root]
         self._used.update(ranks)
         return self.mappings[ranks[0]] if ranks else None
 
 
-def _search(
-    project: Project, paths: Sequence[StackPath], context: CallContext
-) -> tuple[dict[StackPath, Finding], list[str]]:
-    """What each path means in the repositories of the project's organization, and which of these could not be read."""
-    repositories = queries.active_repositories(project.organization_id) if paths else ()
-    searches = [search for repository in repositories if (search := _prepare(repository, context)) is not None]
-    if searches:
-        with ThreadPoolExecutor(min(READERS, len(searches))) as pool:
-            # Only what matches is kept of a tree: those of all repositories together may be larger than memory.
-            list(pool.map(lambda search: search.run(paths), searches))
-    context.check_deadline()
-    done = [search for search in searches if search.place is not None]
-    findings = {
-        path: decide(path, [(search.place, search.found[index]) for search in done if search.place])
-        for index, path in enumerate(paths)
-    }
-    problems = [f"{search.name} could not be searched: {search.problem}" for search in searches if search.problem]
-    return findings, problems[:PROBLEMS]
-
-
-def _prepare(repository: Repository, context: CallContext) -> _Search | None:
-    """What to do in a repository; None when its contents are nowhere."""
-    search = _Search(repository.id, repository.name, repository.default_branch, _tree_cache(), context)
-    try:
-        search.source = open_source(repository, context)
-    except TrackerError as error:
-        search.problem = str(error)
-        return search
-    return None if search.source is None else search
-
-
-@dataclass(slots=True)
-class _Search:
-    """Looking for paths in one repository; it touches no database, and so any thread may do it."""
-
-    repository_id: int
-    name: str
-    branch: str
-    cache: TreeCache
-    context: CallContext
-    source: Source | None = None
-    place: Place | None = None
-    """None when there is nothing to search in."""
-    found: list[Matches] = field(default_factory=list)
-    problem: str = ""
-
-    def run(self, paths: Iterable[StackPath]) -> None:
-        """Set what was found of each path, or what the problem was."""
-        source = self.source
-        if source is None:
-            return
-        try:
-            branch, tree = source.tree(self.branch)
-            if tree is None:
-                return
-            index = self.cache.get(
-                (source.identity, tree), lambda: source.files(tree), timeout=self.context.remaining()
-            )
-        except UNREADABLE as error:
-            self.problem = str(error)
-            logger.warning("repository %d could not be searched: %s", self.repository_id, error)
-            return
-        for path in paths:
-            self.context.check_deadline()
-            self.found.append(index.find(path.normalized))
-        self.place = Place(self.repository_id, self.name, branch)
-
-
-def _tree_cache() -> TreeCache:
-    """The cache of the current app."""
-    cache: TreeCache = current_app.extensions.setdefault(
-        "grpcweb_scm.trees", TreeCache(current_settings().tree_cache_bytes)
-    )
-    return cache
+def _short(text: str) -> str:
+    """The paths in it may have any length, and there may be many outcomes."""
+    return text if len(text) <= MAX_REASON_CHARACTERS else text[:MAX_REASON_CHARACTERS] + "…"
 
 
 def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> list[CodeMapping]:
@@ -237,8 +148,9 @@ def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> li
     if dry_run or not rows:
         return [CodeMapping(**row) for row in rows]
     # Sorted, so that two transactions which add the same roots do not wait for each other.
-    statement = insert_new(CodeMapping).values(sorted(rows, key=lambda row: str(row["stack_root"])))
-    stored = {mapping.stack_root: mapping for mapping in db.session.scalars(statement.returning(CodeMapping))}
+    in_order = sorted(rows, key=lambda row: str(row["stack_root"]))
+    inserted = db.session.scalars(insert_new(CodeMapping).returning(CodeMapping), in_order)
+    stored = {mapping.stack_root: mapping for mapping in inserted}
     if len(stored) < len(rows):
         # Another call was faster, which may also have been a user.
         roots = CodeMapping.stack_root.in_([row["stack_root"] for row in rows])

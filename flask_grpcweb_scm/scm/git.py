@@ -36,6 +36,8 @@ class Mirror:
     :param timeout: seconds from now; None for no limit.
     """
 
+    tree_seconds = 0.0
+
     def __init__(self, git_dir: str, *, timeout: float | None) -> None:
         self.git_dir = os.path.abspath(git_dir)
         self.deadline = None if timeout is None else time.monotonic() + timeout

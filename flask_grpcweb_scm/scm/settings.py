@@ -46,6 +46,10 @@ class ScmSettings(Protocol):
         """Hosts that may have private addresses, in lower case."""
 
     @property
+    def blame_cache_bytes(self) -> int:
+        """Memory for lines and who changed them, per process."""
+
+    @property
     def tree_cache_bytes(self) -> int:
         """Memory for the names of files of repositories, per process."""
 

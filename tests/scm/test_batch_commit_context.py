@@ -86,6 +86,10 @@ def test_lines_of_one_file_share_runs_of_git(
     outcomes = many(scm, mirrored, history.git("rev-parse", "main"), lines)
     assert {code for code, _, _ in outcomes} == {0}
     assert len(runs) == 1 + 2 * 3
+    # What an id names never changes: of lines that were asked for nothing is asked again.
+    runs.clear()
+    assert many(scm, mirrored, history.git("rev-parse", "main"), lines[5:]) == outcomes[5:]
+    assert runs == ["cat-file"]
 
 
 @pytest.mark.parametrize(("count", "message"), [(0, "lines is empty"), (201, "lines has 201 items; the limit is 200")])

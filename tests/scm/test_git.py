@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_grpcweb_scm.scm.git import Mirror, MirrorMissing
-from flask_grpcweb_scm.scm.git_process import GitFailed, GitTimeout, run_git
+from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, GitTimeout, run_git
 from tests.scm.support import GitRepository, numbered
 
 
@@ -204,6 +204,28 @@ def test_settings_of_the_repository_do_not_change_answers(history: GitRepository
     copy.git("config", "diff.orderFile", "absent")
     assert list(mirror.log(sha)) == log
     assert mirror.blame(sha, "src/app.py", [10]) == blame
+
+
+def test_the_tree_of_a_branch(history: GitRepository, tmp_path: Path) -> None:
+    mirror = Mirror(str(history.path / ".git"), timeout=None)
+    main, side = (history.git("rev-parse", f"{name}^{{tree}}") for name in ("main", "side"))
+    assert mirror.tree() == mirror.tree("main") == ("main", main)
+    assert mirror.tree("side") == ("side", side)
+    for absent in ("absent", "mai", "main/x", "m*", "--output=x", "HEAD", "v1"):
+        with pytest.raises(GitError, match="has no branch"):
+            mirror.tree(absent)
+    clone = GitRepository(tmp_path / "clone")
+    assert Mirror(str(clone.path / ".git"), timeout=None).tree() == ("main", None)
+    clone.git("fetch", "--quiet", str(history.path), "+refs/heads/*:refs/remotes/origin/*")
+    assert Mirror(str(clone.path / ".git"), timeout=None).tree("side") == ("side", side)
+    clone.git("checkout", "--quiet", "--detach", "refs/remotes/origin/main")
+    assert Mirror(str(clone.path / ".git"), timeout=None).tree() == ("", main)
+
+
+def test_the_files_of_a_tree(history: GitRepository) -> None:
+    mirror = Mirror(str(history.path / ".git"), timeout=None)
+    expected = history.git("ls-tree", "-r", "-z", "--name-only", "main").removesuffix("\0").split("\0")
+    assert list(mirror.files(mirror.tree("main")[1] or "")) == expected
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from sys import getsizeof
 from typing import TypeVar
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm import queries
+from flask_grpcweb_scm.scm.caches import line_cache
 from flask_grpcweb_scm.scm.commits import commit_not_found, complete_sha, fetch_commit, open_source
 from flask_grpcweb_scm.scm.conversion import author_message, commit_message
 from flask_grpcweb_scm.scm.models import Commit, Repository
@@ -111,10 +113,11 @@ class _Blamer:
     def __init__(self, repository: Repository, source: Source | None) -> None:
         self._repository = repository
         self._source = source
+        self._known = line_cache()
         self._has_commit = cache(lambda sha: source is not None and source.has_commit(sha))
         self._find_author = cache(lambda sha, email: queries.find_author(repository, sha, email))
 
-    def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, scm_pb2.CommitContext | RpcError]:
+    def blame(self, sha: str, path: str, numbers: Sequence[int]) -> dict[int, scm_pb2.CommitContext | RpcError]:
         """An answer for each line of a file at a commit, or why there is none.
 
         :raises RpcError: when there is no answer for any.
@@ -123,10 +126,21 @@ class _Blamer:
             changed = self._last_change(sha, path)
             author = author_message(changed.author)
             return {number: self._answer(sha, path, number, changed.key, author) for number in numbers}
-        lines = self._source.lines(sha, path, numbers)
-        if lines is None:
-            raise _file_not_found(sha, path)
+        lines = self._lines(self._source, sha, path, numbers)
         return {number: self._of_line(sha, path, number, lines.get(number)) for number in numbers}
+
+    def _lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
+        """Lines of a file at a commit, from memory as far as they have been asked for before."""
+        key = (self._repository.id, source.identity, sha, path)
+        lines = self._known.get(key) or {}
+        missing = [number for number in numbers if number not in lines]
+        if missing:
+            found = source.lines(sha, path, missing)
+            if found is None:
+                raise _file_not_found(sha, path)
+            lines = {**lines, **found}
+            self._known.put(key, lines, sum(map(_size, lines.values()), len(path)))
+        return lines
 
     def _of_line(self, sha: str, path: str, number: int, line: Line | None) -> scm_pb2.CommitContext | RpcError:
         if line is None:
@@ -164,6 +178,11 @@ class _Blamer:
             blame_author=author,
             code_snippet=snippet,
         )
+
+
+def _size(line: Line) -> int:
+    """Bytes of memory, approximately."""
+    return sum(map(getsizeof, (line.snippet, line.blame.sha, line.blame.author_name, line.blame.author_email)), 200)
 
 
 def _file_not_found(sha: str, path: str) -> RpcError:

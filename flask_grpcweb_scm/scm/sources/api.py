@@ -52,6 +52,7 @@ class ApiSource(abc.ABC):
     """For messages."""
     base_url: ClassVar[str] = ""
     """The default."""
+    tree_seconds = 60.0  # providers count requests: GitHub allows 5000 an hour
     headers: ClassVar[Mapping[str, str]] = {}
     """To send with every request."""
 

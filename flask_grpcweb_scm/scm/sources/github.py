@@ -119,7 +119,7 @@ class GitHubSource(ApiSource):
                 if not deep and answer["truncated"]:
                     raise self.error(TrackerUnavailable, f"{self.kind} lists only a part of a folder that is too large")
                 for entry in answer["tree"]:
-                    path = folder + entry["path"]
+                    path = folder + clean(entry["path"])
                     if entry["type"] == "blob":
                         yield path
                     elif entry["type"] == "tree" and not deep:

@@ -54,7 +54,7 @@ class GitLabSource(ApiSource):
         while True:
             reply = self._get("repository", "tree", query=query)
             with self.reading():
-                yield from [entry["path"] for entry in reply.value(kind=list) if entry["type"] == "blob"]
+                yield from [clean(entry["path"]) for entry in reply.value(kind=list) if entry["type"] == "blob"]
             token = next_page(reply, "page_token")
             if token in {"", query.get("page_token")}:
                 break

@@ -39,6 +39,10 @@ class Source(Protocol):
     """
 
     @property
+    def tree_seconds(self) -> float:
+        """How long an answer of :meth:`tree` may be used again: 0 where asking costs nothing."""
+
+    @property
     def identity(self) -> str:
         """Tells this repository from all others, whoever asks."""
 

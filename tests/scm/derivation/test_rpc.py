@@ -287,6 +287,26 @@ def test_roots_that_would_not_fit_make_no_mapping(
     assert "more than 512 characters" in outcome.reason
 
 
+def test_reasons_are_short_whatever_the_paths_are(scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
+    add_repository("monolith", [f"{'d' * 200}/{'e' * 200}/{'f' * 200}/{folder}/x.py" for folder in "abcd"])
+    response = derive(scm, ours, *["x.py"] * 500, *[f"{'y/' * 2000}{number}.py" for number in range(500)])
+    assert len(response.outcomes) == 1000
+    assert max(len(outcome.reason) for outcome in response.outcomes) <= 1001
+
+
+def test_many_mappings_at_once(app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
+    add_repository("monolith", [f"src/p{number}/m{number}.py" for number in range(1000)])
+    response = derive(scm, ours, *[f"p{number}/m{number}.py" for number in range(1000)])
+    assert [mapping.stack_root for mapping in response.mappings] == [f"p{number}/" for number in range(1000)]
+    assert len(stored(app)) == 1000
+
+
+def test_an_empty_root_covers_no_frame_without_a_path(app: Flask, scm: Scm, ours: Tenant) -> None:
+    add_mapping(app, ours, "", "src/")
+    response = derive(scm, ours, "", "x", frames=[{"module": "NoPackage", "abs_path": "No.java", "platform": "java"}])
+    assert [o.outcome for o in response.outcomes] == [UNSUPPORTED, COVERED, UNSUPPORTED]
+
+
 def test_a_repository_that_cannot_be_read_does_not_keep_others_from_it(
     app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, tmp_path: Path
 ) -> None:

@@ -264,8 +264,13 @@ def test_a_provider_answers_where_there_is_no_mirror(
         )  # fmt: skip
         [mapping] = response.mappings
         assert (mapping.repository_id, mapping.stack_root, mapping.default_branch) == (repository, "/srv/", "main")
-        # The commit is stored now.
+        # The commit is stored now, the line and the tree are remembered.
         running_provider.requests.clear()
+        response = scm(
+            "DeriveCodeMappings", organization_id=ours.organization, project_id=ours.project,
+            stacktrace_paths=["/opt/src/app.py"],
+        )  # fmt: skip
+        assert [mapping.stack_root for mapping in response.mappings] == ["/opt/"]
         assert scm("GetCommit", repository_id=repository, commit_sha=history_head).key == history_head
         assert running_provider.requests == []
 
