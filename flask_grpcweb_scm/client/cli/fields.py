@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,6 @@ from flask_grpcweb_scm.client.records import enum_name
 
 __all__ = ["Field", "field_options", "is_map", "is_repeated", "message_from", "parse_json", "parse_lines"]
 
-_TEXTS = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
 _FLOATS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
 _MISTAKES = (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError)
 # The parameters of a command also have names of their own.
@@ -84,6 +84,20 @@ class EntryType(click.ParamType):  # type: ignore[type-arg]  # see above
         return key, self._value_type.convert(text, param, ctx)
 
 
+class Base64Type(click.ParamType):  # type: ignore[type-arg]  # see above
+    """Bytes in base64."""
+
+    name = "base64"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the text of an option: json_format leaves out what is not base64."""
+        try:
+            base64.b64decode(value, validate=True)
+        except ValueError as error:
+            self.fail(f"{value!r} is not base64: {error}", param, ctx)
+        return value
+
+
 class EnumType(click.Choice):  # type: ignore[type-arg]  # see above
     """A value of an enum by its name without the prefix, in any case."""
 
@@ -138,9 +152,7 @@ def _repeatable(help_text: str) -> str:
 
 
 def _metavar(field: Field) -> str | None:
-    if field.message_type is not None:
-        return "JSON"
-    return "BASE64" if field.type == FieldDescriptor.TYPE_BYTES else None
+    return "JSON" if field.message_type is not None else None
 
 
 def _type(field: Field) -> click.ParamType:  # type: ignore[type-arg]  # see above
@@ -150,7 +162,9 @@ def _type(field: Field) -> click.ParamType:  # type: ignore[type-arg]  # see abo
         return EnumType(field)
     if field.type == FieldDescriptor.TYPE_BOOL:
         return click.BOOL
-    if field.type in _TEXTS:
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return Base64Type()
+    if field.type == FieldDescriptor.TYPE_STRING:
         return click.STRING
     return click.FLOAT if field.type in _FLOATS else click.INT
 

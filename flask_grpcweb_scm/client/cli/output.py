@@ -171,7 +171,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, Message):
         return json_text(value, indent=None)
     if isinstance(value, bytes):
-        return value.hex()
+        return base64.b64encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
