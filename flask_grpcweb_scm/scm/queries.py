@@ -22,7 +22,6 @@ from flask_grpcweb_scm.scm.models import (
     ExternalIssue,
     Group,
     GroupLink,
-    Integration,
     IssueOperation,
     LinkedType,
     Organization,
