@@ -106,7 +106,7 @@ def rows() -> Iterator[tuple[list[str], Any]]:
         (["--no-a-bool"], {}),
         (["--texts", "a=1=2", "--texts", "b="], {"texts": {"a": "1=2", "b": ""}}),
         (["--truths", "a=yes", "--truths", "b=no"], {"truths": {"a": True, "b": False}}),
-        (["--inners", 'a={"name": "x"}'], {"inners": {"a": {"name": "x"}}}),
+        (["--inners", 'a={"name": "x"}'], {"inners": {"a": Every.Inner(name="x")}}),
         (["--kind", "not_good"], {"kind": 2}),
         (["--kinds", "GOOD", "--kinds", "not_good"], {"kinds": [1, 2]}),
         (["--inner", '{"name": "x"}'], {"inner": {"name": "x"}}),

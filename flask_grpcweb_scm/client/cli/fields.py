@@ -183,8 +183,8 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
         if name.startswith(_PREFIX) and value is not None and value != ()
     }
     fields = message_class.DESCRIPTOR.fields_by_name
-    values = {name: dict(value) if is_map(fields[name]) else value for name, value in given.items()}
     try:
+        values = {name: _json_value(fields[name], value) for name, value in given.items()}
         parsed = json_format.ParseDict(values, message_class())
     except _MISTAKES as error:
         raise click.UsageError(str(error)) from None
@@ -192,6 +192,13 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
         message.ClearField(name)
     message.MergeFrom(parsed)
     return message
+
+
+def _json_value(field: Field, value: Any) -> Any:
+    if is_map(field):
+        return dict(value)
+    # Options that can be repeated have tuples, which older versions of protobuf do not take for lists.
+    return list(value) if is_repeated(field) else value
 
 
 def parse_json(message_class: type[Message], text: str) -> Message:
