@@ -106,7 +106,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield f"http://localhost:{port}"
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(10)
+            process.wait(30)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

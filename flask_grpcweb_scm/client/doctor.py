@@ -25,7 +25,7 @@ __all__ = ["Finding", "examine"]
 
 STRANGER = "https://stranger.invalid"
 MAX_BODY_BYTES = 2**20
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 2.0
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILURE_SECONDS = 300.0
 """GRPC_HMAC_MAX_AGE, unless the server has another."""

@@ -226,10 +226,10 @@ def test_a_credential_may_be_metadata(make_server: Any) -> None:
 
 def test_calls_that_never_end_are_not_taken_for_answers(make_server: Any) -> None:
     def stall(app: Flask) -> None:
-        app.before_request(lambda: time.sleep(0.4) if "grpc-timeout" in request.headers else None)
+        app.before_request(lambda: time.sleep(1.5) if "grpc-timeout" in request.headers else None)
 
     with make_server(stall) as url:
-        findings = examine(url, "--timeout", "0.2", exit_code=1)
+        findings = examine(url, "--timeout", "1", exit_code=1)
     assert "DEADLINE_EXCEEDED" in findings["calls"]["text"]
     assert "authentication" not in findings
 
