@@ -1,6 +1,7 @@
 # `make run` and `make test` need Python 3.10 or newer, git and make; everything else goes into .venv here.
 PYTHON ?= python3
 PORT ?= 8000
+TARGET ?= request
 
 BIN := .venv/bin
 FLASK := $(BIN)/flask --app example_app
@@ -80,9 +81,9 @@ peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora,
 conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
 	tests/conformance/run.sh $(SERVERS)
 
-fuzz: .venv/.installed-dev ## Fuzz the whole request path for a minute (FUZZ=… goes to libFuzzer)
+fuzz: .venv/.installed-dev ## Fuzz the whole request path, or the JSON codec, for a minute (TARGET=json; FUZZ=… goes to libFuzzer)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
-	$(BIN)/python -m tests.fuzz.fuzz_request -max_total_time=60 -max_len=4096 -timeout=10 $(FUZZ)
+	$(BIN)/python -m tests.fuzz.fuzz_$(TARGET) -max_total_time=60 -max_len=4096 -timeout=10 $(FUZZ)
 
 audit: .venv/.installed-dev .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
 	.venv-audit/bin/bandit --quiet --recursive --severity-level medium flask_grpcweb_scm example_app
