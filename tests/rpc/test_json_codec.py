@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -43,7 +44,8 @@ def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         value = function(*arguments)
     except Exception as error:
-        return type(error), str(error)
+        # Where in memory it happened is not the same.
+        return type(error), re.sub("0x[0-9a-f]+", "", str(error))
     return value.SerializePartialToString(deterministic=True) if isinstance(value, Message) else value
 
 
