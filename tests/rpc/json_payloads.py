@@ -10,36 +10,21 @@ from hypothesis import strategies as st
 
 from flask_grpcweb_scm.rpc.json_codec.descriptors import is_map, is_repeated, map_entry
 
-__all__ = ["payloads"]
+__all__ = ["DURATIONS", "EVERY_SCALAR", "MASKS", "ODD_DURATIONS", "ODD_MASKS", "ODD_TIMES", "TIMES", "payloads"]
 
 Texts = st.SearchStrategy[str]
 
 INTEGERS = [2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32 - 1, 2**32, 2**53 + 1]
 INTEGERS += [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 10**39, 10**400]
-NUMBERS = [
-    "-0",
-    "1.0",
-    "1e2",
-    "-0.0",
-    "1.5",
-    "1e-50",
-    "0.1",
-    "3.4028234663852886e38",
-    "3.4028235e38",
-    "3.5e38",
-    "16777217",
-    "1e-45",
-]
-NUMBERS += ["1e400", "-1e400", "NaN", "Infinity", "-Infinity"]
+# The last but one needs nine digits in 32 bits.
+NUMBERS = ["-0", "1.0", "1e2", "-0.0", "1.5", "1e-50", "0.1", "3.4028234663852886e38", "3.4028235e38", "3.5e38"]
+NUMBERS += ["1e-45", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "1.00677895e27", "16777217"]
 NOT_FINITE = ["NaN", "Infinity", "-Infinity"]
 TEXTS = ["", "a", "ü😈", "a b", "\\ud83d\\ude08", "\\u0000\\n"]
-ODD_TEXTS = [
-    *["\\ud800", "\\ude08\\ud83d", "1_0", "٣", "1.0", "-0", "007", "1e2", "1.5", "nan", "inf", "true", "+1", "0x1"],
-    " 1",
-    "1 ",
-]
-BYTES = ["", *["AA==", "AA", "_-8", "/+8=", "AAA="]]
-ODD_BYTES = ["A A=", *["A", "*", "_/", "AA=A", "AA==AA", "ü", "\\ud800"]]
+ODD_TEXTS = ["\\ud800", "\\ude08\\ud83d", " 1", "1 ", "1_0", "٣", "1.0", "-0", "007", "1e2", "1.5", "nan", "inf"]
+ODD_TEXTS += ["true", "+1", "0x1"]
+BYTES = ["", "AA==", "AA", "_-8", "/+8=", "AAA="]
+ODD_BYTES = ["A A=", "A", "*", "_/", "AA=A", "AA==AA", "ü", "\\ud800"]
 ENUMS = ['"COLOUR_RED"', '"COLOUR_CRIMSON"', '"COLOUR_NEGATIVE"', '"lower_case"', "0", "1", "-1", "5", "99"]
 ODD_ENUMS = ['"LOWER_CASE"', '"COLOUR_NEW"', '"5"', "1.0", "2147483648", '"CLOSED_ONE"', '"NULL_VALUE"']
 TIMES = [
@@ -73,7 +58,7 @@ ODD_TIMES = [
 ]
 DURATIONS = ["1s", "-1.5s", "0s", "0.000000001s", "-0.5s", "315576000000s"]
 ODD_DURATIONS = ["315576000001s", "1", "1.0000000001s", "s", "1S", "1.s", ".5s"]
-MASKS = ["", *["a", "a,bC", "fooBar.bazQux"]]
+MASKS = ["", "a", "a,bC", "fooBar.bazQux"]
 ODD_MASKS = ["a_b", "A", "a,,b"]
 ANYS = [
     "{}",
@@ -144,6 +129,12 @@ OF_PROTOBUF: dict[str, Texts] = {
     "Value": JSON,
 }
 UNKNOWN = st.tuples(_texts(["later", "@type", "", "[a.b]", "[tests.old_fields.v1.extra]", "[0]-"]), JSON)
+
+
+EVERY_SCALAR = [
+    *("true", "false", "[]", "{}", "[1]", *map(str, INTEGERS), *NUMBERS, *ENUMS, *ODD_ENUMS),
+    *map(_quote, [*map(str, INTEGERS), *NUMBERS, *TEXTS, *ODD_TEXTS, *BYTES, *ODD_BYTES]),
+]
 
 
 def payloads(descriptor: Descriptor) -> Texts:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
@@ -21,7 +23,16 @@ from hypothesis import strategies as st
 from flask_grpcweb_scm.rpc.json_codec import WRITERS, JsonCodec
 from tests.every_field_pb2 import EveryField, Lists, Maps, Names, Odd, OfProtobuf, OneOf, Optionals, Scalars, Tree
 from tests.old_fields_pb2 import Old, Plain, extra
-from tests.rpc.json_payloads import payloads
+from tests.rpc.json_payloads import (
+    DURATIONS,
+    EVERY_SCALAR,
+    MASKS,
+    ODD_DURATIONS,
+    ODD_MASKS,
+    ODD_TIMES,
+    TIMES,
+    payloads,
+)
 
 CODECS = [JsonCodec(100, writer=writer) for writer in WRITERS]
 MESSAGE_CLASSES = [EveryField, Scalars, Optionals, Lists, Maps, OneOf, OfProtobuf, Names, Odd, Tree, Old, Plain]
@@ -76,6 +87,31 @@ def test_any_payload_means_what_it_does_to_json_format(message_class: type[Messa
     except (ValueError, json_format.ParseError):
         return
     check_encoding(message)
+
+
+@pytest.mark.parametrize(
+    ("message_class", "texts"),
+    [
+        (Timestamp, TIMES + ODD_TIMES),
+        (Duration, DURATIONS + ODD_DURATIONS),
+        (FieldMask, MASKS + ODD_MASKS),
+    ],
+)
+def test_messages_that_are_texts(message_class: type[Message], texts: list[str]) -> None:
+    for text in texts:
+        payload = f'"{text}"'.encode()
+        check_decoding(message_class, payload)
+        if not isinstance(outcome(parse, message_class, payload), tuple):
+            check_encoding(parse(message_class, payload))
+
+
+@pytest.mark.parametrize("field", list(Scalars.DESCRIPTOR.fields), ids=lambda field: field.name)
+def test_any_scalar_for_any_scalar(field: FieldDescriptor) -> None:
+    for text in EVERY_SCALAR:
+        payload = f'{{"{field.json_name}": {text}}}'.encode()
+        check_decoding(Scalars, payload)
+        if not isinstance(outcome(parse, Scalars, payload), tuple):
+            check_encoding(parse(Scalars, payload))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +171,8 @@ def test_any_payload_means_what_it_does_to_json_format(message_class: type[Messa
         (Maps, '{"int32s": {"1.0": 1, "2e0": 2, " 3": 3}}'),
         (Maps, '{"strings": {"": "", "ü": "😈", "\\ud800": "a"}}'),
         (Maps, '{"fixed64s": {"1": "COLOUR_NEW", "2": "COLOUR_RED", "3": 9}}'),
-        (Maps, '{"strings": []}'),
+        (Maps, '{"strings": [], "later": []}'),
+        (Maps, '{"lists": []}'),
         (Maps, '{"strings": {"a": 1}}'),
         # Any
         (OfProtobuf, '{"any": {"@type": "x/tests.every_field.v1.Tree", "branches": [{"name": "a"}]}}'),
@@ -296,6 +333,24 @@ def dynamic_class() -> type[Message]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tests.dynamic.Dynamic"))
+
+
+def test_values_of_an_enum_may_have_another_name_in_json() -> None:
+    options = pytest.importorskip("google.protobuf.json_enumvalue_options_pb2", reason="new in protobuf 7")
+    file = descriptor_pb2.FileDescriptorProto(name="renamed.proto", package="tests.renamed", syntax="proto3")
+    file.dependency.append(options.DESCRIPTOR.name)
+    value = file.enum_type.add(name="Renamed").value.add(name="ZERO", number=0)
+    value.options.Extensions[options.json].string = "nothing"
+    file.message_type.add(name="Message").field.add(
+        name="values", number=1, type="TYPE_ENUM", type_name=".tests.renamed.Renamed", label="LABEL_REPEATED"
+    )
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+    message_class = message_factory.GetMessageClass(
+        descriptor_pool.Default().FindMessageTypeByName("tests.renamed.Message")
+    )
+    assert json.loads(CODECS[0].encode(message_class(values=[0]))) == {"values": ["nothing"]}
+    check_encoding(message_class(values=[0, 1]))
+    check_decoding(message_class, b'{"values": ["nothing", "ZERO", 0, 1]}')
 
 
 def test_types_of_the_same_name_are_told_apart() -> None:
