@@ -18,9 +18,11 @@ from flask import Flask
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, Integration, IssueOperation, OrganizationIntegration, db, outbox
+from flask_grpcweb_scm.scm.queries import installation_of
+from flask_grpcweb_scm.scm.trackers.accounts import issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import Answer, call
 from tests.scm.support import SERVICE, Tenant, add_tenant, make_app
@@ -210,19 +212,38 @@ def test_a_search_that_fails_settles_nothing(app: Flask, ours: Tenant, github: G
     assert len(github.issues) == 1
 
 
+def move_claims(app: Flask, seconds: float) -> None:
+    """Have the last attempts ended this long from now."""
+    with app.app_context():
+        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        db.session.execute(sa.update(IssueOperation).values(claimed_until=until))
+        db.session.commit()
+
+
 def test_a_search_that_may_be_behind_is_not_believed(
     app: Flask, ours: Tenant, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tracker, "search_delay", 60)
     github.faults = [faults.cut_after]
     create(app, ours, "k")
+    move_claims(app, -20)
     hidden, github.issues = github.issues, []
     for _ in range(2):  # asking does not prolong the wait
         answer = create(app, ours, "k")
         assert answer.code == StatusCode.UNAVAILABLE
-        assert 50 < detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds <= 60
+        assert 30 < detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds <= 40
     assert github.issues == []
     github.issues = hidden
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+
+
+def test_a_search_that_finds_nothing_in_the_end_is_believed(
+    app: Flask, ours: Tenant, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracker, "search_delay", 60)
+    github.faults = [faults.cut_before]
+    create(app, ours, "k")
+    move_claims(app, -61)
     assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
 
 
@@ -317,12 +338,52 @@ def test_a_claim_of_a_call_that_was_killed_ends(app: Flask, ours: Tenant, github
     github.faults = [faults.cut_after]
     create(app, ours, "k")
     for seconds, code in ((30, StatusCode.UNAVAILABLE), (-1, StatusCode.OK)):
-        with app.app_context():
-            until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-            db.session.execute(sa.update(IssueOperation).values(claimed_until=until))
-            db.session.commit()
+        move_claims(app, seconds)
         assert create(app, ours, "k").code == code
     assert len(github.issues) == 1
+
+
+def test_of_calls_that_have_seen_the_same_free_operation_one_takes_it(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.cut_before]
+    create(app, ours, "k")
+    with app.app_context():
+        (seen,) = outbox.unfinished()
+
+        db.session.expunge(seen)
+        refused = []
+
+        def look(peer: Any, act: Any) -> None:
+            with app.app_context():
+                try:
+                    outbox.resume(db.session.merge(seen, load=False))
+                except RpcError as error:
+                    refused.append(error.code)
+            faults.answer(peer, act)
+
+        github.faults = [look]
+        assert create(app, ours, "k").code == 0
+    assert refused == [StatusCode.UNAVAILABLE]
+    assert len(github.issues) == 1
+
+
+def test_an_operation_that_was_begun_although_the_issue_is_there_goes(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    """As it can happen between a call's look for a first result and its INSERT."""
+    first = create(app, ours, "k").only(scm_pb2.ExternalIssue)
+    with app.app_context():
+        (issue,) = db.session.scalars(sa.select(ExternalIssue).where(ExternalIssue.id == first.id))
+        installation = installation_of(issue)
+        assert installation is not None
+        tracker = open_tracker(installation, None)
+        assert tracker is not None
+        wanted = outbox.WantedIssue(ours.organization, ours.integration, "Bug", "", {}, "k", issue.request_digest or "")
+        assert outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)).id == first.id
+        db.session.commit()
+    assert len(github.issues) == 1
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
 
 
 # The database
@@ -361,9 +422,7 @@ def test_a_database_that_is_down_loses_and_doubles_nothing(
     assert "disk" not in answer.message
     assert len(github.issues) == at_tracker
     assert len(stored(app, ours).operations) == operations
-    with app.app_context():  # the claim of the call that failed has ended
-        db.session.execute(sa.update(IssueOperation).values(claimed_until=datetime.now(timezone.utc)))
-        db.session.commit()
+    move_claims(app, 0)  # the call that failed has not ended its own
     assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
     assert len(github.issues) == 1
     assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
