@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db, outbox
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker
-from tests.faults.create_issue import create, quick_app, set_up
+from tests.faults.create_issue import create, create_and_die, set_up, tracked_app
+from tests.scm.databases import disposed
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
 
-ROOT = Path(__file__).parent.parent.parent
 SECONDS = 20
+# Its children need not import everything, and have neither threads nor connections of this process.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.faults.create_issue"])
 
 
 @pytest.fixture
@@ -32,41 +32,61 @@ def github() -> Iterator[GitHubServer]:
 
 
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/scm.db"
+def app(database: str, github: GitHubServer) -> Iterator[Flask]:
+    with disposed(tracked_app(database)) as app:
+        set_up(app, github.url)
+        yield app
 
 
-@pytest.fixture
-def app(uri: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    for owner, name in ((outbox, "GRACE_SECONDS"), (Tracker, "search_delay")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # undone afterwards
-    app = quick_app(uri)
-    set_up(app, github.url)
-    yield app
+class Call:
+    """A process that makes a call."""
+
+    def __init__(self, database: str, point: str = "") -> None:
+        self._answers, self._its_end = PROCESSES.Pipe(duplex=False)
+        self._process = PROCESSES.Process(target=create_and_die, args=[database, point, self._its_end])
+
+    def start(self) -> Call:
+        self._process.start()
+        self._its_end.close()
+        return self
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> str | None:
+        """The answer; None when it was killed before it had one."""
+        self._process.join(SECONDS)
+        assert self._process.exitcode in {0, -signal.SIGKILL}
+        answer = self._answers.recv() if self._answers.poll() and self._process.exitcode == 0 else None
+        self._answers.close()
+        self._process.close()
+        return answer
+
+
+def operations_of(app: Flask) -> int:
     with app.app_context():
-        db.engine.dispose()
+        return len(outbox.unfinished())
 
 
-def start(uri: str, point: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.create_issue", uri, point],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def end_claims(app: Flask) -> None:
+    """Have half a minute passed."""
+    with app.app_context():
+        then = datetime.now(timezone.utc) - timedelta(seconds=10)
+        db.session.execute(sa.update(IssueOperation).values(claimed_until=then))
+        db.session.commit()
 
 
 def check_end(app: Flask, github: GitHubServer) -> None:
-    """Whatever has happened, retries with the same key come to one issue, here and there."""
-    deadline = time.monotonic() + SECONDS
-    while (answer := create(app)).code == 14:  # UNAVAILABLE
-        assert time.monotonic() < deadline, answer.message
-        time.sleep(0.1)
+    """Whatever has happened, a retry with the same key comes to one issue, here and there."""
+    if operations_of(app):
+        assert create(app).code == StatusCode.UNAVAILABLE
+    end_claims(app)
+    answer = create(app)
     assert answer.only(scm_pb2.ExternalIssue).key == "o/r#1"
     assert len(github.issues) == 1
     with app.app_context():
         assert db.session.scalars(sa.select(ExternalIssue.key).order_by(ExternalIssue.id)).all() == ["T-1", "o/r#1"]
-        assert db.session.scalars(sa.select(IssueOperation)).all() == []
+        assert outbox.unfinished() == []
         if db.engine.dialect.name == "sqlite":
             assert db.session.execute(sa.text("PRAGMA integrity_check")).scalars().all() == ["ok"]
             assert db.session.execute(sa.text("PRAGMA foreign_key_check")).all() == []
@@ -87,63 +107,57 @@ POINTS = [
 
 @pytest.mark.parametrize(("point", "at_tracker", "operations"), POINTS, ids=[point[0] for point in POINTS])
 def test_a_process_that_is_killed_at_the_database(
-    app: Flask, uri: str, github: GitHubServer, point: str, at_tracker: int, operations: int
+    app: Flask, database: str, github: GitHubServer, point: str, at_tracker: int, operations: int
 ) -> None:
-    process = start(uri, point)
-    assert process.communicate(timeout=SECONDS) == ("", None)
-    assert process.returncode == -signal.SIGKILL
+    assert Call(database, point).start().end() is None
     assert len(github.issues) == at_tracker
-    with app.app_context():
-        assert len(outbox.unfinished()) == operations
+    assert operations_of(app) == operations
     check_end(app, github)
 
 
-def kill_before(process: Any) -> Fault:
-    return lambda peer, act: process().kill()
+def kill_before(calls: list[Call]) -> Fault:
+    return lambda peer, act: calls[-1].kill()
 
 
-def kill_after(process: Any) -> Fault:
+def kill_after(calls: list[Call]) -> Fault:
     def fault(peer: Any, act: Any) -> None:
         act()
-        process().kill()
+        calls[-1].kill()
 
     return fault
 
 
-def kill_with_half_an_answer(process: Any) -> Fault:
+def kill_with_half_an_answer(calls: list[Call]) -> Fault:
     def fault(peer: Any, act: Any) -> None:
         peer.send(act()[:30])
-        process().kill()
+        calls[-1].kill()
 
     return fault
 
 
 @pytest.mark.parametrize(("fault", "at_tracker"), [(kill_before, 0), (kill_after, 1), (kill_with_half_an_answer, 1)])
 def test_a_process_that_is_killed_while_the_tracker_is_at_it(
-    app: Flask, uri: str, github: GitHubServer, fault: Any, at_tracker: int
+    app: Flask, database: str, github: GitHubServer, fault: Any, at_tracker: int
 ) -> None:
-    started: list[subprocess.Popen[str]] = []
-    github.faults = [fault(lambda: started[0])]
-    started.append(start(uri))
-    assert started[0].communicate(timeout=SECONDS) == ("", None)
-    assert started[0].returncode == -signal.SIGKILL
+    calls = [Call(database)]
+    github.faults = [fault(calls)]
+    assert calls[0].start().end() is None
     assert len(github.issues) == at_tracker
     check_end(app, github)
 
 
-def test_one_that_is_killed_while_it_looks_for_what_another_left(app: Flask, uri: str, github: GitHubServer) -> None:
-    started: list[subprocess.Popen[str]] = []
-    github.faults = [kill_after(lambda: started[-1]), kill_before(lambda: started[-1])]
+def test_one_that_is_killed_while_it_looks_for_what_another_left(
+    app: Flask, database: str, github: GitHubServer
+) -> None:
+    calls: list[Call] = []
+    github.faults = [kill_after(calls), kill_before(calls)]
     for _ in range(2):
-        started.append(start(uri))
-        started[-1].communicate(timeout=SECONDS)
-        assert started[-1].returncode == -signal.SIGKILL
-        time.sleep(1.2)  # its claim
+        end_claims(app)
+        calls.append(Call(database))
+        assert calls[-1].start().end() is None
     check_end(app, github)
 
 
-def test_what_was_acknowledged_is_there(app: Flask, uri: str, github: GitHubServer) -> None:
-    process = start(uri)
-    assert process.communicate(timeout=SECONDS) == ("0 o/r#1\n", None)
-    assert process.returncode == os.EX_OK
+def test_what_was_acknowledged_is_there(app: Flask, database: str, github: GitHubServer) -> None:
+    assert Call(database).start().end() == "o/r#1"
     check_end(app, github)

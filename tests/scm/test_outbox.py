@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from flask_grpcweb_scm.scm.queries import installation_of
 from flask_grpcweb_scm.scm.trackers.accounts import issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import Answer, call
+from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant, add_tenant, make_app
 from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
@@ -40,20 +40,17 @@ def github() -> Iterator[GitHubServer]:
 
 
 @pytest.fixture
-def app(tmp_path: Path, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     # Whatever is cut off here has ended, and nobody waits for half a minute.
     monkeypatch.setattr(Tracker, "search_delay", 0)
     app = make_app(
-        f"sqlite:///{tmp_path}/scm.db",
+        database,
         GRPC_SCM_CREDENTIALS={"bot": SECRET},
         GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
         GRPC_TRACKER_TIMEOUT=TIMEOUT,
     )
-    with app.app_context():
-        db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with disposed(app):
+        yield app
 
 
 @pytest.fixture
