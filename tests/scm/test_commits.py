@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from google.rpc.error_details_pb2 import PreconditionFailure
 
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
@@ -245,6 +246,22 @@ def test_without_a_source_what_nobody_knows_says_so(
     scm: Scm, ours: Tenant, unmirrored: dict[str, str], at: str, path: str, code: StatusCode
 ) -> None:
     scm.error(code, "GetCommitContext", repository_id=ours.repository, commit_sha=at * 40, filepath=path, line_number=1)
+
+
+@pytest.mark.parametrize("mirror", [None, "gone"])
+def test_a_precondition_that_fails_is_in_the_details(
+    app: Flask, scm: Scm, ours: Tenant, unmirrored: dict[str, str], tmp_path: Path, mirror: str | None
+) -> None:
+    if mirror is not None:
+        set_mirror(app, ours.repository, tmp_path / mirror)
+    error = scm.error(
+        StatusCode.FAILED_PRECONDITION,
+        "GetCommitContext", repository_id=ours.repository, commit_sha="a" * 40, filepath="y.py", line_number=1,
+    )  # fmt: skip
+    (detail,) = error.details
+    assert isinstance(detail, PreconditionFailure)
+    (violation,) = detail.violations
+    assert (violation.type, violation.description) == ("SOURCE", error.message)
 
 
 # A hostile repository

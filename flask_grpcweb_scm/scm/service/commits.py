@@ -16,7 +16,7 @@ from flask_grpcweb_scm.scm.conversion import author_message, commit_message
 from flask_grpcweb_scm.scm.models import Commit, Repository
 from flask_grpcweb_scm.scm.service.definition import service
 from flask_grpcweb_scm.scm.sources import Line, Source
-from flask_grpcweb_scm.scm.validation import line_problem, path_problem, sha_problem, validate
+from flask_grpcweb_scm.scm.validation import failed_precondition, line_problem, path_problem, sha_problem, validate
 
 __all__ = ["batch_get_commit_context", "get_commit", "get_commit_context"]
 
@@ -157,10 +157,8 @@ class _Blamer:
             raise commit_not_found(self._repository, sha)
         change = queries.last_change_of_file(commit, path)
         if change is None:
-            raise RpcError(
-                StatusCode.FAILED_PRECONDITION,
-                f"repository {self._repository.id} has no source to read, and no stored commit touched {path}",
-            )
+            text = f"repository {self._repository.id} has no source to read, and no stored commit touched {path}"
+            raise failed_precondition("SOURCE", f"repository {self._repository.id}", text)
         changed, kind = change
         if kind == "D":
             raise _file_not_found(sha, path)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from flask_grpcweb_scm.scm.trackers.errors import TrackerUnavailable
 from flask_grpcweb_scm.scm.trackers.http import path_of
 from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
@@ -19,7 +20,7 @@ NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 REPOSITORY = f"{NAME}/{NAME}"
 
 PAGE_SIZE = 100
-MAX_PAGES = 5
+MAX_PAGES = 20
 FIELDS = {"body": "description", "title": "title"}
 
 
@@ -60,8 +61,9 @@ class GitHub(Tracker):
                 if isinstance(body, str) and issue.marker in body:
                     return _issue(repository, reply, index)
             if len(rows) < PAGE_SIZE:
-                break
-        return None
+                return None
+        text = f"{repository} has more than {PAGE_SIZE * MAX_PAGES} newer issues, too many to look through"
+        raise TrackerUnavailable(text, tracker=self.kind, may_have_acted=True)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""

@@ -92,6 +92,8 @@ class HttpClient:
         self._base = self._parse_base(base_url)
         self._host = _host(self._base)
         self._port = _port(self._base)
+        # Here, because it reads all certificates of the system.
+        self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
         self._headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # so that what is counted is what is kept
@@ -194,7 +196,7 @@ class HttpClient:
         with self._translated(may_have_acted=False):
             opened = self._open_socket()
         with alarm(opened, self.deadline):
-            connection = make_connection(self._base.scheme, self._host, self._port, opened)
+            connection = make_connection(self._host, self._port, opened, self._tls)
             try:
                 with self._translated(may_have_acted=False):
                     connection.connect()

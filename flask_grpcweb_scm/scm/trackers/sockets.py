@@ -59,10 +59,10 @@ def _shut_down(connected: socket.socket) -> None:
         connected.shutdown(socket.SHUT_RDWR)
 
 
-def make_connection(scheme: str | None, host: str, port: int, opened: socket.socket) -> HTTPConnection:
-    """An HTTP connection over a socket that is connected already."""
+def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLContext | None) -> HTTPConnection:
+    """An HTTP connection over a socket that is connected already; with TLS, unless that is None."""
     connection: HTTPConnection = HTTPConnection(host, port)
-    if scheme == "https":
-        connection = HTTPSConnection(host, port, ssl_context=ssl.create_default_context())
+    if tls is not None:
+        connection = HTTPSConnection(host, port, ssl_context=tls)
     connection._new_conn = lambda: opened  # type: ignore[method-assign]  # urllib3's hook for what connects otherwise
     return connection

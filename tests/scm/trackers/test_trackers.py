@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.trackers import Credential, CredentialRefused, TrackerMisconfigured
+from flask_grpcweb_scm.scm.trackers import Credential, CredentialRefused, TrackerMisconfigured, TrackerUnavailable
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -65,6 +65,12 @@ class TestGitHub(TrackerContract):
         "Validation Failed",
         {"title": "missing_field", "metadata.assignees": "nobody", "description": "too long"},
     )
+
+    def test_what_is_too_much_to_look_through_is_not_taken_for_nothing(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer([OTHER] * 100)
+        with pytest.raises(TrackerUnavailable, match="o/r has more than 2000 newer issues"):
+            at.find(self.issue())
+        assert len(vendor.requests) == 20
 
 
 class TestGitHubEnterprise(TestGitHub):
