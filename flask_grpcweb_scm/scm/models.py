@@ -309,6 +309,9 @@ class IssueOperation(Model):
     title: Mapped[str] = mapped_column(sa.Text)
     description: Mapped[str] = mapped_column(sa.Text, default="")
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
+    """What the request sent."""
+    fields: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    """With the defaults of then: an issue is looked for where it was to be created."""
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
     request_digest: Mapped[str] = mapped_column(sa.String(64))
     """SHA-256 in hex of the request."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.queries import installation_of
 from flask_grpcweb_scm.scm.trackers import TrackerError, TrackerUnavailable
-from flask_grpcweb_scm.scm.trackers.accounts import issue_defaults, open_tracker
+from flask_grpcweb_scm.scm.trackers.accounts import open_tracker
 from flask_grpcweb_scm.scm.transaction import commit_step
 from flask_grpcweb_scm.scm.validation import failed_precondition
 
@@ -55,7 +55,7 @@ class WantedIssue:
     """SHA-256 in hex of the request."""
 
 
-def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: dict[str, str]) -> ExternalIssue:
+def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[str, str]) -> ExternalIssue:
     """The issue that a caller wants, created now or, for its idempotency key, before.
 
     Commits, and more than once: what the current transaction has done before is kept.
@@ -72,12 +72,13 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: dict[str,
         title=wanted.title,
         description=wanted.description,
         metadata_=wanted.metadata,
+        fields={**defaults, **wanted.metadata},
         idempotency_key=wanted.idempotency_key,
         request_digest=wanted.digest,
         claimed_until=_end_of_claim(tracker),
         date_added=_now(),
     )
-    tracker.check(_new_issue(operation, defaults))
+    tracker.check(_new_issue(operation))
     started = _insert(operation)
     # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
     done = first_result(wanted)
@@ -86,8 +87,8 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: dict[str,
             db.session.delete(started)
         return done
     if started is not None:
-        return _run(tracker, started, defaults)
-    return _take_up(tracker, _operation_of(wanted), wanted.digest, defaults)
+        return _run(tracker, started)
+    return _take_up(tracker, _operation_of(wanted), wanted.digest)
 
 
 def first_result(wanted: WantedIssue) -> ExternalIssue | None:
@@ -123,7 +124,7 @@ def resume(operation: IssueOperation) -> ExternalIssue:
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
-    return _take_up(tracker, operation, operation.request_digest, issue_defaults(installation))
+    return _take_up(tracker, operation, operation.request_digest)
 
 
 def discard(operation: IssueOperation) -> None:
@@ -152,7 +153,7 @@ def _operation_of(wanted: WantedIssue) -> IssueOperation:
     return operation
 
 
-def _take_up(tracker: Tracker, operation: IssueOperation, digest: str, defaults: dict[str, str]) -> ExternalIssue:
+def _take_up(tracker: Tracker, operation: IssueOperation, digest: str) -> ExternalIssue:
     """Go on with an operation that nobody is at any more."""
     if operation.request_digest != digest:
         raise _key_reused(operation.idempotency_key)
@@ -160,7 +161,7 @@ def _take_up(tracker: Tracker, operation: IssueOperation, digest: str, defaults:
     wait = (last_attempt - _now()).total_seconds()
     if wait > 0:
         raise _busy(wait)
-    return _run(tracker, _claim(tracker, operation), defaults, last_attempt=last_attempt)
+    return _run(tracker, _claim(tracker, operation), last_attempt=last_attempt)
 
 
 def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
@@ -173,9 +174,7 @@ def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
     return claimed
 
 
-def _run(
-    tracker: Tracker, operation: IssueOperation, defaults: dict[str, str], *, last_attempt: datetime | None = None
-) -> ExternalIssue:
+def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime | None = None) -> ExternalIssue:
     """Do an operation that is this call's.
 
     :param last_attempt: when an earlier call stopped being at it; None when there was none.
@@ -183,7 +182,7 @@ def _run(
     # Out of the session: reading it must not begin a transaction while the tracker is waited for.
     db.session.expunge(operation)
     commit_step()
-    issue = _new_issue(operation, defaults)
+    issue = _new_issue(operation)
     created = None if last_attempt is None else _find(tracker, operation, issue, last_attempt)
     if created is None:
         created = _create(tracker, operation, issue)
@@ -260,13 +259,13 @@ def _put_back(operation: IssueOperation, error: TrackerError, *, claimed_until: 
     error.add(f"operation {operation.id} is kept, because the issue may have been created")
 
 
-def _new_issue(operation: IssueOperation, defaults: dict[str, str]) -> NewIssue:
+def _new_issue(operation: IssueOperation) -> NewIssue:
     from flask_grpcweb_scm.scm.trackers.tracker import NewIssue
 
     return NewIssue(
         title=operation.title,
         description=operation.description,
-        fields={**defaults, **operation.metadata_},
+        fields=operation.fields,
         marker=operation.marker,
         since=operation.date_added - CLOCK_SKEW,
     )

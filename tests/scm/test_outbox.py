@@ -244,6 +244,16 @@ def test_a_search_that_finds_nothing_in_the_end_is_believed(
     assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
 
 
+def test_an_issue_is_looked_for_where_it_was_to_be_created(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_after]
+    create(app, ours, "k")
+    with app.app_context():
+        db.session.scalars(sa.select(OrganizationIntegration)).one().config = {"repo": "moved/on"}
+        db.session.commit()
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert create(app, ours, "k2").only(scm_pb2.ExternalIssue).key == "moved/on#2"
+
+
 def test_calls_that_race_create_one_issue(app: Flask, ours: Tenant, github: GitHubServer) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: create(app, ours, "k"), range(8)))

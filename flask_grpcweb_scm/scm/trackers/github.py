@@ -106,4 +106,4 @@ def _path(repository: str, *more: str) -> str:
 def _issue(repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
     """The issue of a reply, or of one of its rows."""
     number = reply.value(*row, "number", kind=int)
-    return TrackerIssue(key=f"{repository}#{number}", web_url=reply.value(*row, "html_url", kind=str))
+    return TrackerIssue(key=f"{repository}#{number}", web_url=reply.url(*row, "html_url"))

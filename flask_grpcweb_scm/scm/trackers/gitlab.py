@@ -14,7 +14,8 @@ from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIss
 
 __all__ = ["GitLab"]
 
-NAME = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]+"
+NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
+PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
 FIELDS = {"description": "description", "title": "title"}
 
 
@@ -23,7 +24,7 @@ class GitLab(Tracker):
 
     kind = "gitlab"
     base_url = "https://gitlab.com"
-    required: ClassVar = {"project": f"[0-9]+|{NAME}(?:/{NAME})+"}
+    required: ClassVar = {"project": PROJECT}
     max_title_characters = 255
 
     def create(self, issue: NewIssue) -> TrackerIssue:
@@ -45,14 +46,14 @@ class GitLab(Tracker):
 
     def comment(self, key: str, text: str) -> None:
         """``POST /projects/:id/issues/:issue_iid/notes``."""
-        match = re.fullmatch(r"[^:]+(?::[0-9]+)?:([^#]+)#([0-9]+)", key, re.ASCII)
+        match = re.fullmatch(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", key)
         if match is None:
             raise self.no_issue(key)
         self.http.request("POST", path_of("projects", match[1], "issues", match[2], "notes"), json={"body": text})
 
     def _issue(self, project: str, reply: HttpReply, *row: int) -> TrackerIssue:
         """The issue of a reply, or of one of its rows."""
-        number, url = reply.value(*row, "iid", kind=int), reply.value(*row, "web_url", kind=str)
+        number, url = reply.value(*row, "iid", kind=int), reply.url(*row, "web_url")
         if project.isdecimal():
             project = reply.value(*row, "references", "full", kind=str).partition("#")[0]
         return TrackerIssue(key=f"{self.http.host}:{project}#{number}", web_url=url)

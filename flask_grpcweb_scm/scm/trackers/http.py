@@ -260,13 +260,13 @@ class HttpClient:
 
     def _complaint(self, body: bytes) -> Complaint:
         """What an error's body says, as text that can be shown to anybody."""
+        show = self._credential.redact
         try:
             text, fields = self._explain(json.loads(body))
+            return printable(show(text)), {printable(name): printable(show(word)) for name, word in fields.items()}
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Not what this tracker writes: a proxy's page, say, which is none of the caller's business.
             return "", {}
-        show = self._credential.redact
-        return printable(show(text)), {printable(field): printable(show(word)) for field, word in fields.items()}
 
     def _unreadable(self, status: int) -> TrackerError:
         text = f"{self.host} answered what is no answer of {self.tracker}; is base_url right?"

@@ -80,6 +80,16 @@ class HttpReply:
             raise self._unreadable
         return value
 
+    def url(self, *path: str | int) -> str:
+        """What the JSON has at a path, for people to follow.
+
+        :raises TrackerUnavailable: when it is no web address.
+        """
+        url = self.value(*path, kind=str)
+        if re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", url) is None:
+            raise self._unreadable
+        return url
+
 
 def error_class(status: int, retry_after: float | None) -> type[TrackerError]:
     """What a status that is no success means."""

@@ -228,6 +228,21 @@ class TrackerContract:
         assert caught.value.may_have_acted is acted
         assert caught.value.retry_after == (7 if status == 429 else None)
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"message": {"x": 1}},
+            {"message": 7, "errors": 7},
+            {"errors": [7, {"field": 7}]},
+            {"error": {"msg": [7]}},
+            [7],
+        ],
+    )
+    def test_an_error_of_another_shape_is_the_same_error(self, at: Tracker, vendor: Vendor, answer: Any) -> None:
+        vendor.answer(answer, status=422)
+        with pytest.raises(TrackerRejected, match=f"{self.tracker.kind} answered 422"):
+            at.create(self.issue())
+
     @pytest.mark.parametrize("answer", ["{}", "[]", "null", "7", "<html>", "", '{"id": null, "number": "x"}'])
     def test_a_success_that_says_nothing_may_have_been_one(self, at: Tracker, vendor: Vendor, answer: str) -> None:
         vendor.answer(answer)

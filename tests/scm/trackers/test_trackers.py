@@ -66,6 +66,12 @@ class TestGitHub(TrackerContract):
         {"title": "missing_field", "metadata.assignees": "nobody", "description": "too long"},
     )
 
+    def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: Vendor) -> None:
+        for url in ("javascript:alert(1)", "", "https://", "https://a b"):
+            vendor.answer({**GITHUB_ISSUE, "html_url": url})
+            with pytest.raises(TrackerUnavailable):
+                at.create(self.issue())
+
     def test_what_is_too_much_to_look_through_is_not_taken_for_nothing(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer([OTHER] * 100)
         with pytest.raises(TrackerUnavailable, match="o/r has more than 2000 newer issues"):
@@ -114,7 +120,7 @@ class TestGitLab(TrackerContract):
     comment = [
         Step("POST", "/api/v4/projects/group/p/issues/7/notes", {"id": 1}, status=201, body={"body": "Linked <b>."})
     ]
-    foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x"]
+    foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
     complaint = (
         {"message": {"title": ["can't be blank", "is odd"], "weight": ["is not a number"]}},
         "title can't be blank; is odd; metadata.weight is not a number",
