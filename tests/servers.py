@@ -83,7 +83,7 @@ def running(
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_until_listening(port, process, log)
+            wait_until_listening(port, process, log)
             yield port
         finally:
             process.terminate()
@@ -94,7 +94,7 @@ def running(
                 process.wait()
 
 
-def _wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     stop = time.monotonic() + START_SECONDS
     while True:
         try:

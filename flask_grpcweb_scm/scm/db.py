@@ -17,6 +17,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 __all__ = ["Model", "UtcDateTime", "db", "insert_new", "insert_rows"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
+POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
+"""Connections that are kept, and made beside them when all are in use; seconds to wait for one."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -73,6 +75,7 @@ class Database(SQLAlchemy):
         active = app.extensions.get("sqlalchemy")
         if active is None:
             app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
+            app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["SQLALCHEMY_DATABASE_URI"]))
             super().init_app(app)
             with app.app_context():
                 for engine in self.engines.values():
@@ -101,6 +104,16 @@ class Database(SQLAlchemy):
     def engines(self) -> Mapping[str | None, sa.Engine]:
         """The engines of the current app, by bind key."""
         return super().engines if self._active is self else self._active.engines
+
+
+def _engine_options(uri: str | sa.URL) -> dict[str, Any]:
+    """For a server with a few dozen threads, each of which may have a stream open."""
+    url = sa.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        # A database in memory is one connection.
+        return {} if url.database in {None, "", ":memory:"} else dict(POOL)
+    # Connections that a restart of the server has cut are found out before a call gets them.
+    return {**POOL, "pool_pre_ping": True}
 
 
 def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:

@@ -57,6 +57,9 @@ def _committed(context: CallContext) -> Iterator[None]:
         if status is None:
             raise
         raise status from error
+    except sa.exc.TimeoutError as error:
+        db.session.rollback()
+        raise RpcError(StatusCode.UNAVAILABLE, "all connections to the database are in use; try again") from error
     except BaseException:
         db.session.rollback()
         raise

@@ -162,3 +162,20 @@ def test_a_response_that_fails_on_its_way_out_leaves_nothing(scm: Scm, app: Flas
     scm.error(StatusCode.DEADLINE_EXCEEDED, "CreateExternalIssue", **fields, timeout=0)
     with app.app_context():
         assert db.session.scalars(sa.text("SELECT count(*) FROM scm_external_issue")).one() == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "size", "ping"),
+    [("sqlite:///{}/x.db", 16, False), ("postgresql+psycopg://localhost/x", 16, True), ("sqlite://", None, False)],
+)
+def test_engine_options_suit_the_database(tmp_path: Path, uri: str, size: int | None, ping: bool) -> None:
+    with disposed(make_app(uri.format(tmp_path))) as app, app.app_context():
+        pool = db.engine.pool
+        assert (pool.size() if isinstance(pool, sa.pool.QueuePool) else None) == size
+        assert pool._pre_ping is ping
+
+
+def test_engine_options_of_the_app_are_left_alone(tmp_path: Path) -> None:
+    options = {"pool_size": 2}
+    with disposed(make_app(f"sqlite:///{tmp_path}/x.db", SQLALCHEMY_ENGINE_OPTIONS=options)) as app, app.app_context():
+        assert db.engine.pool.size() == 2  # type: ignore[attr-defined]

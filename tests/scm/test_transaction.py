@@ -111,3 +111,16 @@ def test_writers_wait_for_each_other(scm: Scm, ours: Tenant) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_a_call_that_gets_no_connection_is_unavailable(database: str) -> None:
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
+    with disposed(make_app(database, SQLALCHEMY_ENGINE_OPTIONS=options)) as app:
+        with app.app_context():
+            held = db.engine.connect()
+        with pytest.raises(RpcError) as caught:
+            run(app, lambda: None)
+        assert caught.value.code is StatusCode.UNAVAILABLE
+        held.close()
+        run(app, lambda: None)
+        assert written(app)
