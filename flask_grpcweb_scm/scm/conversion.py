@@ -29,7 +29,8 @@ RepositoryRow = Any
 CodeMappingRow = Any
 """A CodeMapping, or a row with attributes of the same names."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # of instants in UTC that do not say so
+_EPOCH = _NAIVE_EPOCH.replace(tzinfo=timezone.utc)
 
 INTEGRATION_PREFIX = "integrations:"
 PROVIDERS = {
@@ -122,6 +123,6 @@ def external_issue_message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
 
 
 def _set_timestamp(message: Timestamp, instant: datetime) -> None:
-    since = instant - _EPOCH
+    since = instant - (_EPOCH if instant.tzinfo else _NAIVE_EPOCH)
     message.seconds = since.days * 86_400 + since.seconds
     message.nanos = since.microseconds * 1000

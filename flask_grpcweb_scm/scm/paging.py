@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from flask_grpcweb_scm.rpc import RpcError
@@ -51,8 +53,13 @@ def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Posi
 
 
 def _serializer(settings: ScmSettings) -> URLSafeTimedSerializer:
+    return _serializer_of(settings.page_token_secrets)
+
+
+@functools.lru_cache
+def _serializer_of(secrets: tuple[str, ...]) -> URLSafeTimedSerializer:
     # itsdangerous signs with the last of its keys.
-    return URLSafeTimedSerializer(list(reversed(settings.page_token_secrets)), salt="flask_grpcweb_scm.scm.page_token")
+    return URLSafeTimedSerializer(list(reversed(secrets)), salt="flask_grpcweb_scm.scm.page_token")
 
 
 def _refusal(reason: str) -> RpcError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.db import db
 from flask_grpcweb_scm.scm.models import Repository
 
-__all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains"]
+__all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains", "name_pattern"]
 
 SEARCH_INDEX = "ix_scm_repository_name_trigrams"
 """Not in the metadata: whether it can be made is known only to the database."""
@@ -38,8 +39,14 @@ def include_object(item: object, name: str | None, *_: object) -> bool:
     return name != SEARCH_INDEX
 
 
-def name_contains(text: str) -> sa.ColumnElement[bool]:
-    """That a repository's name has this part; there are no wildcards in it."""
-    if db.engine.dialect.name == "postgresql":
-        return sa.collate(Repository.name, "default").icontains(text, autoescape=True)
-    return Repository.name.icontains(text, autoescape=True)
+def name_pattern(text: str) -> str:
+    """The text, in which what would be wildcards stands for itself."""
+    return re.sub("[/%_]", r"/\g<0>", text)
+
+
+def name_contains(pattern: sa.BindParameter[str], dialect: str) -> sa.ColumnElement[bool]:
+    """That a repository's name has a part, in any case."""
+    name: sa.ColumnElement[str] = Repository.__table__.c.name
+    if dialect == "postgresql":
+        name = sa.collate(name, "default")
+    return name.icontains(pattern, escape="/")

@@ -21,6 +21,7 @@ from flask_grpcweb_scm.scm.validation import text_problem, validate
 __all__ = ["get_repository", "list_repositories", "stream_repositories"]
 
 MAX_NAME_CHARACTERS = 200
+PROVIDERS = frozenset(scm_pb2.Provider.values())
 
 
 @service.rpc("ListRepositories")
@@ -38,7 +39,7 @@ def list_repositories(
     for row in rows[:size]:
         fill_repository(response.repositories.add(), row)
     if len(rows) > size:
-        last = rows[size - 1]
+        last = response.repositories[-1]
         response.next_page_token = write_page_token(scope, (last.name, last.id), settings)
     return response
 
@@ -53,9 +54,8 @@ def stream_repositories(
 
 
 def _filter(request: scm_pb2.ListRepositoriesRequest | scm_pb2.StreamRepositoriesRequest) -> RepositoryFilter:
-    known_provider = request.provider in scm_pb2.Provider.values()
     validate(
-        provider=None if known_provider else f"must be one of the enum Provider, got {request.provider}",
+        provider=None if request.provider in PROVIDERS else f"must be one of the enum Provider, got {request.provider}",
         query=text_problem(request.query, limit=MAX_NAME_CHARACTERS),
     )
     return RepositoryFilter(request.organization_id, provider_spellings(request.provider), request.query)

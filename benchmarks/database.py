@@ -1,0 +1,225 @@
+"""Whole calls with their database, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask, jsonify, request
+
+from benchmarks.harness import Goal, Variants, load, observation
+from benchmarks.wsgi import BINARY, environ_of, exchange, frames, sender
+from flask_grpcweb_scm import GrpcWebScm
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
+from flask_grpcweb_scm.scm.git import Mirror
+from flask_grpcweb_scm.scm.importing import prepare_import
+from tests.scm.databases import postgresql_server
+from tests.scm.support import SERVICE, GitRepository
+
+VIEW = "Flask view"
+PAGE = 100
+COMMITS = 10_000
+ROWS_OF_STREAM = 1_000_000
+
+# Names that sort neither as they were added nor by their ids.
+FILL = """
+    INSERT INTO scm_repository
+        (organization_id, name, url, provider, external_id, config, status, date_added, default_branch)
+    SELECT 1, 'group' || (n * 7919 % {rows} / 1000) || '/repository' || (n * 7919 % {rows}),
+           'https://github.com/acme/' || n, 'github', n, '{{}}', 'active', '2026-11-25 10:00:00.000000', 'main'
+    FROM {numbers}
+"""
+NUMBERS = {
+    "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {rows}) SELECT n FROM c)",
+    "postgresql": "generate_series(1, {rows}) AS n",
+}
+
+
+def scm_app(stack: ExitStack, kind: str) -> Flask:
+    """An app with an empty database."""
+    if kind == "sqlite":
+        uri = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/scm.db"
+    else:
+        uri = stack.enter_context(postgresql_server()).replace("postgresql://", "postgresql+psycopg://")
+    app = Flask(__name__)
+    app.config.update(SQLALCHEMY_DATABASE_URI=uri, GRPC_REQUIRE_AUTH=False)
+    app.secret_key = os.urandom(16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # open to everybody
+        GrpcWebScm(app)
+    with app.app_context():
+        db.create_all()
+    stack.callback(_dispose, app)
+    return app
+
+
+def _dispose(app: Flask) -> None:
+    with app.app_context():
+        db.engine.dispose()
+
+
+def filled_app(stack: ExitStack, kind: str, rows: int) -> Flask:
+    """An app with one organization of so many repositories, and a view of them."""
+    app = scm_app(stack, kind)
+    app.add_url_rule("/repositories", view_func=view)
+    with app.app_context():
+        db.session.add(Organization(id=1, slug="acme"))
+        db.session.commit()
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            fill = FILL.format(rows=rows, numbers=NUMBERS[kind].format(rows=rows))
+            connection.execute(sa.text(fill))
+            connection.execute(sa.text("ANALYZE" if kind == "sqlite" else "VACUUM ANALYZE"))
+    return app
+
+
+def view() -> Any:
+    """The same page as most people write it, without the count of all rows that ``paginate()`` makes."""
+    page = int(request.args["page"])
+    rows = db.session.scalars(
+        sa.select(Repository)
+        .where(Repository.organization_id == 1, Repository.status == RepositoryStatus.ACTIVE)
+        .order_by(Repository.name, Repository.id)
+        .limit(PAGE)
+        .offset((page - 1) * PAGE)
+    )
+    return jsonify(repositories=[_as_dict(row) for row in rows], next_page=page + 1)
+
+
+def _as_dict(row: Repository) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organizationId": row.organization_id,
+        "name": row.name,
+        "url": row.url,
+        "provider": row.provider,
+        "externalId": row.external_id,
+        "status": row.status.value,
+        "dateAdded": row.date_added.isoformat(),
+        "config": row.config,
+    }
+
+
+def ask_view(app: Flask, page: int) -> Callable[[], bytes]:
+    """A request for a page of the view."""
+    environ = environ_of("/repositories", b"", "")
+    return sender(app.wsgi_app, {**environ, "REQUEST_METHOD": "GET", "QUERY_STRING": f"page={page}"}, b"")
+
+
+def ask_rpc(app: Flask, page: int) -> Callable[[], bytes]:
+    """A request for a page of ListRepositories, whose token comes from the pages before it."""
+    message = scm_pb2.ListRepositoriesRequest(organization_id=1)
+    left = (page - 1) * PAGE
+    while left:
+        message.page_size = min(left, 1000)
+        left -= message.page_size
+        answer = exchange(app.wsgi_app, SERVICE + "ListRepositories", frames(message.SerializeToString()))
+        length = int.from_bytes(answer[1:5], "big")
+        message.page_token = scm_pb2.ListRepositoriesResponse.FromString(answer[5 : 5 + length]).next_page_token
+    message.page_size = PAGE
+    body = frames(message.SerializeToString())
+    return sender(app.wsgi_app, environ_of(SERVICE + "ListRepositories", body, BINARY), body)
+
+
+for _kind in ("sqlite", "postgresql"):
+
+    @load(
+        f"ListRepositories, 100 of 100 000, {_kind}",
+        reference=VIEW,
+        goals=[Goal("page 1", VIEW, at_most=0.4), Goal("page 900", "page 1", at_most=1.1)],
+    )
+    def _list(stack: ExitStack, kind: str = _kind) -> Variants:
+        app = filled_app(stack, kind, 100_000)
+        return {
+            VIEW: ask_view(app, 1),
+            f"{VIEW}, page 900": ask_view(app, 900),
+            "page 1": ask_rpc(app, 1),
+            "page 900": ask_rpc(app, 900),
+        }
+
+    @load(
+        f"ListRepositories, 100 of 1 000 000, {_kind}",
+        reference="page 1",
+        goals=[Goal("page 10 000", "page 1", at_most=1.1)],
+        quick=False,
+    )
+    def _list_many(stack: ExitStack, kind: str = _kind) -> Variants:
+        app = filled_app(stack, kind, 1_000_000)
+        return {"page 1": ask_rpc(app, 1), "page 10 000": ask_rpc(app, 10_000)}
+
+    @observation(f"StreamRepositories, memory, {_kind}", unit="MiB", reference="1 000 000")
+    def _stream(stack: ExitStack, kind: str = _kind) -> Variants:
+        app = filled_app(stack, kind, ROWS_OF_STREAM)
+        return {"1 000 000": lambda: grown(app)}
+
+    @load(
+        f"import-git, 10 000 commits, {_kind}",
+        reference="git log --raw",
+        goals=[Goal("import", "git log --raw", at_most=3)],
+        quick=False,
+    )
+    def _import(stack: ExitStack, kind: str = _kind) -> Variants:
+        repository = history(stack)
+        app = scm_app(stack, kind)
+        with app.app_context():
+            db.session.add(Organization(id=1, slug="acme"))
+            db.session.commit()
+        names = (f"copy{number}" for number in itertools.count())
+        return {
+            "git log --raw": lambda: git_log(repository),
+            "import": lambda: import_once(app, repository, next(names)),
+        }
+
+
+def grown(app: Flask) -> float:
+    """How many MiB the process grows by while it sends every repository."""
+    body = frames(scm_pb2.StreamRepositoriesRequest(organization_id=1).SerializeToString())
+    environ = environ_of(SERVICE + "StreamRepositories", body, BINARY)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pieces = app.wsgi_app({**environ, "wsgi.input": io.BytesIO(body)}, lambda *_: None)
+    sent = sum(map(len, pieces))
+    pieces.close()
+    assert sent > 50 * ROWS_OF_STREAM
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def history(stack: ExitStack) -> Path:
+    """A repository with some thousands of commits, each of three files."""
+    repository = GitRepository(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+    stream = bytearray()
+    for number in range(COMMITS):
+        who = b"A%d <a%d@b.example> %d +0000" % (number % 200, number % 200, 1_600_000_000 + number)
+        text = b"change %d\n\nA longer explanation of why.\n" % number
+        stream += b"commit refs/heads/main\ncommitter %s\ndata %d\n%s\n" % (who, len(text), text)
+        for file in range(3):
+            path = b"src/package%d/module%d/file%d.py" % (number % 40, (number * 7 + file) % 60, number * 13 % 300)
+            stream += b"M 100644 inline %s\ndata 6\n%06d\n" % (path, number)
+    repository.fast_import(bytes(stream))
+    repository.git("gc", "--quiet")
+    return repository.path
+
+
+def git_log(repository: Path) -> None:
+    """What git needs to tell the same."""
+    git = shutil.which("git") or "git"
+    subprocess.run([git, "-C", repository, "log", "--raw"], stdout=subprocess.DEVNULL, check=True)
+
+
+def import_once(app: Flask, repository: Path, name: str) -> None:
+    """What ``flask scm import-git`` does once it has started."""
+    with app.app_context():
+        job = prepare_import(db.session.get_one(Organization, 1), Mirror.find(repository), name)
+        for _ in job.run():
+            pass
+        assert job.stored == COMMITS
