@@ -43,7 +43,7 @@ FILL = """
 """
 NUMBERS = {
     "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {rows}) SELECT n FROM c)",
-    "postgresql": "generate_series(1, {rows}) AS n",
+    "postgresql": "generate_series(CAST(1 AS bigint), {rows}) AS n",
 }
 
 
