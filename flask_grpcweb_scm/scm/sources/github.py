@@ -132,7 +132,7 @@ class GitHubSource(ApiSource):
         with self.reading():
             repository = (answer.get("data") or {}).get("repository") or {}
             blame = (repository.get("commit") or {}).get("blame")
-            if repository.get("commit") is not None and (repository.get("file") or {}).get("__typename") != "Blob":
+            if repository and (repository.get("file") or {}).get("__typename") != "Blob":
                 return None
             if blame is None:
                 raise self._graphql_error(answer["errors"][0])

@@ -9,10 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from graphql import build_schema, graphql_sync
+
 from tests.scm.support import GitRepository
+
+# Of @octokit/graphql-schema, with its licence in github-graphql.LICENSE; slim_graphql.py makes it.
+SCHEMA = build_schema(Path(__file__).with_name("github.graphql").read_text())
 
 __all__ = ["Answer", "FakeGitHub", "FakeGitLab", "Provider", "running"]
 
@@ -83,10 +89,11 @@ class FakeGitHub(Provider):
 
     prefix = ""
     max_tree_entries = 1000
+    blame_needs_file = False
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         if (method, path) == ("POST", ("/api" if self.prefix else "") + "/graphql"):
-            return 200, self.graphql(**body["variables"]), {}
+            return 200, self.graphql(body["query"], body["variables"]), {}
         match = re.fullmatch(re.escape(self.prefix) + r"/repos/o/r(?:/(.*))?", path)
         if method != "GET" or match is None:
             return 404, {"message": "Not Found"}, {}
@@ -140,15 +147,31 @@ class FakeGitHub(Provider):
         truncated = "recursive" in query and len(entries) > self.max_tree_entries
         return 200, {"sha": sha, "tree": entries[: self.max_tree_entries], "truncated": truncated}, {}
 
-    def graphql(self, owner: str, name: str, sha: str, path: str, file: str) -> Any:
-        if (owner, name) != ("o", "r"):
-            error = {"type": "NOT_FOUND", "message": "Could not resolve to a Repository"}
-            return {"data": {"repository": None}, "errors": [error]}
-        kind = self.git("cat-file", "-t", file)
-        if kind != "blob":
-            found = {"__typename": "Tree"} if kind == "tree" else None
-            return {"data": {"repository": {"commit": {"blame": {"ranges": []}}, "file": found}}}
-        ranges = []
+    def graphql(self, query: str, variables: dict[str, str]) -> Any:
+        """What GitHub's schema makes of a query."""
+        done = graphql_sync(SCHEMA, query, {"repository": self.find_repository}, variable_values=variables)
+        return {"data": done.data, **({"errors": [{"message": e.message} for e in done.errors]} if done.errors else {})}
+
+    def find_repository(self, info: object, owner: str, name: str, **more: object) -> Any:
+        return {"object": self.find_object} if (owner, name) == ("o", "r") else None
+
+    def find_object(self, info: object, oid: str | None = None, expression: str | None = None) -> Any:
+        name = oid or expression or ""
+        kind = self.git("cat-file", "-t", name)
+        if kind is None:
+            return None
+        text = self.repository.git("show", name) + "\n" if kind == "blob" else None
+        return {
+            "__typename": kind.title(), "oid": self.git("rev-parse", name), "text": text, "isTruncated": False,
+            "blame": lambda info, path: {"ranges": self.ranges(name, path)},
+        }  # fmt: skip
+
+    def ranges(self, sha: str, path: str) -> list[Any]:
+        if self.git("cat-file", "-t", f"{sha}:{path}") != "blob":
+            if self.blame_needs_file:
+                raise ValueError("no such file")
+            return []
+        ranges: list[Any] = []
         for number, (commit, _) in enumerate(self.blame(sha, path), 1):
             facts = self.facts(commit)
             author = {"name": facts["name"], "email": facts["email"]}
@@ -157,8 +180,7 @@ class FakeGitHub(Provider):
                 ranges[-1]["endingLine"] = number
             else:
                 ranges.append(part)
-        text = {"__typename": "Blob", "text": self.repository.git("show", file) + "\n", "isTruncated": False}
-        return {"data": {"repository": {"commit": {"blame": {"ranges": ranges}}, "file": text}}}
+        return ranges
 
 
 class FakeGitLab(Provider):

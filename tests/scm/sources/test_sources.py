@@ -104,6 +104,7 @@ class TestGitHubThatTruncates(SourceContract):
     def source(self, history: GitRepository) -> Iterator[Source]:
         with running(FakeGitHub(history)) as provider:
             provider.max_tree_entries = 7
+            provider.blame_needs_file = True
             yield open_github(provider)
 
 

@@ -15,6 +15,11 @@ OPERATIONS = [
     ("/repos/{owner}/{repo}/issues", "post"),
     ("/repos/{owner}/{repo}/issues", "get"),
     ("/repos/{owner}/{repo}/issues/{issue_number}/comments", "post"),
+    ("/repos/{owner}/{repo}", "get"),
+    ("/repos/{owner}/{repo}/branches/{branch}", "get"),
+    ("/repos/{owner}/{repo}/commits/{ref}", "get"),
+    ("/repos/{owner}/{repo}/git/commits/{commit_sha}", "get"),
+    ("/repos/{owner}/{repo}/git/trees/{tree_sha}", "get"),
 ]
 # What a validator does not read.
 PROSE = {"description", "example", "examples", "externalDocs", "summary", "tags", "title"}
