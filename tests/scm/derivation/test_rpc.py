@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Project, Repository, RepositoryStatus, db
 from tests.scm.derivation.test_cases import CASES
@@ -380,6 +380,31 @@ def test_calls_that_race_make_one_row(app: Flask, scm: Scm, ours: Tenant, add_re
         answers = list(pool.map(run, range(8)))
     assert len(stored(app)) == 5
     assert answers == [answers[0]] * 8
+
+
+def test_a_user_who_races_with_it_gets_the_row_or_hears_that_it_exists(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    repository = add_repository("monolith", ["src/shop/cart.py"])
+    users = {"organization_id": ours.organization, "project_id": ours.project, "repository_id": repository}
+    barrier = threading.Barrier(6)
+
+    def run(number: int) -> tuple[bool, str]:
+        barrier.wait(30)
+        if number % 2:
+            [mapping] = derive(scm, ours, "shop/cart.py").mappings
+            return False, mapping.source_root
+        try:
+            return True, scm("CreateCodeMapping", **users, stack_root="shop/", source_root="by/user/").source_root
+        except RpcError as error:
+            return True, error.code.name
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(run, range(6)))
+    [(_, source_root)] = stored(app)
+    assert {answer for user, answer in answers if not user} == {source_root}
+    refused = [answer for user, answer in answers if user].count("ALREADY_EXISTS")
+    assert refused == (2 if source_root == "by/user/" else 3)
 
 
 def test_the_deadline_is_kept(app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
