@@ -14,6 +14,7 @@ _PREFIX = re.compile(r"(?:app:///|\./|\.\./|/)*")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MODULE_PLATFORMS = {"android", "clojure", "groovy", "java", "kotlin", "scala"}
+_UNKNOWN = {"", "other"}
 
 
 class UnsupportedFrame(ValueError):
@@ -38,12 +39,14 @@ class Frame:
     @property
     def names_module(self) -> bool:
         """Whether its file follows from module and name, as in Java."""
-        has_folders = "/" in self.path or "\\" in self.path
-        if self.platform:
-            base = self.platform.lower().partition("-")[0]
-            return base in _MODULE_PLATFORMS and not (has_folders and not (self.module and self.abs_path))
-        bare = not {"/", "\\"}.intersection(self.abs_path)
-        return self.path in {"", self.abs_path} and bool(self.module and self.abs_path) and bare
+        complete = bool(self.module and self.abs_path)
+        platform = self.platform.lower().partition("-")[0]
+        if platform in _MODULE_PLATFORMS:
+            return complete or not _has_folders(self.path)
+        # Of an unknown platform: when there is no path, or one that is no more than the name of the file.
+        return (
+            platform in _UNKNOWN and complete and self.path in {"", self.abs_path} and not _has_folders(self.abs_path)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class StackPath:
     """With slashes, and without what cannot be part of a repository at its beginning."""
     stack_root: str
     """Paths with the same one are taken to be of one origin."""
+
+
+def _has_folders(path: str) -> bool:
+    return "/" in path or "\\" in path
 
 
 def extension(path: str) -> str:

@@ -90,7 +90,9 @@ _V8 = re.compile(
     r"(?(named)\))(?:,? \{)?"
 )
 _V8_NOWHERE = re.compile(_MARGIN + r"at (?:async )?(?P<function>.*?) \((?P<path><anonymous>|native|index \d+)\)")
-_AT_SIGN = re.compile(r"(?P<function>[^@\s]*)@(?P<path>\S.*?):(?P<line>\d+):(?P<column>\d+)")
+_AT_SIGN = re.compile(
+    r"(?P<function>(?:global|module|eval) code|[^@\s]*)@(?P<path>\S.*?):(?P<line>\d+):(?P<column>\d+)"
+)
 _SCHEME = re.compile(r"file://(?=/)|webpack(?:-internal)?://[^/]*/|rsc://[^/]*/[^/]*/(?=file:)")
 _WINDOWS_DRIVE = re.compile(r"/[A-Za-z]:/")
 

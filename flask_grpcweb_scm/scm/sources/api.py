@@ -26,7 +26,7 @@ from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
 __all__ = ["ABSENT", "ApiSource", "clean", "instant", "make_commit", "next_page", "snippet"]
 
 # GitHub lists up to 100 000 files in one answer, each with a URL.
-MAX_BODY_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 48 * 2**20
 MAX_LINE_CHARACTERS = 2000
 MAX_CHANGES = 3000  # files of one commit; GitHub lists no more
 

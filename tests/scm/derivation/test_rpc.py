@@ -237,7 +237,7 @@ def test_of_two_origins_with_one_root_the_first_wins(scm: Scm, ours: Tenant, add
     assert "by itself it is src/b.py in monolith" in response.outcomes[1].reason
 
 
-@pytest.mark.parametrize("platform", ["java", "Java-Spring-Boot", "android", ""])
+@pytest.mark.parametrize("platform", ["java", "Java-Spring-Boot", "android", "other", ""])
 def test_the_platform_of_the_project_is_that_of_frames_without_one(
     app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, platform: str
 ) -> None:
@@ -247,6 +247,28 @@ def test_the_platform_of_the_project_is_that_of_frames_without_one(
         db.session.commit()
     frame = {"path": "Cart.java", "module": "com.shop.Cart$Item", "abs_path": "Cart.java"}
     assert roots(derive(scm, ours, frames=[frame]).mappings) == [("com/shop/", "src/com/shop/")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "file", "stack_root"),
+    [
+        # A path with folders says more than a module without a file.
+        ({"path": "shop/Cart.java", "platform": "java"}, "src/shop/Cart.java", "shop/"),
+        ({"path": "Cart.java", "module": "com.shop.Cart", "platform": "java"}, "src/Cart.java", None),
+        ({"path": "x.py", "module": "pkg.x", "abs_path": "x.py", "platform": "python"}, "src/x.py", ""),
+        ({"module": "pkg.x", "abs_path": "/srv/pkg/x.py"}, "pkg/x.py", "/srv/"),
+        ({"module": "com.shop.Cart", "abs_path": "Cart.java"}, "src/com/shop/Cart.java", "com/shop/"),
+        ({"module": "Cart", "abs_path": "Cart.java"}, "src/Cart.java", None),
+        ({"abs_path": "/srv/pkg/x.py"}, "pkg/x.py", "/srv/"),
+        ({}, "src/x.py", None),
+    ],
+)
+def test_which_of_its_texts_says_where_a_frame_is(
+    scm: Scm, ours: Tenant, add_repository: AddRepository, frame: dict[str, str], file: str, stack_root: str | None
+) -> None:
+    add_repository("monolith", [file])
+    found = [mapping.stack_root for mapping in derive(scm, ours, frames=[frame]).mappings]
+    assert found == ([] if stack_root is None else [stack_root])
 
 
 def test_a_frame_is_covered_by_its_absolute_path_too(app: Flask, scm: Scm, ours: Tenant) -> None:

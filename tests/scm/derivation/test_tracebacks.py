@@ -121,6 +121,7 @@ LINES = [
     ("    at Module._load (internal/modules/cjs/loader.js:1:2)", "internal/modules/cjs/loader.js", 1, "Module._load",
      "Node's own library"),
     ("f@http://localhost/x.js:1:2", "http://localhost/x.js", 1, "f", ""),
+    ("module code@http://localhost/x.js:1:2", "http://localhost/x.js", 1, "module code", ""),
     ("@file:///srv/x.js:1:2", "/srv/x.js", 1, "", ""),
     ("\t/go/pkg/mod/example.com/dep@v1.2.3/x.go:1 +0x1", "/go/pkg/mod/example.com/dep@v1.2.3/x.go", 1, "",
      "a module of somebody else"),
