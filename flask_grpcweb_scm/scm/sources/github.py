@@ -147,7 +147,9 @@ class GitHubSource(ApiSource):
         return GitHub.explain(answer)
 
     def _get(self, *more: str, **query: int | str) -> HttpReply:
-        return self.http.get(self.rest + path_of("repos", self.owner, self.name, *more), query=query)
+        with self.reading():  # what comes from an answer may make no path
+            place = self.rest + path_of("repos", self.owner, self.name, *more)
+        return self.http.get(place, query=query)
 
     def _graphql_error(self, error: Mapping[str, Any]) -> TrackerError:
         kind = GRAPHQL_ERRORS.get(error.get("type", ""), TrackerRejected)

@@ -43,7 +43,8 @@ class GitLabSource(ApiSource):
     def tree(self, branch: str) -> tuple[str, str | None]:
         """``GET /projects/:id/repository/branches/:branch``: the id of its commit, for that of its tree is not told."""
         # "default_branch" is null in a project without commits.
-        name = branch or self._get().json().get("default_branch") or ""
+        with self.reading():
+            name = branch or clean(self._get().json()["default_branch"])
         if not name:
             return "", None
         return name, self._get("repository", "branches", name).value("commit", "id", kind=str)
@@ -88,7 +89,9 @@ class GitLabSource(ApiSource):
         return GitLab.explain(answer)
 
     def _get(self, *more: str, query: Mapping[str, int | str] | None = None) -> HttpReply:
-        return self.http.get(path_of("projects", self.project, *more), query=query)
+        with self.reading():
+            place = path_of("projects", self.project, *more)
+        return self.http.get(place, query=query)
 
     def _changes(self, sha: str) -> Iterator[tuple[str, str]]:
         for page in range(1, MAX_CHANGES // PAGE_SIZE + 1):

@@ -166,6 +166,8 @@ def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type
             lambda: source.has_commit("a" * 40),
             lambda: source.commit("a" * 40),
             lambda: source.tree("main"),
+            lambda: source.tree(""),
+            lambda: source.tree(".."),
             lambda: list(source.files("a" * 40)),
             lambda: source.lines("a" * 40, "x", [1]),
         ):
