@@ -36,7 +36,6 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db",
         "FLASK_GRPC_AUTH_TOKENS": TOKEN,
         "FLASK_SECRET_KEY": "docs",
-        "FLASK_DICE_PAUSE": "0",
     }
 
 

@@ -254,6 +254,11 @@ def test_all_pages(app: Flask, call: Any, organization: Organization, size: list
     assert len(recorder.calls) == len(json.loads(pages))
 
 
+def test_a_stream_of_rows_has_one_header(call: Any, organization: Organization) -> None:
+    lines = call("stream-repositories", "--organization", str(organization.id)).stdout.splitlines()
+    assert [line.split()[2] for line in lines] == ["NAME", *(f"r{number}" for number in range(5))]
+
+
 def test_one_message_is_a_list_of_its_fields(app: Flask, call: Any) -> None:
     commit = ScmFactory(app).commit(message="Subject\n\nBody with \x1b[31mcolour\x1b[0m")
     result = call("get-commit", "--repository", str(commit.repository_id), "--commit-sha", commit.key)

@@ -111,6 +111,12 @@ def test_pages(client: ScmGrpcClient, tenant: Tenant) -> None:
     assert client.list_repositories(organization_id=tenant.organization).next_page_token == ""
 
 
+def test_a_stream_has_all_pages(client: ScmGrpcClient, tenant: Tenant) -> None:
+    streamed = list(client.stream_repositories(organization_id=tenant.organization))
+    assert streamed == list(client.iter_repositories(organization_id=tenant.organization, page_size=5))
+    assert len(streamed) == 12
+
+
 @pytest.mark.parametrize("provider", ["github", scm_pb2.PROVIDER_GITHUB])
 def test_filters(client: ScmGrpcClient, tenant: Tenant, provider: str | int) -> None:
     found = client.list_repositories(organization_id=tenant.organization, provider=provider, query="R0")
