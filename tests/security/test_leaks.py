@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,13 @@ from flask import Flask, abort
 from werkzeug.exceptions import InternalServerError
 
 from flask_grpcweb_scm import RpcError, StatusCode
-from flask_grpcweb_scm.scm import Organization, Repository, db
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import Integration, IssueOperation, Organization, Repository, db
 from tests.apps import ECHO, echo_app
+from tests.client.scripted import Peer, http, serve
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, body_of, frame, read
+from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, GitRepository, add_tenant, make_app
 
 INSIDE = "inside-5e1d7a"
@@ -339,3 +343,60 @@ def test_an_integrity_error(scm_app: Flask, caplog: pytest.LogCaptureFixture) ->
     finally:
         service.interceptors.remove(clash)
     check(response, caplog, code=10)
+
+
+# Trackers
+
+
+def tracker_answer(status: str, text: str, *headers: str) -> Callable[[Peer], None]:
+    return lambda peer: peer.send(http(text.encode(), *headers, status=status, content_type="application/json"))
+
+
+SENT = base64.b64encode(f"bot:{CREDENTIAL}".encode()).decode()
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab", "vsts", "jira", "roundup"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        tracker_answer("401 No", json.dumps({"message": f"{CREDENTIAL} and Basic {SENT} are no good"})),
+        tracker_answer("422 No", json.dumps({"message": "x", "errors": {"title": f"is {CREDENTIAL}"}})),
+        tracker_answer("400 No", json.dumps({"error": {"msg": f"Authorization: Basic {SENT}"}})),
+        tracker_answer("500 No", f"<h1>Traceback in /srv/{INSIDE}.py</h1>"),
+        tracker_answer("201 Created", f"<h1>{INSIDE} {CREDENTIAL}</h1>"),
+        tracker_answer("302 Found", "", f"Location: https://elsewhere.test/{INSIDE}?token={CREDENTIAL}"),
+        lambda peer: peer.shut_down(),
+        lambda peer: peer.send(f"{INSIDE} {CREDENTIAL}\r\n\r\n".encode()),
+    ],
+)
+def test_what_a_tracker_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, provider: str, script: Callable[[Peer], None]
+) -> None:
+    app = make_app(
+        f"sqlite:///{tmp_path}/scm.db",
+        GRPC_AUTH_TOKENS=[CREDENTIAL],
+        GRPC_SCM_CREDENTIALS={"bot": {"user": "bot", "password": CREDENTIAL}},
+        GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
+    )
+    fields = {"repo": "o/r", "project": "A/B" if provider == "gitlab" else "A", "issuetype": "Bug"}
+    with disposed(app), serve(script) as tracker:
+        with app.app_context():
+            db.create_all()
+            tenant = add_tenant("ours")
+            integration = db.session.get_one(Integration, tenant.integration)
+            integration.provider = provider
+            integration.metadata_ = {"base_url": tracker.url, "credentials": "bot"}
+            db.session.commit()
+        request = scm_pb2.CreateExternalIssueRequest(
+            organization_id=tenant.organization, integration_id=tenant.integration, title="Bug", metadata=fields
+        )
+        headers = {**HEADERS, "content-type": PROTO}
+        for _ in range(2):
+            response = app.test_client().post(SERVICE + "CreateExternalIssue", data=body_of(request), headers=headers)
+            assert read(response.status_code, response.headers, response.get_data()).code not in {0, 2, 13, 16}
+            check(response, caplog)
+        assert tracker.requests
+        with app.app_context():
+            for operation in db.session.scalars(sa.select(IssueOperation)):
+                assert CREDENTIAL not in operation.error
+                assert INSIDE not in operation.error

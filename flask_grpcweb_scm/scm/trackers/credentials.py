@@ -24,8 +24,8 @@ class Credential:
         return f"Bearer {self.token}" if self.token else basic(self.user, self.password)
 
     def redact(self, text: str) -> str:
-        """A text without the secret, should a tracker repeat it."""
-        for secret in (self.token, self.password):
+        """A text without the secret, should a tracker repeat it, also as it was sent."""
+        for secret in (self.authorization().partition(" ")[2], basic("", self.token)[6:], self.token, self.password):
             text = text.replace(secret, "…") if secret else text
         return text
 

@@ -183,7 +183,8 @@ class HttpClient:
         except ValueError:
             raise self._unreadable(status) from None
         if (url.scheme, _host(url), _port(url)) != (self._base.scheme, self._host, self._port):
-            raise self._misconfigured(f"{self.host} redirects to {printable(url.url)}; is base_url right?")
+            there = printable(f"{url.scheme}://{url.netloc}")
+            raise self._misconfigured(f"{self.host} redirects to {there}; is base_url right?")
         if method not in IDEMPOTENT and status not in {307, 308}:
             raise self._error(
                 TrackerUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
