@@ -8,6 +8,7 @@ again looks for its marker at the tracker first.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -200,7 +201,7 @@ def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_att
         found = tracker.find(issue)
         wait = tracker.search_delay - (_now() - last_attempt).total_seconds()
         if found is None and wait > 0:
-            text = f"{tracker.kind} does not show yet whether an earlier attempt has created the issue"
+            text = f"whether an earlier attempt has created the issue is seen at {tracker.kind} in {math.ceil(wait)} s"
             raise TrackerUnavailable(text, tracker=tracker.kind, retry_after=wait, may_have_acted=True)
     except TrackerError as error:
         _put_back(operation, error, claimed_until=last_attempt)

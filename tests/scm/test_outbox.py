@@ -357,7 +357,6 @@ def test_of_calls_that_have_seen_the_same_free_operation_one_takes_it(
     create(app, ours, "k")
     with app.app_context():
         (seen,) = outbox.unfinished()
-
         db.session.expunge(seen)
         refused = []
 

@@ -17,17 +17,17 @@ __all__ = ["alarm", "connect_to_first", "make_connection"]
 
 
 def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:
-    """A connection to the first address that takes one.
+    """A connection to the first address that takes one; one that does not answer leaves time for the others.
 
     :raises OSError: when none does.
     """
     error = OSError("no address")
-    for address in addresses:
+    for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out")
         try:
-            opened = socket.create_connection((str(address), port), remaining)
+            opened = socket.create_connection((str(address), port), remaining / left)
         except OSError as refused:
             error = refused
         else:

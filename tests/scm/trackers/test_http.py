@@ -211,6 +211,27 @@ def test_a_name_is_resolved_once_so_that_it_cannot_change_its_mind(monkeypatch: 
     assert server.requests[0]["host"] == f"tracker.test:{server.port}"
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def resolver(host: str, *args: Any, **kwargs: Any) -> Any:
+        return addresses("127.0.0.2", "127.0.0.1") if host == "tracker.test" else real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with serve(answer(http(JSON))) as server, socket.socket() as full:
+        full.bind(("127.0.0.2", server.port))
+        full.listen(0)
+        # Connections of clients that nobody accepts fill its queue; the next one gets no answer.
+        waiting = [socket.socket() for _ in range(3)]
+        for client_socket in waiting:
+            client_socket.setblocking(False)
+            client_socket.connect_ex(("127.0.0.2", server.port))
+        asking = client(f"http://tracker.test:{server.port}", timeout=2, allowed=["tracker.test"])
+        assert asking.get("/").json() == {"id": 1}
+        for client_socket in waiting:
+            client_socket.close()
+
+
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
