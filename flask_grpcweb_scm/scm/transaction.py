@@ -69,7 +69,8 @@ def commit_step() -> None:
     """Commit what the call has done so far, and hold no connection: whatever comes next cannot take it back.
 
     For work that a database's transaction cannot take in. What the app's own hooks have written in this session before
-    the call is committed with it.
+    the call is committed with it. The database does not give up on what comes next at the deadline: what has happened
+    elsewhere meanwhile is to be stored.
     """
     db.session.commit()
 

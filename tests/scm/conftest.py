@@ -8,7 +8,16 @@ import pytest
 from flask import Flask
 
 from tests.scm.databases import disposed
-from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, build_history, make_app, set_mirror
+from tests.scm.support import (
+    GitRepository,
+    Scm,
+    Tenant,
+    add_organization,
+    add_tenant,
+    build_history,
+    make_app,
+    set_mirror,
+)
 
 
 @pytest.fixture
@@ -20,6 +29,11 @@ def app(database: str) -> Iterator[Flask]:
 @pytest.fixture
 def scm(app: Flask) -> Scm:
     return Scm(app)
+
+
+@pytest.fixture
+def organization(app: Flask) -> int:
+    return add_organization(app)
 
 
 @pytest.fixture

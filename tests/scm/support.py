@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, current_app
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
-from flask_grpcweb_scm.scm import CodeMapping, Repository, db
+from flask_grpcweb_scm.scm import CodeMapping, Organization, Repository, db
 from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
@@ -70,6 +70,14 @@ class Tenant:
     issue: int
     mapping: int = 0
     """See :func:`add_mapping`."""
+
+
+def add_organization(app: Flask) -> int:
+    with app.app_context():
+        row = Organization(slug="acme")
+        db.session.add(row)
+        db.session.commit()
+        return row.id
 
 
 def add_tenant(slug: str) -> Tenant:

@@ -84,6 +84,12 @@ def test_a_second_run_imports_only_new_commits(imported: Flask, tmp_path: Path) 
     assert stored(imported) == as_git_log_says(repository)
 
 
+def test_progress_is_told_apart_from_the_answer(imported: Flask, history: GitRepository) -> None:
+    result = scm_command(imported, "import-git", "demo", str(history.path), "--json")
+    assert set(json.loads(result.stdout)) == {"id", "name", "commits", "seconds"}
+    assert result.stderr == "importing history\n"
+
+
 def test_a_rewritten_history_is_imported_beside_the_old_one(imported: Flask, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "rewritten")
     repository.write("a", "1\n")

@@ -13,20 +13,7 @@ from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
 from tests.scm.databases import SqliteDatabases, disposed
-from tests.scm.support import Scm, make_app
-
-
-@pytest.fixture
-def organization(app: Flask) -> int:
-    return add_organization(app)
-
-
-def add_organization(app: Flask) -> int:
-    with app.app_context():
-        row = Organization(slug="acme")
-        db.session.add(row)
-        db.session.commit()
-        return row.id
+from tests.scm.support import Scm, add_organization, make_app
 
 
 def add(app: Flask, organization: int, *names: str, **values: Any) -> None:

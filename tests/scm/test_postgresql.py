@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db
-from flask_grpcweb_scm.scm.transaction import transaction
+from flask_grpcweb_scm.scm.transaction import commit_step, transaction
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import make_app
 from tests.scm.test_stream_repositories import fill, stream
@@ -39,6 +40,19 @@ def test_the_database_gives_up_at_the_deadline(app: Flask) -> None:
         assert time.monotonic() - started < 10
         # The limit was that transaction's alone.
         assert db.session.scalar(sa.text("SHOW statement_timeout")) == "0"
+
+
+def test_what_follows_a_step_that_is_committed_has_no_limit(app: Flask) -> None:
+    def steps(request: scm_pb2.GetRepositoryRequest, context: CallContext) -> scm_pb2.Repository:
+        limits.append(db.session.scalar(sa.text("SHOW statement_timeout")))
+        commit_step()
+        limits.append(db.session.scalar(sa.text("SHOW statement_timeout")))
+        return scm_pb2.Repository()
+
+    limits: list[Any] = []
+    with app.app_context():
+        transaction(scm_pb2.GetRepositoryRequest(), CallContext(timeout=300), steps)
+    assert [limit == "0" for limit in limits] == [False, True]
 
 
 def test_a_parent_deleted_meanwhile_aborts_the_call(app: Flask) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Organization, Repository, db
+from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.scm.search import SEARCH_INDEX
 from tests.scm.databases import PostgresqlDatabases, disposed, installed_postgresql, installed_server
 from tests.scm.plans import plan_of
@@ -36,15 +36,6 @@ def database(english: PostgresqlDatabases) -> Iterator[str]:
     uri = english.create()
     yield uri
     english.drop(uri)
-
-
-@pytest.fixture
-def organization(app: Flask) -> int:
-    with app.app_context():
-        row = Organization(slug="acme")
-        db.session.add(row)
-        db.session.commit()
-        return row.id
 
 
 def add(app: Flask, organization: int, *names: str) -> None:

@@ -13,21 +13,12 @@ from flask import Flask
 
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
+from flask_grpcweb_scm.scm import Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.lists import STREAM_ROWS
 from tests.grpcweb import call
 from tests.scm.support import SERVICE, Scm
 
 MANY = 3 * STREAM_ROWS + 1
-
-
-@pytest.fixture
-def organization(app: Flask) -> int:
-    with app.app_context():
-        row = Organization(slug="acme")
-        db.session.add(row)
-        db.session.commit()
-        return row.id
 
 
 def fill(app: Flask, organization: int, number: int = MANY) -> None:
