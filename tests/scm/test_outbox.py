@@ -30,7 +30,7 @@ from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
 
 SECRET = "s3cret-t0ken"
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 
 
 @pytest.fixture
