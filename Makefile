@@ -37,8 +37,9 @@ run: export FLASK_GRPC_STATUS_HEADER := only
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
-	@$(FLASK) add-example-rows
 	@test ! -e .git || $(FLASK) scm import-git demo .
+	@# After that, so that the checkout is repository 1, as it says above.
+	@$(FLASK) add-example-rows
 	@printf '%s\n' "$$TRY"
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
 
