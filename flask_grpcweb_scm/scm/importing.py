@@ -20,6 +20,8 @@ __all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
+ANALYZED_BATCHES = {1, 5, 20, 100, 500}
+"""After which of them a database looks anew at how many rows there are."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
 
 
@@ -49,10 +51,12 @@ class GitImport:
         """
         if self.tip is None:
             return
-        for batch in _batches(self.mirror.log(self.tip, since=self.since)):
+        for number, batch in enumerate(_batches(self.mirror.log(self.tip, since=self.since)), 1):
             self.stored += store_commits(self.repository, batch)
             self.repository.imported_key = batch[-1].sha
             db.session.commit()
+            if number in ANALYZED_BATCHES:
+                _analyze()
             yield len(batch)
 
 
@@ -78,6 +82,13 @@ def prepare_import(organization: Organization, mirror: Mirror, name: str, *, bra
 def own_external_id(name: str, limit: int) -> str:
     """An external id for what no provider has numbered: its name, or a digest of a name that is too long."""
     return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
+
+
+def _analyze() -> None:
+    # A connection to PostgreSQL keeps plans that it made for empty tables, for its foreign keys too, until it is told.
+    if db.engine.dialect.name == "postgresql":
+        db.session.execute(sa.text("ANALYZE scm_commit, scm_commit_author, scm_commit_file_change"))
+        db.session.commit()
 
 
 def _find_by_name(organization: Organization, name: str) -> Repository | None:
