@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flask_grpcweb_scm.blueprint import current_rpc, rpc_finished, rpc_started
+    from flask_grpcweb_scm.calls import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.extension import GrpcWebScm
     from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
     from flask_grpcweb_scm.settings import ConfigError
@@ -32,9 +32,9 @@ _MODULES = {
     "ConfigError": "settings",
     "GrpcWebScm": "extension",
     "Metadata": "wire",
-    "current_rpc": "blueprint",
-    "rpc_finished": "blueprint",
-    "rpc_started": "blueprint",
+    "current_rpc": "calls",
+    "rpc_finished": "calls",
+    "rpc_started": "calls",
 }
 
 

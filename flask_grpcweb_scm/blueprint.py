@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import time
-from collections.abc import Collection, Iterator
-from typing import cast
+from collections.abc import Callable, Collection
 
-from blinker import Namespace
-from flask import Blueprint, Flask, Response, current_app, g, has_request_context, request
+from flask import Blueprint, Request, Response, current_app, g, has_request_context, request
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
-from flask.signals import got_request_exception
-from werkzeug.exceptions import HTTPException, InternalServerError
-from werkzeug.local import LocalProxy
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule, ValidationError
 
-from flask_grpcweb_scm.body import drain, read_body
+from flask_grpcweb_scm.body import read_body
+from flask_grpcweb_scm.calls import Calls, logger, peer_name
 from flask_grpcweb_scm.cors import add_cors
 from flask_grpcweb_scm.http_status import describe, rpc_error_from_http
-from flask_grpcweb_scm.rpc import (
-    Authenticate,
-    CallContext,
-    Dispatcher,
-    Exchange,
-    Incoming,
-    RpcError,
-    StatusCode,
-    StreamReply,
-    did_you_mean,
-    error_headers,
-)
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.response import GrpcWebResponse, answer, must_close, response_class
+from flask_grpcweb_scm.rpc import CallContext, Incoming, RpcError, StatusCode, did_you_mean, error_headers
 from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type, response_content_type
 
-__all__ = ["create_blueprint", "current_rpc", "rpc_finished", "rpc_started"]
+__all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
-
-logger = logging.getLogger("flask_grpcweb_scm")
-
-_signals = Namespace()
-rpc_started = _signals.signal("rpc-started")
-"""Sent by the app when a call begins, with ``context``."""
-rpc_finished = _signals.signal("rpc-finished")
-"""Sent by the app when a call has ended, with ``context``, ``code`` and ``seconds``."""
-
-
-def _current_rpc() -> CallContext:
-    context: CallContext | None = g.get("_grpcweb_call") if has_request_context() else None
-    if context is None:
-        raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
-    return context
-
-
-current_rpc = cast("CallContext", LocalProxy(_current_rpc))
-"""The :class:`CallContext` of the RPC being served."""
-
-
-class GrpcWebResponse(Response):
-    """A response of ours, to be told from those that hooks and error handlers of the app make."""
 
 
 class UnknownMethodConverter(BaseConverter):
@@ -98,122 +58,64 @@ def _is_foreign(allowed: Collection[str]) -> bool:
     return origin is not None and origin.lower() not in {*own, *allowed}
 
 
-def _peer() -> str:
-    """The caller's address; behind ProxyFix that is whatever its headers say, and it gets into the log."""
-    return re.sub(r"[^\w.:%-]", "?", (request.remote_addr or "")[:64], flags=re.ASCII)
-
-
-def create_blueprint(app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> Blueprint:
+def create_blueprint(calls: Calls) -> Blueprint:
     """Build the blueprint of one app: a rule for every method, and one that catches the unknown ones."""
     blueprint = Blueprint(NAME, __name__)
+    app, settings, methods = calls.app, calls.settings, calls.methods
     prefix = settings.url_prefix
 
     def call(**_: str) -> Response:
-        path = request.path[len(prefix) :]
-        if request.method == "OPTIONS" and settings.cors_origins:
-            return _drained(GrpcWebResponse(status=204))
-        content_type = parse_content_type(request.content_type)
-        if request.method != "POST" or content_type is None:
+        # The proxy takes its time to find the request.
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        path = asked.path[len(prefix) :]
+        if asked.method == "OPTIONS" and settings.cors_origins:
+            return _drained(response_class(current_app)(status=204))
+        content_type = parse_content_type(asked.environ.get("CONTENT_TYPE"))
+        if asked.method != "POST" or content_type is None:
             return _refuse(path)
         if settings.cors_credentials and _is_foreign(settings.cors_origins):
-            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, request.headers["origin"], _peer())
+            peer = peer_name(asked.remote_addr)
+            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, asked.headers["origin"], peer)
             return _error_response(RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call"))
-        method = dispatcher.methods.get(path)
+        method = methods.get(path)
         if method is None:
-            logger.info("%r UNIMPLEMENTED, peer %s", path, _peer())
-            return _error_response(RpcError(StatusCode.UNIMPLEMENTED, _unknown(path, dispatcher)))
-        incoming = Incoming(method, content_type, request.headers, read_body(request), _peer())
-        return _serve(app, settings, dispatcher, authenticate, incoming)
+            logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(asked.remote_addr))
+            message = f"no method {path} is served here{did_you_mean(path, methods)}"
+            return _error_response(RpcError(StatusCode.UNIMPLEMENTED, message))
+        calls.on_route(asked, method)
+        # The property looks for the app once more. A hook may have given this request a limit of its own.
+        own = type(asked) is not Request or "_max_content_length" in vars(asked)
+        limit = asked.max_content_length if own else app.config["MAX_CONTENT_LENGTH"]
+        return _serve(calls, *calls.open(method, content_type, asked.environ, body_limit=limit, peer=asked.remote_addr))
 
     def add_rules(*_: object) -> None:
         # Not by add_url_rule: a rule without methods also brings verbs here that werkzeug does not know. An endpoint
         # for each method, because werkzeug looks at all rules of an endpoint for every request to it.
         unknown = "/<grpcweb_unknown:grpc_service>/<grpcweb_unknown:grpc_method>"
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
-        for rule, name in [(path, path[1:].replace(".", "_")) for path in dispatcher.methods] + [(unknown, "unknown")]:
+        for rule, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             app.view_functions[f"{NAME}.{name}"] = call
             app.url_map.add(Rule(prefix + rule, endpoint=f"{NAME}.{name}", merge_slashes=False))
 
     blueprint.record_once(add_rules)
     blueprint.register_error_handler(HTTPException, describe)
-    blueprint.url_value_preprocessor(lambda *_: _exempt_from_csrf(blueprint))
     blueprint.after_request(_translate)
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
 
 
-def _serve(
-    app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate, incoming: Incoming
-) -> Response:
-    started = time.monotonic()
-
-    def end(exchange: Exchange) -> None:
-        _finish(app, exchange, time.monotonic() - started)
-
-    exchange = Exchange(
-        incoming,
-        settings,
-        dispatcher=dispatcher,
-        authenticate=authenticate,
-        translate=lambda error, context: _status_of(app, error, context),
-        on_end=end,
-    )
-    g._grpcweb_call = exchange.context
-    _log_start(exchange.context, incoming)
-    rpc_started.send(app, context=exchange.context)
-    reply = exchange.run()
-    if isinstance(reply, StreamReply):
-        response = GrpcWebResponse(_StreamInContext(reply, incoming), headers=reply.headers)
-        # nginx would hold messages back until its buffer is full.
-        response.headers["x-accel-buffering"] = "no"
-        return response
-    return _drained(GrpcWebResponse(reply.body, headers=reply.headers), incoming.chunks)
+def _serve(calls: Calls, incoming: Incoming, rpc: CallContext) -> Response:
+    g._get_current_object()._grpcweb_call = rpc
+    pieces, headers = answer(calls.run(incoming, rpc), incoming, _hold_context)
+    return response_class(calls.app)(pieces, headers)
 
 
-class _StreamInContext:
-    """The pieces of a stream, with the request's contexts kept until the last one.
-
-    Flask's stream_with_context will not do: it ends the application context, and with it the database session, when the
-    view returns, and pushes it anew for each further step. The function's first step is before that.
-    """
-
-    def __init__(self, reply: StreamReply, incoming: Incoming) -> None:
-        self._reply = reply
-        self._chunks = incoming.chunks
-        self._context: RequestContext | None = request_ctx._get_current_object()  # type: ignore[attr-defined]
-        # A context that was pushed twice outlives the view, which pops it once.
-        self._context.push()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._reply)
-        except StopIteration:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        context, self._context = self._context, None
-        if context is not None:
-            self._reply.close()
-            drain(self._chunks)
-            context.pop()
-
-
-def _status_of(app: Flask, error: Exception, context: CallContext) -> RpcError:
-    """What an undeclared exception stands for: as in any view, the app's error handlers decide first."""
-    try:
-        answer = app.handle_user_exception(error)
-    except RpcError as raised:
-        return raised
-    except Exception as unhandled:
-        logger.exception("call %s failed", context.call_id)
-        got_request_exception.send(app, exception=unhandled)
-        answer = app.handle_user_exception(InternalServerError(original_exception=unhandled))
-    return rpc_error_from_http(app.make_response(answer), context.call_id)
+def _hold_context() -> Callable[[], object]:
+    context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]
+    # A context that was pushed twice outlives the view, which pops it once.
+    context.push()
+    return context.pop
 
 
 def _refuse(path: str) -> Response:
@@ -227,14 +129,10 @@ def _refuse(path: str) -> Response:
         *error_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
         ("content-type", "text/plain; charset=utf-8"),
     ]
-    response = GrpcWebResponse(message + "\n", status=status, headers=headers)
+    response = response_class(current_app)(message + "\n", status=status, headers=headers)
     if status == 405:
         response.headers["allow"] = "POST"
     return _drained(response)
-
-
-def _unknown(path: str, dispatcher: Dispatcher) -> str:
-    return f"no method {path} is served here{did_you_mean(path, dispatcher.methods)}"
 
 
 def _error_response(error: RpcError) -> Response:
@@ -242,7 +140,7 @@ def _error_response(error: RpcError) -> Response:
     content_type = parse_content_type(request.content_type)
     if content_type is not None:
         content_type = response_content_type(content_type, request.headers.get("accept"))
-    return _drained(GrpcWebResponse(headers=error_headers(error, content_type)))
+    return _drained(response_class(current_app)(headers=error_headers(error, content_type)))
 
 
 def _translate(response: Response) -> Response:
@@ -260,38 +158,8 @@ def _translate(response: Response) -> Response:
     return translated
 
 
-def _drained(response: Response, chunks: Iterator[bytes] | None = None) -> Response:
-    """The response, after what is left of the request's body; when that is too much, it closes the connection."""
-    drained = drain(read_body(request) if chunks is None else chunks)
-    # PEP 3333 forbids this header. waitress insists on that, and has read the whole body before it calls the app.
-    if not drained and "waitress.client_disconnected" not in request.environ:
+def _drained(response: Response) -> Response:
+    """The answer to a request whose body is not going to be used."""
+    if must_close(read_body(request.environ, request.max_content_length), request.environ):
         response.headers["connection"] = "close"
     return response
-
-
-def _exempt_from_csrf(blueprint: Blueprint) -> None:
-    # At the first request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
-    # gRPC-Web's content types across origins only after a preflight.
-    if "csrf" in current_app.extensions:
-        current_app.extensions["csrf"].exempt(blueprint)
-
-
-def _log_start(context: CallContext, incoming: Incoming) -> None:
-    if logger.isEnabledFor(logging.DEBUG):
-        names = sorted({name.lower() for name, _ in incoming.headers.items()})
-        logger.debug("call %s %s %s, headers %s", context.call_id, incoming.method.path, incoming.content_type, names)
-
-
-def _finish(app: Flask, exchange: Exchange, seconds: float) -> None:
-    code = exchange.status.code if exchange.status else StatusCode.OK
-    logger.info(
-        "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s",
-        exchange.method.path,
-        code.name,
-        seconds * 1000,
-        exchange.bytes_received,
-        exchange.bytes_sent,
-        exchange.context.peer,
-        exchange.context.call_id,
-    )
-    rpc_finished.send(app, context=exchange.context, code=code, seconds=seconds)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
 
-from flask_grpcweb_scm import scm
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard
 from flask_grpcweb_scm.blueprint import create_blueprint
+from flask_grpcweb_scm.calls import Calls
 from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.fast_lane import surround
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
 
 __all__ = ["AppState", "GrpcWebScm"]
 
@@ -76,7 +80,7 @@ class GrpcWebScm:
         if "grpcweb_scm" in app.extensions:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config)
-        services = (*self._services, scm.service) if settings.scm else self._services
+        services = (*self._services, _scm().service) if settings.scm else self._services
         first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
@@ -84,11 +88,21 @@ class GrpcWebScm:
         authenticate = guard(self._authenticate or _authenticator(settings), settings.public_methods)
         state = AppState(settings, dispatcher, _limit_rates(authenticate, settings))
         app.extensions["grpcweb_scm"] = state
-        app.register_blueprint(create_blueprint(app, settings, dispatcher, state.authenticate))
+        calls = Calls(app, settings, dispatcher, state.authenticate)
+        blueprint = create_blueprint(calls)
+        app.register_blueprint(blueprint)
+        surround(calls, blueprint)
         app.cli.add_command(grpc_cli)
         if settings.scm:
-            scm.init_app(app, self._db)
-            app.cli.add_command(scm.scm_cli)
+            _scm().init_app(app, self._db)
+            app.cli.add_command(_scm().scm_cli)
+
+
+def _scm() -> ModuleType:
+    # SQLAlchemy takes longer to import than all the rest, and not every app has it.
+    from flask_grpcweb_scm import scm
+
+    return scm
 
 
 def _authenticator(settings: Settings) -> Authenticator:

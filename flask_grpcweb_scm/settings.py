@@ -254,6 +254,10 @@ class Settings:
         " the trailers frame out for those that send no header of gRPC-Web but the content type.",
     )
 
+    fast_lane: bool = _key(
+        True, _boolean, "Answer calls without Flask's request machinery while nothing in the app looks at them."
+    )
+
     page_size: int = _key(50, _count, "Rows of a page when the request does not say.")
     max_page_size: int = _key(1000, _count, "Most rows of a page.")
     page_token_secrets: tuple[str, ...] = _key(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
+from flask_grpcweb_scm.fast_lane import FastLane, Route
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
+LANES = ["first call of a route", "known route", "fast lane"]
 
 
 def echo_service(**functions: Callable[..., Any]) -> Service:
@@ -55,5 +58,34 @@ def echo_app(
         prepare(app)
     functions = {key: value for key, value in options.items() if not key.isupper()}
     extension = extension or GrpcWebScm(services=[echo_service(**functions)])
+    if _lane == "known route":
+        app.config.setdefault("GRPC_FAST_LANE", False)
     extension.init_app(app)
+    if _lane != LANES[0]:
+        know_routes(app)
     return app
+
+
+# Tests of a module that imports this fixture run once for each way to the service functions.
+
+_lane = LANES[0]
+
+
+@pytest.fixture(scope="module", params=LANES, autouse=True)
+def lane(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The way that calls of echo_app() take, if nothing in the app is in their way."""
+    global _lane
+    _lane = request.param
+    yield _lane
+    _lane = LANES[0]
+
+
+def know_routes(app: Flask, host: str = "localhost") -> None:
+    """As if every method had been called once."""
+    around = app.wsgi_app
+    if isinstance(around, FastLane):
+        prefix = app.extensions["grpcweb_scm"].settings.url_prefix
+        methods = app.extensions["grpcweb_scm"].dispatcher.methods
+        for rule in app.url_map.iter_rules():
+            if rule.rule[len(prefix) :] in methods and rule.rule.startswith(prefix):
+                around._routes[host, rule.rule] = Route(methods[rule.rule[len(prefix) :]], rule)

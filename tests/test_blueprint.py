@@ -15,7 +15,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from werkzeug.exceptions import HTTPException
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
-from tests.apps import ECHO, echo_app, echo_service
+from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, call, frame
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Request, request
+from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import body
 from flask_grpcweb_scm.body import drain, read_body
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
-from tests.apps import ECHO, echo_app
+from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
 
@@ -23,16 +23,20 @@ class Breaking(io.BytesIO):
         raise OSError("invalid chunk size")
 
 
-def request_of(stream: Any, *, length: int | None, terminated: bool = False, limit: int | None = None) -> Request:
+def environ_of(stream: Any, *, length: int | None, terminated: bool = False) -> dict[str, Any]:
     environ = EnvironBuilder(method="POST").get_environ()
     environ.pop("CONTENT_LENGTH", None)
     environ["wsgi.input"] = io.BytesIO(stream) if isinstance(stream, bytes) else stream
     environ["wsgi.input_terminated"] = terminated
     if length is not None:
         environ["CONTENT_LENGTH"] = str(length)
-    request = Request(environ)
-    request.max_content_length = limit
-    return request
+    return environ
+
+
+def read(stream: Any, *, limit: int | None = None, at_once: int = body.CHUNK_BYTES, **options: Any) -> list[bytes]:
+    environ = environ_of(stream, **options)
+    with Flask(__name__).request_context(environ):
+        return list(read_body(environ, limit, at_once=at_once))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,7 @@ def request_of(stream: Any, *, length: int | None, terminated: bool = False, lim
     ],
 )
 def test_a_body_is_read(data: bytes, options: dict[str, Any], expected: bytes) -> None:
-    assert b"".join(read_body(request_of(data, **options))) == expected
+    assert b"".join(read(data, **options)) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,13 +71,13 @@ def test_a_body_is_read(data: bytes, options: dict[str, Any], expected: bytes) -
 )
 def test_a_body_that_cannot_be_read_is_refused(data: Any, options: dict[str, Any], code: int, message: str) -> None:
     with pytest.raises(RemoteProtocolError, match=message) as caught:
-        list(read_body(request_of(data, **options)))
+        read(data, **options)
     assert caught.value.code is StatusCode(code)
 
 
 def test_a_long_body_comes_in_bounded_chunks() -> None:
     data = bytes(3 * body.CHUNK_BYTES + 1)
-    sizes = [len(chunk) for chunk in read_body(request_of(data, length=len(data)))]
+    sizes = [len(chunk) for chunk in read(data, length=len(data))]
     assert sizes == [body.CHUNK_BYTES] * 3 + [1]
 
 

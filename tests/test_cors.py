@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm import RpcError, StatusCode
-from tests.apps import ECHO, echo_app
+from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, frame
 

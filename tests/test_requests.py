@@ -7,7 +7,7 @@ from flask import Flask
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.apps import ECHO
+from tests.apps import ECHO, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoRequest
 from tests.fuzz.target import CONTENT_TYPES, HEADERS, PATHS, TRANSFORMS, FuzzedRequest, check, create_app
 from tests.grpcweb import JSON, PROTO, TEXT, frame
@@ -43,7 +43,7 @@ requests = st.builds(
 
 
 @pytest.fixture(scope="module")
-def app() -> Flask:
+def app(lane: str) -> Flask:  # noqa: F811
     return create_app()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flask_grpcweb_scm.auth.signature import check_signature
 from flask_grpcweb_scm.auth.tokens import SignedTokens, TokenError
-from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode
+from flask_grpcweb_scm.rpc import ANONYMOUS, Authenticate, CallContext, Identity, RpcError, StatusCode
 
 __all__ = ["Authenticator", "guard"]
 
@@ -48,7 +48,7 @@ class Authenticator:
         :raises RpcError: UNAUTHENTICATED, when the credentials are missing or wrong.
         """
         if not self._required:
-            return Identity()
+            return ANONYMOUS
         token = _token(context)
         if token is not None and (self._tokens or self._signed_tokens):
             return self._by_token(token)
@@ -95,8 +95,8 @@ def guard(authenticate: Authenticate, public_methods: Collection[str]) -> Authen
     def authorize(context: CallContext) -> Identity:
         assert context.method is not None
         service, method = context.method.service.name, context.method.name
-        if everybody.may_call(service, method):
-            return Identity()
+        if everybody.methods and everybody.may_call(service, method):
+            return ANONYMOUS
         caller = authenticate(context)
         if not caller.may_call(service, method):
             raise RpcError(StatusCode.PERMISSION_DENIED, f"{caller.name} may not call {service}/{method}")

@@ -4,13 +4,15 @@ from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
-from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Incoming, Reply, StreamReply, error_headers
+from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Reply, Server, StreamReply, error_headers, run
 from flask_grpcweb_scm.rpc.hints import did_you_mean
-from flask_grpcweb_scm.rpc.identity import Identity
+from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
+from flask_grpcweb_scm.rpc.incoming import Incoming
 from flask_grpcweb_scm.rpc.service import Interceptor, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = [
+    "ANONYMOUS",
     "Authenticate",
     "CallContext",
     "Codec",
@@ -22,6 +24,7 @@ __all__ = [
     "Reply",
     "RpcError",
     "RpcMethod",
+    "Server",
     "Service",
     "ServiceDefinitionError",
     "ServiceFunction",
@@ -31,4 +34,5 @@ __all__ = [
     "did_you_mean",
     "error_headers",
     "retry_info",
+    "run",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.identity import Identity
+from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class CallContext:
 
     A test may construct one by hand, to call a service function with it.
 
+    :param metadata: sent by the caller; a callable reads it when it is asked for.
     :param timeout: seconds from now; None for no deadline.
     :param read_message: reads the bytes of the only request message, uncompressed and still undecoded.
     """
@@ -30,28 +32,45 @@ class CallContext:
         self,
         method: RpcMethod | None = None,
         *,
-        metadata: Metadata | None = None,
+        metadata: Metadata | Callable[[], Metadata] | None = None,
         timeout: float | None = None,
         caller: Identity | None = None,
         peer: str = "",
         read_message: Callable[[], bytes] | None = None,
     ) -> None:
         self.method = method
-        self.metadata = metadata if metadata is not None else Metadata()
-        """Sent by the caller."""
-        self.initial_metadata = Metadata()
-        """To send before the first message: a stream's is fixed when its first message is out."""
-        self.trailing_metadata = Metadata()
-        """To send after the last message."""
         self.deadline: float | None = None
         """An instant of :func:`time.monotonic`, or None."""
-        self.set_timeout(timeout)
-        self.caller = caller or Identity()
+        if timeout is not None:
+            self.set_timeout(timeout)
+        self.caller = caller or ANONYMOUS
         self.peer = peer
         """The caller's network address."""
-        self.call_id = secrets.token_hex(8)
-        """Names this call in the log, and in the text of an internal error."""
+        self._metadata = metadata
         self._read_message = read_message
+
+    # Most calls need none of these.
+
+    @functools.cached_property
+    def metadata(self) -> Metadata:
+        """Sent by the caller."""
+        metadata = self._metadata() if callable(self._metadata) else self._metadata
+        return Metadata() if metadata is None else metadata
+
+    @functools.cached_property
+    def initial_metadata(self) -> Metadata:
+        """To send before the first message: a stream's is fixed when its first message is out."""
+        return Metadata()
+
+    @functools.cached_property
+    def trailing_metadata(self) -> Metadata:
+        """To send after the last message."""
+        return Metadata()
+
+    @functools.cached_property
+    def call_id(self) -> str:
+        """Names this call in the log, and in the text of an internal error."""
+        return secrets.token_hex(8)
 
     @property
     def message_bytes(self) -> bytes:

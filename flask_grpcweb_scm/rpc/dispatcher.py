@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -54,8 +53,11 @@ class Dispatcher:
         :returns: a message; for a server-streaming method an iterator of messages.
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
+        interceptors = (*self.first, *self._interceptors, *method.service.interceptors)
+        if not interceptors:
+            return _invoke(method, request, context)
         call_next: CallNext = functools.partial(_invoke, method)
-        for interceptor in reversed((*self.first, *self._interceptors, *method.service.interceptors)):
+        for interceptor in reversed(interceptors):
             call_next = functools.partial(_intercept, interceptor, call_next)
         return call_next(request, context)
 
@@ -78,20 +80,27 @@ def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     if method.server_streaming:
         return _checked(method, response, context)
     context.check_deadline()
-    _check_type(method, response)
+    if not isinstance(response, method.response_class):
+        raise _wrong_type(method, response)
     return response
 
 
-def _checked(method: RpcMethod, responses: Iterator[Message], context: CallContext) -> Iterator[Message]:
-    with contextlib.closing(responses):  # type: ignore[type-var]  # a generator: add_rpc made sure
+def _checked(method: RpcMethod, responses: Iterable[Message], context: CallContext) -> Iterator[Message]:
+    expected = method.response_class
+    try:
         for response in responses:
-            context.check_deadline()
-            _check_type(method, response)
+            if context.deadline is not None:
+                context.check_deadline()
+            if not isinstance(response, expected):
+                raise _wrong_type(method, response)
             yield response
+    finally:
+        # A sequence has nothing to close.
+        close: Callable[[], object] = getattr(responses, "close", lambda: None)
+        close()
     context.check_deadline()
 
 
-def _check_type(method: RpcMethod, response: object) -> None:
-    if not isinstance(response, method.response_class):
-        expected = method.response_class.DESCRIPTOR.full_name
-        raise TypeError(f"{method.path} must answer {expected}, its function answered {type(response).__name__}")
+def _wrong_type(method: RpcMethod, response: object) -> TypeError:
+    expected = method.response_class.DESCRIPTOR.full_name
+    return TypeError(f"{method.path} must answer {expected}, its function answered {type(response).__name__}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,22 +14,17 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import Identity
-from flask_grpcweb_scm.rpc.service import RpcMethod
+from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, Incoming
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
     ContentType,
     Encoding,
-    Frame,
-    FrameReader,
-    Metadata,
-    RemoteProtocolError,
     StatusCode,
-    TextDecoder,
     choose_encoding,
     encode_binary,
-    encode_frame,
     encode_message,
+    encode_prefix,
     encode_text,
     encode_trailers,
     find_encoding,
@@ -37,13 +33,19 @@ from flask_grpcweb_scm.wire import (
     response_content_type,
 )
 
-__all__ = ["Authenticate", "Exchange", "Incoming", "Reply", "StreamReply", "error_headers"]
+__all__ = ["Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers", "run"]
 
 MAX_TRAILERS_ONLY_BYTES = 6144
 """A larger status goes into a trailers frame: common servers and proxies refuse headers over 8 KiB in all."""
 
+BATCH_BYTES = 16 * 2**10
+BATCH_SECONDS = 0.005
+
 # "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
 _CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
+# Headers that ask for more than a plain call.
+_ASKING = frozenset({"HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"})
+_OK = encode_trailers([("grpc-status", "0")])
 
 Pairs = list[tuple[str, str]]
 Authenticate = Callable[[CallContext], Identity]
@@ -69,93 +71,108 @@ class _Settings(Protocol):
     def status_header(self) -> bool | str: ...
 
 
-class _Headers(Protocol):
-    """Request headers, looked up without regard to case."""
-
-    def get(self, name: str, /) -> str | None: ...
-    def items(self) -> Iterable[tuple[str, str]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A request for a known method, its body still unread."""
-
-    method: RpcMethod
-    content_type: ContentType
-    headers: _Headers
-    chunks: Iterator[bytes]
-    peer: str
-
-
 @dataclass(slots=True)
 class Reply:
     """A response whose body is complete."""
 
     headers: Pairs
-    body: bytes
+    pieces: list[bytes]
+    """The body; a large message is a piece of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the calls of an app have in common."""
+
+    settings: _Settings
+    dispatcher: Dispatcher
+    authenticate: Authenticate
+    translate: Translate
+    """Turns an exception that nobody declared into the status to answer, and logs it."""
+    on_end: Callable[[Exchange], None]
+    """Called once, when the last byte is produced or the client has gone; by then :attr:`Exchange.status` is set."""
+
+
+def run(incoming: Incoming, context: CallContext, server: Server, *, observed: bool = True) -> Reply | StreamReply:
+    """Do a call, up to the first message of a stream. Never raises an exception of the call's making.
+
+    :param observed: whether :attr:`Server.on_end` has anything to do should the call succeed.
+    """
+    if observed or not _is_plain(incoming, server.settings):
+        return Exchange(incoming, context, server).run()
+    return _run_plain(incoming, context, server)
+
+
+def _is_plain(incoming: Incoming, settings: _Settings) -> bool:
+    """Whether nothing is asked of the call but one message for another. Most are such, and short enough to notice."""
+    method = incoming.method
+    return (
+        _ASKING.isdisjoint(incoming.environ)
+        and not (method.client_streaming or method.server_streaming)
+        and settings.default_timeout is settings.max_timeout is settings.max_response_bytes is None
+        and settings.status_header != "only"
+    )
+
+
+def _run_plain(incoming: Incoming, context: CallContext, server: Server) -> Reply:
+    """What :class:`Exchange` does, as far as a plain call needs it."""
+    method, content_type = incoming.method, incoming.content_type
+    codec = server.dispatcher.codecs[content_type.codec]
+    try:
+        incoming.check_metadata(server.settings.max_metadata_bytes)
+        context.caller = server.authenticate(context)
+        request = codec.decode(method.request_class, incoming.message())
+        payload = codec.encode(server.dispatcher.call(method, request, context))
+    except Exception as error:
+        return Exchange(incoming, context, server).fail(error)
+    response_type = response_content_type(content_type, incoming.environ.get("HTTP_ACCEPT"))
+    headers = _success_headers(response_type, incoming, context, server.settings)
+    return Reply(headers, _pieces(encode_prefix(len(payload)), payload, _ok_trailers(context), text=response_type.text))
 
 
 class Exchange:
-    """Serves one request.
+    """Serves one request, whatever is asked of it."""
 
-    :param translate: turns an exception that nobody declared into the status to answer, and logs it.
-    :param on_end: called once, when the last byte is produced or the client has gone; by then :attr:`status` is set.
-    """
+    status: RpcError | None = None
+    """What the call ended with; None for OK, and until it has ended."""
+    bytes_sent = 0
 
-    def __init__(
-        self,
-        incoming: Incoming,
-        settings: _Settings,
-        *,
-        dispatcher: Dispatcher,
-        authenticate: Authenticate,
-        translate: Translate,
-        on_end: Callable[[Exchange], None],
-    ) -> None:
+    def __init__(self, incoming: Incoming, context: CallContext, server: Server) -> None:
+        self.started = time.monotonic()
+        self.incoming = incoming
+        self.context = context
         self.method = incoming.method
-        self.context = CallContext(
-            incoming.method,
-            metadata=Metadata.from_headers(incoming.headers.items()),
-            peer=incoming.peer,
-            read_message=None if incoming.method.client_streaming else self._read_message,
-        )
-        self.status: RpcError | None = None
-        """What the call ended with; None for OK, and until it has ended."""
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self._incoming = incoming
-        self._settings = settings
-        self._dispatcher = dispatcher
-        self._authenticate = authenticate
-        self._translate = translate
-        self._on_end = on_end
-        self._codec = dispatcher.codecs[incoming.content_type.codec]
-        self._response_type = response_content_type(incoming.content_type, incoming.headers.get("accept"))
+        self._server = server
+        self._settings = server.settings
+        self._codec = server.dispatcher.codecs[incoming.content_type.codec]
+        self._response_type = response_content_type(incoming.content_type, incoming.environ.get("HTTP_ACCEPT"))
         self._encoding = self._response_encoding()
-        self._message: bytes | None = None
+
+    @property
+    def code(self) -> StatusCode:
+        """What the call ended with."""
+        return self.status.code if self.status else StatusCode.OK
 
     def run(self) -> Reply | StreamReply:
-        """Do the call, up to the first message of a stream. Never raises an exception of the call's making."""
+        """See the function :func:`run`."""
         try:
             self._open()
-            response = self._dispatcher.call(self.method, self._request(), self.context)
+            response = self._server.dispatcher.call(self.method, self._request(), self.context)
             if self.method.server_streaming:
                 return self._start_stream(response)
-            body = self._frame(response)
+            frame = self._frame(response)
         except Exception as error:
-            return self._fail(self._status_of(error))
-        return self._succeed(body)
+            return self.fail(error)
+        return self._succeed(frame)
 
     def _open(self) -> None:
-        headers, context = self._incoming.headers, self.context
-        find_encoding(headers.get("grpc-encoding"))
-        timeout = headers.get("grpc-timeout")
+        environ, context = self.incoming.environ, self.context
+        find_encoding(environ.get("HTTP_GRPC_ENCODING"))
+        timeout = environ.get("HTTP_GRPC_TIMEOUT")
         context.set_timeout(self._timeout(None if timeout is None else parse_timeout(timeout.strip())))
-        size = sum(len(name) + len(value) for name, value in context.metadata)
-        if size > self._settings.max_metadata_bytes:
-            raise over_limit(f"metadata of {size} bytes", self._settings.max_metadata_bytes)
+        self.incoming.check_metadata(self._settings.max_metadata_bytes)
         context.check_deadline()
-        context.caller = self._authenticate(context)
+        context.caller = self._server.authenticate(context)
 
     def _timeout(self, asked: float | None) -> float | None:
         timeout = self._settings.default_timeout if asked is None else asked
@@ -167,10 +184,10 @@ class Exchange:
     def _request(self) -> Message | Iterator[Message]:
         if self.method.client_streaming:
             return self._requests()
-        return self._decode(self._read_message())
+        return self._decode(self.incoming.message())
 
     def _requests(self) -> Iterator[Message]:
-        for payload in self._payloads():
+        for payload in self.incoming.payloads():
             # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
             self.context.check_deadline()
             yield self._decode(payload)
@@ -178,53 +195,22 @@ class Exchange:
     def _decode(self, payload: bytes) -> Message:
         return self._codec.decode(self.method.request_class, payload)
 
-    def _read_message(self) -> bytes:
-        if self._message is None:
-            payloads = self._payloads()
-            first = next(payloads, None)
-            if first is None:
-                raise RemoteProtocolError(
-                    "the method takes exactly one message, the body has none", code=StatusCode.UNIMPLEMENTED
-                )
-            # To the end of the body, where the last mistakes show.
-            next(payloads, None)
-            self._message = first
-        return self._message
-
-    def _payloads(self) -> Iterator[bytes]:
-        reader = FrameReader(max_payload=self._settings.max_message_bytes, single=not self.method.client_streaming)
-        text = TextDecoder() if self._incoming.content_type.text else None
-        encoding = find_encoding(self._incoming.headers.get("grpc-encoding"))
-        for chunk in self._incoming.chunks:
-            self.bytes_received += len(chunk)
-            for frame in reader.feed(text.feed(chunk) if text else chunk):
-                yield self._decompress(frame, encoding)
-        if text:
-            text.finish()
-        reader.finish()
-
-    def _decompress(self, frame: Frame, encoding: Encoding | None) -> bytes:
-        if not frame.flags & COMPRESSED:
-            return frame.payload
-        if encoding is None:
-            raise RemoteProtocolError("a message is flagged as compressed, but grpc-encoding names no compression")
-        return encoding.decompress(frame.payload, self._settings.max_message_bytes)
-
     # Responses
 
-    def _succeed(self, frame: bytes) -> Reply:
-        headers = self._headers()
-        # For scripts that read the status from the HTTP headers. Browser clients send X-Grpc-Web; some of them take a
-        # status in both places for an error.
-        if self._settings.status_header and "x-grpc-web" not in self.context.metadata:
-            headers.append(("grpc-status", "0"))
-        trailers = self._trailers(None)
-        if self._settings.status_header == "only" and _is_plain_http(self._incoming.headers):
-            headers += self.context.trailing_metadata.to_headers()
+    def _succeed(self, frame: tuple[bytes, bytes]) -> Reply:
+        headers = _success_headers(self._response_type, self.incoming, self.context, self._settings, self._encoding)
+        trailers = _ok_trailers(self.context)
+        if self._settings.status_header == "only" and _is_plain_http(self.incoming):
+            headers += _added(self.context, "trailing_metadata")
             trailers = b""
-        reply = Reply(headers, self._piece(frame + trailers))
-        self._on_end(self)
-        return reply
+        pieces = _pieces(*frame, trailers, text=self._response_type.text)
+        self.bytes_sent = sum(map(len, pieces))
+        self._server.on_end(self)
+        return Reply(headers, pieces)
+
+    def fail(self, error: Exception) -> Reply:
+        """Answer what an exception stands for."""
+        return self._fail(self._status_of(error))
 
     def _fail(self, error: RpcError) -> Reply:
         self.status = error
@@ -232,18 +218,22 @@ class Exchange:
         status = _status_pairs(error)
         size = sum(len(name) + len(value) for name, value in status)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        if context.initial_metadata or context.trailing_metadata or size > MAX_TRAILERS_ONLY_BYTES:
-            reply = Reply(self._headers(), self._piece(self._trailers(error)))
+        if (
+            _added(context, "initial_metadata")
+            or _added(context, "trailing_metadata")
+            or size > MAX_TRAILERS_ONLY_BYTES
+        ):
+            reply = Reply(self._headers(), [self._piece(self._trailers(error))])
         else:
-            reply = Reply(error_headers(error, self._response_type), b"")
-        self._on_end(self)
+            reply = Reply(error_headers(error, self._response_type), [])
+        self._server.on_end(self)
         return reply
 
     def _start_stream(self, responses: Iterable[Message]) -> StreamReply:
         # The first step comes before the headers, so that an immediate error can be trailers-only.
         iterator = iter(responses)
         try:
-            first = [self._frame(message) for message in itertools.islice(iterator, 1)]
+            first = [*self.frames(itertools.islice(iterator, 1))]
         except Exception:
             # Not left to the garbage collector: what the function holds is free before the call ends.
             _close(iterator)
@@ -251,22 +241,40 @@ class Exchange:
         return StreamReply(self._headers(), self, first, iterator)
 
     def _headers(self) -> Pairs:
-        headers = [("content-type", str(self._response_type))]
-        if self._encoding is not None:
-            headers.append(("grpc-encoding", self._encoding.name))
-        return headers + self.context.initial_metadata.to_headers()
+        return _headers(self._response_type, self.context, self._encoding)
 
     def _trailers(self, error: RpcError | None) -> bytes:
-        return encode_trailers(_status_pairs(error) + self.context.trailing_metadata.to_headers())
+        return (
+            encode_trailers(_status_pairs(error) + _added(self.context, "trailing_metadata"))
+            if error
+            else _ok_trailers(self.context)
+        )
 
-    def _frame(self, message: Message) -> bytes:
+    def _frame(self, message: Message) -> tuple[bytes, bytes]:
+        """The prefix and the payload."""
         payload = self._codec.encode(message)
         limit, minimum = self._settings.max_response_bytes, self._settings.compression_min_bytes
         if limit is not None and len(payload) > limit:
             raise over_limit(f"response of {len(payload)} bytes", limit)
         if self._encoding is None or minimum is None or len(payload) < minimum:
-            return encode_frame(payload)
-        return encode_frame(self._encoding.compress(payload), flags=COMPRESSED)
+            return encode_prefix(len(payload)), payload
+        payload = self._encoding.compress(payload)
+        return encode_prefix(len(payload), flags=COMPRESSED), payload
+
+    def frames(self, messages: Iterable[Message]) -> Iterator[bytes]:
+        """The messages of a stream, each in a frame."""
+        if self._encoding is not None or self._settings.max_response_bytes is not None:
+            return map(b"".join, map(self._frame, messages))
+        # The shortest way there is: a stream may have millions.
+        return (encode_prefix(len(payload)) + payload for payload in map(self._codec.encode, messages))
+
+    def pieces(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Frames as they are sent."""
+        text = self._response_type.text
+        for frame in frames:
+            piece = encode_text(frame) if text else frame
+            self.bytes_sent += len(piece)
+            yield piece
 
     def _piece(self, data: bytes) -> bytes:
         piece = encode_text(data) if self._response_type.text else data
@@ -276,54 +284,81 @@ class Exchange:
     def _response_encoding(self) -> Encoding | None:
         if self._settings.compression_min_bytes is None:
             return None
-        return choose_encoding(self._incoming.headers.get("grpc-accept-encoding"))
+        return choose_encoding(self.incoming.environ.get("HTTP_GRPC_ACCEPT_ENCODING"))
 
     def _status_of(self, error: Exception) -> RpcError:
-        return self._dispatcher.status_of(self.method, error) or self._translate(error, self.context)
+        return self._server.dispatcher.status_of(self.method, error) or self._server.translate(error, self.context)
 
 
 class StreamReply:
-    """A response whose body is still being produced: an iterator of pieces, to flush one by one and to close."""
+    """A response whose body is still being produced: an iterable of pieces, to flush one by one and to close."""
 
     def __init__(self, headers: Pairs, exchange: Exchange, first: list[bytes], responses: Iterator[Message]) -> None:
         self.headers = headers
-        self.ended = False
         self._exchange = exchange
         self._responses = responses
-        self._frames = itertools.chain(first, map(exchange._frame, responses))
+        self._pieces = self._produce(first)
+        # Starts it: only then will closing it do what closing has to do.
+        next(self._pieces)
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self.ended:
-            raise StopIteration
-        exchange = self._exchange
-        try:
-            frame = next(self._frames, None)
-        except Exception as error:
-            self._stop(exchange._status_of(error))
-        else:
-            if frame is not None:
-                return exchange._piece(frame)
-            self._stop(None)
-        piece = exchange._piece(exchange._trailers(exchange.status))
-        exchange._on_end(exchange)
-        return piece
+        # Not through a __next__ of ours: of ten thousand messages that is a tenth of the time.
+        return self._pieces
 
     def close(self) -> None:
         """Say that no more pieces are wanted; before the end this cancels the call and closes its generator."""
-        if not self.ended:
+        self._pieces.close()
+
+    def _produce(self, first: list[bytes]) -> Generator[bytes, None, None]:
+        exchange = self._exchange
+        try:
+            yield b""
+            status = yield from self._messages(first)
+        except GeneratorExit:
             self._stop(RpcError(StatusCode.CANCELLED, "the client has gone"))
-            self._exchange._on_end(self._exchange)
+            exchange._server.on_end(exchange)
+            return
+        self._stop(status)
+        piece = exchange._piece(exchange._trailers(exchange.status))
+        exchange._server.on_end(exchange)
+        yield piece
+
+    def _messages(self, first: list[bytes]) -> Generator[bytes, None, RpcError | None]:
+        """The pieces before the trailers; returns what the stream ended with."""
+        exchange = self._exchange
+        frames: Iterator[bytes] = itertools.chain(first, exchange.frames(self._responses))
+        try:
+            yield from exchange.pieces(_batches(frames) if exchange.method.batch else frames)
+        except Exception as error:
+            return exchange._status_of(error)
+        return None
 
     def _stop(self, status: RpcError | None) -> None:
-        self.ended = True
         self._exchange.status = status
         try:
             _close(self._responses)
         except Exception as error:
             self._exchange.status = self._exchange._status_of(error)
+
+
+def _batches(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Join frames until there are :data:`BATCH_BYTES`, or :data:`BATCH_SECONDS` have passed; also before an error."""
+    batch: list[bytes] = []
+    size, due = 0, time.monotonic() + BATCH_SECONDS
+    try:
+        for frame in frames:
+            batch.append(frame)
+            size += len(frame)
+            if size >= BATCH_BYTES or time.monotonic() >= due:
+                yield b"".join(batch)
+                batch.clear()
+                size, due = 0, time.monotonic() + BATCH_SECONDS
+    except Exception:
+        if batch:
+            yield b"".join(batch)
+        raise
+    if batch:
+        yield b"".join(batch)
 
 
 def _close(responses: Iterator[Message]) -> None:
@@ -332,13 +367,53 @@ def _close(responses: Iterator[Message]) -> None:
     close()
 
 
-def _is_plain_http(headers: _Headers) -> bool:
+def _success_headers(
+    response_type: ContentType,
+    incoming: Incoming,
+    context: CallContext,
+    settings: _Settings,
+    encoding: Encoding | None = None,
+) -> Pairs:
+    headers = _headers(response_type, context, encoding)
+    # For scripts that read the status from the HTTP headers. Browser clients send X-Grpc-Web; some of them take a
+    # status in both places for an error.
+    if settings.status_header and "HTTP_X_GRPC_WEB" not in incoming.environ:
+        headers.append(("grpc-status", "0"))
+    return headers
+
+
+def _headers(response_type: ContentType, context: CallContext, encoding: Encoding | None = None) -> Pairs:
+    headers = [("content-type", response_type.name)]
+    if encoding is not None:
+        headers.append(("grpc-encoding", encoding.name))
+    if added := _added(context, "initial_metadata"):
+        headers += added
+    return headers
+
+
+def _is_plain_http(incoming: Incoming) -> bool:
     """Whether nothing but the content type says that the caller speaks gRPC-Web: a script with an HTTP library."""
-    names = [name.lower() for name, _ in headers.items()]
-    accepted = (headers.get("accept") or "").lower()
+    accepted = incoming.environ.get("HTTP_ACCEPT", "").lower()
     return "application/grpc-web" not in accepted and not any(
-        name in _CLIENT_HEADERS or name.startswith("grpc-") for name in names
+        name in _CLIENT_HEADERS or name.startswith("grpc-") for name, _ in incoming.headers()
     )
+
+
+def _ok_trailers(context: CallContext) -> bytes:
+    added = _added(context, "trailing_metadata")
+    return encode_trailers([("grpc-status", "0"), *added]) if added else _OK
+
+
+def _pieces(prefix: bytes, payload: bytes, trailers: bytes, *, text: bool) -> list[bytes]:
+    if text:
+        return [encode_text(prefix + payload + trailers)]
+    return [prefix + payload + trailers] if len(payload) < LARGE_BYTES else [prefix, payload, trailers]
+
+
+def _added(context: CallContext, name: str) -> Pairs:
+    """Metadata of the function as headers; most calls have none, and it is not even made."""
+    metadata = vars(context).get(name)
+    return metadata.to_headers() if metadata else []
 
 
 def error_headers(error: RpcError, content_type: ContentType | None = None) -> Pairs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Identity"]
+__all__ = ["ANONYMOUS", "Identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +21,7 @@ class Identity:
     def may_call(self, service: str, method: str) -> bool:
         """Whether the method of a service, by its full name, is open to this caller."""
         return self.methods is None or not self.methods.isdisjoint((f"{service}/{method}", f"{service}/*"))
+
+
+ANONYMOUS = Identity()
+"""A stranger, who may do everything."""

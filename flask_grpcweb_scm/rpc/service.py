@@ -40,6 +40,8 @@ class RpcMethod:
     client_streaming: bool
     server_streaming: bool
     function: ServiceFunction
+    batch: bool = False
+    """Whether the messages of a stream may wait a moment for the next ones."""
 
     @property
     def path(self) -> str:
@@ -62,31 +64,38 @@ class Service:
         self.interceptors: list[Interceptor] = []
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
+        self._batched: set[str] = set()
 
-    def rpc(self, name: str) -> Callable[[F], F]:
+    def rpc(self, name: str, *, batch: bool = False) -> Callable[[F], F]:
         """Decorate the function that serves the method `name`; it is returned unchanged.
 
+        :param batch: see :meth:`add_rpc`.
         :raises ServiceDefinitionError: see :meth:`add_rpc`.
         """
         self._find(name)
 
         def decorate(function: F) -> F:
-            self.add_rpc(name, function)
+            self.add_rpc(name, function, batch=batch)
             return function
 
         return decorate
 
-    def add_rpc(self, name: str, function: ServiceFunction) -> None:
+    def add_rpc(self, name: str, function: ServiceFunction, *, batch: bool = False) -> None:
         """Bind a function to the method `name`.
 
+        :param batch: of a server-streaming method: messages are sent together, up to 16 kB or 5 milliseconds of them,
+            which is many times faster for many small ones. A message may then have to wait for the next. The function
+            may also return a sequence, or any other iterable, instead of being a generator function.
         :raises ServiceDefinitionError: when the service has no such method, the method is bound already, or the
             function's kind is not the method's.
         """
         method = self._find(name)
         if name in self._functions:
             raise ServiceDefinitionError(f"{self.name}/{name} is bound twice; remove one of the functions")
-        _check_function(f"{self.name}/{name}", function, server_streaming=method.server_streaming)
+        _check_function(f"{self.name}/{name}", function, server_streaming=method.server_streaming, batch=batch)
         self._functions[name] = function
+        if batch:
+            self._batched.add(name)
 
     def unimplemented(self, *names: str) -> None:
         """Declare methods that are answered UNIMPLEMENTED: a method that is merely forgotten fails at start.
@@ -153,6 +162,7 @@ class Service:
             client_streaming=method.client_streaming,
             server_streaming=method.server_streaming,
             function=self._functions[method.name],
+            batch=method.name in self._batched,
         )
 
     def _find(self, name: str) -> MethodDescriptor:
@@ -166,12 +176,17 @@ class Service:
         return f"<Service {self.name}>"
 
 
-def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool) -> None:
+def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool, batch: bool) -> None:
     plain = inspect.unwrap(function)
     if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
         raise ServiceDefinitionError(f"{where}: {function!r} is async; service functions are plain functions")
-    if server_streaming and not inspect.isgeneratorfunction(plain):
-        raise ServiceDefinitionError(f"{where} streams responses: its function must yield them, {function!r} does not")
+    if batch and not server_streaming:
+        raise ServiceDefinitionError(f"{where} has one response: there is nothing to batch")
+    if server_streaming and not batch and not inspect.isgeneratorfunction(plain):
+        raise ServiceDefinitionError(
+            f"{where} streams responses: its function must yield them, {function!r} does not; with batch=True it may"
+            " return them all at once"
+        )
     if not server_streaming and inspect.isgeneratorfunction(plain):
         raise ServiceDefinitionError(f"{where} has one response: its function must return it, {function!r} yields")
     try:

@@ -4,11 +4,21 @@ from flask_grpcweb_scm.wire.compression import ENCODINGS, Encoding, choose_encod
 from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
 from flask_grpcweb_scm.wire.decoding import decode_frames
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
-from flask_grpcweb_scm.wire.frames import COMPRESSED, TRAILERS, Frame, FrameReader, encode_frame, over_limit
+from flask_grpcweb_scm.wire.frames import (
+    COMPRESSED,
+    PREFIX_BYTES,
+    TRAILERS,
+    Frame,
+    FrameReader,
+    encode_frame,
+    encode_prefix,
+    is_plain_frame,
+    over_limit,
+)
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.signature import sign
 from flask_grpcweb_scm.wire.status import StatusCode, decode_message, encode_message
-from flask_grpcweb_scm.wire.text import TextDecoder, encode_text
+from flask_grpcweb_scm.wire.text import TextDecoder, decode_text, encode_text
 from flask_grpcweb_scm.wire.timeout import format_timeout, parse_timeout
 from flask_grpcweb_scm.wire.trailers import encode_trailers, parse_trailers
 
@@ -16,6 +26,7 @@ __all__ = [
     "COMPRESSED",
     "CONTENT_TYPES",
     "ENCODINGS",
+    "PREFIX_BYTES",
     "TRAILERS",
     "ContentType",
     "Encoding",
@@ -29,13 +40,16 @@ __all__ = [
     "decode_binary",
     "decode_frames",
     "decode_message",
+    "decode_text",
     "encode_binary",
     "encode_frame",
     "encode_message",
+    "encode_prefix",
     "encode_text",
     "encode_trailers",
     "find_encoding",
     "format_timeout",
+    "is_plain_frame",
     "over_limit",
     "parse_content_type",
     "parse_timeout",

@@ -172,6 +172,7 @@ def find_encoding(name: str | None) -> Encoding | None:
     return ENCODINGS[wanted]
 
 
+@functools.lru_cache(maxsize=256)
 def choose_encoding(accept: str | None) -> Encoding | None:
     """Choose how to compress responses from a ``grpc-accept-encoding`` header; None stands for identity."""
     accepted = {item.strip().lower() for item in (accept or "").split(",")}

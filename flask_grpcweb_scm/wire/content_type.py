@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 __all__ = ["CONTENT_TYPES", "ContentType", "parse_content_type", "response_content_type"]
@@ -10,7 +11,7 @@ _BINARY = "application/grpc-web"
 _TEXT = "application/grpc-web-text"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ContentType:
     """A gRPC-Web media type taken apart."""
 
@@ -19,13 +20,18 @@ class ContentType:
     suffix: str
     """``""``, ``"+proto"`` or ``"+json"``."""
 
-    @property
+    @functools.cached_property
     def codec(self) -> str:
         """``"proto"`` or ``"json"``; the bare media type means proto."""
         return self.suffix[1:] or "proto"
 
-    def __str__(self) -> str:
+    @functools.cached_property
+    def name(self) -> str:
+        """As it stands in the header."""
         return (_TEXT if self.text else _BINARY) + self.suffix
+
+    def __str__(self) -> str:
+        return self.name
 
 
 CONTENT_TYPES = {
@@ -37,18 +43,21 @@ CONTENT_TYPES = {
 """Every accepted media type, by name."""
 
 
+@functools.lru_cache(maxsize=256)
 def parse_content_type(value: str | None) -> ContentType | None:
     """Look up a ``Content-Type`` header; case and parameters do not matter; None when it is not gRPC-Web."""
     return CONTENT_TYPES.get(_media_type(value or ""))
 
 
+@functools.lru_cache(maxsize=256)
 def response_content_type(request: ContentType, accept: str | None) -> ContentType:
     """Answer as ``Accept`` asks, text or binary; when it names neither, as the request came."""
     media_types = map(_media_type, (accept or "").split(","))
     accepted = [CONTENT_TYPES[name] for name in media_types if name in CONTENT_TYPES]
     if not accepted:
         return request
-    return ContentType(text=any(content_type.text for content_type in accepted), suffix=request.suffix)
+    text = any(content_type.text for content_type in accepted)
+    return CONTENT_TYPES[(_TEXT if text else _BINARY) + request.suffix]
 
 
 def _media_type(value: str) -> str:

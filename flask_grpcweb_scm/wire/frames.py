@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.status import StatusCode
 
-__all__ = ["COMPRESSED", "TRAILERS", "Frame", "FrameReader", "encode_frame", "over_limit"]
+__all__ = [
+    "COMPRESSED",
+    "PREFIX_BYTES",
+    "TRAILERS",
+    "Frame",
+    "FrameReader",
+    "encode_frame",
+    "encode_prefix",
+    "is_plain_frame",
+    "over_limit",
+]
 
 COMPRESSED = 0x01
 TRAILERS = 0x80
 
 _PREFIX = struct.Struct("!BI")
+PREFIX_BYTES = _PREFIX.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +38,23 @@ class Frame:
     """Still compressed when the flags say so."""
 
 
+def encode_prefix(length: int, flags: int = 0) -> bytes:
+    """The five bytes before a payload of `length`, which is at most 2**32 - 1."""
+    return _PREFIX.pack(flags, length)
+
+
 def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
-    """Put the five-byte prefix before a payload of at most 2**32 - 1 bytes."""
-    return _PREFIX.pack(flags, len(payload)) + payload
+    """Put the prefix before a payload."""
+    return encode_prefix(len(payload), flags=flags) + payload
+
+
+def is_plain_frame(body: bytes, max_payload: int) -> bool:
+    """Whether a body is one frame without flags and nothing else: most are. :class:`FrameReader` takes any other."""
+    if len(body) < PREFIX_BYTES:
+        return False
+    prefix: tuple[int, int] = _PREFIX.unpack_from(body)
+    length = len(body) - PREFIX_BYTES
+    return prefix == (0, length) and length <= max_payload
 
 
 def over_limit(what: str, limit: int) -> RemoteProtocolError:
@@ -69,14 +94,14 @@ class FrameReader:
             raise RemoteProtocolError(f"the body ends inside a frame, after {len(self._buffer)} of its bytes")
 
     def _frames(self) -> Iterator[Frame]:
-        while len(self._buffer) >= _PREFIX.size:
+        while len(self._buffer) >= PREFIX_BYTES:
             flags, length = _PREFIX.unpack_from(self._buffer)
             self._check(flags, length)
-            end = _PREFIX.size + length
+            end = PREFIX_BYTES + length
             if len(self._buffer) < end:
                 return
             with memoryview(self._buffer) as view:
-                payload = bytes(view[_PREFIX.size : end])
+                payload = bytes(view[PREFIX_BYTES:end])
             del self._buffer[:end]
             self._count += 1
             yield Frame(flags, payload)

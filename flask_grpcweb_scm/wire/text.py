@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 
-__all__ = ["TextDecoder", "encode_text"]
+__all__ = ["TextDecoder", "decode_text", "encode_text"]
 
 # "the text-encoded stream may be a concatenation of separately padded pieces": a piece ends where padding does.
 # A pattern of repeated groups of four would say more, but needs 50 times the memory of what it matches.
@@ -17,7 +16,14 @@ _PIECE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
 def encode_text(data: bytes) -> bytes:
     """Base64 with padding, so that it can be flushed and followed by another piece."""
-    return base64.b64encode(data)
+    return binascii.b2a_base64(data, newline=False)
+
+
+def decode_text(body: bytes) -> bytes | None:
+    """Decode a whole body that is a single piece; None for any other, which :class:`TextDecoder` takes apart."""
+    if len(body) % 4 or _PIECE.fullmatch(body) is None:
+        return None
+    return binascii.a2b_base64(body)
 
 
 class TextDecoder:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.datastructures import Headers
 
 from flask_grpcweb_scm.rpc import (
     CallContext,
@@ -21,14 +20,18 @@ from flask_grpcweb_scm.rpc import (
     Incoming,
     Reply,
     RpcError,
+    Server,
+    Service,
     StatusCode,
     StreamReply,
+    run,
 )
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ENCODINGS
 from tests.apps import ECHO, echo_service
-from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, Answer, body_of, frame, read
+from tests.rpc.support import context_of, environ_of
 
 
 class Call:
@@ -43,27 +46,26 @@ class Call:
         headers: dict[str, str] | None = None,
         settings: Settings | None = None,
         authenticate: Any = lambda context: Identity(),
+        service: Service | None = None,
+        observed: bool = True,
         **functions: Any,
     ) -> None:
-        dispatcher = Dispatcher([echo_service(**functions)])
+        settings = settings or Settings()
+        dispatcher = Dispatcher([service or echo_service(**functions)])
         self.ended = 0
         self.unhandled: list[Exception] = []
         incoming = Incoming(
             dispatcher.methods[ECHO + method],
             CONTENT_TYPES[content_type],
-            Headers({"content-type": content_type, **(headers or {})}),
+            environ_of(headers or {}),
             iter([body] if isinstance(body, bytes) else body),
-            "127.0.0.1",
+            settings.max_message_bytes,
         )
-        self.exchange = Exchange(
-            incoming,
-            settings or Settings(),
-            dispatcher=dispatcher,
-            authenticate=authenticate,
-            translate=self._translate,
-            on_end=self._end,
-        )
-        self.reply: Reply | StreamReply = self.exchange.run()
+        server = Server(settings, dispatcher, authenticate, self._translate, self._end)
+        context = context_of(incoming, "127.0.0.1")
+        self.exchange = Exchange(incoming, context, server)
+        self.reply: Reply | StreamReply
+        self.reply = self.exchange.run() if observed else run(incoming, context, server, observed=False)
 
     def _translate(self, error: Exception, context: CallContext) -> RpcError:
         self.unhandled.append(error)
@@ -73,14 +75,20 @@ class Call:
         self.ended += 1
 
     def answer(self) -> Answer:
-        pieces = list(self.reply) if isinstance(self.reply, StreamReply) else [self.reply.body]
+        pieces = list(self.reply) if isinstance(self.reply, StreamReply) else self.reply.pieces
         assert self.ended == 1
         assert self.exchange.bytes_sent == sum(map(len, pieces))
         return read(200, self.reply.headers, b"".join(pieces))
 
 
 def unary(body: bytes | list[bytes] | None = None, **options: Any) -> Answer:
-    return Call("Unary", body_of(EchoRequest(text="hi")) if body is None else body, **options).answer()
+    body = body_of(EchoRequest(text="hi")) if body is None else body
+    answer = Call("Unary", body, **options).answer()
+    # The short way of a plain call, that nobody observes, says the same.
+    reply = Call("Unary", body, observed=False, **options).reply
+    assert isinstance(reply, Reply)
+    assert read(200, reply.headers, b"".join(reply.pieces)) == answer
+    return answer
 
 
 HI = EchoRequest(text="hi").SerializeToString()
@@ -206,12 +214,12 @@ def test_a_response_is_compressed_as_the_caller_accepts(
         settings=Settings(compression_min_bytes=minimum),
     )
     assert isinstance(call.reply, Reply)
-    assert call.reply.body[0] == (1 if compressed else 0)
+    assert call.reply.pieces[0][0] == (1 if compressed else 0)
     # The header names what flagged frames use, also when none is.
     expected = "gzip" if accept == "gzip" and minimum is not None else None
     assert dict(call.reply.headers).get("grpc-encoding") == expected
     # The trailers frame is never compressed, and last.
-    assert call.reply.body.endswith(frame(b"grpc-status: 0\r\n", 0x80))
+    assert call.reply.pieces[-1].endswith(frame(b"grpc-status: 0\r\n", 0x80))
 
 
 def failing(*, initial: bool = False, trailing: bool = False, details: int = 0) -> Any:
@@ -282,7 +290,7 @@ def test_an_authenticator_may_read_the_message_as_it_was_sent() -> None:
 
     body = frame(GZIPPED, 1)
     answer = unary(body, headers={"grpc-encoding": "gzip"}, authenticate=verify)
-    assert (answer.only(EchoReply).text, seen) == ("HI", [HI])
+    assert (answer.only(EchoReply).text, seen) == ("HI", [HI, HI])
 
 
 @pytest.mark.parametrize(
@@ -306,7 +314,7 @@ def test_the_deadline_is_the_nearest_of_all(
         settings=Settings(default_timeout=default, max_timeout=maximum),
         Unary=lambda request, context: seen.append(context.remaining()) or EchoReply(),
     )
-    assert seen == [expected if expected is None else pytest.approx(expected, abs=1)]
+    assert seen == [expected if expected is None else pytest.approx(expected, abs=1)] * 2
 
 
 def test_a_unary_call_that_overruns_is_answered_4() -> None:
@@ -356,7 +364,7 @@ def test_a_stream_that_fails_at_once_is_trailers_only() -> None:
 def test_a_closed_stream_is_cancelled_once_and_gives_no_more() -> None:
     call = stream(5)
     assert isinstance(call.reply, StreamReply)
-    next(call.reply)
+    next(iter(call.reply))
     call.reply.close()
     call.reply.close()
     assert list(call.reply) == []
@@ -375,9 +383,70 @@ def test_a_generator_that_fails_to_close_is_translated() -> None:
 
     call = stream(0, function=stubborn)
     assert isinstance(call.reply, StreamReply)
-    next(call.reply)
+    next(iter(call.reply))
     call.reply.close()
     assert [str(error) for error in call.unhandled] == ["while closing"]
+
+
+def batched(function: Any, *, content_type: str = PROTO, **settings: Any) -> tuple[list[bytes], Answer]:
+    """The pieces of a stream of a method that may be batched, and the answer they make."""
+    service = Service(DESCRIPTOR.services_by_name["Echo"])
+    service.add_rpc("ServerStream", function, batch=True)
+    service.unimplemented("Unary", "ClientStream", "Bidi", "Missing")
+    body = body_of(EchoRequest(count=3), content_type=content_type)
+    call = Call("ServerStream", body, content_type=content_type, service=service, settings=Settings(**settings))
+    pieces = call.reply.pieces if isinstance(call.reply, Reply) else list(call.reply)
+    return pieces, read(200, call.reply.headers, b"".join(pieces))
+
+
+def replies_at_once(request: EchoRequest, context: CallContext) -> list[EchoReply]:
+    return [EchoReply(number=number) for number in range(request.count)]
+
+
+@pytest.mark.parametrize("content_type", FOUR_CONTENT_TYPES)
+@pytest.mark.parametrize("function", [replies_at_once, counting])
+def test_a_batch_has_all_that_is_there(function: Any, content_type: str) -> None:
+    pieces, answer = batched(function, content_type=content_type)
+    assert len(pieces) == 2  # the messages, and the trailers
+    assert [reply.number for reply in answer.messages(EchoReply)] == [0, 1, 2]
+    assert answer.code == 0
+
+
+def test_a_batch_is_sent_when_it_is_large_or_old() -> None:
+    def large(request: EchoRequest, context: CallContext) -> list[EchoReply]:
+        return [EchoReply(text="x" * 10_000)] * 5
+
+    def slow(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+        for number in range(4):
+            time.sleep(0.01)
+            yield EchoReply(number=number)
+
+    for function, expected in ((large, [2, 2, 1]), (slow, [2, 1, 1])):
+        pieces, answer = batched(function)
+        assert [len(read(200, answer.headers.items(), piece).payloads) for piece in pieces[:-1]] == expected
+
+
+def test_what_came_before_an_error_is_sent_before_it() -> None:
+    def failing(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+        yield from replies_at_once(request, context)
+        raise RpcError(StatusCode.DATA_LOSS, "torn")
+
+    _, answer = batched(failing)
+    assert (len(answer.payloads), answer.code, answer.message) == (3, 15, "torn")
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (lambda request, context: [], 0),
+        (lambda request, context: iter([EchoReply()]), 0),
+        (lambda request, context: None, 13),
+        (lambda request, context: ["no message"], 13),
+        (lambda request, context: [EchoReply(), "no message"], 13),
+    ],
+)
+def test_a_batched_function_may_return_any_iterable_of_messages(function: Any, code: int) -> None:
+    assert batched(function)[1].code == code
 
 
 def test_metadata_of_a_stream_goes_to_headers_and_trailers() -> None:
@@ -408,9 +477,9 @@ def test_an_interceptor_may_wrap_a_stream_in_a_plain_iterator() -> None:
 
     call = stream(0, function=function)
     plain = StreamReply([], call.exchange, [], iter([EchoReply(number=2)]))
-    next(plain)
+    assert next(iter(plain)).endswith(EchoReply(number=2).SerializeToString())
     plain.close()
-    assert plain.ended
+    assert list(plain) == []
 
 
 @given(

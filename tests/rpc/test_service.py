@@ -53,6 +53,12 @@ def test_the_decorator_returns_the_function_unchanged() -> None:
     assert Service(ECHO).rpc("Unary")(returns) is returns
 
 
+def test_only_streams_can_be_batched() -> None:
+    with pytest.raises(ServiceDefinitionError, match="Unary has one response: there is nothing to batch"):
+        Service(ECHO).rpc("Unary", batch=True)(returns)
+    assert Service(ECHO).rpc("ServerStream", batch=True)(returns) is returns
+
+
 @pytest.mark.parametrize(
     ("name", "function", "message"),
     [

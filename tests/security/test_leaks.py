@@ -178,8 +178,7 @@ def test_the_cause_of_a_declared_error(code: StatusCode, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("place", ["interceptor", "before_request", "after_request", "signal"])
 def test_an_exception_around_the_call(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    from flask_grpcweb_scm import GrpcWebScm
-    from flask_grpcweb_scm.blueprint import rpc_started
+    from flask_grpcweb_scm import GrpcWebScm, rpc_started
     from tests.apps import echo_service
 
     extension = GrpcWebScm(services=[echo_service()])

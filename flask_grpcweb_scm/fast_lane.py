@@ -1,0 +1,218 @@
+"""Calls that Flask need not see: answered where WSGI enters the app, as long as nobody could tell.
+
+Most of what a request costs in Flask is what it makes ready for others: a request, its route and its session, hooks
+that look at them, signals. Where an app has none of these for its calls, the lane pushes the application context, does
+the call, and pops the context; the request context is made when somebody asks for it, and then everything that belongs
+to it is done as Flask does it.
+
+The lane is chosen call by call, from what is registered at that moment. It leaves to Flask whatever it does not know
+for sure, such as the first call of every route: what Flask's router has sent to the blueprint once will go there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import flask.globals
+from blinker import NamedSignal
+from flask import Blueprint, Flask, Request, Response, has_app_context
+from flask.ctx import RequestContext
+from flask.sessions import SecureCookieSessionInterface
+from flask.signals import request_finished, request_started, request_tearing_down
+from werkzeug.routing import Rule
+
+from flask_grpcweb_scm.calls import Calls
+from flask_grpcweb_scm.contexts import LateRequestContext, RoutedRequestContext
+from flask_grpcweb_scm.response import GrpcWebResponse, answer, send
+from flask_grpcweb_scm.rpc import RpcMethod
+from flask_grpcweb_scm.wire import ContentType, parse_content_type
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["FastLane", "surround"]
+
+MAX_ROUTES = 10_000
+"""Host names are the caller's choice."""
+
+# What the lane does itself, or does without.
+_MACHINERY = {
+    name: getattr(Flask, name)
+    for name in (
+        *("app_context", "create_url_adapter", "dispatch_request", "do_teardown_request", "ensure_sync"),
+        *("finalize_request", "full_dispatch_request", "handle_exception", "handle_user_exception", "make_response"),
+        *("preprocess_request", "process_response", "request_context", "should_ignore_error", "wsgi_app"),
+    )
+}
+
+
+def surround(calls: Calls, blueprint: Blueprint) -> None:
+    """Put a :class:`FastLane` around Flask, unless something is around it already: that would be left out.
+
+    Nor around a later Flask, which may have contexts of another make.
+
+    :param blueprint: of the calls, which has been registered.
+    """
+    app = calls.app
+    if "wsgi_app" in vars(app) or not hasattr(flask.globals, "_cv_request"):
+        app.url_value_preprocessors[blueprint.name].append(lambda *_: _exempt_from_csrf(app, blueprint))
+        return
+    lane = FastLane(calls, blueprint)
+    app.wsgi_app = lane  # type: ignore[method-assign]
+    app.request_context = lane.request_context  # type: ignore[method-assign]
+    calls.on_route = lane.add_route
+
+
+def _exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
+    # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send gRPC-Web's
+    # content types across origins only after a preflight.
+    if "csrf" in app.extensions:
+        app.extensions["csrf"].exempt(blueprint)
+
+
+class Route(NamedTuple):
+    """What Flask's router has found for a request, and will find again."""
+
+    method: RpcMethod
+    rule: Rule
+
+
+class FastLane:
+    """A WSGI application around that of Flask."""
+
+    def __init__(self, calls: Calls, blueprint: Blueprint) -> None:
+        self._calls = calls
+        self._app = app = calls.app
+        self._blueprint = blueprint
+        self._name = name = blueprint.name
+        self._views = {key: view for key, view in app.view_functions.items() if key.startswith(f"{name}.")}
+        self._flask: WSGIApplication = app.wsgi_app
+        self._new_request_context = app.request_context
+        self._routes: dict[tuple[str | None, str | None], Route] = {}
+        self._own_hooks = [*app.after_request_funcs[name]], [*app.url_value_preprocessors[name]]
+        settings = calls.settings
+        self._is_open = settings.fast_lane and not settings.cors_origins and not settings.cors_credentials
+
+    def add_route(self, request: Request, method: RpcMethod) -> None:
+        """Remember the route of a request."""
+        key = _route_key(request.environ)
+        if key in self._routes or request.url_rule is None or not self._is_plain_flask():
+            return
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        self._routes[key] = Route(method, request.url_rule)
+
+    def request_context(self, environ: WSGIEnvironment) -> RequestContext:
+        """What Flask enters for a request; for a call whose route is known, without looking for it."""
+        route = self._find(environ)
+        if route is None:
+            return self._new_request_context(environ)
+        return RoutedRequestContext(self._app, environ, route.rule)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or have Flask answer it."""
+        route = self._find(environ) if self._is_open else None
+        if route is not None:
+            content_type = parse_content_type(environ.get("CONTENT_TYPE"))
+            if content_type is not None and self._may_pass(environ) and self._nobody_looks():
+                return self._serve(route, content_type, environ, start_response)
+        _exempt_from_csrf(self._app, self._blueprint)
+        return self._flask(environ, start_response)
+
+    def _find(self, environ: WSGIEnvironment) -> Route | None:
+        """The route of a call, if there was one like it; an upgrade is routed by other rules."""
+        if environ["REQUEST_METHOD"] != "POST" or "HTTP_UPGRADE" in environ:
+            return None
+        return self._routes.get(_route_key(environ))
+
+    # Whether nobody could tell
+
+    def _is_plain_flask(self) -> bool:
+        app = self._app
+        return (
+            all(getattr(type(app), name) is function for name, function in _MACHINERY.items())
+            and vars(app).keys().isdisjoint(_MACHINERY.keys() - {"wsgi_app", "request_context"})
+            and app.config.get("TRUSTED_HOSTS") is None
+            and app.request_class is Request
+            and app.response_class is Response
+            and self._views.items() <= app.view_functions.items()
+            and type(app.session_interface) is SecureCookieSessionInterface
+        )
+
+    def _may_pass(self, environ: WSGIEnvironment) -> bool:
+        app = self._app
+        cookies = environ.get("HTTP_COOKIE")
+        return (
+            # Debuggers and test clients keep contexts beyond the request.
+            "werkzeug.debug.preserve_context" not in environ
+            and not has_app_context()
+            # A permanent session is sent again with every answer.
+            and (cookies is None or not app.secret_key or app.config["SESSION_COOKIE_NAME"] not in cookies)
+        )
+
+    def _nobody_looks(self) -> bool:
+        """Whether no hook of the app would be called, and no receiver of Flask's signals for requests."""
+        app, name = self._app, self._name
+        before, teardown = app.before_request_funcs.get, app.teardown_request_funcs.get
+        after, values = app.after_request_funcs, app.url_value_preprocessors
+        return (
+            not (
+                before(None)
+                or before(name)
+                or teardown(None)
+                or teardown(name)
+                or after.get(None)
+                or values.get(None)
+                or (request_started.receivers and _has_receivers(request_started, app))
+                or (request_finished.receivers and _has_receivers(request_finished, app))
+                or (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
+            )
+            and (after[name], values[name]) == self._own_hooks
+        )
+
+    # As Flask.wsgi_app and Flask.full_dispatch_request do it
+
+    def _serve(
+        self, route: Route, content_type: ContentType, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        app = self._app
+        context = LateRequestContext(app, environ, route.rule)
+        error: BaseException | None = None
+        try:
+            return self._answer(route.method, content_type, context, start_response)
+        except Exception as unhandled:
+            error = unhandled
+            return app.handle_exception(unhandled)(environ, start_response)
+        except BaseException as fatal:
+            error = fatal
+            raise
+        finally:
+            context.leave(None if error is not None and app.should_ignore_error(error) else error)
+
+    def _answer(
+        self, method: RpcMethod, content_type: ContentType, context: LateRequestContext, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        app, environ = self._app, context.environ
+        limit, peer = app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
+        incoming, rpc = self._calls.open(method, content_type, environ, body_limit=limit, peer=peer)
+        context.app_context.g._grpcweb_call = rpc
+        try:
+            reply = self._calls.run(incoming, rpc)
+        except Exception as error:
+            response = app.finalize_request(app.handle_user_exception(error))
+            return response(environ, start_response)
+        pieces, headers = answer(reply, incoming, context.hold)
+        if context.is_made:
+            response = app.finalize_request(GrpcWebResponse(pieces, headers))
+            return response(environ, start_response)
+        return send(pieces, headers, start_response)
+
+
+def _route_key(environ: WSGIEnvironment) -> tuple[str | None, str | None]:
+    return environ.get("HTTP_HOST"), environ.get("PATH_INFO")
+
+
+def _has_receivers(signal: NamedSignal, app: Flask) -> bool:
+    # Signal.has_receivers_for() takes an app for one with receivers once it has sent the signal.
+    return any(True for _ in signal.receivers_for(app))

@@ -1,0 +1,374 @@
+"""The fast lane: which calls take it, and that nobody can tell."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flask
+import pytest
+from flask import Flask, Request, Response, abort, after_this_request, current_app, g, request, session, url_for
+from flask.globals import request_ctx
+from flask.sessions import SecureCookieSessionInterface
+from flask.signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    got_request_exception,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import EnvironBuilder
+
+from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm.contexts import LateRequestContext
+from tests.apps import ECHO, echo_app, know_routes
+from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.grpcweb import PROTO, body_of, call
+
+HI = EchoRequest(text="hi", count=3)
+
+
+def way(rpc_request: EchoRequest, context: object) -> EchoReply:
+    """Tell which way the call came."""
+    late = isinstance(request_ctx._get_current_object(), LateRequestContext)  # type: ignore[attr-defined]
+    return EchoReply(text="lane" if late else "Flask")
+
+
+def lane_app(**options: Any) -> Flask:
+    app = echo_app(**{"Unary": way, **options})
+    know_routes(app)
+    return app
+
+
+def way_of_call(app: Flask, **options: Any) -> str:
+    text: str = call(app.test_client(use_cookies=False), ECHO + "Unary", HI, **options).only(EchoReply).text
+    return text
+
+
+# Which calls take it
+
+
+def test_a_call_takes_the_lane_once_flask_has_found_its_route() -> None:
+    app = echo_app(Unary=way)
+    assert [way_of_call(app) for _ in range(3)] == ["Flask", "lane", "lane"]
+    assert way_of_call(app, base_url="http://other.example") == "Flask"
+    assert way_of_call(app, base_url="http://other.example") == "lane"
+
+
+def with_receiver(signal: Any) -> Callable[[Flask], None]:
+    def connect(app: Flask) -> None:
+        app.extensions["kept"] = receiver = lambda sender, **_: None
+        signal.connect(receiver, app)
+
+    return connect
+
+
+def with_hook(funcs: str, key: str | None) -> Callable[[Flask], None]:
+    hook = (lambda response: response) if funcs.startswith("after") else lambda *_: None
+    return lambda app: getattr(app, funcs)[key].append(hook)
+
+
+class Sessions(SecureCookieSessionInterface):
+    pass
+
+
+class OwnRequest(Request):
+    pass
+
+
+HOOKS = ("before_request_funcs", "after_request_funcs", "teardown_request_funcs", "url_value_preprocessors")
+
+
+def replace_view(app: Flask) -> None:
+    """As decorators do that protect all views of an app."""
+    (name,) = (name for name in app.view_functions if name.endswith("Unary"))
+    view = app.view_functions[name]
+    app.view_functions[name] = lambda **_: view()
+
+
+IN_THE_WAY = {
+    **{
+        f"{funcs} of {key}": with_hook(funcs, key)
+        for funcs in (
+            "before_request_funcs",
+            "after_request_funcs",
+            "teardown_request_funcs",
+            "url_value_preprocessors",
+        )
+        for key in (None, "grpcweb_scm")
+    },
+    "request_started": with_receiver(request_started),
+    "request_finished": with_receiver(request_finished),
+    "request_tearing_down": with_receiver(request_tearing_down),
+}
+OUT_OF_THE_WAY = {
+    "error handler": lambda app: app.register_error_handler(404, lambda error: ("", 404)),
+    "hook of a blueprint": with_hook("before_request_funcs", "other"),
+    "teardown of the app context": lambda app: app.teardown_appcontext(lambda error: None),
+    "template context": lambda app: app.context_processor(dict),
+    "appcontext_pushed": with_receiver(appcontext_pushed),
+    "rpc_finished": with_receiver(rpc_finished),
+    "got_request_exception": with_receiver(got_request_exception),
+}
+STRANGE_FROM_THE_START = {
+    "own sessions": lambda app: setattr(app, "session_interface", Sessions()),
+    "own requests": lambda app: setattr(app, "request_class", OwnRequest),
+    "own responses": lambda app: setattr(app, "response_class", type("Own", (Response,), {})),
+    "own dispatch": lambda app: setattr(app, "full_dispatch_request", app.full_dispatch_request),
+    "trusted hosts": lambda app: app.config.update(TRUSTED_HOSTS=["localhost"]),
+    "a view replaced": lambda app: replace_view(app),
+}
+
+
+@pytest.mark.parametrize("register", IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_what_may_look_at_requests_keeps_calls_out_from_then_on(register: Callable[[Flask], None]) -> None:
+    app = lane_app()
+    assert way_of_call(app) == "lane"
+    register(app)
+    assert way_of_call(app) == "Flask"
+
+
+@pytest.mark.parametrize("register", OUT_OF_THE_WAY.values(), ids=OUT_OF_THE_WAY)
+def test_what_does_not_look_at_requests_is_no_hindrance(register: Callable[[Flask], None]) -> None:
+    app = lane_app()
+    register(app)
+    assert way_of_call(app) == "lane"
+
+
+@pytest.mark.parametrize("change", STRANGE_FROM_THE_START.values(), ids=STRANGE_FROM_THE_START)
+def test_an_unusual_flask_has_no_lane(change: Callable[[Flask], None]) -> None:
+    app = echo_app(Unary=way)
+    change(app)
+    assert [way_of_call(app) for _ in range(2)] == ["Flask", "Flask"]
+
+
+def test_what_is_around_flask_already_is_not_left_out() -> None:
+    def prepare(app: Flask) -> None:
+        app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+
+    app = echo_app(Unary=lambda rpc_request, context: EchoReply(text=context.peer), prepare=prepare)
+    for _ in range(2):
+        assert way_of_call(app, headers={"x-forwarded-for": "192.0.2.1"}) == "192.0.2.1"
+
+
+def test_what_comes_around_flask_later_is_around_the_lane() -> None:
+    app = lane_app(Unary=lambda rpc_request, context: EchoReply(text=way(rpc_request, context).text + context.peer))
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    assert way_of_call(app, headers={"x-forwarded-for": "192.0.2.1"}) == "lane192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"GRPC_FAST_LANE": False}, {"GRPC_CORS_ORIGINS": "https://app.example"}, {"GRPC_CORS_CREDENTIALS": True}],
+)
+def test_the_lane_is_closed_by_configuration(config: dict[str, Any]) -> None:
+    assert way_of_call(lane_app(**config)) == "Flask"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"headers": {"cookie": "other=1"}}, "lane"),
+        ({"headers": {"cookie": "session=1"}}, "Flask"),
+        ({"headers": {"upgrade": "websocket", "connection": "keep-alive"}}, "Flask"),
+        ({"environ_overrides": {"werkzeug.debug.preserve_context": [].append}}, "Flask"),
+    ],
+)
+def test_single_requests_may_need_flask(options: dict[str, Any], expected: str) -> None:
+    app = lane_app(SECRET_KEY="k")
+    assert way_of_call(app, **options) == expected
+
+
+def test_an_application_context_that_is_there_is_used() -> None:
+    app = lane_app(Unary=lambda rpc_request, context: EchoReply(text=g.text))
+    with app.app_context():
+        g.text = "from outside"
+        assert way_of_call(app) == "from outside"
+
+
+def test_a_host_that_flask_refuses_is_refused_every_time() -> None:
+    app = lane_app()
+    for _ in range(2):
+        response = app.test_client().post(
+            ECHO + "Unary", data=body_of(HI), content_type=PROTO, headers={"host": "a..b"}
+        )
+        assert response.status_code == 400
+
+
+# Nobody can tell: the same calls through Flask and through the lane
+
+
+def uses_session(rpc_request: EchoRequest, context: object) -> EchoReply:
+    session["seen"] = session.get("seen", 0) + 1
+    return EchoReply(number=session["seen"])
+
+
+def reads_session(rpc_request: EchoRequest, context: object) -> EchoReply:
+    return EchoReply(text=str(dict(session)))
+
+
+def uses_after_this_request(rpc_request: EchoRequest, context: object) -> EchoReply:
+    @after_this_request
+    def add_header(response: Response) -> Response:
+        response.headers["x-after"] = f"{response.status_code} {len(response.data)}"
+        response.set_cookie("a", "b")
+        return response
+
+    return EchoReply(text="ok")
+
+
+def fails_after_this_request(rpc_request: EchoRequest, context: object) -> EchoReply:
+    after_this_request(lambda response: abort(409))
+    return EchoReply()
+
+
+def looks_around(rpc_request: EchoRequest, context: Any) -> EchoReply:
+    seen = [
+        flask.has_request_context(),
+        request.method,
+        request.path,
+        request.endpoint,
+        request.blueprints,
+        request.view_args,
+        str(request.url_rule),
+        request.url,
+        request.headers.get("x-mine"),
+        request.content_length,
+        url_for("page", a=1),
+        current_app.name,
+        current_rpc.method is context.method,
+        session.new if current_app.secret_key else None,
+        request.get_data(),
+        dict(g.__dict__).keys() - {"_grpcweb_call"},
+    ]
+    return EchoReply(text=repr(seen))
+
+
+def looks_from_a_thread(rpc_request: EchoRequest, context: object) -> EchoReply:
+    seen = []
+    thread = threading.Thread(target=flask.copy_current_request_context(lambda: seen.append(request.path)))
+    thread.start()
+    thread.join()
+    return EchoReply(text=seen[0])
+
+
+def aborts(rpc_request: EchoRequest, context: object) -> EchoReply:
+    abort(404, "not here")
+
+
+def crashes(rpc_request: EchoRequest, context: object) -> EchoReply:
+    raise KeyError("secret")
+
+
+def refuses(rpc_request: EchoRequest, context: Any) -> EchoReply:
+    context.trailing_metadata.add("x-trailing", "1")
+    raise RpcError(StatusCode.ABORTED, "no", [EchoReply(text="detail")])
+
+
+def exits(rpc_request: EchoRequest, context: object) -> EchoReply:
+    raise SystemExit("now")
+
+
+def streams_context(rpc_request: EchoRequest, context: object) -> Iterator[EchoReply]:
+    for number in range(3):
+        yield EchoReply(text=request.path + str(len(g.__dict__)), number=number)
+
+
+def streams_late(rpc_request: EchoRequest, context: object) -> Iterator[EchoReply]:
+    yield EchoReply(number=1)
+    yield EchoReply(text=request.path)
+    raise KeyError("secret")
+
+
+FUNCTIONS = {
+    "Unary": [
+        uses_session,
+        reads_session,
+        uses_after_this_request,
+        fails_after_this_request,
+        looks_around,
+        looks_from_a_thread,
+        aborts,
+        crashes,
+        refuses,
+        exits,
+    ],
+    "ServerStream": [streams_context, streams_late],
+}
+
+
+def listen(app: Flask, events: list[object]) -> list[object]:
+    """Note what happens to contexts; returns what has to be kept for that long."""
+
+    def note(name: str) -> Callable[..., None]:
+        def receive(sender: object, **values: Any) -> None:
+            events.append((name, repr(values.get("exc") or values.get("exception"))))
+
+        return receive
+
+    receivers = [note(name) for name in ("pushed", "tearing down", "popped", "exception")]
+    signals = [appcontext_pushed, appcontext_tearing_down, appcontext_popped, got_request_exception]
+    for signal, receiver in zip(signals, receivers, strict=True):
+        signal.connect(receiver, app)
+    return [*receivers]
+
+
+@pytest.mark.parametrize(
+    ("method", "function"), [(method, function) for method in FUNCTIONS for function in FUNCTIONS[method]]
+)
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"SECRET_KEY": "k"}, {"SERVER_NAME": "localhost", "PROPAGATE_EXCEPTIONS": False}],
+    ids=["plain", "sessions", "server name"],
+)
+@pytest.mark.parametrize("pieces", [None, 0, 1], ids=["whole", "unread", "left"])
+def test_both_ways_look_the_same(
+    method: str, function: Callable[..., Any], config: dict[str, Any], pieces: int | None
+) -> None:
+    ways = []
+    for lane in (False, True):
+        app = echo_app(**{method: function, "GRPC_FAST_LANE": lane, **config})
+        app.add_url_rule("/page/<a>", "page", str)
+        app.register_error_handler(409, lambda error: ("conflict", 409))
+        events: list[object] = []
+        app.teardown_appcontext(lambda error, events=events: events.append(repr(error)))  # type: ignore[misc]
+        kept = listen(app, events)
+        know_routes(app)
+        ways.append((outcome(app, method, pieces), events))
+        assert len(kept) == 4
+        assert not flask.has_app_context()
+    assert ways[0] == ways[1]
+
+
+def outcome(app: Flask, method: str, pieces: int | None) -> object:
+    environ = EnvironBuilder(ECHO + method, method="POST", data=body_of(HI), content_type=PROTO).get_environ()
+    environ["HTTP_X_MINE"] = "1"
+    started: list[object] = []
+    try:
+        answer: Any = app(environ, lambda status, headers, exc_info=None: started.extend((status, headers)))  # type: ignore[misc,return-value]
+    except BaseException as error:
+        return repr(error)
+    body = list(itertools.islice(answer, pieces))
+    if hasattr(answer, "close"):
+        answer.close()
+    return re.sub("call [0-9a-f]{16}", "call …", repr((started, body)))
+
+
+@pytest.mark.parametrize("signal", [rpc_started, rpc_finished])
+def test_a_receiver_that_fails_looks_the_same(signal: Any) -> None:
+    def fail(sender: object, **_: object) -> None:
+        abort(403, "says the receiver")
+
+    ways = []
+    for lane in (False, True):
+        app = echo_app(GRPC_FAST_LANE=lane)
+        know_routes(app)
+        with signal.connected_to(fail, app):
+            ways.append(outcome(app, "Unary", None))
+    assert ways[0] == ways[1]
