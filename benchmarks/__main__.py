@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from benchmarks.harness import CONTROL, LOADS, Result, run, to_json
+from benchmarks.pictures import write_page
 
-FILES = [f"benchmarks.{name}" for name in ("calls", "json_codec", "streams", "sockets", "imports", "database")]
+FILES = ("calls", "json_codec", "streams", "sockets", "imports", "database")
 BASELINE = Path(__file__).parent / "baseline.json"
 # What a ratio moves by from run to run on a machine that does nothing else.
 NOISE = 0.07
@@ -27,13 +28,20 @@ NOISE = 0.07
 @click.option("--seconds", type=float, help="Of each process; 1 when quick, else 3.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all results to this file.")
 @click.option("--write-baseline", is_flag=True, help="Keep the ratios as those to compare with.")
+@click.option("--write-page", "page", is_flag=True, help="Put the results into docs/performance.md; needs --json.")
 def main(
-    quick: bool, only: str, processes: int | None, seconds: float | None, out: Path | None, write_baseline: bool
+    quick: bool,
+    only: str,
+    processes: int | None,
+    seconds: float | None,
+    out: Path | None,
+    write_baseline: bool,
+    page: bool,
 ) -> None:
     """Measure this package beside its peers."""
-    for file in FILES:
-        if importlib.util.find_spec(file):
-            importlib.import_module(file)
+    for name in FILES:
+        if Path(__file__).with_name(f"{name}.py").exists():
+            importlib.import_module(f"benchmarks.{name}")
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     results = {}
     host = _host()
@@ -47,6 +55,8 @@ def main(
     if out:
         report = {"host": host, "loads": {name: to_json(result) for name, result in results.items()}}
         out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    if out and page:
+        write_page(out)
     if write_baseline:
         _write_baseline(baseline, results)
 
@@ -60,7 +70,7 @@ def _print(result: Result, baseline: dict[str, float]) -> None:
         line += f"   {ratios[0]:.3f} … {ratios[-1]:.3f}"
         before = baseline.get(name)
         if before and name != CONTROL and abs(ratio / before - 1) > NOISE:
-            line += f"   was {before:.3f}: {'slower' if ratio > before else 'faster'}"
+            line += f"   was {before:.3f}"
         click.echo(line)
     if not result.says_something:
         click.echo(f"  the control is {result.control:.3f}: the machine is busy, this load says nothing")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
+from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import Message
 
 from benchmarks.wsgi import TEXT, Wsgi
@@ -21,8 +22,8 @@ from flask_grpcweb_scm.pb import scm_pb2
 from tests import echo_pb2
 
 __all__ = [
-    "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "flask_jsonify", "flask_view", "repositories",
-    "sonora",
+    "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "fast_lane", "flask_jsonify", "flask_view",
+    "repositories", "sonora",
 ]  # fmt: skip
 
 LIST = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
@@ -131,16 +132,38 @@ def flask_jsonify(count: int) -> Flask:
     return app
 
 
-def services(answer: Message, stream: Any = None) -> list[Service]:
-    """Our services."""
+def services(
+    answer: Message,
+    *,
+    list_repositories: Any = None,
+    stream: Any = None,
+    batch: bool = False,
+    more_methods: int = 0,
+) -> list[Service]:
+    """Our services; functions replace those that answer with `answer` and with what the request asks for."""
     scm = Service(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
-    scm.add_rpc("ListRepositories", lambda message, context: answer)
+    scm.add_rpc("ListRepositories", list_repositories or (lambda message, context: answer))
     scm.unimplemented(*(method.name for method in scm.descriptor.methods if method.name != "ListRepositories"))
     echo = Service(echo_pb2.DESCRIPTOR.services_by_name["Echo"])
     echo.add_rpc("Unary", lambda message, context: echo_pb2.EchoReply(text="ok"))
-    echo.add_rpc("ServerStream", stream or _replies)
+    echo.add_rpc("ServerStream", stream or _replies, batch=batch)
     echo.unimplemented("ClientStream", "Bidi", "Missing")
-    return [scm, echo]
+    return [_large_service(more_methods), scm, echo] if more_methods else [scm, echo]
+
+
+def _large_service(count: int) -> Service:
+    file = descriptor_pb2.FileDescriptorProto(name="large.proto", package="large", dependency=["tests/echo.proto"])
+    proto = file.service.add(name="Large")
+    for number in range(count):
+        proto.method.add(
+            name=f"Method{number}", input_type=".tests.echo.v1.EchoRequest", output_type=".tests.echo.v1.EchoReply"
+        )
+    file.dependency[:] = [echo_pb2.DESCRIPTOR.name]
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    service = Service(pool.FindServiceByName("large.Large"))
+    service.unimplemented(*(method.name for method in service.descriptor.methods))
+    return service
 
 
 def _replies(message: echo_pb2.EchoRequest, context: object) -> Iterator[echo_pb2.EchoReply]:
@@ -148,11 +171,18 @@ def _replies(message: echo_pb2.EchoRequest, context: object) -> Iterator[echo_pb
         yield echo_pb2.EchoReply(number=number)
 
 
-def blueprint(answer: Message, *, stream: Any = None, **config: Any) -> Flask:
+def blueprint(answer: Message, **options: Any) -> Flask:
     """This package, through all of Flask."""
+    return fast_lane(answer, GRPC_FAST_LANE=False, **options)
+
+
+def fast_lane(answer: Message, **options: Any) -> Flask:
+    """This package as it comes. Options in capitals are configuration, the others those of :func:`services`."""
     app = Flask("ours")
-    app.config.update(GRPC_SCM=False, TESTING=True, **config)
-    GrpcWebScm(app, services=services(answer, stream))
+    app.config.update(GRPC_SCM=False, TESTING=True)
+    app.config.update({key: value for key, value in options.items() if key.isupper()})
+    functions = {key: value for key, value in options.items() if not key.isupper()}
+    GrpcWebScm(app, services=services(answer, **functions))
     app.testing = False
     return app
 

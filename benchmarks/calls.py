@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 from benchmarks.apps import (
     LIST,
@@ -11,6 +12,7 @@ from benchmarks.apps import (
     bare_wsgi,
     blueprint,
     connectrpc,
+    fast_lane,
     flask_jsonify,
     flask_view,
     repositories,
@@ -18,6 +20,7 @@ from benchmarks.apps import (
 )
 from benchmarks.harness import PINNED_MALLOC, Goal, Variants, load
 from benchmarks.wsgi import BINARY, TEXT, Wsgi, environ_of, frames, sender
+from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from tests.echo_pb2 import EchoRequest
 
@@ -25,9 +28,12 @@ REFERENCE = "Flask view"
 PAGE = scm_pb2.ListRepositoriesRequest(organization_id=1, page_size=100).SerializeToString()
 
 
-def _variants(apps: dict[str, Wsgi], path: str, payload: bytes, content_type: str) -> dict[str, Callable[[], bytes]]:
+def call_variants(
+    apps: dict[str, Wsgi], path: str, payload: bytes, content_type: str, headers: dict[str, str] | None = None
+) -> dict[str, Callable[[], bytes]]:
+    """A callable for each app, which sends one request and reads the answer."""
     body = frames(payload, text=content_type == TEXT)
-    environ = environ_of(path, body, content_type)
+    environ = environ_of(path, body, content_type, headers)
     return {name: sender(wsgi, environ, body) for name, wsgi in apps.items()}
 
 
@@ -41,29 +47,41 @@ def unary(count: int, content_type: str) -> Variants:
         "sonora": sonora(answer),
         "connectrpc": connectrpc(answer),
         "blueprint": blueprint(answer).wsgi_app,
+        "fast lane": fast_lane(answer).wsgi_app,
     }
     if content_type == TEXT:
         # It has no text mode.
         del apps["connectrpc"]
-    return _variants(apps, LIST, PAGE, content_type)
+    return call_variants(apps, LIST, PAGE, content_type)
+
+
+def _goals(content_type: str) -> list[Goal]:
+    goals = [Goal("blueprint", REFERENCE, at_most=0.85), Goal("fast lane", "sonora", at_most=0.75)]
+    return goals if content_type == TEXT else [*goals, Goal("fast lane", "connectrpc", at_most=0.4)]
 
 
 for _count in (1, 100):
     for _content_type, _word in ((BINARY, "binary"), (TEXT, "text")):
 
-        @load(f"unary {_count} {_word}", reference=REFERENCE, goals=[Goal("blueprint", REFERENCE, at_most=0.85)])
+        @load(f"unary {_count} {_word}", reference=REFERENCE, goals=_goals(_content_type), clock="cpu")
         def _unary(stack: ExitStack, count: int = _count, content_type: str = _content_type) -> Variants:
             return unary(count, content_type)
 
 
-@load("answer 4 MB", reference=REFERENCE, environ=PINNED_MALLOC, goals=[Goal("blueprint", "bare WSGI", at_most=1.05)])
+@load(
+    "answer 4 MB",
+    reference=REFERENCE,
+    environ=PINNED_MALLOC,
+    goals=[Goal("blueprint", "bare WSGI", at_most=1.05)],
+    clock="cpu",
+)
 def answer_4_mb(stack: ExitStack) -> Variants:
     """One large answer."""
     return unary(37_000, BINARY)
 
 
 @load(
-    "upload 4 MB", reference=REFERENCE, environ=PINNED_MALLOC,
+    "upload 4 MB", reference=REFERENCE, environ=PINNED_MALLOC, clock="cpu",
     goals=[Goal("blueprint", "Flask view", at_most=0.7), Goal("blueprint", "connectrpc", at_most=0.3)],
 )  # fmt: skip
 def upload_4_mb(stack: ExitStack) -> Variants:
@@ -75,6 +93,53 @@ def upload_4_mb(stack: ExitStack) -> Variants:
         "sonora": sonora(answer),
         "connectrpc": connectrpc(answer),
         "blueprint": blueprint(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
+        "fast lane": fast_lane(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
     }
     payload = EchoRequest(data=bytes(range(256)) * (4 * 2**12)).SerializeToString()
-    return _variants(apps, UPLOAD, payload, BINARY)
+    return call_variants(apps, UPLOAD, payload, BINARY)
+
+
+def _ours(count: int, headers: dict[str, str], content_type: str = BINARY, **options: Any) -> Variants:
+    """A plain call by hand, and calls of ours that ask for more."""
+    answer = repositories(count)
+    payload = PAGE if content_type == BINARY else b"{}"
+    plain = call_variants({REFERENCE: flask_view(answer).wsgi_app}, LIST, PAGE, BINARY)
+    apps = {
+        "blueprint": blueprint(answer, **options).wsgi_app,
+        "fast lane": fast_lane(answer, **options).wsgi_app,
+    }
+    return {**plain, **call_variants(apps, LIST, payload, content_type, headers)}
+
+
+@load("error answer", reference=REFERENCE, clock="cpu")
+def error_answer(stack: ExitStack) -> Variants:
+    """A function that raises RpcError."""
+
+    def fail(message: object, context: object) -> object:
+        raise RpcError(StatusCode.NOT_FOUND, "no repository 7")
+
+    return _ours(1, {}, list_repositories=fail)
+
+
+@load("deadline and 50 metadata entries", reference=REFERENCE, clock="cpu")
+def metadata(stack: ExitStack) -> Variants:
+    """What a call may bring along."""
+    return _ours(1, {"grpc-timeout": "5S", **{f"x-entry-{number}": "value " * 5 for number in range(50)}})
+
+
+@load("gzip, 100 repositories", reference=REFERENCE, clock="cpu")
+def gzip(stack: ExitStack) -> Variants:
+    """A compressed answer; the view answers the same page uncompressed."""
+    return _ours(100, {"grpc-accept-encoding": "gzip"})
+
+
+@load("JSON, 100 repositories", reference=REFERENCE, clock="cpu")
+def json(stack: ExitStack) -> Variants:
+    """The JSON codec; the view answers the same page in binary."""
+    return _ours(100, {}, "application/grpc-web+json")
+
+
+@load("2 000 methods", reference=REFERENCE, clock="cpu")
+def methods(stack: ExitStack) -> Variants:
+    """One among many methods; the view has the app for itself."""
+    return _ours(1, {}, more_methods=2000)
