@@ -47,6 +47,10 @@ _MACHINERY = {
 }
 
 
+# Its contexts are made here from their parts, which were others before Flask 3.1.3.
+IS_KNOWN_FLASK = hasattr(flask.globals, "_cv_request") and isinstance(vars(RequestContext).get("session"), property)
+
+
 def surround(calls: Calls, blueprint: Blueprint) -> None:
     """Put a :class:`FastLane` around Flask, unless something is around it already: that would be left out.
 
@@ -55,7 +59,7 @@ def surround(calls: Calls, blueprint: Blueprint) -> None:
     :param blueprint: of the calls, which has been registered.
     """
     app = calls.app
-    if "wsgi_app" in vars(app) or not hasattr(flask.globals, "_cv_request"):
+    if "wsgi_app" in vars(app) or not IS_KNOWN_FLASK:
         app.url_value_preprocessors[blueprint.name].append(lambda *_: _exempt_from_csrf(app, blueprint))
         return
     lane = FastLane(calls, blueprint)

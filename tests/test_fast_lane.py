@@ -27,9 +27,12 @@ from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.contexts import LateRequestContext
+from flask_grpcweb_scm.fast_lane import IS_KNOWN_FLASK
 from tests.apps import ECHO, echo_app, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
+
+pytestmark = pytest.mark.skipif(not IS_KNOWN_FLASK, reason="the lane needs Flask 3.1.3 or newer")
 
 HI = EchoRequest(text="hi", count=3)
 
