@@ -40,7 +40,7 @@ def test_nothing_is_left_of_it(grpc_recorder):
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_fixtures_are_there_without_an_import(project: Path) -> None:
     done = run_pytest(project)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 
 
@@ -68,4 +68,5 @@ def test_loading_it_imports_nothing_that_coverage_should_see(project: Path) -> N
         "import sys\nassert {'flask', 'flask_grpcweb_scm.wire', 'flask_grpcweb_scm.rpc'}.isdisjoint(sys.modules)\n"
     )
     (project / "test_app.py").write_text("def test_nothing(): pass\n")
-    assert run_pytest(project).returncode == 0
+    done = run_pytest(project)
+    assert done.returncode == 0, done.stdout + done.stderr

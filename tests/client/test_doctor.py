@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +57,7 @@ def make_server(tmp_path: Path) -> Callable[..., Any]:
 
 def examine(url: str, *arguments: str, exit_code: int) -> dict[str, dict[str, str]]:
     """The findings by subject; of several about one subject the last."""
-    result = run("doctor", "--url", url, "--timeout", "5", "-o", "json", *arguments)
+    result = run("doctor", "--url", url, "--timeout", "30", "-o", "json", *arguments)
     assert result.exit_code == exit_code, result.output
     return {finding["subject"]: finding for finding in json.loads(result.stdout)}
 
@@ -139,8 +141,8 @@ def without_cors(response: Response) -> None:
         (before, {}, [], ("warn", "methods"), "not served: DeleteCodeMapping"),
         (after(lambda r: r.headers.set("server", "nginx/1.2.3")), {}, [], ("warn", "versions"), "'nginx/1.2.3'"),
         (after(lambda r: r.headers.set("server", "Werkzeug/3 Python/3")), {}, [], ("warn", "versions"), "development"),
-        (in_seconds(20), {}, [], ("warn", "clock"), "20 s ahead"),
-        (in_seconds(-20), {}, [], ("warn", "clock"), "20 s behind"),
+        (in_seconds(20), {}, [], ("warn", "clock"), " s ahead"),
+        (in_seconds(-20), {}, [], ("warn", "clock"), " s behind"),
         (in_seconds(400), {}, [], ("fail", "clock"), "Signed requests are refused"),
         (after(lambda r: r.headers.set("date", "now")), {}, [], ("warn", "clock"), "does not tell its time"),
         (
@@ -184,6 +186,16 @@ def test_what_is_wrong_is_found(
     assert findings[subject]["advice"]
 
 
+@pytest.mark.parametrize("seconds", [100, -100])
+def test_a_clock_that_is_off_is_measured(make_server: Any, seconds: int) -> None:
+    with make_server(in_seconds(seconds)) as url:
+        text = examine(url, "--token", TOKEN, exit_code=0)["clock"]["text"]
+    told = re.fullmatch(r"the server's is ([0-9]+) s (ahead|behind)", text)
+    assert told is not None
+    assert int(told[1]) == pytest.approx(100, abs=5)
+    assert told[2] == ("ahead" if seconds > 0 else "behind")
+
+
 def test_a_server_without_tables(make_server: Any) -> None:
     with make_server(PROPAGATE_EXCEPTIONS=False) as url:
         with make_server.app.app_context():
@@ -225,11 +237,17 @@ def test_a_credential_may_be_metadata(make_server: Any) -> None:
 
 
 def test_calls_that_never_end_are_not_taken_for_answers(make_server: Any) -> None:
+    over = threading.Event()
+
     def stall(app: Flask) -> None:
-        app.before_request(lambda: time.sleep(1.5) if "grpc-timeout" in request.headers else None)
+        @app.before_request
+        def wait() -> None:
+            if "grpc-timeout" in request.headers:
+                over.wait(30)
 
     with make_server(stall) as url:
-        findings = examine(url, "--timeout", "1", exit_code=1)
+        findings = examine(url, "--timeout", "2", exit_code=1)
+        over.set()
     assert "DEADLINE_EXCEEDED" in findings["calls"]["text"]
     assert "authentication" not in findings
 

@@ -11,8 +11,8 @@ from types import TracebackType
 
 __all__ = ["Closed", "Connection", "Response", "chunked", "request"]
 
-PATIENCE = 8.0
-"""Seconds that any answer may take."""
+PATIENCE = 20.0
+"""Seconds that any answer may take on a busy machine."""
 
 
 class Closed(Exception):
