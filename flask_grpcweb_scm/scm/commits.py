@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.db import Model, db, insert_new, insert_rows
+from flask_grpcweb_scm.scm.db import Model, db, insert_new, insert_rows, is_one_of
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, CommitFileChange, Repository
@@ -110,7 +110,7 @@ def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> int:
 
 
 def _commit_ids(repository: Repository, commits: Sequence[GitCommit]) -> dict[str, int]:
-    wanted = Commit.key.in_([commit.sha for commit in commits])
+    wanted = is_one_of(Commit.key, [commit.sha for commit in commits])
     statement = sa.select(Commit.key, Commit.id).where(Commit.repository_id == repository.id, wanted)
     return dict(db.session.execute(statement).all())
 
@@ -130,9 +130,11 @@ def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[Auth
 
 
 def _known_author_ids(organization_id: int, keys: Iterable[AuthorKey]) -> dict[AuthorKey, int]:
+    emails = [email for email, _ in keys if email]
+    names = [name for email, name in keys if not email]
     wanted = sa.or_(
-        CommitAuthor.email.in_([email for email, _ in keys if email]),
-        sa.and_(CommitAuthor.email.is_(None), CommitAuthor.name.in_([name for email, name in keys if not email])),
+        is_one_of(CommitAuthor.email, emails),
+        sa.and_(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names)),
     )
     statement = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
     rows = db.session.execute(statement.where(CommitAuthor.organization_id == organization_id, wanted))

@@ -14,7 +14,7 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["Model", "UtcDateTime", "db", "insert_new", "insert_rows"]
+__all__ = ["Model", "UtcDateTime", "db", "insert_new", "insert_rows", "is_one_of"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
@@ -166,6 +166,16 @@ def insert_new(table: type[Model] | sa.Table) -> sqlite.Insert | postgresql.Inse
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     raise NotImplementedError(f"the SCM service stores in SQLite or PostgreSQL, not in {dialect}")
+
+
+def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) -> sa.ColumnElement[bool]:
+    """``IN`` for hundreds of values.
+
+    PostgreSQL gets them as one parameter: as many parameters would take longer to prepare than the query itself.
+    """
+    if db.engine.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
+    return column.in_(values)
 
 
 def insert_rows(table: sa.Table, names: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
