@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import flask.globals
 from flask import Flask
-from flask.ctx import RequestContext
+from flask.ctx import AppContext, RequestContext
+from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from werkzeug.routing import MapAdapter, Rule
 
 if TYPE_CHECKING:
@@ -54,22 +55,50 @@ class RoutedRequestContext(RequestContext):
         return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
 
 
+class QuietAppContext(AppContext):
+    """An application context that is entered once, and tells of it only if somebody listens."""
+
+    def __init__(self, app: Flask) -> None:
+        # As the base class does it; without SERVER_NAME there is no adapter.
+        self.app = app
+        self.url_adapter = None if app.config["SERVER_NAME"] is None else app.create_url_adapter(None)
+        self.g = app.app_ctx_globals_class()
+        self._cv_tokens = []
+
+    def enter(self) -> None:
+        """What push() does."""
+        if appcontext_pushed.receivers:
+            self.push()
+        else:
+            self._cv_tokens.append(flask.globals._cv_app.set(self))
+
+    def leave(self, error: BaseException | None) -> None:
+        """What pop() does."""
+        if (
+            self.app.teardown_appcontext_funcs
+            or appcontext_tearing_down.receivers
+            or appcontext_popped.receivers
+            or flask.globals._cv_app.get() is not self
+        ):
+            self.pop(error)
+        else:
+            flask.globals._cv_app.reset(self._cv_tokens.pop())
+
+
 class LateRequestContext(RoutedRequestContext):
     """A request context that is entered empty, in an application context of its own, and made at its first use."""
+
+    is_made = False
+    """Whether somebody has used it."""
 
     def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
         self.app = app
         self.environ = environ
         self._rule = rule
-        self.app_context = app.app_context()
-        self.app_context.push()
+        self.app_context = QuietAppContext(app)
+        self.app_context.enter()
         self._entered = flask.globals._cv_request.set(self)
         self._holders = 1
-
-    @property
-    def is_made(self) -> bool:
-        """Whether somebody has used it."""
-        return "request" in vars(self)
 
     def hold(self) -> Callable[[], None]:
         """Have the contexts stay until what this returns is called too."""
@@ -85,7 +114,7 @@ class LateRequestContext(RoutedRequestContext):
             self.pop(error)
         else:
             flask.globals._cv_request.reset(self._entered)
-            self.app_context.pop(error)
+            self.app_context.leave(error)
 
     def __getattr__(self, name: str) -> Any:
         # Called for what is missing: at first, all that a made one has.
@@ -97,6 +126,7 @@ class LateRequestContext(RoutedRequestContext):
     def _make(self) -> None:
         """What push() does, but for entering it."""
         super().__init__(self.app, self.environ, self._rule)
+        self.is_made = True
         self._cv_tokens.append((self._entered, self.app_context))
         sessions = self.app.session_interface
         self._session = sessions.open_session(self.app, self.request)

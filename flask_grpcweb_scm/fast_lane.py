@@ -40,9 +40,10 @@ MAX_ROUTES = 10_000
 _MACHINERY = {
     name: getattr(Flask, name)
     for name in (
-        *("app_context", "create_url_adapter", "dispatch_request", "do_teardown_request", "ensure_sync"),
-        *("finalize_request", "full_dispatch_request", "handle_exception", "handle_user_exception", "make_response"),
-        *("preprocess_request", "process_response", "request_context", "should_ignore_error", "wsgi_app"),
+        *("app_context", "create_url_adapter", "dispatch_request", "do_teardown_appcontext", "do_teardown_request"),
+        *("ensure_sync", "finalize_request", "full_dispatch_request", "handle_exception", "handle_user_exception"),
+        *("make_response", "preprocess_request", "process_response", "request_context", "should_ignore_error"),
+        "wsgi_app",
     )
 }
 
@@ -100,7 +101,7 @@ class FastLane:
 
     def add_route(self, request: Request, method: RpcMethod) -> None:
         """Remember the route of a request."""
-        key = _route_key(request.environ)
+        key = request.environ.get("HTTP_HOST"), request.environ.get("PATH_INFO")
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
             return
         if len(self._routes) >= MAX_ROUTES:
@@ -126,9 +127,8 @@ class FastLane:
 
     def _find(self, environ: WSGIEnvironment) -> Route | None:
         """The route of a call, if there was one like it; an upgrade is routed by other rules."""
-        if environ["REQUEST_METHOD"] != "POST" or "HTTP_UPGRADE" in environ:
-            return None
-        return self._routes.get(_route_key(environ))
+        route = self._routes.get((environ.get("HTTP_HOST"), environ.get("PATH_INFO")))
+        return None if environ["REQUEST_METHOD"] != "POST" or "HTTP_UPGRADE" in environ else route
 
     # Whether nobody could tell
 
@@ -211,10 +211,6 @@ class FastLane:
             response = app.finalize_request(GrpcWebResponse(pieces, headers))
             return response(environ, start_response)
         return send(pieces, headers, start_response)
-
-
-def _route_key(environ: WSGIEnvironment) -> tuple[str | None, str | None]:
-    return environ.get("HTTP_HOST"), environ.get("PATH_INFO")
 
 
 def _has_receivers(signal: NamedSignal, app: Flask) -> bool:

@@ -98,7 +98,7 @@ def guard(authenticate: Authenticate, public_methods: Collection[str]) -> Authen
         if everybody.methods and everybody.may_call(service, method):
             return ANONYMOUS
         caller = authenticate(context)
-        if not caller.may_call(service, method):
+        if caller.methods is not None and not caller.may_call(service, method):
             raise RpcError(StatusCode.PERMISSION_DENIED, f"{caller.name} may not call {service}/{method}")
         return caller
 

@@ -53,9 +53,9 @@ class Dispatcher:
         :returns: a message; for a server-streaming method an iterator of messages.
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
-        interceptors = (*self.first, *self._interceptors, *method.service.interceptors)
-        if not interceptors:
+        if not (self.first or self._interceptors or method.service.interceptors):
             return _invoke(method, request, context)
+        interceptors = (*self.first, *self._interceptors, *method.service.interceptors)
         call_next: CallNext = functools.partial(_invoke, method)
         for interceptor in reversed(interceptors):
             call_next = functools.partial(_intercept, interceptor, call_next)
@@ -75,11 +75,13 @@ def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, cont
 
 
 def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
-    context.check_deadline()
+    if context.deadline is not None:
+        context.check_deadline()
     response = method.function(request, context)
     if method.server_streaming:
         return _checked(method, response, context)
-    context.check_deadline()
+    if context.deadline is not None:
+        context.check_deadline()
     if not isinstance(response, method.response_class):
         raise _wrong_type(method, response)
     return response

@@ -107,7 +107,7 @@ def _is_plain(incoming: Incoming, settings: _Settings) -> bool:
     """Whether nothing is asked of the call but one message for another. Most are such, and short enough to notice."""
     method = incoming.method
     return (
-        _ASKING.isdisjoint(incoming.environ)
+        incoming.environ.keys().isdisjoint(_ASKING)
         and not (method.client_streaming or method.server_streaming)
         and settings.default_timeout is settings.max_timeout is settings.max_response_bytes is None
         and settings.status_header != "only"
@@ -386,9 +386,7 @@ def _headers(response_type: ContentType, context: CallContext, encoding: Encodin
     headers = [("content-type", response_type.name)]
     if encoding is not None:
         headers.append(("grpc-encoding", encoding.name))
-    if added := _added(context, "initial_metadata"):
-        headers += added
-    return headers
+    return headers + _added(context, "initial_metadata") if "initial_metadata" in vars(context) else headers
 
 
 def _is_plain_http(incoming: Incoming) -> bool:
@@ -400,8 +398,9 @@ def _is_plain_http(incoming: Incoming) -> bool:
 
 
 def _ok_trailers(context: CallContext) -> bytes:
-    added = _added(context, "trailing_metadata")
-    return encode_trailers([("grpc-status", "0"), *added]) if added else _OK
+    if "trailing_metadata" not in vars(context):
+        return _OK
+    return encode_trailers([("grpc-status", "0"), *_added(context, "trailing_metadata")])
 
 
 def _pieces(prefix: bytes, payload: bytes, trailers: bytes, *, text: bool) -> list[bytes]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from flask_grpcweb_scm.rpc.service import RpcMethod
@@ -25,10 +27,6 @@ __all__ = ["LARGE_BYTES", "Incoming"]
 
 LARGE_BYTES = 64 * 2**10
 """A larger payload is handed on as it is: what copying costs is more than that of a view, or of a piece of its own."""
-
-
-# Keys of WSGI environments that are no headers. Servers set the same twenty or thirty for every request.
-_no_headers: set[str] = set()
 
 
 class Incoming:
@@ -84,12 +82,9 @@ class Incoming:
         """
         environ = self.environ
         # All headers together first: to look at them one by one would take longer than all the rest of a short call.
-        keys = environ.keys() - _no_headers
-        try:
-            if len("".join(keys)) + len("".join(map(environ.__getitem__, keys))) <= limit:
-                return
-        except TypeError:  # not all are texts
-            _no_headers.update(key for key in keys if not key.startswith("HTTP_"))
+        values, size = _header_values(tuple(environ))
+        if size + len("".join(values(environ))) <= limit:
+            return
         size = sum(len(name) + len(value) for name, value in self.metadata())
         if size > limit:
             raise over_limit(f"metadata of {size} bytes", limit)
@@ -155,6 +150,16 @@ class Incoming:
         for chunk in chunks:
             self.bytes_received += len(chunk)
             yield chunk
+
+
+@functools.lru_cache(maxsize=64)
+def _header_values(keys: tuple[str, ...]) -> tuple[Callable[[Mapping[str, Any]], Iterable[str]], int]:
+    """What gets the headers out of an environment with these keys, and the length of their names.
+
+    Most requests have the keys of one before.
+    """
+    names = [key for key in keys if key.startswith("HTTP_")]
+    return operator.itemgetter(*names) if names else lambda _: (), len("".join(names))
 
 
 def _cut(chunk: bytes) -> Iterator[bytes]:

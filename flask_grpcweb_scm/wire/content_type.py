@@ -49,10 +49,14 @@ def parse_content_type(value: str | None) -> ContentType | None:
     return CONTENT_TYPES.get(_media_type(value or ""))
 
 
-@functools.lru_cache(maxsize=256)
 def response_content_type(request: ContentType, accept: str | None) -> ContentType:
     """Answer as ``Accept`` asks, text or binary; when it names neither, as the request came."""
-    media_types = map(_media_type, (accept or "").split(","))
+    return request if accept is None or accept == request.name else _accepted(request, accept)
+
+
+@functools.lru_cache(maxsize=256)
+def _accepted(request: ContentType, accept: str) -> ContentType:
+    media_types = map(_media_type, accept.split(","))
     accepted = [CONTENT_TYPES[name] for name in media_types if name in CONTENT_TYPES]
     if not accepted:
         return request
