@@ -28,7 +28,7 @@ NOISE = 0.07
 @click.option("--seconds", type=float, help="Of each process; 1 when quick, else 3.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all results to this file.")
 @click.option("--write-baseline", is_flag=True, help="Keep the ratios as those to compare with.")
-@click.option("--write-page", "page", is_flag=True, help="Put the results into docs/performance.md; needs --json.")
+@click.option("--write-page", "page", is_flag=True, help="Put the results into docs/performance.md.")
 def main(
     quick: bool,
     only: str,
@@ -52,11 +52,11 @@ def main(
             results[name] = result
             click.echo(f"\n{name}  ({time.monotonic() - started:.0f} s)")
             _print(result, baseline.get(name, {}))
+    report = {"host": host, "loads": {name: to_json(result) for name, result in results.items()}}
     if out:
-        report = {"host": host, "loads": {name: to_json(result) for name, result in results.items()}}
         out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    if out and page:
-        write_page(out)
+    if page:
+        write_page(report)
     if write_baseline:
         _write_baseline(baseline, results)
 

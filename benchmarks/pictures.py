@@ -15,6 +15,7 @@ __all__ = ["write_page"]
 
 PAGE = Path("docs/performance.md")
 FOLDER = Path("docs/performance")
+RESULTS = FOLDER / "results.json"
 WIDTH, LABEL, BAR, GAP, TOP = 720, 190, 20, 8, 44
 OURS = ("blueprint", "fast lane", "package")
 STYLE = (
@@ -25,10 +26,14 @@ STYLE = (
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 
 
-def write_page(results: Path) -> None:
-    """Put the results of a JSON file into the page, between its marks, and draw the pictures beside it."""
-    report = json.loads(results.read_text())
-    FOLDER.mkdir(exist_ok=True)
+def write_page(measured: Mapping[str, Any]) -> None:
+    """Put results into the page, beside those of the loads that were not measured now, and draw the pictures.
+
+    :param measured: the report, with `host` and `loads`.
+    """
+    kept = json.loads(RESULTS.read_text())["loads"] if RESULTS.exists() else {}
+    report = {**measured, "loads": {**kept, **measured["loads"]}}
+    RESULTS.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     parts = [_host(report["host"])]
     for name, load in report["loads"].items():
         file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".svg"

@@ -22,6 +22,7 @@ from flask.signals import (
     request_started,
     request_tearing_down,
 )
+from itsdangerous import TimestampSigner
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
@@ -35,6 +36,12 @@ from tests.grpcweb import PROTO, body_of, call
 pytestmark = pytest.mark.skipif(not IS_KNOWN_FLASK, reason="the lane needs Flask 3.1.3 or newer")
 
 HI = EchoRequest(text="hi", count=3)
+
+
+@pytest.fixture(autouse=True)
+def _no_second_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies say when they were signed; two calls that are compared may be on either side of a second."""
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: 1_700_000_000)
 
 
 def way(rpc_request: EchoRequest, context: object) -> EchoReply:
