@@ -3,20 +3,60 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
 
 from flask_grpcweb_scm.rpc import RpcError
-from flask_grpcweb_scm.scm.settings import ScmSettings
+from flask_grpcweb_scm.scm.settings import ScmSettings, current_settings
 from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 
-__all__ = ["PageScope", "Position", "page_size", "read_page_token", "write_page_token"]
+__all__ = ["Page", "PageScope", "Position", "page_size", "read_page_token", "write_page_token"]
 
 PageScope = list[str | int]
 """The RPC, and everything but the position that decides which rows it lists, and in which order."""
 
+Row = TypeVar("Row")
+
 Position = tuple[str | int, ...]
 """The last row of a page, by the values that order the list; the last of them is unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page of a list that a request asks for."""
+
+    scope: PageScope
+    size: int
+    after: Position | None
+    """None for the first page."""
+    settings: ScmSettings
+
+    @classmethod
+    def of(cls, requested_size: int, token: str, scope: PageScope) -> Page:
+        """Read `page_size` and `page_token` of a request.
+
+        :raises RpcError: INVALID_ARGUMENT, for either.
+        """
+        settings = current_settings()
+        size = page_size(requested_size, settings)
+        return cls(scope, size, read_page_token(token, scope, settings), settings)
+
+    @property
+    def limit(self) -> int:
+        """How many rows to look for: one more than the page has says whether there is a next one."""
+        return self.size + 1
+
+    def next_token(self, rows: Sequence[Row], position: Callable[[Row], Position]) -> str:
+        """The token of the page after this one; empty when it is the last.
+
+        :param rows: that were found, at most :attr:`limit`.
+        """
+        if len(rows) <= self.size:
+            return ""
+        return write_page_token(self.scope, position(rows[self.size - 1]), self.settings)
 
 
 def page_size(requested: int, settings: ScmSettings) -> int:

@@ -15,9 +15,8 @@ from flask_grpcweb_scm.scm.derivation import Frame
 from flask_grpcweb_scm.scm.deriving import derive
 from flask_grpcweb_scm.scm.lists import page_of_code_mappings
 from flask_grpcweb_scm.scm.models import CodeMapping
-from flask_grpcweb_scm.scm.paging import PageScope, page_size, read_page_token, write_page_token
+from flask_grpcweb_scm.scm.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
 __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]
@@ -97,18 +96,15 @@ def list_code_mappings(
     request: scm_pb2.ListCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.ListCodeMappingsResponse:
     """One page of a project's code mappings."""
-    settings = current_settings()
-    size = page_size(request.page_size, settings)
     scope: PageScope = ["ListCodeMappings", request.organization_id, request.project_id]
-    after = read_page_token(request.page_token, scope, settings)
-    # One row more says whether there is a next page.
-    rows = page_of_code_mappings(context, request.organization_id, request.project_id, after=after, limit=size + 1)
-    response = scm_pb2.ListCodeMappingsResponse(mappings=map(code_mapping_message, rows[:size]))
-    if len(rows) > size:
-        last = rows[size - 1]
-        position = (last.automatically_generated, -len(last.stack_root), last.id)
-        response.next_page_token = write_page_token(scope, position, settings)
-    return response
+    page = Page.of(request.page_size, request.page_token, scope)
+    rows = page_of_code_mappings(
+        context, request.organization_id, request.project_id, after=page.after, limit=page.limit
+    )
+    return scm_pb2.ListCodeMappingsResponse(
+        mappings=map(code_mapping_message, rows[: page.size]),
+        next_page_token=page.next_token(rows, lambda row: (row.automatically_generated, -len(row.stack_root), row.id)),
+    )
 
 
 @service.rpc("DeleteCodeMapping")

@@ -14,9 +14,8 @@ from flask_grpcweb_scm.scm import outbox, queries
 from flask_grpcweb_scm.scm.conversion import external_issue_message
 from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.paging import PageScope, page_size, read_page_token, write_page_token
+from flask_grpcweb_scm.scm.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import TrackerError
 from flask_grpcweb_scm.scm.trackers.accounts import comments_on_link, issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.transaction import commit_step
@@ -119,21 +118,19 @@ def list_external_issues(
     request: scm_pb2.ListExternalIssuesRequest, context: CallContext
 ) -> scm_pb2.ListExternalIssuesResponse:
     """One page of an organization's external issues, or of a group's."""
-    settings = current_settings()
-    size = page_size(request.page_size, settings)
     scope: PageScope = ["ListExternalIssues", request.organization_id, request.group_id]
-    after = read_page_token(request.page_token, scope, settings)
+    page = Page.of(request.page_size, request.page_token, scope)
     if request.group_id:
         organization_id = queries.find_group(context, request.organization_id, request.group_id).project.organization_id
     else:
         organization_id = queries.find_organization(context, request.organization_id).id
     rows = queries.page_of_external_issues(
-        organization_id, group_id=request.group_id or None, after=after, limit=size + 1
+        organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
     )
-    response = scm_pb2.ListExternalIssuesResponse(issues=map(external_issue_message, rows[:size]))
-    if len(rows) > size:
-        response.next_page_token = write_page_token(scope, (rows[size - 1].id,), settings)
-    return response
+    return scm_pb2.ListExternalIssuesResponse(
+        issues=map(external_issue_message, rows[: page.size]),
+        next_page_token=page.next_token(rows, lambda row: (row.id,)),
+    )
 
 
 @service.rpc("UnlinkExternalIssue")

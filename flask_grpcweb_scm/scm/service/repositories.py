@@ -13,9 +13,8 @@ from flask_grpcweb_scm.scm.lists import (
     repository_row,
     stream_of_repositories,
 )
-from flask_grpcweb_scm.scm.paging import PageScope, page_size, read_page_token, write_page_token
+from flask_grpcweb_scm.scm.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["get_repository", "list_repositories", "stream_repositories"]
@@ -29,18 +28,13 @@ def list_repositories(
     request: scm_pb2.ListRepositoriesRequest, context: CallContext
 ) -> scm_pb2.ListRepositoriesResponse:
     """One page of an organization's active repositories."""
-    wanted, settings = _filter(request), current_settings()
-    size = page_size(request.page_size, settings)
+    wanted = _filter(request)
     scope: PageScope = ["ListRepositories", request.organization_id, request.provider, request.query]
-    after = read_page_token(request.page_token, scope, settings)
-    # One row more says whether there is a next page.
-    rows = page_of_repositories(context, wanted, after=after, limit=size + 1)
-    response = scm_pb2.ListRepositoriesResponse()
-    for row in rows[:size]:
+    page = Page.of(request.page_size, request.page_token, scope)
+    rows = page_of_repositories(context, wanted, after=page.after, limit=page.limit)
+    response = scm_pb2.ListRepositoriesResponse(next_page_token=page.next_token(rows, lambda row: (row.name, row.id)))
+    for row in rows[: page.size]:
         fill_repository(response.repositories.add(), row)
-    if len(rows) > size:
-        last = response.repositories[-1]
-        response.next_page_token = write_page_token(scope, (last.name, last.id), settings)
     return response
 
 
