@@ -77,10 +77,10 @@ def observe(seconds: float) -> Differences:
     """One observation: how much longer than in the middle it takes to find a token wrong, by way and position."""
     signed = SignedTokens([SECRET]).issue("ci", expires_in=3600)
     ways: dict[str, tuple[str, Check]] = {
-        "GRPC_AUTH_TOKENS": (TOKEN, _refused_by(Authenticator(required=True, tokens={TOKEN: Identity()}))),
+        "GRPC_AUTH_TOKENS": (TOKEN, _refused_by(Authenticator(tokens={TOKEN: Identity()}))),
         "GRPC_TOKEN_SECRETS": (
             signed,
-            _refused_by(Authenticator(required=True, signed_tokens=SignedTokens([SECRET]))),
+            _refused_by(Authenticator(signed_tokens=SignedTokens([SECRET]))),
         ),
         "stops early": (TOKEN, lambda given: all(a == b for a, b in zip(given, TOKEN, strict=True))),
     }

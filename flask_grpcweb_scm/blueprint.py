@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from flask import Blueprint, Request, Response, current_app, g, has_request_context, request
+from flask import Blueprint, Request, Response, current_app, has_request_context, request
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule, ValidationError
 
 from flask_grpcweb_scm.body import read_body
-from flask_grpcweb_scm.calls import Calls, logger, peer_name
+from flask_grpcweb_scm.calls import Calls, logger
 from flask_grpcweb_scm.cors import add_cors
 from flask_grpcweb_scm.http_status import describe, rpc_error_from_http
 from flask_grpcweb_scm.response import GrpcWebResponse, answer, must_close, response_class
-from flask_grpcweb_scm.rpc import CallContext, Incoming, RpcError, StatusCode, did_you_mean, error_headers
+from flask_grpcweb_scm.rpc import IncomingCall, RpcError, StatusCode, did_you_mean, error_headers, peer_name
 from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type, response_content_type
 
 __all__ = ["NAME", "create_blueprint"]
@@ -82,11 +82,12 @@ def create_blueprint(calls: Calls) -> Blueprint:
             logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(asked.remote_addr))
             message = f"no method {path} is served here{did_you_mean(path, methods)}"
             return _error_response(RpcError(StatusCode.UNIMPLEMENTED, message))
-        calls.on_route(asked, method)
+        form = calls.form(method, content_type, asked.environ.get("HTTP_ACCEPT"))
+        calls.on_route(asked, form)
         # The property looks for the app once more. A hook may have given this request a limit of its own.
         own = type(asked) is not Request or "_max_content_length" in vars(asked)
         limit = asked.max_content_length if own else app.config["MAX_CONTENT_LENGTH"]
-        return _serve(calls, *calls.open(method, content_type, asked.environ, body_limit=limit, peer=asked.remote_addr))
+        return _serve(calls, IncomingCall(form, asked.environ, limit, asked.remote_addr))
 
     def add_rules(*_: object) -> None:
         # Not by add_url_rule: a rule without methods also brings verbs here that werkzeug does not know. An endpoint
@@ -105,9 +106,9 @@ def create_blueprint(calls: Calls) -> Blueprint:
     return blueprint
 
 
-def _serve(calls: Calls, incoming: Incoming, rpc: CallContext) -> Response:
-    g._get_current_object()._grpcweb_call = rpc
-    pieces, headers = answer(calls.run(incoming, rpc), incoming, _hold_context)
+def _serve(calls: Calls, incoming: IncomingCall) -> Response:
+    request_ctx._grpcweb_call = incoming  # type: ignore[attr-defined]  # ours
+    pieces, headers = answer(calls.run(incoming), incoming, _hold_context)
     return response_class(calls.app)(pieces, headers)
 
 

@@ -12,52 +12,94 @@ from werkzeug.wsgi import get_content_length
 
 from flask_grpcweb_scm.wire import RemoteProtocolError, over_limit
 
-__all__ = ["drain", "read_body"]
+__all__ = ["BodyReader", "drain", "read_body"]
 
 CHUNK_BYTES = 256 * 1024
 MAX_DRAIN_BYTES = 16 * 2**20
 MAX_DRAIN_SECONDS = 5.0
 
 
-def read_body(environ: dict[str, Any], limit: int | None = None, *, at_once: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Read the body of a request in chunks, none of them empty.
+class BodyReader:
+    """Reads bodies at once or in chunks.
 
     werkzeug's own stream is left aside: it cuts chunked bodies silently at its limit.
 
+    :param at_once: bytes; the longest body to read at once.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+
+    def read_whole(self, environ: dict[str, Any], limit: int | None) -> bytes | None:
+        """Read a body whose Content-Length is not too long; None for any other, of which nothing has been read then.
+
+        :param limit: bytes; the app's ``MAX_CONTENT_LENGTH``.
+        :raises RemoteProtocolError: when the body cannot be read, or ends before its Content-Length.
+        """
+        text = environ.get("CONTENT_LENGTH", "")
+        is_plain = text.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
+        length = int(text) if is_plain else get_content_length(environ)
+        if length is None or length > self._at_once or (limit is not None and length > limit):
+            return None
+        # Granian collects what it is asked for in buffers that grow, and copies it then: several times the body.
+        if length > CHUNK_BYTES and environ.get("SERVER_SOFTWARE") == "Granian":
+            return None
+        try:
+            body: bytes = environ["wsgi.input"].read(length)
+        except Exception as error:
+            raise _unreadable(error) from error
+        return body if len(body) == length else b"".join([body, *_read_on(environ, length, len(body))])
+
+    def read_chunks(self, environ: dict[str, Any], limit: int | None) -> Iterator[bytes]:
+        """See :func:`read_body`."""
+        return read_body(environ, limit)
+
+
+def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[bytes]:
+    """Read the body of a request in chunks of at most :data:`CHUNK_BYTES`, none of them empty.
+
     :param limit: bytes; the app's ``MAX_CONTENT_LENGTH``.
-    :param at_once: bytes; a body whose Content-Length is not over this is one chunk. Other chunks have at most
-        :data:`CHUNK_BYTES`.
     :raises RemoteProtocolError: when the body is malformed, ends before its Content-Length, or is over `limit`.
     """
-    length = _content_length(environ)
-    if length is None and not environ.get("wsgi.input_terminated"):
-        return
-    # Granian collects what it is asked for in buffers that grow, and copies it then: several times the body.
-    in_chunks = length is None or length > at_once or environ.get("SERVER_SOFTWARE") == "Granian"
-    size = CHUNK_BYTES if in_chunks or length is None else length
-    received = 0
-    while length is None or received < length:
-        if limit is not None and (length or received) > limit:
-            raise over_limit(f"body of {length or received} bytes", limit)
-        try:
-            chunk: bytes = environ["wsgi.input"].read(size if length is None else min(size, length - received))
-        except Exception as error:  # every server has its own for malformed chunks and lost connections
-            raise RemoteProtocolError(f"the body could not be read ({type(error).__name__})") from error
-        if not chunk and received == 0:
-            chunk = _already_read()
-        if not chunk and length is not None:
-            raise RemoteProtocolError(f"the body ends after {received} of its {length} bytes")
+    length = get_content_length(environ)
+    if length is None:
+        return _read_to_end(environ, limit) if environ.get("wsgi.input_terminated") else iter(())
+    return _read_on(environ, length, 0, limit)
+
+
+def _read_on(environ: dict[str, Any], length: int, received: int, limit: int | None = None) -> Iterator[bytes]:
+    """What is missing of a body with a Content-Length."""
+    if limit is not None and length > limit:
+        raise over_limit(f"body of {length} bytes", limit)
+    while received < length:
+        chunk = _read(environ, min(CHUNK_BYTES, length - received), is_first=not received)
         if not chunk:
-            return
+            raise RemoteProtocolError(f"the body ends after {received} of its {length} bytes")
         received += len(chunk)
         yield chunk
 
 
-def _content_length(environ: dict[str, Any]) -> int | None:
-    text = environ.get("CONTENT_LENGTH", "")
-    if text.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ:
-        return int(text)
-    return get_content_length(environ)
+def _read_to_end(environ: dict[str, Any], limit: int | None) -> Iterator[bytes]:
+    """A body without one."""
+    received = 0
+    while chunk := _read(environ, CHUNK_BYTES, is_first=not received):
+        received += len(chunk)
+        if limit is not None and received > limit:
+            raise over_limit(f"body of {received} bytes", limit)
+        yield chunk
+
+
+def _read(environ: dict[str, Any], size: int, *, is_first: bool = True) -> bytes:
+    try:
+        chunk: bytes = environ["wsgi.input"].read(size)
+    except Exception as error:
+        raise _unreadable(error) from error
+    return chunk if chunk or not is_first else _already_read()
+
+
+def _unreadable(error: Exception) -> RemoteProtocolError:
+    # Every server has its own for malformed chunks and lost connections.
+    return RemoteProtocolError(f"the body could not be read ({type(error).__name__})")
 
 
 def drain(chunks: Iterator[bytes]) -> bool:

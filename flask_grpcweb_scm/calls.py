@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import re
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from blinker import Namespace
-from flask import Flask, Request, g, has_request_context
+from flask import Flask, Request, has_request_context
+from flask.globals import request_ctx
 from flask.signals import got_request_exception
 from werkzeug.exceptions import InternalServerError
 from werkzeug.local import LocalProxy
 
-from flask_grpcweb_scm.body import read_body
+from flask_grpcweb_scm.body import BodyReader
 from flask_grpcweb_scm.http_status import rpc_error_from_http
 from flask_grpcweb_scm.rpc import (
     Authenticate,
     CallContext,
+    CallForm,
     Dispatcher,
     Exchange,
-    Incoming,
+    IncomingCall,
     Reply,
     RpcError,
     RpcMethod,
     Server,
     StreamReply,
-    run,
+    call_form,
 )
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.wire import PREFIX_BYTES, ContentType
+from flask_grpcweb_scm.wire import PREFIX_BYTES, ContentType, response_content_type
 
-__all__ = ["Calls", "current_rpc", "logger", "peer_name", "rpc_finished", "rpc_started"]
+__all__ = ["Calls", "current_rpc", "logger", "rpc_finished", "rpc_started"]
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -45,7 +45,7 @@ rpc_finished = _signals.signal("rpc-finished")
 
 
 def _current_rpc() -> CallContext:
-    context: CallContext | None = g.get("_grpcweb_call") if has_request_context() else None
+    context: CallContext | None = getattr(request_ctx, "_grpcweb_call", None) if has_request_context() else None
     if context is None:
         raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
     return context
@@ -62,40 +62,33 @@ class Calls:
         self.app = app
         self.settings = settings
         self.methods = dispatcher.methods
-        self.on_route: Callable[[Request, RpcMethod], None] = lambda request, method: None
+        self.on_route: Callable[[Request, CallForm], None] = lambda request, form: None
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.
-        self._at_once = (settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4
+        self._reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
+        self._forms: dict[tuple[RpcMethod, str, str], CallForm] = {}
         self._server = Server(settings, dispatcher, authenticate, self._status_of, self._finish)
 
-    def open(
-        self,
-        method: RpcMethod,
-        content_type: ContentType,
-        environ: dict[str, Any],
-        *,
-        body_limit: int | None,
-        peer: str | None,
-    ) -> tuple[Incoming, CallContext]:
-        """The request and the context of a call, to :meth:`run`."""
-        chunks = read_body(environ, body_limit, at_once=self._at_once)
-        incoming = Incoming(method, content_type, environ, chunks, self.settings.max_message_bytes)
-        context = CallContext(
-            method,
-            metadata=incoming.metadata,
-            peer=peer_name(peer),
-            read_message=None if method.client_streaming else incoming.message_bytes,
-        )
-        return incoming, context
+    def form(self, method: RpcMethod, content_type: ContentType, accept: str | None) -> CallForm:
+        """The form of a call with such headers."""
+        response_type = response_content_type(content_type, accept)
+        key = method, content_type.name, response_type.name
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = call_form(method, content_type, response_type, self._reader, self._server)
+        return form
 
-    def run(self, incoming: Incoming, context: CallContext) -> Reply | StreamReply:
+    def run(self, call: IncomingCall) -> Reply | StreamReply:
         """Log the call, send :data:`rpc_started`, and do it."""
-        logged = logger.isEnabledFor(logging.INFO)
-        if logged:
-            _log_start(incoming, context)
+        is_logged = logger.isEnabledFor(logging.INFO)
+        if not (is_logged or rpc_started.receivers or rpc_finished.receivers):
+            run = call.form.run
+            return run(call)
+        if is_logged:
+            _log_start(call)
         if rpc_started.receivers:
-            rpc_started.send(self.app, context=context)
-        return run(incoming, context, self._server, observed=logged or bool(rpc_finished.receivers))
+            rpc_started.send(self.app, context=call)
+        return Exchange(call, self._server).run()
 
     def _status_of(self, error: Exception, context: CallContext) -> RpcError:
         """What an undeclared exception stands for: as in any view, the app's error handlers decide first."""
@@ -115,20 +108,14 @@ class Calls:
         if logger.isEnabledFor(logging.INFO):
             _log_end(exchange, seconds)
         if rpc_finished.receivers:
-            rpc_finished.send(self.app, context=exchange.context, code=exchange.code, seconds=seconds)
+            rpc_finished.send(self.app, context=exchange.call, code=exchange.code, seconds=seconds)
 
 
-@functools.lru_cache(maxsize=1024)
-def peer_name(address: str | None) -> str:
-    """The caller's address; behind ProxyFix that is whatever its headers say, and it gets into the log."""
-    return re.sub(r"[^\w.:%-]", "?", (address or "")[:64], flags=re.ASCII)
-
-
-def _log_start(incoming: Incoming, context: CallContext) -> None:
+def _log_start(call: IncomingCall) -> None:
     if not logger.isEnabledFor(logging.DEBUG):
         return
-    names = sorted(name for name, _ in incoming.headers())
-    logger.debug("call %s %s %s, headers %s", context.call_id, incoming.method.path, incoming.content_type, names)
+    names = sorted(name for name, _ in call.headers())
+    logger.debug("call %s %s %s, headers %s", call.call_id, call.form.method.path, call.form.content_type, names)
 
 
 def _log_end(exchange: Exchange, seconds: float) -> None:
@@ -137,8 +124,8 @@ def _log_end(exchange: Exchange, seconds: float) -> None:
         exchange.method.path,
         exchange.code.name,
         seconds * 1000,
-        exchange.incoming.bytes_received,
+        exchange.call.bytes_received,
         exchange.bytes_sent,
-        exchange.context.peer,
-        exchange.context.call_id,
+        exchange.call.peer,
+        exchange.call.call_id,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
 import flask.globals
@@ -11,6 +12,8 @@ from flask import Flask
 from flask.ctx import AppContext, RequestContext
 from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from werkzeug.routing import MapAdapter, Rule
+
+from flask_grpcweb_scm.rpc import CallContext
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -55,22 +58,39 @@ class RoutedRequestContext(RequestContext):
         return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
 
 
-class QuietAppContext(AppContext):
-    """An application context that is entered once, and tells of it only if somebody listens."""
+class _Late:
+    """An attribute of a context that is there once the context is made, which the first use of one does.
+
+    A ``__getattr__`` would do for all of them, but slow down every other attribute.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, context: LateAppContext | LateRequestContext, owner: type) -> Any:
+        context._make()
+        return vars(context)[self._name]
+
+
+class LateAppContext(AppContext):
+    """An application context that is entered empty, tells of it only if somebody listens, and is made when used."""
+
+    g = _Late()
+    url_adapter = _Late()
+    _cv_tokens = _Late()
+    _entered: Token[AppContext] | None = None
 
     def __init__(self, app: Flask) -> None:
-        # As the base class does it; without SERVER_NAME there is no adapter.
         self.app = app
-        self.url_adapter = None if app.config["SERVER_NAME"] is None else app.create_url_adapter(None)
-        self.g = app.app_ctx_globals_class()
-        self._cv_tokens = []
-
-    def enter(self) -> None:
-        """What push() does."""
         if appcontext_pushed.receivers:
             self.push()
         else:
-            self._cv_tokens.append(flask.globals._cv_app.set(self))
+            self._entered = flask.globals._cv_app.set(self)
+
+    def _make(self) -> None:
+        super().__init__(self.app)
+        if self._entered is not None:
+            self._cv_tokens.append(self._entered)
 
     def leave(self, error: BaseException | None) -> None:
         """What pop() does."""
@@ -82,23 +102,31 @@ class QuietAppContext(AppContext):
         ):
             self.pop(error)
         else:
-            flask.globals._cv_app.reset(self._cv_tokens.pop())
+            flask.globals._cv_app.reset(self._entered or self._cv_tokens.pop())
 
 
 class LateRequestContext(RoutedRequestContext):
     """A request context that is entered empty, in an application context of its own, and made at its first use."""
 
-    is_made = False
-    """Whether somebody has used it."""
+    request = _Late()
+    flashes = _Late()
+    _session = _Late()
+    _after_request_functions = _Late()
+    _cv_tokens = _Late()
+    _adapter = _Late()
+    _is_entered = _Late()
+
+    _grpcweb_call: CallContext | None = None
 
     def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
         self.app = app
         self.environ = environ
         self._rule = rule
-        self.app_context = QuietAppContext(app)
-        self.app_context.enter()
+        self.is_made = False
+        """Whether somebody has used it."""
+        self.app_context = LateAppContext(app)
+        self._holders = 0
         self._entered = flask.globals._cv_request.set(self)
-        self._holders = 1
 
     def hold(self) -> Callable[[], None]:
         """Have the contexts stay until what this returns is called too."""
@@ -107,21 +135,13 @@ class LateRequestContext(RoutedRequestContext):
 
     def leave(self, error: BaseException | None) -> None:
         """End both contexts, once all holders have called this."""
-        self._holders -= 1
         if self._holders:
-            return
-        if self.is_made:
+            self._holders -= 1
+        elif self.is_made:
             self.pop(error)
         else:
             flask.globals._cv_request.reset(self._entered)
             self.app_context.leave(error)
-
-    def __getattr__(self, name: str) -> Any:
-        # Called for what is missing: at first, all that a made one has.
-        if self.is_made:
-            raise AttributeError(name)
-        self._make()
-        return getattr(self, name)
 
     def _make(self) -> None:
         """What push() does, but for entering it."""

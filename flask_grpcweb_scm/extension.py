@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask
 
-from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard
+from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.blueprint import create_blueprint
 from flask_grpcweb_scm.calls import Calls
 from flask_grpcweb_scm.cli import grpc_cli
@@ -85,8 +85,8 @@ class GrpcWebScm:
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings, self._authenticate)
-        authenticate = guard(self._authenticate or _authenticator(settings), settings.public_methods)
-        state = AppState(settings, dispatcher, _limit_rates(authenticate, settings))
+        authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
+        state = AppState(settings, dispatcher, authenticate)
         app.extensions["grpcweb_scm"] = state
         calls = Calls(app, settings, dispatcher, state.authenticate)
         blueprint = create_blueprint(calls)
@@ -105,10 +105,15 @@ def _scm() -> ModuleType:
     return scm
 
 
+def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate:
+    if own is None and not settings.require_auth:
+        return let_in
+    return guard(own or _authenticator(settings), settings.public_methods)
+
+
 def _authenticator(settings: Settings) -> Authenticator:
     secrets = settings.token_secrets
     return Authenticator(
-        required=settings.require_auth,
         tokens=settings.auth_tokens,
         signed_tokens=SignedTokens(secrets, settings.revoked_tokens) if secrets else None,
         hmac_secrets=settings.hmac_secrets,

@@ -11,12 +11,12 @@ for sure, such as the first call of every route: what Flask's router has sent to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flask.globals
 from blinker import NamedSignal
-from flask import Blueprint, Flask, Request, Response, has_app_context
+from flask import Blueprint, Flask, Request, Response
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSessionInterface
 from flask.signals import request_finished, request_started, request_tearing_down
@@ -25,13 +25,14 @@ from werkzeug.routing import Rule
 from flask_grpcweb_scm.calls import Calls
 from flask_grpcweb_scm.contexts import LateRequestContext, RoutedRequestContext
 from flask_grpcweb_scm.response import GrpcWebResponse, answer, send
-from flask_grpcweb_scm.rpc import RpcMethod
-from flask_grpcweb_scm.wire import ContentType, parse_content_type
+from flask_grpcweb_scm.rpc import CallForm, IncomingCall
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["FastLane", "surround"]
+
+Hooks = Mapping[str | None, list[Any]]
 
 MAX_ROUTES = 10_000
 """Host names are the caller's choice."""
@@ -64,7 +65,7 @@ def surround(calls: Calls, blueprint: Blueprint) -> None:
         app.url_value_preprocessors[blueprint.name].append(lambda *_: _exempt_from_csrf(app, blueprint))
         return
     lane = FastLane(calls, blueprint)
-    app.wsgi_app = lane  # type: ignore[method-assign]
+    app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
     app.request_context = lane.request_context  # type: ignore[method-assign]
     calls.on_route = lane.add_route
 
@@ -79,8 +80,8 @@ def _exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
 class Route(NamedTuple):
     """What Flask's router has found for a request, and will find again."""
 
-    method: RpcMethod
     rule: Rule
+    form: CallForm
 
 
 class FastLane:
@@ -94,41 +95,42 @@ class FastLane:
         self._views = {key: view for key, view in app.view_functions.items() if key.startswith(f"{name}.")}
         self._flask: WSGIApplication = app.wsgi_app
         self._new_request_context = app.request_context
-        self._routes: dict[tuple[str | None, str | None], Route] = {}
+        self._routes: dict[tuple[str | None, ...], Route] = {}
         self._own_hooks = [*app.after_request_funcs[name]], [*app.url_value_preprocessors[name]]
+        self._hooks = (
+            app.before_request_funcs,
+            app.teardown_request_funcs,
+            app.after_request_funcs,
+            app.url_value_preprocessors,
+        )
+        self._seen: tuple[object, bool] = None, False
         settings = calls.settings
         self._is_open = settings.fast_lane and not settings.cors_origins and not settings.cors_credentials
 
-    def add_route(self, request: Request, method: RpcMethod) -> None:
+    def add_route(self, request: Request, form: CallForm) -> None:
         """Remember the route of a request."""
-        key = request.environ.get("HTTP_HOST"), request.environ.get("PATH_INFO")
+        key = _key(request.environ)
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
             return
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        self._routes[key] = Route(method, request.url_rule)
+        self._routes[key] = Route(request.url_rule, form)
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """What Flask enters for a request; for a call whose route is known, without looking for it."""
-        route = self._find(environ)
-        if route is None:
+        route = self._routes.get(_key(environ))
+        # An upgrade is routed by other rules.
+        if route is None or "HTTP_UPGRADE" in environ:
             return self._new_request_context(environ)
         return RoutedRequestContext(self._app, environ, route.rule)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or have Flask answer it."""
-        route = self._find(environ) if self._is_open else None
-        if route is not None:
-            content_type = parse_content_type(environ.get("CONTENT_TYPE"))
-            if content_type is not None and self._may_pass(environ) and self._nobody_looks():
-                return self._serve(route, content_type, environ, start_response)
+        route = self._routes.get(_key(environ))
+        if route is not None and self._is_open and self._may_pass(environ):
+            return self._serve(route, environ, start_response)
         _exempt_from_csrf(self._app, self._blueprint)
         return self._flask(environ, start_response)
-
-    def _find(self, environ: WSGIEnvironment) -> Route | None:
-        """The route of a call, if there was one like it; an upgrade is routed by other rules."""
-        route = self._routes.get((environ.get("HTTP_HOST"), environ.get("PATH_INFO")))
-        return None if environ["REQUEST_METHOD"] != "POST" or "HTTP_UPGRADE" in environ else route
 
     # Whether nobody could tell
 
@@ -145,46 +147,56 @@ class FastLane:
         )
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
+        """Whether a request needs nothing of Flask, and no hook of the app and no receiver of a signal would see it."""
         app = self._app
         cookies = environ.get("HTTP_COOKIE")
-        return (
+        if (
             # Debuggers and test clients keep contexts beyond the request.
-            "werkzeug.debug.preserve_context" not in environ
-            and not has_app_context()
+            "werkzeug.debug.preserve_context" in environ
+            or "HTTP_UPGRADE" in environ
+            or flask.globals._cv_app.get(None) is not None
             # A permanent session is sent again with every answer.
-            and (cookies is None or not app.secret_key or app.config["SESSION_COOKIE_NAME"] not in cookies)
+            or (cookies is not None and app.secret_key and app.config["SESSION_COOKIE_NAME"] in cookies)
+        ):
+            return False
+        seen, has_no_hooks = self._seen
+        if self._hooks != seen:
+            has_no_hooks = self._has_no_hooks(*self._hooks)
+            copy = tuple({key: [*funcs] for key, funcs in hooks.items()} for hooks in self._hooks)
+            self._seen = copy, has_no_hooks
+        return has_no_hooks and not (
+            (request_started.receivers and _has_receivers(request_started, app))
+            or (request_finished.receivers and _has_receivers(request_finished, app))
+            or (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
         )
 
-    def _nobody_looks(self) -> bool:
-        """Whether no hook of the app would be called, and no receiver of Flask's signals for requests."""
-        app, name = self._app, self._name
-        before, teardown = app.before_request_funcs.get, app.teardown_request_funcs.get
-        after, values = app.after_request_funcs, app.url_value_preprocessors
+    def _has_no_hooks(self, before: Hooks, teardown: Hooks, after: Hooks, values: Hooks) -> bool:
+        """Whether none but our own would be called."""
+        name = self._name
+        others = (before, None), (before, name), (teardown, None), (teardown, name), (after, None), (values, None)
         return (
-            not (
-                before(None)
-                or before(name)
-                or teardown(None)
-                or teardown(name)
-                or after.get(None)
-                or values.get(None)
-                or (request_started.receivers and _has_receivers(request_started, app))
-                or (request_finished.receivers and _has_receivers(request_finished, app))
-                or (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
-            )
-            and (after[name], values[name]) == self._own_hooks
+            not any(hooks.get(key) for hooks, key in others) and (after.get(name), values.get(name)) == self._own_hooks
         )
 
     # As Flask.wsgi_app and Flask.full_dispatch_request do it
 
-    def _serve(
-        self, route: Route, content_type: ContentType, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def _serve(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         app = self._app
         context = LateRequestContext(app, environ, route.rule)
         error: BaseException | None = None
         try:
-            return self._answer(route.method, content_type, context, start_response)
+            call = IncomingCall(route.form, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+            context._grpcweb_call = call
+            try:
+                reply = self._calls.run(call)
+            except Exception as raised:
+                response = app.finalize_request(app.handle_user_exception(raised))
+                return response(environ, start_response)
+            pieces, headers = answer(reply, call, context.hold)
+            if context.is_made:
+                response = app.finalize_request(GrpcWebResponse(pieces, headers))
+                return response(environ, start_response)
+            return send(pieces, headers, start_response)
         except Exception as unhandled:
             error = unhandled
             return app.handle_exception(unhandled)(environ, start_response)
@@ -194,23 +206,11 @@ class FastLane:
         finally:
             context.leave(None if error is not None and app.should_ignore_error(error) else error)
 
-    def _answer(
-        self, method: RpcMethod, content_type: ContentType, context: LateRequestContext, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        app, environ = self._app, context.environ
-        limit, peer = app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
-        incoming, rpc = self._calls.open(method, content_type, environ, body_limit=limit, peer=peer)
-        context.app_context.g._grpcweb_call = rpc
-        try:
-            reply = self._calls.run(incoming, rpc)
-        except Exception as error:
-            response = app.finalize_request(app.handle_user_exception(error))
-            return response(environ, start_response)
-        pieces, headers = answer(reply, incoming, context.hold)
-        if context.is_made:
-            response = app.finalize_request(GrpcWebResponse(pieces, headers))
-            return response(environ, start_response)
-        return send(pieces, headers, start_response)
+
+def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:
+    """What of a request decides its route, and the form of its call."""
+    get = environ.get
+    return get("REQUEST_METHOD"), get("HTTP_HOST"), get("PATH_INFO"), get("CONTENT_TYPE"), get("HTTP_ACCEPT")
 
 
 def _has_receivers(signal: NamedSignal, app: Flask) -> bool:

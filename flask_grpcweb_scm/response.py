@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response
 
 from flask_grpcweb_scm.body import drain
-from flask_grpcweb_scm.rpc import Incoming, Reply, StreamReply
+from flask_grpcweb_scm.rpc import IncomingCall, Reply, StreamReply
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -75,17 +75,18 @@ def _combined(own: type[Response]) -> type[GrpcWebResponse]:
 
 
 def answer(
-    reply: Reply | StreamReply, incoming: Incoming, hold: Callable[[], Callable[[], object]]
+    reply: Reply | StreamReply, call: IncomingCall, hold: Callable[[], Callable[[], object]]
 ) -> tuple[Iterable[bytes], Pairs]:
     """The body and the headers that answer a call.
 
     :param hold: has the contexts of Flask stay for a stream; returns what ends them.
     """
     if isinstance(reply, StreamReply):
-        return StreamInContext(reply, incoming.chunks, hold()), [*reply.headers, _UNBUFFERED]
-    if not incoming.is_read and must_close(incoming.chunks, incoming.environ):
-        return reply.pieces, [*reply.headers, ("connection", "close")]
-    return reply.pieces, reply.headers
+        return StreamInContext(reply, call.chunks, hold()), [*reply.headers, _UNBUFFERED]
+    headers, pieces = reply
+    if not call.is_read and must_close(call.chunks, call.environ):
+        return pieces, [*headers, ("connection", "close")]
+    return pieces, headers
 
 
 def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
@@ -97,7 +98,8 @@ def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
 def send(pieces: Iterable[bytes], headers: Pairs, start_response: StartResponse) -> Iterable[bytes]:
     """Send the answer of a call."""
     if isinstance(pieces, list):
-        headers = [*headers, ("Content-Length", str(sum(map(len, pieces))))]
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
+        headers = [*headers, ("Content-Length", str(size))]
     start_response("200 OK", headers)
     return pieces
 

@@ -9,7 +9,9 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
+from flask_grpcweb_scm.calls import Calls
 from flask_grpcweb_scm.fast_lane import FastLane, Route
+from flask_grpcweb_scm.wire import parse_content_type
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
@@ -80,12 +82,25 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
     _lane = LANES[0]
 
 
-def know_routes(app: Flask, host: str = "localhost") -> None:
-    """As if every method had been called once."""
-    around = app.wsgi_app
+def know_routes(app: Flask) -> None:
+    """As if every method had been called once, in every way."""
+    around = getattr(app.wsgi_app, "__self__", None)
     if isinstance(around, FastLane):
-        prefix = app.extensions["grpcweb_scm"].settings.url_prefix
-        methods = app.extensions["grpcweb_scm"].dispatcher.methods
-        for rule in app.url_map.iter_rules():
-            if rule.rule[len(prefix) :] in methods and rule.rule.startswith(prefix):
-                around._routes[host, rule.rule] = Route(methods[rule.rule[len(prefix) :]], rule)
+        around._routes = KnownRoutes(app, around._calls)
+
+
+class KnownRoutes(dict[Any, Route]):
+    """The routes of a lane; those of the host ``localhost`` are there without having been added."""
+
+    def __init__(self, app: Flask, calls: Calls) -> None:
+        self._calls = calls
+        prefix = calls.settings.url_prefix
+        self._rules = {rule.rule: rule for rule in app.url_map.iter_rules() if rule.rule.startswith(prefix)}
+        self._methods = {prefix + path: method for path, method in calls.methods.items()}
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        verb, host, path, content_type, accept = key
+        asked, method = parse_content_type(content_type), self._methods.get(path)
+        if (verb, host) != ("POST", "localhost") or asked is None or method is None:
+            return super().get(key, default)
+        return Route(self._rules[path], self._calls.form(method, asked, accept))

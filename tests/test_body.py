@@ -11,7 +11,7 @@ from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import body
-from flask_grpcweb_scm.body import drain, read_body
+from flask_grpcweb_scm.body import BodyReader, drain
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -33,18 +33,31 @@ def environ_of(stream: Any, *, length: int | None, terminated: bool = False) -> 
     return environ
 
 
-def read(stream: Any, *, limit: int | None = None, at_once: int = body.CHUNK_BYTES, **options: Any) -> list[bytes]:
-    environ = environ_of(stream, **options)
+def read(stream: Any, *, limit: int | None = None, at_once: int = 0, **options: Any) -> list[bytes]:
+    environ, reader = environ_of(stream, **options), BodyReader(at_once)
     with Flask(__name__).request_context(environ):
-        return list(read_body(environ, limit, at_once=at_once))
+        whole = reader.read_whole(environ, limit)
+        return list(reader.read_chunks(environ, limit)) if whole is None else [whole]
 
 
+at_once_or_in_chunks = pytest.mark.parametrize("at_once", [1000, 0])
+
+
+class Halves(io.BytesIO):
+    """A stream that gives half of what it is asked for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(-(-(size or 0) // 2))
+
+
+@at_once_or_in_chunks
 @pytest.mark.parametrize(
     ("data", "options", "expected"),
     [
         pytest.param(b"abc", {"length": 3}, b"abc", id="length"),
         pytest.param(b"abcdef", {"length": 3}, b"abc", id="not-past-the-length"),
         pytest.param(b"abc", {"length": None, "terminated": True}, b"abc", id="chunked"),
+        pytest.param(Halves(b"abcdefg"), {"length": 7}, b"abcdefg", id="bit-by-bit"),
         pytest.param(b"abc", {"length": None}, b"", id="no-length-and-no-end"),
         pytest.param(b"", {"length": 0}, b"", id="empty"),
         pytest.param(b"", {"length": None, "terminated": True}, b"", id="empty-chunked"),
@@ -52,10 +65,13 @@ def read(stream: Any, *, limit: int | None = None, at_once: int = body.CHUNK_BYT
         pytest.param(b"abc", {"length": None, "terminated": True, "limit": 3}, b"abc", id="chunked-at-the-limit"),
     ],
 )
-def test_a_body_is_read(data: bytes, options: dict[str, Any], expected: bytes) -> None:
-    assert b"".join(read(data, **options)) == expected
+def test_a_body_is_read(data: Any, options: dict[str, Any], expected: bytes, at_once: int) -> None:
+    if isinstance(data, io.BytesIO):
+        data.seek(0)
+    assert b"".join(read(data, at_once=at_once, **options)) == expected
 
 
+@at_once_or_in_chunks
 @pytest.mark.parametrize(
     ("data", "options", "code", "message"),
     [
@@ -69,9 +85,11 @@ def test_a_body_is_read(data: bytes, options: dict[str, Any], expected: bytes) -
         ),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(data: Any, options: dict[str, Any], code: int, message: str) -> None:
+def test_a_body_that_cannot_be_read_is_refused(
+    data: Any, options: dict[str, Any], code: int, message: str, at_once: int
+) -> None:
     with pytest.raises(RemoteProtocolError, match=message) as caught:
-        read(data, **options)
+        read(data, at_once=at_once, **options)
     assert caught.value.code is StatusCode(code)
 
 
@@ -79,6 +97,7 @@ def test_a_long_body_comes_in_bounded_chunks() -> None:
     data = bytes(3 * body.CHUNK_BYTES + 1)
     sizes = [len(chunk) for chunk in read(data, length=len(data))]
     assert sizes == [body.CHUNK_BYTES] * 3 + [1]
+    assert read(data, length=len(data), at_once=len(data)) == [data]
 
 
 @pytest.mark.parametrize("chunked", [False, True])

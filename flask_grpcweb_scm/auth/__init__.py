@@ -1,6 +1,6 @@
 """Who is calling: tokens and signatures. No Flask."""
 
-from flask_grpcweb_scm.auth.authenticator import Authenticator, guard
+from flask_grpcweb_scm.auth.authenticator import Authenticator, guard, let_in
 from flask_grpcweb_scm.auth.limits import RateLimiter, StreamLimiter
 from flask_grpcweb_scm.auth.signature import sign
 from flask_grpcweb_scm.auth.tokens import SignedToken, SignedTokens, TokenError
@@ -13,5 +13,6 @@ __all__ = [
     "StreamLimiter",
     "TokenError",
     "guard",
+    "let_in",
     "sign",
 ]

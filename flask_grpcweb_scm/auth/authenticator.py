@@ -10,7 +10,7 @@ from flask_grpcweb_scm.auth.signature import check_signature
 from flask_grpcweb_scm.auth.tokens import SignedTokens, TokenError
 from flask_grpcweb_scm.rpc import ANONYMOUS, Authenticate, CallContext, Identity, RpcError, StatusCode
 
-__all__ = ["Authenticator", "guard"]
+__all__ = ["Authenticator", "guard", "let_in"]
 
 _BEARER = "bearer "
 
@@ -18,7 +18,6 @@ _BEARER = "bearer "
 class Authenticator:
     """Tells who is calling by a token or a signature.
 
-    :param required: when false, everybody is let in as an unrestricted stranger.
     :param tokens: accepted tokens and who they stand for.
     :param signed_tokens: reads tokens that are none of those.
     :param hmac_secrets: of signed requests, any of which may match.
@@ -28,14 +27,12 @@ class Authenticator:
     def __init__(
         self,
         *,
-        required: bool,
         tokens: Mapping[str, Identity] | None = None,
         signed_tokens: SignedTokens | None = None,
         hmac_secrets: Sequence[str] = (),
         hmac_max_age: float = 300,
         hmac_require_timestamp: bool = False,
     ) -> None:
-        self._required = required
         self._tokens = [(_digest(token), identity) for token, identity in (tokens or {}).items()]
         self._signed_tokens = signed_tokens
         self._hmac_secrets = hmac_secrets
@@ -47,8 +44,6 @@ class Authenticator:
 
         :raises RpcError: UNAUTHENTICATED, when the credentials are missing or wrong.
         """
-        if not self._required:
-            return ANONYMOUS
         token = _token(context)
         if token is not None and (self._tokens or self._signed_tokens):
             return self._by_token(token)
@@ -82,6 +77,11 @@ class Authenticator:
             yield "X-Grpc-Auth-Token"
         if self._hmac_secrets:
             yield "X-Signature and X-Method"
+
+
+def let_in(context: CallContext) -> Identity:
+    """Authenticate nobody: everybody is an unrestricted stranger."""
+    return ANONYMOUS
 
 
 def guard(authenticate: Authenticate, public_methods: Collection[str]) -> Authenticate:

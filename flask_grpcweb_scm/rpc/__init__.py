@@ -4,10 +4,11 @@ from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
-from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Reply, Server, StreamReply, error_headers, run
+from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Reply, Server, StreamReply, error_headers
 from flask_grpcweb_scm.rpc.hints import did_you_mean
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
-from flask_grpcweb_scm.rpc.incoming import Incoming
+from flask_grpcweb_scm.rpc.incoming import CallForm, IncomingCall, peer_name
+from flask_grpcweb_scm.rpc.plain import call_form
 from flask_grpcweb_scm.rpc.service import Interceptor, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -15,11 +16,12 @@ __all__ = [
     "ANONYMOUS",
     "Authenticate",
     "CallContext",
+    "CallForm",
     "Codec",
     "Dispatcher",
     "Exchange",
     "Identity",
-    "Incoming",
+    "IncomingCall",
     "Interceptor",
     "Reply",
     "RpcError",
@@ -30,9 +32,10 @@ __all__ = [
     "ServiceFunction",
     "StatusCode",
     "StreamReply",
+    "call_form",
     "codecs",
     "did_you_mean",
     "error_headers",
+    "peer_name",
     "retry_info",
-    "run",
 ]

@@ -26,6 +26,10 @@ class Codec:
     """Takes the message class and the payload; raises RemoteProtocolError."""
     encode: Callable[[Message], bytes]
 
+    def encoder(self, message_class: type[M]) -> Callable[[M], bytes]:
+        """What :attr:`encode` does to messages of one class; to many of them in less time."""
+        return message_class.SerializeToString if self.name == "proto" else self.encode
+
 
 def _decode_proto(message_class: type[M], payload: bytes) -> M:
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flask_grpcweb_scm.rpc.errors import RpcError
@@ -23,49 +22,55 @@ class CallContext:
 
     A test may construct one by hand, to call a service function with it.
 
-    :param metadata: sent by the caller; a callable reads it when it is asked for.
+    :param metadata: sent by the caller.
     :param timeout: seconds from now; None for no deadline.
-    :param read_message: reads the bytes of the only request message, uncompressed and still undecoded.
     """
+
+    method: RpcMethod | None
+    deadline: float | None = None
+    """An instant of :func:`time.monotonic`, or None."""
+    caller: Identity = ANONYMOUS
+    peer: str
+    """The caller's network address."""
+    _initial_metadata: Metadata | None = None
+    _trailing_metadata: Metadata | None = None
 
     def __init__(
         self,
         method: RpcMethod | None = None,
         *,
-        metadata: Metadata | Callable[[], Metadata] | None = None,
+        metadata: Metadata | None = None,
         timeout: float | None = None,
         caller: Identity | None = None,
         peer: str = "",
-        read_message: Callable[[], bytes] | None = None,
     ) -> None:
         self.method = method
-        self.deadline: float | None = None
-        """An instant of :func:`time.monotonic`, or None."""
-        if timeout is not None:
-            self.set_timeout(timeout)
+        if metadata is not None:
+            self.metadata = metadata
+        self.set_timeout(timeout)
         self.caller = caller or ANONYMOUS
         self.peer = peer
-        """The caller's network address."""
-        self._metadata = metadata
-        self._read_message = read_message
 
     # Most calls need none of these.
 
     @functools.cached_property
     def metadata(self) -> Metadata:
         """Sent by the caller."""
-        metadata = self._metadata() if callable(self._metadata) else self._metadata
-        return Metadata() if metadata is None else metadata
+        return Metadata()
 
-    @functools.cached_property
+    @property
     def initial_metadata(self) -> Metadata:
         """To send before the first message: a stream's is fixed when its first message is out."""
-        return Metadata()
+        if self._initial_metadata is None:
+            self._initial_metadata = Metadata()
+        return self._initial_metadata
 
-    @functools.cached_property
+    @property
     def trailing_metadata(self) -> Metadata:
         """To send after the last message."""
-        return Metadata()
+        if self._trailing_metadata is None:
+            self._trailing_metadata = Metadata()
+        return self._trailing_metadata
 
     @functools.cached_property
     def call_id(self) -> str:
@@ -78,9 +83,7 @@ class CallContext:
 
         :raises RpcError: UNAUTHENTICATED, when the requests are a stream: it has no one message to sign.
         """
-        if self._read_message is None:
-            raise RpcError(StatusCode.UNAUTHENTICATED, "a stream of requests cannot be signed; use a token")
-        return self._read_message()
+        raise RpcError(StatusCode.UNAUTHENTICATED, "a stream of requests cannot be signed; use a token")
 
     def set_timeout(self, timeout: float | None) -> None:
         """Move the deadline to `timeout` seconds from now; None takes it away."""

@@ -77,7 +77,8 @@ def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, cont
 def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     if context.deadline is not None:
         context.check_deadline()
-    response = method.function(request, context)
+    function = method.function
+    response = function(request, context)
     if method.server_streaming:
         return _checked(method, response, context)
     if context.deadline is not None:

@@ -14,12 +14,13 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import Identity
-from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, Incoming
+from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, IncomingCall
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
     ContentType,
     Encoding,
+    Metadata,
     StatusCode,
     choose_encoding,
     encode_binary,
@@ -30,10 +31,9 @@ from flask_grpcweb_scm.wire import (
     find_encoding,
     over_limit,
     parse_timeout,
-    response_content_type,
 )
 
-__all__ = ["Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers", "run"]
+__all__ = ["OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
 
 MAX_TRAILERS_ONLY_BYTES = 6144
 """A larger status goes into a trailers frame: common servers and proxies refuse headers over 8 KiB in all."""
@@ -43,11 +43,12 @@ BATCH_SECONDS = 0.005
 
 # "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
 _CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
-# Headers that ask for more than a plain call.
-_ASKING = frozenset({"HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"})
-_OK = encode_trailers([("grpc-status", "0")])
+OK_TRAILERS = encode_trailers([("grpc-status", "0")])
+"""The last frame of a call that has ended well and has no metadata."""
 
 Pairs = list[tuple[str, str]]
+Reply = tuple[Pairs, list[bytes]]
+"""A response that is complete: its headers and its body, in which a large message is a piece of its own."""
 Authenticate = Callable[[CallContext], Identity]
 Translate = Callable[[Exception, CallContext], RpcError]
 
@@ -71,15 +72,6 @@ class _Settings(Protocol):
     def status_header(self) -> bool | str: ...
 
 
-@dataclass(slots=True)
-class Reply:
-    """A response whose body is complete."""
-
-    headers: Pairs
-    pieces: list[bytes]
-    """The body; a large message is a piece of its own."""
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     """What the calls of an app have in common."""
@@ -93,43 +85,6 @@ class Server:
     """Called once, when the last byte is produced or the client has gone; by then :attr:`Exchange.status` is set."""
 
 
-def run(incoming: Incoming, context: CallContext, server: Server, *, observed: bool = True) -> Reply | StreamReply:
-    """Do a call, up to the first message of a stream. Never raises an exception of the call's making.
-
-    :param observed: whether :attr:`Server.on_end` has anything to do should the call succeed.
-    """
-    if observed or not _is_plain(incoming, server.settings):
-        return Exchange(incoming, context, server).run()
-    return _run_plain(incoming, context, server)
-
-
-def _is_plain(incoming: Incoming, settings: _Settings) -> bool:
-    """Whether nothing is asked of the call but one message for another. Most are such, and short enough to notice."""
-    method = incoming.method
-    return (
-        incoming.environ.keys().isdisjoint(_ASKING)
-        and not (method.client_streaming or method.server_streaming)
-        and settings.default_timeout is settings.max_timeout is settings.max_response_bytes is None
-        and settings.status_header != "only"
-    )
-
-
-def _run_plain(incoming: Incoming, context: CallContext, server: Server) -> Reply:
-    """What :class:`Exchange` does, as far as a plain call needs it."""
-    method, content_type = incoming.method, incoming.content_type
-    codec = server.dispatcher.codecs[content_type.codec]
-    try:
-        incoming.check_metadata(server.settings.max_metadata_bytes)
-        context.caller = server.authenticate(context)
-        request = codec.decode(method.request_class, incoming.message())
-        payload = codec.encode(server.dispatcher.call(method, request, context))
-    except Exception as error:
-        return Exchange(incoming, context, server).fail(error)
-    response_type = response_content_type(content_type, incoming.environ.get("HTTP_ACCEPT"))
-    headers = _success_headers(response_type, incoming, context, server.settings)
-    return Reply(headers, _pieces(encode_prefix(len(payload)), payload, _ok_trailers(context), text=response_type.text))
-
-
 class Exchange:
     """Serves one request, whatever is asked of it."""
 
@@ -137,15 +92,14 @@ class Exchange:
     """What the call ended with; None for OK, and until it has ended."""
     bytes_sent = 0
 
-    def __init__(self, incoming: Incoming, context: CallContext, server: Server) -> None:
+    def __init__(self, call: IncomingCall, server: Server) -> None:
         self.started = time.monotonic()
-        self.incoming = incoming
-        self.context = context
-        self.method = incoming.method
+        self.call = call
+        self.method = call.form.method
         self._server = server
         self._settings = server.settings
-        self._codec = server.dispatcher.codecs[incoming.content_type.codec]
-        self._response_type = response_content_type(incoming.content_type, incoming.environ.get("HTTP_ACCEPT"))
+        self._codec = server.dispatcher.codecs[call.form.content_type.codec]
+        self._response_type = call.form.response_type
         self._encoding = self._response_encoding()
 
     @property
@@ -154,25 +108,25 @@ class Exchange:
         return self.status.code if self.status else StatusCode.OK
 
     def run(self) -> Reply | StreamReply:
-        """See the function :func:`run`."""
+        """Do the call, up to the first message of a stream. Never raises an exception of the call's making."""
         try:
             self._open()
-            response = self._server.dispatcher.call(self.method, self._request(), self.context)
+            response = self._server.dispatcher.call(self.method, self._request(), self.call)
             if self.method.server_streaming:
                 return self._start_stream(response)
-            frame = self._frame(response)
+            frame = self._frame(self._codec.encode(response))
         except Exception as error:
             return self.fail(error)
         return self._succeed(frame)
 
     def _open(self) -> None:
-        environ, context = self.incoming.environ, self.context
+        call, environ = self.call, self.call.environ
         find_encoding(environ.get("HTTP_GRPC_ENCODING"))
         timeout = environ.get("HTTP_GRPC_TIMEOUT")
-        context.set_timeout(self._timeout(None if timeout is None else parse_timeout(timeout.strip())))
-        self.incoming.check_metadata(self._settings.max_metadata_bytes)
-        context.check_deadline()
-        context.caller = self._server.authenticate(context)
+        call.set_timeout(self._timeout(None if timeout is None else parse_timeout(timeout.strip())))
+        call.check_metadata(self._settings.max_metadata_bytes)
+        call.check_deadline()
+        call.caller = self._server.authenticate(call)
 
     def _timeout(self, asked: float | None) -> float | None:
         timeout = self._settings.default_timeout if asked is None else asked
@@ -184,12 +138,12 @@ class Exchange:
     def _request(self) -> Message | Iterator[Message]:
         if self.method.client_streaming:
             return self._requests()
-        return self._decode(self.incoming.message())
+        return self._decode(self.call.message())
 
     def _requests(self) -> Iterator[Message]:
-        for payload in self.incoming.payloads():
+        for payload in self.call.payloads():
             # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
-            self.context.check_deadline()
+            self.call.check_deadline()
             yield self._decode(payload)
 
     def _decode(self, payload: bytes) -> Message:
@@ -197,16 +151,24 @@ class Exchange:
 
     # Responses
 
+    def succeed(self, payload: bytes) -> Reply:
+        """Answer a message."""
+        return self._succeed(self._frame(payload))
+
     def _succeed(self, frame: tuple[bytes, bytes]) -> Reply:
-        headers = _success_headers(self._response_type, self.incoming, self.context, self._settings, self._encoding)
-        trailers = _ok_trailers(self.context)
-        if self._settings.status_header == "only" and _is_plain_http(self.incoming):
-            headers += _added(self.context, "trailing_metadata")
+        headers = self._headers()
+        # For scripts that read the status from the HTTP headers. Browser clients send X-Grpc-Web; some of them take a
+        # status in both places for an error.
+        if self._settings.status_header and "HTTP_X_GRPC_WEB" not in self.call.environ:
+            headers.append(("grpc-status", "0"))
+        trailers = self._trailers(None)
+        if self._settings.status_header == "only" and _is_plain_http(self.call):
+            headers += _added(self.call._trailing_metadata)
             trailers = b""
         pieces = _pieces(*frame, trailers, text=self._response_type.text)
         self.bytes_sent = sum(map(len, pieces))
         self._server.on_end(self)
-        return Reply(headers, pieces)
+        return headers, pieces
 
     def fail(self, error: Exception) -> Reply:
         """Answer what an exception stands for."""
@@ -214,18 +176,15 @@ class Exchange:
 
     def _fail(self, error: RpcError) -> Reply:
         self.status = error
-        context = self.context
+        call = self.call
+        reply: Reply
         status = _status_pairs(error)
         size = sum(len(name) + len(value) for name, value in status)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        if (
-            _added(context, "initial_metadata")
-            or _added(context, "trailing_metadata")
-            or size > MAX_TRAILERS_ONLY_BYTES
-        ):
-            reply = Reply(self._headers(), [self._piece(self._trailers(error))])
+        if call._initial_metadata or call._trailing_metadata or size > MAX_TRAILERS_ONLY_BYTES:
+            reply = self._headers(), [self._piece(self._trailers(error))]
         else:
-            reply = Reply(error_headers(error, self._response_type), [])
+            reply = error_headers(error, self._response_type), []
         self._server.on_end(self)
         return reply
 
@@ -241,18 +200,16 @@ class Exchange:
         return StreamReply(self._headers(), self, first, iterator)
 
     def _headers(self) -> Pairs:
-        return _headers(self._response_type, self.context, self._encoding)
+        headers = [("content-type", self._response_type.name)]
+        if self._encoding is not None:
+            headers.append(("grpc-encoding", self._encoding.name))
+        return headers + _added(self.call._initial_metadata)
 
     def _trailers(self, error: RpcError | None) -> bytes:
-        return (
-            encode_trailers(_status_pairs(error) + _added(self.context, "trailing_metadata"))
-            if error
-            else _ok_trailers(self.context)
-        )
+        return encode_trailers(_status_pairs(error) + _added(self.call._trailing_metadata))
 
-    def _frame(self, message: Message) -> tuple[bytes, bytes]:
-        """The prefix and the payload."""
-        payload = self._codec.encode(message)
+    def _frame(self, payload: bytes) -> tuple[bytes, bytes]:
+        """The prefix and the payload as it is sent."""
         limit, minimum = self._settings.max_response_bytes, self._settings.compression_min_bytes
         if limit is not None and len(payload) > limit:
             raise over_limit(f"response of {len(payload)} bytes", limit)
@@ -264,7 +221,7 @@ class Exchange:
     def frames(self, messages: Iterable[Message]) -> Iterator[bytes]:
         """The messages of a stream, each in a frame."""
         if self._encoding is not None or self._settings.max_response_bytes is not None:
-            return map(b"".join, map(self._frame, messages))
+            return map(b"".join, map(self._frame, map(self._codec.encode, messages)))
         # The shortest way there is: a stream may have millions.
         return (encode_prefix(len(payload)) + payload for payload in map(self._codec.encode, messages))
 
@@ -284,10 +241,10 @@ class Exchange:
     def _response_encoding(self) -> Encoding | None:
         if self._settings.compression_min_bytes is None:
             return None
-        return choose_encoding(self.incoming.environ.get("HTTP_GRPC_ACCEPT_ENCODING"))
+        return choose_encoding(self.call.environ.get("HTTP_GRPC_ACCEPT_ENCODING"))
 
     def _status_of(self, error: Exception) -> RpcError:
-        return self._server.dispatcher.status_of(self.method, error) or self._server.translate(error, self.context)
+        return self._server.dispatcher.status_of(self.method, error) or self._server.translate(error, self.call)
 
 
 class StreamReply:
@@ -367,51 +324,23 @@ def _close(responses: Iterator[Message]) -> None:
     close()
 
 
-def _success_headers(
-    response_type: ContentType,
-    incoming: Incoming,
-    context: CallContext,
-    settings: _Settings,
-    encoding: Encoding | None = None,
-) -> Pairs:
-    headers = _headers(response_type, context, encoding)
-    # For scripts that read the status from the HTTP headers. Browser clients send X-Grpc-Web; some of them take a
-    # status in both places for an error.
-    if settings.status_header and "HTTP_X_GRPC_WEB" not in incoming.environ:
-        headers.append(("grpc-status", "0"))
-    return headers
-
-
-def _headers(response_type: ContentType, context: CallContext, encoding: Encoding | None = None) -> Pairs:
-    headers = [("content-type", response_type.name)]
-    if encoding is not None:
-        headers.append(("grpc-encoding", encoding.name))
-    return headers + _added(context, "initial_metadata") if "initial_metadata" in vars(context) else headers
-
-
-def _is_plain_http(incoming: Incoming) -> bool:
+def _is_plain_http(call: IncomingCall) -> bool:
     """Whether nothing but the content type says that the caller speaks gRPC-Web: a script with an HTTP library."""
-    accepted = incoming.environ.get("HTTP_ACCEPT", "").lower()
+    accepted = call.environ.get("HTTP_ACCEPT", "").lower()
     return "application/grpc-web" not in accepted and not any(
-        name in _CLIENT_HEADERS or name.startswith("grpc-") for name, _ in incoming.headers()
+        name in _CLIENT_HEADERS or name.startswith("grpc-") for name, _ in call.headers()
     )
 
 
-def _ok_trailers(context: CallContext) -> bytes:
-    if "trailing_metadata" not in vars(context):
-        return _OK
-    return encode_trailers([("grpc-status", "0"), *_added(context, "trailing_metadata")])
-
-
 def _pieces(prefix: bytes, payload: bytes, trailers: bytes, *, text: bool) -> list[bytes]:
+    pieces = [prefix, payload, trailers]
     if text:
-        return [encode_text(prefix + payload + trailers)]
-    return [prefix + payload + trailers] if len(payload) < LARGE_BYTES else [prefix, payload, trailers]
+        return [encode_text(b"".join(pieces))]
+    return [b"".join(pieces)] if len(payload) < LARGE_BYTES else pieces
 
 
-def _added(context: CallContext, name: str) -> Pairs:
-    """Metadata of the function as headers; most calls have none, and it is not even made."""
-    metadata = vars(context).get(name)
+def _added(metadata: Metadata | None) -> Pairs:
+    """Metadata of the function as headers."""
     return metadata.to_headers() if metadata else []
 
 

@@ -12,8 +12,8 @@ from flask_grpcweb_scm.wire.frames import (
     FrameReader,
     encode_frame,
     encode_prefix,
-    is_plain_frame,
     over_limit,
+    plain_payload,
 )
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.signature import sign
@@ -49,11 +49,11 @@ __all__ = [
     "encode_trailers",
     "find_encoding",
     "format_timeout",
-    "is_plain_frame",
     "over_limit",
     "parse_content_type",
     "parse_timeout",
     "parse_trailers",
+    "plain_payload",
     "response_content_type",
     "sign",
 ]

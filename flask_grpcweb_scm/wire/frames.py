@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.status import StatusCode
@@ -17,8 +18,8 @@ __all__ = [
     "FrameReader",
     "encode_frame",
     "encode_prefix",
-    "is_plain_frame",
     "over_limit",
+    "plain_payload",
 ]
 
 COMPRESSED = 0x01
@@ -26,6 +27,8 @@ TRAILERS = 0x80
 
 _PREFIX = struct.Struct("!BI")
 PREFIX_BYTES = _PREFIX.size
+
+B = TypeVar("B", bytes, memoryview)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,10 @@ def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
     return encode_prefix(len(payload), flags=flags) + payload
 
 
-def is_plain_frame(body: bytes, max_payload: int) -> bool:
-    """Whether a body is one frame without flags and nothing else: most are. :class:`FrameReader` takes any other."""
-    if len(body) < PREFIX_BYTES:
-        return False
-    prefix: tuple[int, int] = _PREFIX.unpack_from(body)
+def plain_payload(body: B, max_payload: int) -> B | None:
+    """What most bodies have: one frame without flags. None for any other body, which :class:`FrameReader` takes."""
     length = len(body) - PREFIX_BYTES
-    return prefix == (0, length) and length <= max_payload
+    return body[PREFIX_BYTES:] if 0 <= length <= max_payload and _PREFIX.unpack_from(body) == (0, length) else None
 
 
 def over_limit(what: str, limit: int) -> RemoteProtocolError:

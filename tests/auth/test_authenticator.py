@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.auth import Authenticator, SignedTokens, TokenError, guard
+from flask_grpcweb_scm.auth import Authenticator, SignedTokens, TokenError, guard, let_in
 from flask_grpcweb_scm.rpc import CallContext, Dispatcher, Identity, RpcError, StatusCode
 from flask_grpcweb_scm.wire import Metadata
 from tests.apps import ECHO, echo_service
@@ -39,23 +39,23 @@ def refusal(call: Any, *arguments: Any) -> tuple[StatusCode, str]:
     ],
 )
 def test_who_sends_nothing_is_told_what_to_send(options: dict[str, Any], ways: str) -> None:
-    code, message = refusal(Authenticator(required=True, **options), context())
+    code, message = refusal(Authenticator(**options), context())
     assert (code, message) == (StatusCode.UNAUTHENTICATED, f"authentication required: send {ways}")
 
 
 def test_without_authentication_everybody_is_an_unrestricted_stranger() -> None:
-    assert Authenticator(required=False, tokens={"t": CI})(context(authorization="Bearer wrong")) == Identity()
+    assert let_in(context(authorization="Bearer wrong")) == Identity()
 
 
 def test_a_token_stands_for_its_identity() -> None:
-    authenticate = Authenticator(required=True, tokens={"a": Identity("a"), "t": CI})
+    authenticate = Authenticator(tokens={"a": Identity("a"), "t": CI})
     assert authenticate(context(x_grpc_auth_token="t")) is CI
     assert authenticate(context(authorization="BEARER t")) is CI
 
 
 def test_a_signed_token_is_read_when_it_is_none_of_the_fixed_ones() -> None:
     signed = SignedTokens(SECRETS)
-    authenticate = Authenticator(required=True, tokens={"t": CI}, signed_tokens=signed)
+    authenticate = Authenticator(tokens={"t": CI}, signed_tokens=signed)
     token = signed.issue("bot", expires_in=60, organizations=[7, "demo"], methods=[f"{SERVICE}/*"])
     assert authenticate(context(x_grpc_auth_token="t")) is CI
     caller = authenticate(context(x_grpc_auth_token=token))
@@ -89,7 +89,7 @@ TOKEN = SignedTokens(SECRETS).issue("bot", expires_in=86_400)
 def test_a_signed_token_that_is_not_good_is_refused(signed: SignedTokens, token: str, message: str) -> None:
     with pytest.raises(TokenError, match=message):
         signed.read(token)
-    authenticate = Authenticator(required=True, signed_tokens=signed)
+    authenticate = Authenticator(signed_tokens=signed)
     assert refusal(authenticate, context(x_grpc_auth_token=token)) == (StatusCode.UNAUTHENTICATED, message)
 
 

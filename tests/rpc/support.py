@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask_grpcweb_scm.rpc import (
-    CallContext,
     Dispatcher,
     Exchange,
     Identity,
-    Incoming,
+    IncomingCall,
     Reply,
     RpcError,
+    RpcMethod,
     Server,
     StatusCode,
     StreamReply,
+    call_form,
 )
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.wire import CONTENT_TYPES
+from flask_grpcweb_scm.wire import CONTENT_TYPES, response_content_type
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, Answer, frame, read
@@ -47,14 +48,36 @@ def exchange(
         translate=lambda error, context: RpcError(StatusCode.INTERNAL, f"translated {error}"),
         on_end=lambda exchange: ends.append(exchange.code),
     )
-    incoming = Incoming(
-        dispatcher.methods[ECHO + method],
-        CONTENT_TYPES[content_type],
-        environ_of(headers or {}),
-        chunks or iter([frame(HI)]),
-        settings.max_message_bytes,
-    )
-    return Exchange(incoming, context_of(incoming), server)
+    body = GivenBody(frame(HI) if chunks is None else chunks)
+    return Exchange(incoming_call(dispatcher.methods[ECHO + method], content_type, body, server, headers), server)
+
+
+class GivenBody:
+    """A body in one piece, or in chunks."""
+
+    def __init__(self, body: bytes | Iterable[bytes]) -> None:
+        self._body = body
+
+    def read_whole(self, environ: dict[str, Any], limit: int | None) -> bytes | None:
+        return self._body if isinstance(self._body, bytes) else None
+
+    def read_chunks(self, environ: dict[str, Any], limit: int | None) -> Iterator[bytes]:
+        return iter([self._body] if isinstance(self._body, bytes) else self._body)
+
+
+def incoming_call(
+    method: RpcMethod,
+    content_type: str,
+    body: GivenBody,
+    server: Server,
+    headers: dict[str, str] | None = None,
+    address: str = "",
+) -> IncomingCall:
+    """A call as the HTTP layer makes it."""
+    environ = environ_of(headers or {})
+    asked = CONTENT_TYPES[content_type]
+    answered = response_content_type(asked, environ.get("HTTP_ACCEPT"))
+    return IncomingCall(call_form(method, asked, answered, body, server), environ, address=address)
 
 
 def environ_of(headers: dict[str, str]) -> dict[str, Any]:
@@ -63,13 +86,11 @@ def environ_of(headers: dict[str, str]) -> dict[str, Any]:
     return {"wsgi.version": (1, 0), "REQUEST_METHOD": "POST", **names}
 
 
-def context_of(incoming: Incoming, peer: str = "") -> CallContext:
-    """The context of a call as the HTTP layer makes it."""
-    method = incoming.method
-    read_message = None if method.client_streaming else incoming.message_bytes
-    return CallContext(method, metadata=incoming.metadata, peer=peer, read_message=read_message)
+def parts(reply: Reply | StreamReply) -> tuple[list[tuple[str, str]], list[bytes]]:
+    """The headers and the pieces of the body."""
+    return (reply.headers, list(reply)) if isinstance(reply, StreamReply) else reply
 
 
 def answer(reply: Reply | StreamReply) -> Answer:
-    pieces = reply if isinstance(reply, StreamReply) else reply.pieces
-    return read(200, reply.headers, b"".join(pieces))
+    headers, pieces = parts(reply)
+    return read(200, headers, b"".join(pieces))

@@ -17,21 +17,19 @@ from flask_grpcweb_scm.rpc import (
     Dispatcher,
     Exchange,
     Identity,
-    Incoming,
     Reply,
     RpcError,
     Server,
     Service,
     StatusCode,
     StreamReply,
-    run,
 )
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ENCODINGS
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, Answer, body_of, frame, read
-from tests.rpc.support import context_of, environ_of
+from tests.rpc.support import GivenBody, incoming_call, parts
 
 
 class Call:
@@ -54,18 +52,12 @@ class Call:
         dispatcher = Dispatcher([service or echo_service(**functions)])
         self.ended = 0
         self.unhandled: list[Exception] = []
-        incoming = Incoming(
-            dispatcher.methods[ECHO + method],
-            CONTENT_TYPES[content_type],
-            environ_of(headers or {}),
-            iter([body] if isinstance(body, bytes) else body),
-            settings.max_message_bytes,
-        )
         server = Server(settings, dispatcher, authenticate, self._translate, self._end)
-        context = context_of(incoming, "127.0.0.1")
-        self.exchange = Exchange(incoming, context, server)
+        rpc = dispatcher.methods[ECHO + method]
+        call = incoming_call(rpc, content_type, GivenBody(body), server, headers, "127.0.0.1")
+        self.exchange = Exchange(call, server)
         self.reply: Reply | StreamReply
-        self.reply = self.exchange.run() if observed else run(incoming, context, server, observed=False)
+        self.reply = self.exchange.run() if observed else call.form.run(call)
 
     def _translate(self, error: Exception, context: CallContext) -> RpcError:
         self.unhandled.append(error)
@@ -75,10 +67,10 @@ class Call:
         self.ended += 1
 
     def answer(self) -> Answer:
-        pieces = list(self.reply) if isinstance(self.reply, StreamReply) else self.reply.pieces
+        headers, pieces = parts(self.reply)
         assert self.ended == 1
         assert self.exchange.bytes_sent == sum(map(len, pieces))
-        return read(200, self.reply.headers, b"".join(pieces))
+        return read(200, headers, b"".join(pieces))
 
 
 def unary(body: bytes | list[bytes] | None = None, **options: Any) -> Answer:
@@ -86,8 +78,8 @@ def unary(body: bytes | list[bytes] | None = None, **options: Any) -> Answer:
     answer = Call("Unary", body, **options).answer()
     # The short way of a plain call, that nobody observes, says the same.
     reply = Call("Unary", body, observed=False, **options).reply
-    assert isinstance(reply, Reply)
-    assert read(200, reply.headers, b"".join(reply.pieces)) == answer
+    headers, pieces = parts(reply)
+    assert read(200, headers, b"".join(pieces)) == answer
     return answer
 
 
@@ -213,13 +205,13 @@ def test_a_response_is_compressed_as_the_caller_accepts(
         headers={"grpc-accept-encoding": accept} if accept else {},
         settings=Settings(compression_min_bytes=minimum),
     )
-    assert isinstance(call.reply, Reply)
-    assert call.reply.pieces[0][0] == (1 if compressed else 0)
+    headers, pieces = parts(call.reply)
+    assert pieces[0][0] == (1 if compressed else 0)
     # The header names what flagged frames use, also when none is.
     expected = "gzip" if accept == "gzip" and minimum is not None else None
-    assert dict(call.reply.headers).get("grpc-encoding") == expected
+    assert dict(headers).get("grpc-encoding") == expected
     # The trailers frame is never compressed, and last.
-    assert call.reply.pieces[-1].endswith(frame(b"grpc-status: 0\r\n", 0x80))
+    assert pieces[-1].endswith(frame(b"grpc-status: 0\r\n", 0x80))
 
 
 def failing(*, initial: bool = False, trailing: bool = False, details: int = 0) -> Any:
@@ -395,8 +387,8 @@ def batched(function: Any, *, content_type: str = PROTO, **settings: Any) -> tup
     service.unimplemented("Unary", "ClientStream", "Bidi", "Missing")
     body = body_of(EchoRequest(count=3), content_type=content_type)
     call = Call("ServerStream", body, content_type=content_type, service=service, settings=Settings(**settings))
-    pieces = call.reply.pieces if isinstance(call.reply, Reply) else list(call.reply)
-    return pieces, read(200, call.reply.headers, b"".join(pieces))
+    headers, pieces = parts(call.reply)
+    return pieces, read(200, headers, b"".join(pieces))
 
 
 def replies_at_once(request: EchoRequest, context: CallContext) -> list[EchoReply]:
