@@ -7,23 +7,38 @@ import re
 
 from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 
+try:
+    import pybase64
+except ImportError:
+    pybase64 = None  # type: ignore[assignment]  # the extra "text" is not installed
+
 __all__ = ["TextDecoder", "decode_text", "encode_text"]
 
 # "the text-encoded stream may be a concatenation of separately padded pieces": a piece ends where padding does.
 # A pattern of repeated groups of four would say more, but needs 50 times the memory of what it matches.
 _PIECE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
+# pybase64 is up to fifty times as fast, but takes longer to call.
+_SHORT_BYTES = 128
+
 
 def encode_text(data: bytes) -> bytes:
     """Base64 with padding, so that it can be flushed and followed by another piece."""
-    return binascii.b2a_base64(data, newline=False)
+    if pybase64 is None or len(data) < _SHORT_BYTES:
+        return binascii.b2a_base64(data, newline=False)
+    return pybase64.b64encode(data)
 
 
 def decode_text(body: bytes) -> bytes | None:
     """Decode a whole body that is a single piece; None for any other, which :class:`TextDecoder` takes apart."""
-    if len(body) % 4 or _PIECE.fullmatch(body) is None:
+    if len(body) % 4:
         return None
-    return binascii.a2b_base64(body)
+    if pybase64 is None or len(body) < _SHORT_BYTES:
+        return None if _PIECE.fullmatch(body) is None else binascii.a2b_base64(body)
+    try:
+        return pybase64.b64decode(body, validate=True)
+    except binascii.Error:
+        return None
 
 
 class TextDecoder:
