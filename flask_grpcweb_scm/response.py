@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
@@ -59,7 +59,7 @@ class GrpcWebResponse(Response):
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class asks of every piece whether it is text."""
-        if isinstance(self.response, StreamInContext):
+        if isinstance(self.response, StreamReply):
             return Closing(self.response, self.close)
         return super().get_app_iter(environ)
 
@@ -82,7 +82,10 @@ def answer(
     :param hold: has the contexts of Flask stay for a stream; returns what ends them.
     """
     if isinstance(reply, StreamReply):
-        return StreamInContext(reply, call.chunks, hold()), [*reply.headers, _UNBUFFERED]
+        # Flask's stream_with_context will not do: it ends the application context, and with it the database session,
+        # when the view returns, and pushes it anew for each further step. The function's first step is before that.
+        reply.on_close = functools.partial(_end_stream, call.chunks, hold())
+        return reply, [*reply.headers, _UNBUFFERED]
     headers, pieces = reply
     if not call.is_read and must_close(call.chunks, call.environ):
         return pieces, [*headers, ("connection", "close")]
@@ -115,38 +118,8 @@ class Closing:
         return iter(self._pieces)
 
 
-class StreamInContext:
-    """The pieces of a stream, with the contexts of Flask kept until the last one.
-
-    Flask's stream_with_context will not do: it ends the application context, and with it the database session, when the
-    view returns, and pushes it anew for each further step. The function's first step is before that.
-
-    :param leave: ends the contexts.
-    """
-
-    def __init__(self, reply: StreamReply, chunks: Iterator[bytes], leave: Callable[[], object]) -> None:
-        self._pieces = _produce(reply, chunks, leave)
-        # Starts it: only then will closing it do what closing has to do.
-        next(self._pieces)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._pieces
-
-    def close(self) -> None:
-        """Close the call, and end the contexts."""
-        self._pieces.close()
-
-
-def _produce(reply: StreamReply, chunks: Iterator[bytes], leave: Callable[[], object]) -> Generator[bytes, None, None]:
+def _end_stream(chunks: Iterator[bytes], leave: Callable[[], object]) -> None:
     try:
-        yield b""
-        yield from reply
-    except GeneratorExit:
-        # Teardown functions should not take it for an error.
-        pass
+        drain(chunks)
     finally:
-        try:
-            reply.close()
-            drain(chunks)
-        finally:
-            leave()
+        leave()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-from google.protobuf.message import Message
 
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
@@ -14,7 +12,7 @@ from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, Service
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "wrong_type"]
 
 
 class Dispatcher:
@@ -50,7 +48,7 @@ class Dispatcher:
         """Call the service function of `method`.
 
         :param request: a message; for a client-streaming method an iterator of messages.
-        :returns: a message; for a server-streaming method an iterator of messages.
+        :returns: a message; for a server-streaming method an iterable, whose items are still to be checked.
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
         if not (self.first or self._interceptors or method.service.interceptors):
@@ -80,30 +78,15 @@ def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     function = method.function
     response = function(request, context)
     if method.server_streaming:
-        return _checked(method, response, context)
+        return response
     if context.deadline is not None:
         context.check_deadline()
     if not isinstance(response, method.response_class):
-        raise _wrong_type(method, response)
+        raise wrong_type(method, response)
     return response
 
 
-def _checked(method: RpcMethod, responses: Iterable[Message], context: CallContext) -> Iterator[Message]:
-    expected = method.response_class
-    try:
-        for response in responses:
-            if context.deadline is not None:
-                context.check_deadline()
-            if not isinstance(response, expected):
-                raise _wrong_type(method, response)
-            yield response
-    finally:
-        # A sequence has nothing to close.
-        close: Callable[[], object] = getattr(responses, "close", lambda: None)
-        close()
-    context.check_deadline()
-
-
-def _wrong_type(method: RpcMethod, response: object) -> TypeError:
+def wrong_type(method: RpcMethod, response: object) -> TypeError:
+    """The error for a response that is not of the class that the method answers."""
     expected = method.response_class.DESCRIPTOR.full_name
     return TypeError(f"{method.path} must answer {expected}, its function answered {type(response).__name__}")

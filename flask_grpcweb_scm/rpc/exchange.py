@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
+from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, wrong_type
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import Identity
 from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, IncomingCall
@@ -31,6 +31,7 @@ from flask_grpcweb_scm.wire import (
     find_encoding,
     over_limit,
     parse_timeout,
+    plain_prefix,
 )
 
 __all__ = ["OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
@@ -98,7 +99,8 @@ class Exchange:
         self.method = call.form.method
         self._server = server
         self._settings = server.settings
-        self._codec = server.dispatcher.codecs[call.form.content_type.codec]
+        codec = server.dispatcher.codecs[call.form.content_type.codec]
+        self._decode, self._encode = codec.decode, codec.encoder(call.form.method.response_class)
         self._response_type = call.form.response_type
         self._encoding = self._response_encoding()
 
@@ -114,7 +116,7 @@ class Exchange:
             response = self._server.dispatcher.call(self.method, self._request(), self.call)
             if self.method.server_streaming:
                 return self._start_stream(response)
-            frame = self._frame(self._codec.encode(response))
+            frame = self._frame(self._encode(response))
         except Exception as error:
             return self.fail(error)
         return self._succeed(frame)
@@ -138,16 +140,13 @@ class Exchange:
     def _request(self) -> Message | Iterator[Message]:
         if self.method.client_streaming:
             return self._requests()
-        return self._decode(self.call.message())
+        return self._decode(self.method.request_class, self.call.message())
 
     def _requests(self) -> Iterator[Message]:
         for payload in self.call.payloads():
             # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
             self.call.check_deadline()
-            yield self._decode(payload)
-
-    def _decode(self, payload: bytes) -> Message:
-        return self._codec.decode(self.method.request_class, payload)
+            yield self._decode(self.method.request_class, payload)
 
     # Responses
 
@@ -191,13 +190,14 @@ class Exchange:
     def _start_stream(self, responses: Iterable[Message]) -> StreamReply:
         # The first step comes before the headers, so that an immediate error can be trailers-only.
         iterator = iter(responses)
+        pieces = self._pieces(iterator)
         try:
-            first = [*self.frames(itertools.islice(iterator, 1))]
+            first = [*itertools.islice(pieces, 1)]
         except Exception:
             # Not left to the garbage collector: what the function holds is free before the call ends.
             _close(iterator)
             raise
-        return StreamReply(self._headers(), self, first, iterator)
+        return StreamReply(self._headers(), self, itertools.chain(first, pieces), iterator)
 
     def _headers(self) -> Pairs:
         headers = [("content-type", self._response_type.name)]
@@ -214,24 +214,36 @@ class Exchange:
         if limit is not None and len(payload) > limit:
             raise over_limit(f"response of {len(payload)} bytes", limit)
         if self._encoding is None or minimum is None or len(payload) < minimum:
-            return encode_prefix(len(payload)), payload
+            return plain_prefix(len(payload)), payload
         payload = self._encoding.compress(payload)
         return encode_prefix(len(payload), flags=COMPRESSED), payload
 
-    def frames(self, messages: Iterable[Message]) -> Iterator[bytes]:
-        """The messages of a stream, each in a frame."""
-        if self._encoding is not None or self._settings.max_response_bytes is not None:
-            return map(b"".join, map(self._frame, map(self._codec.encode, messages)))
-        # The shortest way there is: a stream may have millions.
-        return (encode_prefix(len(payload)) + payload for payload in map(self._codec.encode, messages))
+    def _pieces(self, messages: Iterator[Message]) -> Iterator[bytes]:
+        """The messages of a stream as they are sent."""
+        frames = self._frames(messages)
+        return map(self._piece, _batches(frames)) if self.method.batch else frames
 
-    def pieces(self, frames: Iterable[bytes]) -> Iterator[bytes]:
-        """Frames as they are sent."""
-        text = self._response_type.text
-        for frame in frames:
-            piece = encode_text(frame) if text else frame
-            self.bytes_sent += len(piece)
-            yield piece
+    def _frames(self, messages: Iterator[Message]) -> Iterator[bytes]:
+        """The messages of a stream, each in a frame; as it is sent, unless it is to be joined with others.
+
+        There may be millions: what has to be done for each is done here.
+        """
+        call, response_class, encode = self.call, self.method.response_class, self._encode
+        is_plain = self._encoding is None and self._settings.max_response_bytes is None
+        is_joined, is_text = self.method.batch, self._response_type.text
+        for message in messages:
+            if call.deadline is not None:
+                call.check_deadline()
+            if not isinstance(message, response_class):
+                raise wrong_type(self.method, message)
+            payload = encode(message)
+            frame = plain_prefix(len(payload)) + payload if is_plain else b"".join(self._frame(payload))
+            if not is_joined:
+                if is_text:
+                    frame = encode_text(frame)
+                self.bytes_sent += len(frame)
+            yield frame
+        call.check_deadline()
 
     def _piece(self, data: bytes) -> bytes:
         piece = encode_text(data) if self._response_type.text else data
@@ -248,13 +260,21 @@ class Exchange:
 
 
 class StreamReply:
-    """A response whose body is still being produced: an iterable of pieces, to flush one by one and to close."""
+    """A response whose body is still being produced: an iterable of pieces, to flush one by one and to close.
 
-    def __init__(self, headers: Pairs, exchange: Exchange, first: list[bytes], responses: Iterator[Message]) -> None:
+    :param pieces: those of the messages; the trailers are still missing.
+    :param responses: what they are made of, which is closed at the end.
+    """
+
+    def __init__(
+        self, headers: Pairs, exchange: Exchange, pieces: Iterator[bytes], responses: Iterator[Message]
+    ) -> None:
         self.headers = headers
+        self.on_close: Callable[[], object] = lambda: None
+        """Called once, after all else."""
         self._exchange = exchange
         self._responses = responses
-        self._pieces = self._produce(first)
+        self._pieces = self._produce(pieces)
         # Starts it: only then will closing it do what closing has to do.
         next(self._pieces)
 
@@ -266,29 +286,26 @@ class StreamReply:
         """Say that no more pieces are wanted; before the end this cancels the call and closes its generator."""
         self._pieces.close()
 
-    def _produce(self, first: list[bytes]) -> Generator[bytes, None, None]:
+    def _produce(self, pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
         exchange = self._exchange
+        status, is_wanted = None, True
         try:
-            yield b""
-            status = yield from self._messages(first)
-        except GeneratorExit:
-            self._stop(RpcError(StatusCode.CANCELLED, "the client has gone"))
+            try:
+                yield b""
+                yield from pieces
+            except GeneratorExit:
+                status, is_wanted = RpcError(StatusCode.CANCELLED, "the client has gone"), False
+            except Exception as error:
+                status = exchange._status_of(error)
+            self._stop(status)
+            last = [exchange._piece(exchange._trailers(exchange.status))] if is_wanted else []
             exchange._server.on_end(exchange)
-            return
-        self._stop(status)
-        piece = exchange._piece(exchange._trailers(exchange.status))
-        exchange._server.on_end(exchange)
-        yield piece
-
-    def _messages(self, first: list[bytes]) -> Generator[bytes, None, RpcError | None]:
-        """The pieces before the trailers; returns what the stream ended with."""
-        exchange = self._exchange
-        frames: Iterator[bytes] = itertools.chain(first, exchange.frames(self._responses))
-        try:
-            yield from exchange.pieces(_batches(frames) if exchange.method.batch else frames)
-        except Exception as error:
-            return exchange._status_of(error)
-        return None
+            yield from last
+        except GeneratorExit:
+            # Teardown functions of the app should not take it for an error.
+            pass
+        finally:
+            self.on_close()
 
     def _stop(self, status: RpcError | None) -> None:
         self._exchange.status = status

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ __all__ = [
     "encode_prefix",
     "over_limit",
     "plain_payload",
+    "plain_prefix",
 ]
 
 COMPRESSED = 0x01
@@ -44,6 +46,10 @@ class Frame:
 def encode_prefix(length: int, flags: int = 0) -> bytes:
     """The five bytes before a payload of `length`, which is at most 2**32 - 1."""
     return _PREFIX.pack(flags, length)
+
+
+plain_prefix: Callable[[int], bytes] = functools.partial(_PREFIX.pack, 0)
+"""The same without flags, in less time."""
 
 
 def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:

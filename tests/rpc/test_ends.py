@@ -95,12 +95,19 @@ def test_a_deadline_ends_a_stream_of_requests_that_goes_on(method: str, function
     assert notes == [StatusCode.DEADLINE_EXCEEDED]
 
 
-def test_a_deadline_amid_a_stream_comes_in_its_trailers() -> None:
-    def function(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
-        yield SMALL
-        time.sleep(0.15)
-        yield SMALL
+def late_second_reply(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    yield SMALL
+    time.sleep(0.15)
+    yield SMALL
 
+
+def late_end(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    yield SMALL
+    time.sleep(0.15)
+
+
+@pytest.mark.parametrize("function", [late_second_reply, late_end])
+def test_a_deadline_amid_a_stream_comes_in_its_trailers(function: Any) -> None:
     got = answer(exchange("ServerStream", function, [], headers={"grpc-timeout": "100m"}).run())
     assert (len(got.payloads), got.trailers["grpc-status"]) == (1, "4")
 

@@ -413,7 +413,7 @@ def test_a_batch_is_sent_when_it_is_large_or_old() -> None:
             time.sleep(0.01)
             yield EchoReply(number=number)
 
-    for function, expected in ((large, [2, 2, 1]), (slow, [2, 1, 1])):
+    for function, expected in ((large, [2, 2, 1]), (slow, [1, 1, 1, 1])):
         pieces, answer = batched(function)
         assert [len(read(200, answer.headers.items(), piece).payloads) for piece in pieces[:-1]] == expected
 
@@ -467,11 +467,26 @@ def test_an_interceptor_may_wrap_a_stream_in_a_plain_iterator() -> None:
     def function(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         yield EchoReply(number=1)
 
+    service = echo_service(ServerStream=function)
+    service.intercept(lambda request, context, call_next: map(EchoReply.FromString, [b"\x10\x02", b"\x10\x03"]))
+    reply = Call("ServerStream", body_of(EchoRequest()), service=service).reply
+    assert isinstance(reply, StreamReply)
+    assert next(iter(reply)) == frame(b"\x10\x02")
+    reply.close()
+    assert list(reply) == []
+
+
+@pytest.mark.parametrize("response", [None, "text", EchoRequest(), {}])
+def test_a_response_of_another_type_is_the_functions_mistake(response: object) -> None:
+    def function(request: EchoRequest, context: CallContext) -> Iterator[object]:
+        yield EchoReply()
+        yield response
+
     call = stream(0, function=function)
-    plain = StreamReply([], call.exchange, [], iter([EchoReply(number=2)]))
-    assert next(iter(plain)).endswith(EchoReply(number=2).SerializeToString())
-    plain.close()
-    assert list(plain) == []
+    answer = call.answer()
+    assert (answer.code, len(answer.payloads)) == (13, 1)
+    expected = f"must answer tests.echo.v1.EchoReply, its function answered {type(response).__name__}"
+    assert [str(error) for error in call.unhandled] == [f"{ECHO}ServerStream {expected}"]
 
 
 @given(

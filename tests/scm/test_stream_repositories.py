@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm import CallContext, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.lists import STREAM_ROWS
-from tests.grpcweb import call
+from tests.grpcweb import PROTO, body_of, call, read
 from tests.scm.support import SERVICE, Scm
 
 MANY = 3 * STREAM_ROWS + 1
@@ -29,23 +29,18 @@ def fill(app: Flask, organization: int, number: int = MANY) -> None:
         db.session.commit()
 
 
-def stream(app: Flask, organization: int, **options: Any) -> Iterator[scm_pb2.Repository]:
+def stream(app: Flask, organization: int) -> Iterator[scm_pb2.Repository]:
     """The messages as they come; needs an app context."""
     dispatcher = app.extensions["grpcweb_scm"].dispatcher
     rpc = dispatcher.methods[SERVICE + "StreamRepositories"]
     request = scm_pb2.StreamRepositoriesRequest(organization_id=organization)
-    messages: Iterator[scm_pb2.Repository] = dispatcher.call(rpc, request, CallContext(rpc, **options))
+    messages: Iterator[scm_pb2.Repository] = dispatcher.call(rpc, request, CallContext(rpc))
     return messages
 
 
 def connections(app: Flask) -> int:
     """How many the pool has given out; needs an app context."""
     return db.engine.pool.checkedout()  # type: ignore[attr-defined]
-
-
-def read_slowly(messages: Iterator[scm_pb2.Repository]) -> None:
-    for _ in messages:
-        time.sleep(0.05)
 
 
 def test_it_sends_what_the_pages_have(app: Flask, scm: Scm, organization: int) -> None:
@@ -110,11 +105,15 @@ def test_a_client_that_has_gone_frees_the_connection(app: Flask, organization: i
 
 def test_a_stream_ends_at_its_deadline_and_frees_the_connection(app: Flask, organization: int) -> None:
     fill(app, organization)
+    body = body_of(scm_pb2.StreamRepositoriesRequest(organization_id=organization))
+    headers = {"content-type": PROTO, "grpc-timeout": "500m"}
+    pieces = []
+    for piece in app.test_client().post(SERVICE + "StreamRepositories", data=body, headers=headers).iter_encoded():
+        pieces.append(piece)
+        time.sleep(0.05)
+    answer = read(200, headers.items(), b"".join(pieces))
+    assert (answer.code, len(answer.payloads)) == (StatusCode.DEADLINE_EXCEEDED, len(pieces) - 1)
     with app.app_context():
-        messages = stream(app, organization, timeout=0.5)
-        with pytest.raises(RpcError) as caught:
-            read_slowly(messages)
-        assert caught.value.code is StatusCode.DEADLINE_EXCEEDED
         assert connections(app) == 0
 
 
