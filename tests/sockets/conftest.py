@@ -9,17 +9,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import running
-from tests.sockets.servers import Server, complaints
+from tests.sockets.servers import FAST_LANE, Server, complaints
+
+SERVERS = [("gunicorn", {}), ("granian", {}), ("waitress", {}), ("gunicorn", FAST_LANE), ("granian", FAST_LANE)]
 
 
-@pytest.fixture(scope="session", params=["gunicorn", "granian", "waitress"])
+@pytest.fixture(scope="session", params=SERVERS, ids=lambda param: " ".join([param[0], *param[1]]))
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    name = request.param
+    name, environ = request.param
     if importlib.util.find_spec(name) is None and not os.environ.get("CI"):
         pytest.skip(f"{name} is not installed: pip install {name}")
     log = tmp_path_factory.mktemp("servers") / f"{name}.log"
-    with running(name, "tests.sockets.app:create_app", log) as port:
-        server = Server(name, port, log)
+    with running(name, "tests.sockets.app:create_app", log, environ) as port:
+        server = Server(name, port, log, environ)
         server.get("/debug/closed")
         yield server
     assert complaints(server.log()) == []

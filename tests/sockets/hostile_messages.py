@@ -98,7 +98,13 @@ CONTENT_TYPES = [
     row("verb-delete", rpc(verb="DELETE"), answered(405, 12, "not DELETE")),
     row("verb-patch", rpc(verb="PATCH"), answered(405, 12, "not PATCH")),
     row("verb-propfind", rpc(verb="PROPFIND"), answered(405, 12, "not PROPFIND")),
-    row("verb-options-with-body", rpc(MEBIBYTE, verb="OPTIONS"), answered(204), waitress=answered(204, closes=True)),
+    row(
+        "verb-options-with-body",
+        rpc(MEBIBYTE, verb="OPTIONS"),
+        answered(204),
+        waitress=answered(204, closes=True),
+        fast_lane=answered(405, 12, "not OPTIONS"),
+    ),
     row("accept-text", rpc(headers={"Accept": "application/grpc-web-text"}), accepted()),
     row("accept-garbage", rpc(headers={"Accept": ",;,q=;\xff,*/*;q=x"}), accepted()),
 ]
@@ -258,9 +264,12 @@ METADATA = [
     row("metadata-twice", rpc(headers=[("x-initial", "a"), ("X-Initial", "b")]), accepted()),
     row("metadata-over-limit", rpc(headers={f"x-{n}": "a" * 4000 for n in range(5)}), refused(8, "metadata of 200")),
     row("metadata-over-limit-long-body", rpc(MEBIBYTE, {f"x-{n}": "a" * 4000 for n in range(5)}), refused(8, "meta")),
-    row("refused-by-a-hook", rpc(MEBIBYTE, {"x-refuse": "429"}), refused(8, "refused with 429")),
-    row("refused-by-a-hook-not-grpc", rpc(MEBIBYTE, {"x-refuse": "403"}, content_type="a/b"), answered(403)),
-    row("refused-by-a-hook-get", rpc(b"", {"x-refuse": "401"}, content_type=None, verb="GET"), answered(401)),
+    row("refused-by-a-hook", rpc(MEBIBYTE, {"x-refuse": "429"}), refused(8, "refused with 429"),
+        fast_lane=refused(12, "the body has more than one")),
+    row("refused-by-a-hook-not-grpc", rpc(MEBIBYTE, {"x-refuse": "403"}, content_type="a/b"), answered(403),
+        fast_lane=answered(415)),
+    row("refused-by-a-hook-get", rpc(b"", {"x-refuse": "401"}, content_type=None, verb="GET"), answered(401),
+        fast_lane=answered(405)),
 ]  # fmt: skip
 
 

@@ -106,7 +106,8 @@ def rpc(
 def row(name: str, sent: bytes | Sent, outcome: Outcome, **differences: Outcome) -> Any:
     """One row of the table.
 
-    :param differences: by the name of a server, where HTTP leaves it to the server.
+    :param differences: by the name of a server, where HTTP leaves it to the server; for ``fast_lane`` where a hook of
+        the app, or CORS, is missing.
     """
     sent = sent if isinstance(sent, Sent) else Sent(sent)
     return pytest.param(sent, outcome, differences, id=name)

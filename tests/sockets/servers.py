@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.sockets.http1 import Connection, request
 
-__all__ = ["Server", "complaints"]
+__all__ = ["FAST_LANE", "Server", "complaints"]
+
+FAST_LANE = {"FAST_LANE": "1"}
+"""Has the app be without hooks and CORS, and know its routes already."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class Server:
     name: str
     port: int
     log_file: Path
+    environ: Mapping[str, str]
+    """What was added to its environment."""
 
     def connect(self) -> Connection:
         return Connection(self.port)

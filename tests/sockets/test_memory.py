@@ -33,8 +33,8 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536
 def forgetful(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Another server of the same kind."""
     log = tmp_path_factory.mktemp("memory") / "log"
-    with running(server.name, "tests.sockets.app:create_app", log, GIVE_BACK) as port:
-        another = Server(server.name, port, log)
+    with running(server.name, "tests.sockets.app:create_app", log, {**server.environ, **GIVE_BACK}) as port:
+        another = Server(server.name, port, log, server.environ)
         another.get("/debug/closed")
         yield another
 
