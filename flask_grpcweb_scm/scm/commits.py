@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -17,7 +17,7 @@ from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import Source
 from flask_grpcweb_scm.scm.validation import invalid_argument
 
-__all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_source", "store_commits"]
+__all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_source", "store_commits", "store_file_changes"]
 
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
@@ -76,43 +76,40 @@ def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Com
     """Store a commit of the source; None when it has no such commit."""
     if source is None or not source.has_commit(sha):
         return None
-    store_commits(repository, [source.commit(sha)])
+    commits = [source.commit(sha)]
+    store_file_changes(store_commits(repository, commits), commits)
     return find_commit(repository, sha)
 
 
-def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> int:
-    """Store commits with their authors and file changes in the current transaction, without those there already.
+def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> dict[str, int]:
+    """Store commits with their authors in the current transaction, without those there already.
 
-    Returns how many were new.
+    Returns the ids of the new ones by their SHA; their file changes are for :func:`store_file_changes`.
     """
-    known = _commit_ids(repository, commits)
-    new = [commit for commit in commits if commit.sha not in known]
-    if not new:
-        return 0
-    authors = _author_ids(repository.organization_id, new)
-    insert_rows(
-        _table(Commit),
-        ("repository_id", "key", "author_id", "message", "date_added"),
-        [
-            (repository.id, commit.sha, authors.get(_author_key(commit)), commit.message, commit.committed)
-            for commit in new
-        ],
-    )
-    ids = _commit_ids(repository, new)
-    changes = [
-        (ids[commit.sha], change.filename, change.type)
-        for commit in new
-        for change in commit.changes
-        if len(change.filename.encode()) <= MAX_FILENAME_BYTES
+    repository_id = repository.id
+    authors = _author_ids(repository.organization_id, commits)
+    rows = [
+        (repository_id, commit.sha, authors.get(_author_key(commit)), commit.message, commit.committed)
+        for commit in commits
     ]
-    insert_rows(_table(CommitFileChange), ("commit_id", "filename", "type"), changes)
-    return len(new)
+    table = _table(Commit)
+    statement = insert_new(table).returning(table.c.key, table.c.id)
+    new = insert_rows(statement, ("repository_id", "key", "author_id", "message", "date_added"), rows)
+    return {row.key: row.id for row in new}
 
 
-def _commit_ids(repository: Repository, commits: Sequence[GitCommit]) -> dict[str, int]:
-    wanted = is_one_of(Commit.key, [commit.sha for commit in commits])
-    statement = sa.select(Commit.key, Commit.id).where(Commit.repository_id == repository.id, wanted)
-    return dict(db.session.execute(statement).all())
+def store_file_changes(new: Mapping[str, int], commits: Iterable[GitCommit]) -> None:
+    """Store what the new ones of some commits changed, in the transaction that has stored them."""
+    rows = (
+        (new[commit.sha], filename, kind)
+        for commit in commits
+        if commit.sha in new
+        # As a dictionary, because two paths may be one, once they are read as UTF-8.
+        for filename, kind in dict(commit.changes).items()
+        if len(filename.encode()) <= MAX_FILENAME_BYTES
+    )
+    # Nobody else can have stored any: the commits are visible to this transaction alone.
+    insert_rows(sa.insert(_table(CommitFileChange)), ("commit_id", "filename", "type"), rows)
 
 
 def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[AuthorKey, int]:
@@ -124,20 +121,20 @@ def _author_ids(organization_id: int, commits: Sequence[GitCommit]) -> dict[Auth
     missing = sorted(key for key in names if key not in known)
     if not missing:
         return known
-    rows = [{"organization_id": organization_id, "name": names[key], "email": key[0] or None} for key in missing]
-    db.session.execute(insert_new(_table(CommitAuthor)), rows)
+    rows = [(organization_id, names[key], key[0] or None) for key in missing]
+    insert_rows(insert_new(_table(CommitAuthor)), ("organization_id", "name", "email"), rows)
     return _known_author_ids(organization_id, names)
 
 
 def _known_author_ids(organization_id: int, keys: Iterable[AuthorKey]) -> dict[AuthorKey, int]:
     emails = [email for email, _ in keys if email]
     names = [name for email, name in keys if not email]
-    wanted = sa.or_(
-        is_one_of(CommitAuthor.email, emails),
-        sa.and_(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names)),
-    )
-    statement = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
-    rows = db.session.execute(statement.where(CommitAuthor.organization_id == organization_id, wanted))
+    columns = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
+    authors = columns.where(CommitAuthor.organization_id == organization_id)
+    with_email = authors.where(is_one_of(CommitAuthor.email, emails))
+    without_email = authors.where(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names))
+    # For one condition with OR, PostgreSQL would compare every author of the organization.
+    rows = db.session.execute(with_email.union_all(without_email))
     return {(email, "") if email else ("", name): row_id for email, name, row_id in rows}
 
 

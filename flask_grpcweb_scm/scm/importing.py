@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.commits import store_commits
+from flask_grpcweb_scm.scm.commits import store_commits, store_file_changes
 from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
@@ -20,9 +22,11 @@ __all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
-ANALYZED_BATCHES = {1, 5, 20, 100, 500}
-"""After which of them a database looks anew at how many rows there are."""
+REPLANNED_BATCHES = {1, 5, 20, 100, 500}
+"""After which of them a database plans anew for as many rows as there are."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
+
+Batch = list[GitCommit]
 
 
 class ImportFailed(Exception):
@@ -51,13 +55,20 @@ class GitImport:
         """
         if self.tip is None:
             return
-        for number, batch in enumerate(_batches(self.mirror.log(self.tip, since=self.since)), 1):
-            self.stored += store_commits(self.repository, batch)
-            self.repository.imported_key = batch[-1].sha
-            db.session.commit()
-            if number in ANALYZED_BATCHES:
-                _analyze()
-            yield len(batch)
+        batches = _batches(self.mirror.log(self.tip, since=self.since))
+        with closing(batches), ThreadPoolExecutor(max_workers=1) as reader:
+            batch, number = next(batches, None), 1
+            while batch:
+                new = store_commits(self.repository, batch)
+                # Not before: the database has its longest work now, and this thread none.
+                following = reader.submit(next, batches, None)
+                store_file_changes(new, batch)
+                self.repository.imported_key = batch[-1].sha
+                _tell_postgresql(number)
+                db.session.commit()
+                self.stored += len(new)
+                yield len(batch)
+                batch, number = following.result(), number + 1
 
 
 def prepare_import(organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None) -> GitImport:
@@ -84,11 +95,16 @@ def own_external_id(name: str, limit: int) -> str:
     return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
 
 
-def _analyze() -> None:
-    # A connection to PostgreSQL keeps plans that it made for empty tables, for its foreign keys too, until it is told.
+def _tell_postgresql(number: int) -> None:
+    """What is good for a batch that is about to be committed, on a database that has such settings."""
     if db.engine.dialect.name == "postgresql":
-        db.session.execute(sa.text("ANALYZE scm_commit, scm_commit_author, scm_commit_file_change"))
-        db.session.commit()
+        # A batch that a crash of the server takes back is read again: the note of how far the import came goes with it.
+        db.session.execute(sa.text("SET LOCAL synchronous_commit = off"))
+        if number in REPLANNED_BATCHES:
+            # The number of authors decides whether they are looked up one by one in an index, or all read.
+            db.session.execute(sa.text("ANALYZE scm_commit_author"))
+            # A connection keeps plans that it made for small tables, for its foreign keys too.
+            db.session.execute(sa.text("DISCARD PLANS"))
 
 
 def _find_by_name(organization: Organization, name: str) -> Repository | None:
@@ -114,9 +130,9 @@ def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
     return key if key is not None and mirror.has_commit(key) else None
 
 
-def _batches(commits: Iterable[GitCommit]) -> Iterator[list[GitCommit]]:
+def _batches(commits: Iterable[GitCommit]) -> Generator[Batch, None, None]:
     """Lists that are bounded in number and in memory."""
-    batch: list[GitCommit] = []
+    batch: Batch = []
     weight = 0
     for commit in commits:
         batch.append(commit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Repository, db
+from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Organization, Repository, db, importing
+from flask_grpcweb_scm.scm.git import GitError, Mirror
 from tests.scm.support import GitRepository
 
 
@@ -167,6 +170,74 @@ def test_odd_commits_are_imported(imported: Flask, tmp_path: Path, signature: by
     repository.git("update-ref", "refs/heads/main", sha)
     assert run_import(imported, repository)["commits"] == 1
     assert list(stored(imported)) == [sha]
+
+
+def test_two_paths_that_are_read_as_one_are_one_change(imported: Flask, tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "paths")
+    repository.fast_import(
+        b"commit refs/heads/main\ncommitter A <a@b.example> 1600000000 +0000\ndata 2\nx\n"
+        b'M 100644 inline "a\\377"\ndata 1\n1\nM 100644 inline "a\\\\xff"\ndata 1\n2\n'
+    )
+    assert run_import(imported, repository)["commits"] == 1
+    ((*_, changes),) = stored(imported).values()
+    assert changes == [(r"a\xff", "A")]
+
+
+def test_commits_that_are_stored_already_are_left_as_they_are(imported: Flask, history: GitRepository) -> None:
+    run_import(imported, history)
+    ids = sa.select(Commit.key, Commit.id)
+    with imported.app_context():
+        before = {row.key: row.id for row in db.session.execute(ids)}
+        gone = sorted(before)[::2]
+        # Not by the database itself: SQLite's foreign keys are off while a host app has not turned them on.
+        db.session.execute(
+            sa.delete(CommitFileChange).where(CommitFileChange.commit_id.in_([before[sha] for sha in gone]))
+        )
+        db.session.execute(sa.delete(Commit).where(Commit.key.in_(gone)))
+        db.session.execute(sa.update(Repository).values(imported_key=None))
+        db.session.commit()
+    assert run_import(imported, history)["commits"] == len(gone)
+    assert stored(imported) == as_git_log_says(history)
+    with imported.app_context():
+        after = {row.key: row.id for row in db.session.execute(ids)}
+    assert {sha for sha in before if before[sha] != after[sha]} == set(gone)
+
+
+class TestReadingAhead:
+    """A batch is read in a thread while the one before it is stored."""
+
+    @pytest.fixture(autouse=True)
+    def small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importing, "BATCH_COMMITS", 2)
+
+    def prepare(self, repository: GitRepository) -> importing.GitImport:
+        organization = db.session.scalars(sa.select(Organization)).one()
+        return importing.prepare_import(organization, Mirror.find(repository.path), "repository")
+
+    def test_what_was_read_before_an_error_is_stored(self, imported: Flask, tmp_path: Path) -> None:
+        repository = GitRepository(tmp_path / "damaged")
+        for number in range(6):
+            repository.write("file", str(number))
+            repository.commit(str(number))
+        tree = repository.git("rev-parse", "HEAD^{tree}")
+        (repository.path / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+        with imported.app_context():
+            job = self.prepare(repository)
+            with pytest.raises(GitError):
+                deque(job.run(), maxlen=0)
+            assert job.stored == 4
+            assert job.repository.imported_key == repository.git("rev-parse", "HEAD~2")
+        assert len(stored(imported)) == 4
+
+    def test_an_import_that_is_given_up_leaves_no_thread(self, imported: Flask, history: GitRepository) -> None:
+        before = set(threading.enumerate())
+        with imported.app_context():
+            batches = self.prepare(history).run()
+            assert next(batches) == 2
+            assert set(threading.enumerate()) > before
+            batches.close()
+        assert set(threading.enumerate()) == before
+        assert len(stored(imported)) == 2
 
 
 def test_ten_thousand_commits_take_seconds(imported: Flask, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db
+from flask_grpcweb_scm.scm.git import Mirror
+from flask_grpcweb_scm.scm.importing import BATCH_COMMITS, BATCH_WEIGHT, CHANGE_WEIGHT, prepare_import
 from flask_grpcweb_scm.scm.transaction import commit_step, transaction
 from tests.scm.databases import PostgresqlDatabases, disposed
-from tests.scm.support import make_app
+from tests.scm.support import GitRepository, make_app
 from tests.scm.test_stream_repositories import fill, stream
 
 
@@ -78,3 +81,29 @@ def test_the_rows_of_a_stream_wait_in_the_server(app: Flask) -> None:
         assert db.session.scalar(cursors) == 1
         messages.close()  # type: ignore[attr-defined]
         assert db.session.scalar(cursors) == 0
+
+
+def test_a_small_beginning_of_an_import_leaves_no_plans_for_small_tables(app: Flask, tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    stream = bytearray()
+    for number in range(4 * BATCH_COMMITS):
+        who = b"A%d <a%d@b.example> %d +0000" % (number, number, 1_600_000_000 + number)
+        stream += b"commit refs/heads/main\ncommitter %s\ndata 1\nx\n" % who
+        # The first commit fills a batch.
+        for file in range(1 if number else BATCH_WEIGHT // CHANGE_WEIGHT + 1):
+            stream += b"M 100644 inline %d/%d\ndata 4\n%04d\n" % (file % 100, file, number)
+    repository.fast_import(bytes(stream))
+    statistics = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname IN ('scm_commit', 'scm_commit_author')"
+    with app.app_context():
+        organization = Organization(slug="acme")
+        db.session.add(organization)
+        db.session.commit()
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # It is known then that they are empty.
+            connection.execute(sa.text("VACUUM ANALYZE"))
+        batches = prepare_import(organization, Mirror.find(repository.path), "big").run()
+        assert list(batches) == [1, *3 * [BATCH_COMMITS], BATCH_COMMITS - 1]
+        db.session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+        db.session.commit()
+        # By reading every row for each that refers to one, it would be millions.
+        assert sum(db.session.scalars(sa.text(statistics))) < 100 * BATCH_COMMITS
