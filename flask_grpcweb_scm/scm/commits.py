@@ -94,8 +94,7 @@ def store_commits(repository: Repository, commits: Sequence[GitCommit]) -> dict[
     ]
     table = _table(Commit)
     statement = insert_new(table).returning(table.c.key, table.c.id)
-    new = insert_rows(statement, ("repository_id", "key", "author_id", "message", "date_added"), rows)
-    return {row.key: row.id for row in new}
+    return dict(insert_rows(statement, ("repository_id", "key", "author_id", "message", "date_added"), rows))
 
 
 def store_file_changes(new: Mapping[str, int], commits: Iterable[GitCommit]) -> None:

@@ -179,10 +179,11 @@ def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) 
     return column.in_(values)
 
 
-def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[tuple[object, ...]]) -> sa.Result[Any]:
+def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Sequence[Any]:
     """Run an INSERT without values for thousands of rows of text, numbers, instants and None.
 
-    They are one parameter, a JSON text: as many parameters would take several times as long.
+    Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text, because as many as they are
+    would take several times as long.
 
     :param names: of the columns that the values of a row are for: all that have a default of Python's, in their order.
     """
@@ -197,7 +198,8 @@ def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[tuple
         each = sa.func.json_each(document).table_valued("value")
         values += [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(len(names))]
     # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
-    return db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
+    result: Any = db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
+    return result.all() if result.returns_rows else ()
 
 
 def _json_of(rows: Iterable[tuple[object, ...]], dialect: sa.Dialect) -> str:

@@ -156,7 +156,7 @@ def test_thousands_of_rows_are_stored_as_they_are(app: Flask, ours: Tenant) -> N
     with app.app_context():
         insert_rows(sa.insert(table), names, rows[:1000])
         inserted = insert_rows(insert_new(table).returning(table.c.key), names, rows)
-        assert inserted.scalars().all() == [key for _, key, *_ in rows[1000:]]
+        assert [row.key for row in inserted] == [key for _, key, *_ in rows[1000:]]
         stored = db.session.execute(sa.select(*(table.c[name] for name in names)).order_by(table.c.key))
         assert [tuple(row) for row in stored] == rows
 
