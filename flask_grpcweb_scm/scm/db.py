@@ -182,8 +182,8 @@ def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) 
 def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Sequence[Any]:
     """Run an INSERT without values for thousands of rows of text, numbers, instants and None.
 
-    Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text, because as many as they are
-    would take several times as long.
+    Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text: as many parameters take
+    several times as long.
 
     :param names: of the columns that the values of a row are for: all that have a default of Python's, in their order.
     """
