@@ -16,14 +16,15 @@ from flask import Flask, Response, jsonify, request
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import Message
 
+from benchmarks.protobuf_py import generated
 from benchmarks.wsgi import TEXT, Wsgi
 from flask_grpcweb_scm import GrpcWebScm, Service
 from flask_grpcweb_scm.pb import scm_pb2
 from tests import echo_pb2
 
 __all__ = [
-    "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "fast_lane", "flask_jsonify", "flask_view",
-    "repositories", "sonora",
+    "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "connectrpc_protobuf_py", "fast_lane",
+    "flask_jsonify", "flask_view", "repositories", "sonora",
 ]  # fmt: skip
 
 LIST = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
@@ -216,8 +217,23 @@ def sonora(answer: Message) -> Wsgi:
 
 
 def connectrpc(answer: Message) -> Wsgi:
-    """The peer connectrpc, beside the app."""
+    """The peer connectrpc, beside the app, with the messages of google.protobuf that all other variants have."""
     from connectrpc.compat import google_protobuf_codecs
+
+    return _connectrpc(answer, scm_pb2, echo_pb2, google_protobuf_codecs())
+
+
+def connectrpc_protobuf_py(answer: Message) -> Wsgi:
+    """The same as its documentation has it: messages and codecs of protobuf-py."""
+    from connectrpc.codec import proto_binary_codec, proto_json_codec
+
+    scm, echo = generated(scm_pb2.DESCRIPTOR), generated(echo_pb2.DESCRIPTOR)
+    page = scm.ListRepositoriesResponse.from_binary(answer.SerializeToString())
+    return _connectrpc(page, scm, echo, [proto_binary_codec(), proto_json_codec()])
+
+
+def _connectrpc(answer: Any, scm: Any, echo: Any, codecs: list[Any]) -> Wsgi:
+    """The application for the messages in two modules, of either implementation."""
     from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
     from connectrpc.server import ConnectWSGIApplication, EndpointSync
 
@@ -233,16 +249,20 @@ def connectrpc(answer: Message) -> Wsgi:
             idempotency_level=IdempotencyLevel.UNKNOWN, stream_type=kind,
         )  # fmt: skip
 
-    echo = functools.partial(method, request_class=echo_pb2.EchoRequest, response_class=echo_pb2.EchoReply)
+    def replies(message: Any, context: object) -> Iterator[Any]:
+        for number in range(message.count):
+            yield echo.EchoReply(number=number)
+
+    echo_method = functools.partial(method, request_class=echo.EchoRequest, response_class=echo.EchoReply)
     endpoints = {
         LIST: EndpointSync.unary(
-            method=method(LIST, scm_pb2.ListRepositoriesRequest, scm_pb2.ListRepositoriesResponse, StreamType.UNARY),
+            method=method(LIST, scm.ListRepositoriesRequest, scm.ListRepositoriesResponse, StreamType.UNARY),
             function=lambda message, context: answer,
         ),
         UPLOAD: EndpointSync.unary(
-            method=echo(UPLOAD, kind=StreamType.UNARY),
-            function=lambda message, context: echo_pb2.EchoReply(text="ok"),
+            method=echo_method(UPLOAD, kind=StreamType.UNARY),
+            function=lambda message, context: echo.EchoReply(text="ok"),
         ),
-        STREAM: EndpointSync.server_stream(method=echo(STREAM, kind=StreamType.SERVER_STREAM), function=_replies),
+        STREAM: EndpointSync.server_stream(method=echo_method(STREAM, kind=StreamType.SERVER_STREAM), function=replies),
     }
-    return Application(endpoints=endpoints, codecs=google_protobuf_codecs(), compressions=[], read_max_bytes=None)
+    return Application(endpoints=endpoints, codecs=codecs, compressions=[], read_max_bytes=None)

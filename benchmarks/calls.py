@@ -12,6 +12,7 @@ from benchmarks.apps import (
     bare_wsgi,
     blueprint,
     connectrpc,
+    connectrpc_protobuf_py,
     fast_lane,
     flask_jsonify,
     flask_view,
@@ -25,13 +26,16 @@ from flask_grpcweb_scm.pb import scm_pb2
 from tests.echo_pb2 import EchoRequest
 
 REFERENCE = "Flask view"
+CONNECTRPC = ("connectrpc", "connectrpc, protobuf-py")
 PAGE = scm_pb2.ListRepositoriesRequest(organization_id=1, page_size=100).SerializeToString()
 
 
 def call_variants(
     apps: dict[str, Wsgi], path: str, payload: bytes, content_type: str, headers: dict[str, str] | None = None
 ) -> dict[str, Callable[[], bytes]]:
-    """A callable for each app, which sends one request and reads the answer."""
+    """A callable for each app, which sends one request and reads the answer; connectrpc has no text mode."""
+    if content_type == TEXT:
+        apps = {name: wsgi for name, wsgi in apps.items() if name not in CONNECTRPC}
     body = frames(payload, text=content_type == TEXT)
     environ = environ_of(path, body, content_type, headers)
     return {name: sender(wsgi, environ, body) for name, wsgi in apps.items()}
@@ -46,18 +50,16 @@ def unary(count: int, content_type: str) -> Variants:
         "Flask jsonify": flask_jsonify(count).wsgi_app,
         "sonora": sonora(answer),
         "connectrpc": connectrpc(answer),
+        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
         "blueprint": blueprint(answer).wsgi_app,
         "fast lane": fast_lane(answer).wsgi_app,
     }
-    if content_type == TEXT:
-        # It has no text mode.
-        del apps["connectrpc"]
     return call_variants(apps, LIST, PAGE, content_type)
 
 
 def _goals(content_type: str) -> list[Goal]:
     goals = [Goal("blueprint", REFERENCE, at_most=0.85), Goal("fast lane", "sonora", at_most=0.75)]
-    return goals if content_type == TEXT else [*goals, Goal("fast lane", "connectrpc", at_most=0.4)]
+    return goals if content_type == TEXT else [*goals, *(Goal("fast lane", one, at_most=0.4) for one in CONNECTRPC)]
 
 
 for _count in (1, 100):
@@ -82,7 +84,7 @@ def answer_4_mb(stack: ExitStack) -> Variants:
 
 @load(
     "upload 4 MB", reference=REFERENCE, environ=PINNED_MALLOC, clock="cpu",
-    goals=[Goal("blueprint", "Flask view", at_most=0.7), Goal("blueprint", "connectrpc", at_most=0.3)],
+    goals=[Goal("blueprint", "Flask view", at_most=0.7), *(Goal("blueprint", one, at_most=0.3) for one in CONNECTRPC)],
 )  # fmt: skip
 def upload_4_mb(stack: ExitStack) -> Variants:
     """One large request."""
@@ -92,6 +94,7 @@ def upload_4_mb(stack: ExitStack) -> Variants:
         "Flask view": flask_view(answer).wsgi_app,
         "sonora": sonora(answer),
         "connectrpc": connectrpc(answer),
+        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
         "blueprint": blueprint(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
         "fast lane": fast_lane(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
     }
@@ -99,12 +102,20 @@ def upload_4_mb(stack: ExitStack) -> Variants:
     return call_variants(apps, UPLOAD, payload, BINARY)
 
 
-def _ours(count: int, headers: dict[str, str], content_type: str = BINARY, **options: Any) -> Variants:
-    """A plain call by hand, and calls of ours that ask for more."""
+def _ours(
+    count: int,
+    headers: dict[str, str],
+    content_type: str = BINARY,
+    *,
+    peers: dict[str, Wsgi] | None = None,
+    **options: Any,
+) -> Variants:
+    """A plain call by hand, and calls of ours, and of peers that can, which ask for more."""
     answer = repositories(count)
     payload = PAGE if content_type == BINARY else b"{}"
     plain = call_variants({REFERENCE: flask_view(answer).wsgi_app}, LIST, PAGE, BINARY)
     apps = {
+        **(peers or {}),
         "blueprint": blueprint(answer, **options).wsgi_app,
         "fast lane": fast_lane(answer, **options).wsgi_app,
     }
@@ -136,7 +147,9 @@ def gzip(stack: ExitStack) -> Variants:
 @load("JSON, 100 repositories", reference=REFERENCE, clock="cpu")
 def json(stack: ExitStack) -> Variants:
     """The JSON codec; the view answers the same page in binary."""
-    return _ours(100, {}, "application/grpc-web+json")
+    answer = repositories(100)
+    peers = {"connectrpc": connectrpc(answer), "connectrpc, protobuf-py": connectrpc_protobuf_py(answer)}
+    return _ours(100, {}, "application/grpc-web+json", peers=peers)
 
 
 @load("2 000 methods", reference=REFERENCE, clock="cpu")

@@ -7,7 +7,17 @@ import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from benchmarks.apps import STREAM, bare_wsgi, blueprint, connectrpc, fast_lane, flask_view, repositories, sonora
+from benchmarks.apps import (
+    STREAM,
+    bare_wsgi,
+    blueprint,
+    connectrpc,
+    connectrpc_protobuf_py,
+    fast_lane,
+    flask_view,
+    repositories,
+    sonora,
+)
 from benchmarks.calls import call_variants
 from benchmarks.harness import Goal, Variants, load, observation
 from benchmarks.wsgi import BINARY, TEXT, environ_of, frames
@@ -32,13 +42,12 @@ def variants(content_type: str) -> Variants:
         "Flask view": flask_view(answer).wsgi_app,
         "sonora": sonora(answer),
         "connectrpc": connectrpc(answer),
+        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
         "blueprint": blueprint(answer).wsgi_app,
         "fast lane": fast_lane(answer).wsgi_app,
         "fast lane, batch": fast_lane(answer, stream=replies, batch=True).wsgi_app,
         "fast lane, ready sequence": fast_lane(answer, stream=lambda *_: ready, batch=True).wsgi_app,
     }
-    if content_type == TEXT:
-        del apps["connectrpc"]
     return call_variants(apps, STREAM, EchoRequest(count=COUNT).SerializeToString(), content_type)
 
 
