@@ -6,17 +6,21 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.harness import CONTROL, LOADS, Result, run, to_json
+from benchmarks.harness import CONTROL, LOADS, Load, Result, run, to_json
 from benchmarks.pictures import write_page
 
 FILES = ("calls", "json_codec", "streams", "sockets", "imports", "database")
 BASELINE = Path(__file__).parent / "baseline.json"
+# Of Debian and Ubuntu, for each command that a load needs.
+PACKAGES = {"wrk": "wrk", "h2load": "nghttp2-client"}
 # What a ratio moves by from run to run on a machine that does nothing else.
 NOISE = 0.07
 
@@ -45,13 +49,13 @@ def main(
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     results = {}
     host = _host()
-    for name, one in LOADS.items():
-        if only in name and (one.quick or not quick):
-            started = time.monotonic()
-            result = run(one, processes=processes or (3 if quick else 7), seconds=seconds or (1 if quick else 3))
-            results[name] = result
-            click.echo(f"\n{name}  ({time.monotonic() - started:.0f} s)")
-            _print(result, baseline.get(name, {}))
+    wanted = [one for name, one in LOADS.items() if only in name and (one.quick or not quick)]
+    for one in _installed(wanted):
+        started = time.monotonic()
+        result = run(one, processes=processes or (3 if quick else 7), seconds=seconds or (1 if quick else 3))
+        results[one.name] = result
+        click.echo(f"\n{one.name}  ({time.monotonic() - started:.0f} s)")
+        _print(result, baseline.get(one.name, {}))
     report = {"host": host, "loads": {name: to_json(result) for name, result in results.items()}}
     if out:
         out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -59,6 +63,18 @@ def main(
         write_page(report)
     if write_baseline:
         _write_baseline(baseline, results)
+
+
+def _installed(loads: Sequence[Load]) -> list[Load]:
+    """The loads whose command is there; says at once which are left out, and the way out."""
+    missing = [command for command in PACKAGES if not shutil.which(command)]
+    for command in missing:
+        names = [one.name for one in loads if one.needs == command]
+        if names:
+            click.echo(
+                f"{command} is missing (apt install {PACKAGES[command]}); left out: {'; '.join(names)}", err=True
+            )
+    return [one for one in loads if one.needs not in missing]
 
 
 def _print(result: Result, baseline: dict[str, float]) -> None:

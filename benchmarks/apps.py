@@ -24,7 +24,7 @@ from tests import echo_pb2
 
 __all__ = [
     "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "connectrpc_protobuf_py", "fast_lane",
-    "flask_jsonify", "flask_view", "repositories", "sonora",
+    "flask_jsonify", "flask_view", "grpc_handlers", "repositories", "sonora",
 ]  # fmt: skip
 
 LIST = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
@@ -190,8 +190,16 @@ def fast_lane(answer: Message, **options: Any) -> Flask:
 
 def sonora(answer: Message) -> Wsgi:
     """The peer sonora, beside the app."""
-    import grpc
     from sonora.wsgi import grpcWSGI
+
+    application = grpcWSGI(None)
+    application.add_generic_rpc_handlers(grpc_handlers(answer))
+    return application  # type: ignore[no-any-return]
+
+
+def grpc_handlers(answer: Message) -> tuple[Any, ...]:
+    """The methods as grpcio knows them, for its own server and for sonora."""
+    import grpc
 
     def handlers(prefix: str, **methods: Any) -> Any:
         return grpc.method_handlers_generic_handler(prefix.strip("/").partition("/")[0], methods)
@@ -209,11 +217,7 @@ def sonora(answer: Message) -> Wsgi:
     stream = grpc.unary_stream_rpc_method_handler(
         _replies, echo_pb2.EchoRequest.FromString, echo_pb2.EchoReply.SerializeToString
     )
-    application = grpcWSGI(None)
-    application.add_generic_rpc_handlers(
-        (handlers(LIST, ListRepositories=scm), handlers(STREAM, Unary=unary, ServerStream=stream))
-    )
-    return application  # type: ignore[no-any-return]
+    return handlers(LIST, ListRepositories=scm), handlers(STREAM, Unary=unary, ServerStream=stream)
 
 
 def connectrpc(answer: Message) -> Wsgi:

@@ -101,6 +101,8 @@ class Load:
     """Whether a quick run includes it."""
     clock: str = "wall"
     """``"cpu"`` leaves out what the machine does for others, where all of the work is the process's own."""
+    needs: str = ""
+    """A command that has to be installed, such as ``wrk``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +151,10 @@ def load(
 
 
 def observation(
-    name: str, *, unit: str, reference: str, goals: Sequence[Goal] = (), quick: bool = False
+    name: str, *, unit: str, reference: str, goals: Sequence[Goal] = (), quick: bool = False, needs: str = ""
 ) -> Callable[[Build], Build]:
     """Register a load whose variants measure themselves: each returns a number of `unit`."""
-    return _register(Load(name, _unset, reference, goals, unit=unit, observed=True, quick=quick))
+    return _register(Load(name, _unset, reference, goals, unit=unit, observed=True, quick=quick, needs=needs))
 
 
 def _register(incomplete: Load) -> Callable[[Build], Build]:

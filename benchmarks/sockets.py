@@ -1,6 +1,8 @@
-"""Over sockets: gunicorn and granian, a fresh server for every measurement, one worker process with sixteen threads.
+"""Over sockets: a fresh server for every measurement, one worker process with sixteen threads.
 
-wrk asks (`apt install wrk`), with four connections that send the next request when the answer is there.
+Two programs ask, over four connections that send the next request when the answer is there. wrk speaks HTTP/1.1, to
+gunicorn and granian. h2load speaks HTTP/2, the only thing that grpcio's own server understands; in its loads granian
+serves everything else, over HTTP/2 too. So the numbers of one load are always by one program.
 """
 
 from __future__ import annotations
@@ -14,22 +16,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apps import LIST, STREAM, bare_wsgi, blueprint, connectrpc, fast_lane, flask_view, repositories, sonora
-from benchmarks.calls import PAGE
+from benchmarks.apps import (
+    LIST,
+    STREAM,
+    bare_wsgi,
+    blueprint,
+    connectrpc,
+    connectrpc_protobuf_py,
+    fast_lane,
+    flask_view,
+    grpc_handlers,
+    repositories,
+    sonora,
+)
+from benchmarks.calls import CONNECTRPC, PAGE
 from benchmarks.harness import Goal, Variants, observation
 from benchmarks.streams import COUNT, replies
 from benchmarks.wsgi import BINARY, frames
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.servers import running
+from tests.servers import ROOT, free_port, listening, running
 
 __all__ = ["create_app"]
 
 SECONDS = 2
 CONNECTIONS = 4
+THREADS = 16
 # The trailers, and what ends a chunked body.
 LAST_CHUNKS = b"grpc-status: 0\r\n\r\n0\r\n\r\n"
 READY = [EchoReply(number=number) for number in range(COUNT)]
@@ -38,6 +54,7 @@ APPS: dict[str, Callable[[], Any]] = {
     "Flask view": lambda: flask_view(repositories(1)),
     "sonora": lambda: sonora(repositories(1)),
     "connectrpc": lambda: connectrpc(repositories(1)),
+    "connectrpc, protobuf-py": lambda: connectrpc_protobuf_py(repositories(1)),
     "blueprint": lambda: blueprint(repositories(1)),
     "fast lane": lambda: fast_lane(repositories(1)),
     "fast lane, batch": lambda: fast_lane(repositories(1), stream=replies, batch=True),
@@ -50,11 +67,30 @@ def create_app() -> Any:
     return APPS[os.environ["BENCHMARK_VARIANT"]]()
 
 
+def serve_grpcio(port: int) -> None:
+    """Run grpcio's own server, until the process is ended."""
+    import grpc
+
+    server = grpc.server(ThreadPoolExecutor(THREADS))
+    server.add_generic_rpc_handlers(grpc_handlers(repositories(1)))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
 def _served(server: str, variant: str, measure: Callable[[int], float]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         environ = {"BENCHMARK_VARIANT": variant}
         factory = "benchmarks.sockets:create_app"
         with running(server, factory, Path(folder, "log"), environ, python=sys.executable) as port:
+            return measure(port)
+
+
+def _served_by_grpcio(measure: Callable[[int], float]) -> float:
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.sockets", str(port)]
+        with listening(command, port, Path(folder, "log"), {"PYTHONPATH": str(ROOT)}):
             return measure(port)
 
 
@@ -93,23 +129,62 @@ def _messages_per_second(port: int) -> float:
     return best
 
 
+def _h2load(port: int, content_type: str, path: str, payload: bytes, *options: str) -> re.Match[str]:
+    """What h2load says: requests per second, the number of those that succeeded, and their bytes of data."""
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder, "body")
+        body.write_bytes(frames(payload))
+        headers = [f"-Hcontent-type: {content_type}", "-Hte: trailers"]
+        command = ["h2load", *options, "-d", str(body), *headers, f"http://127.0.0.1:{port}{path}"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"([\d.]+) req/s.*, (\d+) succeeded, 0 failed, 0 errored.*\((\d+)\) data", output, re.DOTALL)
+    assert found is not None, output
+    return found
+
+
+def _requests_per_second_of_http2(port: int, content_type: str) -> float:
+    options = (f"-c{CONNECTIONS}", "--warm-up-time=1", f"-D{SECONDS}")
+    found = _h2load(port, content_type, LIST, PAGE, *options)
+    _check(found, len(frames(repositories(1).SerializeToString())))
+    return float(found[1])
+
+
+def _messages_per_second_of_http2(port: int, content_type: str) -> float:
+    payload = EchoRequest(count=COUNT).SerializeToString()
+    for streams in (1, 5):  # the first is to warm up
+        found = _h2load(port, content_type, STREAM, payload, "-c1", f"-n{streams}")
+        _check(found, sum(len(frames(reply.SerializeToString())) for reply in READY))
+    return float(found[1]) * COUNT
+
+
+def _check(found: re.Match[str], expected: int) -> None:
+    """An answer is whole: an error is no faster than success. In gRPC both have the HTTP status 200."""
+    assert int(found[3]) >= int(found[2]) * expected, found[0]
+
+
 def _variants(server: str, names: list[str], measure: Callable[[int], float]) -> Variants:
     return {name: functools.partial(_served, server, name, measure) for name in names}
 
 
-UNARY = ["bare WSGI", "Flask view", "sonora", "connectrpc", "blueprint", "fast lane"]
+def _http2_variants(names: list[str], measure: Callable[[int, str], float]) -> Variants:
+    native = functools.partial(measure, content_type="application/grpc")
+    others = _variants("granian", names, functools.partial(measure, content_type=BINARY))
+    return {**others, "grpcio": functools.partial(_served_by_grpcio, native)}
+
+
+UNARY = ["bare WSGI", "Flask view", "sonora", *CONNECTRPC, "blueprint", "fast lane"]
 STREAMS = [*UNARY, "fast lane, batch", "fast lane, ready sequence"]
-UNARY_GOALS = [Goal("fast lane", "sonora", at_least=1), Goal("fast lane", "connectrpc", at_least=1)]
+UNARY_GOALS = [Goal("fast lane", peer, at_least=1) for peer in ("sonora", *CONNECTRPC)]
 STREAM_GOALS = [Goal("fast lane, ready sequence", "Flask view", at_least=7)]
 
 
-@observation("gunicorn, unary", unit="requests/s", reference="Flask view", goals=UNARY_GOALS)
+@observation("gunicorn, unary", unit="requests/s", reference="Flask view", goals=UNARY_GOALS, needs="wrk")
 def gunicorn(stack: ExitStack) -> Variants:
     """A page of one repository."""
     return _variants("gunicorn", UNARY, _requests_per_second)
 
 
-@observation("granian, unary", unit="requests/s", reference="Flask view", goals=UNARY_GOALS)
+@observation("granian, unary", unit="requests/s", reference="Flask view", goals=UNARY_GOALS, needs="wrk")
 def granian(stack: ExitStack) -> Variants:
     """A page of one repository."""
     return _variants("granian", UNARY, _requests_per_second)
@@ -119,3 +194,19 @@ def granian(stack: ExitStack) -> Variants:
 def gunicorn_stream(stack: ExitStack) -> Variants:
     """A stream of 10 000 small messages."""
     return _variants("gunicorn", STREAMS, _messages_per_second)
+
+
+@observation("HTTP/2, unary", unit="requests/s", reference="Flask view", needs="h2load")
+def http2(stack: ExitStack) -> Variants:
+    """A page of one repository."""
+    return _http2_variants(UNARY, _requests_per_second_of_http2)
+
+
+@observation("HTTP/2, stream", unit="messages/s", reference="Flask view", needs="h2load")
+def http2_stream(stack: ExitStack) -> Variants:
+    """A stream of 10 000 small messages."""
+    return _http2_variants(STREAMS, _messages_per_second_of_http2)
+
+
+if __name__ == "__main__":
+    serve_grpcio(int(sys.argv[1]))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,9 +73,18 @@ def running(
 ) -> Iterator[int]:
     """Serve an app factory while the block runs; gives the port. What the server prints goes to `log`."""
     port = free_port()
+    with listening(command(server, factory, port, python), port, log, environ):
+        yield port
+
+
+@contextlib.contextmanager
+def listening(
+    arguments: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Run a command that listens on a port while the block runs. What it prints goes to `log`."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(server, factory, port, python),
+            arguments,
             cwd=ROOT,
             env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
@@ -84,7 +93,7 @@ def running(
         )
         try:
             wait_until_listening(port, process, log)
-            yield port
+            yield
         finally:
             process.terminate()
             try:
