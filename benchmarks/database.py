@@ -47,20 +47,22 @@ NUMBERS = {
 }
 
 
-def scm_app(stack: ExitStack, kind: str) -> Flask:
-    """An app with an empty database."""
+def scm_app(stack: ExitStack, kind: str, **config: Any) -> Flask:
+    """An app whose database has one organization, and nothing else."""
     if kind == "sqlite":
         uri = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/scm.db"
     else:
         uri = stack.enter_context(postgresql_server()).replace("postgresql://", "postgresql+psycopg://")
     app = Flask(__name__)
-    app.config.update(SQLALCHEMY_DATABASE_URI=uri, GRPC_REQUIRE_AUTH=False)
+    app.config.update(SQLALCHEMY_DATABASE_URI=uri, GRPC_REQUIRE_AUTH=False, **config)
     app.secret_key = os.urandom(16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # open to everybody
         GrpcWebScm(app)
     with app.app_context():
         db.create_all()
+        db.session.add(Organization(id=1, slug="acme"))
+        db.session.commit()
     stack.callback(_dispose, app)
     return app
 
@@ -75,13 +77,10 @@ def filled_app(stack: ExitStack, kind: str, rows: int) -> Flask:
     app = scm_app(stack, kind)
     app.add_url_rule("/repositories", view_func=view)
     app.add_url_rule("/repositories-without-count", view_func=view_without_count)
-    with app.app_context():
-        db.session.add(Organization(id=1, slug="acme"))
-        db.session.commit()
-        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            fill = FILL.format(rows=rows, numbers=NUMBERS[kind].format(rows=rows))
-            connection.execute(sa.text(fill))
-            connection.execute(sa.text("ANALYZE" if kind == "sqlite" else "VACUUM ANALYZE"))
+    with app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        fill = FILL.format(rows=rows, numbers=NUMBERS[kind].format(rows=rows))
+        connection.execute(sa.text(fill))
+        connection.execute(sa.text("ANALYZE" if kind == "sqlite" else "VACUUM ANALYZE"))
     return app
 
 
@@ -185,13 +184,20 @@ for _kind in ("sqlite", "postgresql"):
     def _import(stack: ExitStack, kind: str = _kind) -> Variants:
         repository = history(stack)
         app = scm_app(stack, kind)
-        with app.app_context():
-            db.session.add(Organization(id=1, slug="acme"))
-            db.session.commit()
         names = (f"copy{number}" for number in itertools.count())
         return {
             "git log --raw": lambda: git_log(repository),
             "import": lambda: import_once(app, repository, next(names)),
+        }
+
+    @load(f"GetCommitContext, 10 000 commits, {_kind}", reference="git blame", quick=False)
+    def _context(stack: ExitStack, kind: str = _kind) -> Variants:
+        repository = history(stack)
+        # A memory of one byte keeps nothing.
+        return {
+            "git blame": lambda: git_blame(repository),
+            "asked for the first time": ask_context(stack, kind, repository, GRPC_BLAME_CACHE_BYTES=1),
+            "asked for again": ask_context(stack, kind, repository),
         }
 
 
@@ -217,11 +223,20 @@ def history(stack: ExitStack) -> Path:
         text = b"change %d\n\nA longer explanation of why.\n" % number
         stream += b"commit refs/heads/main\ncommitter %s\ndata %d\n%s\n" % (who, len(text), text)
         for file in range(3):
-            path = b"src/package%d/module%d/file%d.py" % (number % 40, (number * 7 + file) % 60, number * 13 % 300)
+            path = path_of(number, file).encode()
             stream += b"M 100644 inline %s\ndata 6\n%06d\n" % (path, number)
     repository.fast_import(bytes(stream))
     repository.git("gc", "--quiet")
     return repository.path
+
+
+def path_of(commit: int, file: int) -> str:
+    """What a commit of the history changes; some hundreds of files altogether."""
+    return f"src/package{commit % 40}/module{(commit * 7 + file) % 60}/file{commit * 13 % 300}.py"
+
+
+# Not among the newest changes, nor among the oldest.
+LINE_PATH = path_of(COMMITS - 500, 0)
 
 
 def git_log(repository: Path) -> None:
@@ -237,3 +252,23 @@ def import_once(app: Flask, repository: Path, name: str) -> None:
         for _ in job.run():
             pass
         assert job.stored == COMMITS
+
+
+def git_blame(repository: Path) -> None:
+    """What git needs to tell who changed a line."""
+    git = shutil.which("git") or "git"
+    command = [git, "-C", repository, "blame", "--line-porcelain", "-L1,1", "main", "--", LINE_PATH]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+
+def ask_context(stack: ExitStack, kind: str, repository: Path, **config: Any) -> Callable[[], bytes]:
+    """A request for the same line of an imported repository."""
+    app = scm_app(stack, kind, **config)
+    import_once(app, repository, "copy")
+    message = scm_pb2.GetCommitContextRequest(
+        repository_id=1, commit_sha=Mirror.find(repository).branch()[1], filepath=LINE_PATH, line_number=1
+    )
+    body = frames(message.SerializeToString())
+    path = SERVICE + "GetCommitContext"
+    assert b"grpc-status: 0" in exchange(app.wsgi_app, path, body)
+    return sender(app.wsgi_app, environ_of(path, body, BINARY), body)

@@ -1,9 +1,9 @@
 """DeriveCodeMappings over large repositories, against comparing every path with every file.
 
-    python -m benchmarks.derivation [FILES …]
-
 A call is measured whole, with its database and with git, which is asked for the newest tree every time; the plain scan
-does only the comparisons.
+does only the comparisons. What the first call takes, and how much memory the index::
+
+    python -m benchmarks.derivation [FILES …]
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 from flask import Flask
 
+from benchmarks.harness import Goal, Variants, load
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Project, Repository, db
@@ -58,9 +60,8 @@ def make_paths(files: list[str], generator: random.Random) -> list[str]:
     return known + [f"/usr/lib/other/package{number}/module.py" for number in range(PATHS - len(known))]
 
 
-def plain_scan(paths: list[str], files: list[str]) -> float:
-    """Seconds to compare every path with every file by whole segments."""
-    started = time.perf_counter()
+def plain_scan(paths: list[str], files: list[str]) -> None:
+    """Compare every path with every file by whole segments."""
     matches = 0
     split = [file.split("/") for file in files if is_source_file(file)]
     for path in paths:
@@ -69,11 +70,10 @@ def plain_scan(paths: list[str], files: list[str]) -> float:
             length = min(len(file), len(wanted))
             matches += length > 0 and file[-length:] == wanted[-length:]
     assert matches
-    return time.perf_counter() - started
 
 
-def calls(folder: Path, paths: list[str]) -> Iterator[float]:
-    """Seconds of one call after another; the first one reads the tree."""
+def derivation(folder: Path, paths: list[str]) -> Callable[[], None]:
+    """A call for a repository in ``folder/git``; the first time it reads the tree."""
     app = Flask(__name__)
     app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{folder}/scm.db", TESTING=True)
     GrpcWebScm(app)
@@ -90,24 +90,50 @@ def calls(folder: Path, paths: list[str]) -> Iterator[float]:
             organization_id=organization.id, project_id=project.id, stacktrace_paths=paths, dry_run=True
         )
     derive = channel_for(app).stub(scm_pb2.DESCRIPTOR.services_by_name["ScmService"]).derive_code_mappings
-    for _ in range(CALLS + 1):
-        started = time.perf_counter()
-        response = derive(request)
-        yield time.perf_counter() - started
-        assert len(response.outcomes) == PATHS
+
+    def call() -> None:
+        assert len(derive(request).outcomes) == PATHS
+
+    return call
+
+
+def prepare(folder: Path, count: int) -> tuple[list[str], list[str]]:
+    """Make a repository in ``folder/git``; returns its files, and paths to look for."""
+    generator = random.Random(count)  # noqa: S311  # no secret
+    files = make_files(count, generator)
+    make_repository(folder / "git", files)
+    return files, make_paths(files, generator)
+
+
+@load(
+    "DeriveCodeMappings, 50 paths, 100 000 files",
+    reference="plain scan",
+    goals=[Goal("indexed", "plain scan", at_most=1 / 200)],
+    quick=False,
+)
+def derive(stack: ExitStack) -> Variants:
+    """The same paths again and again: the index of the tree is in memory."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    files, paths = prepare(folder, 100_000)
+    return {"plain scan": lambda: plain_scan(paths, files), "indexed": derivation(folder, paths)}
+
+
+def seconds(function: Callable[[], None]) -> float:
+    """How long one call takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 def measure(count: int) -> None:
     """Print one row."""
-    generator = random.Random(count)  # noqa: S311  # no secret
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = make_files(count, generator)
-        make_repository(folder / "git", files)
-        paths = make_paths(files, generator)
-        cold, *warm = calls(folder, paths)
+        files, paths = prepare(folder, count)
+        call = derivation(folder, paths)
+        cold, *warm = (seconds(call) for _ in range(CALLS + 1))
         memory = TreeIndex(files).bytes / 2**20
-        scan = plain_scan(paths, files)
+        scan = seconds(lambda: plain_scan(paths, files))
     median = statistics.median(warm)
     click.echo(
         f"{count:>8} files: first call {cold:.2f} s, then {median * 1000:.1f} ms"
