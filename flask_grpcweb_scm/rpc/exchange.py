@@ -31,7 +31,6 @@ from flask_grpcweb_scm.wire import (
     find_encoding,
     over_limit,
     parse_timeout,
-    plain_prefix,
 )
 
 __all__ = ["OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
@@ -197,7 +196,7 @@ class Exchange:
             # Not left to the garbage collector: what the function holds is free before the call ends.
             _close(iterator)
             raise
-        return StreamReply(self._headers(), self, itertools.chain(first, pieces), iterator)
+        return StreamReply(self._headers(), self, first, pieces, iterator)
 
     def _headers(self) -> Pairs:
         headers = [("content-type", self._response_type.name)]
@@ -214,9 +213,9 @@ class Exchange:
         if limit is not None and len(payload) > limit:
             raise over_limit(f"response of {len(payload)} bytes", limit)
         if self._encoding is None or minimum is None or len(payload) < minimum:
-            return plain_prefix(len(payload)), payload
+            return encode_prefix(0, len(payload)), payload
         payload = self._encoding.compress(payload)
-        return encode_prefix(len(payload), flags=COMPRESSED), payload
+        return encode_prefix(COMPRESSED, len(payload)), payload
 
     def _pieces(self, messages: Iterator[Message]) -> Iterator[bytes]:
         """The messages of a stream as they are sent."""
@@ -237,7 +236,7 @@ class Exchange:
             if not isinstance(message, response_class):
                 raise wrong_type(self.method, message)
             payload = encode(message)
-            frame = plain_prefix(len(payload)) + payload if is_plain else b"".join(self._frame(payload))
+            frame = encode_prefix(0, len(payload)) + payload if is_plain else b"".join(self._frame(payload))
             if not is_joined:
                 if is_text:
                     frame = encode_text(frame)
@@ -262,19 +261,25 @@ class Exchange:
 class StreamReply:
     """A response whose body is still being produced: an iterable of pieces, to flush one by one and to close.
 
-    :param pieces: those of the messages; the trailers are still missing.
+    :param first: the piece of the first messages, if there are any.
+    :param pieces: those of the others; the trailers are still missing.
     :param responses: what they are made of, which is closed at the end.
     """
 
     def __init__(
-        self, headers: Pairs, exchange: Exchange, pieces: Iterator[bytes], responses: Iterator[Message]
+        self,
+        headers: Pairs,
+        exchange: Exchange,
+        first: list[bytes],
+        pieces: Iterator[bytes],
+        responses: Iterator[Message],
     ) -> None:
         self.headers = headers
         self.on_close: Callable[[], object] = lambda: None
         """Called once, after all else."""
         self._exchange = exchange
         self._responses = responses
-        self._pieces = self._produce(pieces)
+        self._pieces = self._produce(first, pieces)
         # Starts it: only then will closing it do what closing has to do.
         next(self._pieces)
 
@@ -286,12 +291,13 @@ class StreamReply:
         """Say that no more pieces are wanted; before the end this cancels the call and closes its generator."""
         self._pieces.close()
 
-    def _produce(self, pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
+    def _produce(self, first: list[bytes], pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
         exchange = self._exchange
         status, is_wanted = None, True
         try:
             try:
                 yield b""
+                yield from first
                 yield from pieces
             except GeneratorExit:
                 status, is_wanted = RpcError(StatusCode.CANCELLED, "the client has gone"), False

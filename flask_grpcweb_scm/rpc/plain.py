@@ -10,7 +10,7 @@ from collections.abc import Callable
 from flask_grpcweb_scm.rpc.exchange import OK_TRAILERS, Exchange, Reply, Server, StreamReply
 from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, BodyReader, CallForm, IncomingCall, shape_of
 from flask_grpcweb_scm.rpc.service import RpcMethod
-from flask_grpcweb_scm.wire import ContentType, encode_text, plain_prefix
+from flask_grpcweb_scm.wire import ContentType, encode_prefix, encode_text
 
 __all__ = ["call_form"]
 
@@ -59,7 +59,7 @@ def _run_plain(method: RpcMethod, content_type: ContentType, response_type: Cont
             return Exchange(call, server).fail(error)
         if call._initial_metadata or call._trailing_metadata or len(payload) > LARGE_BYTES:
             return Exchange(call, server).succeed(payload)
-        body = b"".join((plain_prefix(len(payload)), payload, OK_TRAILERS))
+        body = b"".join((encode_prefix(0, len(payload)), payload, OK_TRAILERS))
         if is_text:
             body = encode_text(body)
         return browser_headers if "HTTP_X_GRPC_WEB" in environ else script_headers, [body]

@@ -14,7 +14,6 @@ from flask_grpcweb_scm.wire.frames import (
     encode_prefix,
     over_limit,
     plain_payload,
-    plain_prefix,
 )
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.signature import sign
@@ -55,7 +54,6 @@ __all__ = [
     "parse_timeout",
     "parse_trailers",
     "plain_payload",
-    "plain_prefix",
     "response_content_type",
     "sign",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ __all__ = [
     "encode_prefix",
     "over_limit",
     "plain_payload",
-    "plain_prefix",
 ]
 
 COMPRESSED = 0x01
@@ -43,18 +41,13 @@ class Frame:
     """Still compressed when the flags say so."""
 
 
-def encode_prefix(length: int, flags: int = 0) -> bytes:
-    """The five bytes before a payload of `length`, which is at most 2**32 - 1."""
-    return _PREFIX.pack(flags, length)
-
-
-plain_prefix: Callable[[int], bytes] = functools.partial(_PREFIX.pack, 0)
-"""The same without flags, in less time."""
+encode_prefix: Callable[[int, int], bytes] = _PREFIX.pack
+"""The five bytes before a payload, from its flags and its length, which is at most 2**32 - 1."""
 
 
 def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
     """Put the prefix before a payload."""
-    return encode_prefix(len(payload), flags=flags) + payload
+    return encode_prefix(flags, len(payload)) + payload
 
 
 def plain_payload(body: B, max_payload: int) -> B | None:
