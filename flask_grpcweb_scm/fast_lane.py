@@ -35,7 +35,8 @@ __all__ = ["FastLane", "surround"]
 Hooks = Mapping[str | None, list[Any]]
 
 MAX_ROUTES = 10_000
-"""Host names are the caller's choice."""
+MAX_KEY_CHARACTERS = 1000
+"""Most of what a route is remembered by is the caller's choice."""
 
 # What the lane does itself, or does without.
 _MACHINERY = {
@@ -111,6 +112,8 @@ class FastLane:
         """Remember the route of a request."""
         key = _key(request.environ)
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
+            return
+        if sum(len(part) for part in key if part) > MAX_KEY_CHARACTERS:
             return
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()

@@ -71,6 +71,13 @@ def test_a_call_takes_the_lane_once_flask_has_found_its_route() -> None:
     assert way_of_call(app, base_url="http://other.example") == "lane"
 
 
+@pytest.mark.parametrize(("characters", "expected"), [(700, "lane"), (1000, "Flask")])
+def test_only_short_routes_are_remembered(characters: int, expected: str) -> None:
+    app = echo_app(Unary=way)
+    accept = "application/grpc-web+proto," + "x" * characters
+    assert [way_of_call(app, headers={"accept": accept}) for _ in range(2)] == ["Flask", expected]
+
+
 def with_receiver(signal: Any) -> Callable[[Flask], None]:
     def connect(app: Flask) -> None:
         app.extensions["kept"] = receiver = lambda sender, **_: None

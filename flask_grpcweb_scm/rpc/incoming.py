@@ -32,6 +32,9 @@ __all__ = ["LARGE_BYTES", "BodyReader", "CallForm", "IncomingCall", "peer_name",
 LARGE_BYTES = 64 * 2**10
 """A larger payload is handed on as it is: what copying costs is more than that of a view, or of a piece of its own."""
 
+MAX_SHAPE_CHARACTERS = 4096
+"""Names of headers are the caller's choice, and shapes are kept."""
+
 # Headers that ask for more than one message for another.
 _ASKING = frozenset({"HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"})
 
@@ -204,7 +207,8 @@ def shape_of(environ: Environ) -> Shape:
     keys = [*environ]
     last_keys, shape = _last
     if keys != last_keys:
-        shape = _shape_of(tuple(keys))
+        is_short = sum(map(len, keys)) <= MAX_SHAPE_CHARACTERS
+        shape = (_shape_of if is_short else _shape_of.__wrapped__)(tuple(keys))
         _last = keys, shape
     return shape
 
