@@ -23,8 +23,8 @@ from flask_grpcweb_scm.pb import scm_pb2
 from tests import echo_pb2
 
 __all__ = [
-    "LIST", "STREAM", "UPLOAD", "bare_wsgi", "blueprint", "connectrpc", "connectrpc_protobuf_py", "fast_lane",
-    "flask_jsonify", "flask_view", "grpc_handlers", "repositories", "sonora",
+    "LIST", "STREAM", "UPLOAD", "all_ways", "bare_wsgi", "blueprint", "connectrpc", "connectrpc_protobuf_py",
+    "fast_lane", "flask_jsonify", "flask_view", "grpc_handlers", "repositories", "sonora",
 ]  # fmt: skip
 
 LIST = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
@@ -186,6 +186,19 @@ def fast_lane(answer: Message, **options: Any) -> Flask:
     GrpcWebScm(app, services=services(answer, **functions))
     app.testing = False
     return app
+
+
+def all_ways(answer: Message, **options: Any) -> dict[str, Wsgi]:
+    """Every variant that answers all of these methods; options are those of :func:`fast_lane`."""
+    return {
+        "bare WSGI": bare_wsgi(answer),
+        "Flask view": flask_view(answer).wsgi_app,
+        "sonora": sonora(answer),
+        "connectrpc": connectrpc(answer),
+        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
+        "blueprint": blueprint(answer, **options).wsgi_app,
+        "fast lane": fast_lane(answer, **options).wsgi_app,
+    }
 
 
 def sonora(answer: Message) -> Wsgi:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from benchmarks.apps import (
     LIST,
     UPLOAD,
-    bare_wsgi,
+    all_ways,
     blueprint,
     connectrpc,
     connectrpc_protobuf_py,
@@ -18,7 +18,6 @@ from benchmarks.apps import (
     flask_jsonify,
     flask_view,
     repositories,
-    sonora,
 )
 from benchmarks.harness import PINNED_MALLOC, Goal, Variants, load
 from benchmarks.wsgi import BINARY, TEXT, Wsgi, environ_of, frames, sender
@@ -46,16 +45,7 @@ def call_variants(
 def unary(count: int, content_type: str) -> Variants:
     """All variants of one page of repositories."""
     answer = repositories(count)
-    apps = {
-        "bare WSGI": bare_wsgi(answer),
-        "Flask view": flask_view(answer).wsgi_app,
-        "Flask jsonify": flask_jsonify(count).wsgi_app,
-        "sonora": sonora(answer),
-        "connectrpc": connectrpc(answer),
-        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
-        "blueprint": blueprint(answer).wsgi_app,
-        "fast lane": fast_lane(answer).wsgi_app,
-    }
+    apps = {"Flask jsonify": flask_jsonify(count).wsgi_app, **all_ways(answer)}
     return call_variants(apps, LIST, PAGE, content_type)
 
 
@@ -98,16 +88,7 @@ def answer_4_mb(stack: ExitStack) -> Variants:
 )  # fmt: skip
 def upload_4_mb(stack: ExitStack) -> Variants:
     """One large request."""
-    answer = repositories(1)
-    apps = {
-        "bare WSGI": bare_wsgi(answer),
-        "Flask view": flask_view(answer).wsgi_app,
-        "sonora": sonora(answer),
-        "connectrpc": connectrpc(answer),
-        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
-        "blueprint": blueprint(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
-        "fast lane": fast_lane(answer, GRPC_MAX_MESSAGE_BYTES=2**23).wsgi_app,
-    }
+    apps = all_ways(repositories(1), GRPC_MAX_MESSAGE_BYTES=2**23)
     payload = EchoRequest(data=bytes(range(256)) * (4 * 2**12)).SerializeToString()
     return call_variants(apps, UPLOAD, payload, BINARY)
 

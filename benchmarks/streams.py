@@ -8,17 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from benchmarks.apps import (
-    STREAM,
-    bare_wsgi,
-    blueprint,
-    connectrpc,
-    connectrpc_protobuf_py,
-    fast_lane,
-    flask_view,
-    repositories,
-    sonora,
-)
+from benchmarks.apps import STREAM, all_ways, fast_lane, repositories
 from benchmarks.calls import call_variants
 from benchmarks.harness import Goal, Variants, load, observation
 from benchmarks.wsgi import BINARY, TEXT, environ_of, frames
@@ -40,13 +30,7 @@ def variants(content_type: str) -> Variants:
     answer = repositories(1)
     ready = [EchoReply(number=number) for number in range(COUNT)]
     apps = {
-        "bare WSGI": bare_wsgi(answer),
-        "Flask view": flask_view(answer).wsgi_app,
-        "sonora": sonora(answer),
-        "connectrpc": connectrpc(answer),
-        "connectrpc, protobuf-py": connectrpc_protobuf_py(answer),
-        "blueprint": blueprint(answer).wsgi_app,
-        "fast lane": fast_lane(answer).wsgi_app,
+        **all_ways(answer),
         "fast lane, batch": fast_lane(answer, stream=replies, batch=True).wsgi_app,
         "fast lane, ready sequence": fast_lane(answer, stream=lambda *_: ready, batch=True).wsgi_app,
     }
