@@ -75,8 +75,7 @@ def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, cont
 def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     if context.deadline is not None:
         context.check_deadline()
-    function = method.function
-    response = function(request, context)
+    response = method.function(request, context)
     if method.server_streaming:
         return response
     if context.deadline is not None:

@@ -14,7 +14,7 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, wrong_type
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import Identity
-from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, IncomingCall
+from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, IncomingCall, shape_of
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
@@ -33,13 +33,17 @@ from flask_grpcweb_scm.wire import (
     parse_timeout,
 )
 
-__all__ = ["OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
+__all__ = ["BROWSER", "OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
 
 MAX_TRAILERS_ONLY_BYTES = 6144
 """A larger status goes into a trailers frame: common servers and proxies refuse headers over 8 KiB in all."""
 
 BATCH_BYTES = 16 * 2**10
 BATCH_SECONDS = 0.005
+
+BROWSER = "HTTP_X_GRPC_WEB"
+"""The header of browser clients, some of which take a status in headers and trailers for an error. Scripts, which may
+read it from the headers, do not send it."""
 
 # "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
 _CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
@@ -125,7 +129,7 @@ class Exchange:
         find_encoding(environ.get("HTTP_GRPC_ENCODING"))
         timeout = environ.get("HTTP_GRPC_TIMEOUT")
         call.set_timeout(self._timeout(None if timeout is None else parse_timeout(timeout.strip())))
-        call.check_metadata(self._settings.max_metadata_bytes)
+        call.check_metadata(self._settings.max_metadata_bytes, shape_of(environ))
         call.check_deadline()
         call.caller = self._server.authenticate(call)
 
@@ -155,9 +159,7 @@ class Exchange:
 
     def _succeed(self, frame: tuple[bytes, bytes]) -> Reply:
         headers = self._headers()
-        # For scripts that read the status from the HTTP headers. Browser clients send X-Grpc-Web; some of them take a
-        # status in both places for an error.
-        if self._settings.status_header and "HTTP_X_GRPC_WEB" not in self.call.environ:
+        if self._settings.status_header and BROWSER not in self.call.environ:
             headers.append(("grpc-status", "0"))
         trailers = self._trailers(None)
         if self._settings.status_header == "only" and _is_plain_http(self.call):

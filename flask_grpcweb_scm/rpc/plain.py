@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flask_grpcweb_scm.rpc.exchange import OK_TRAILERS, Exchange, Reply, Server, StreamReply
+from flask_grpcweb_scm.rpc.exchange import BROWSER, OK_TRAILERS, Exchange, Reply, Server, StreamReply
 from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, BodyReader, CallForm, IncomingCall, shape_of
 from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import ContentType, encode_prefix, encode_text
@@ -51,8 +51,7 @@ def _run_plain(method: RpcMethod, content_type: ContentType, response_type: Cont
         if not shape.is_plain:
             return Exchange(call, server).run()
         try:
-            if shape.name_bytes + len("".join(shape.values(environ))) > max_metadata_bytes:
-                call.check_metadata(max_metadata_bytes)
+            call.check_metadata(max_metadata_bytes, shape)
             call.caller = authenticate(call)
             payload = encode(call_function(method, decode(request_class, call.message()), call))
         except Exception as error:
@@ -62,6 +61,6 @@ def _run_plain(method: RpcMethod, content_type: ContentType, response_type: Cont
         body = b"".join((encode_prefix(0, len(payload)), payload, OK_TRAILERS))
         if is_text:
             body = encode_text(body)
-        return browser_headers if "HTTP_X_GRPC_WEB" in environ else script_headers, [body]
+        return browser_headers if BROWSER in environ else script_headers, [body]
 
     return run_plain
