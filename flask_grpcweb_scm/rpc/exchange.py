@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +41,10 @@ MAX_TRAILERS_ONLY_BYTES = 6144
 
 BATCH_BYTES = 16 * 2**10
 BATCH_SECONDS = 0.005
+
+SHORT_BYTES = 256
+"""Of shorter payloads there are many in a stream, and all that is done for each counts."""
+_SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
 
 BROWSER = "HTTP_X_GRPC_WEB"
 """The header of browser clients, some of which take a status in headers and trailers for an error. Scripts, which may
@@ -188,16 +193,15 @@ class Exchange:
         self._server.on_end(self)
         return reply
 
-    def _start_stream(self, responses: Iterable[Message]) -> StreamReply:
+    def _start_stream(self, responses: Iterable[Message]) -> Reply | StreamReply:
         # The first step comes before the headers, so that an immediate error can be trailers-only.
         iterator = iter(responses)
         pieces = self._pieces(iterator)
-        try:
-            first = [*itertools.islice(pieces, 1)]
-        except Exception:
+        first = [*itertools.islice(pieces, 1)]
+        if self.status and not first:
             # Not left to the garbage collector: what the function holds is free before the call ends.
             _close(iterator)
-            raise
+            return self._fail(self.status)
         return StreamReply(self._headers(), self, first, pieces, iterator)
 
     def _headers(self) -> Pairs:
@@ -219,32 +223,45 @@ class Exchange:
         payload = self._encoding.compress(payload)
         return encode_prefix(COMPRESSED, len(payload)), payload
 
-    def _pieces(self, messages: Iterator[Message]) -> Iterator[bytes]:
+    def _pieces(self, messages: Iterator[Message]) -> Generator[bytes, None, None]:
         """The messages of a stream as they are sent."""
         frames = self._frames(messages)
-        return map(self._piece, _batches(frames)) if self.method.batch else frames
+        return (self._piece(batch) for batch in _batches(frames)) if self.method.batch else frames
 
-    def _frames(self, messages: Iterator[Message]) -> Iterator[bytes]:
+    def _frames(self, messages: Iterator[Message]) -> Generator[bytes, None, None]:
         """The messages of a stream, each in a frame; as it is sent, unless it is to be joined with others.
 
         There may be millions: what has to be done for each is done here.
         """
         call, response_class, encode = self.call, self.method.response_class, self._encode
         is_plain = self._encoding is None and self._settings.max_response_bytes is None
-        is_joined, is_text = self.method.batch, self._response_type.text
-        for message in messages:
-            if call.deadline is not None:
-                call.check_deadline()
-            if not isinstance(message, response_class):
-                raise wrong_type(self.method, message)
-            payload = encode(message)
-            frame = encode_prefix(0, len(payload)) + payload if is_plain else b"".join(self._frame(payload))
+        is_joined = self.method.batch
+        is_text = self._response_type.text and not is_joined
+        sent = 0
+        try:
+            for message in messages:
+                if call.deadline is not None:
+                    call.check_deadline()
+                if not isinstance(message, response_class):
+                    raise wrong_type(self.method, message)
+                payload = encode(message)
+                size = len(payload)
+                if is_plain and size < SHORT_BYTES:
+                    frame = _SHORT_PREFIXES[size] + payload
+                    if is_text:
+                        frame = b2a_base64(frame, newline=False)
+                else:
+                    frame = b"".join(self._frame(payload))
+                    if is_text:
+                        frame = encode_text(frame)
+                sent += len(frame)
+                yield frame
+            call.check_deadline()
+        except Exception as error:
+            self.status = self._status_of(error)
+        finally:
             if not is_joined:
-                if is_text:
-                    frame = encode_text(frame)
-                self.bytes_sent += len(frame)
-            yield frame
-        call.check_deadline()
+                self.bytes_sent += sent
 
     def _piece(self, data: bytes) -> bytes:
         piece = encode_text(data) if self._response_type.text else data
@@ -273,39 +290,38 @@ class StreamReply:
         headers: Pairs,
         exchange: Exchange,
         first: list[bytes],
-        pieces: Iterator[bytes],
+        pieces: Generator[bytes, None, None],
         responses: Iterator[Message],
     ) -> None:
         self.headers = headers
         self.on_close: Callable[[], object] = lambda: None
         """Called once, after all else."""
         self._exchange = exchange
+        self._pieces = pieces
         self._responses = responses
-        self._pieces = self._produce(first, pieces)
+        self._end = self._produce_end()
         # Starts it: only then will closing it do what closing has to do.
-        next(self._pieces)
+        next(self._end)
+        self._iterator = itertools.chain(first, pieces, self._end)
 
     def __iter__(self) -> Iterator[bytes]:
-        # Not through a __next__ of ours: of ten thousand messages that is a tenth of the time.
-        return self._pieces
+        # Not through a generator of ours: of ten thousand messages that is a twentieth of the time.
+        return self._iterator
 
     def close(self) -> None:
         """Say that no more pieces are wanted; before the end this cancels the call and closes its generator."""
-        self._pieces.close()
+        self._end.close()
 
-    def _produce(self, first: list[bytes], pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
+    def _produce_end(self) -> Generator[bytes, None, None]:
         exchange = self._exchange
-        status, is_wanted = None, True
         try:
+            is_wanted = True
             try:
                 yield b""
-                yield from first
-                yield from pieces
             except GeneratorExit:
-                status, is_wanted = RpcError(StatusCode.CANCELLED, "the client has gone"), False
-            except Exception as error:
-                status = exchange._status_of(error)
-            self._stop(status)
+                self._pieces.close()
+                exchange.status, is_wanted = RpcError(StatusCode.CANCELLED, "the client has gone"), False
+            self._close_responses()
             last = [exchange._piece(exchange._trailers(exchange.status))] if is_wanted else []
             exchange._server.on_end(exchange)
             yield from last
@@ -315,8 +331,7 @@ class StreamReply:
         finally:
             self.on_close()
 
-    def _stop(self, status: RpcError | None) -> None:
-        self._exchange.status = status
+    def _close_responses(self) -> None:
         try:
             _close(self._responses)
         except Exception as error:
@@ -324,21 +339,17 @@ class StreamReply:
 
 
 def _batches(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Join frames until there are :data:`BATCH_BYTES`, or :data:`BATCH_SECONDS` have passed; also before an error."""
+    """Join frames until there are :data:`BATCH_BYTES`, or :data:`BATCH_SECONDS` have passed."""
     batch: list[bytes] = []
-    size, due = 0, time.monotonic() + BATCH_SECONDS
-    try:
-        for frame in frames:
-            batch.append(frame)
-            size += len(frame)
-            if size >= BATCH_BYTES or time.monotonic() >= due:
-                yield b"".join(batch)
-                batch.clear()
-                size, due = 0, time.monotonic() + BATCH_SECONDS
-    except Exception:
-        if batch:
+    append, now = batch.append, time.monotonic
+    missing, due = BATCH_BYTES, now() + BATCH_SECONDS
+    for frame in frames:
+        append(frame)
+        missing -= len(frame)
+        if missing <= 0 or now() >= due:
             yield b"".join(batch)
-        raise
+            batch.clear()
+            missing, due = BATCH_BYTES, now() + BATCH_SECONDS
     if batch:
         yield b"".join(batch)
 
