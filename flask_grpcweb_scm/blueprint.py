@@ -108,7 +108,7 @@ def create_blueprint(calls: Calls) -> Blueprint:
 
 def _serve(calls: Calls, incoming: IncomingCall) -> Response:
     request_ctx._grpcweb_call = incoming  # type: ignore[attr-defined]  # ours
-    pieces, headers = answer(calls.run(incoming), incoming, _hold_context)
+    headers, pieces = answer(calls.run(incoming), incoming, _hold_context)
     return response_class(calls.app)(pieces, headers)
 
 

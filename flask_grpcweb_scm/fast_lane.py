@@ -97,7 +97,7 @@ class FastLane:
         self._flask: WSGIApplication = app.wsgi_app
         self._new_request_context = app.request_context
         self._routes: dict[tuple[str | None, ...], Route] = {}
-        self._own_hooks = [*app.after_request_funcs[name]], [*app.url_value_preprocessors[name]]
+        self._own_hooks = [*app.after_request_funcs[name]]
         self._hooks = (
             app.before_request_funcs,
             app.teardown_request_funcs,
@@ -128,12 +128,36 @@ class FastLane:
         return RoutedRequestContext(self._app, environ, route.rule)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, or have Flask answer it."""
+        """Answer a request as Flask.wsgi_app and Flask.full_dispatch_request do it, or have them do it."""
+        app = self._app
         route = self._routes.get(_key(environ))
-        if route is not None and self._is_open and self._may_pass(environ):
-            return self._serve(route, environ, start_response)
-        _exempt_from_csrf(self._app, self._blueprint)
-        return self._flask(environ, start_response)
+        if route is None or not self._may_pass(environ):
+            _exempt_from_csrf(app, self._blueprint)
+            return self._flask(environ, start_response)
+        context = LateRequestContext(app, environ, route.rule)
+        error: BaseException | None = None
+        try:
+            call = IncomingCall(route.form, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+            context._grpcweb_call = call
+            try:
+                reply = self._calls.run(call)
+            except Exception as raised:
+                response = app.finalize_request(app.handle_user_exception(raised))
+                return response(environ, start_response)
+            # Most calls leave nothing to do.
+            headers, pieces = reply if type(reply) is tuple and call.is_read else answer(reply, call, context.hold)
+            if context.is_made:
+                response = app.finalize_request(GrpcWebResponse(pieces, headers))
+                return response(environ, start_response)
+            return send(headers, pieces, start_response)
+        except Exception as unhandled:
+            error = unhandled
+            return app.handle_exception(unhandled)(environ, start_response)
+        except BaseException as fatal:
+            error = fatal
+            raise
+        finally:
+            context.leave(None if error is not None and app.should_ignore_error(error) else error)
 
     # Whether nobody could tell
 
@@ -154,8 +178,9 @@ class FastLane:
         app = self._app
         cookies = environ.get("HTTP_COOKIE")
         if (
+            not self._is_open
             # Debuggers and test clients keep contexts beyond the request.
-            "werkzeug.debug.preserve_context" in environ
+            or "werkzeug.debug.preserve_context" in environ
             or "HTTP_UPGRADE" in environ
             or flask.globals._cv_app.get(None) is not None
             # A permanent session is sent again with every answer.
@@ -176,38 +201,9 @@ class FastLane:
     def _has_no_hooks(self, before: Hooks, teardown: Hooks, after: Hooks, values: Hooks) -> bool:
         """Whether none but our own would be called."""
         name = self._name
-        others = (before, None), (before, name), (teardown, None), (teardown, name), (after, None), (values, None)
-        return (
-            not any(hooks.get(key) for hooks, key in others) and (after.get(name), values.get(name)) == self._own_hooks
-        )
-
-    # As Flask.wsgi_app and Flask.full_dispatch_request do it
-
-    def _serve(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        app = self._app
-        context = LateRequestContext(app, environ, route.rule)
-        error: BaseException | None = None
-        try:
-            call = IncomingCall(route.form, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
-            context._grpcweb_call = call
-            try:
-                reply = self._calls.run(call)
-            except Exception as raised:
-                response = app.finalize_request(app.handle_user_exception(raised))
-                return response(environ, start_response)
-            pieces, headers = answer(reply, call, context.hold)
-            if context.is_made:
-                response = app.finalize_request(GrpcWebResponse(pieces, headers))
-                return response(environ, start_response)
-            return send(pieces, headers, start_response)
-        except Exception as unhandled:
-            error = unhandled
-            return app.handle_exception(unhandled)(environ, start_response)
-        except BaseException as fatal:
-            error = fatal
-            raise
-        finally:
-            context.leave(None if error is not None and app.should_ignore_error(error) else error)
+        others = [before.get(name), teardown.get(name), values.get(name)]
+        others += [hooks.get(None) for hooks in (before, teardown, after, values)]
+        return not any(others) and after.get(name) == self._own_hooks
 
 
 def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:

@@ -55,7 +55,7 @@ class GrpcWebResponse(Response):
         answer = vars(self).get("_answer")
         if answer is None or answer[2] != 200:
             return super().__call__(environ, start_response)
-        return send(answer[0], answer[1], start_response)
+        return send(answer[1], answer[0], start_response)
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class asks of every piece whether it is text."""
@@ -76,8 +76,8 @@ def _combined(own: type[Response]) -> type[GrpcWebResponse]:
 
 def answer(
     reply: Reply | StreamReply, call: IncomingCall, hold: Callable[[], Callable[[], object]]
-) -> tuple[Iterable[bytes], Pairs]:
-    """The body and the headers that answer a call.
+) -> tuple[Pairs, Iterable[bytes]]:
+    """The headers and the body that answer a call.
 
     :param hold: has the contexts of Flask stay for a stream; returns what ends them.
     """
@@ -85,11 +85,11 @@ def answer(
         # Flask's stream_with_context will not do: it ends the application context, and with it the database session,
         # when the view returns, and pushes it anew for each further step. The function's first step is before that.
         reply.on_close = functools.partial(_end_stream, call.chunks, hold())
-        return reply, [*reply.headers, _UNBUFFERED]
+        return [*reply.headers, _UNBUFFERED], reply
     headers, pieces = reply
     if not call.is_read and must_close(call.chunks, call.environ):
-        return pieces, [*headers, ("connection", "close")]
-    return pieces, headers
+        return [*headers, ("connection", "close")], pieces
+    return headers, pieces
 
 
 def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
@@ -98,7 +98,7 @@ def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
     return not drain(chunks) and "waitress.client_disconnected" not in environ
 
 
-def send(pieces: Iterable[bytes], headers: Pairs, start_response: StartResponse) -> Iterable[bytes]:
+def send(headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
     """Send the answer of a call."""
     if isinstance(pieces, list):
         size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
