@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
-from unittest.mock import patch
 
 from benchmarks.apps import (
     LIST,
@@ -23,7 +22,6 @@ from benchmarks.harness import PINNED_MALLOC, Goal, Variants, load
 from benchmarks.wsgi import BINARY, TEXT, Wsgi, environ_of, frames, sender
 from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.wire import text
 from tests.echo_pb2 import EchoRequest
 
 REFERENCE = "Flask view"
@@ -59,15 +57,7 @@ for _count in (1, 100):
 
         @load(f"unary {_count} {_word}", reference=REFERENCE, goals=_goals(_content_type), clock="cpu")
         def _unary(stack: ExitStack, count: int = _count, content_type: str = _content_type) -> Variants:
-            stack.enter_context(patch.object(text, "pybase64", None))
             return unary(count, content_type)
-
-
-@load("unary 100 text, pybase64", reference=REFERENCE, goals=_goals(TEXT), clock="cpu")
-def text_by_pybase64(stack: ExitStack) -> Variants:
-    """Base64 by a library that the others have no use for."""
-    assert text.pybase64 is not None, "pybase64 is not installed"
-    return unary(100, TEXT)
 
 
 @load(

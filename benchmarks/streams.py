@@ -6,13 +6,11 @@ import io
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack
-from unittest.mock import patch
 
 from benchmarks.apps import STREAM, all_ways, fast_lane, repositories
 from benchmarks.calls import call_variants
 from benchmarks.harness import Goal, Variants, load, observation
 from benchmarks.wsgi import BINARY, TEXT, environ_of, frames
-from flask_grpcweb_scm.wire import text
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 COUNT = 10_000
@@ -51,7 +49,6 @@ def stream_binary(stack: ExitStack) -> Variants:
 @load("stream of 10 000 text", reference=REFERENCE, goals=_goals(), clock="cpu")
 def stream_text(stack: ExitStack) -> Variants:
     """Frames in base64."""
-    stack.enter_context(patch.object(text, "pybase64", None))
     return variants(TEXT)
 
 

@@ -10,7 +10,7 @@ from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 try:
     import pybase64
 except ImportError:
-    pybase64 = None  # type: ignore[assignment]  # the extra "text" is not installed
+    pybase64 = None  # type: ignore[assignment]  # not CPython: see setup.cfg
 
 __all__ = ["TextDecoder", "decode_text", "encode_text"]
 
