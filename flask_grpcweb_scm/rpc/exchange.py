@@ -235,6 +235,7 @@ class Exchange:
         """
         call, response_class, encode = self.call, self.method.response_class, self._encode
         is_plain = self._encoding is None and self._settings.max_response_bytes is None
+        prefixes, short = _SHORT_PREFIXES, SHORT_BYTES if is_plain else 0
         is_joined = self.method.batch
         is_text = self._response_type.text and not is_joined
         sent = 0
@@ -246,8 +247,8 @@ class Exchange:
                     raise wrong_type(self.method, message)
                 payload = encode(message)
                 size = len(payload)
-                if is_plain and size < SHORT_BYTES:
-                    frame = _SHORT_PREFIXES[size] + payload
+                if size < short:
+                    frame = prefixes[size] + payload
                     if is_text:
                         frame = b2a_base64(frame, newline=False)
                 else:
