@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.scm.caches import commit_cache
 from flask_grpcweb_scm.scm.db import Model, db, insert_new, insert_rows, is_one_of
 from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.git_log import GitCommit
@@ -38,7 +39,8 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
     settings, remaining = current_settings(), context.remaining()
     if repository.mirror_path is not None:
         limit = settings.git_timeout
-        return Mirror(repository.mirror_path, timeout=limit if remaining is None else min(remaining, limit))
+        timeout = limit if remaining is None else min(remaining, limit)
+        return Mirror(repository.mirror_path, timeout=timeout, commits=commit_cache())
     installation = installation_of(repository)
     if installation is None or not {"base_url", "credentials"} & set(installation.integration.metadata_):
         return None

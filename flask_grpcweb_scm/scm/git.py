@@ -11,16 +11,21 @@ from pathlib import Path
 
 from flask_grpcweb_scm.scm.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
 from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, run_git
+from flask_grpcweb_scm.scm.lru import LruCache
 from flask_grpcweb_scm.scm.sources import SNIPPET_LINES, Blame, Line
 
-__all__ = ["Mirror", "MirrorMissing"]
+__all__ = ["Mirror", "MirrorMissing", "Storage"]
 
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
+STORAGE_BYTES = 1000  # of what is remembered of a commit, roughly
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
+
+Storage = tuple[tuple[int, int], ...]
+"""The folders that have an object in them, by inode and change: any other one, or any file more or less, differs."""
 
 
 class MirrorMissing(GitError):
@@ -34,13 +39,15 @@ class Mirror:
 
     :param git_dir: absolute path of a ``.git`` directory or a bare repository.
     :param timeout: seconds from now; None for no limit.
+    :param commits: what is remembered from call to call, by path and id of a commit: where it was.
     """
 
     tree_seconds = 0.0
 
-    def __init__(self, git_dir: str, *, timeout: float | None) -> None:
+    def __init__(self, git_dir: str, *, timeout: float | None, commits: LruCache[Storage] | None = None) -> None:
         self.git_dir = os.path.abspath(git_dir)
         self.deadline = None if timeout is None else time.monotonic() + timeout
+        self._commits = LruCache(0) if commits is None else commits
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> Mirror:
@@ -61,8 +68,19 @@ class Mirror:
         return self.git_dir
 
     def has_commit(self, sha: str) -> bool:
-        """Whether a full object id is that of a commit."""
-        return self._object_types([sha]) == ["commit"]
+        """Whether a full object id is that of a commit.
+
+        One that was there is remembered for as long as nothing comes or goes where it is stored: not once the mirror is
+        gone, or made anew, or rid of commits by ``git gc``. One that was not there is looked for again every time.
+        """
+        key = (self.git_dir, sha)
+        storage = self._storage(sha)
+        if storage is not None and self._commits.get(key) == storage:
+            return True
+        found = self._object_types([sha]) == ["commit"]
+        if found and storage is not None:
+            self._commits.put(key, storage, STORAGE_BYTES)
+        return found
 
     def commits_starting_with(self, prefix: str) -> list[str]:
         """The ids of all commits that begin with these hexadecimal digits.
@@ -180,6 +198,14 @@ class Mirror:
         with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
             return dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
+    def _storage(self, sha: str) -> Storage | None:
+        """What an object is stored in, as that is now; None when it may be elsewhere."""
+        # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
+        objects = f"{self.git_dir}/objects"
+        if not os.path.isdir(f"{objects}/pack") or os.path.exists(f"{objects}/info/alternates"):
+            return None
+        return _state(f"{objects}/pack"), _state(f"{objects}/{sha[:2]}")
+
     def _object_types(self, shas: Iterable[str]) -> list[str]:
         lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
         output = self._text("cat-file", "--batch-check=%(objecttype)", stdin=lines.encode())
@@ -209,6 +235,14 @@ class Mirror:
         if not os.path.exists(self.git_dir):
             raise MirrorMissing("the git mirror of the repository is gone; import it again")
         return run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin)
+
+
+def _state(folder: str) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_ctime_ns
 
 
 def _range(tip: str, since: str | None) -> list[str]:

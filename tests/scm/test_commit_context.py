@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, db
 from tests.scm.support import GitRepository, Scm, Tenant, numbered, set_mirror
 
@@ -160,6 +162,109 @@ def test_of_commits_in_the_same_second_the_one_asked_about_answers(app: Flask, s
         assert not answer.HasField("blame_author")
 
 
+def test_what_was_asked_before_starts_no_git(
+    scm: Scm, mirrored: int, history: GitRepository, runs_of_git: Callable[[], int]
+) -> None:
+    first = ask(scm, mirrored, history, "README", 3)
+    runs_of_git()
+    assert ask(scm, mirrored, history, "README", 3) == first
+    assert runs_of_git() == 1  # our own, for the SHA
+    # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
+    ask(scm, mirrored, history, "src/app.py", 3)
+    assert runs_of_git() == 1 + 3
+    ask(scm, mirrored, history, "README", 3, "main~1")
+    assert runs_of_git() == 1 + 4
+
+
+def make_anew(repository: GitRepository) -> None:
+    """With the same file, but not the same commit."""
+    shutil.rmtree(repository.path)
+    GitRepository(repository.path)
+    repository.write("x", "1\n")
+    repository.commit("another")
+
+
+def forget(repository: GitRepository, command: str) -> None:
+    """Let git remove the commit that it is at."""
+    repository.git("reset", "--quiet", "--soft", "main~1")
+    repository.commit("another")
+    repository.git("reflog", "expire", "--expire=now", "--all")
+    repository.git(*command.split())
+
+
+GONE = "the git mirror of the repository is gone; import it again"
+NO_COMMIT = "commit {sha} does not exist in repository"
+
+
+@pytest.mark.parametrize(
+    ("packed", "change", "message"),
+    [
+        (False, lambda git: shutil.rmtree(git.path), GONE),
+        (False, make_anew, NO_COMMIT),
+        (False, lambda git: forget(git, "prune --expire=now"), NO_COMMIT),
+        (False, lambda git: forget(git, "gc --quiet --prune=now"), NO_COMMIT),
+        (True, make_anew, NO_COMMIT),
+        (True, lambda git: forget(git, "repack -a -d -q"), NO_COMMIT),
+        (True, lambda git: forget(git, "gc --quiet --prune=now"), NO_COMMIT),
+    ],
+    ids=["gone", "made anew", "pruned", "collected", "packed, made anew", "packed, repacked", "packed, collected"],
+)
+def test_what_a_mirror_no_longer_has_is_not_answered_from_memory(
+    app: Flask,
+    scm: Scm,
+    ours: Tenant,
+    tmp_path: Path,
+    packed: bool,
+    change: Callable[[GitRepository], object],
+    message: str,
+) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.commit("first")
+    repository.write("x", "1\n")
+    sha = repository.commit("second")
+    if packed:
+        repository.git("gc", "--quiet")
+    set_mirror(app, ours.repository, repository.path / ".git")
+    asked = {"repository_id": ours.repository, "commit_sha": sha, "filepath": "x", "line_number": 1}
+    assert scm("GetCommitContext", **asked).blame_commit_id == sha
+    change(repository)
+    with pytest.raises(RpcError, match=message.format(sha=sha)):
+        scm("GetCommitContext", **asked)
+
+
+def test_a_commit_that_was_not_there_is_found_once_it_is(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, history: GitRepository
+) -> None:
+    mirror = GitRepository(tmp_path / "git")
+    set_mirror(app, ours.repository, mirror.path / ".git")
+    for _ in range(2):
+        with pytest.raises(RpcError, match="does not exist in repository"):
+            ask(scm, ours.repository, history, "README", 1)
+    mirror.git("fetch", "--quiet", str(history.path), "main")
+    assert ask(scm, ours.repository, history, "README", 1).blame_author.name == "Ann Author"
+
+
+@pytest.mark.parametrize("kind", ["linked working tree", "clone that shares objects"])
+def test_objects_that_are_stored_elsewhere_are_looked_for_every_time(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, kind: str
+) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("x", "1\n")
+    sha = repository.commit("first")
+    if kind == "linked working tree":
+        repository.git("worktree", "add", "--quiet", str(tmp_path / "linked"))
+        git_dir = repository.path / ".git/worktrees/linked"
+    else:
+        repository.git("clone", "--quiet", "--bare", "--shared", ".", str(tmp_path / "clone"))
+        git_dir = tmp_path / "clone"
+    set_mirror(app, ours.repository, git_dir)
+    asked = {"repository_id": ours.repository, "commit_sha": sha, "filepath": "x", "line_number": 1}
+    assert scm("GetCommitContext", **asked).blame_commit_id == sha
+    (repository.path / ".git/objects" / sha[:2] / sha[2:]).unlink()
+    with pytest.raises(RpcError, match="does not exist in repository"):
+        scm("GetCommitContext", **asked)
+
+
 def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck: Path) -> None:
     set_mirror(app, ours.repository, stuck)
     error = scm.error(
@@ -176,3 +281,20 @@ def stuck(tmp_path: Path) -> Path:
     os.mkfifo(tmp_path / "pipe")
     (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
     return repository.path / ".git"
+
+
+@pytest.fixture
+def runs_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often git has run since this was last asked."""
+    runs, wrapper = tmp_path / "runs", tmp_path / "bin/git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> "{runs}"\nexec "{shutil.which("git")}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def count() -> int:
+        lines = runs.read_text().splitlines()
+        runs.write_text("")
+        return len(lines)
+
+    return count
