@@ -10,9 +10,10 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm.models import Commit, CommitAuthor, ExternalIssue, RepositoryStatus
+from flask_grpcweb_scm.scm.models import Commit, ExternalIssue, RepositoryStatus
 
 __all__ = [
+    "AuthorRow",
     "CodeMappingRow",
     "RepositoryRow",
     "author_message",
@@ -25,6 +26,9 @@ __all__ = [
 
 RepositoryRow = Any
 """A row of what callers see of a repository, in the order of the fields of its message; its config as JSON text."""
+
+AuthorRow = Any
+"""A CommitAuthor, or a row with attributes of the same names."""
 
 CodeMappingRow = Any
 """A CodeMapping, or a row with attributes of the same names."""
@@ -87,7 +91,7 @@ def commit_message(row: Commit) -> scm_pb2.Commit:
     return message
 
 
-def author_message(row: CommitAuthor | None) -> scm_pb2.CommitAuthor | None:
+def author_message(row: AuthorRow | None) -> scm_pb2.CommitAuthor | None:
     """An author; None, which leaves the field out, for none."""
     if row is None:
         return None
