@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, TimestampSigner, base64_decode, base64_encode
 
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.scm.settings import ScmSettings, current_settings
@@ -70,8 +72,7 @@ def page_size(requested: int, settings: ScmSettings) -> int:
 
 def write_page_token(scope: PageScope, after: Position, settings: ScmSettings) -> str:
     """A token for the rows that come after a position."""
-    token = _serializer(settings).dumps([scope, *after])
-    return token if isinstance(token, str) else token.decode("ascii")
+    return _signer(settings.page_token_secrets).sign(base64_encode(json.dumps([scope, *after]))).decode("ascii")
 
 
 def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Position | None:
@@ -82,7 +83,8 @@ def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Posi
     if not token:
         return None
     try:
-        issued_for, *after = _serializer(settings).loads(token, max_age=int(settings.page_token_max_age))
+        signed = _signer(settings.page_token_secrets).unsign(token, max_age=int(settings.page_token_max_age))
+        issued_for, *after = json.loads(base64_decode(signed))
     except SignatureExpired:
         raise _refusal("expired") from None
     except BadData:
@@ -92,14 +94,10 @@ def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Posi
     return tuple(after)
 
 
-def _serializer(settings: ScmSettings) -> URLSafeTimedSerializer:
-    return _serializer_of(settings.page_token_secrets)
-
-
 @functools.lru_cache
-def _serializer_of(secrets: tuple[str, ...]) -> URLSafeTimedSerializer:
-    # itsdangerous signs with the last of its keys.
-    return URLSafeTimedSerializer(list(reversed(secrets)), salt="flask_grpcweb_scm.scm.page_token")
+def _signer(secrets: tuple[str, ...]) -> TimestampSigner:
+    # itsdangerous signs with the last of its keys. Its serializers make a signer for every token, and compress first.
+    return TimestampSigner(list(reversed(secrets)), "flask_grpcweb_scm.scm.page_token", digest_method=hashlib.sha256)
 
 
 def _refusal(reason: str) -> RpcError:
