@@ -143,8 +143,12 @@ def _form(context: CallContext, wanted: RepositoryFilter, after: Position | None
 
 @functools.cache
 def _page(form: _Form) -> Statement:
+    # PostgreSQL expects a tenth of all rows where a prepared statement leaves their number open, and so makes a plan at
+    # every call. That is as well where the best plan depends on what is looked for.
+    planned_once = form.dialect == "postgresql" and not (form.of_provider or form.with_name)
+    limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=planned_once)
     # Which rows it has is read from the index alone, and only they from the table.
-    page = _restrict(sa.select(_repository.id), form).order_by(*_BY_NAME).limit(sa.bindparam("limit", type_=sa.Integer))
+    page = _restrict(sa.select(_repository.id), form).order_by(*_BY_NAME).limit(limit)
     if form.from_position:
         position = sa.bindparam("after_name", type_=sa.String), sa.bindparam("after_id", type_=sa.BigInteger)
         page = page.where(sa.tuple_(*_BY_NAME) > sa.tuple_(*position))

@@ -18,7 +18,7 @@ from flask_grpcweb_scm.scm.git import Mirror
 from flask_grpcweb_scm.scm.importing import BATCH_COMMITS, BATCH_WEIGHT, CHANGE_WEIGHT, prepare_import
 from flask_grpcweb_scm.scm.transaction import commit_step, transaction
 from tests.scm.databases import PostgresqlDatabases, disposed
-from tests.scm.support import GitRepository, make_app
+from tests.scm.support import GitRepository, Scm, add_organization, make_app
 from tests.scm.test_stream_repositories import fill, stream
 
 
@@ -107,3 +107,17 @@ def test_a_small_beginning_of_an_import_leaves_no_plans_for_small_tables(app: Fl
         db.session.commit()
         # By reading every row for each that refers to one, it would be millions.
         assert sum(db.session.scalars(sa.text(statistics))) < 100 * BATCH_COMMITS
+
+
+def test_a_page_is_planned_once(app: Flask) -> None:
+    organization = add_organization(app)
+    fill(app, organization, 2000)
+    with app.app_context():
+        db.session.execute(sa.text("ANALYZE"))
+        db.session.commit()
+    for _ in range(20):
+        page = Scm(app)("ListRepositories", organization_id=organization, page_size=10)
+        Scm(app)("ListRepositories", organization_id=organization, page_size=10, page_token=page.next_page_token)
+    with app.app_context():
+        text = "SELECT generic_plans > custom_plans FROM pg_prepared_statements WHERE statement LIKE '%LIMIT%'"
+        assert db.session.scalars(sa.text(text)).all() == [True, True]
