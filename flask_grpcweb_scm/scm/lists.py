@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm.conversion import CodeMappingRow, RepositoryRow
 from flask_grpcweb_scm.scm.db import db
 from flask_grpcweb_scm.scm.models import CodeMapping, Organization, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.paging import Position
-from flask_grpcweb_scm.scm.queries import EXISTING, find_organization, find_project, visible
+from flask_grpcweb_scm.scm.queries import EXISTING, Statement, find_organization, find_project, visible
 from flask_grpcweb_scm.scm.search import name_contains, name_pattern
 
 __all__ = [
@@ -27,9 +27,6 @@ __all__ = [
 
 STREAM_ROWS = 1000
 """Rows of a stream that are in memory at a time."""
-
-# SQLAlchemy 2.0 and 2.1 name the types of a statement's columns in different ways.
-Statement = Any
 
 # Columns of the tables, because those of the models cost a quarter more.
 _repository = Repository.__table__.c

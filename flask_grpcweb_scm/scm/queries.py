@@ -6,8 +6,9 @@ take the same time and get the same answer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import contains_eager, joinedload
@@ -35,6 +36,7 @@ from flask_grpcweb_scm.scm.paging import Position
 
 __all__ = [
     "EXISTING",
+    "Statement",
     "active_repositories",
     "code_mappings_of",
     "find_author",
@@ -56,7 +58,13 @@ __all__ = [
 
 Row = TypeVar("Row", bound=Model)
 
-# Built once, because every line that is blamed needs them, and building them takes longer than running them.
+Statement = Any
+"""SQLAlchemy 2.0 and 2.1 name the types of a statement's columns in different ways."""
+
+EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
+
+# Some statements are built once, because that takes as long as to run them; those that use a relationship not before
+# they are needed, because that configures the mappers, of the app's own models too.
 _AUTHOR = sa.select(CommitAuthor.name, CommitAuthor.email, CommitAuthor.external_id)
 _AUTHOR_OF_COMMIT = _AUTHOR.join(Commit, Commit.author_id == CommitAuthor.id).where(
     Commit.repository_id == sa.bindparam("repository_id"), Commit.key == sa.bindparam("sha")
@@ -65,7 +73,24 @@ _AUTHOR_WITH_EMAIL = _AUTHOR.where(
     CommitAuthor.organization_id == sa.bindparam("organization_id"), CommitAuthor.email == sa.bindparam("email")
 )
 
-EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
+
+@functools.cache
+def _code_mappings() -> Statement:
+    statement = sa.select(CodeMapping).join(CodeMapping.repository)
+    statement = statement.where(CodeMapping.project_id == sa.bindparam("project_id"), EXISTING)
+    return statement.order_by(
+        CodeMapping.automatically_generated, sa.func.length(CodeMapping.stack_root).desc(), CodeMapping.id
+    )
+
+
+@functools.cache
+def _active_repositories() -> Statement:
+    readable = sa.or_(Repository.mirror_path.is_not(None), Repository.integration_id.is_not(None))
+    active = sa.and_(
+        Repository.organization_id == sa.bindparam("organization_id"), Repository.status == RepositoryStatus.ACTIVE
+    )
+    statement = sa.select(Repository).options(joinedload(Repository.integration))
+    return statement.where(active, readable).order_by(Repository.id)
 
 
 def visible(context: CallContext) -> sa.ColumnElement[bool]:
@@ -259,22 +284,11 @@ def last_change_of_file(commit: Commit, path: str) -> tuple[Commit, str] | None:
 
 def code_mappings_of(project: Project) -> Sequence[CodeMapping]:
     """A project's code mappings in order of precedence: users' before generated ones, longer stack roots first."""
-    statement = (
-        sa.select(CodeMapping)
-        .join(CodeMapping.repository)
-        .where(CodeMapping.project_id == project.id, EXISTING)
-        .order_by(CodeMapping.automatically_generated, sa.func.length(CodeMapping.stack_root).desc(), CodeMapping.id)
-    )
-    return db.session.scalars(statement).all()
+    mappings: Sequence[CodeMapping] = db.session.scalars(_code_mappings(), {"project_id": project.id}).all()
+    return mappings
 
 
 def active_repositories(organization_id: int) -> Sequence[Repository]:
     """An organization's active repositories whose contents may be read somewhere, oldest first."""
-    readable = sa.or_(Repository.mirror_path.is_not(None), Repository.integration_id.is_not(None))
-    statement = (
-        sa.select(Repository)
-        .options(joinedload(Repository.integration))
-        .where(Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE, readable)
-        .order_by(Repository.id)
-    )
-    return db.session.scalars(statement).all()
+    rows: Sequence[Repository] = db.session.scalars(_active_repositories(), {"organization_id": organization_id}).all()
+    return rows

@@ -37,7 +37,9 @@ def search_repositories(
     """
     repositories = queries.active_repositories(project.organization_id) if paths else ()
     searches = [search for repository in repositories if (search := _prepare(repository, context)) is not None]
-    if searches:
+    if len(searches) == 1:
+        searches[0].run(paths)  # at once: starting a thread takes its time
+    elif searches:
         with ThreadPoolExecutor(min(READERS, len(searches))) as pool:
             # Only what matches is kept of a tree: those of all repositories together may be larger than memory.
             list(pool.map(lambda search: search.run(paths), searches))
