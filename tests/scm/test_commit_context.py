@@ -232,6 +232,15 @@ def test_what_a_mirror_no_longer_has_is_not_answered_from_memory(
         scm("GetCommitContext", **asked)
 
 
+def test_a_repository_with_another_mirror_has_what_that_has(
+    app: Flask, scm: Scm, mirrored: int, tmp_path: Path, history: GitRepository
+) -> None:
+    ask(scm, mirrored, history, "README", 1)
+    set_mirror(app, mirrored, GitRepository(tmp_path / "git").path / ".git")
+    with pytest.raises(RpcError, match="does not exist in repository"):
+        ask(scm, mirrored, history, "README", 1)
+
+
 def test_a_commit_that_was_not_there_is_found_once_it_is(
     app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, history: GitRepository
 ) -> None:
