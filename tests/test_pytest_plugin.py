@@ -12,13 +12,16 @@ CONFTEST = """
 import pytest
 from flask import Flask
 from flask_grpcweb_scm import GrpcWebScm
+from flask_grpcweb_scm.scm import db
 
 @pytest.fixture
 def app(tmp_path):
     app = Flask(__name__)
     app.config.update(TESTING=True, SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/test.db")
     GrpcWebScm(app)
-    return app
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 """
 
 TESTS = """
