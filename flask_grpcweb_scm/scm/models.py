@@ -219,11 +219,9 @@ class CommitFileChange(Model):
     """A file that a commit added (A), deleted (D) or modified (M)."""
 
     __tablename__ = "scm_commit_file_change"
-    __table_args__ = (sa.UniqueConstraint("commit_id", "filename", name="uq_scm_commit_file_change_filename"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    commit_id: Mapped[int] = _reference("scm_commit")
-    filename: Mapped[str] = mapped_column(sa.Text)
+    commit_id: Mapped[int] = mapped_column(sa.ForeignKey("scm_commit.id", ondelete="CASCADE"), primary_key=True)
+    filename: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     type: Mapped[str] = mapped_column(sa.String(1))
 
     commit: Mapped[Commit] = relationship()

@@ -279,15 +279,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "scm_commit_file_change",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("commit_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("filename", sa.Text(), nullable=False),
         sa.Column("type", sa.String(length=1), nullable=False),
         sa.ForeignKeyConstraint(
             ["commit_id"], ["scm_commit.id"], name=op.f("fk_scm_commit_file_change_commit_id"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_scm_commit_file_change")),
-        sa.UniqueConstraint("commit_id", "filename", name="uq_scm_commit_file_change_filename"),
+        sa.PrimaryKeyConstraint("commit_id", "filename", name=op.f("pk_scm_commit_file_change")),
     )
     op.create_table(
         "scm_group_link",
