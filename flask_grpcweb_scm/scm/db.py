@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,15 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["Model", "UtcDateTime", "db", "insert_new", "insert_rows", "is_one_of"]
+__all__ = ["JsonWriter", "Model", "UtcDateTime", "db", "insert_new", "insert_rows", "is_one_of", "json_writer"]
+
+JsonWriter = Callable[[object], str]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
 """Connections that are kept, and made beside them when all are in use; seconds to wait for one."""
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -179,30 +183,39 @@ def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) 
     return column.in_(values)
 
 
-def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Sequence[Any]:
+def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str]) -> Sequence[Any]:
     """Run an INSERT without values for thousands of rows of text, numbers, instants and None.
 
     Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text: as many parameters take
     several times as long.
 
     :param names: of the columns that the values of a row are for: all that have a default of Python's, in their order.
+    :param rows: of each its values in JSON, as :func:`json_writer` writes them, with commas between them.
     """
-    dialect = db.engine.dialect
-    document = sa.literal(_json_of(rows, dialect), sa.Text)
+    text = "],[".join(rows)
+    if not text:
+        return ()
+    document = sa.literal(f"[[{text}]]", sa.Text)
     values: list[sa.ColumnElement[Any]] = []
-    if dialect.name == "postgresql":
-        each = sa.func.jsonb_array_elements(sa.cast(document, postgresql.JSONB)).table_valued("value")
+    if db.engine.dialect.name == "postgresql":
+        each = sa.func.jsonb_array_elements(sa.cast(document, postgresql.JSONB)).table_valued("value", name="each")
         types = [statement.table.c[name].type for name in names]
         values += [sa.cast(each.c.value.op("->>")(place), type_) for place, type_ in enumerate(types)]
     else:
-        each = sa.func.json_each(document).table_valued("value")
+        each = sa.func.json_each(document).table_valued("value", name="each")
         values += [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(len(names))]
     # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
     result: Any = db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
     return result.all() if result.returns_rows else ()
 
 
-def _json_of(rows: Iterable[tuple[object, ...]], dialect: sa.Dialect) -> str:
+def json_writer() -> JsonWriter:
+    """What writes a value for :func:`insert_rows`, as the database of the current app stores it; in any thread."""
+    dialect = db.engine.dialect
     as_stored = UtcDateTime().dialect_impl(dialect).bind_processor(dialect)
     assert as_stored is not None
-    return json.dumps(list(rows), ensure_ascii=False, default=lambda instant: str(as_stored(instant)))
+
+    def write(value: object) -> str:
+        return _as_json(str(as_stored(value)) if isinstance(value, datetime) else value)
+
+    return write

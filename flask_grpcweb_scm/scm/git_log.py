@@ -20,6 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST_SECOND = -62135596800
 _LAST_SECOND = 253402300799
 
+_CHANGE_TYPES = {b"A": "A", b"D": "D"}
+
 
 class FileChange(NamedTuple):
     """One path that a commit changed, without following renames."""
@@ -100,5 +102,4 @@ def _decode_path(path: bytes) -> str:
 
 def _change_type(raw: bytes) -> str:
     # ":100644 120000 <id> <id> T": a change of type, between file and symbolic link, is a modification.
-    letter = raw.rpartition(b" ")[2][:1].decode("ascii", "replace")
-    return letter if letter in {"A", "D"} else "M"
+    return _CHANGE_TYPES.get(raw.rpartition(b" ")[2], "M")

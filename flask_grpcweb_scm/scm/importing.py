@@ -10,23 +10,22 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.commits import store_commits, store_file_changes
 from flask_grpcweb_scm.scm.db import db, insert_new
 from flask_grpcweb_scm.scm.git import Mirror
-from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.models import Organization, Repository
 from flask_grpcweb_scm.scm.queries import EXISTING
 from flask_grpcweb_scm.scm.remotes import guess_provider, public_url
+from flask_grpcweb_scm.scm.storing import CommitRows, CommitStore
 
 __all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
-REPLANNED_BATCHES = {1, 5, 20, 100, 500}
-"""After which of them a database plans anew for as many rows as there are."""
+ANALYZED_BATCHES = {2, 6, 20, 100, 500}
+"""Before which of them a database looks anew at how many authors there are."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
 
-Batch = list[GitCommit]
+Batch = list[CommitRows]
 
 
 class ImportFailed(Exception):
@@ -55,16 +54,17 @@ class GitImport:
         """
         if self.tip is None:
             return
-        batches = _batches(self.mirror.log(self.tip, since=self.since))
+        store = CommitStore(self.repository)
+        batches = _batches(map(store.rows_of, self.mirror.log(self.tip, since=self.since)))
         with closing(batches), ThreadPoolExecutor(max_workers=1) as reader:
             batch, number = next(batches, None), 1
             while batch:
-                new = store_commits(self.repository, batch)
+                _tell_postgresql(number)
+                new = store.add_commits(batch)
                 # Not before: the database has its longest work now, and this thread none.
                 following = reader.submit(next, batches, None)
-                store_file_changes(new, batch)
+                store.add_file_changes(new, batch)
                 self.repository.imported_key = batch[-1].sha
-                _tell_postgresql(number)
                 db.session.commit()
                 self.stored += len(new)
                 yield len(batch)
@@ -96,15 +96,16 @@ def own_external_id(name: str, limit: int) -> str:
 
 
 def _tell_postgresql(number: int) -> None:
-    """What is good for a batch that is about to be committed, on a database that has such settings."""
+    """What is good for a batch that begins, on a database that has such settings."""
     if db.engine.dialect.name == "postgresql":
         # A batch that a crash of the server takes back is read again: the note of how far the import came goes with it.
-        db.session.execute(sa.text("SET LOCAL synchronous_commit = off"))
-        if number in REPLANNED_BATCHES:
-            # The number of authors decides whether they are looked up one by one in an index, or all read.
+        quick_commit = sa.func.set_config("synchronous_commit", "off", True)
+        # A connection keeps its plans, for foreign keys too: reading a small table whole is none for a large one.
+        lasting_plans = sa.func.set_config("enable_seqscan", "off", True)
+        db.session.execute(sa.select(quick_commit, lasting_plans))
+        if number in ANALYZED_BATCHES:
+            # While it knows of few, it may look an e-mail address up in the index of all authors of the organization.
             db.session.execute(sa.text("ANALYZE scm_commit_author"))
-            # A connection keeps plans that it made for small tables, for its foreign keys too.
-            db.session.execute(sa.text("DISCARD PLANS"))
 
 
 def _find_by_name(organization: Organization, name: str) -> Repository | None:
@@ -130,13 +131,13 @@ def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
     return key if key is not None and mirror.has_commit(key) else None
 
 
-def _batches(commits: Iterable[GitCommit]) -> Generator[Batch, None, None]:
+def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
     """Lists that are bounded in number and in memory."""
     batch: Batch = []
     weight = 0
     for commit in commits:
         batch.append(commit)
-        weight += len(commit.message) + CHANGE_WEIGHT * len(commit.changes)
+        weight += len(commit.values) + CHANGE_WEIGHT * len(commit.changes)
         if len(batch) == BATCH_COMMITS or weight >= BATCH_WEIGHT:
             yield batch
             batch, weight = [], 0

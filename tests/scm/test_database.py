@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_grpcweb_scm import GrpcWebScm, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Commit, Organization, Repository, db
-from flask_grpcweb_scm.scm.db import insert_new, insert_rows
+from flask_grpcweb_scm.scm.db import insert_new, insert_rows, json_writer
 from tests.grpcweb import call
 from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, disposed
 from tests.scm.support import SERVICE, Scm, Tenant, make_app
@@ -154,11 +154,14 @@ def test_thousands_of_rows_are_stored_as_they_are(app: Flask, ours: Tenant) -> N
     pairs = itertools.islice(itertools.cycle(itertools.product(MESSAGES, INSTANTS)), 2000)
     rows = [(ours.repository, f"{n:040x}", None, message, instant) for n, (message, instant) in enumerate(pairs)]
     with app.app_context():
-        insert_rows(sa.insert(table), names, rows[:1000])
-        inserted = insert_rows(insert_new(table).returning(table.c.key), names, rows)
+        as_json = json_writer()
+        texts = [",".join(map(as_json, row)) for row in rows]
+        insert_rows(sa.insert(table), names, texts[:1000])
+        inserted = insert_rows(insert_new(table).returning(table.c.key), names, texts)
         assert [row.key for row in inserted] == [key for _, key, *_ in rows[1000:]]
         stored = db.session.execute(sa.select(*(table.c[name] for name in names)).order_by(table.c.key))
         assert [tuple(row) for row in stored] == rows
+        assert not insert_rows(insert_new(table).returning(table.c.key), names, [])
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,22 @@ class TestReadingAhead:
         organization = db.session.scalars(sa.select(Organization)).one()
         return importing.prepare_import(organization, Mirror.find(repository.path), "repository")
 
+    def test_people_are_the_same_in_every_batch(self, imported: Flask, tmp_path: Path) -> None:
+        repository = GitRepository(tmp_path / "people")
+        people = [("Ann", "ann@x.example"), ("Bob", "bob@x.example"), ("Ann", ""), ("Cy", "cy@x.example"), ("Cy", "")]
+        stream = ""
+        for number in range(30):
+            # Some are in batches next to each other, some are gone for a while.
+            name, email = people[number * number // 7 % len(people)]
+            stream += f"commit refs/heads/main\ncommitter {name} <{email}> {number} +0000\ndata 1\nx\n"
+        repository.fast_import(stream.encode())
+        with imported.app_context():
+            assert list(self.prepare(repository).run()) == [2] * 15
+            columns = sa.select(Commit.key, CommitAuthor.name, sa.func.coalesce(CommitAuthor.email, ""))
+            rows = {"\0".join(row) for row in db.session.execute(columns.join(Commit.author))}
+            assert rows == set(repository.git("log", "--format=%H%x00%an%x00%ae").splitlines())
+            assert db.session.scalar(sa.select(sa.func.count()).select_from(CommitAuthor)) == len(people)
+
     def test_what_was_read_before_an_error_is_stored(self, imported: Flask, tmp_path: Path) -> None:
         repository = GitRepository(tmp_path / "damaged")
         for number in range(6):

@@ -13,9 +13,9 @@ from flask import Flask
 
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import Group, Organization, db
+from flask_grpcweb_scm.scm import Group, Organization, db, importing
 from flask_grpcweb_scm.scm.git import Mirror
-from flask_grpcweb_scm.scm.importing import BATCH_COMMITS, BATCH_WEIGHT, CHANGE_WEIGHT, prepare_import
+from flask_grpcweb_scm.scm.importing import BATCH_WEIGHT, CHANGE_WEIGHT
 from flask_grpcweb_scm.scm.transaction import commit_step, transaction
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import GitRepository, Scm, add_organization, make_app
@@ -83,17 +83,24 @@ def test_the_rows_of_a_stream_wait_in_the_server(app: Flask) -> None:
         assert db.session.scalar(cursors) == 0
 
 
-def test_a_small_beginning_of_an_import_leaves_no_plans_for_small_tables(app: Flask, tmp_path: Path) -> None:
+def test_an_import_into_empty_tables_makes_plans_for_large_ones(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, batches = 200, 20  # the plan for a statement is settled after it has run ten times
+    monkeypatch.setattr(importing, "BATCH_COMMITS", batch)
     repository = GitRepository(tmp_path)
     stream = bytearray()
-    for number in range(4 * BATCH_COMMITS):
+    for number in range(batch * batches):
         who = b"A%d <a%d@b.example> %d +0000" % (number, number, 1_600_000_000 + number)
         stream += b"commit refs/heads/main\ncommitter %s\ndata 1\nx\n" % who
         # The first commit fills a batch.
         for file in range(1 if number else BATCH_WEIGHT // CHANGE_WEIGHT + 1):
             stream += b"M 100644 inline %d/%d\ndata 4\n%04d\n" % (file % 100, file, number)
     repository.fast_import(bytes(stream))
-    statistics = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname IN ('scm_commit', 'scm_commit_author')"
+    read = (
+        "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname LIKE 'scm_commit%')"
+        " + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname LIKE 'scm_commit%')"
+    )
     with app.app_context():
         organization = Organization(slug="acme")
         db.session.add(organization)
@@ -101,12 +108,13 @@ def test_a_small_beginning_of_an_import_leaves_no_plans_for_small_tables(app: Fl
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             # It is known then that they are empty.
             connection.execute(sa.text("VACUUM ANALYZE"))
-        batches = prepare_import(organization, Mirror.find(repository.path), "big").run()
-        assert list(batches) == [1, *3 * [BATCH_COMMITS], BATCH_COMMITS - 1]
+        job = importing.prepare_import(organization, Mirror.find(repository.path), "big")
+        assert list(job.run()) == [1, *(batches - 1) * [batch], batch - 1]
         db.session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
         db.session.commit()
         # By reading every row for each that refers to one, it would be millions.
-        assert sum(db.session.scalars(sa.text(statistics))) < 100 * BATCH_COMMITS
+        rows = batch * batches + BATCH_WEIGHT // CHANGE_WEIGHT
+        assert db.session.scalar(sa.text(read)) < 2 * rows
 
 
 def test_a_page_is_planned_once(app: Flask) -> None:
