@@ -20,6 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIRST_SECOND = -62135596800
 _LAST_SECOND = 253402300799
 
+# ":100644 120000 <id> <id> T": a change of type, between file and symbolic link, is a modification.
 _CHANGE_TYPES = {b"A": "A", b"D": "D"}
 
 
@@ -67,7 +68,9 @@ def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
         # git separates a commit from its changes by a line feed.
         text = text.lstrip(b"\n")
         if commit is not None and text.startswith(b":"):
-            commit.changes.append(FileChange(_decode_path(next(fields)), _change_type(text)))
+            # Not "replace": two paths of one commit must stay two.
+            path = next(fields).decode("utf-8", "backslashreplace")
+            commit.changes.append(FileChange(path, _CHANGE_TYPES.get(text[-1:], "M")))
         elif text:
             if commit is not None:
                 yield commit
@@ -93,13 +96,3 @@ def _instant(seconds: bytes) -> datetime:
     except ValueError:  # a commit without a readable date
         number = 0
     return _EPOCH + timedelta(seconds=min(max(number, _FIRST_SECOND), _LAST_SECOND))
-
-
-def _decode_path(path: bytes) -> str:
-    # Not "replace": two paths of one commit must stay two.
-    return path.decode("utf-8", "backslashreplace")
-
-
-def _change_type(raw: bytes) -> str:
-    # ":100644 120000 <id> <id> T": a change of type, between file and symbolic link, is a modification.
-    return _CHANGE_TYPES.get(raw.rpartition(b" ")[2], "M")
