@@ -55,6 +55,9 @@ class TextDecoder:
         data = self._pending + chunk
         whole = len(data) - len(data) % 4
         self._pending = data[whole:]
+        piece = decode_text(data[:whole])
+        if piece is not None:
+            return piece
         decoded = bytearray()
         position = 0
         while position < whole:
