@@ -24,7 +24,8 @@ STORAGE_BYTES = 1000  # of what is remembered of a commit, roughly
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
 
-Storage = tuple[tuple[int, int], ...]
+Folder = tuple[int, int]
+Storage = tuple[Folder, "Folder | None"]
 """The folders that have an object in them, by inode and change: any other one, or any file more or less, differs."""
 
 
@@ -202,9 +203,10 @@ class Mirror:
         """What an object is stored in, as that is now; None when it may be elsewhere."""
         # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
         objects = f"{self.git_dir}/objects"
-        if not os.path.isdir(f"{objects}/pack") or os.path.exists(f"{objects}/info/alternates"):
+        packs = _state(f"{objects}/pack")
+        if packs is None or os.path.exists(f"{objects}/info/alternates"):
             return None
-        return _state(f"{objects}/pack"), _state(f"{objects}/{sha[:2]}")
+        return packs, _state(f"{objects}/{sha[:2]}")
 
     def _object_types(self, shas: Iterable[str]) -> list[str]:
         lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
@@ -237,11 +239,11 @@ class Mirror:
         return run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin)
 
 
-def _state(folder: str) -> tuple[int, int]:
+def _state(folder: str) -> Folder | None:
     try:
         status = os.stat(folder)
-    except FileNotFoundError:
-        return 0, 0
+    except OSError:
+        return None
     return status.st_ino, status.st_ctime_ns
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -60,3 +63,21 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
 def mirrored(app: Flask, ours: Tenant, history: GitRepository) -> int:
     """The id of a repository whose source is `history`, without any stored commit."""
     return set_mirror(app, ours.repository, history.path / ".git")
+
+
+@pytest.fixture
+def runs_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often git has run since this was last asked."""
+    runs, wrapper = tmp_path / "runs", tmp_path / "bin/git"
+    runs.touch()
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> "{runs}"\nexec "{shutil.which("git")}" "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+
+    def count() -> int:
+        lines = runs.read_text().splitlines()
+        runs.write_text("")
+        return len(lines)
+
+    return count

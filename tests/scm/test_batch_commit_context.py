@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import Identity, RpcError, StatusCode
-from flask_grpcweb_scm.scm import Commit, CommitFileChange, db, git
+from flask_grpcweb_scm.scm import Commit, CommitFileChange, db
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 LINES = [
@@ -72,24 +73,17 @@ def test_stored_history_answers_where_there_is_no_source(app: Flask, scm: Scm, o
 
 
 def test_lines_of_one_file_share_runs_of_git(
-    monkeypatch: pytest.MonkeyPatch, scm: Scm, mirrored: int, history: GitRepository
+    scm: Scm, mirrored: int, history: GitRepository, runs_of_git: Callable[[], int]
 ) -> None:
-    runs: list[str] = []
-    run_git = git.run_git
-
-    def counted(git_dir: str, command: str, *arguments: str, **more: Any) -> Any:
-        runs.append(command)
-        return run_git(git_dir, command, *arguments, **more)
-
-    monkeypatch.setattr(git, "run_git", counted)
+    head = history.git("rev-parse", "main")
+    runs_of_git()
     lines = [{"filepath": path, "line_number": n} for n in range(1, 20) for path in ("README", "src/app.py")]
-    outcomes = many(scm, mirrored, history.git("rev-parse", "main"), lines)
+    outcomes = many(scm, mirrored, head, lines)
     assert {code for code, _, _ in outcomes} == {0}
-    assert len(runs) == 1 + 2 * 3
+    assert runs_of_git() == 1 + 2 * 3
     # What an id names never changes: of lines that were asked for nothing is asked again.
-    runs.clear()
-    assert many(scm, mirrored, history.git("rev-parse", "main"), lines[5:]) == outcomes[5:]
-    assert runs == []
+    assert many(scm, mirrored, head, lines[5:]) == outcomes[5:]
+    assert runs_of_git() == 0
 
 
 @pytest.mark.parametrize(("count", "message"), [(0, "lines is empty"), (201, "lines has 201 items; the limit is 200")])

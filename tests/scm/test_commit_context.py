@@ -290,20 +290,3 @@ def stuck(tmp_path: Path) -> Path:
     os.mkfifo(tmp_path / "pipe")
     (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
     return repository.path / ".git"
-
-
-@pytest.fixture
-def runs_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How often git has run since this was last asked."""
-    runs, wrapper = tmp_path / "runs", tmp_path / "bin/git"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\necho "$@" >> "{runs}"\nexec "{shutil.which("git")}" "$@"\n')
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
-
-    def count() -> int:
-        lines = runs.read_text().splitlines()
-        runs.write_text("")
-        return len(lines)
-
-    return count
