@@ -15,8 +15,16 @@ from flask_grpcweb_scm.calls import Calls, logger
 from flask_grpcweb_scm.cors import add_cors
 from flask_grpcweb_scm.http_status import describe, rpc_error_from_http
 from flask_grpcweb_scm.response import GrpcWebResponse, answer, must_close, response_class
-from flask_grpcweb_scm.rpc import IncomingCall, RpcError, StatusCode, did_you_mean, error_headers, peer_name
-from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type, response_content_type
+from flask_grpcweb_scm.rpc import (
+    IncomingCall,
+    RpcError,
+    StatusCode,
+    did_you_mean,
+    error_reply,
+    peer_name,
+    refusal_headers,
+)
+from flask_grpcweb_scm.wire import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
 
 __all__ = ["NAME", "create_blueprint"]
 
@@ -76,12 +84,14 @@ def create_blueprint(calls: Calls) -> Blueprint:
         if settings.cors_credentials and _is_foreign(settings.cors_origins):
             peer = peer_name(asked.remote_addr)
             logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, asked.headers["origin"], peer)
-            return _error_response(RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call"))
+            return _error_response(
+                RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call"), content_type
+            )
         method = methods.get(path)
         if method is None:
             logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(asked.remote_addr))
             message = f"no method {path} is served here{did_you_mean(path, methods)}"
-            return _error_response(RpcError(StatusCode.UNIMPLEMENTED, message))
+            return _error_response(RpcError(StatusCode.UNIMPLEMENTED, message), content_type)
         form = calls.form(method, content_type, asked.environ.get("HTTP_ACCEPT"))
         calls.on_route(asked, form)
         # The property looks for the app once more. A hook may have given this request a limit of its own.
@@ -127,7 +137,7 @@ def _refuse(path: str) -> Response:
         supported = ", ".join(CONTENT_TYPES)
         status, message = 415, f"content type {request.content_type!r} is not gRPC-Web; use one of {supported}"
     headers = [
-        *error_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
+        *refusal_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
         ("content-type", "text/plain; charset=utf-8"),
     ]
     response = response_class(current_app)(message + "\n", status=status, headers=headers)
@@ -136,27 +146,31 @@ def _refuse(path: str) -> Response:
     return _drained(response)
 
 
-def _error_response(error: RpcError) -> Response:
-    """A trailers-only answer to a request whose body is not going to be used."""
-    content_type = parse_content_type(request.content_type)
-    if content_type is not None:
-        content_type = response_content_type(content_type, request.headers.get("accept"))
-    return _drained(response_class(current_app)(headers=error_headers(error, content_type)))
+def _error_response(error: RpcError, content_type: ContentType, added: list[tuple[str, str]] | None = None) -> Response:
+    """The response to a gRPC-Web request whose body is not going to be used.
+
+    :param added: headers that others have added.
+    """
+    response_type = response_content_type(content_type, request.headers.get("accept"))
+    headers, pieces = error_reply(error, response_type, added)
+    return _drained(response_class(current_app)(pieces, headers))
 
 
 def _translate(response: Response) -> Response:
     """Turn an answer that the app gave instead of us (from a hook, an error handler) into a status."""
     if isinstance(response, GrpcWebResponse):
         return response
-    if parse_content_type(request.content_type) is None:
+    content_type = parse_content_type(request.content_type)
+    if content_type is None:
         return _drained(response)
     error = rpc_error_from_http(response)
     logger.info("%r %s, answered by the app with HTTP %d", request.path, error.code.name, response.status_code)
-    translated = _error_response(error)
-    for name, value in response.headers:
-        if not name.lower().startswith("content-") and name.lower() not in {"location", "allow", "etag"}:
-            translated.headers.add(name, value)
-    return translated
+    kept = [
+        (name, value)
+        for name, value in response.headers
+        if not name.lower().startswith("content-") and name.lower() not in {"location", "allow", "etag"}
+    ]
+    return _error_response(error, content_type, kept)
 
 
 def _drained(response: Response) -> Response:

@@ -10,7 +10,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
 from flask_grpcweb_scm.client import CallError, Channel
-from flask_grpcweb_scm.wire.status import MAX_MESSAGE_HEADER_BYTES
+from flask_grpcweb_scm.wire import MAX_MESSAGE_HEADER_BYTES
 from tests.apps import ECHO
 from tests.echo_pb2 import DESCRIPTOR, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, body_of, read
