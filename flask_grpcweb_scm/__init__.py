@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flask_grpcweb_scm.calls import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.extension import GrpcWebScm
     from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
     from flask_grpcweb_scm.settings import ConfigError
+    from flask_grpcweb_scm.web.app_calls import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.wire import Metadata
 
 __all__ = [
@@ -32,9 +32,9 @@ _MODULES = {
     "ConfigError": "settings",
     "GrpcWebScm": "extension",
     "Metadata": "wire",
-    "current_rpc": "calls",
-    "rpc_finished": "calls",
-    "rpc_started": "calls",
+    "current_rpc": "web.app_calls",
+    "rpc_finished": "web.app_calls",
+    "rpc_started": "web.app_calls",
 }
 
 

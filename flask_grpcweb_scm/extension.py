@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Flask
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
-from flask_grpcweb_scm.blueprint import create_blueprint
-from flask_grpcweb_scm.calls import Calls
 from flask_grpcweb_scm.cli import grpc_cli
-from flask_grpcweb_scm.fast_lane import surround
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
+from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.blueprint import create_blueprint
+from flask_grpcweb_scm.web.fast_lane import surround
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
-from flask_grpcweb_scm.calls import Calls
-from flask_grpcweb_scm.fast_lane import FastLane, Route
+from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.wire import parse_content_type
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 

@@ -2,6 +2,7 @@
 
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
 from flask_grpcweb_scm.rpc.exchange import (
@@ -13,7 +14,6 @@ from flask_grpcweb_scm.rpc.exchange import (
     error_reply,
     refusal_headers,
 )
-from flask_grpcweb_scm.rpc.hints import did_you_mean
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.rpc.incoming import CallForm, IncomingCall, peer_name
 from flask_grpcweb_scm.rpc.plain import call_form

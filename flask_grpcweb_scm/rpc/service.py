@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.hints import did_you_mean
 from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = ["Interceptor", "RpcMethod", "Service", "ServiceFunction"]

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from flask import Flask
 
-from flask_grpcweb_scm.advice import findings
+from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
 from tests.documents import ROOT, files

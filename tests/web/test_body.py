@@ -11,7 +11,7 @@ from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import body
-from flask_grpcweb_scm.body import BodyReader, drain
+from flask_grpcweb_scm.web.body import BodyReader, drain
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest

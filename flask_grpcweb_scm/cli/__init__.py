@@ -15,8 +15,8 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
-from flask_grpcweb_scm.advice import findings
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
+from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
 
@@ -92,7 +92,7 @@ def call_command(method: str, message: str, **options: Any) -> None:
 
     Exits with 0 on OK, with 64 and the number of the status on any other, and prints that to standard error.
     """
-    from flask_grpcweb_scm.calling import CallOptions, call
+    from flask_grpcweb_scm.cli.call import CallOptions, call
 
     rpc_method = _find_method(method)
     text = sys.stdin.read() if message == "-" else message

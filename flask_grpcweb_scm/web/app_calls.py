@@ -14,8 +14,6 @@ from flask.signals import got_request_exception
 from werkzeug.exceptions import InternalServerError
 from werkzeug.local import LocalProxy
 
-from flask_grpcweb_scm.body import BodyReader
-from flask_grpcweb_scm.http_status import rpc_error_from_http
 from flask_grpcweb_scm.rpc import (
     Authenticate,
     CallContext,
@@ -31,6 +29,8 @@ from flask_grpcweb_scm.rpc import (
     call_form,
 )
 from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.web.body import BodyReader
+from flask_grpcweb_scm.web.http_errors import rpc_error_from_http
 from flask_grpcweb_scm.wire import PREFIX_BYTES, ContentType, response_content_type
 
 __all__ = ["Calls", "current_rpc", "logger", "rpc_finished", "rpc_started"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 
-from flask_grpcweb_scm.body import drain
 from flask_grpcweb_scm.rpc import IncomingCall, Reply, StreamReply
+from flask_grpcweb_scm.web.body import drain
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -27,8 +27,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
-from flask_grpcweb_scm.contexts import LateRequestContext
-from flask_grpcweb_scm.fast_lane import IS_KNOWN_FLASK
+from flask_grpcweb_scm.web.fast_lane import IS_KNOWN_FLASK
+from flask_grpcweb_scm.web.flask_internals import LateRequestContext
 from tests.apps import ECHO, echo_app, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call

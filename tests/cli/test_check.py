@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.advice import findings
+from flask_grpcweb_scm.cli.check import findings
 from tests.apps import ECHO, echo_app
 from tests.security.support import FULL, HMAC_SECRET, OTHER_SECRET, SECRET_KEY, TOKEN_SECRET
 

@@ -10,11 +10,6 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule, ValidationError
 
-from flask_grpcweb_scm.body import read_body
-from flask_grpcweb_scm.calls import Calls, logger
-from flask_grpcweb_scm.cors import add_cors
-from flask_grpcweb_scm.http_status import describe, rpc_error_from_http
-from flask_grpcweb_scm.response import GrpcWebResponse, answer, must_close, response_class
 from flask_grpcweb_scm.rpc import (
     IncomingCall,
     RpcError,
@@ -24,6 +19,11 @@ from flask_grpcweb_scm.rpc import (
     peer_name,
     refusal_headers,
 )
+from flask_grpcweb_scm.web.app_calls import Calls, logger
+from flask_grpcweb_scm.web.body import read_body
+from flask_grpcweb_scm.web.cors import add_cors
+from flask_grpcweb_scm.web.http_errors import describe, rpc_error_from_http
+from flask_grpcweb_scm.web.response import GrpcWebResponse, answer, must_close, response_class
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
 
 __all__ = ["NAME", "create_blueprint"]

@@ -22,10 +22,10 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.signals import request_finished, request_started, request_tearing_down
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.calls import Calls
-from flask_grpcweb_scm.contexts import LateRequestContext, RoutedRequestContext
-from flask_grpcweb_scm.response import GrpcWebResponse, answer, send
 from flask_grpcweb_scm.rpc import CallForm, IncomingCall
+from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.flask_internals import LateRequestContext, RoutedRequestContext
+from flask_grpcweb_scm.web.response import GrpcWebResponse, answer, send
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
