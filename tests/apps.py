@@ -12,6 +12,7 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.web.app_calls import Calls
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
+from flask_grpcweb_scm.web.flask_internals import is_plain_flask
 from flask_grpcweb_scm.wire import parse_content_type
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
@@ -87,7 +88,7 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
     lane = getattr(app.wsgi_app, "lane", None)
-    if isinstance(lane, FastLane):
+    if isinstance(lane, FastLane) and is_plain_flask(app):
         lane._routes = KnownRoutes(app, lane._calls)
 
 
