@@ -46,10 +46,11 @@ class World:
         self.caller.outside()
         return [line.split() for line in self.traces.new()]
 
-    def check_end(self, error: str, *, has_begun: bool = True) -> None:
+    def check_end(self, error: str, *, has_begun: bool = True) -> list[list[str]]:
         """Check that a request has ended once, in order, and that nothing of it is left.
 
         :param error: the class of the error that teardown functions have got.
+        :returns: what was noted of it.
         """
         notes = self.wait_for_teardown()
         closed = [note for note in notes if note[0] == "closed"]
@@ -68,6 +69,7 @@ class World:
         if self.has_one_thread:
             assert {int(note[1]) for note in started} <= {state["thread"]}
         self.check_next_requests()
+        return notes
 
     def wait_for_teardown(self) -> list[list[str]]:
         stop = time.monotonic() + PATIENCE

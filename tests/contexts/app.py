@@ -59,11 +59,7 @@ class HandlerFault(Exception):
 
 
 def create_app() -> Flask:
-    # Its age is that of the process: what is collected later is of requests.
-    app = build(os.environ["LANE"], Path(os.environ["FOLDER"]))
-    gc.collect()
-    gc.freeze()
-    return app
+    return build(os.environ["LANE"], Path(os.environ["FOLDER"]))
 
 
 def build(lane: str, folder: Path) -> Flask:
@@ -92,6 +88,10 @@ def build(lane: str, folder: Path) -> Flask:
     if lane == FAST:
         know_routes(app)
     app.wsgi_app = Outside(app, app.wsgi_app, notes)  # type: ignore[method-assign]
+    notes.clear()
+    # So that collections are quick, which find only what is left of requests.
+    gc.collect()
+    gc.freeze()
     return app
 
 
@@ -100,7 +100,9 @@ class Notes:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.touch()
+
+    def clear(self) -> None:
+        self._path.write_text("")
 
     def add(self, *words: object) -> None:
         with self._path.open("a") as file:
@@ -112,8 +114,8 @@ def fault() -> str:
     return request.headers.get("x-fault", "")
 
 
-def raise_fault(where: str = "") -> Any:
-    raise Fault(where)
+def raise_fault(*where: object) -> Any:
+    raise Fault(*where[:1])
 
 
 def begin(notes: Notes, name: str, fault: str) -> None:
@@ -345,7 +347,8 @@ class Functions:
                     raise IN_THE_MIDDLE[way]()
                 yield EchoReply(text=rpc_request.text, number=number)
                 number += 1
-                time.sleep(pause)
+                if pause:
+                    time.sleep(pause)
         finally:
             self._notes.add("closed after", number, *_trouble(name))
 

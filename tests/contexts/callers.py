@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import json
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +32,6 @@ __all__ = [
     "call",
     "close",
     "complete",
-    "frozen",
     "post",
 ]
 
@@ -212,14 +210,3 @@ class Traces:
             rows = [text for (text,) in connection.execute("SELECT text FROM row ORDER BY id")]
             connection.execute("DELETE FROM row")
         return rows
-
-
-@contextlib.contextmanager
-def frozen() -> Iterator[None]:
-    """Have collections look only at what is made while the block runs."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

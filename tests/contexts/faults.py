@@ -67,7 +67,7 @@ FAULTS = [
     Fault("an interceptor maps the stream", code=0, messages=3),
     Fault("rpc-started raises", code=13, messages=0, error="Fault", has_begun=False),
     Fault("rpc-finished raises", error="Fault"),
-    Fault("start_response raises"),
+    Fault("start_response raises", error="Fault"),
     Fault("a middleware drops the iterable", error="NoneType"),
     Fault("a middleware closes the iterable", error="NoneType"),
     Fault("a middleware makes a list", code=0, messages=3),

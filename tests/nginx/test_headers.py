@@ -153,7 +153,7 @@ def test_a_refusal_of_the_app_arrives(proxy: Proxy, content_type: str, language:
     data = request(ECHO + "Unary", body, [("content-type", content_type), ("origin", PAGE), refuse])
     _, answer = send(proxy.port, data)
     assert (answer.http_status, answer.code, answer.message) == (200, 16, text)
-    assert (HOST_HEADERS.items() <= answer.headers.items()) is proxy.has_host_headers
+    assert ("x-content-type-options" in answer.headers) is proxy.has_host_headers
     response, _ = send(proxy.upstream, data)
     assert bytes_of(our_headers(response)) <= OUR_HEADERS_BYTES
 

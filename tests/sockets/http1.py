@@ -125,9 +125,9 @@ class Connection:
         else:
             yield self._rest()
 
-    def read_some(self) -> None:
-        """Wait for bytes and drop them."""
-        self._receive()
+    def read_some(self, size: int) -> None:
+        """Wait for so many bytes, of whatever they are, and drop them."""
+        self._exactly(size)
 
     def reset(self) -> None:
         """Go away as a process does that dies."""
