@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from flask import Flask, current_app
+from flask import current_app
 from flask.cli import with_appcontext
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
