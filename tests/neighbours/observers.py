@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from flask.signals import appcontext_tearing_down, request_finished, request_sta
 from tests.neighbours.neighbour import Neighbour
 
 if TYPE_CHECKING:
-    from tests.neighbours.host import Host
+    from tests.neighbours.host import Host, Response
 
 __all__ = ["OBSERVERS"]
 
@@ -152,6 +153,54 @@ class XRay(Observer):
         self.seen.append(segment.http["request"]["url"].removeprefix("http://localhost"))
 
 
+class Datadog(Observer):
+    name = "Datadog (`ddtrace`)"
+    distribution = "ddtrace"
+    sign = "a span with the route"
+
+    @classmethod
+    def before_import(cls) -> None:
+        # As `ddtrace-run` does.
+        os.environ.update(DD_INSTRUMENTATION_TELEMETRY_ENABLED="false", DD_REMOTE_CONFIGURATION_ENABLED="false")
+        import ddtrace
+
+        ddtrace.patch(flask=True)
+
+    def install(self, app: Flask) -> None:
+        from ddtrace.trace import Span, TraceFilter, tracer
+
+        seen = self.seen
+
+        class Kept(TraceFilter):
+            def process_trace(self, trace: list[Span]) -> None:
+                seen.extend(route for span in trace if (route := span.get_tag("http.route")))
+
+        tracer.configure(trace_processors=[Kept()])
+
+
+class NewRelic(Neighbour):
+    name = "New Relic"
+    distribution = "newrelic"
+    sign = "the functions run in a transaction of it"
+
+    @classmethod
+    def before_import(cls) -> None:
+        # As `newrelic-admin run-program` does.
+        os.environ.update(NEW_RELIC_DEVELOPER_MODE="true", NEW_RELIC_LOG="stderr")
+        from newrelic.agent import initialize, register_application
+
+        initialize()
+        register_application(timeout=10)
+
+    def speak(self, text: str) -> str:
+        from newrelic.agent import current_transaction
+
+        return type(current_transaction()).__name__
+
+    def is_seen_in(self, response: Response) -> object:
+        return set(response.texts) == {"WSGIWebTransaction"}
+
+
 class FlaskProfiler(Observer):
     name = "Flask-Profiler"
     distribution = "flask-profiler"
@@ -278,6 +327,18 @@ class WerkzeugProfiler(Neighbour):
 
 
 OBSERVERS = [
-    *(Sentry, Prometheus, OpenTelemetry, ElasticApm, XRay, FlaskProfiler, Structlog, Signals, PatchedFlask),
+    *(
+        Sentry,
+        Prometheus,
+        OpenTelemetry,
+        ElasticApm,
+        XRay,
+        Datadog,
+        NewRelic,
+        FlaskProfiler,
+        Structlog,
+        Signals,
+        PatchedFlask,
+    ),
     WerkzeugProfiler,
 ]

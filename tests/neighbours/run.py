@@ -1,6 +1,7 @@
-"""One neighbour in a process of its own, for many patch what all apps share.
+"""Neighbours in processes of their own, for many patch what all apps share.
 
-``python -m tests.neighbours.run NAME`` prints a JSON object: for each cell of each lane, what is wrong there, or "".
+``python -m tests.neighbours.run with NAME`` prints as JSON, for each lane and cell, what is wrong there, or "".
+``… without NAME NAME …`` does so for apps without the neighbours, where being seen acting is wrong; by their names.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tests.neighbours.neighbour import CELLS, LANES, Neighbour
@@ -18,18 +20,25 @@ from tests.neighbours.table import NEIGHBOURS
 if TYPE_CHECKING:
     from tests.neighbours.host import Host
 
-__all__ = ["run"]
+Wrong = dict[str, str]
 
 
-def run(kind: type[Neighbour]) -> dict[str, str]:
-    """Without the neighbour first: what it patches stays."""
+def run_with(name: str) -> Wrong:
+    kind = NEIGHBOURS[name]
     kind.before_import()
-    cells = [(lane, cell) for lane in LANES for cell in CELLS]
-    wrong = {f"{lane}/{cell}": _check(kind, lane, cell, "never") for lane, cell in cells}
-    for lane, cell in cells:
-        for order in kind.orders:
-            wrong[f"{lane}/{cell}"] += _check(kind, lane, cell, order)
-    return wrong
+    return _check_cells(kind, kind.orders)
+
+
+def run_without(*names: str) -> dict[str, Wrong]:
+    return {name: _check_cells(NEIGHBOURS[name], ["never"]) for name in names}
+
+
+def _check_cells(kind: type[Neighbour], orders: Sequence[str]) -> Wrong:
+    return {
+        f"{lane}/{cell}": "".join(_check(kind, lane, cell, order) for order in orders)
+        for lane in LANES
+        for cell in CELLS
+    }
 
 
 def _check(kind: type[Neighbour], lane: str, cell: str, order: str) -> str:
@@ -62,5 +71,5 @@ if __name__ == "__main__":
     # What others deprecate is theirs; that we use nothing deprecated is ours.
     warnings.filterwarnings("error", module="flask_grpcweb_scm")
     with contextlib.redirect_stdout(sys.stderr):
-        results = run(NEIGHBOURS[sys.argv[1]])
+        results = {"with": run_with, "without": run_without}[sys.argv[1]](*sys.argv[2:])
     sys.stdout.write(json.dumps(results))

@@ -9,8 +9,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -19,24 +20,26 @@ from tests.neighbours.report import PAGE, Results, neighbours_page
 from tests.neighbours.table import NEIGHBOURS
 from tests.servers import ROOT
 
-Runs = dict[str, "Future[dict[str, str]]"]
+WrongIn = Callable[[str, str], str]
+"""What is wrong in a cell, with its neighbour and without: given the name, and the lane and cell."""
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
-    """What is wrong in the cells of all neighbours whose tests were selected; they run beside each other."""
-    selected = {item.callspec.params["name"]: None for item in request.session.items if hasattr(item, "callspec")}
+def wrong_in(request: pytest.FixtureRequest) -> Iterator[WrongIn]:
+    """The neighbours whose tests were selected run beside each other."""
+    names = {item.callspec.params["name"]: None for item in request.session.items if hasattr(item, "callspec")}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(run, name) for name in selected}
+        without = pool.submit(run, "without", *names)
+        runs = {name: pool.submit(run, "with", name) for name in names}
+        yield lambda name, cell: without.result()[name][cell] + runs[name].result()[cell]
         pool.shutdown(cancel_futures=True)
 
 
-def run(name: str) -> dict[str, str]:
-    command = [sys.executable, "-m", "tests.neighbours.run", name]
+def run(*arguments: str) -> Any:
+    command = [sys.executable, "-m", "tests.neighbours.run", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    wrong: dict[str, str] = json.loads(done.stdout)
-    return wrong
+    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +50,9 @@ def results() -> Results:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_neighbour(runs: Runs, results: Results, name: str, lane: str, cell: str) -> None:
+def test_neighbour(wrong_in: WrongIn, results: Results, name: str, lane: str, cell: str) -> None:
     results[name, lane, cell] = False
-    wrong = runs[name].result()[f"{lane}/{cell}"]
+    wrong = wrong_in(name, f"{lane}/{cell}")
     assert not wrong, wrong
     results[name, lane, cell] = True
 
