@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from flask_grpcweb_scm.extension import GrpcWebScm
     from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
     from flask_grpcweb_scm.settings import ConfigError
-    from flask_grpcweb_scm.web.app_calls import current_rpc, rpc_finished, rpc_started
+    from flask_grpcweb_scm.signals import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.wire import Metadata
 
 __all__ = [
@@ -32,9 +32,9 @@ _MODULES = {
     "ConfigError": "settings",
     "GrpcWebScm": "extension",
     "Metadata": "wire",
-    "current_rpc": "web.app_calls",
-    "rpc_finished": "web.app_calls",
-    "rpc_started": "web.app_calls",
+    "current_rpc": "signals",
+    "rpc_finished": "signals",
+    "rpc_started": "signals",
 }
 
 

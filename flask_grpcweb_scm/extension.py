@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from flask import Flask
+from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
@@ -16,7 +16,8 @@ from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
 from flask_grpcweb_scm.web.app_calls import Calls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
-from flask_grpcweb_scm.web.fast_lane import surround
+from flask_grpcweb_scm.web.fast_lane import FastLane
+from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -91,11 +92,22 @@ class GrpcWebScm:
         calls = Calls(app, settings, dispatcher, state.authenticate)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
-        surround(calls, blueprint)
+        _surround(calls, blueprint)
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _scm().init_app(app, self._db)
             app.cli.add_command(_scm().scm_cli)
+
+
+def _surround(calls: Calls, blueprint: Blueprint) -> None:
+    """Put a WSGI application around that of the app."""
+    app, prefix = calls.app, calls.settings.url_prefix
+    # What is around Flask already must not be left out.
+    lane = None if "wsgi_app" in vars(app) else FastLane(calls, blueprint)
+    app.wsgi_app = RpcApp(app, blueprint, (prefix + path for path in calls.methods), lane)  # type: ignore[method-assign]
+    if lane is not None:
+        calls.on_route = lane.add_route
+        app.request_context = lane.request_context  # type: ignore[method-assign]
 
 
 def _scm() -> ModuleType:

@@ -85,9 +85,9 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
-    around = getattr(app.wsgi_app, "__self__", None)
-    if isinstance(around, FastLane):
-        around._routes = KnownRoutes(app, around)
+    lane = getattr(app.wsgi_app, "lane", None)
+    if isinstance(lane, FastLane):
+        lane._routes = KnownRoutes(app, lane)
 
 
 class KnownRoutes(dict[Any, Route]):

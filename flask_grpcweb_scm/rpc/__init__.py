@@ -4,7 +4,7 @@ from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
-from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError, retry_info
+from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, retry_info
 from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Reply, Server, StreamReply, error_headers
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.rpc.incoming import CallForm, IncomingCall, peer_name
@@ -24,6 +24,7 @@ __all__ = [
     "IncomingCall",
     "Interceptor",
     "Reply",
+    "ResponseTypeError",
     "RpcError",
     "RpcMethod",
     "Server",

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, Service
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
@@ -77,6 +79,8 @@ def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
         context.check_deadline()
     response = method.function(request, context)
     if method.server_streaming:
+        if not isinstance(response, Iterable) or (type(response) is tuple and not _are_messages(response)):
+            raise wrong_type(method, response)
         return response
     if context.deadline is not None:
         context.check_deadline()
@@ -85,7 +89,10 @@ def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     return response
 
 
-def wrong_type(method: RpcMethod, response: object) -> TypeError:
-    """The error for a response that is not of the class that the method answers."""
-    expected = method.response_class.DESCRIPTOR.full_name
-    return TypeError(f"{method.path} must answer {expected}, its function answered {type(response).__name__}")
+def _are_messages(items: tuple[object, ...]) -> bool:
+    return all(isinstance(item, Message) for item in items)
+
+
+def wrong_type(method: RpcMethod, response: object) -> ResponseTypeError:
+    """The error for a response that is not of the class that the method returns."""
+    return ResponseTypeError(method.path, method.response_class.DESCRIPTOR.full_name, response)

@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
-__all__ = ["RpcError", "ServiceDefinitionError", "retry_info"]
+__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "retry_info"]
 
 
 class RpcError(Exception):
@@ -59,6 +59,15 @@ class RpcError(Exception):
 def retry_info(seconds: float) -> RetryInfo:
     """The detail of a status that says after how many seconds trying again makes sense."""
     return RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9)))
+
+
+class ResponseTypeError(TypeError):
+    """Raised for a response that is not a message of the class that the method returns."""
+
+    def __init__(self, path: str, expected: str, response: object) -> None:
+        super().__init__(f"{path} must return {expected}, its function returned {type(response).__name__}")
+        self.response = response
+        """What the function returned."""
 
 
 class ServiceDefinitionError(Exception):

@@ -89,6 +89,9 @@ class IncomingCall(CallContext):
         self._address = address
         self._message: bytes | None = None
 
+    unhandled: BaseException | None = None
+    """An exception that no error handler of the app has taken: its teardown functions are to know of it."""
+
     @functools.cached_property
     def peer(self) -> str:  # type: ignore[override]  # most calls do without
         """The caller's network address."""

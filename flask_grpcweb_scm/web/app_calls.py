@@ -1,27 +1,25 @@
-"""Calls by HTTP: what a WSGI environment says of one, and what the app is told of it."""
+"""Calls of one app: what they share, and what the app is told of them."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
-from blinker import Namespace
-from flask import Flask, Request, has_request_context
-from flask.globals import request_ctx
+from flask import Flask, Request
 from flask.signals import got_request_exception
-from werkzeug.exceptions import InternalServerError
-from werkzeug.local import LocalProxy
+from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.wrappers import Response
 
 from flask_grpcweb_scm.rpc import (
     Authenticate,
-    CallContext,
     CallForm,
     Dispatcher,
     Exchange,
     IncomingCall,
     Reply,
+    ResponseTypeError,
     RpcError,
     RpcMethod,
     Server,
@@ -29,30 +27,13 @@ from flask_grpcweb_scm.rpc import (
     call_form,
 )
 from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.signals import active_call, logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.body import BodyReader
-from flask_grpcweb_scm.web.http_errors import rpc_error_from_http
+from flask_grpcweb_scm.web.flask_internals import handle_user_exception
+from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
 from flask_grpcweb_scm.wire import PREFIX_BYTES, ContentType, response_content_type
 
-__all__ = ["Calls", "current_rpc", "logger", "rpc_finished", "rpc_started"]
-
-logger = logging.getLogger("flask_grpcweb_scm")
-
-_signals = Namespace()
-rpc_started = _signals.signal("rpc-started")
-"""Sent by the app when a call begins, with ``context``."""
-rpc_finished = _signals.signal("rpc-finished")
-"""Sent by the app when a call has ended, with ``context``, ``code`` and ``seconds``."""
-
-
-def _current_rpc() -> CallContext:
-    context: CallContext | None = getattr(request_ctx, "_grpcweb_call", None) if has_request_context() else None
-    if context is None:
-        raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
-    return context
-
-
-current_rpc = cast("CallContext", LocalProxy(_current_rpc))
-"""The :class:`CallContext` of the RPC being served."""
+__all__ = ["Calls"]
 
 
 class Calls:
@@ -79,7 +60,8 @@ class Calls:
         return form
 
     def run(self, call: IncomingCall) -> Reply | StreamReply:
-        """Log the call, send :data:`rpc_started`, and do it."""
+        """Log the call, send :data:`rpc_started`, and do it. It is :data:`active_call` from then on."""
+        active_call.set(call)
         is_logged = logger.isEnabledFor(logging.INFO)
         if not (is_logged or rpc_started.receivers or rpc_finished.receivers):
             run = call.form.run
@@ -90,18 +72,36 @@ class Calls:
             rpc_started.send(self.app, context=call)
         return Exchange(call, self._server).run()
 
-    def _status_of(self, error: Exception, context: CallContext) -> RpcError:
-        """What an undeclared exception stands for: as in any view, the app's error handlers decide first."""
-        app = self.app
+    def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
+        """The status of an undeclared exception: as in any view, the app's error handlers decide first."""
         try:
-            answer = app.handle_user_exception(error)
+            response = self.app.make_response(self._response_to(error, call))
         except RpcError as raised:
             return raised
+        except Exception:
+            # Its context is the exception that the handler was called for: both are in the log.
+            logger.exception("call %s failed, and so did the app's error handler", call.call_id)
+            return internal_error(call.call_id)
+        for name, value in metadata_of(response):
+            call.initial_metadata.add(name, value)
+        return rpc_error_from_http(response, call.call_id)
+
+    def _response_to(self, error: Exception, call: IncomingCall) -> Any:
+        if isinstance(error, ResponseTypeError):
+            # A decorator that protects views returns its refusal.
+            if isinstance(error.response, Response | tuple):
+                return error.response
+            if isinstance(error.response, HTTPException):
+                error = error.response
+        try:
+            return handle_user_exception(self.app, error)
+        except RpcError:
+            raise
         except Exception as unhandled:
-            logger.exception("call %s failed", context.call_id)
-            got_request_exception.send(app, exception=unhandled)
-            answer = app.handle_user_exception(InternalServerError(original_exception=unhandled))
-        return rpc_error_from_http(app.make_response(answer), context.call_id)
+            call.unhandled = unhandled
+            got_request_exception.send(self.app, exception=unhandled)
+            logger.exception("call %s failed", call.call_id)
+            return handle_user_exception(self.app, InternalServerError(original_exception=unhandled))
 
     def _finish(self, exchange: Exchange) -> None:
         seconds = time.monotonic() - exchange.started

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from flask import Blueprint, Request, Response, current_app, has_request_context, request
-from flask.ctx import RequestContext
-from flask.globals import request_ctx
+from flask import Blueprint, Flask, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule, ValidationError
 
-from flask_grpcweb_scm.rpc import IncomingCall, RpcError, StatusCode, did_you_mean, error_headers, peer_name
-from flask_grpcweb_scm.web.app_calls import Calls, logger
-from flask_grpcweb_scm.web.body import read_body
+from flask_grpcweb_scm.rpc import (
+    IncomingCall,
+    RpcError,
+    StatusCode,
+    StreamReply,
+    did_you_mean,
+    error_headers,
+    peer_name,
+)
+from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
+from flask_grpcweb_scm.web.app_calls import Calls
 from flask_grpcweb_scm.web.cors import add_cors
-from flask_grpcweb_scm.web.http_errors import describe, rpc_error_from_http
-from flask_grpcweb_scm.web.response import GrpcWebResponse, answer, must_close, response_class
-from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type, response_content_type
+from flask_grpcweb_scm.web.flask_internals import (
+    current_context,
+    current_request,
+    hold_context,
+    max_content_length,
+    pass_to_teardown,
+)
+from flask_grpcweb_scm.web.http_errors import describe
+from flask_grpcweb_scm.web.response import (
+    Release,
+    answer,
+    drained,
+    error_response,
+    is_call,
+    response_class,
+    scope_of,
+)
+from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type
 
 __all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
+VERBS = ("POST", "OPTIONS")
+
+
+class EveryVerb(set[str]):
+    """The verbs of a rule that looks like any other, and matches also the verbs that it does not list.
+
+    Werkzeug would take a request with another verb for one that only its verb keeps from being ours: where the app
+    answers 404 without this extension, it would answer 405.
+    """
+
+    def __contains__(self, verb: object) -> bool:
+        return True
 
 
 class UnknownMethodConverter(BaseConverter):
@@ -35,20 +68,15 @@ class UnknownMethodConverter(BaseConverter):
 
     def to_python(self, value: str) -> str:
         """Accept the value when the request that is being routed is gRPC-Web, or asks whether one may be sent."""
-        if has_request_context() and (_is_call() or _is_preflight()):
+        if has_request_context() and (is_call(request.environ) or _is_preflight()):
             return value
         raise ValidationError
 
 
-def _is_call() -> bool:
-    return request.method == "POST" and parse_content_type(request.content_type) is not None
-
-
 def _is_preflight() -> bool:
-    # All browser clients send X-Grpc-Web. Without an answer here, a misspelt method would look like a CORS mistake.
-    asked = request.headers.get("access-control-request-headers", "").lower()
-    cors = current_app.extensions[NAME].settings.cors_origins
-    return request.method == "OPTIONS" and "x-grpc-web" in asked and bool(cors)
+    # All browser clients send X-Grpc-Web. Without a response here, a misspelt method would look like a CORS mistake.
+    headers = request.headers.get("access-control-request-headers", "").lower()
+    return request.method == "OPTIONS" and "x-grpc-web" in headers
 
 
 def _is_foreign(allowed: Collection[str]) -> bool:
@@ -65,62 +93,75 @@ def create_blueprint(calls: Calls) -> Blueprint:
     prefix = settings.url_prefix
 
     def call(**_: str) -> Response:
-        # The proxy takes its time to find the request.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        path = asked.path[len(prefix) :]
-        if asked.method == "OPTIONS" and settings.cors_origins:
-            return _drained(response_class(current_app)(status=204))
-        content_type = parse_content_type(asked.environ.get("CONTENT_TYPE"))
-        if asked.method != "POST" or content_type is None:
-            return _refuse(path)
+        current = current_request()
+        environ, path = current.environ, current.path[len(prefix) :]
+        content_type = parse_content_type(environ.get("CONTENT_TYPE"))
+        if current.method == "OPTIONS":
+            return _allow(app, 204 if settings.cors_origins else 200)
+        if current.method != "POST" or content_type is None:
+            return _refuse(app, path)
         if settings.cors_credentials and _is_foreign(settings.cors_origins):
-            peer = peer_name(asked.remote_addr)
-            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, asked.headers["origin"], peer)
-            return _error_response(RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call"))
+            peer = peer_name(current.remote_addr)
+            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, current.headers["origin"], peer)
+            error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
+            return error_response(app, error, environ)
         method = methods.get(path)
         if method is None:
-            logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(asked.remote_addr))
+            logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(current.remote_addr))
             message = f"no method {path} is served here{did_you_mean(path, methods)}"
-            return _error_response(RpcError(StatusCode.UNIMPLEMENTED, message))
-        form = calls.form(method, content_type, asked.environ.get("HTTP_ACCEPT"))
-        calls.on_route(asked, form)
-        # The property looks for the app once more. A hook may have given this request a limit of its own.
-        own = type(asked) is not Request or "_max_content_length" in vars(asked)
-        limit = asked.max_content_length if own else app.config["MAX_CONTENT_LENGTH"]
-        return _serve(calls, IncomingCall(form, asked.environ, limit, asked.remote_addr))
+            return error_response(app, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
+        form = calls.form(method, content_type, environ.get("HTTP_ACCEPT"))
+        calls.on_route(current, form)
+        return _serve(calls, IncomingCall(form, environ, max_content_length(current, app), current.remote_addr))
 
     def add_rules(*_: object) -> None:
-        # Not by add_url_rule: a rule without methods also brings verbs here that werkzeug does not know. An endpoint
-        # for each method, because werkzeug looks at all rules of an endpoint for every request to it.
+        # Not by add_url_rule, whose rules match only the verbs that they list. An endpoint for each method, because
+        # werkzeug looks at all rules of an endpoint for every request to it.
         unknown = "/<grpcweb_unknown:grpc_service>/<grpcweb_unknown:grpc_method>"
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
-        for rule, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
+        for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             app.view_functions[f"{NAME}.{name}"] = call
-            app.url_map.add(Rule(prefix + rule, endpoint=f"{NAME}.{name}", merge_slashes=False))
+            rule = Rule(prefix + path, endpoint=f"{NAME}.{name}", merge_slashes=False)
+            rule.methods = EveryVerb(VERBS)
+            rule.provide_automatic_options = False  # type: ignore[attr-defined]  # as Flask's own rules say
+            app.url_map.add(rule)
 
     blueprint.record_once(add_rules)
+    blueprint.url_value_preprocessor(_note_route)
     blueprint.register_error_handler(HTTPException, describe)
-    blueprint.after_request(_translate)
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
 
 
-def _serve(calls: Calls, incoming: IncomingCall) -> Response:
-    request_ctx._grpcweb_call = incoming  # type: ignore[attr-defined]  # ours
-    headers, pieces = answer(calls.run(incoming), incoming, _hold_context)
+def _note_route(endpoint: str | None, values: dict[str, object] | None) -> None:
+    """Note that Flask has sent a request here, before any hook of the app may answer it."""
+    scope_of(request.environ).is_routed = True
+
+
+def _serve(calls: Calls, call: IncomingCall) -> Response:
+    call.environ[CALL_KEY] = call
+    active_call.set(call)
+    headers, pieces = answer(calls.run(call), call, _hold)
+    if call.unhandled is not None and not isinstance(pieces, StreamReply):
+        pass_to_teardown(current_context(), call.unhandled)
     return response_class(calls.app)(pieces, headers)
 
 
-def _hold_context() -> Callable[[], object]:
-    context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]
-    # A context that was pushed twice outlives the view, which pops it once.
-    context.push()
-    return context.pop
+def _hold(stream: StreamReply) -> Release:
+    scope_of(stream.call.environ).stream = stream
+    return hold_context(current_context())
 
 
-def _refuse(path: str) -> Response:
-    """Answer a request that is not gRPC-Web; the status headers are for clients that look at nothing else."""
+def _allow(app: Flask, status: int) -> Response:
+    """Answer OPTIONS as Flask does; what makes a preflight of it is added by Flask-CORS."""
+    response = response_class(app)((), drained([], app, request.environ), status)
+    response.allow.update(VERBS)
+    return response
+
+
+def _refuse(app: Flask, path: str) -> Response:
+    """Refuse a request that is not gRPC-Web; the status headers are for clients that look at nothing else."""
     if request.method != "POST":
         status, message = 405, f"{path} is called with POST, not {request.method}"
     else:
@@ -130,37 +171,7 @@ def _refuse(path: str) -> Response:
         *error_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
         ("content-type", "text/plain; charset=utf-8"),
     ]
-    response = response_class(current_app)(message + "\n", status=status, headers=headers)
+    response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)
     if status == 405:
         response.headers["allow"] = "POST"
-    return _drained(response)
-
-
-def _error_response(error: RpcError) -> Response:
-    """A trailers-only answer to a request whose body is not going to be used."""
-    content_type = parse_content_type(request.content_type)
-    if content_type is not None:
-        content_type = response_content_type(content_type, request.headers.get("accept"))
-    return _drained(response_class(current_app)(headers=error_headers(error, content_type)))
-
-
-def _translate(response: Response) -> Response:
-    """Turn an answer that the app gave instead of us (from a hook, an error handler) into a status."""
-    if isinstance(response, GrpcWebResponse):
-        return response
-    if parse_content_type(request.content_type) is None:
-        return _drained(response)
-    error = rpc_error_from_http(response)
-    logger.info("%r %s, answered by the app with HTTP %d", request.path, error.code.name, response.status_code)
-    translated = _error_response(error)
-    for name, value in response.headers:
-        if not name.lower().startswith("content-") and name.lower() not in {"location", "allow", "etag"}:
-            translated.headers.add(name, value)
-    return translated
-
-
-def _drained(response: Response) -> Response:
-    """The answer to a request whose body is not going to be used."""
-    if must_close(read_body(request.environ, request.max_content_length), request.environ):
-        response.headers["connection"] = "close"
     return response

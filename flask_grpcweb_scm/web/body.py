@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import request
+from flask import has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_content_length
 
@@ -122,6 +122,6 @@ def drain(chunks: Iterator[bytes]) -> bool:
 def _already_read() -> bytes:
     """The body that a hook of the app has read before us, and werkzeug has kept."""
     try:
-        return request.get_data()
+        return request.get_data() if has_request_context() else b""
     except HTTPException:
         return b""

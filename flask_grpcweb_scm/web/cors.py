@@ -6,10 +6,13 @@ from flask import Blueprint, Response
 
 from flask_grpcweb_scm.settings import ConfigError, Settings
 
-__all__ = ["add_cors"]
+__all__ = ["add_cors", "expose_headers"]
 
+Pairs = list[tuple[str, str]]
+
+_EXPOSE = "access-control-expose-headers"
 _OWN_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding")
-_NOT_FOR_PAGES = {"vary", "x-accel-buffering"}
+_NOT_FOR_PAGES = {"vary", "x-accel-buffering", "set-cookie", "connection"}
 _ALWAYS_READABLE = {
     "cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma",
 }  # fmt: skip
@@ -24,8 +27,7 @@ def add_cors(blueprint: Blueprint, settings: Settings) -> None:
         from flask_cors import CORS
     except ImportError:
         raise ConfigError("GRPC_CORS_ORIGINS needs Flask-CORS: pip install 'flask_grpcweb_scm[cors]'") from None
-    # Before CORS, because Flask runs these in reverse order.
-    blueprint.after_request(_expose_all)
+    blueprint.after_request(_vary)
     CORS(
         blueprint,
         origins=list(settings.cors_origins),
@@ -35,10 +37,21 @@ def add_cors(blueprint: Blueprint, settings: Settings) -> None:
     )
 
 
-def _expose_all(response: Response) -> Response:
+def _vary(response: Response) -> Response:
+    # Also of responses to requests without an origin: a cache may keep them.
     response.vary.add("Origin")
-    if "access-control-allow-origin" in response.headers:
-        names = {name.lower() for name, _ in response.headers}
-        custom = {name for name in names if not name.startswith("access-control-")} - _ALWAYS_READABLE - _NOT_FOR_PAGES
-        response.headers["access-control-expose-headers"] = ", ".join(sorted(custom.union(_OWN_HEADERS)))
     return response
+
+
+def expose_headers(headers: Pairs) -> Pairs:
+    """The headers of a response, all of which a page may read if it may read the response."""
+    given = {name.lower(): value for name, value in headers}
+    if "access-control-allow-origin" not in given:
+        return headers
+    names = {name for name in given if not name.startswith("access-control-")} - _ALWAYS_READABLE - _NOT_FOR_PAGES
+    exposed = given.pop(_EXPOSE, "").lower().replace(",", " ").split()
+    value = ", ".join(sorted(names.union(exposed, _OWN_HEADERS)))
+    return [
+        *((name, value) for name, value in headers if name.lower() != _EXPOSE),
+        ("Access-Control-Expose-Headers", value),
+    ]

@@ -1,24 +1,190 @@
-"""Request contexts that leave out what is known already, or what nobody asks for."""
+"""The parts of Flask and Werkzeug that are not theirs to give: the only module that touches them.
+
+What it assumes, in which versions that holds, and what is lost elsewhere:
+
+1. ``Flask.wsgi_app`` ends with ``ctx.pop(error)``, and a context stays until it is popped as often as it was pushed
+   (3.0, 3.1, 3.2). Else the contexts of a stream end before it.
+2. ``flask.globals`` has the context variables ``_cv_app`` and, until 3.1, ``_cv_request`` (3.0, 3.1, 3.2). Nothing
+   works without them.
+3. ``Flask.handle_user_exception`` takes the error (3.0, 3.1), or the context and the error (3.2). Else every exception
+   that is not declared is INTERNAL.
+4. Contexts have the attributes in :data:`_REQUEST_CONTEXT` and :data:`_APP_CONTEXT` (3.1.3). Else there is no fast
+   lane.
+5. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
+"""
 
 from __future__ import annotations
 
+import dis
+import inspect
 import sys
-from collections.abc import Callable
-from contextvars import Token
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import flask.ctx
 import flask.globals
-from flask import Flask
-from flask.ctx import AppContext, RequestContext
+from flask import Flask, Request, request
+from flask.ctx import AppContext
 from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from werkzeug.routing import MapAdapter, Rule
 
-from flask_grpcweb_scm.rpc import CallContext
-
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+    from flask.ctx import RequestContext
+else:
+    # By name, it is deprecated from Flask 3.2 on, where it is the AppContext.
+    RequestContext = vars(flask.ctx).get("RequestContext", AppContext)
 
-__all__ = ["LateRequestContext", "RoutedRequestContext"]
+__all__ = [
+    "HAS_SEPARATE_CONTEXTS",
+    "LateRequestContext",
+    "RequestContext",
+    "RoutedRequestContext",
+    "current_context",
+    "current_request",
+    "handle_user_exception",
+    "has_app_context",
+    "hold_context",
+    "is_plain_flask",
+    "max_content_length",
+    "pass_to_teardown",
+    "visible",
+]
+
+HAS_SEPARATE_CONTEXTS = not issubclass(RequestContext, AppContext)
+"""Whether a request has a context beside the app's: until Flask 3.1."""
+
+_cv_app: ContextVar[Any] = flask.globals._cv_app
+_cv_request: ContextVar[Any] = getattr(flask.globals, "_cv_request", _cv_app)
+
+
+# Contexts of Flask's own making, in every version
+
+
+def current_context() -> Any:
+    """The context of the current request: a RequestContext until Flask 3.1, an AppContext since."""
+    return _cv_request.get()
+
+
+def has_app_context() -> bool:
+    """Whether any app's context is entered, as ``flask.has_app_context()`` says in less time."""
+    return _cv_app.get(None) is not None
+
+
+def current_request() -> Request:
+    """The current request itself, without the proxy's search for it at every use."""
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return current
+
+
+def hold_context(context: Any) -> Callable[[BaseException | None], None]:
+    """Keep the contexts of a request beyond its view, until the returned function is called.
+
+    Teardown functions get the error that it is called with, else the one that Flask has for them.
+    """
+    pop = context.pop
+    errors: list[BaseException] = []
+
+    def note_error(exc: BaseException | None = None) -> None:
+        if exc is not None:
+            errors.append(exc)
+        pop(exc)
+
+    def release(error: BaseException | None) -> None:
+        vars(context).pop("pop", None)
+        pop(error or next(iter(errors), None))
+
+    # A context that was pushed twice outlives the view, which pops it once.
+    context.push()
+    context.pop = note_error
+    return release
+
+
+def pass_to_teardown(context: Any, error: BaseException) -> None:
+    """Have the teardown functions of a request get an error that its view has answered by itself."""
+    pop = context.pop
+    context.pop = lambda exc=None: pop(exc or error)
+
+
+@contextmanager
+def visible(context: Any) -> Iterator[None]:
+    """Make a context the current one for a block; entering and ending it stay with whoever has made it."""
+    variable = _cv_request if isinstance(context, RequestContext) else _cv_app
+    token = variable.set(context)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+_TAKES_CONTEXT = "ctx" in inspect.signature(Flask.handle_user_exception).parameters
+
+
+def handle_user_exception(app: Flask, error: Exception) -> Any:
+    """Have the app's error handlers answer an exception, as one of a view; without a handler, it is raised."""
+    if _TAKES_CONTEXT:
+        return app.handle_user_exception(current_context(), error)  # type: ignore[call-arg]
+    return app.handle_user_exception(error)
+
+
+def max_content_length(current: Request, app: Flask) -> int | None:
+    """The most bytes that the body of a request may have; a hook may have set a limit for this request alone."""
+    # The property looks for the app once more.
+    if type(current) is Request and "_max_content_length" not in vars(current):
+        limit: int | None = app.config["MAX_CONTENT_LENGTH"]
+        return limit
+    return current.max_content_length
+
+
+# What the fast lane makes or does itself
+
+_MACHINERY = (
+    *("app_context", "create_url_adapter", "dispatch_request", "do_teardown_appcontext", "do_teardown_request"),
+    *("ensure_sync", "finalize_request", "full_dispatch_request", "handle_exception", "handle_user_exception"),
+    *("make_response", "preprocess_request", "process_response", "request_context", "should_ignore_error"),
+    "wsgi_app",
+)
+_REQUEST_CONTEXT = {"app", "request", "url_adapter", "flashes", "_session", "_after_request_functions", "_cv_tokens"}
+_APP_CONTEXT = {"app", "url_adapter", "g", "_cv_tokens"}
+
+
+def _has_attributes(context_class: type, expected: set[str]) -> bool:
+    """Whether a context is made of exactly the `expected` attributes."""
+    instructions = dis.get_instructions(context_class.__init__)  # type: ignore[misc]
+    stored = {instruction.argval for instruction in instructions if instruction.opname == "STORE_ATTR"}
+    return stored - {"json_module", "routing_exception"} == expected
+
+
+_KNOWS_CONTEXTS = (
+    HAS_SEPARATE_CONTEXTS
+    and _has_attributes(RequestContext, _REQUEST_CONTEXT)
+    and _has_attributes(AppContext, _APP_CONTEXT)
+    and isinstance(vars(RequestContext).get("session"), property)
+)
+
+
+def is_plain_flask(app: Flask) -> bool:
+    """Whether `app` serves requests by Flask's own methods and the contexts that are known here.
+
+    Whoever replaced a method, in the app, its class or Flask itself, before or after this was imported, wants to see
+    every request.
+    """
+    return (
+        _KNOWS_CONTEXTS
+        and vars(app).keys().isdisjoint(set(_MACHINERY) - {"wsgi_app", "request_context"})
+        and all(_is_flasks_own(getattr(type(app), name)) for name in _MACHINERY)
+    )
+
+
+def _is_flasks_own(function: Any) -> bool:
+    # Wrappers pretend to be what they wrap, but for their type and their code.
+    return type(function) is FunctionType and function.__code__.co_filename in _FLASK_FILES
+
+
+_FLASK_FILES = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "flask"}
 
 
 class RoutedRequestContext(RequestContext):
@@ -85,7 +251,7 @@ class LateAppContext(AppContext):
         if appcontext_pushed.receivers:
             self.push()
         else:
-            self._entered = flask.globals._cv_app.set(self)
+            self._entered = _cv_app.set(self)
 
     def _make(self) -> None:
         super().__init__(self.app)
@@ -93,16 +259,16 @@ class LateAppContext(AppContext):
             self._cv_tokens.append(self._entered)
 
     def leave(self, error: BaseException | None) -> None:
-        """What pop() does."""
+        """End the context as pop() does."""
         if (
             self.app.teardown_appcontext_funcs
             or appcontext_tearing_down.receivers
             or appcontext_popped.receivers
-            or flask.globals._cv_app.get() is not self
+            or _cv_app.get() is not self
         ):
             self.pop(error)
         else:
-            flask.globals._cv_app.reset(self._entered or self._cv_tokens.pop())
+            _cv_app.reset(self._entered or self._cv_tokens.pop())
 
 
 class LateRequestContext(RoutedRequestContext):
@@ -116,8 +282,6 @@ class LateRequestContext(RoutedRequestContext):
     _adapter = _Late()
     _is_entered = _Late()
 
-    _grpcweb_call: CallContext | None = None
-
     def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
         self.app = app
         self.environ = environ
@@ -125,26 +289,18 @@ class LateRequestContext(RoutedRequestContext):
         self.is_made = False
         """Whether somebody has used it."""
         self.app_context = LateAppContext(app)
-        self._holders = 0
-        self._entered = flask.globals._cv_request.set(self)
-
-    def hold(self) -> Callable[[], None]:
-        """Have the contexts stay until what this returns is called too."""
-        self._holders += 1
-        return lambda: self.leave(sys.exc_info()[1])
+        self._entered = _cv_request.set(self)
 
     def leave(self, error: BaseException | None) -> None:
-        """End both contexts, once all holders have called this."""
-        if self._holders:
-            self._holders -= 1
-        elif self.is_made:
+        """End both contexts."""
+        if self.is_made:
             self.pop(error)
         else:
-            flask.globals._cv_request.reset(self._entered)
+            _cv_request.reset(self._entered)
             self.app_context.leave(error)
 
     def _make(self) -> None:
-        """What push() does, but for entering it."""
+        """Do what push() does, but for entering the context."""
         super().__init__(self.app, self.environ, self._rule)
         self.is_made = True
         self._cv_tokens.append((self._entered, self.app_context))

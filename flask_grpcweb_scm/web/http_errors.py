@@ -1,19 +1,26 @@
-"""What HTTP answers of the app (from hooks, error handlers and ``abort()``) mean as statuses."""
+"""Statuses of gRPC for HTTP responses of the app: from hooks, error handlers, decorators and ``abort()``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
+from flask_grpcweb_scm.wire import Metadata
 
-__all__ = ["describe", "rpc_error_from_http"]
+__all__ = ["describe", "internal_error", "metadata_of", "rpc_error_from_http"]
 
 MAX_MESSAGE_CHARACTERS = 1000
+NOT_FOR_CALLERS = {"location", "allow", "etag", "last-modified", "vary"}
+"""Headers that describe a page, beside ``Content-*``."""
+
+_MESSAGE_KEYS = ("message", "msg", "error", "detail", "description")
 
 _CODES = {
     400: StatusCode.INVALID_ARGUMENT,
@@ -39,26 +46,67 @@ _CODES = {
 }
 
 
-def rpc_error_from_http(response: Response, call_id: str = "") -> RpcError:
-    """The status that an HTTP answer stands for.
+def rpc_error_from_http(response: Response, call_id: str = "", *, url: str = "") -> RpcError:
+    """Translate an HTTP response of the app into the status that it stands for.
 
-    The message is the answer's text when it is plain, else the name of its HTTP status. Of a server error it is fixed:
-    its text may be a traceback. A ``Retry-After`` becomes a RetryInfo.
+    The message is the response's text when it is plain, the message in it when it is JSON, else the name of its HTTP
+    status. Of a server error it is fixed: its text may be a traceback. A ``Retry-After`` becomes a RetryInfo.
+
+    :param url: of the request, to tell a redirect to HTTPS from one to a page for logging in.
     """
     status = response.status_code
     if status == 500:
-        return RpcError(StatusCode.INTERNAL, f"internal error (call {call_id})" if call_id else "internal error")
+        return internal_error(call_id)
     if 300 <= status < 400:
-        # Login extensions redirect strangers to a page.
-        return RpcError(StatusCode.UNAUTHENTICATED, "the app redirects this call; log in first")
+        return _redirect(response, url)
     code = _CODES.get(status, StatusCode.UNKNOWN)
-    text = response.get_data(as_text=True).strip() if status < 500 else ""
-    if not text or len(text) > MAX_MESSAGE_CHARACTERS or text.startswith(("<", "{", "[")):
-        text = _phrase(status)
+    text = _message(response) if status < 500 else ""
     wait = response.retry_after
-    if wait is None:
-        return RpcError(code, text)
-    return RpcError(code, text, [retry_info(max(0.0, (wait - datetime.now(timezone.utc)).total_seconds()))])
+    details = [] if wait is None else [retry_info(max(0.0, (wait - datetime.now(timezone.utc)).total_seconds()))]
+    return RpcError(code, text or _phrase(status), details)
+
+
+def internal_error(call_id: str = "") -> RpcError:
+    """The status of a crash: strangers learn nothing from it but the id that the log has too."""
+    return RpcError(StatusCode.INTERNAL, f"internal error (call {call_id})" if call_id else "internal error")
+
+
+def metadata_of(response: Response) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the headers of the app's response that can be metadata, and say nothing of the response's own body."""
+    for name, value in Metadata.from_headers(response.headers):
+        if name not in NOT_FOR_CALLERS:
+            yield name, value
+
+
+def _redirect(response: Response, url: str) -> RpcError:
+    target = urlsplit(response.location or "")
+    location = target._replace(query="", fragment="").geturl()
+    source = urlsplit(url)
+    if target.scheme == "https" and (source.scheme, source.hostname) == ("http", target.hostname):
+        text = f"the app takes calls by HTTPS only, and redirects this one to {location}"
+        return RpcError(StatusCode.FAILED_PRECONDITION, text)
+    # Login extensions redirect strangers to a page.
+    return RpcError(StatusCode.UNAUTHENTICATED, f"the app redirects this call to {location or '?'}; log in first")
+
+
+def _message(response: Response) -> str:
+    if response.content_encoding:
+        return ""
+    text: object = response.get_data(as_text=True).strip()
+    if response.is_json:
+        text = _json_message(response.get_json(silent=True))
+    if not isinstance(text, str) or len(text) > MAX_MESSAGE_CHARACTERS or text.startswith(("<", "{", "[")):
+        return ""
+    return text
+
+
+def _json_message(page: object) -> object:
+    """The text of a JSON error page; frameworks name it differently, and some have it in an object of its own."""
+    if not isinstance(page, dict):
+        return page
+    values = [page[key] for key in _MESSAGE_KEYS if page.get(key)]
+    texts = [value for value in values if isinstance(value, str)]
+    return texts[0] if texts else next((_json_message(value) for value in values if isinstance(value, dict)), None)
 
 
 def describe(error: HTTPException) -> Any:

@@ -7,19 +7,59 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
+from werkzeug.wsgi import get_current_url, get_path_info
 
-from flask_grpcweb_scm.rpc import IncomingCall, Reply, StreamReply
-from flask_grpcweb_scm.web.body import drain
+from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_headers
+from flask_grpcweb_scm.signals import logger
+from flask_grpcweb_scm.web.body import drain, read_body
+from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
+from flask_grpcweb_scm.wire import parse_content_type, response_content_type
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 Pairs = list[tuple[str, str]]
 
-__all__ = ["GrpcWebResponse", "answer", "must_close", "response_class", "send"]
+__all__ = [
+    "SCOPE_KEY",
+    "GrpcWebResponse",
+    "Release",
+    "RequestScope",
+    "answer",
+    "drained",
+    "error_response",
+    "is_call",
+    "response_class",
+    "scope_of",
+    "send",
+    "translated",
+]
+
+Release = Callable[[BaseException | None], object]
+"""Ends the contexts of a request, whose teardown functions get the error, if there is one."""
+
+SCOPE_KEY = "flask_grpcweb_scm.scope"
+"""The key of the WSGI environment that has the :class:`RequestScope` of a request."""
 
 # nginx would hold messages back until its buffer is full.
 _UNBUFFERED = ("x-accel-buffering", "no")
+
+
+class RequestScope:
+    """The outermost that is known of a request for an RPC."""
+
+    is_routed = False
+    """Whether the request is for this extension."""
+    is_ours = False
+    """Whether the response is of this extension, not one that the app gives instead."""
+    stream: StreamReply | None = None
+    """The stream that keeps the contexts of the request."""
+
+
+def scope_of(environ: WSGIEnvironment) -> RequestScope:
+    """The scope of a request; one that nobody looks at when the request came to Flask by another way."""
+    scope: RequestScope = environ.get(SCOPE_KEY) or RequestScope()
+    return scope
 
 
 class GrpcWebResponse(Response):
@@ -52,6 +92,7 @@ class GrpcWebResponse(Response):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it."""
+        scope_of(environ).is_ours = True
         answer = vars(self).get("_answer")
         if answer is None or answer[2] != 200:
             return super().__call__(environ, start_response)
@@ -75,16 +116,14 @@ def _combined(own: type[Response]) -> type[GrpcWebResponse]:
 
 
 def answer(
-    reply: Reply | StreamReply, call: IncomingCall, hold: Callable[[], Callable[[], object]]
+    reply: Reply | StreamReply, call: IncomingCall, hold: Callable[[StreamReply], Release]
 ) -> tuple[Pairs, Iterable[bytes]]:
     """The headers and the body that answer a call.
 
-    :param hold: has the contexts of Flask stay for a stream; returns what ends them.
+    :param hold: keeps the contexts of the request for a stream; returns what ends them.
     """
     if isinstance(reply, StreamReply):
-        # Flask's stream_with_context will not do: it ends the application context, and with it the database session,
-        # when the view returns, and pushes it anew for each further step. The function's first step is before that.
-        reply.on_close = functools.partial(_end_stream, call.chunks, hold())
+        reply.on_close = functools.partial(_end_stream, call, hold(reply))
         return [*reply.headers, _UNBUFFERED], reply
     headers, pieces = reply
     if not call.is_read and must_close(call.chunks, call.environ):
@@ -92,10 +131,24 @@ def answer(
     return headers, pieces
 
 
+def _end_stream(call: IncomingCall, release: Release) -> None:
+    try:
+        drain(call.chunks)
+    finally:
+        release(call.unhandled)
+
+
 def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
     """Read the rest of a request's body; when that is too much, the connection cannot go on."""
     # PEP 3333 forbids to close it. waitress insists on that, and has read the whole body before it calls the app.
     return not drain(chunks) and "waitress.client_disconnected" not in environ
+
+
+def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
+    """The headers of a response to a request whose body is not going to be used, which is read here."""
+    if must_close(read_body(environ, app.config["MAX_CONTENT_LENGTH"]), environ):
+        return [*headers, ("connection", "close")]
+    return headers
 
 
 def send(headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
@@ -107,6 +160,36 @@ def send(headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse)
     return pieces
 
 
+# Responses in place of an answer
+
+
+def is_call(environ: WSGIEnvironment) -> bool:
+    """Whether a request is gRPC-Web, whatever its path."""
+    return environ["REQUEST_METHOD"] == "POST" and parse_content_type(environ.get("CONTENT_TYPE")) is not None
+
+
+def error_response(app: Flask, error: RpcError, environ: WSGIEnvironment) -> GrpcWebResponse:
+    """A trailers-only response to a request whose body is not going to be used."""
+    content_type = parse_content_type(environ.get("CONTENT_TYPE"))
+    if content_type is not None:
+        content_type = response_content_type(content_type, environ.get("HTTP_ACCEPT"))
+    return response_class(app)((), drained(error_headers(error, content_type), app, environ))
+
+
+def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Response:
+    """The response of this extension for one that the app gives instead (from a hook, an error handler)."""
+    if isinstance(response, GrpcWebResponse):
+        return response
+    error = rpc_error_from_http(response, url=get_current_url(environ))
+    path, status = get_path_info(environ), response.status_code
+    logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
+    result = error_response(app, error, environ)
+    for name, value in response.headers:
+        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS - {"vary"}:
+            result.headers.add(name, value)
+    return result
+
+
 class Closing:
     """An iterable with a function for the server to call at its end."""
 
@@ -116,10 +199,3 @@ class Closing:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._pieces)
-
-
-def _end_stream(chunks: Iterator[bytes], leave: Callable[[], object]) -> None:
-    try:
-        drain(chunks)
-    finally:
-        leave()

@@ -133,7 +133,7 @@ def test_a_call_past_its_deadline_never_reaches_the_function() -> None:
 
 @pytest.mark.parametrize("response", [None, "text", EchoRequest(), {}])
 def test_a_response_of_another_type_is_the_functions_mistake(response: object) -> None:
-    expected = f"must answer tests.echo.v1.EchoReply, its function answered {type(response).__name__}"
+    expected = f"must return tests.echo.v1.EchoReply, its function returned {type(response).__name__}"
     with pytest.raises(TypeError, match=f"^{UNARY} {expected}$"):
         dispatch(echo_service(Unary=lambda request, context: response), UNARY)
 

@@ -485,7 +485,7 @@ def test_a_response_of_another_type_is_the_functions_mistake(response: object) -
     call = stream(0, function=function)
     answer = call.answer()
     assert (answer.code, len(answer.payloads)) == (13, 1)
-    expected = f"must answer tests.echo.v1.EchoReply, its function answered {type(response).__name__}"
+    expected = f"must return tests.echo.v1.EchoReply, its function returned {type(response).__name__}"
     assert [str(error) for error in call.unhandled] == [f"{ECHO}ServerStream {expected}"]
 
 

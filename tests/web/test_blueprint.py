@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import time
@@ -9,14 +10,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Response, abort, g, jsonify, redirect, request, session
+from flask import Flask, Response, abort, after_this_request, g, jsonify, redirect, request, session
+from flask.cli import routes_command
+from flask.sessions import SecureCookieSessionInterface
 from flask.signals import got_request_exception
 from google.rpc.error_details_pb2 import RetryInfo
-from werkzeug.exceptions import HTTPException
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException, Unauthorized
 
-from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
+from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
-from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, call, frame
 
 HI = EchoRequest(text="hi")
@@ -204,7 +209,7 @@ def test_another_content_type_is_415_with_a_status(content_type: str | None) -> 
     assert "application/grpc-web+proto" in response.text
 
 
-@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "BREW"])
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "BREW"])
 def test_another_verb_is_405_with_a_status(verb: str) -> None:
     response = echo_app().test_client().open(ECHO + "Unary", method=verb, content_type=PROTO)
     assert response.status_code == 405
@@ -330,10 +335,177 @@ def test_error_handlers_of_the_app_see_exceptions_of_service_functions(result: A
     assert answer.message.startswith(message)
 
 
-def test_a_json_error_page_is_not_the_message() -> None:
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ({"message": "no"}, "no"),
+        ({"msg": "Token has expired"}, "Token has expired"),
+        ({"code": 403, "error": "no"}, "no"),
+        ({"detail": "no", "description": "longer"}, "no"),
+        ({"error": {"status": 403, "message": "no"}}, "no"),
+        ({"message": {"name": ["too short"]}, "description": "no"}, "no"),
+        ("no", "no"),
+        ({"message": ""}, "Forbidden"),
+        ({"other": "x"}, "Forbidden"),
+        ({"message": "x" * 2000}, "Forbidden"),
+        (["no"], "Forbidden"),
+        (None, "Forbidden"),
+    ],
+)
+def test_the_message_of_a_json_error_page_is_the_message(page: Any, message: str) -> None:
     app = echo_app(Unary=raise_domain_error)
-    app.register_error_handler(DomainError, lambda error: (jsonify(error="x"), 403))
+    app.register_error_handler(DomainError, lambda error: (jsonify(page), 403))
+    assert (unary(app).code, unary(app).message) == (7, message)
+
+
+def test_malformed_json_is_not_the_message() -> None:
+    app = echo_app()
+    app.before_request(lambda: Response('{"message": ', 403, mimetype="application/json"))
     assert (unary(app).code, unary(app).message) == (7, "Forbidden")
+
+
+@pytest.mark.parametrize("verb_headers", [{}, {"origin": "https://a.example", "access-control-request-method": "POST"}])
+def test_options_are_answered_as_flask_answers_them(verb_headers: dict[str, str]) -> None:
+    app = echo_app()
+    app.add_url_rule("/page", "page", str, methods=["POST"])
+    ours, page = (app.test_client().options(path, headers=verb_headers) for path in (ECHO + "Unary", "/page"))
+    assert (ours.status_code, ours.data) == (page.status_code, page.data) == (200, b"")
+    assert set(ours.allow) == set(page.allow) == {"POST", "OPTIONS"}
+
+
+def test_rules_look_as_flasks_own_do() -> None:
+    app = echo_app()
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("grpcweb_scm.")]
+    for rule in rules:
+        assert rule.methods is not None
+        assert sorted(rule.methods) == ["OPTIONS", "POST"]
+        assert sorted(rule.methods - {"OPTIONS", "HEAD"}) == ["POST"]
+        assert rule.provide_automatic_options is False  # type: ignore[attr-defined]
+        assert callable(app.view_functions[rule.endpoint])
+    listed = app.test_cli_runner().invoke(routes_command).output
+    assert len(rules) == len([line for line in listed.splitlines() if "grpcweb_scm." in line and "POST" in line]) == 6
+
+
+# Responses that are not of this extension
+
+
+def returns_text(_: Any) -> Any:
+    return "log in", 401, {"www-authenticate": "Custom", "x-mine": "1", "content-language": "en"}
+
+
+def returns_response(_: Any) -> Any:
+    return Response("log in", 401, {"www-authenticate": "Custom", "x-mine": "1", "location": "/login"})
+
+
+def returns_exception(_: Any) -> Any:
+    return Unauthorized("log in", www_authenticate=WWWAuthenticate("custom"))
+
+
+def returns_json(_: Any) -> Any:
+    return {"message": "log in"}, 401
+
+
+@pytest.mark.parametrize("refuse", [returns_text, returns_response, returns_exception, returns_json])
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "ClientStream", "Bidi"])
+def test_a_function_may_return_an_http_response_as_decorators_do(refuse: Any, method: str) -> None:
+    def protected(function: Any) -> Any:
+        return functools.wraps(function)(lambda request, context: refuse(context))
+
+    app = echo_app(**{method: protected(getattr(apps, method))})
+    answer = call(app.test_client(), ECHO + method, HI)
+    assert (answer.code, answer.message) == (16, "log in")
+    if refuse is not returns_json:
+        assert answer.headers["www-authenticate"].lower() == "custom"
+        assert answer.headers.get("x-mine", "1") == "1"
+    assert {"location", "content-language"}.isdisjoint(name.lower() for name in answer.headers)
+    assert call(app.test_client(), ECHO + method, HI).code == 16
+
+
+@pytest.mark.parametrize("response", [("", 200), Response("x")])
+def test_a_returned_page_that_is_no_error_is_unknown_as_from_a_hook(response: Any) -> None:
+    assert unary(echo_app(Unary=lambda request, context: response)).code == 2
+
+
+def test_a_batch_may_be_a_tuple_of_messages() -> None:
+    service = Service(DESCRIPTOR.services_by_name["Echo"])
+    service.add_rpc("ServerStream", lambda request, context: (EchoReply(number=1), EchoReply(number=2)), batch=True)
+    service.unimplemented("Unary", "ClientStream", "Bidi", "Missing")
+    app = echo_app(extension=GrpcWebScm(services=[service]))
+    answer = call(app.test_client(), ECHO + "ServerStream", HI)
+    assert [reply.number for reply in answer.messages(EchoReply)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("location", "code", "message"),
+    [
+        ("https://localhost" + ECHO + "Unary", 9, "by HTTPS only, and redirects this one to https://localhost/tests"),
+        ("/login?next=/secret", 16, "redirects this call to /login; log in first"),
+        ("https://login.example/", 16, "redirects this call to https://login.example/; log in first"),
+    ],
+)
+def test_a_redirect_says_where_to(location: str, code: int, message: str) -> None:
+    app = echo_app()
+    app.before_request(lambda: redirect(location))
+    answer = unary(app)
+    assert answer.code == code
+    assert message in answer.message
+    assert "secret" not in answer.message
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+@pytest.mark.parametrize("hook", ["after_request", "after_this_request"])
+def test_the_answer_of_an_after_request_hook_is_translated(method: str, hook: str) -> None:
+    app = echo_app()
+    refuse = lambda response: Response("not now", 503, {"retry-after": "7", "x-mine": "1"})  # noqa: E731
+    if hook == "after_request":
+        app.after_request(refuse)
+    else:
+        app.before_request(lambda: after_this_request(refuse) and None)
+    answer = call(app.test_client(), ECHO + method, HI)
+    assert (answer.code, answer.headers["x-mine"]) == (14, "1")
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_a_hook_that_raises_is_internal(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = echo_app(PROPAGATE_EXCEPTIONS=False)
+    app.after_request(lambda response: {}["secret"])
+    answer = call(app.test_client(), ECHO + method, HI)
+    assert (answer.code, answer.message) == (13, "internal error")
+    assert "KeyError: 'secret'" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["function", "hook"])
+def test_an_error_handler_that_fails_is_internal_with_both_tracebacks(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*_: object) -> Any:
+        raise KeyError("first")
+
+    def handle(error: object) -> Any:
+        raise ZeroDivisionError("second")
+
+    app = echo_app(Unary=crash if where == "function" else apps.Unary, PROPAGATE_EXCEPTIONS=False)
+    if where == "hook":
+        app.before_request(crash)
+    app.register_error_handler(500, handle)
+    answer = unary(app)
+    assert (answer.code, answer.message.partition(" (")[0]) == (13, "internal error")
+    assert "KeyError: 'first'" in caplog.text
+    assert "ZeroDivisionError: second" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_session_that_cannot_be_opened_is_internal() -> None:
+    class Broken(SecureCookieSessionInterface):
+        def open_session(self, app: Flask, request: Any) -> Any:
+            raise ConnectionError("redis is gone")
+
+    app = echo_app(
+        PROPAGATE_EXCEPTIONS=False,
+        prepare=lambda app: setattr(app, "session_interface", Broken()),
+        GRPC_FAST_LANE=False,
+    )
+    assert unary(app).code == 13
 
 
 @pytest.mark.parametrize("testing", [True, False])
@@ -370,7 +542,7 @@ def test_the_next_request_works_after_an_exception() -> None:
 
 def test_a_wrong_type_of_response_is_internal(caplog: pytest.LogCaptureFixture) -> None:
     assert unary(echo_app(Unary=lambda request, context: None)).code == 13
-    assert "must answer tests.echo.v1.EchoReply, its function answered NoneType" in caplog.text
+    assert "must return tests.echo.v1.EchoReply, its function returned NoneType" in caplog.text
 
 
 def test_g_the_session_and_after_request_work() -> None:

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
-from flask_grpcweb_scm import body
+from flask_grpcweb_scm.web import body
 from flask_grpcweb_scm.web.body import BodyReader, drain
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture

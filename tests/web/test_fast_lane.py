@@ -27,13 +27,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
-from flask_grpcweb_scm.web.fast_lane import IS_KNOWN_FLASK
-from flask_grpcweb_scm.web.flask_internals import LateRequestContext
+from flask_grpcweb_scm.web.flask_internals import LateRequestContext, is_plain_flask
 from tests.apps import ECHO, echo_app, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
 
-pytestmark = pytest.mark.skipif(not IS_KNOWN_FLASK, reason="the lane needs Flask 3.1.3 or newer")
+pytestmark = pytest.mark.skipif(not is_plain_flask(Flask("a")), reason="the lane needs Flask 3.1.3 or newer")
 
 HI = EchoRequest(text="hi", count=3)
 

@@ -1,0 +1,43 @@
+"""The signals and the log of calls, and the call being served."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import cast
+
+from blinker import Namespace
+from flask import has_request_context, request
+from werkzeug.local import LocalProxy
+
+from flask_grpcweb_scm.rpc import CallContext
+
+__all__ = ["CALL_KEY", "active_call", "current_rpc", "logger", "rpc_finished", "rpc_started"]
+
+logger = logging.getLogger("flask_grpcweb_scm")
+
+_signals = Namespace()
+rpc_started = _signals.signal("rpc-started")
+"""Sent by the app when a call begins, with ``context``."""
+rpc_finished = _signals.signal("rpc-finished")
+"""Sent by the app when a call has ended, with ``context``, ``code`` and ``seconds``."""
+
+active_call: ContextVar[CallContext | None] = ContextVar("flask_grpcweb_scm.active_call", default=None)
+"""The call that the running code belongs to; set for as long as its request lasts."""
+
+CALL_KEY = "flask_grpcweb_scm.call"
+"""The key of the WSGI environment that has the call of a request."""
+
+
+def _current_rpc() -> CallContext:
+    context = active_call.get()
+    if context is None and has_request_context():
+        # copy_current_request_context() and what is built on it take nothing but the request to another thread.
+        context = request.environ.get(CALL_KEY)
+    if context is None:
+        raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
+    return context
+
+
+current_rpc = cast("CallContext", LocalProxy(_current_rpc))
+"""The :class:`CallContext` of the RPC being served."""

@@ -1,0 +1,191 @@
+"""The WSGI application around Flask's: what holds for every RPC, whatever the app makes of its response.
+
+Flask ends the contexts of a request when its view returns. A stream needs them until its last message, and everything
+that stands between the two (hooks, sessions, signals, middlewares, the server) may drop the response on the way. So a
+request for an RPC runs in a :class:`contextvars.Context` of its own, and so does each step of its response: the worker
+thread never has the contexts of a stream, and what is dropped leaves none there. They end when the response is closed.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import itertools
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Flask, Response
+from werkzeug.wsgi import get_path_info
+
+from flask_grpcweb_scm.rpc import StreamReply
+from flask_grpcweb_scm.signals import active_call, logger
+from flask_grpcweb_scm.web.cors import expose_headers
+from flask_grpcweb_scm.web.fast_lane import FastLane, Route
+from flask_grpcweb_scm.web.flask_internals import visible
+from flask_grpcweb_scm.web.http_errors import internal_error
+from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, drained, error_response, is_call, translated
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["RpcApp"]
+
+Headers = list[tuple[str, str]]
+Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+
+# Debuggers and test clients ask for the contexts of a request by it.
+_PRESERVE_CONTEXT = "werkzeug.debug.preserve_context"
+
+
+class RpcApp:
+    """A WSGI application around that of an app.
+
+    :param blueprint: of the RPCs, which is registered.
+    :param paths: of the served methods.
+    :param lane: None when every call is to go through Flask.
+    """
+
+    def __init__(self, app: Flask, blueprint: Blueprint, paths: Iterable[str], lane: FastLane | None) -> None:
+        self._app = app
+        self._blueprint = blueprint
+        self._flask: WSGIApplication = app.wsgi_app
+        self._paths = frozenset(paths)
+        self.lane = lane
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Have an RPC served by the lane or by Flask, and any other request by Flask alone."""
+        lane = self.lane
+        route = lane.route(environ) if lane is not None else None
+        if lane is not None and route is not None:
+            if not route.form.method.server_streaming:
+                return lane.serve(route, environ, start_response)
+            return _in_own_context(self._respond_by_lane(lane, route), environ, start_response)
+        # A middleware inside of this application may change the path.
+        if environ.get("PATH_INFO") in self._paths or "grpc" in environ.get("CONTENT_TYPE", "").lower():
+            return _in_own_context(self._respond, environ, start_response)
+        return self._flask(environ, start_response)
+
+    def _respond_by_lane(self, lane: FastLane, route: Route) -> Respond:
+        return lambda scope, environ, start_response: lane.serve(route, environ, start_response, scope)
+
+    def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
+        app = self._app
+        if "csrf" in app.extensions:
+            # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
+            # gRPC-Web's content types across origins only after a preflight.
+            app.extensions["csrf"].exempt(self._blueprint)
+        is_known_path = environ.get("PATH_INFO") in self._paths
+        replaced: list[tuple[str, Headers]] = []
+        written: list[bytes] = []
+        is_started = False
+
+        def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
+            nonlocal is_started
+            # Before Flask has routed a request, only a failure is for the caller of an RPC.
+            is_routed = scope.is_routed or (is_known_path and status.startswith("5"))
+            if is_routed and not scope.is_ours and not _is_grpc_web(headers):
+                if is_call(environ):
+                    replaced.append((status, headers))
+                    return written.append
+                headers = drained(headers, app, environ)
+            headers = expose_headers(headers) if is_routed else headers
+            is_started = True
+            return start_response(status, headers, *((exc_info,) if exc_info else ()))
+
+        try:
+            with _preserving(scope, environ):
+                pieces = self._flask(environ, start)
+        except Exception:
+            if not (scope.is_routed or is_known_path) or not is_call(environ) or _propagates_exceptions(app):
+                raise
+            # An error handler has failed, or a teardown function.
+            logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
+            # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
+            # been called".
+            exc_info = sys.exc_info() if is_started else None
+            return error_response(app, internal_error(), environ)(environ, functools.partial(start, exc_info=exc_info))
+        if not replaced:
+            return pieces
+        status, headers = replaced[-1]
+        try:
+            response = Response(itertools.chain(written, pieces), status, headers)
+            return translated(app, response, environ)(environ, start)
+        finally:
+            _close(pieces)
+
+
+def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    scope = environ[SCOPE_KEY] = RequestScope()
+    context = contextvars.copy_context()
+    context.run(active_call.set, None)
+    try:
+        pieces = context.run(respond, scope, environ, start_response)
+    except BaseException as error:
+        if scope.stream is not None:
+            scope.stream.call.unhandled = error
+            context.run(scope.stream.close)
+        raise
+    return pieces if scope.stream is None else _Body(context, pieces, scope.stream)
+
+
+class _Body:
+    """The body of a response for which a stream was opened, even if nothing of the stream is in it."""
+
+    def __init__(self, context: contextvars.Context, pieces: Iterable[bytes], stream: StreamReply) -> None:
+        # Without a generator in between: of ten thousand messages that is a twentieth of the time.
+        self._step = functools.partial(next, iter(pieces))
+        self._iterator = map(context.run, itertools.repeat(self._step))
+        # Servers and middlewares may drop what they should close. The stream is not garbage before it has ended.
+        self._end = weakref.finalize(self._step, context.run, _end, pieces, stream)
+        # A thread of the server may be in the middle of it then.
+        self._end.atexit = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._iterator
+
+    def close(self) -> None:
+        """End the stream, and with it the contexts of its request."""
+        self._end()
+
+
+def _end(pieces: Iterable[bytes], stream: StreamReply) -> None:
+    try:
+        _close(pieces)
+    finally:
+        stream.close()
+
+
+def _close(pieces: Iterable[bytes]) -> None:
+    close: Callable[[], object] = getattr(pieces, "close", lambda: None)
+    close()
+
+
+@contextmanager
+def _preserving(scope: RequestScope, environ: WSGIEnvironment) -> Iterator[None]:
+    """Preserve the contexts of a request where that is wanted; those of a stream are shown, and end with the stream."""
+    preserve = environ.get(_PRESERVE_CONTEXT)
+    if preserve is None:
+        yield
+        return
+    contexts: list[Any] = []
+    environ[_PRESERVE_CONTEXT] = contexts.append
+    try:
+        yield
+    finally:
+        for context in contexts:
+            preserve(context if scope.stream is None else visible(context))
+
+
+def _is_grpc_web(headers: Headers) -> bool:
+    # Of a hook that has put something around a response of ours.
+    return any(name.lower() == "content-type" and value.startswith("application/grpc-web") for name, value in headers)
+
+
+def _propagates_exceptions(app: Flask) -> bool:
+    propagate: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
+    return app.testing or app.debug if propagate is None else propagate
