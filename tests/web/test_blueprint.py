@@ -648,6 +648,8 @@ def test_login_required_by_flask_login_is_unauthenticated() -> None:
     assert unary(app).code == 16
 
 
+# Flask-Limiter's own use of Flask 3.2.
+@pytest.mark.filterwarnings("ignore:'RequestContext' has merged:DeprecationWarning")
 def test_a_limit_of_flask_limiter_is_resource_exhausted_and_says_when_to_come_back() -> None:
     from flask_limiter import Limiter
     from flask_limiter.util import get_remote_address

@@ -11,7 +11,6 @@ from typing import Any
 import flask
 import pytest
 from flask import Flask, Request, Response, abort, after_this_request, current_app, g, request, session, url_for
-from flask.globals import request_ctx
 from flask.sessions import SecureCookieSessionInterface
 from flask.signals import (
     appcontext_popped,
@@ -27,7 +26,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
-from flask_grpcweb_scm.web.flask_internals import LateRequestContext, is_plain_flask
+from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
 from tests.apps import ECHO, echo_app, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
@@ -45,7 +44,7 @@ def _no_second_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def way(rpc_request: EchoRequest, context: object) -> EchoReply:
     """Tell which way the call came."""
-    late = isinstance(request_ctx._get_current_object(), LateRequestContext)  # type: ignore[attr-defined]
+    late = isinstance(current_context(), LateRequestContext)
     return EchoReply(text="lane" if late else "Flask")
 
 
