@@ -72,7 +72,10 @@ class Host:
         app.config.update(around.config)
         self.responses: list[Response] = []
         self.log: list[str] = []
-        self._logs = _Lines(self.log)
+        """Lines of all loggers."""
+        self.errors: list[str] = []
+        """Those that tell of an error."""
+        self._logs = _Lines(self.log, self.errors)
         if order == "before":
             around.install(app)
         app.add_url_rule("/page", "page", around.guard(_page(around.speak)), methods=["GET", "POST"])
@@ -138,12 +141,15 @@ class Host:
 
 
 class _Lines(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], errors: list[str]) -> None:
         super().__init__()
-        self._into = lines
+        self._lines, self._errors = lines, errors
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._into.append(self.format(record))
+        line = self.format(record)
+        self._lines.append(line)
+        if record.levelno >= logging.ERROR:
+            self._errors.append(line)
 
 
 Speak = Callable[[str], str]

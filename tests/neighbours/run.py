@@ -55,6 +55,8 @@ def _check(kind: type[Neighbour], lane: str, cell: str, order: str) -> str:
             # Where it is not installed, it is enough that nothing is seen.
             if order != "never" and not any(response.is_right for response in host.responses if response.cell == cell):
                 raise AssertionError("no response is that of the host")
+            if len(host.errors) != sum(response.cell == "crash" for response in host.responses):
+                raise AssertionError("an error was logged")
     except Exception:
         return _told(order, host)
     return ""
