@@ -44,7 +44,7 @@ class Observer(Neighbour):
 class Sentry(Observer):
     name = "Sentry"
     distribution = "sentry-sdk"
-    sign = "a transaction of that name; the error cell also crashes, which is an event"
+    sign = "a transaction with the address; an event of a crash (in Error)"
 
     def install(self, app: Flask) -> None:
         import sentry_sdk
@@ -77,7 +77,7 @@ class Sentry(Observer):
 class Prometheus(Observer):
     name = "Prometheus Flask exporter"
     distribution = "prometheus-flask-exporter"
-    sign = "`flask_http_request_total` and the duration, by path"
+    sign = "`flask_http_request_duration_seconds`, by path"
 
     def install(self, app: Flask) -> None:
         from prometheus_client import CollectorRegistry

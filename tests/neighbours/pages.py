@@ -161,7 +161,7 @@ class FlaskSmorest(PageOnly):
     name = "flask-smorest"
     distribution = "flask-smorest"
     sign = "its description; the message of its `abort()`"
-    cannot = dict.fromkeys(["unary", "stream"], "has views and errors of its own")
+    cannot = dict.fromkeys(["unary", "stream"], "acts on its own views and on errors")
     config = {"API_TITLE": "Host", "API_VERSION": "1", "OPENAPI_VERSION": "3.1.0", "OPENAPI_URL_PREFIX": "/"}
     path = "/openapi.json"
     contains = '"title": "Host"'
@@ -195,8 +195,8 @@ class FlaskSmorest(PageOnly):
 class FlaskRestx(PageOnly):
     name = "Flask-RESTX"
     distribution = "flask-restx"
-    sign = "its description and its resource"
-    cannot = has_only("has views and errors of its own")
+    sign = "its description"
+    cannot = has_only("acts on its own views")
     path = "/swagger.json"
     contains = '"title": "Host"'
 
@@ -210,7 +210,7 @@ class FlaskRestful(PageOnly):
     name = "Flask-RESTful"
     distribution = "Flask-RESTful"
     sign = "its resource"
-    cannot = has_only("has views and errors of its own")
+    cannot = has_only("acts on its own views")
     path = "/resource"
     contains = "from a resource"
 
