@@ -28,16 +28,25 @@ def free_port() -> int:
         return port
 
 
-def command(server: str, factory: str, port: int, python: str = sys.executable) -> list[str]:
-    """The command that serves an app factory, named ``module:function``."""
-    if server == "gunicorn":
-        options = ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "16", "--keep-alive", "30"]
+def command(server: str, factory: str, port: int, python: str = sys.executable, threads: int = 16) -> list[str]:
+    """The command that serves an app factory, named ``module:function``, with one worker process.
+
+    :param server: gunicorn's may have the class of its workers after it: ``gunicorn sync``.
+    """
+    name, _, worker_class = server.partition(" ")
+    if name == "gunicorn":
+        options = ["--bind", f"127.0.0.1:{port}", "--worker-class", worker_class or "gthread", "--keep-alive", "30"]
+        if worker_class not in {"sync", "gevent"}:
+            options += ["--threads", str(threads)]
         return [python, "-m", "gunicorn", "--no-control-socket", *options, f"{factory}()"]
-    if server == "granian":
-        options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "16", "--factory"]
+    if name == "granian":
+        options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", str(threads), "--factory"]
         return [python, "-m", "granian", *options, "--log-level", "warning", factory]
-    assert server == "waitress"
-    return [python, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", "16", "--call", factory]
+    if name == "waitress":
+        return [python, "-m", "waitress", "--listen", f"127.0.0.1:{port}", "--threads", str(threads), "--call", factory]
+    assert name == "werkzeug"
+    options = ["--no-reload", "--no-debugger", "--with-threads" if threads > 1 else "--without-threads"]
+    return [python, "-m", "flask", "--app", factory, "run", "--port", str(port), *options]
 
 
 @contextlib.contextmanager
@@ -70,10 +79,11 @@ def running(
     environ: Mapping[str, str] | None = None,
     *,
     python: str = sys.executable,
+    threads: int = 16,
 ) -> Iterator[int]:
     """Serve an app factory while the block runs; gives the port. What the server prints goes to `log`."""
     port = free_port()
-    with listening(command(server, factory, port, python), port, log, environ):
+    with listening(command(server, factory, port, python, threads), port, log, environ):
         yield port
 
 

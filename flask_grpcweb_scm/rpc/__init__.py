@@ -5,7 +5,15 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, retry_info
-from flask_grpcweb_scm.rpc.exchange import Authenticate, Exchange, Reply, Server, StreamReply, error_headers
+from flask_grpcweb_scm.rpc.exchange import (
+    Authenticate,
+    Exchange,
+    Reply,
+    Server,
+    StreamReply,
+    error_reply,
+    refusal_headers,
+)
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.rpc.incoming import CallForm, IncomingCall, peer_name
 from flask_grpcweb_scm.rpc.plain import call_form
@@ -36,7 +44,8 @@ __all__ = [
     "call_form",
     "codecs",
     "did_you_mean",
-    "error_headers",
+    "error_reply",
     "peer_name",
+    "refusal_headers",
     "retry_info",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from binascii import b2a_base64
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from flask_grpcweb_scm.rpc.incoming import LARGE_BYTES, IncomingCall, shape_of
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
+    MAX_MESSAGE_HEADER_BYTES,
     ContentType,
     Encoding,
     Metadata,
@@ -34,10 +35,21 @@ from flask_grpcweb_scm.wire import (
     parse_timeout,
 )
 
-__all__ = ["BROWSER", "OK_TRAILERS", "Authenticate", "Exchange", "Reply", "Server", "StreamReply", "error_headers"]
+__all__ = [
+    "BROWSER",
+    "OK_TRAILERS",
+    "Authenticate",
+    "Exchange",
+    "Reply",
+    "Server",
+    "StreamReply",
+    "error_reply",
+    "refusal_headers",
+]
 
-MAX_TRAILERS_ONLY_BYTES = 6144
-"""A larger status goes into a trailers frame: common servers and proxies refuse headers over 8 KiB in all."""
+MAX_TRAILERS_ONLY_BYTES = 1500
+"""A larger status goes into a trailers frame. nginx has one page of 4 kB for all headers of a response: 2 kB are ours,
+with those of CORS, and the others are for cookies and what else the app adds."""
 
 BATCH_BYTES = 16 * 2**10
 BATCH_SECONDS = 0.005
@@ -182,14 +194,12 @@ class Exchange:
     def _fail(self, error: RpcError) -> Reply:
         self.status = error
         call = self.call
-        reply: Reply
-        status = _status_pairs(error)
-        size = sum(len(name) + len(value) for name, value in status)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        if call._initial_metadata or call._trailing_metadata or size > MAX_TRAILERS_ONLY_BYTES:
-            reply = self._headers(), [self._piece(self._trailers(error))]
+        if call._initial_metadata or call._trailing_metadata:
+            reply: Reply = self._headers(), [self._piece(self._trailers(error))]
         else:
-            reply = error_headers(error, self._response_type), []
+            reply = error_reply(error, self._response_type)
+            self.bytes_sent = sum(map(len, reply[1]))
         self._server.on_end(self)
         return reply
 
@@ -403,19 +413,40 @@ def _added(metadata: Metadata | None) -> Pairs:
     return metadata.to_headers() if metadata else []
 
 
-def error_headers(error: RpcError, content_type: ContentType | None = None) -> Pairs:
-    """The headers of a trailers-only answer; without a content type, for an answer that is not gRPC-Web."""
-    headers = [] if content_type is None else [("content-type", str(content_type))]
-    if error.code is StatusCode.UNIMPLEMENTED:
-        # "… with a status of UNIMPLEMENTED … the server MUST … include grpc-accept-encoding" (compression.md)
-        headers.append(("grpc-accept-encoding", ",".join(["identity", *ENCODINGS])))
-    return headers + _status_pairs(error)
+def error_reply(error: RpcError, content_type: ContentType, added: Sequence[tuple[str, str]] = ()) -> Reply:
+    """The response to a call that ends before its first message and has no metadata.
+
+    :param added: headers that it gets from elsewhere.
+    """
+    headers = [("content-type", content_type.name), *_accepted_encodings(error), *added]
+    status = _status_pairs(error)
+    if _size(status) + _size(added) <= MAX_TRAILERS_ONLY_BYTES:
+        return headers + status, []
+    trailers = encode_trailers(status)
+    return headers, [encode_text(trailers) if content_type.text else trailers]
 
 
-def _status_pairs(error: RpcError | None) -> Pairs:
+def refusal_headers(error: RpcError) -> Pairs:
+    """The status in a response that is not gRPC-Web, with as much of its message as there is room for."""
+    return [*_accepted_encodings(error), *_status_pairs(error, MAX_TRAILERS_ONLY_BYTES)]
+
+
+def _accepted_encodings(error: RpcError) -> Pairs:
+    # "… with a status of UNIMPLEMENTED … the server MUST … include grpc-accept-encoding" (compression.md)
+    is_asked = error.code is StatusCode.UNIMPLEMENTED
+    return [("grpc-accept-encoding", ",".join(["identity", *ENCODINGS]))] if is_asked else []
+
+
+def _status_pairs(error: RpcError | None, max_message_bytes: int = MAX_MESSAGE_HEADER_BYTES) -> Pairs:
     if error is None:
         return [("grpc-status", "0")]
-    pairs = [("grpc-status", str(int(error.code))), ("grpc-message", encode_message(error.message))]
+    message = encode_message(error.message, max_message_bytes)
+    pairs = [("grpc-status", str(int(error.code))), ("grpc-message", message)]
     if error.details:
         pairs.append(("grpc-status-details-bin", encode_binary(error.status_proto().SerializeToString())))
     return pairs
+
+
+def _size(headers: Sequence[tuple[str, str]]) -> int:
+    """Bytes of headers as they are sent, each on a line of its own."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)

@@ -14,8 +14,8 @@ from flask_grpcweb_scm.rpc import (
     StatusCode,
     StreamReply,
     did_you_mean,
-    error_headers,
     peer_name,
+    refusal_headers,
 )
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import Calls
@@ -168,7 +168,7 @@ def _refuse(app: Flask, path: str) -> Response:
         supported = ", ".join(CONTENT_TYPES)
         status, message = 415, f"content type {request.content_type!r} is not gRPC-Web; use one of {supported}"
     headers = [
-        *error_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
+        *refusal_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
         ("content-type", "text/plain; charset=utf-8"),
     ]
     response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from werkzeug.wsgi import get_current_url, get_path_info
 
-from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_headers
+from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_reply
 from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
@@ -169,12 +169,18 @@ def is_call(environ: WSGIEnvironment) -> bool:
     return environ["REQUEST_METHOD"] == "POST" and parse_content_type(environ.get("CONTENT_TYPE")) is not None
 
 
-def error_response(app: Flask, error: RpcError, environ: WSGIEnvironment) -> GrpcWebResponse:
-    """A trailers-only response to a request whose body is not going to be used."""
+def error_response(
+    app: Flask, error: RpcError, environ: WSGIEnvironment, added: Sequence[tuple[str, str]] = ()
+) -> GrpcWebResponse:
+    """The response to a call whose body is not going to be used.
+
+    :param added: headers that are not of this extension.
+    """
     content_type = parse_content_type(environ.get("CONTENT_TYPE"))
-    if content_type is not None:
-        content_type = response_content_type(content_type, environ.get("HTTP_ACCEPT"))
-    return response_class(app)((), drained(error_headers(error, content_type), app, environ))
+    assert content_type is not None, "the request is gRPC-Web"
+    response_type = response_content_type(content_type, environ.get("HTTP_ACCEPT"))
+    headers, pieces = error_reply(error, response_type, added)
+    return response_class(app)(pieces, drained(headers, app, environ))
 
 
 def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Response:
@@ -184,11 +190,12 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
     error = rpc_error_from_http(response, url=get_current_url(environ))
     path, status = get_path_info(environ), response.status_code
     logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
-    result = error_response(app, error, environ)
-    for name, value in response.headers:
-        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS - {"vary"}:
-            result.headers.add(name, value)
-    return result
+    kept = [
+        (name, value)
+        for name, value in response.headers
+        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS
+    ]
+    return error_response(app, error, environ, kept)
 
 
 class Closing:

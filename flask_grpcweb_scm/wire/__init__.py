@@ -17,7 +17,7 @@ from flask_grpcweb_scm.wire.frames import (
 )
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.signature import sign
-from flask_grpcweb_scm.wire.status import StatusCode, decode_message, encode_message
+from flask_grpcweb_scm.wire.status import MAX_MESSAGE_HEADER_BYTES, StatusCode, decode_message, encode_message
 from flask_grpcweb_scm.wire.text import TextDecoder, decode_text, encode_text
 from flask_grpcweb_scm.wire.timeout import format_timeout, parse_timeout
 from flask_grpcweb_scm.wire.trailers import encode_trailers, parse_trailers
@@ -26,6 +26,7 @@ __all__ = [
     "COMPRESSED",
     "CONTENT_TYPES",
     "ENCODINGS",
+    "MAX_MESSAGE_HEADER_BYTES",
     "PREFIX_BYTES",
     "TRAILERS",
     "ContentType",

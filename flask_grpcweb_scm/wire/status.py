@@ -8,7 +8,7 @@ import re
 __all__ = ["MAX_MESSAGE_HEADER_BYTES", "StatusCode", "decode_message", "encode_message"]
 
 MAX_MESSAGE_HEADER_BYTES = 4096
-"""Longest encoded ``grpc-message``; common servers and proxies refuse headers over 8 KiB in all."""
+"""Longest encoded ``grpc-message``; common clients and proxies refuse headers over 8 KiB in all."""
 
 
 class StatusCode(enum.IntEnum):
@@ -39,14 +39,14 @@ _ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CUT_ESCAPE = re.compile(rb"%[0-9A-F]?\Z")
 
 
-def encode_message(text: str) -> str:
-    """Percent-encode a status message, cut to :data:`MAX_MESSAGE_HEADER_BYTES`.
+def encode_message(text: str, max_bytes: int = MAX_MESSAGE_HEADER_BYTES) -> str:
+    """Percent-encode a status message, cut to `max_bytes`.
 
     Lone surrogates become ``?``: they have no UTF-8 form and crash grpc-web JavaScript.
     """
     encoded = _escape(text.encode("utf-8", "replace"))
-    if len(encoded) > MAX_MESSAGE_HEADER_BYTES:
-        kept = _CUT_ESCAPE.sub(b"", encoded[:MAX_MESSAGE_HEADER_BYTES])
+    if len(encoded) > max_bytes:
+        kept = _CUT_ESCAPE.sub(b"", encoded[:max_bytes])
         encoded = _escape(_unescape(kept).decode("utf-8", "ignore").encode())
     return encoded.decode("ascii")
 

@@ -230,6 +230,8 @@ def failing(*, initial: bool = False, trailing: bool = False, details: int = 0) 
     [
         ({}, True),
         ({"details": 100}, True),
+        ({"details": 900}, True),
+        ({"details": 1200}, False),
         ({"details": 10_000}, False),
         ({"initial": True}, False),
         ({"trailing": True}, False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -123,6 +124,19 @@ class Connection:
             yield self._exactly(int(length))
         else:
             yield self._rest()
+
+    def read_some(self) -> None:
+        """Wait for bytes and drop them."""
+        self._receive()
+
+    def reset(self) -> None:
+        """Go away as a process does that dies."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def read_to_end(self) -> bytes:
+        """Everything until the server closes the connection, in whatever way."""
+        return self._rest()
 
     def is_closed(self) -> bool:
         """Whether the server closes the connection, within a second."""

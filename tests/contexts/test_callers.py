@@ -1,0 +1,243 @@
+"""Contexts end with the request, whatever becomes of its response: called in process, where nothing hides."""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.apps import ECHO
+from tests.contexts.aftermath import ANY_LANE, World
+from tests.contexts.app import FAST, FLASK, Fault, HandlerFault, build
+from tests.contexts.callers import BareCaller, Traces, Use, call, close, complete, frozen
+from tests.contexts.faults import FATAL_FAULTS, FAULTS
+from tests.contexts.faults import Fault as Way
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import PROTO, body_of
+
+LANES = [FLASK, FAST]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with frozen():
+        yield tmp_path
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged, as text: pytest would keep exceptions, and with them the generators that they went through."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    loggers = [logging.getLogger(name) for name in ("flask_grpcweb_scm", "tests.contexts.app")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    yield text
+    for logger in loggers:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    assert "different Context" not in text.getvalue()
+
+
+def world(folder: Path, lane: str, use: Use = complete) -> World:
+    """The app, called as a server does."""
+    return World(BareCaller(build(lane, folder), use), Traces(folder), lane)
+
+
+def cases(faults: list[Way]) -> list[Any]:
+    return [pytest.param(lane, fault, id=f"{lane}, {fault.name}") for fault in faults for lane in fault.lanes]
+
+
+@pytest.mark.parametrize(("lane", "fault"), cases(FAULTS))
+def test_nothing_is_left_of_a_lost_response(folder: Path, log: io.StringIO, lane: str, fault: Way) -> None:
+    here = world(folder, lane)
+    outcome = here.lose(fault)
+    assert outcome.code == fault.code or fault.code is None
+    assert fault.messages in {None, outcome.messages}
+    here.check_many_requests()
+
+
+@pytest.mark.parametrize(("lane", "fault"), cases(FATAL_FAULTS))
+def test_nothing_is_left_of_a_worker_that_is_told_to_stop(
+    folder: Path, log: io.StringIO, lane: str, fault: Way
+) -> None:
+    here = world(folder, lane)
+    here.lose(fault)
+    here.check_many_requests()
+
+
+def test_a_hook_that_answers_keeps_its_headers(folder: Path) -> None:
+    answer = world(folder, FLASK).lose(next(fault for fault in FAULTS if "answers 401" in fault.name)).answer
+    assert answer is not None
+    assert (answer.http_status, answer.message, answer.headers["x-hook"]) == (200, "log in first", "yes")
+
+
+@pytest.mark.parametrize(
+    ("lane", "fault"), cases([fault for fault in FAULTS if fault.name.endswith(" raises") and fault.code == 13])
+)
+def test_an_error_handler_that_fails_itself_is_13_too(folder: Path, log: io.StringIO, lane: str, fault: Way) -> None:
+    here = world(folder, lane)
+    outcome = here.lose(fault, x_handler_fails="1")
+    assert (outcome.code, outcome.messages) == (13, 0)
+    check_tracebacks(log)
+    here.check_many_requests()
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("when", ["at once", "in the middle"])
+def test_so_it_is_after_an_exception_of_the_function(folder: Path, log: io.StringIO, lane: str, when: str) -> None:
+    outcome = world(folder, lane).lose(
+        next(fault for fault in FAULTS if fault.name == f"the function raises {when}"), x_handler_fails="1"
+    )
+    assert outcome.code == 13
+    check_tracebacks(log)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_so_it_is_after_one_of_a_unary_call(folder: Path, log: io.StringIO, lane: str) -> None:
+    here = world(folder, lane)
+    assert call(here.caller, "Unary", x_fault="the function raises", x_handler_fails="1").code == 13
+    check_tracebacks(log)
+    here.check_next_requests()
+
+
+def check_tracebacks(log: io.StringIO) -> None:
+    for error in (Fault, HandlerFault):
+        assert f"{error.__module__}.{error.__name__}: " in log.getvalue()
+
+
+# What a caller of WSGI makes of the iterable
+
+
+def in_a_thread(use: Use) -> Use:
+    def use_there(iterable: Iterable[bytes]) -> list[bytes]:
+        pieces: list[bytes] = []
+        thread = threading.Thread(target=lambda: pieces.extend(use(iterable)))
+        thread.start()
+        thread.join()
+        return pieces
+
+    return use_there
+
+
+def one_piece(iterable: Iterable[bytes]) -> list[bytes]:
+    return [next(iter(iterable))]
+
+
+def nothing(iterable: Iterable[bytes]) -> list[bytes]:
+    return []
+
+
+def then(*uses: Callable[[Iterable[bytes]], Any]) -> Use:
+    def use_all(iterable: Iterable[bytes]) -> list[bytes]:
+        return [piece for use in uses for piece in use(iterable) or []]
+
+    return use_all
+
+
+USES: dict[str, Use] = {
+    "drops it": nothing,
+    "closes it": then(close),
+    "closes it twice": then(close, close),
+    "drops it after a piece": one_piece,
+    "closes it after a piece": then(one_piece, close),
+    "goes on after closing it": then(one_piece, close, list),
+    "iterates it": list,
+    "closes it twice after iterating it": then(complete, close),
+    "uses it in another thread": in_a_thread(complete),
+    "closes it in another thread": then(one_piece, in_a_thread(then(close))),
+    "drops it in another thread": in_a_thread(one_piece),
+    "iterates it in a thread for each piece": then(*[in_a_thread(one_piece)] * 3, complete),
+}
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_nothing_is_left_by_a_caller_that(folder: Path, lane: str, use: Use) -> None:
+    here = world(folder, lane)
+    lose_by(here, use)
+    here.check_end("NoneType")
+    here.check_many_requests()
+
+
+def lose_by(here: World, use: Use) -> None:
+    caller = here.caller
+    assert isinstance(caller, BareCaller)
+    here.traces.new()
+    caller.use = use
+    call(caller, "ServerStream")
+    assert caller.error is None
+    caller.use = complete
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("pieces", [nothing, one_piece])
+def test_garbage_that_is_collected_in_another_request_ends_outside_of_it(folder: Path, lane: str, pieces: Use) -> None:
+    def make_garbage(iterable: Iterable[bytes]) -> list[bytes]:
+        cycle: list[Any] = [iterable]
+        cycle.append(cycle)
+        return pieces(iterable)
+
+    here = world(folder, lane)
+    gc.disable()
+    try:
+        lose_by(here, make_garbage)
+        here.check_outside()
+        # It still waits for the lock of SQLite that the other has.
+        assert call(here.caller, "Unary", x_collect="1").code == 0
+    finally:
+        gc.enable()
+    notes = here.notes()
+    assert [note[3:] for note in notes if note[0] == "closed"] == [[]]
+    ends = [note[2] for note in notes if note[0] == "teardown_appcontext"]
+    assert len(ends) == len({*ends}) == 2
+    here.check_next_requests()
+    here.check_many_requests()
+
+
+# Flask's test client
+
+
+def read(response: TestResponse) -> None:
+    assert response.get_data()
+
+
+CLIENT_USES: dict[str, Callable[[TestResponse], object]] = {
+    "reads it": read,
+    "closes it": lambda response: response.close(),
+    "closes it after reading it": lambda response: (read(response), response.close()),
+    "drops it": lambda response: None,
+    "drops it after a piece": lambda response: next(response.iter_encoded()),
+}
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("use", CLIENT_USES.values(), ids=CLIENT_USES)
+@pytest.mark.parametrize("is_kept", [False, True], ids=["", "keeping contexts"])
+def test_nothing_is_left_by_a_test_client_that(
+    folder: Path, lane: str, use: Callable[[TestResponse], object], is_kept: bool
+) -> None:
+    app = build(lane, folder)
+    caller = BareCaller(app)
+    here = World(caller, Traces(folder), FLASK if lane == FLASK else ANY_LANE)
+    client = app.test_client()
+
+    def post() -> None:
+        headers = {"content-type": PROTO, "x-name": "by the client"}
+        use(client.post(ECHO + "ServerStream", data=body_of(EchoRequest(count=3)), headers=headers))
+
+    def post_keeping_contexts() -> None:
+        with client:
+            post()
+
+    caller.run(post_keeping_contexts if is_kept else post)
+    here.check_end("NoneType")
+    here.check_many_requests()

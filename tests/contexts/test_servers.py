@@ -1,0 +1,196 @@
+"""Contexts end with the request, whatever becomes of its response: with real servers, of one worker with one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.apps import ECHO
+from tests.contexts.aftermath import World
+from tests.contexts.app import FAST, FLASK
+from tests.contexts.callers import HttpCaller, Traces
+from tests.contexts.faults import FAULTS, Fault
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import PROTO, body_of
+from tests.servers import command, free_port, running, wait_until_listening
+from tests.sockets.http1 import Connection, request
+
+FACTORY = "tests.contexts.app:create_app"
+GREENLETS = "gunicorn gevent"
+SERVERS = ["gunicorn sync", "gunicorn gthread", GREENLETS, "granian", "waitress", "werkzeug"]
+STOPPED_GRACEFULLY = ["gunicorn sync", "gunicorn gthread", GREENLETS, "granian"]
+
+COMPLAINTS = re.compile(
+    r"^.*(?:different Context|LookupError|ValueError|RuntimeError|ResourceWarning|Exception ignored|panicked).*$", re.M
+)
+"""None of them is a fault of the tests."""
+
+PATIENCE = 10.0
+
+
+class Host:
+    """A running server, started again after a test that has failed: what that has left is no matter of the next one."""
+
+    def __init__(self, server: str, lane: str, folder: Path) -> None:
+        self._server = server
+        self._lane = lane
+        self._folder = folder
+        self._starts = 0
+        self._running = contextlib.ExitStack()
+        self._world: World | None = None
+        self.port = 0
+
+    @contextlib.contextmanager
+    def world(self) -> Iterator[World]:
+        world = self._world or self._start()
+        self._world = None
+        world.traces.new()
+        try:
+            yield world
+        except BaseException:
+            self._running.close()
+            raise
+        self._world = world
+
+    def _start(self) -> World:
+        self._starts += 1
+        folder = self._folder / str(self._starts)
+        folder.mkdir()
+        self.log = folder / "log"
+        environ = environ_of(self._lane, folder)
+        self.port = self._running.enter_context(running(self._server, FACTORY, self.log, environ, threads=1))
+        is_threaded = self._server != GREENLETS
+        caller = self._running.enter_context(contextlib.closing(HttpCaller(self.port, keeps=not is_threaded)))
+        return World(caller, Traces(folder), self._lane, has_one_thread=is_threaded)
+
+    def stop(self) -> None:
+        """Check the whole life of a server without failures."""
+        if self._world is not None:
+            self._world.check_many_requests()
+        self._running.close()
+        if self._world is not None:
+            assert COMPLAINTS.findall(self.log.read_text(errors="replace")) == []
+
+
+def environ_of(lane: str, folder: Path) -> dict[str, str]:
+    return {"LANE": lane, "FOLDER": str(folder), "PYTHONWARNINGS": "default::ResourceWarning"}
+
+
+def require(server: str) -> None:
+    module = server.split()[-1] if server == GREENLETS else server.split()[0]
+    if importlib.util.find_spec(module) is None and "CI" not in os.environ:
+        pytest.skip(f"{module} is not installed: pip install {module}")
+
+
+@pytest.fixture(scope="module", params=[(server, lane) for server in SERVERS for lane in (FLASK, FAST)], ids=", ".join)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    server, lane = request.param
+    require(server)
+    host = Host(server, lane, tmp_path_factory.mktemp("contexts"))
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def world(host: Host) -> Iterator[World]:
+    with host.world() as world:
+        yield world
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_nothing_is_left_of_a_lost_response(host: Host, fault: Fault) -> None:
+    with host.world() as world:
+        if world.lane not in fault.lanes:
+            return
+        outcome = world.lose(fault)
+        assert outcome.code == fault.code or fault.code is None
+        assert fault.messages in {None, outcome.messages}
+        world.check_many_requests(5)
+
+
+# Clients that go away
+
+
+def before_the_first_byte(connection: Connection, world: World) -> None:
+    wait_for(world, "started")
+
+
+def after_the_first_message(connection: Connection, world: World) -> None:
+    next(connection.chunks(connection.head()))
+
+
+def in_the_middle_of_a_message(connection: Connection, world: World) -> None:
+    connection.read_some()
+
+
+AWAY = [before_the_first_byte, after_the_first_message, in_the_middle_of_a_message]
+MESSAGE_CHARACTERS = 200_000
+
+
+@pytest.mark.parametrize("leave", AWAY)
+def test_nothing_is_left_of_a_client_that_goes_away(host: Host, leave: Callable[[Connection, World], None]) -> None:
+    with host.world() as world:
+        with Connection(host.port) as connection:
+            connection.send(endless_stream())
+            leave(connection, world)
+            connection.reset()
+        world.check_end("NoneType")
+        world.check_many_requests(5)
+
+
+def endless_stream() -> bytes:
+    # Longer than any buffer is large, and than a test may take.
+    message = EchoRequest(text="x" * MESSAGE_CHARACTERS, count=1_000_000)
+    return request(ECHO + "ServerStream", body_of(message), {**HEADERS, "x-pause": "0.005"}.items())
+
+
+HEADERS = {"content-type": PROTO, "x-name": "away"}
+
+
+def wait_for(world: World, word: str) -> None:
+    stop = time.monotonic() + PATIENCE
+    while f"\n{word}" not in "\n" + world.traces.text():
+        assert time.monotonic() < stop, f"nothing has {word}"
+        time.sleep(0.01)
+
+
+# Workers that are told to stop
+
+
+@pytest.mark.parametrize("server", STOPPED_GRACEFULLY)
+def test_a_stream_ends_once_when_its_worker_is_told_to_stop(server: str, tmp_path: Path) -> None:
+    require(server)
+    port, log = free_port(), tmp_path / "log"
+    stream = request(ECHO + "ServerStream", body_of(EchoRequest(count=20)), {**HEADERS, "x-pause": "0.02"}.items())
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(server, FACTORY, port, threads=1),
+            env={**os.environ, **environ_of(FLASK, tmp_path)},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until_listening(port, process, log)
+        with Connection(port) as connection:
+            connection.send(stream)
+            connection.read_some()
+            process.send_signal(signal.SIGTERM)
+            # As much as comes of it: this is up to the server.
+            connection.read_to_end()
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    words = [line.split()[0] for line in (tmp_path / "notes").read_text().splitlines()]
+    assert words == ["started", "closed", "teardown_request", "teardown_appcontext"]
+    assert Traces(tmp_path).rows() == []
+    assert COMPLAINTS.findall(log.read_text()) == []

@@ -1,0 +1,69 @@
+"""nginx with its default buffers before gunicorn."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port, listening, running
+
+# Debian's is where only root looks.
+NGINX = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+CONFIGURATION = """
+daemon off;
+# One process, of this user, that needs no rights.
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An app, reached through nginx and beside it."""
+
+    port: int
+    upstream: int
+    has_host_headers: bool
+    """Whether the app adds a session cookie, CORS and security headers to every response."""
+
+
+@pytest.fixture(scope="package", params=[{}, {"HOST_HEADERS": "1"}], ids=["alone", "with host headers"])
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    if NGINX is None:
+        if "CI" in os.environ:
+            pytest.fail("nginx is not installed")
+        pytest.skip("nginx is not installed: apt install nginx")
+    folder = tmp_path_factory.mktemp("nginx")
+    with running("gunicorn", "tests.nginx.app:create_app", folder / "gunicorn.log", request.param) as upstream:
+        port = free_port()
+        with listening(command(NGINX, folder, port, upstream), port, folder / "nginx.log"):
+            yield Proxy(port, upstream, bool(request.param))
+    assert "[error]" not in (folder / "nginx.log").read_text()
+    assert "Traceback" not in (folder / "gunicorn.log").read_text()
+
+
+def command(nginx: str, folder: Path, port: int, upstream: int) -> list[str]:
+    configuration = folder / "nginx.conf"
+    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, upstream=upstream))
+    return [nginx, "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
