@@ -22,6 +22,7 @@ Pairs = list[tuple[str, str]]
 
 __all__ = [
     "SCOPE_KEY",
+    "Closing",
     "GrpcWebResponse",
     "Release",
     "RequestScope",

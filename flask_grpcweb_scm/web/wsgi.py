@@ -26,7 +26,15 @@ from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import visible
 from flask_grpcweb_scm.web.http_errors import internal_error
-from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, drained, error_response, is_call, translated
+from flask_grpcweb_scm.web.response import (
+    SCOPE_KEY,
+    Closing,
+    RequestScope,
+    drained,
+    error_response,
+    is_call,
+    translated,
+)
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -130,7 +138,11 @@ def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: 
             scope.stream.call.unhandled = error
             context.run(scope.stream.close)
         raise
-    return pieces if scope.stream is None else _Body(context, pieces, scope.stream)
+    if scope.stream is not None:
+        return _Body(context, pieces, scope.stream)
+    # Agents keep their transaction in a context variable, and end it when the response is closed.
+    close: Callable[[], object] | None = getattr(pieces, "close", None)
+    return pieces if close is None else Closing(pieces, functools.partial(context.run, close))
 
 
 class _Body:

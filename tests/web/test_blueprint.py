@@ -7,6 +7,7 @@ import gc
 import logging
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -788,3 +789,21 @@ def test_an_app_response_with_success_instead_of_ours_is_unknown() -> None:
     app.before_request(lambda: Response("maintenance", status=200))
     answer = unary(app)
     assert (answer.code, answer.message) == (2, "maintenance")
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_a_response_is_closed_in_the_context_of_its_request(method: str) -> None:
+    """Agents keep their transaction in a context variable, and end it there."""
+    app, variable, seen = echo_app(), ContextVar("variable", default="nothing"), []
+
+    @app.before_request
+    def begin() -> None:
+        variable.set("set by a hook")
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.call_on_close(lambda: seen.append(variable.get()))
+        return response
+
+    assert call(app.test_client(), ECHO + method, EchoRequest(count=2), buffered=True).code == 0
+    assert (seen, variable.get()) == (["set by a hook"], "nothing")
