@@ -24,7 +24,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos migration coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
+.PHONY: help run test lint format types protos migration coverage coverage-check browser neighbours peers conformance fuzz audit bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -76,6 +76,9 @@ browser: export CI := 1
 browser: .venv/.installed-dev .venv-protos/.installed tests/browser/node_modules/.package-lock.json ## Run real clients in Chromium, and write docs/compatibility.md
 	COMPATIBILITY_PAGE=docs/compatibility.md $(BIN)/python -m pytest tests/browser $(ARGS)
 
+neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares in one app with RPCs, and write docs/neighbours.md
+	.venv-neighbours/bin/python -m pytest -p no:cacheprovider tests/neighbours $(ARGS)
+
 peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
@@ -99,7 +102,7 @@ bench-quick: .venv-bench/.installed ## The same in a few minutes, without server
 	.venv-bench/bin/python -m benchmarks --quick $(BENCH)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-protos .venv-peers .venv-neighbours .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -138,9 +141,14 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 
+.venv-neighbours/.installed: tests/neighbours/requirements.txt setup.cfg | .venv-neighbours/bin/python
+	@echo 'Installing the neighbours into .venv-neighbours …'
+	@.venv-neighbours/bin/python $(PIP_INSTALL) --requirement $< --editable .
+	@touch $@
+
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-audit/bin/python .venv-bench/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-bench/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \

@@ -104,7 +104,8 @@ def _surround(calls: Calls, blueprint: Blueprint) -> None:
     app, prefix = calls.app, calls.settings.url_prefix
     # What is around Flask already must not be left out.
     lane = None if "wsgi_app" in vars(app) else FastLane(calls, blueprint)
-    app.wsgi_app = RpcApp(app, blueprint, (prefix + path for path in calls.methods), lane)  # type: ignore[method-assign]
+    methods = {prefix + path: method for path, method in calls.methods.items()}
+    app.wsgi_app = RpcApp(app, blueprint, methods, lane)  # type: ignore[method-assign]
     if lane is not None:
         calls.on_route = lane.add_route
         app.request_context = lane.request_context  # type: ignore[method-assign]

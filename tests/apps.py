@@ -10,9 +10,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
-from flask_grpcweb_scm.web.app_calls import Calls
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
-from flask_grpcweb_scm.web.flask_internals import is_plain_flask
 from flask_grpcweb_scm.wire import parse_content_type
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
@@ -88,15 +86,16 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
     lane = getattr(app.wsgi_app, "lane", None)
-    if isinstance(lane, FastLane) and is_plain_flask(app):
-        lane._routes = KnownRoutes(app, lane._calls)
+    if isinstance(lane, FastLane):
+        lane._routes = KnownRoutes(app, lane)
 
 
 class KnownRoutes(dict[Any, Route]):
     """The routes of a lane; those of this machine's names are there without having been added."""
 
-    def __init__(self, app: Flask, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, app: Flask, lane: FastLane) -> None:
+        self._lane = lane
+        self._calls = calls = lane._calls
         prefix = calls.settings.url_prefix
         self._rules = {rule.rule: rule for rule in app.url_map.iter_rules() if rule.rule.startswith(prefix)}
         self._methods = {prefix + path: method for path, method in calls.methods.items()}
@@ -104,6 +103,7 @@ class KnownRoutes(dict[Any, Route]):
     def get(self, key: Any, default: Any = None) -> Any:
         verb, host, path, content_type, accept = key
         asked, method = parse_content_type(content_type), self._methods.get(path)
-        if verb != "POST" or not LOCAL_HOST.fullmatch(host or "") or asked is None or method is None:
+        is_known = verb == "POST" and LOCAL_HOST.fullmatch(host or "") and self._lane._is_plain_flask()
+        if not is_known or asked is None or method is None:
             return super().get(key, default)
         return Route(self._rules[path], self._calls.form(method, asked, accept))

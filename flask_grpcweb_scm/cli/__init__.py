@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from flask import Flask, current_app
+from flask import current_app
 from flask.cli import with_appcontext
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -19,6 +19,7 @@ from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
+from flask_grpcweb_scm.web.flask_internals import unproxied_app
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.extension import AppState
@@ -96,8 +97,7 @@ def call_command(method: str, message: str, **options: Any) -> None:
 
     rpc_method = _find_method(method)
     text = sys.stdin.read() if message == "-" else message
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    raise SystemExit(call(app, rpc_method, text, CallOptions(**options)))
+    raise SystemExit(call(unproxied_app(), rpc_method, text, CallOptions(**options)))
 
 
 def _find_method(name: str) -> RpcMethod:

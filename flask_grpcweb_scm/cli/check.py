@@ -15,6 +15,7 @@ __all__ = ["findings"]
 
 MIN_SECRET_CHARACTERS = 32
 MAX_HMAC_AGE_SECONDS = 3600
+STRANGER = "https://stranger.invalid"
 SCM_SERVICE = "sentry.integrations.scm.v1.ScmService/"
 
 _PLACEHOLDER = re.compile(
@@ -35,6 +36,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_secrets(_secrets_by_key(app, settings)),
         *_signatures(settings),
         *_browsers(settings),
+        *_preflight(app),
         *_resources(settings),
         *_processes(app, settings, environment),
     ]
@@ -91,6 +93,26 @@ def _browsers(settings: Settings) -> Iterator[str]:
     for origin in settings.cors_origins:
         if origin.startswith("http://") and not _LOCAL_ORIGIN.fullmatch(origin):
             yield f"GRPC_CORS_ORIGINS has {origin}: whoever is on the network can change its pages; use https."
+
+
+def _preflight(app: Flask) -> Iterator[str]:
+    """Ask as the browser of a stranger's page would: whatever answers (Flask-CORS, a hook), it counts."""
+    path = next(iter(app.extensions["grpcweb_scm"].dispatcher.methods), None)
+    if path is None:
+        return
+    url = app.extensions["grpcweb_scm"].settings.url_prefix + path
+    headers = {"Origin": STRANGER, "Access-Control-Request-Method": "POST"}
+    try:
+        allowed = app.test_client(use_cookies=False).options(url, headers=headers).headers
+    except Exception as error:
+        yield f"A preflight for {url} fails: {type(error).__name__} in a hook of the app."
+        return
+    origin, credentials = "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"
+    if (allowed.get(origin), allowed.get(credentials)) == (STRANGER, "true"):
+        yield (
+            "Pages of every origin may call with the cookies of their visitors: Flask-CORS has supports_credentials"
+            " beside origins '*', which reflects any origin; list the origins."
+        )
 
 
 def _resources(settings: Settings) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from binascii import b2a_base64
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -413,14 +413,14 @@ def _added(metadata: Metadata | None) -> Pairs:
     return metadata.to_headers() if metadata else []
 
 
-def error_reply(error: RpcError, content_type: ContentType, added: Pairs | None = None) -> Reply:
+def error_reply(error: RpcError, content_type: ContentType, added: Sequence[tuple[str, str]] = ()) -> Reply:
     """The response to a call that ends before its first message and has no metadata.
 
     :param added: headers that it gets from elsewhere.
     """
-    headers = [("content-type", content_type.name), *_accepted_encodings(error), *(added or [])]
+    headers = [("content-type", content_type.name), *_accepted_encodings(error), *added]
     status = _status_pairs(error)
-    if _size(status) + _size(added or []) <= MAX_TRAILERS_ONLY_BYTES:
+    if _size(status) + _size(added) <= MAX_TRAILERS_ONLY_BYTES:
         return headers + status, []
     trailers = encode_trailers(status)
     return headers, [encode_text(trailers) if content_type.text else trailers]
@@ -447,6 +447,6 @@ def _status_pairs(error: RpcError | None, max_message_bytes: int = MAX_MESSAGE_H
     return pairs
 
 
-def _size(headers: Pairs) -> int:
+def _size(headers: Sequence[tuple[str, str]]) -> int:
     """Bytes of headers as they are sent, each on a line of its own."""
     return sum(len(name) + len(value) + 4 for name, value in headers)

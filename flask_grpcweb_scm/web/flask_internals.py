@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask.ctx
 import flask.globals
-from flask import Flask, Request, request
+from flask import Flask, Request, current_app, request
 from flask.ctx import AppContext
 from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from werkzeug.routing import MapAdapter, Rule
@@ -51,6 +51,7 @@ __all__ = [
     "is_plain_flask",
     "max_content_length",
     "pass_to_teardown",
+    "unproxied_app",
     "visible",
 ]
 
@@ -78,6 +79,12 @@ def current_request() -> Request:
     """The current request itself, without the proxy's search for it at every use."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]
     return current
+
+
+def unproxied_app() -> Flask:
+    """The current app itself."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
 
 
 def hold_context(context: Any) -> Callable[[BaseException | None], None]:

@@ -17,7 +17,7 @@ from flask_grpcweb_scm.wire import Metadata
 __all__ = ["describe", "internal_error", "metadata_of", "rpc_error_from_http"]
 
 MAX_MESSAGE_CHARACTERS = 1000
-NOT_FOR_CALLERS = {"location", "allow", "etag", "last-modified", "vary"}
+NOT_FOR_CALLERS = {"location", "allow", "etag", "last-modified"}
 """Headers that describe a page, beside ``Content-*``."""
 
 _MESSAGE_KEYS = ("message", "msg", "error", "detail", "description")
@@ -74,7 +74,7 @@ def internal_error(call_id: str = "") -> RpcError:
 def metadata_of(response: Response) -> Iterator[tuple[str, str | bytes]]:
     """Yield the headers of the app's response that can be metadata, and say nothing of the response's own body."""
     for name, value in Metadata.from_headers(response.headers):
-        if name not in NOT_FOR_CALLERS:
+        if name not in NOT_FOR_CALLERS and name != "vary":
             yield name, value
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from werkzeug.wsgi import get_current_url, get_path_info
 
-from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_reply, refusal_headers
+from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_reply
 from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
@@ -22,6 +22,7 @@ Pairs = list[tuple[str, str]]
 
 __all__ = [
     "SCOPE_KEY",
+    "Closing",
     "GrpcWebResponse",
     "Release",
     "RequestScope",
@@ -169,18 +170,16 @@ def is_call(environ: WSGIEnvironment) -> bool:
 
 
 def error_response(
-    app: Flask, error: RpcError, environ: WSGIEnvironment, added: Pairs | None = None
+    app: Flask, error: RpcError, environ: WSGIEnvironment, added: Sequence[tuple[str, str]] = ()
 ) -> GrpcWebResponse:
-    """The response to a request whose body is not going to be used.
+    """The response to a call whose body is not going to be used.
 
-    :param added: headers that it gets from elsewhere.
+    :param added: headers that are not of this extension.
     """
     content_type = parse_content_type(environ.get("CONTENT_TYPE"))
-    pieces: list[bytes] = []
-    if content_type is None:
-        headers = [*(added or []), *refusal_headers(error)]
-    else:
-        headers, pieces = error_reply(error, response_content_type(content_type, environ.get("HTTP_ACCEPT")), added)
+    assert content_type is not None, "the request is gRPC-Web"
+    response_type = response_content_type(content_type, environ.get("HTTP_ACCEPT"))
+    headers, pieces = error_reply(error, response_type, added)
     return response_class(app)(pieces, drained(headers, app, environ))
 
 
@@ -194,7 +193,7 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
     kept = [
         (name, value)
         for name, value in response.headers
-        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS - {"vary"}
+        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS
     ]
     return error_response(app, error, environ, kept)
 

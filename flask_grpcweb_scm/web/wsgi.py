@@ -2,8 +2,9 @@
 
 Flask ends the contexts of a request when its view returns. A stream needs them until its last message, and everything
 that stands between the two (hooks, sessions, signals, middlewares, the server) may drop the response on the way. So a
-request for an RPC runs in a :class:`contextvars.Context` of its own, and so does each step of its response: the worker
-thread never has the contexts of a stream, and what is dropped leaves none there. They end when the response is closed.
+request for a stream runs in a :class:`contextvars.Context` of its own, and so does each step of its response: the
+worker thread never has the contexts of a stream, and what is dropped leaves none there. They end when the response is
+closed.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ import functools
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response
 from werkzeug.wsgi import get_path_info
 
-from flask_grpcweb_scm.rpc import StreamReply
+from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.signals import active_call, logger
 from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import visible
 from flask_grpcweb_scm.web.http_errors import internal_error
-from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, drained, error_response, is_call, translated
+from flask_grpcweb_scm.web.response import (
+    SCOPE_KEY,
+    Closing,
+    RequestScope,
+    drained,
+    error_response,
+    is_call,
+    translated,
+)
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -45,15 +54,17 @@ class RpcApp:
     """A WSGI application around that of an app.
 
     :param blueprint: of the RPCs, which is registered.
-    :param paths: of the served methods.
+    :param methods: all that are served, by path.
     :param lane: None when every call is to go through Flask.
     """
 
-    def __init__(self, app: Flask, blueprint: Blueprint, paths: Iterable[str], lane: FastLane | None) -> None:
+    def __init__(
+        self, app: Flask, blueprint: Blueprint, methods: Mapping[str, RpcMethod], lane: FastLane | None
+    ) -> None:
         self._app = app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
-        self._paths = frozenset(paths)
+        self._methods = methods
         self.lane = lane
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -64,8 +75,11 @@ class RpcApp:
             if not route.form.method.server_streaming:
                 return lane.serve(route, environ, start_response)
             return _in_own_context(self._respond_by_lane(lane, route), environ, start_response)
+        method = self._methods.get(environ.get("PATH_INFO", ""))
+        if method is not None and not method.server_streaming:
+            return _in_this_context(self._respond, environ, start_response)
         # A middleware inside of this application may change the path.
-        if environ.get("PATH_INFO") in self._paths or "grpc" in environ.get("CONTENT_TYPE", "").lower():
+        if method is not None or "grpc" in environ.get("CONTENT_TYPE", "").lower():
             return _in_own_context(self._respond, environ, start_response)
         return self._flask(environ, start_response)
 
@@ -79,7 +93,7 @@ class RpcApp:
             # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
             # gRPC-Web's content types across origins only after a preflight.
             app.extensions["csrf"].exempt(self._blueprint)
-        is_known_path = environ.get("PATH_INFO") in self._paths
+        is_known_path = environ.get("PATH_INFO", "") in self._methods
         replaced: list[tuple[str, Headers]] = []
         written: list[bytes] = []
         is_started = False
@@ -119,6 +133,16 @@ class RpcApp:
             _close(pieces)
 
 
+def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Respond as Flask does: what the app puts into context variables is there for middlewares around it."""
+    scope = environ[SCOPE_KEY] = RequestScope()
+    token = active_call.set(None)
+    try:
+        return respond(scope, environ, start_response)
+    finally:
+        active_call.reset(token)
+
+
 def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     scope = environ[SCOPE_KEY] = RequestScope()
     context = contextvars.copy_context()
@@ -130,7 +154,11 @@ def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: 
             scope.stream.call.unhandled = error
             context.run(scope.stream.close)
         raise
-    return pieces if scope.stream is None else _Body(context, pieces, scope.stream)
+    if scope.stream is not None:
+        return _Body(context, pieces, scope.stream)
+    # Agents keep their transaction in a context variable, and end it when the response is closed.
+    close: Callable[[], object] | None = getattr(pieces, "close", None)
+    return pieces if close is None else Closing(pieces, functools.partial(context.run, close))
 
 
 class _Body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flask_cors import CORS
 
 from flask_grpcweb_scm.cli.check import findings
 from tests.apps import ECHO, echo_app
@@ -100,3 +101,26 @@ def test_the_command_prints_them_and_exits_with_1_for_ci(monkeypatch: pytest.Mon
     result = echo_app(**{**SOUND, **SQLITE, "DEBUG": False}).test_cli_runner().invoke(args=["grpc", "check"])
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert "SQLite" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"supports_credentials": True}, 1),
+        ({"supports_credentials": True, "origins": "*"}, 1),
+        ({"supports_credentials": True, "origins": ["https://app.example"]}, 0),
+        ({"origins": "*"}, 0),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/rpc"])
+def test_cookies_for_every_origin_are_remarked_on(options: dict[str, Any], count: int, prefix: str) -> None:
+    app = echo_app(**SOUND, GRPC_URL_PREFIX=prefix, prepare=lambda app: CORS(app, **options))
+    remarks = findings(app, app.extensions["grpcweb_scm"].settings, {})
+    assert len([remark for remark in remarks if remark.startswith("Pages of every origin may call")]) == count
+
+
+def test_a_preflight_that_fails_is_remarked_on() -> None:
+    app = echo_app(**SOUND)
+    app.before_request(lambda: {}["secret"])
+    (remark,) = findings(app, app.extensions["grpcweb_scm"].settings, {})
+    assert remark == f"A preflight for {ECHO}Unary fails: KeyError in a hook of the app."

@@ -7,6 +7,7 @@ import gc
 import logging
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -788,3 +789,26 @@ def test_an_app_response_with_success_instead_of_ours_is_unknown() -> None:
     app.before_request(lambda: Response("maintenance", status=200))
     answer = unary(app)
     assert (answer.code, answer.message) == (2, "maintenance")
+
+
+@pytest.mark.parametrize(("method", "left"), [("Unary", "set by a hook"), ("ServerStream", "nothing")])
+def test_a_response_is_closed_in_the_context_of_its_request(method: str, left: str) -> None:
+    """Agents keep their transaction in a context variable, and end it there."""
+    app, variable, seen = echo_app(), ContextVar("variable", default="nothing"), []
+
+    @app.before_request
+    def begin() -> None:
+        variable.set("set by a hook")
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.call_on_close(lambda: seen.append(variable.get()))
+        return response
+
+    def serve() -> tuple[int, str]:
+        return call(app.test_client(), ECHO + method, EchoRequest(count=2), buffered=True).code, variable.get()
+
+    code, after = copy_context().run(serve)
+    assert code == 0
+    # As after a view; middlewares read it. A stream leaves nothing, wherever it was dropped.
+    assert (seen, after) == (["set by a hook"], left)

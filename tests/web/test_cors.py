@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask_cors import CORS
 
-from flask_grpcweb_scm import RpcError, StatusCode
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, frame
@@ -99,3 +101,45 @@ def test_routes_of_the_host_get_no_cors_headers() -> None:
     client = cors_app()
     client.application.add_url_rule("/page", "page", lambda: "page")
     assert "access-control-allow-origin" not in client.get("/page", headers={"origin": ORIGIN}).headers
+
+
+# Flask-CORS around the whole app, and no GRPC_CORS_ORIGINS
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("options", [{}, {"origins": [ORIGIN]}, {"expose_headers": ["X-Host"]}])
+def test_cors_around_the_app_alone_lets_pages_call(when: str, options: dict[str, Any]) -> None:
+    app = echo_app(ServerStream=with_metadata, prepare=lambda app: when == "before" and CORS(app, **options))
+    if when == "after":
+        CORS(app, **options)
+    app.add_url_rule("/page", "page", str, methods=["POST"])
+    client = app.test_client()
+    asked = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,x-grpc-web",
+    }
+    ours, page = (client.options(path, headers=asked) for path in (ECHO + "Unary", "/page"))
+    assert ours.status_code == page.status_code == 200
+    for name in ("access-control-allow-origin", "access-control-allow-headers", "access-control-allow-methods", "vary"):
+        assert ours.headers.get(name) == page.headers.get(name)
+    for method, expected in {"Unary": set(), "ServerStream": {"x-mine"}, "Missing": set(), "Misspelt": set()}.items():
+        headers = {"origin": ORIGIN, "x-grpc-web": "1"}
+        response = client.post(ECHO + method, data=frame(b""), content_type=PROTO, headers=headers)
+        assert response.headers["access-control-allow-origin"] in {"*", ORIGIN}
+        exposed = response.headers["access-control-expose-headers"].split(", ")
+        assert {"grpc-status", "grpc-message", "grpc-status-details-bin", *expected}.issubset(exposed)
+        assert ("x-host" in exposed) == ("expose_headers" in options)
+
+
+def test_cors_around_the_app_decides_who_may_call() -> None:
+    app = echo_app(prepare=lambda app: CORS(app, origins=[ORIGIN]))
+    response = app.test_client().options(
+        ECHO + "Unary", headers={"origin": "https://other.example", "access-control-request-method": "POST"}
+    )
+    assert "access-control-allow-origin" not in response.headers
+
+
+def with_metadata(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    context.initial_metadata.add("x-mine", "1")
+    yield EchoReply()
