@@ -88,6 +88,15 @@ def running(
 
 
 @contextlib.contextmanager
+def gunicorn(factory: str, log: Path, *options: str, environ: Mapping[str, str]) -> Iterator[int]:
+    """As :func:`running`, with options of gunicorn's own."""
+    port = free_port()
+    start = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{port}"]
+    with listening([*start, *options, f"{factory}()"], port, log, environ):
+        yield port
+
+
+@contextlib.contextmanager
 def listening(
     arguments: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[None]:

@@ -14,10 +14,12 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "wire": {"pybase64"},
     "rpc": {"wire", "google", "orjson"},
-    "auth": {"wire", "rpc", "google", "itsdangerous", "limits"},
+    "forks": set(),
+    "auth": {"wire", "rpc", "forks", "google", "itsdangerous", "limits"},
     "pb": {"google"},
     "scm": {
         "rpc",
+        "forks",
         "pb",
         "google",
         "flask",

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode, retry_info
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
+    from limits.strategies import SlidingWindowCounterRateLimiter
 
 __all__ = ["RateLimiter", "StreamLimiter"]
 
@@ -40,14 +42,15 @@ class RateLimiter:
 
         self._storage_errors = limits.errors.StorageError
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
+        self._storage = storage
         try:
-            counts = limits.storage.storage_from_string(storage, wrap_exceptions=True)
+            self._made: SlidingWindowCounterRateLimiter | None = self._make()
         except limits.errors.ConfigurationError:
             # Its text has the whole URI, and that may have a password.
             scheme = storage.partition(":")[0]
             text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is what it needs for that installed?"
             raise ValueError(text) from None
-        self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(counts)
+        renew_after_fork(self, RateLimiter._renew)
 
     def guard(self, authenticate: Authenticate) -> Authenticate:
         """Count a call once its caller is known; one that is refused counts for its address.
@@ -64,6 +67,23 @@ class RateLimiter:
             return context.caller
 
         return authorize
+
+    def _make(self) -> SlidingWindowCounterRateLimiter:
+        import limits
+
+        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True)
+        return limits.strategies.SlidingWindowCounterRateLimiter(counts)
+
+    def _renew(self) -> object:
+        # Made again by the first call: storages have threads and connections.
+        inherited, self._made = self._made, None
+        return inherited
+
+    @property
+    def _limiter(self) -> SlidingWindowCounterRateLimiter:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
     def _count(self, context: CallContext) -> None:
         try:
@@ -97,6 +117,10 @@ class StreamLimiter:
 
     def __init__(self, max_streams: int) -> None:
         self._max_streams = max_streams
+        self._renew()
+        renew_after_fork(self, StreamLimiter._renew)
+
+    def _renew(self) -> None:
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
 

@@ -38,7 +38,7 @@ USER_AGENT = "grpc-web-python-flask-grpcweb-scm"
 
 
 class Channel:
-    """Calls to one server over pooled connections; threads may share it.
+    """Calls to one server over pooled connections; threads may share it, and children that are forked.
 
     :param url: ``http://`` or ``https://``, host, and the path before the services' names, if there is one.
     :param token: sent as ``X-Grpc-Auth-Token``.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import os
 import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from queue import Empty, Full, LifoQueue
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -44,7 +45,7 @@ def parse_base_url(url: str) -> Url:
 
 
 class SocketTransport:
-    """Keeps up to ten idle connections to a server.
+    """Keeps up to ten idle connections to a server, for the process that has made them.
 
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
     """
@@ -53,7 +54,8 @@ class SocketTransport:
         self._host = (url.host or "").strip("[]")
         self._port = url.port
         self._tls = ssl.create_default_context(cafile=ca_certs) if url.scheme == "https" else None
-        self._idle: LifoQueue[HTTPConnection] = LifoQueue(MAX_IDLE_CONNECTIONS)
+        # It needs no lock, which a fork could leave locked in the child.
+        self._idle: deque[HTTPConnection] = deque()
 
     def exchange(self, request: Request) -> Exchange:
         """Prepare a request; it takes a connection when it is started."""
@@ -64,26 +66,27 @@ class SocketTransport:
 
         :raises OSError: when none can be made before the deadline; also urllib3's own errors.
         """
-        with contextlib.suppress(Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                connection = self._idle.get_nowait()
-                if connection.is_connected:
+                connection = self._idle.pop()
+                opened = connection.sock
+                if isinstance(opened, DeadlineSocket) and not opened.inherited and connection.is_connected:
                     return connection
                 connection.close()
         return self._connect(deadline)
 
     def give_back(self, connection: HTTPConnection) -> None:
         """Keep a connection whose response has been read to its end."""
-        try:
-            self._idle.put_nowait(connection)
-        except Full:
-            connection.close()
+        self._idle.append(connection)
+        with contextlib.suppress(IndexError):
+            while len(self._idle) > MAX_IDLE_CONNECTIONS:
+                self._idle.popleft().close()
 
     def close(self) -> None:
         """Close idle connections."""
-        with contextlib.suppress(Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                self._idle.get_nowait().close()
+                self._idle.pop().close()
 
     def _connect(self, deadline: float | None) -> HTTPConnection:
         timeout = _remaining(deadline)
@@ -188,6 +191,12 @@ class DeadlineSocket:
         self.ended = False
         """Whether a read has found that the peer sends no more."""
         self._socket = connected
+        self._owner = os.getpid()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it belongs to a process that this one was forked from."""
+        return os.getpid() != self._owner
 
     def settimeout(self, timeout: float | None) -> None:
         """Ignore the timeout: the deadline decides."""
@@ -210,13 +219,17 @@ class DeadlineSocket:
         """Give the next operation the time that is left.
 
         :raises TimeoutError: when there is none.
+        :raises ConnectionError: in a child, which would read its parent's bytes or write between them.
         """
+        if self.inherited:
+            raise ConnectionError("the connection belongs to the process that this one was forked from")
         self._socket.settimeout(_remaining(self.deadline))
 
     def abort(self) -> None:
-        """Shut down, for all threads that use it."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """Shut down, for all threads that use it, but not for the parent process."""
+        if not self.inherited:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def fileno(self) -> int:
         """The file descriptor, to poll."""

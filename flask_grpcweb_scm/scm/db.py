@@ -15,6 +15,8 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
+from flask_grpcweb_scm.forks import renew_after_fork
+
 __all__ = ["JsonWriter", "Model", "UtcDateTime", "db", "insert_new", "insert_rows", "is_one_of", "json_writer"]
 
 JsonWriter = Callable[[object], str]
@@ -75,7 +77,8 @@ class Database(SQLAlchemy):
     def init_app(self, app: Flask) -> None:
         """Give the app's own SQLAlchemy instance the tables of the SCM models, or register this one.
 
-        Without configuration the database is ``scm.db`` in the instance folder.
+        Without configuration the database is ``scm.db`` in the instance folder. Sessions and connections that are open
+        at a fork stay the parent's.
         """
         active = app.extensions.get("sqlalchemy")
         if active is None:
@@ -88,6 +91,10 @@ class Database(SQLAlchemy):
                         sa.event.listen(engine, "connect", _configure_sqlite)
         elif active is not self:
             _share_tables(self.metadata, active.metadata)
+        with app.app_context():
+            renew_after_fork(self.session, _renew_sessions)
+            for engine in self.engines.values():
+                renew_after_fork(engine, _renew_pool)
 
     @property
     def _active(self) -> SQLAlchemy:
@@ -119,6 +126,27 @@ def _engine_options(uri: str | sa.URL) -> dict[str, Any]:
         return {} if url.database in {None, "", ":memory:"} else dict(POOL)
     # Connections that a restart of the server has cut are found out before a call gets them.
     return {**POOL, "pool_pre_ping": True}
+
+
+def _renew_sessions(sessions: orm.scoped_session[Session]) -> object:
+    """Begin without sessions: that of an app context around the fork may be in a transaction."""
+    registry: Any = sessions.registry
+    inherited = registry.registry
+    registry.registry = type(inherited)()  # a dict, or a threading.local for a session without a scope
+    return inherited
+
+
+def _renew_pool(engine: sa.Engine) -> object:
+    """Begin without connections.
+
+    "Engine.dispose.close=False … the new process will not touch any of the parent process' connections" (SQLAlchemy,
+    "Using Connection Pools with Multiprocessing or os.fork()").
+    """
+    inherited = engine.pool
+    # These are for databases in memory, of which the child has a copy.
+    if not isinstance(inherited, sa.pool.StaticPool | sa.pool.SingletonThreadPool):
+        engine.dispose(close=False)
+    return inherited
 
 
 def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:

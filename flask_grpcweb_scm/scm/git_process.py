@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from typing import Any
 
 __all__ = ["GitError", "GitFailed", "GitTimeout", "run_git"]
 
@@ -111,21 +111,24 @@ def _find_git() -> str:
 
 
 def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
-    alarm = None
-    if deadline is not None:
-        alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
-        alarm.start()
-    assert isinstance(process.stdout, io.BufferedReader)
+    # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
+    stdout: Any = process.stdout
+    owner, alarm = os.getpid(), None
     try:
-        while chunk := process.stdout.read1(CHUNK_BYTES):
+        if deadline is not None:
+            alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
+            alarm.start()
+        while chunk := stdout.read1(CHUNK_BYTES):
             yield chunk
         process.wait()
     finally:
         if alarm is not None:
             alarm.cancel()
-        _kill(process)
-        process.wait()
-        process.stdout.close()
+        # A child that was forked meanwhile ends its copy of this generator too, but git is its parent's.
+        if os.getpid() == owner:
+            _kill(process)
+            process.wait()
+        stdout.close()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

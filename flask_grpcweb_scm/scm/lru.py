@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from flask_grpcweb_scm.forks import renew_after_fork
+
 __all__ = ["LruCache"]
 
 V = TypeVar("V")
@@ -23,6 +25,7 @@ class LruCache(Generic[V]):
         self.bytes = 0
         self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
+        renew_after_fork(self, LruCache._renew)
 
     def get(self, key: Hashable) -> V | None:
         """The value of a key; None when it is not there, or not any more."""
@@ -43,3 +46,11 @@ class LruCache(Generic[V]):
             while self.bytes > self.max_bytes:
                 _, (_, oldest) = self._values.popitem(last=False)
                 self.bytes -= oldest
+
+    def _renew(self) -> object:
+        inherited = self._values
+        if self._lock.locked():
+            # Another thread, which a child does not have, was in the middle of a change.
+            self._values, self.bytes = OrderedDict(), 0
+        self._lock = threading.Lock()
+        return inherited

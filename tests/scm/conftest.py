@@ -81,3 +81,12 @@ def runs_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
         return len(lines)
 
     return count
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Path:
+    """A git directory in which git waits for ever: its configuration includes a pipe that nobody writes to."""
+    repository = GitRepository(tmp_path / "stuck")
+    os.mkfifo(tmp_path / "pipe")
+    (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
+    return repository.path / ".git"

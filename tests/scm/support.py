@@ -170,6 +170,18 @@ class GitRepository:
         return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
 
 
+def processes_with(text: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(command)
+    return found
+
+
 def numbered(start: int, stop: int, word: str = "line") -> str:
     return "".join(f"{word} {number}\n" for number in range(start, stop))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -281,12 +280,3 @@ def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck
         repository_id=ours.repository, commit_sha="a" * 40, filepath="x", line_number=1,
     )  # fmt: skip
     assert error.message == "git cat-file did not end in time"
-
-
-@pytest.fixture
-def stuck(tmp_path: Path) -> Path:
-    """A repository in which git waits for ever: its configuration includes a pipe that nobody writes to."""
-    repository = GitRepository(tmp_path / "stuck")
-    os.mkfifo(tmp_path / "pipe")
-    (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
-    return repository.path / ".git"

@@ -14,7 +14,7 @@ import pytest
 
 from flask_grpcweb_scm.scm.git import Mirror, MirrorMissing
 from flask_grpcweb_scm.scm.git_process import GitError, GitFailed, GitTimeout, run_git
-from tests.scm.support import GitRepository, numbered
+from tests.scm.support import GitRepository, numbered, processes_with
 
 
 class Trap:
@@ -226,27 +226,6 @@ def test_the_files_of_a_tree(history: GitRepository) -> None:
     mirror = Mirror(str(history.path / ".git"), timeout=None)
     expected = history.git("ls-tree", "-r", "-z", "--name-only", "main").removesuffix("\0").split("\0")
     assert list(mirror.files(mirror.tree("main")[1] or "")) == expected
-
-
-@pytest.fixture
-def stuck(tmp_path: Path) -> Path:
-    """A git directory in which git waits for ever: its configuration includes a pipe that nobody writes to."""
-    repository = GitRepository(tmp_path / "stuck")
-    os.mkfifo(tmp_path / "pipe")
-    (repository.path / ".git/config").write_text(f"[include]\n\tpath = {tmp_path}/pipe\n")
-    return repository.path / ".git"
-
-
-def processes_with(text: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if text in command:
-            found.append(command)
-    return found
 
 
 def test_git_is_killed_when_its_time_is_up(stuck: Path) -> None:

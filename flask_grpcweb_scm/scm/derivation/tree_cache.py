@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable
 
+from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.scm.derivation.tree_index import TreeIndex
 from flask_grpcweb_scm.scm.lru import LruCache
 
@@ -21,6 +22,7 @@ class TreeCache:
         self._indexes: LruCache[TreeIndex] = LruCache(max_bytes)
         self._building: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
+        renew_after_fork(self, TreeCache._renew)
 
     @property
     def bytes(self) -> int:
@@ -52,3 +54,7 @@ class TreeCache:
             with self._lock:
                 self._building.pop(key, None)
             building.release()
+
+    def _renew(self) -> None:
+        # The threads that hold the locks are the parent's.
+        self._building, self._lock = {}, threading.Lock()

@@ -1,0 +1,40 @@
+"""What a child process does not share with the one that it was forked from."""
+
+from __future__ import annotations
+
+import functools
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["renew_after_fork"]
+
+T = TypeVar("T")
+
+_renewals: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
+_inherited: list[object] = []
+
+
+def renew_after_fork(owner: T, renew: Callable[[T], object]) -> None:
+    """Call `renew` with the owner in every child of this process, as long as there is an owner.
+
+    It replaces what only the parent may use, before anything else runs in the child. It may not wait, start threads or
+    close anything: gevent's loop is still the parent's, and the child may be about to become another program.
+
+    :param renew: it has no reference to the owner. What it returns is kept in the child: finalizers would, for example,
+        roll back a transaction over the parent's connection.
+    """
+    _watch_forks()
+    _renewals[owner] = renew
+
+
+@functools.cache
+def _watch_forks() -> None:
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks either
+        os.register_at_fork(after_in_child=_renew)
+
+
+def _renew() -> None:
+    for owner, renew in list(_renewals.items()):
+        _inherited.append(renew(owner))
