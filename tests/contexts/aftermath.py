@@ -32,6 +32,9 @@ class World:
         self.traces.new()
         outcome = call(self.caller, "ServerStream", x_fault=fault.name, **headers)
         self.check_end(error, has_begun=fault.has_begun)
+        assert outcome.http_status == 200 or fault.may_break
+        assert fault.code in {None, outcome.code}
+        assert fault.messages in {None, outcome.messages}
         return outcome
 
     def error_of_flask(self, fault: Fault, **headers: str) -> str:

@@ -321,7 +321,8 @@ class Functions:
     def twin(self) -> Response:
         """The stream as a view, with Flask's own means."""
         begin(self._notes, request.headers["x-name"], fault())
-        responses = self._responses(EchoRequest(count=3))
+        # Flask itself may leave it to the garbage collector.
+        responses = Functions(Notes(Path(os.devnull)), self._db, self._row_class)._responses(EchoRequest(count=3))
         # The first step belongs to the view, as that of an RPC comes before its response.
         first = next(responses)
         frames = (reply.SerializeToString() for reply in itertools.chain([first], responses))

@@ -46,10 +46,10 @@ class Outcome:
 
     name: str
     """Its ``X-Name``."""
+    http_status: int | None
+    """None without a response."""
     answer: grpcweb.Answer | None
-    """None when the response is broken."""
-    error: BaseException | None = None
-    """What the caller of WSGI gets to see."""
+    """None when the response is broken, or not gRPC-Web."""
 
     @property
     def code(self) -> int | None:
@@ -67,8 +67,8 @@ class Outcome:
 
 
 class Caller(Protocol):
-    def send(self, path: str, body: bytes, headers: Headers) -> grpcweb.Answer | None:
-        """POST; None when the response is broken."""
+    def send(self, path: str, body: bytes, headers: Headers) -> Response | None:
+        """POST; None without a whole response."""
 
     def outside(self) -> dict[str, Any]:
         """What there is in the thread of the app between requests."""
@@ -77,7 +77,8 @@ class Caller(Protocol):
 def post(caller: Caller, path: str, body: bytes = b"", **headers: str) -> Outcome:
     name = next(_names)
     named = {key.replace("_", "-"): value for key, value in headers.items()}
-    return Outcome(name, caller.send(path, body, {"x-name": name, **named}))
+    response = caller.send(path, body, {"x-name": name, **named})
+    return Outcome(name, response and response.status, response and _read(response))
 
 
 def call(caller: Caller, method: str, count: int = 3, text: str = "", **headers: str) -> Outcome:
@@ -97,12 +98,11 @@ class HttpCaller:
         self._keeps = keeps
         self._connection: Connection | None = None
 
-    def send(self, path: str, body: bytes, headers: Headers) -> grpcweb.Answer | None:
+    def send(self, path: str, body: bytes, headers: Headers) -> Response | None:
         try:
-            response = self._exchange(path, body, headers)
+            return self._exchange(path, body, headers)
         except Closed:
             return None
-        return _read(response.status, response.headers, response.body)
 
     def outside(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(self._exchange("/outside", verb="GET").body)
@@ -159,7 +159,7 @@ class BareCaller:
         """Call a function as in a thread of this caller's own: what one call leaves there, the next one finds."""
         return self._context.run(function)
 
-    def send(self, path: str, body: bytes, headers: Headers) -> grpcweb.Answer | None:
+    def send(self, path: str, body: bytes, headers: Headers) -> Response | None:
         environ = EnvironBuilder(path, method="POST", data=body, headers=headers).get_environ()
         started: list[Any] = []
 
@@ -174,16 +174,15 @@ class BareCaller:
             self.error = error.with_traceback(None)
             self.error.__context__ = None
             return None
-        return _read(*started, b"".join(pieces)) if started else None
+        return Response(*started, b"".join(pieces)) if started else None
 
     def outside(self) -> dict[str, Any]:
         return self.run(outside)
 
 
-def _read(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> grpcweb.Answer | None:
-    # The response of some faults is not gRPC-Web, and of others cut short.
+def _read(response: Response) -> grpcweb.Answer | None:
     with contextlib.suppress(AssertionError, ValueError, struct.error):
-        return grpcweb.read(status, headers, body)
+        return grpcweb.read(response.status, response.headers, response.body)
     return None
 
 

@@ -23,6 +23,8 @@ class Fault:
     :param messages: that the client sees; None for any number.
     :param error: the name of the class that teardown functions get, ``NoneType`` for none.
     :param has_begun: whether there is a generator that has begun.
+    :param may_break: whether the server may see an exception: it is of something outside of this extension, or comes
+        when the status has been sent.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Fault:
     messages: int | None = None
     error: str = AS_FLASK
     has_begun: bool = True
+    may_break: bool = False
 
 
 def _of_hooks() -> Iterable[Fault]:
@@ -39,7 +42,7 @@ def _of_hooks() -> Iterable[Fault]:
             Fault(f"{hook}: raises", lanes, 13, 0),
             Fault(f"{hook}: answers 401", lanes, 16, 0),
             Fault(f"{hook}: answers 200", lanes, 2, 0),
-            Fault(f"{hook}: copies the response", lanes),
+            Fault(f"{hook}: copies the response", lanes, 0, 3),
             Fault(f"{hook}: calls set_data", lanes),
             Fault(f"{hook}: sets a list", lanes),
             Fault(f"{hook}: wraps the stream", lanes, 0, 3),
@@ -54,8 +57,8 @@ FAULTS = [
     Fault("request_finished raises", (FLASK,), 13, 0),
     Fault("before_request answers 401", (FLASK,), 16, 0, has_begun=False),
     Fault("before_request answers 200", (FLASK,), 2, 0, has_begun=False),
-    Fault("teardown_request raises", (FLASK,)),
-    Fault("teardown_appcontext raises"),
+    Fault("teardown_request raises", (FLASK,), may_break=True),
+    Fault("teardown_appcontext raises", may_break=True),
     Fault("the function raises at once", code=13, messages=0, has_begun=False),
     Fault("the function raises in the middle", code=13, messages=2),
     # As of an exception that the app has a handler for.
@@ -66,13 +69,16 @@ FAULTS = [
     Fault("an interceptor raises in the middle", code=13, messages=1, error="Fault"),
     Fault("an interceptor maps the stream", code=0, messages=3),
     Fault("rpc-started raises", code=13, messages=0, error="Fault", has_begun=False),
-    Fault("rpc-finished raises", error="Fault"),
-    Fault("start_response raises", error="Fault"),
+    Fault("rpc-finished raises", error="Fault", may_break=True),
+    Fault("start_response raises", error="Fault", may_break=True),
     Fault("a middleware drops the iterable", error="NoneType"),
     Fault("a middleware closes the iterable", error="NoneType"),
     Fault("a middleware makes a list", code=0, messages=3),
     Fault("a middleware wraps the iterable", code=0, messages=3),
 ]
 
-FATAL_FAULTS = [Fault("the function halts in the middle"), Fault("the function exits in the middle")]
+FATAL_FAULTS = [
+    Fault("the function halts in the middle", may_break=True),
+    Fault("the function exits in the middle", may_break=True),
+]
 """A server would end with them."""
