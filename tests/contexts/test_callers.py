@@ -17,9 +17,9 @@ from werkzeug.test import TestResponse
 
 from tests.apps import ECHO
 from tests.contexts.aftermath import ANY_LANE, World
-from tests.contexts.app import FAST, FLASK, Fault, build
+from tests.contexts.app import FAST, FLASK, build
 from tests.contexts.callers import BareCaller, Traces, Use, call, close, complete
-from tests.contexts.faults import FATAL_FAULTS, FAULTS
+from tests.contexts.faults import AS_FLASK, FATAL_FAULTS, FAULTS, Fault
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, body_of
 
