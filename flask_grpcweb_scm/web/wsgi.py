@@ -23,7 +23,7 @@ from werkzeug.wsgi import get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.signals import active_call, logger
-from flask_grpcweb_scm.web.cors import expose_headers
+from flask_grpcweb_scm.web.cors import expose_headers, is_readable
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
 from flask_grpcweb_scm.web.http_errors import internal_error
@@ -102,7 +102,7 @@ class RpcApp:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if "HTTP_ORIGIN" in environ and self._is_routed_here(environ, status):
+            if is_readable(headers) and self._is_routed_here(environ, status):
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
