@@ -97,12 +97,13 @@ class RpcApp:
         written: list[bytes] = []
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
-            if not scope.is_ours and self._is_routed_here(environ, status) and not _is_grpc_web(headers):
+            is_routed = scope.is_ours or self._is_routed_here(environ, status)
+            if is_routed and not scope.is_ours and not _is_grpc_web(headers):
                 if is_call(environ):
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if is_readable(headers) and self._is_routed_here(environ, status):
+            if is_routed and is_readable(headers):
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
