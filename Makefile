@@ -2,9 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8000
 TARGET ?= request
+# Test processes; "auto" is one for each core.
+WORKERS ?= auto
 
 BIN := .venv/bin
 FLASK := $(BIN)/flask --app example_app
+# A file's tests run in one process: what they start, they start once.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 SCM := sentry.integrations.scm.v1.ScmService
@@ -24,7 +28,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos migration coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
+.PHONY: help run test test-quick lint format types protos migration coverage coverage-check browser peers conformance fuzz audit bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -45,7 +49,10 @@ run: .venv/.installed-example ## Serve the example app with this checkout's hist
 
 test: .venv/.installed-dev ## Run the tests (ARGS=… goes to pytest)
 	@$(MAKE) --no-print-directory .venv-protos/.installed || echo 'make: no code generator here; its test is left out' >&2
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) --durations 20 $(ARGS)
+
+test-quick: .venv/.installed-dev ## Run the tests that need no server, browser, PostgreSQL or Redis
+	$(PYTEST) -m 'not needs' $(ARGS)
 
 lint: .venv/.installed-dev ## Check style
 	$(BIN)/ruff check .

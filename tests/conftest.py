@@ -19,6 +19,15 @@ settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
+def shell_path() -> Iterator[str]:
+    """A PATH whose ``flask`` and ``scm-grpc`` have imported everything already."""
+    from tests.interpreter import commands
+
+    with commands() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
 def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
     from tests.scm.databases import SqliteDatabases
 
@@ -36,7 +45,7 @@ def postgresql_databases() -> Iterator[PostgresqlDatabases]:
         databases.close()
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("PostgreSQL"))])
 def databases(request: pytest.FixtureRequest) -> Databases:
     """Of each kind in turn: what uses them runs on both."""
     databases: Databases = request.getfixturevalue(f"{request.param}_databases")

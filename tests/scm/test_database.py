@@ -105,6 +105,7 @@ def test_without_configuration_the_database_is_in_the_instance_folder(tmp_path: 
     assert (tmp_path / "scm.db").exists()
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_two_apps_of_one_process_have_their_own_rows(
     database: str, sqlite_databases: SqliteDatabases, postgresql_databases: PostgresqlDatabases
 ) -> None:

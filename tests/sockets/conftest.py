@@ -14,7 +14,13 @@ from tests.sockets.servers import FAST_LANE, Server, complaints
 SERVERS = [("gunicorn", {}), ("granian", {}), ("waitress", {}), ("gunicorn", FAST_LANE), ("granian", FAST_LANE)]
 
 
-@pytest.fixture(scope="session", params=SERVERS, ids=lambda param: " ".join([param[0], *param[1]]))
+PARAMS = [
+    pytest.param((name, environ), id=" ".join([name, *environ]), marks=pytest.mark.needs("server"))
+    for name, environ in SERVERS
+]
+
+
+@pytest.fixture(scope="session", params=PARAMS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     name, environ = request.param
     if importlib.util.find_spec(name) is None and not os.environ.get("CI"):
