@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
 
+LONG_ID = 40
+
+if "mix_stderr" in inspect.signature(CliRunner).parameters:
+    # As since click 8.2: standard error apart, and both in `output`.
+    CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)  # type: ignore[assignment]
+    Result.output = property(lambda self: self.stdout + self.stderr)  # type: ignore[assignment]
+
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("default")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Give long values the name of their argument: tokens and compressed bodies have the time in them."""
+    return argname if isinstance(val, (bytes, str)) and len(val) > LONG_ID else None
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import psycopg
 from flask import Flask
 
 from flask_grpcweb_scm.scm import db
@@ -77,6 +76,8 @@ class PostgresqlDatabases:
     LOCALE = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
 
     def __init__(self, uri: str, *, locale: str = LOCALE) -> None:
+        import psycopg  # not there where tests need no PostgreSQL
+
         self._numbers = itertools.count()
         self._uri = uri
         self._admin = psycopg.connect(uri, autocommit=True)
