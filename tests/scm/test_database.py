@@ -105,6 +105,7 @@ def test_without_configuration_the_database_is_in_the_instance_folder(tmp_path: 
     assert (tmp_path / "scm.db").exists()
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_two_apps_of_one_process_have_their_own_rows(
     database: str, sqlite_databases: SqliteDatabases, postgresql_databases: PostgresqlDatabases
 ) -> None:
@@ -202,7 +203,11 @@ def test_a_response_that_fails_on_its_way_out_leaves_nothing(scm: Scm, app: Flas
 
 @pytest.mark.parametrize(
     ("uri", "size", "ping"),
-    [("sqlite:///{}/x.db", 16, False), ("postgresql+psycopg://localhost/x", 16, True), ("sqlite://", None, False)],
+    [
+        ("sqlite:///{}/x.db", 16, False),
+        pytest.param("postgresql+psycopg://localhost/x", 16, True, marks=pytest.mark.needs("PostgreSQL")),
+        ("sqlite://", None, False),
+    ],
 )
 def test_engine_options_suit_the_database(tmp_path: Path, uri: str, size: int | None, ping: bool) -> None:
     with disposed(make_app(uri.format(tmp_path))) as app, app.app_context():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,11 @@ FILES = files(PAGE)
 
 
 @pytest.mark.parametrize("name", ["own_app", "host_app"])
-def test_the_apps_and_their_commands(empty_database: str, tmp_path: Path, name: str) -> None:
+def test_the_apps_and_their_commands(empty_database: str, tmp_path: Path, shell_path: str, name: str) -> None:
     (tmp_path / f"{name}.py").write_text(FILES[f"{name}.py"])
     environ = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": shell_path,
         "FLASK_SQLALCHEMY_DATABASE_URI": empty_database,
         "FLASK_TESTING": "true",
     }
@@ -49,11 +48,13 @@ def postgresql(postgresql_databases: PostgresqlDatabases) -> Iterator[str]:
     postgresql_databases.drop(uri)
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_the_search_index_can_be_made_later(postgresql: str) -> None:
     with disposed(make_app(postgresql)) as app, app.app_context():
         exec(FILES["search_index.py"], {})
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_the_options_for_pgbouncer_are_options(postgresql: str) -> None:
     names: dict[str, dict[str, object]] = {}
     exec(FILES["pgbouncer.py"], names)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,9 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.scm.search import include_object
+from tests.scm.conftest import FlaskDb
 from tests.scm.databases import Databases, disposed
 from tests.scm.support import make_app
-
-ROOT = Path(__file__).parent.parent.parent
 
 # Everything that a database says of its schema, in its own words.
 SCHEMA = {
@@ -35,19 +31,6 @@ SCHEMA = {
           FROM pg_constraint WHERE connamespace = 'public'::regnamespace
     """,
 }
-
-
-def flask_db(app: str, uri: str, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", f"tests.scm.migrated_app:{app}", "db", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": uri, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
@@ -70,7 +53,7 @@ def differences(app: Flask) -> Any:
         return compare_metadata(MigrationContext.configure(connection, opts=options), db.metadata)
 
 
-def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_database: str) -> None:
+def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_database: str, flask_db: FlaskDb) -> None:
     flask_db("own", other_database, "upgrade")
     with disposed(make_app(database)) as created, disposed(make_app(other_database)) as migrated:
         assert schema(migrated) == schema(created)
@@ -78,7 +61,7 @@ def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_dat
         assert differences(migrated) == [], "the models have changed; run: make migration"
 
 
-def test_downgrade_takes_everything_away(empty_database: str) -> None:
+def test_downgrade_takes_everything_away(empty_database: str, flask_db: FlaskDb) -> None:
     with disposed(make_app(empty_database)) as app:
         before = schema(app)
         flask_db("own", empty_database, "upgrade")
@@ -86,19 +69,21 @@ def test_downgrade_takes_everything_away(empty_database: str) -> None:
         assert schema(app) == before
 
 
-def test_tables_that_init_db_made_are_taken_over_by_a_stamp(database: str) -> None:
+def test_tables_that_init_db_made_are_taken_over_by_a_stamp(database: str, flask_db: FlaskDb) -> None:
     flask_db("own", database, "stamp", "head")
     flask_db("own", database, "upgrade")
     flask_db("own", database, "check")
 
 
-def test_it_can_be_read_before_it_is_done(empty_database: str) -> None:
+def test_it_can_be_read_before_it_is_done(empty_database: str, flask_db: FlaskDb) -> None:
     script = flask_db("own", empty_database, "upgrade", "--sql")
     assert "CREATE TABLE scm_repository" in script
     assert ("pg_trgm" in script) == empty_database.startswith("postgresql")
 
 
-def test_a_hosts_own_migrations_have_the_tables_too(database: str, empty_database: str, tmp_path: Path) -> None:
+def test_a_hosts_own_migrations_have_the_tables_too(
+    database: str, empty_database: str, tmp_path: Path, flask_db: FlaskDb
+) -> None:
     host = {"HOST_MIGRATIONS": str(tmp_path / "migrations")}
     flask_db("host", empty_database, "init", **host)
     flask_db("host", empty_database, "migrate", **host)

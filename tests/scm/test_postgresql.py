@@ -21,6 +21,8 @@ from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import GitRepository, Scm, add_organization, make_app
 from tests.scm.test_stream_repositories import fill, stream
 
+pytestmark = pytest.mark.needs("PostgreSQL")
+
 
 @pytest.fixture
 def app(postgresql_databases: PostgresqlDatabases) -> Iterator[Flask]:

@@ -10,15 +10,18 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.scm.search import SEARCH_INDEX
+from tests.scm.conftest import FlaskDb
 from tests.scm.databases import PostgresqlDatabases, disposed, installed_postgresql, installed_server
 from tests.scm.plans import plan_of
 from tests.scm.support import Scm, make_app
-from tests.scm.test_migrations import flask_db
 
 PROGRAMS = installed_postgresql()
 ROWS = 20_000
 
-pytestmark = pytest.mark.skipif(PROGRAMS is None, reason="no PostgreSQL with pg_trgm: apt install postgresql")
+pytestmark = [
+    pytest.mark.needs("PostgreSQL"),
+    pytest.mark.skipif(PROGRAMS is None, reason="no PostgreSQL with pg_trgm: apt install postgresql"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_a_role_that_may_not_create_the_extension_gets_the_tables(english: Postg
     english.drop(uri)
 
 
-def test_migrations_make_the_index_and_leave_it_alone(english: PostgresqlDatabases) -> None:
+def test_migrations_make_the_index_and_leave_it_alone(english: PostgresqlDatabases, flask_db: FlaskDb) -> None:
     uri = english.create(tables=False)
     flask_db("own", uri, "upgrade")
     flask_db("own", uri, "check")

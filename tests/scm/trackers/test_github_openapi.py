@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.scm.trackers.test_trackers import TestGitHub as Contract
 
 __all__ = ["vendor"]
 
-DESCRIPTION = OpenAPI.from_dict(json.loads((Path(__file__).parent / "github-openapi.json").read_text()))
+DESCRIPTION = Path(__file__).parent / "github-openapi.json"
 API = "https://api.github.com"
 ISSUES = f"{API}/repos/o/r/issues"
 USER = {
@@ -49,12 +50,17 @@ INVALID = {
 }
 
 
+@functools.cache
+def description() -> OpenAPI:
+    return OpenAPI.from_dict(json.loads(DESCRIPTION.read_text()))
+
+
 def check(method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any) -> None:
     """Raises an OpenAPIError for a request or an answer that GitHub does not describe."""
     content_type = {} if body is None else {"data": json.dumps(body).encode(), "content_type": "application/json"}
     request = MockRequest(API, method.lower(), path, args=query, **content_type)
-    DESCRIPTION.validate_request(request)
-    DESCRIPTION.validate_response(request, MockResponse(json.dumps(answer).encode(), status))
+    description().validate_request(request)
+    description().validate_response(request, MockResponse(json.dumps(answer).encode(), status))
 
 
 def check_asked(vendor: Vendor, status: int, answer: Any) -> None:
