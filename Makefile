@@ -62,7 +62,7 @@ protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
 
 migration: .venv/.installed-dev ## Write the initial migration of the SCM tables anew, from the models
-	$(BIN)/python -m tests.scm.write_migration
+	$(BIN)/python -m tests.scm.migrations.write_migration
 	$(BIN)/ruff format --quiet flask_grpcweb_scm/scm/migrations
 
 coverage: ## Run the tests and check branch coverage

@@ -7,9 +7,9 @@ from pathlib import Path
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_grpcweb_scm.scm.cli import scm_cli
-from flask_grpcweb_scm.scm.db import db
-from flask_grpcweb_scm.scm.models import (
+from flask_grpcweb_scm.scm.cli.rows import scm_cli
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
     Commit,
     CommitAuthor,

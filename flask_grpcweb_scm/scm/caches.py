@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from flask import current_app
 
-from flask_grpcweb_scm.scm.derivation import TreeCache
-from flask_grpcweb_scm.scm.git import Storage
-from flask_grpcweb_scm.scm.lru import LruCache
+from flask_grpcweb_scm.scm.code_mappings import TreeCache
+from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import Line
+from flask_grpcweb_scm.scm.sources.mirror import Storage
 
 __all__ = ["Tip", "commit_cache", "line_cache", "tip_cache", "tree_cache"]
 

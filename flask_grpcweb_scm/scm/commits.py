@@ -6,12 +6,12 @@ import time
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.caches import commit_cache
-from flask_grpcweb_scm.scm.git import Mirror
-from flask_grpcweb_scm.scm.models import Commit, Repository
-from flask_grpcweb_scm.scm.queries import find_commit, find_commits_starting_with, installation_of
+from flask_grpcweb_scm.scm.database.models import Commit, Repository
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
+from flask_grpcweb_scm.scm.queries.tenancy import find_commit, find_commits_starting_with, installation_of
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import Source
-from flask_grpcweb_scm.scm.storing import CommitStore
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.validation import invalid_argument
 
 __all__ = ["commit_not_found", "complete_sha", "fetch_commit", "open_source"]
@@ -33,7 +33,7 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
     if installation is None or not {"base_url", "credentials"} & set(installation.integration.metadata_):
         return None
     # It imports urllib3, which takes its time.
-    from flask_grpcweb_scm.scm.sources.accounts import open_api
+    from flask_grpcweb_scm.scm.sources.open import open_api
 
     limit = settings.tracker_timeout
     deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode
-from flask_grpcweb_scm.scm.code_mapping import MAX_ROOT_CHARACTERS
+from flask_grpcweb_scm.scm.code_mappings.coverage import MAX_ROOT_CHARACTERS
 
 __all__ = [
     "bad_request",

@@ -9,7 +9,7 @@ from alembic import context
 from flask import current_app
 
 from flask_grpcweb_scm.scm import db
-from flask_grpcweb_scm.scm.search import include_object
+from flask_grpcweb_scm.scm.database.name_search import include_object
 
 
 def _run() -> None:

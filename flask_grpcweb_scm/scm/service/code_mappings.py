@@ -8,15 +8,15 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm import queries
-from flask_grpcweb_scm.scm.conversion import code_mapping_message
-from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.derivation import Frame
-from flask_grpcweb_scm.scm.deriving import derive
-from flask_grpcweb_scm.scm.lists import page_of_code_mappings
-from flask_grpcweb_scm.scm.models import CodeMapping
-from flask_grpcweb_scm.scm.paging import Page, PageScope
+from flask_grpcweb_scm.scm.code_mappings import Frame
+from flask_grpcweb_scm.scm.code_mappings.derive import derive
+from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.models import CodeMapping
+from flask_grpcweb_scm.scm.queries import tenancy as queries
+from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.repositories import page_of_code_mappings
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.service.messages import code_mapping_message
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
 __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]

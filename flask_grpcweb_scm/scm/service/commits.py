@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm import queries
 from flask_grpcweb_scm.scm.caches import line_cache
 from flask_grpcweb_scm.scm.commits import commit_not_found, complete_sha, fetch_commit, open_source
-from flask_grpcweb_scm.scm.conversion import author_message, commit_message
-from flask_grpcweb_scm.scm.models import Commit, Repository
+from flask_grpcweb_scm.scm.database.models import Commit, Repository
+from flask_grpcweb_scm.scm.queries import tenancy as queries
 from flask_grpcweb_scm.scm.service.definition import service
+from flask_grpcweb_scm.scm.service.messages import author_message, commit_message
 from flask_grpcweb_scm.scm.sources import Line, Source
 from flask_grpcweb_scm.scm.validation import failed_precondition, line_problem, path_problem, sha_problem, validate
 

@@ -9,7 +9,8 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
-from flask_grpcweb_scm.scm.git_process import GitError, GitTimeout
+from flask_grpcweb_scm.scm.database.transaction import transaction
+from flask_grpcweb_scm.scm.sources.git_process import GitError, GitTimeout
 from flask_grpcweb_scm.scm.trackers import (
     TrackerConflict,
     TrackerError,
@@ -21,7 +22,6 @@ from flask_grpcweb_scm.scm.trackers import (
     TrackerTimeout,
     TrackerUnavailable,
 )
-from flask_grpcweb_scm.scm.transaction import transaction
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 
 __all__ = ["already_exists", "service"]

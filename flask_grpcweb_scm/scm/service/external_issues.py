@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm import outbox, queries
-from flask_grpcweb_scm.scm.conversion import external_issue_message
-from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.paging import Page, PageScope
+from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.database.transaction import commit_step
+from flask_grpcweb_scm.scm.queries import tenancy as queries
+from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.trackers import TrackerError
-from flask_grpcweb_scm.scm.trackers.accounts import comments_on_link, issue_defaults, open_tracker
-from flask_grpcweb_scm.scm.transaction import commit_step
+from flask_grpcweb_scm.scm.service.messages import external_issue_message
+from flask_grpcweb_scm.scm.trackers import TrackerError, outbox
+from flask_grpcweb_scm.scm.trackers.open import comments_on_link, issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]

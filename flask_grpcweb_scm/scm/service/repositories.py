@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.conversion import fill_repository, provider_spellings
-from flask_grpcweb_scm.scm.lists import (
+from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.repositories import (
     RepositoryFilter,
     page_of_repositories,
     repository_row,
     stream_of_repositories,
 )
-from flask_grpcweb_scm.scm.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import service
+from flask_grpcweb_scm.scm.service.messages import fill_repository, provider_spellings
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["get_repository", "list_repositories", "stream_repositories"]

@@ -10,7 +10,9 @@ from datetime import datetime, timezone
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from flask_grpcweb_scm.scm.git_log import FileChange, GitCommit
+from flask_grpcweb_scm.scm.providers.http import HttpClient
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Line
 from flask_grpcweb_scm.scm.trackers import (
     Credential,
@@ -20,8 +22,6 @@ from flask_grpcweb_scm.scm.trackers import (
     TrackerRejected,
     TrackerUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers.http import HttpClient
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
 
 __all__ = ["ABSENT", "ApiSource", "clean", "instant", "make_commit", "next_page", "snippet"]
 

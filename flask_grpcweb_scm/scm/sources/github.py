@@ -9,8 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, printable
 from flask_grpcweb_scm.scm.sources.api import MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import Blame, Line
 from flask_grpcweb_scm.scm.trackers import (
     Credential,
@@ -23,8 +25,6 @@ from flask_grpcweb_scm.scm.trackers import (
     TrackerUnavailable,
 )
 from flask_grpcweb_scm.scm.trackers.github import REPOSITORY, GitHub
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply, printable
 
 __all__ = ["GitHubEnterpriseSource", "GitHubSource"]
 

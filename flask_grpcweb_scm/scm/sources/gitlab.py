@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.sources.api import ABSENT, MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
 from flask_grpcweb_scm.scm.trackers import TrackerNotFound
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
 
 __all__ = ["GitLabSource"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 
 __all__ = ["SNIPPET_LINES", "Blame", "Line", "Source"]
 

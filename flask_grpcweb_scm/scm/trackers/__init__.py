@@ -3,8 +3,8 @@
 The client is not among the names here: only who calls a tracker needs to import urllib3, which takes its time.
 """
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential, find_credential
-from flask_grpcweb_scm.scm.trackers.errors import (
+from flask_grpcweb_scm.scm.providers.credentials import Credential, find_credential
+from flask_grpcweb_scm.scm.providers.errors import (
     CredentialRefused,
     TrackerConflict,
     TrackerError,

@@ -9,10 +9,10 @@ import html
 import re
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential, basic
-from flask_grpcweb_scm.scm.trackers.errors import CredentialRefused
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.credentials import Credential, basic
+from flask_grpcweb_scm.scm.providers.errors import CredentialRefused
+from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["AzureDevOps"]

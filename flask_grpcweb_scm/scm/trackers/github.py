@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.errors import TrackerUnavailable
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.errors import TrackerUnavailable
+from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["GitHub", "GitHubEnterprise"]

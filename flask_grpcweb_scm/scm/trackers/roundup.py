@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential
-from flask_grpcweb_scm.scm.trackers.errors import TrackerMisconfigured
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.credentials import Credential
+from flask_grpcweb_scm.scm.providers.errors import TrackerMisconfigured
+from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["Roundup"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential
-from flask_grpcweb_scm.scm.trackers.errors import TrackerError, TrackerRejected
-from flask_grpcweb_scm.scm.trackers.http import HttpClient
-from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.credentials import Credential
+from flask_grpcweb_scm.scm.providers.errors import TrackerError, TrackerRejected
+from flask_grpcweb_scm.scm.providers.http import HttpClient
+from flask_grpcweb_scm.scm.providers.reply import Complaint
 
 __all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
 

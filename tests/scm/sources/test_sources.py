@@ -14,11 +14,11 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
-from flask_grpcweb_scm.scm.git import Mirror
-from flask_grpcweb_scm.scm.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources import Source
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import (
     Credential,
     TrackerError,

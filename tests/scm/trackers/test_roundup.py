@@ -16,8 +16,8 @@ from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db, outbox
-from flask_grpcweb_scm.scm.trackers import Credential
+from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db
+from flask_grpcweb_scm.scm.trackers import Credential, outbox
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue
 from tests.grpcweb import Answer, call

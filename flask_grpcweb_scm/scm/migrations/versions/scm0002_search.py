@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from flask_grpcweb_scm.scm.search import SEARCH_INDEX, create_search_index
+from flask_grpcweb_scm.scm.database.name_search import SEARCH_INDEX, create_search_index
 
 revision = "scm0002"
 down_revision = "scm0001"

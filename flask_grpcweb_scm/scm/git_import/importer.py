@@ -1,0 +1,145 @@
+"""``flask scm import-git``: the history of a local repository into the database."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.models import Organization, Repository
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
+from flask_grpcweb_scm.scm.git_import.remotes import guess_provider, public_url
+from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
+
+__all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
+
+BATCH_COMMITS = 1000
+BATCH_WEIGHT = 8 * 2**20
+ANALYZED_BATCHES = {2, 6, 20, 100, 500}
+"""Before which of them a database looks anew at how many authors there are."""
+CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
+
+Batch = list[CommitRows]
+
+
+class ImportFailed(Exception):
+    """The history has no repository to go to; the text says why."""
+
+
+@dataclass(slots=True)
+class GitImport:
+    """Storing the commits of a branch that are not stored yet."""
+
+    repository: Repository
+    mirror: Mirror
+    tip: str | None
+    since: str | None
+    total: int
+    """How many commits there are to read."""
+    stored: int = 0
+    """How many turned out to be new."""
+
+    def run(self) -> Iterator[int]:
+        """Store batch by batch, giving the size of each when it is committed.
+
+        After an interruption the next import goes on where this one came to.
+
+        :raises GitError: when the mirror cannot be read.
+        """
+        if self.tip is None:
+            return
+        store = CommitStore(self.repository)
+        batches = _batches(map(store.rows_of, self.mirror.log(self.tip, since=self.since)))
+        with closing(batches), ThreadPoolExecutor(max_workers=1) as reader:
+            batch, number = next(batches, None), 1
+            while batch:
+                _tell_postgresql(number)
+                new = store.add_commits(batch)
+                # Not before: the database has its longest work now, and this thread none.
+                following = reader.submit(next, batches, None)
+                store.add_file_changes(new, batch)
+                self.repository.imported_key = batch[-1].sha
+                db.session.commit()
+                self.stored += len(new)
+                yield len(batch)
+                batch, number = following.result(), number + 1
+
+
+def prepare_import(organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None) -> GitImport:
+    """Make the mirror the source of the organization's repository `name`, which is added if there is none.
+
+    :param branch: default: the one that is checked out.
+    :raises ImportFailed: when `name` does not say which repository to fill.
+    :raises GitError: when the mirror cannot be read.
+    """
+    branch_name, tip = mirror.branch(branch)
+    remote = mirror.remote_url()
+    repository = _find_by_name(organization, name) or _add(organization, name, guess_provider(remote))
+    repository.mirror_path = mirror.git_dir
+    repository.url = public_url(remote) or repository.url
+    repository.default_branch = branch_name
+    db.session.commit()
+    since = _known_commit(repository, mirror)
+    total = 0 if tip is None else mirror.count(tip, since=since)
+    return GitImport(repository, mirror, tip, since, total)
+
+
+def own_external_id(name: str, limit: int) -> str:
+    """An external id for what no provider has numbered: its name, or a digest of a name that is too long."""
+    return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
+
+
+def _tell_postgresql(number: int) -> None:
+    """What is good for a batch that begins, on a database that has such settings."""
+    if db.engine.dialect.name == "postgresql":
+        # A batch that a crash of the server takes back is read again: the note of how far the import came goes with it.
+        quick_commit = sa.func.set_config("synchronous_commit", "off", True)
+        # A connection keeps its plans, for foreign keys too: reading a small table whole is none for a large one.
+        lasting_plans = sa.func.set_config("enable_seqscan", "off", True)
+        db.session.execute(sa.select(quick_commit, lasting_plans))
+        if number in ANALYZED_BATCHES:
+            # While it knows of few, it may look an e-mail address up in the index of all authors of the organization.
+            db.session.execute(sa.text("ANALYZE scm_commit_author"))
+
+
+def _find_by_name(organization: Organization, name: str) -> Repository | None:
+    statement = sa.select(Repository).where(Repository.organization_id == organization.id, Repository.name == name)
+    rows = db.session.scalars(statement.where(EXISTING).limit(2)).all()
+    if len(rows) > 1:
+        raise ImportFailed(f"organization {organization.slug!r} has several repositories {name!r}; use --name")
+    return rows[0] if rows else None
+
+
+def _add(organization: Organization, name: str, provider: str) -> Repository:
+    values = {"organization_id": organization.id, "name": name, "provider": provider}
+    db.session.execute(insert_new(Repository).values(**values, external_id=own_external_id(name, 64)))
+    repository = _find_by_name(organization, name)
+    if repository is None:
+        raise ImportFailed(f"a repository {name!r} of {organization.slug!r} is being deleted; use another --name")
+    return repository
+
+
+def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
+    """Where the last import came to; None when the mirror's history was rewritten without it."""
+    key = repository.imported_key
+    return key if key is not None and mirror.has_commit(key) else None
+
+
+def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
+    """Lists that are bounded in number and in memory."""
+    batch: Batch = []
+    weight = 0
+    for commit in commits:
+        batch.append(commit)
+        weight += len(commit.values) + CHANGE_WEIGHT * len(commit.changes)
+        if len(batch) == BATCH_COMMITS or weight >= BATCH_WEIGHT:
+            yield batch
+            batch, weight = [], 0
+    if batch:
+        yield batch
