@@ -13,9 +13,9 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[V]):
-    """The values that were used last, up to a number of bytes altogether; threads may share it.
+    """A cache with a limit in bytes, which evicts the least recently used values; threads may share it.
 
-    Every key names something that never changes, so nothing in here is ever out of date.
+    Every key names something that never changes, so that no value becomes stale.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -25,7 +25,7 @@ class LruCache(Generic[V]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> V | None:
-        """The value of a key; None when it is not there, or not any more."""
+        """Return the value of a key; None when it is not cached."""
         with self._lock:
             if key not in self._values:
                 return None
@@ -33,7 +33,7 @@ class LruCache(Generic[V]):
             return self._values[key][0]
 
     def put(self, key: Hashable, value: V, size: int) -> None:
-        """Keep a value of so many bytes, unless it is larger than all there is."""
+        """Cache a value of `size` bytes, unless it is larger than the limit."""
         if size > self.max_bytes:
             return
         with self._lock:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings import Finding, Frame, StackPath, UnsupportedFrame, choose, read_frame
 from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root, covering
+from flask_grpcweb_scm.scm.code_mappings.decide import Finding, choose
+from flask_grpcweb_scm.scm.code_mappings.frames import Frame, StackPath, UnsupportedFrame, read_frame
 from flask_grpcweb_scm.scm.code_mappings.search import search_repositories
-from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
-from flask_grpcweb_scm.scm.queries import tenancy as queries
+from flask_grpcweb_scm.scm.queries.code_mappings import code_mappings_of, code_mappings_with_roots, precedence
 from flask_grpcweb_scm.scm.validation import branch_problem
 
 __all__ = ["Derivation", "derive"]
@@ -27,20 +27,20 @@ Outcome = scm_pb2.PathOutcome
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """What a stack trace came to."""
+    """The result for a stack trace."""
 
     mappings: list[CodeMapping]
-    """Those that were there, in order of precedence, then those derived; on a dry run the latter have no id."""
+    """The stored ones in order of precedence, then the derived ones; on a dry run the latter have no id."""
     outcomes: list[scm_pb2.PathOutcome]
     """One for each frame."""
 
 
 def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context: CallContext) -> Derivation:
-    """Find or make the code mappings of a project that cover frames of a stack trace.
+    """Find or derive the code mappings of a project that cover frames of a stack trace.
 
-    :param dry_run: make them without storing them.
+    :param dry_run: derive them without storing them.
     """
-    stored = _Coverage(queries.code_mappings_of(project))
+    stored = _Coverage(code_mappings_of(project.id))
     outcomes: dict[int, scm_pb2.PathOutcome] = {}
     uncovered: dict[int, StackPath] = {}
     for index, frame in enumerate(frames):
@@ -53,7 +53,7 @@ def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context:
             uncovered[index] = path
     findings, problems = search_repositories(project, list(dict.fromkeys(uncovered.values())), context)
     made = _record(project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
-    derived = _Coverage(sorted(made, key=lambda mapping: -len(mapping.stack_root)))
+    derived = _Coverage(sorted(made, key=precedence))
     for index, path in uncovered.items():
         outcomes[index] = derived.explain(frames[index].text, findings[path], problems)
     return Derivation([*stored.used(), *made], [outcomes[index] for index in range(len(frames))])
@@ -75,11 +75,11 @@ class _Coverage:
         self._used: set[int] = set()
 
     def used(self) -> list[CodeMapping]:
-        """The mappings that covered something."""
+        """Return the mappings that covered a path."""
         return [self.mappings[rank] for rank in sorted(self._used)]
 
     def cover(self, frame: Frame, path: StackPath | None) -> scm_pb2.PathOutcome | None:
-        """The outcome of a frame that a mapping covers, by its path or else by its absolute path."""
+        """Return the outcome of a frame that a mapping covers, by its path or else by its absolute path."""
         text = frame.path if path is None else path.raw
         mapping = self._best(text)
         if mapping is None and not frame.names_module and frame.abs_path:
@@ -98,12 +98,12 @@ class _Coverage:
         )
 
     def explain(self, text: str, finding: Finding, problems: Sequence[str]) -> scm_pb2.PathOutcome:
-        """The outcome of a path, now that these mappings are derived."""
+        """Return the outcome of a path that none of the stored mappings covers."""
         mapping = self._best(finding.path.raw)
         if mapping is not None:
             file = apply_root(finding.path.raw, mapping.stack_root, mapping.source_root)
             meant = finding.mapped is not None and finding.mapped.file == file
-            reason = finding.reason if meant else f"a path with the same root is mapped so; by itself {finding.reason}"
+            reason = finding.reason if meant else f"a path with the same root decides; by itself {finding.reason}"
             return Outcome(
                 path=text,
                 outcome=Outcome.OUTCOME_DERIVED,
@@ -126,12 +126,12 @@ class _Coverage:
 
 
 def _short(text: str) -> str:
-    """The paths in it may have any length, and there may be many outcomes."""
+    """Cut a text: the paths in it may have any length, and there may be many outcomes."""
     return text if len(text) <= MAX_REASON_CHARACTERS else text[:MAX_REASON_CHARACTERS] + "…"
 
 
 def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> list[CodeMapping]:
-    """The mappings for these findings, stored unless that is a dry run; a row that is there already stays as it is."""
+    """Make code mappings of findings, and store them unless this is a dry run; a row that exists stays unchanged."""
     rows = [
         {
             "organization_id": project.organization_id,
@@ -152,9 +152,7 @@ def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> li
     inserted = db.session.scalars(insert_new(CodeMapping).returning(CodeMapping), in_order)
     stored = {mapping.stack_root: mapping for mapping in inserted}
     if len(stored) < len(rows):
-        # Another call was faster, which may also have been a user.
-        roots = CodeMapping.stack_root.in_([row["stack_root"] for row in rows])
-        taken = sa.select(CodeMapping).join(CodeMapping.repository)
-        taken = taken.where(CodeMapping.project_id == project.id, roots, queries.EXISTING)
-        stored = {mapping.stack_root: mapping for mapping in db.session.scalars(taken)}
+        # Another call, perhaps a user's, has stored some meanwhile.
+        existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
+        stored = {mapping.stack_root: mapping for mapping in existing}
     return [stored[row["stack_root"]] for row in rows if row["stack_root"] in stored]

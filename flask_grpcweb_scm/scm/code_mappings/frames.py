@@ -1,4 +1,4 @@
-"""Reading the path of a file from one frame of a stack trace: pure."""
+"""Frames of stack traces, and the paths that they name; pure."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _UNKNOWN = {"", "other"}
 
 
 class UnsupportedFrame(ValueError):
-    """A frame that names no file; the text says why."""
+    """Raised for a frame that names no file; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What one frame of a stack trace says about where it is; unknown texts are empty."""
+    """The place of a frame, as the stack trace says it; unknown texts are empty."""
 
     path: str = ""
     module: str = ""
     abs_path: str = ""
-    """In Java the name of the file alone."""
+    """In Java only the name of the file."""
     platform: str = ""
 
     @property
     def text(self) -> str:
-        """The path, or else the module, to tell a person which frame this is."""
+        """The path, or else the module, by which people recognize the frame."""
         return self.path or self.module
 
     @property
     def names_module(self) -> bool:
-        """Whether its file follows from module and name, as in Java."""
+        """Whether its file is named by module and file name, as in Java."""
         complete = bool(self.module and self.abs_path)
         platform = self.platform.lower().partition("-")[0]
         if platform in _MODULE_PLATFORMS:
             return complete or not _has_folders(self.path)
-        # Of an unknown platform: when there is no path, or one that is no more than the name of the file.
+        # On an unknown platform: without a path, or with a path that is only the name of the file.
         return (
             platform in _UNKNOWN and complete and self.path in {"", self.abs_path} and not _has_folders(self.abs_path)
         )
@@ -54,11 +54,11 @@ class StackPath:
     """The path that a frame names."""
 
     raw: str
-    """As it stands in the stack trace."""
+    """As the stack trace has it."""
     normalized: str
-    """With slashes, and without what cannot be part of a repository at its beginning."""
+    """With slashes, and without a prefix that cannot be part of a repository."""
     stack_root: str
-    """Paths with the same one are taken to be of one origin."""
+    """Paths with the same root are assumed to have one origin."""
 
 
 def _has_folders(path: str) -> bool:
@@ -66,13 +66,13 @@ def _has_folders(path: str) -> bool:
 
 
 def extension(path: str) -> str:
-    """What follows the last dot, unless that is the first character."""
+    """Return the text after the last dot, unless that is the first character."""
     dot = path.rfind(".")
     return path[dot + 1 :] if dot >= 1 else ""
 
 
 def read_frame(frame: Frame) -> StackPath:
-    """The path of a frame, by its module where the platform needs that.
+    """Return the path of a frame, from its module where the platform needs that.
 
     :raises UnsupportedFrame: when it names no file.
     """
@@ -82,7 +82,7 @@ def read_frame(frame: Frame) -> StackPath:
 
 
 def read_path(path: str) -> StackPath:
-    """A path as compilers and interpreters print it, of Windows too.
+    """Read a path as compilers and interpreters print it, also on Windows.
 
     :raises UnsupportedFrame: when it names no file.
     """
@@ -113,7 +113,7 @@ def _check(path: str) -> None:
 
 
 def read_module(module: str, abs_path: str) -> StackPath:
-    """The path of a Java class: ``com.example.Cart`` in ``Cart.java`` is in ``com/example/Cart.java``.
+    """Read the path of a Java class: ``com.example.Cart`` in ``Cart.java`` is ``com/example/Cart.java``.
 
     :raises UnsupportedFrame: when either is missing, or there is no package.
     """
@@ -123,7 +123,7 @@ def read_module(module: str, abs_path: str) -> StackPath:
         raise UnsupportedFrame("it has control characters")
     package = module.rpartition(".")[0]
     if "$" in abs_path or "." not in abs_path:
-        # A class that the compiler made, for which there is no file.
+        # A class that the compiler generated, without a file.
         path = module.partition("$")[0].replace(".", "/")
         return StackPath(path, path, (package or module).replace(".", "/") + "/")
     if not package:

@@ -1,4 +1,4 @@
-"""Reading stack traces as Python, Java, JavaScript and Go print them, wherever they stand in a text: pure."""
+"""Parser for stack traces of Python, Java, JavaScript and Go anywhere in a text; pure."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["TracebackFrame", "parse_traceback"]
 
 @dataclass(frozen=True, slots=True)
 class TracebackFrame:
-    """One frame as it was printed."""
+    """A frame of a printed stack trace."""
 
     frame: Frame
     line: int
-    """0 when it is not known."""
+    """0 when unknown."""
     function: str
     not_ours: str = ""
-    """Why the file is surely in no repository of the organization; empty when it may be."""
+    """Reason why the file is in no repository of the organization; empty when it may be in one."""
 
     def __str__(self) -> str:
         place = self.frame.path or f"{self.frame.module} ({self.frame.abs_path})"
         return place + (f":{self.line}" if self.line else "") + (f" in {self.function}" if self.function else "")
 
 
-MAX_LINE_CHARACTERS = 5000  # the patterns may take the square of it
+MAX_LINE_CHARACTERS = 5000  # the time of the patterns may be quadratic
 
-# What containers, logs and groups of exceptions put in front of a line: "web-1  | ", "  | ".
+# The prefixes of containers, logs and groups of exceptions: "web-1  | ", "  | ".
 _MARGIN = r'(?:[^|"@]*\|)*[\s+]*'
 
 
 def parse_traceback(text: str) -> Iterator[TracebackFrame]:
-    """The frames of all stack traces in a text, in its order; everything else is passed over."""
+    """Yield the frames of all stack traces in a text, in its order; other lines are skipped."""
     before = ""
     for line in text.splitlines():
         if len(line) > MAX_LINE_CHARACTERS:
@@ -79,7 +79,7 @@ def _read_java(match: re.Match[str], before: str) -> TracebackFrame:
     if _JAVA_MODULE.fullmatch(match["origin"]) or _JAVA_LIBRARY.fullmatch(match["module"]):
         reason = "the library of the language"
     elif file in {"Native Method", "Unknown Source"}:
-        reason = "without the name of a file"
+        reason = "without a file name"
     frame = Frame(module=match["module"], abs_path=file, platform="java")
     return TracebackFrame(frame, int(match["line"] or 0), match["function"], reason)
 
@@ -106,13 +106,13 @@ def _read_javascript(match: re.Match[str], before: str) -> TracebackFrame:
     elif re.search(r"(?:^|[/\\])node_modules[/\\]", path):
         reason = "an installed package"
     elif path == "<anonymous>" or path.startswith(("index ", "eval at ")):
-        reason = "without the name of a file"
-    frame = Frame(_plain_path(path), platform="javascript")
+        reason = "without a file name"
+    frame = Frame(_url_path(path), platform="javascript")
     return TracebackFrame(frame, int(groups.get("line") or 0), groups["function"] or "", reason)
 
 
-def _plain_path(url: str) -> str:
-    """The path in a URL of a file, or of a module of webpack; any other text as it is."""
+def _url_path(url: str) -> str:
+    """Return the path in the URL of a file or of a webpack module; any other text unchanged."""
     path = _SCHEME.sub("", url, count=1)
     if path == url:
         return url
@@ -137,7 +137,7 @@ def _read_go(match: re.Match[str], before: str) -> TracebackFrame:
     if _GO_LIBRARY.fullmatch(path):
         reason = "Go's own library"
     else:
-        reason = "a module of somebody else" if _GO_MODULE.search(path) else ""
+        reason = "a third-party module" if _GO_MODULE.search(path) else ""
     function = _GO_FUNCTION.fullmatch(before)
     frame = Frame(path, platform="go")
     return TracebackFrame(frame, int(match["line"]), function["name"] if function else "", reason)

@@ -1,4 +1,4 @@
-"""Indexes of repository trees, kept in memory for the next stack trace."""
+"""A cache of the indexes of trees; pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TreeCache"]
 
 
 class TreeCache:
-    """The tree indexes used last, up to a number of bytes altogether; threads may share it.
+    """A cache of tree indexes with a limit in bytes; threads may share it.
 
     A key names contents that never change, such as a repository and the object id of a tree.
     """
@@ -24,15 +24,15 @@ class TreeCache:
 
     @property
     def bytes(self) -> int:
-        """How much memory the indexes take, approximately."""
+        """Memory of the indexes, approximately."""
         return self._indexes.bytes
 
     def get(self, key: Hashable, files: Callable[[], Iterable[str]], *, timeout: float | None = None) -> TreeIndex:
-        """The index under a key, made of `files` when it is not there; threads that want the same one make it once.
+        """Return the index of a key, built of `files` when it is not cached; concurrent threads build it once.
 
-        :param timeout: seconds to wait for another thread that makes it; None for as long as that takes.
-        :raises TimeoutError: after these.
-        :raises TreeTooLarge: for files that would take more than all the bytes.
+        :param timeout: seconds to wait for another thread that builds it; None for no limit.
+        :raises TimeoutError: after the timeout.
+        :raises TreeTooLarge: for files that would exceed the limit of the cache.
         """
         index = self._indexes.get(key)
         return self._build(key, files, timeout) if index is None else index

@@ -1,4 +1,4 @@
-"""The source files of a repository, to be found by how their paths end: pure."""
+"""An index of the source files of a repository by the ends of their paths; pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _EXTENSIONS = """
     groovy
 """
 SOURCE_EXTENSIONS = frozenset(_EXTENSIONS.split())
-EXAMPLES = 3  # files to name in an answer
+EXAMPLES = 3  # files to name in a reason
 POINTER_BYTES = 8
 INDEX_BYTES = 500  # of an index without files
 
 
 class TreeTooLarge(Exception):
-    """A repository has more source files than fit into the memory meant for them."""
+    """Raised when a repository has more source files than fit into the memory for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Which files a path could mean."""
+    """The files that a path could mean."""
 
     count: int
     files: list[str]
@@ -42,9 +42,9 @@ class Matches:
 
 
 class TreeIndex:
-    """Which source files end with a path, or are the end of a path, by whole segments.
+    """An index that finds source files that end with a path, or are the end of a path, by whole segments.
 
-    One sorted list of paths from their last segment to their first: files that end alike stand side by side.
+    It is one sorted list of paths from their last segment to their first, so that files with the same end are adjacent.
 
     :param files: all files of the repository; those of no known language are left out.
     :param max_bytes: of memory, approximately.
@@ -75,7 +75,7 @@ class TreeIndex:
         return len(self._keys)
 
     def find(self, path: str) -> Matches:
-        """The files that match a path: the shorter of the two is an end of the longer."""
+        """Return the files that match a path: the shorter of the two is an end of the longer."""
         key = _reverse(path)
         start = bisect_left(self._keys, key)
         stop = bisect_left(self._keys, key[:-1] + chr(ord("/") + 1), lo=start)
@@ -89,12 +89,12 @@ class TreeIndex:
 
 
 def is_source_file(path: str, extensions: frozenset[str] = SOURCE_EXTENSIONS) -> bool:
-    """Whether a file is in a known language, and neither a test at the top nor a snapshot of one."""
+    """Tell whether a file is in a known language, and neither below ``tests/`` nor a spec."""
     return extension(path) in extensions and not path.endswith("spec.jsx") and not path.startswith("tests/")
 
 
 def _reverse(path: str) -> str:
-    """``src/app/x.py`` as ``x.py/app/src/``: every segment closed, so that a prefix is an end of whole segments."""
+    """Turn ``src/app/x.py`` into ``x.py/app/src/``, of which every prefix up to a slash is an end of whole segments."""
     return "/".join(path.split("/")[::-1]) + "/"
 
 
@@ -103,7 +103,7 @@ def _restore(key: str) -> str:
 
 
 def _proper_ends(key: str, limit: int) -> Iterator[str]:
-    """The reversed paths of up to so many characters that are shorter than a reversed path and begin it."""
+    """Yield the proper prefixes of a reversed path up to a slash, of at most `limit` characters."""
     end = key.find("/") + 1
     while end < len(key) and end <= limit:
         yield key[:end]

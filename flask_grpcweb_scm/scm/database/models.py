@@ -1,4 +1,4 @@
-"""The tables of the SCM service, and what is unique in each."""
+"""The tables of the SCM service, and the unique constraints of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
+    "provider_name",
+    "provider_spellings",
 ]
+
+INTEGRATION_PREFIX = "integrations:"
 
 
 def _now() -> datetime:
@@ -36,12 +40,12 @@ def _now() -> datetime:
 
 
 def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
-    """A foreign key; `index` says that no unique constraint begins with it already."""
+    """Declare a foreign key, with an index unless a unique constraint begins with it."""
     return mapped_column(sa.ForeignKey(f"{target}.id", ondelete=ondelete), index=index)
 
 
 class RepositoryStatus(str, enum.Enum):
-    """Life of a repository row; the last two count as gone."""
+    """Life cycle of a repository; for callers the last two do not exist."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
@@ -51,15 +55,25 @@ class RepositoryStatus(str, enum.Enum):
 
 
 class LinkedType(enum.IntEnum):
-    """What ``GroupLink.linked_id`` is the id of."""
+    """Type of the row that ``GroupLink.linked_id`` refers to."""
 
     ISSUE = 3
 
 
 class LinkRelationship(enum.IntEnum):
-    """How a group stands to what it is linked to."""
+    """Relationship of a group to a row that it is linked to."""
 
     REFERENCES = 2
+
+
+def provider_name(column: str) -> str:
+    """Return the name of a provider; rows may have it with the prefix ``integrations:``."""
+    return column.removeprefix(INTEGRATION_PREFIX)
+
+
+def provider_spellings(name: str) -> tuple[str, str]:
+    """Return what rows of a provider may have in their column."""
+    return name, INTEGRATION_PREFIX + name
 
 
 class Organization(Model):
@@ -75,7 +89,7 @@ class Organization(Model):
 
 
 class Project(Model):
-    """Where an organization's errors are collected, usually one per program."""
+    """A collection of an organization's errors, usually those of one program."""
 
     __tablename__ = "scm_project"
     __table_args__ = (sa.UniqueConstraint("organization_id", "slug", name="uq_scm_project_slug"),)
@@ -121,7 +135,7 @@ class Integration(Model):
 
 
 class OrganizationIntegration(Model):
-    """That an integration is installed in an organization."""
+    """The installation of an integration in an organization."""
 
     __tablename__ = "scm_organization_integration"
     __table_args__ = (
@@ -165,9 +179,9 @@ class Repository(Model):
     date_added: Mapped[datetime] = mapped_column(default=_now)
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     mirror_path: Mapped[str | None] = mapped_column(sa.Text)
-    """Git directory on this machine, absolute; never sent to a caller."""
+    """Absolute path of the git directory on this machine; never sent to a caller."""
     imported_key: Mapped[str | None] = mapped_column(sa.String(64))
-    """A commit all of whose ancestors are stored: where the next import goes on."""
+    """A commit whose ancestors are all stored: the next import continues there."""
 
     organization: Mapped[Organization] = relationship()
     integration: Mapped[Integration | None] = relationship()
@@ -228,7 +242,7 @@ class CommitFileChange(Model):
 
 
 class CodeMapping(Model):
-    """How paths in a project's stack traces become paths in a repository."""
+    """Replacement of a prefix that turns paths of a project's stack traces into paths of a repository."""
 
     __tablename__ = "scm_code_mapping"
     __table_args__ = (sa.UniqueConstraint("project_id", "stack_root", name="uq_scm_code_mapping_stack_root"),)
@@ -249,7 +263,7 @@ class CodeMapping(Model):
 
 
 class ExternalIssue(Model):
-    """An issue in a tracker, or a local one with a key of the form ``ISSUE-<n>``."""
+    """An issue in a tracker, or a local one with a key such as ``ISSUE-1``."""
 
     __tablename__ = "scm_external_issue"
     __table_args__ = (
@@ -276,7 +290,7 @@ class ExternalIssue(Model):
 
 
 class GroupLink(Model):
-    """That an error group refers to something, so far always an external issue."""
+    """A reference from an error group to another row, so far always an external issue."""
 
     __tablename__ = "scm_group_link"
     __table_args__ = (sa.UniqueConstraint("group_id", "linked_type", "linked_id", name="uq_scm_group_link_linked"),)
@@ -291,7 +305,7 @@ class GroupLink(Model):
 
 
 class IssueOperation(Model):
-    """An issue that is to be created at a tracker: from before the tracker is asked until the issue is stored."""
+    """A row of the outbox: an issue to create at a tracker, from before the first request until the issue is stored."""
 
     __tablename__ = "scm_issue_operation"
     __table_args__ = (
@@ -303,21 +317,21 @@ class IssueOperation(Model):
     organization_id: Mapped[int] = _reference("scm_organization")
     integration_id: Mapped[int] = _reference("scm_integration", index=True)
     marker: Mapped[str] = mapped_column(sa.String(64))
-    """The word that the tracker's issue is found by."""
+    """A unique word in the tracker's issue, by which it is found."""
     title: Mapped[str] = mapped_column(sa.Text)
     description: Mapped[str] = mapped_column(sa.Text, default="")
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
-    """What the request sent."""
+    """Metadata of the request."""
     fields: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
-    """With the defaults of then: an issue is looked for where it was to be created."""
+    """Metadata and the defaults at that time: the issue is searched for where it was to be created."""
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
     request_digest: Mapped[str] = mapped_column(sa.String(64))
     """SHA-256 in hex of the request."""
     claimed_until: Mapped[datetime]
-    """Until then the last call that asked the tracker to create it is, or was, at it."""
+    """End of the lease of the last call that has claimed the operation."""
     attempts: Mapped[int] = mapped_column(default=1)
     error: Mapped[str] = mapped_column(sa.Text, default="")
-    """What the last attempt ended with; empty for one that is under way or was killed."""
+    """Error of the last attempt; empty while one is under way, and after it was killed."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()

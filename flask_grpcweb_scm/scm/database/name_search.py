@@ -1,4 +1,4 @@
-"""Looking for a part of a repository's name, in any case; on PostgreSQL by trigrams, where it has them."""
+"""Search for a part of a repository's name, in any case; with an index of trigrams where PostgreSQL has them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flask_grpcweb_scm.scm.database.models import Repository
 __all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains", "name_pattern"]
 
 SEARCH_INDEX = "ix_scm_repository_name_trigrams"
-"""Not in the metadata: whether it can be made is known only to the database."""
+"""Not in the metadata: only the database knows whether it can create the index."""
 
 # pg_trgm comes with PostgreSQL, but not with every build of it, and not every role may create it. A block that handles
 # its errors is undone by itself, without harm to the transaction around it; being SQL, it is also in the scripts that
 # `flask db upgrade --sql` prints.
 # The column has the collation "C", for the order of pages, which knows no upper case beyond ASCII.
-create_search_index = sa.DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy left it out
+create_search_index = sa.DDL(  # type: ignore[no-untyped-call]  # not typed by SQLAlchemy
     f"""
 DO $$
 BEGIN
@@ -29,23 +29,23 @@ END
 $$
 """
 ).execute_if(dialect="postgresql")
-"""Make the index, unless this database or this role cannot: searches are slower then."""
+"""Create the index, unless this database or this role cannot: searches are slower then."""
 
 sa.event.listen(Repository.__table__, "after_create", create_search_index)
 
 
 def include_object(item: object, name: str | None, *_: object) -> bool:
-    """For alembic: its autogenerate would drop the index, which the metadata does not have."""
+    """Tell alembic to ignore the index, which it would drop because the metadata does not have it."""
     return name != SEARCH_INDEX
 
 
 def name_pattern(text: str) -> str:
-    """The text, in which what would be wildcards stands for itself."""
+    """Escape the wildcards of LIKE."""
     return re.sub("[/%_]", r"/\g<0>", text)
 
 
 def name_contains(pattern: sa.BindParameter[str], dialect: str) -> sa.ColumnElement[bool]:
-    """That a repository's name has a part, in any case."""
+    """Build the condition that the name of a repository contains a pattern, in any case."""
     name: sa.ColumnElement[str] = Repository.__table__.c.name
     if dialect == "postgresql":
         name = sa.collate(name, "default")

@@ -28,7 +28,7 @@ _SQLSTATES = {
 
 
 def transaction(request: Message, context: CallContext, call_next: CallNext) -> Any:
-    """An interceptor: a call that returns within its deadline is committed, any other leaves nothing behind.
+    """Intercept a call: commit when it returns within its deadline, else roll back.
 
     A stream is one transaction too, from its first message to its last.
     """
@@ -66,17 +66,16 @@ def _committed(context: CallContext) -> Iterator[None]:
 
 
 def commit_step() -> None:
-    """Commit what the call has done so far, and hold no connection: whatever comes next cannot take it back.
+    """Commit the call's work so far and release the connection, before work that a transaction cannot include.
 
-    For work that a database's transaction cannot take in. What the app's own hooks have written in this session before
-    the call is committed with it. The database does not give up on what comes next at the deadline: what has happened
-    elsewhere meanwhile is to be stored.
+    It also commits what the app's own hooks have written in this session before the call. Later statements have no
+    deadline: effects elsewhere are to be stored in any case.
     """
     db.session.commit()
 
 
 def _limit_statements(context: CallContext) -> None:
-    """Have the database itself give up at the deadline, where it can."""
+    """Let PostgreSQL cancel statements at the deadline."""
     remaining = context.remaining()
     if remaining is not None and db.engine.dialect.name == "postgresql":
         # 0 would mean no limit.
@@ -85,9 +84,9 @@ def _limit_statements(context: CallContext) -> None:
 
 
 def _translate(error: DBAPIError) -> RpcError | None:
-    """What a database error means to the caller; None when only the log should know."""
+    """Translate a database error for the caller; None when only the log has it."""
     if isinstance(error, IntegrityError):
-        # The races that can be foreseen never come here; this one is, say, a project deleted meanwhile.
+        # A race that no query handles: say, a project that is deleted meanwhile.
         return RpcError(StatusCode.ABORTED, TRY_AGAIN)
     if "database is locked" in str(error.orig):
         return RpcError(StatusCode.UNAVAILABLE, "the database is busy; nothing was stored, try again")

@@ -1,4 +1,4 @@
-"""Commits that git has, into the tables of commits, authors and file changes."""
+"""Storage of git's commits in the tables of commits, authors and file changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import Model, db, insert_new, insert_rows, is_one_of, json_writer
+from flask_grpcweb_scm.scm.database.bulk import insert_new, insert_rows, is_one_of, json_writer
+from flask_grpcweb_scm.scm.database.db import Model, db
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
 from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 
@@ -23,21 +24,21 @@ AuthorKey = tuple[str, str]
 
 
 class CommitRows(NamedTuple):
-    """A commit as it will be stored, in JSON already but for the ids that only the database knows."""
+    """The columns of a commit as JSON, without ids that only the database knows."""
 
     sha: str
     author: AuthorKey
     author_name: str
     values: str
-    """SHA, message and instant."""
+    """SHA, message and date."""
     changes: list[str]
-    """Path and kind of every file change."""
+    """Path and kind of each file change."""
 
 
 class CommitStore:
     """Stores commits of a repository, in the current transaction of the session.
 
-    What takes long is a method of its own, which needs neither the session nor the app: another thread may call it.
+    :meth:`rows_of`, which is slow, needs neither the session nor the app: another thread may call it.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -48,7 +49,7 @@ class CommitStore:
         self._author_ids: dict[AuthorKey, int] = {}
 
     def rows_of(self, commit: GitCommit) -> CommitRows:
-        """Prepare a commit, in any thread."""
+        """Prepare the rows of a commit, in any thread."""
         as_json = self._as_json
         email, name = commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]
         values = f"{as_json(commit.sha)},{as_json(commit.message)},{as_json(commit.committed)}"
@@ -65,24 +66,25 @@ class CommitStore:
         )
 
     def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
-        """Store commits with their authors, without those there already.
+        """Store the commits that are new, with their authors.
 
-        Returns the ids of the new ones by their SHA; their file changes are for :meth:`add_file_changes`.
+        Returns their ids by SHA; their file changes are for :meth:`add_file_changes`.
         """
         authors = self._author_ids = self._find_authors(commits)
         rows = (f"{self._repository_id},{authors.get(commit.author, 'null')},{commit.values}" for commit in commits)
         table = _table(Commit)
         statement = insert_new(table).returning(table.c.key, table.c.id)
-        return dict(insert_rows(statement, ("repository_id", "author_id", "key", "message", "date_added"), rows))
+        new = insert_rows(statement, ("repository_id", "author_id", "key", "message", "date_added"), rows)
+        return {row.key: row.id for row in new}
 
     def add_file_changes(self, new: Mapping[str, int], commits: Iterable[CommitRows]) -> None:
-        """Store what the new ones of some commits changed, in the transaction that has stored them."""
+        """Store the file changes of new commits, in the transaction that has stored the commits."""
         rows = (f"{new[commit.sha]},{change}" for commit in commits if commit.sha in new for change in commit.changes)
         # Nobody else can have stored any: the commits are visible to this transaction alone.
         insert_rows(sa.insert(_table(CommitFileChange)), ("commit_id", "filename", "type"), rows)
 
     def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:
-        """Ids of all authors, who are stored if they were not; the name stored first stays."""
+        """Return the ids of all authors, stored if they are new; the name that was stored first stays."""
         names = {commit.author: commit.author_name for commit in reversed(commits)}
         names.pop(("", ""), None)
         known = {key: self._author_ids[key] for key in names if key in self._author_ids}
@@ -106,10 +108,10 @@ class CommitStore:
         without_email = authors.where(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names))
         # For one condition with OR, PostgreSQL would compare every author of the organization.
         rows = db.session.execute(with_email.union_all(without_email))
-        return {(email, "") if email else ("", name): row_id for email, name, row_id in rows}
+        return {(row.email, "") if row.email else ("", row.name): row.id for row in rows}
 
 
 def _table(model: type[Model]) -> sa.Table:
-    """For an INSERT of many rows, without the cost of mapped objects."""
+    """Return the table of a model, for an INSERT without the cost of mapped objects."""
     assert isinstance(model.__table__, sa.Table)
     return model.__table__

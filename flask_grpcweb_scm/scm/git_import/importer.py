@@ -1,4 +1,4 @@
-"""``flask scm import-git``: the history of a local repository into the database."""
+"""Import of the history of a local git repository, in batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
 from flask_grpcweb_scm.scm.git_import.remotes import guess_provider, public_url
@@ -22,33 +23,33 @@ __all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
 ANALYZED_BATCHES = {2, 6, 20, 100, 500}
-"""Before which of them a database looks anew at how many authors there are."""
+"""Numbers of the batches before which PostgreSQL renews its statistics of authors."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
 
 Batch = list[CommitRows]
 
 
 class ImportFailed(Exception):
-    """The history has no repository to go to; the text says why."""
+    """Raised when the history has no repository to go to; the text says why."""
 
 
 @dataclass(slots=True)
 class GitImport:
-    """Storing the commits of a branch that are not stored yet."""
+    """An import of the commits of a branch that are not stored."""
 
     repository: Repository
     mirror: Mirror
     tip: str | None
     since: str | None
     total: int
-    """How many commits there are to read."""
+    """Number of commits to read."""
     stored: int = 0
-    """How many turned out to be new."""
+    """Number of commits that were new."""
 
     def run(self) -> Iterator[int]:
-        """Store batch by batch, giving the size of each when it is committed.
+        """Store batch by batch; yield the size of each after its commit.
 
-        After an interruption the next import goes on where this one came to.
+        After an interruption the next import continues after the last batch.
 
         :raises GitError: when the mirror cannot be read.
         """
@@ -59,9 +60,9 @@ class GitImport:
         with closing(batches), ThreadPoolExecutor(max_workers=1) as reader:
             batch, number = next(batches, None), 1
             while batch:
-                _tell_postgresql(number)
+                _tune_postgresql(number)
                 new = store.add_commits(batch)
-                # Not before: the database has its longest work now, and this thread none.
+                # Not earlier: the database is busiest now, and this thread waits for it.
                 following = reader.submit(next, batches, None)
                 store.add_file_changes(new, batch)
                 self.repository.imported_key = batch[-1].sha
@@ -72,10 +73,10 @@ class GitImport:
 
 
 def prepare_import(organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None) -> GitImport:
-    """Make the mirror the source of the organization's repository `name`, which is added if there is none.
+    """Make the mirror the source of the organization's repository `name`, added if there is none.
 
     :param branch: default: the one that is checked out.
-    :raises ImportFailed: when `name` does not say which repository to fill.
+    :raises ImportFailed: when `name` is ambiguous, or of a repository being deleted.
     :raises GitError: when the mirror cannot be read.
     """
     branch_name, tip = mirror.branch(branch)
@@ -91,20 +92,20 @@ def prepare_import(organization: Organization, mirror: Mirror, name: str, *, bra
 
 
 def own_external_id(name: str, limit: int) -> str:
-    """An external id for what no provider has numbered: its name, or a digest of a name that is too long."""
+    """Make an external id for a row that no provider has numbered: its name, or a digest of a long name."""
     return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
 
 
-def _tell_postgresql(number: int) -> None:
-    """What is good for a batch that begins, on a database that has such settings."""
+def _tune_postgresql(number: int) -> None:
+    """Change the settings of PostgreSQL for the transaction of a batch."""
     if db.engine.dialect.name == "postgresql":
-        # A batch that a crash of the server takes back is read again: the note of how far the import came goes with it.
+        # A batch that is lost in a crash of the server is read again: `imported_key` is lost with it.
         quick_commit = sa.func.set_config("synchronous_commit", "off", True)
-        # A connection keeps its plans, for foreign keys too: reading a small table whole is none for a large one.
+        # A connection keeps its plans, for foreign keys too: reading a small table whole is no plan for a large one.
         lasting_plans = sa.func.set_config("enable_seqscan", "off", True)
         db.session.execute(sa.select(quick_commit, lasting_plans))
         if number in ANALYZED_BATCHES:
-            # While it knows of few, it may look an e-mail address up in the index of all authors of the organization.
+            # While it knows of few, it may look up an e-mail address in the index of all authors of an organization.
             db.session.execute(sa.text("ANALYZE scm_commit_author"))
 
 
@@ -126,13 +127,13 @@ def _add(organization: Organization, name: str, provider: str) -> Repository:
 
 
 def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
-    """Where the last import came to; None when the mirror's history was rewritten without it."""
+    """Return the last commit of the last import; None when the mirror's history was rewritten without it."""
     key = repository.imported_key
     return key if key is not None and mirror.has_commit(key) else None
 
 
 def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
-    """Lists that are bounded in number and in memory."""
+    """Collect lists of bounded length and memory."""
     batch: Batch = []
     weight = 0
     for commit in commits:

@@ -1,4 +1,4 @@
-"""What the URL of a git remote says about a repository."""
+"""URLs of git remotes: their public part, and the provider of their host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "ssh+git"}
 
 
 def public_url(remote: str) -> str:
-    """The URL of a remote without passwords and tokens; empty for a path of this machine."""
+    """Remove passwords and tokens from the URL of a remote; empty for a path of this machine."""
     if _SCP_LIKE.fullmatch(remote):
         return remote
     try:
@@ -37,7 +37,7 @@ def public_url(remote: str) -> str:
 
 
 def guess_provider(remote: str) -> str:
-    """The provider whose host a remote's URL names; empty for any other."""
+    """Return the provider of a remote's host; empty for an unknown one."""
     scp_like = _SCP_LIKE.fullmatch(remote)
     try:
         host = scp_like["host"] if scp_like else urlsplit(remote).hostname

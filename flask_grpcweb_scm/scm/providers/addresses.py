@@ -1,6 +1,6 @@
-"""Which network addresses a host name stands for, and which of them may be called.
+"""Where requests go: paths of resources, network addresses of hosts, and which of them may be called.
 
-A tracker's URL must not reach what only this machine can reach: metadata services, databases, neighbours.
+The URL of a provider must not lead to what only this machine can reach: metadata services, databases, neighbours.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
+from urllib.parse import quote
 
-__all__ = ["IPAddress", "is_public", "resolve"]
+__all__ = ["IPAddress", "is_public", "path_of", "resolve"]
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -17,39 +18,49 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
+def path_of(*segments: str | int) -> str:
+    """Join the segments of a path, percent-encoded: none can become two, or climb.
+
+    :raises ValueError: for a segment that is empty, ``.`` or ``..``.
+    """
+    if {"", ".", ".."} & set(map(str, segments)):
+        raise ValueError(f"no path is made of {segments!r}")
+    return "".join("/" + quote(str(segment), safe="") for segment in segments)
+
+
 def resolve(host: str, port: int, timeout: float | None) -> list[IPAddress]:
-    """The addresses of a host, which may be an address itself, each once.
+    """Return the addresses of a host, which may be an address itself, each once.
 
     :param timeout: in seconds; the system's resolver has none of its own.
-    :raises OSError: when there is none, as :class:`TimeoutError` when the time was up.
+    :raises OSError: when there is none; :class:`TimeoutError` after the timeout.
     """
-    answer: list[list[IPAddress] | OSError] = []
+    result: list[list[IPAddress] | OSError] = []
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            answer.append(_ask_system(host, port))
+            result.append(_resolve(host, port))
         except OSError as error:
-            answer.append(error)
+            result.append(error)
         except UnicodeError:
-            answer.append(OSError("not a host name"))
+            result.append(OSError("not a host name"))
 
-    thread = threading.Thread(target=ask, name=f"resolve {host}", daemon=True)
+    thread = threading.Thread(target=run, name=f"resolve {host}", daemon=True)
     thread.start()
     thread.join(timeout)
-    if not answer:
+    if not result:
         raise TimeoutError("the name was not resolved in time")
-    if isinstance(answer[0], OSError):
-        raise answer[0]
-    return answer[0]
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
 
 
-def _ask_system(host: str, port: int) -> list[IPAddress]:
+def _resolve(host: str, port: int) -> list[IPAddress]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address is one of the internet, also inside of an IPv6 address that stands for an IPv4 one."""
+    """Tell whether an address is a public one; an IPv4 address within an IPv6 address decides."""
     if isinstance(address, ipaddress.IPv6Address):
         embedded = _embedded(address)
         if embedded is not None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a tracker, as exceptions that carry the evidence."""
+"""Errors of providers, which carry their evidence."""
 
 from __future__ import annotations
 
@@ -6,83 +6,83 @@ from collections.abc import Mapping
 
 __all__ = [
     "CredentialRefused",
-    "TrackerConflict",
-    "TrackerError",
-    "TrackerForbidden",
-    "TrackerMisconfigured",
-    "TrackerNotFound",
-    "TrackerRateLimited",
-    "TrackerRejected",
-    "TrackerTimeout",
-    "TrackerUnavailable",
+    "ProviderConflict",
+    "ProviderError",
+    "ProviderForbidden",
+    "ProviderMisconfigured",
+    "ProviderNotFound",
+    "ProviderRateLimited",
+    "ProviderRejected",
+    "ProviderTimeout",
+    "ProviderUnavailable",
 ]
 
 
-class TrackerError(Exception):
-    """A tracker, or another API of a provider, did not do what it was asked.
+class ProviderError(Exception):
+    """Raised when a request to a provider fails.
 
-    The text may go to callers: it has the tracker's own message at most, and no credential.
+    The text may go to callers: it has the provider's own message at most, and no credential.
 
-    :param tracker: what kind of host it is, such as ``github``.
-    :param status: the HTTP status it answered; None when it answered nothing.
-    :param retry_after: seconds after which it wants to be asked again; None when it did not say.
-    :param fields: what it says is wrong, by field.
-    :param may_have_acted: whether it may have carried the request out all the same.
+    :param provider: kind of host, such as ``github``.
+    :param status: HTTP status of the response; None without a response.
+    :param retry_after: seconds to wait before the next request; None when the provider did not say.
+    :param fields: violations by field, as the provider reports them.
+    :param may_have_acted: whether the provider may have carried out the request all the same.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        tracker: str,
+        provider: str,
         status: int | None = None,
         retry_after: float | None = None,
         fields: Mapping[str, str] | None = None,
         may_have_acted: bool = False,
     ) -> None:
         super().__init__(message)
-        self.tracker = tracker
+        self.provider = provider
         self.status = status
         self.retry_after = retry_after
         self.fields: Mapping[str, str] = fields or {}
         self.may_have_acted = may_have_acted
 
     def add(self, text: str) -> None:
-        """Say more."""
+        """Append to the message."""
         self.args = (f"{self}; {text}",)
 
 
-class TrackerMisconfigured(TrackerError):
-    """An integration's settings cannot work: its URL, its credentials, or the tracker itself."""
+class ProviderMisconfigured(ProviderError):
+    """The settings of an integration cannot work: its URL, its credentials, or its kind of tracker."""
 
 
-class CredentialRefused(TrackerMisconfigured):
-    """The tracker does not accept the integration's credentials."""
+class CredentialRefused(ProviderMisconfigured):
+    """The provider does not accept the integration's credentials."""
 
 
-class TrackerForbidden(TrackerError):
+class ProviderForbidden(ProviderError):
     """The integration's credentials do not allow this."""
 
 
-class TrackerNotFound(TrackerError):
-    """What was asked for does not exist, or the integration's credentials do not reach it."""
+class ProviderNotFound(ProviderError):
+    """The resource does not exist, or the integration's credentials do not reach it."""
 
 
-class TrackerConflict(TrackerError):
-    """Another change got in the way."""
+class ProviderConflict(ProviderError):
+    """A concurrent change got in the way."""
 
 
-class TrackerRejected(TrackerError):
-    """The tracker found the request wrong; see :attr:`TrackerError.fields`."""
+class ProviderRejected(ProviderError):
+    """The provider found the request invalid; see :attr:`ProviderError.fields`."""
 
 
-class TrackerRateLimited(TrackerError):
-    """The tracker has been asked too often; see :attr:`TrackerError.retry_after`."""
+class ProviderRateLimited(ProviderError):
+    """The provider's rate limit is exhausted; see :attr:`ProviderError.retry_after`."""
 
 
-class TrackerUnavailable(TrackerError):
-    """The tracker cannot be reached, failed, or answered what nobody can read."""
+class ProviderUnavailable(ProviderError):
+    """The provider is unreachable, failed, or sent an unexpected response."""
 
 
-class TrackerTimeout(TrackerError):
-    """The deadline passed before the tracker had answered."""
+class ProviderTimeout(ProviderError):
+    """The deadline passed before the response was complete."""

@@ -1,7 +1,7 @@
-"""HTTP to trackers and other APIs of providers: urllib3's connections, within bounds that a hostile server cannot move.
+"""HTTP client for the APIs of providers, within bounds that a hostile server cannot move.
 
-A request has one deadline for everything, from resolving the name to the last byte of the body. It goes to an address
-that was checked, with no proxy between, and to no other host whatever the answer says.
+A request has one deadline, from resolving the name to the last byte of the body. It goes to an address that was
+checked, through no proxy, and to no other host whatever the response says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import urlencode, urljoin
 
 import urllib3
 from urllib3.util import Url, parse_url
@@ -24,23 +24,23 @@ from urllib3.util import Url, parse_url
 from flask_grpcweb_scm.scm.providers.addresses import is_public, resolve
 from flask_grpcweb_scm.scm.providers.credentials import Credential
 from flask_grpcweb_scm.scm.providers.errors import (
-    TrackerError,
-    TrackerMisconfigured,
-    TrackerRateLimited,
-    TrackerTimeout,
-    TrackerUnavailable,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.providers.reply import (
     Complaint,
     HttpReply,
+    default_complaint,
     error_class,
-    plain_complaint,
     printable,
     retry_after,
 )
 from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, make_connection
 
-__all__ = ["HttpClient", "path_of"]
+__all__ = ["HttpClient"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
-TRY_AGAIN_LATER = (TrackerRateLimited, TrackerUnavailable)
+TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
 
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
@@ -59,22 +59,22 @@ _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 class HttpClient:
     """One API, for the length of one RPC.
 
-    :param base_url: such as ``https://api.github.com``; everything that is asked for is below it.
-    :param tracker: what kind of host it is, for messages.
+    :param base_url: such as ``https://api.github.com``; every request goes below it.
+    :param provider: kind of host, for messages.
     :param authorization: the header of that name; empty for none.
-    :param credential: what `authorization` was made of, to keep it out of messages.
+    :param credential: the secret in `authorization`, which is kept out of messages.
     :param headers: to send with every request.
     :param allowed_hosts: names of hosts that may have private addresses and plain ``http``, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
-    :raises TrackerMisconfigured: for a base URL that cannot be used.
+    :raises ProviderMisconfigured: for a base URL that cannot be used.
     """
 
     def __init__(
         self,
         base_url: str,
         *,
-        tracker: str,
+        provider: str,
         deadline: float,
         authorization: str = "",
         credential: Credential | None = None,
@@ -83,11 +83,11 @@ class HttpClient:
         explain: Callable[[Any], Complaint] | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        self.tracker = tracker
+        self.provider = provider
         self.deadline = deadline
         self._allowed_hosts = allowed_hosts
         self._credential = credential or Credential()
-        self._explain = explain or plain_complaint
+        self._explain = explain or default_complaint
         self._max_body_bytes = max_body_bytes
         self._base = self._parse_base(base_url)
         self._host = _host(self._base)
@@ -105,11 +105,11 @@ class HttpClient:
 
     @property
     def host(self) -> str:
-        """The host's name, with the port unless it is the usual one."""
+        """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
 
     def get(self, path: str, *, query: Mapping[str, str | int] | None = None) -> HttpReply:
-        """Ask for something; see :meth:`request`."""
+        """Send a GET request; see :meth:`request`."""
         return self.request("GET", path, query=query)
 
     def request(
@@ -121,11 +121,11 @@ class HttpClient:
         json: Any = None,
         content_type: str = "application/json",
     ) -> HttpReply:
-        """Send a request and read the answer; only GET and HEAD are ever repeated.
+        """Send a request and read the response; only GET and HEAD are ever retried.
 
-        :param path: below the base URL, percent-encoded: see :func:`path_of`.
+        :param path: below the base URL, percent-encoded: see :func:`path_of` of addresses.
         :param json: the body, unless None.
-        :raises TrackerError: for any other answer than one of success, and for none.
+        :raises ProviderError: unless the response is a success.
         """
         target = (self._base.path or "").rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         headers = dict(self._headers)
@@ -141,7 +141,7 @@ class HttpClient:
                 if method not in IDEMPOTENT or last:
                     raise
                 time.sleep(pause)
-        raise AssertionError("the last attempt answers or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _parse_base(self, base_url: object) -> Url:
         try:
@@ -159,22 +159,22 @@ class HttpClient:
         return url
 
     def _follow(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
-        """Do a request at this host, wherever there it has moved to."""
+        """Send a request and follow redirects within this host."""
         for _ in range(MAX_REDIRECTS + 1):
             started = time.monotonic()
-            status, answer_headers, answer = self._exchange(method, target, body, headers)
+            status, response_headers, content = self._exchange(method, target, body, headers)
             milliseconds = (time.monotonic() - started) * 1000
-            logger.debug("%s: %s %s: status %d in %.0f ms", self.tracker, method, target, status, milliseconds)
-            if 300 <= status <= 399 and "location" in answer_headers:
-                target = self._redirected(method, status, target, answer_headers["location"])
+            logger.debug("%s: %s %s: status %d in %.0f ms", self.provider, method, target, status, milliseconds)
+            if 300 <= status <= 399 and "location" in response_headers:
+                target = self._redirected(method, status, target, response_headers["location"])
                 continue
             if not 200 <= status <= 299:
-                raise self._refused(status, answer_headers, answer)
-            return HttpReply(status, answer_headers, answer, self._unreadable(status))
+                raise self._refused(status, response_headers, content)
+            return HttpReply(status, response_headers, content, self._unreadable(status))
         raise self._misconfigured(f"{self.host} redirects in circles")
 
     def _redirected(self, method: str, status: int, target: str, location: str) -> str:
-        """Where a request has to go instead; its method and body stay, or else it is not repeated.
+        """Return the target of a redirect; method and body stay the same, or the redirect is not followed.
 
         "307 … the user agent MUST NOT change the request method" (RFC 9110, section 15.4.8), and so for 308.
         """
@@ -187,7 +187,7 @@ class HttpClient:
             raise self._misconfigured(f"{self.host} redirects to {there}; is base_url right?")
         if method not in IDEMPOTENT and status not in {307, 308}:
             raise self._error(
-                TrackerUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
+                ProviderUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
             )
         return url.request_uri
 
@@ -212,10 +212,10 @@ class HttpClient:
                 opened.close()  # where the connection did not come as far as to take it
 
     def _open_socket(self) -> socket.socket:
-        """A socket that is connected to an address which was checked: not to what the name means a moment later."""
+        """Connect to an address that was checked: resolving the name once more might give another one."""
         addresses = resolve(self._host, self._port, self._remaining())
         if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
-            logger.warning("%s: %s resolves to %s", self.tracker, self._host, ", ".join(map(str, addresses)))
+            logger.warning("%s: %s resolves to %s", self.provider, self._host, ", ".join(map(str, addresses)))
             raise self._misconfigured(f"{self.host} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it")
         return connect_to_first(addresses, self._port, self.deadline)
 
@@ -227,8 +227,8 @@ class HttpClient:
             body += chunk
             if len(body) > self._max_body_bytes:
                 raise self._error(
-                    TrackerUnavailable,
-                    f"{self.host} answered more than {self._max_body_bytes} bytes",
+                    ProviderUnavailable,
+                    f"the response of {self.host} has more than {self._max_body_bytes} bytes",
                     status=response.status,
                     may_have_acted=True,
                 )
@@ -243,51 +243,41 @@ class HttpClient:
             yield
         except _ERRORS as error:
             if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
-                text = f"{self.host} did not answer before the deadline"
-                raise self._error(TrackerTimeout, text, may_have_acted=may_have_acted) from error
+                text = f"{self.host} did not respond before the deadline"
+                raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
             # Not the text of the error: it may name addresses of this network.
             text = f"the connection to {self.host} broke" if may_have_acted else f"{self.host} cannot be reached"
             if isinstance(error, ssl.SSLCertVerificationError):
                 text = f"the certificate of {self.host} is not trusted"
-            raise self._error(TrackerUnavailable, text, may_have_acted=may_have_acted) from error
+            raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
 
-    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> TrackerError:
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         text, fields = self._complaint(body)
         wait = retry_after(headers)
         kind = error_class(status, wait)
-        text = f"{self.tracker} answered {status}: {text}" if text else f"{self.tracker} answered {status}"
-        acted = status >= 500 or kind is TrackerTimeout
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "")
+        acted = status >= 500 or kind is ProviderTimeout
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
     def _complaint(self, body: bytes) -> Complaint:
-        """What an error's body says, as text that can be shown to anybody."""
+        """Read the body of an error, as text for everybody."""
         show = self._credential.redact
         try:
             text, fields = self._explain(json.loads(body))
             return printable(show(text)), {printable(name): printable(show(word)) for name, word in fields.items()}
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-            # Not what this tracker writes: a proxy's page, say, which is none of the caller's business.
+            # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
             return "", {}
 
-    def _unreadable(self, status: int) -> TrackerError:
-        text = f"{self.host} answered what is no answer of {self.tracker}; is base_url right?"
-        return self._error(TrackerUnavailable, text, status=status, may_have_acted=True)
+    def _unreadable(self, status: int) -> ProviderError:
+        text = f"unexpected response from {self.host}; is base_url right for {self.provider}?"
+        return self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
 
-    def _misconfigured(self, text: str) -> TrackerError:
-        return self._error(TrackerMisconfigured, text)
+    def _misconfigured(self, text: str) -> ProviderError:
+        return self._error(ProviderMisconfigured, text)
 
-    def _error(self, kind: type[TrackerError], text: str, **evidence: Any) -> TrackerError:
-        return kind(text, tracker=self.tracker, **evidence)
-
-
-def path_of(*segments: str | int) -> str:
-    """A path of segments, none of which can become two or climb.
-
-    :raises ValueError: for a segment that is empty, ``.`` or ``..``.
-    """
-    if {"", ".", ".."} & set(map(str, segments)):
-        raise ValueError(f"no path is made of {segments!r}")
-    return "".join("/" + quote(str(segment), safe="") for segment in segments)
+    def _error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
+        return kind(text, provider=self.provider, **evidence)
 
 
 def _dump(value: Any) -> bytes:
@@ -299,7 +289,7 @@ def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _host(url: Url) -> str:
-    """Without the brackets of an IPv6 address."""
+    """Name of the host, without the brackets of an IPv6 address."""
     return (url.host or "").strip("[]")
 
 
@@ -307,8 +297,8 @@ def _port(url: Url) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def _pause(attempt: int, error: TrackerError) -> float:
-    """Seconds to wait: what the server wants, else longer each time, and not as long as everybody else."""
+def _pause(attempt: int, error: ProviderError) -> float:
+    """Seconds to wait: those of the server, else exponentially more with jitter."""
     if error.retry_after is not None:
         return error.retry_after
     return FIRST_PAUSE_SECONDS * 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311  # no secret

@@ -1,4 +1,4 @@
-"""Reading what trackers answer, which may be anything."""
+"""Responses of providers, which may have any content."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from typing import Any, TypeVar
 
 from flask_grpcweb_scm.scm.providers.errors import (
     CredentialRefused,
-    TrackerConflict,
-    TrackerError,
-    TrackerForbidden,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerRejected,
-    TrackerTimeout,
-    TrackerUnavailable,
+    ProviderConflict,
+    ProviderError,
+    ProviderForbidden,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnavailable,
 )
 
-__all__ = ["Complaint", "HttpReply", "error_class", "plain_complaint", "printable", "retry_after"]
+__all__ = ["Complaint", "HttpReply", "default_complaint", "error_class", "printable", "retry_after"]
 
 MAX_TEXT_CHARACTERS = 500
 
 V = TypeVar("V")
-_STATUS_ERRORS: Mapping[int, type[TrackerError]] = {
-    400: TrackerRejected,
+_STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
+    400: ProviderRejected,
     401: CredentialRefused,
-    403: TrackerForbidden,
-    404: TrackerNotFound,
-    408: TrackerTimeout,
-    409: TrackerConflict,
-    410: TrackerNotFound,
-    412: TrackerConflict,
-    422: TrackerRejected,
-    429: TrackerRateLimited,
+    403: ProviderForbidden,
+    404: ProviderNotFound,
+    408: ProviderTimeout,
+    409: ProviderConflict,
+    410: ProviderNotFound,
+    412: ProviderConflict,
+    422: ProviderRejected,
+    429: ProviderRateLimited,
 }
 
 Complaint = tuple[str, Mapping[str, str]]
-"""What a tracker says is wrong: a text, and texts by field."""
+"""A provider's description of an error: a text, and texts by field."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer with a status from 200 to 299."""
+    """A response with a status from 200 to 299."""
 
     status: int
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes
-    _unreadable: TrackerError
+    _unreadable: ProviderError
 
     def json(self) -> Any:
-        """The body as JSON.
+        """Parse the body as JSON.
 
-        :raises TrackerUnavailable: when it is something else.
+        :raises ProviderUnavailable: when it is not JSON.
         """
         try:
             return json.loads(self.body)
@@ -66,9 +66,9 @@ class HttpReply:
             raise self._unreadable from None
 
     def value(self, *path: str | int, kind: type[V]) -> V:
-        """What the JSON has at a path of names and positions.
+        """Return the value at a path of names and positions.
 
-        :raises TrackerUnavailable: when it has nothing of that type there.
+        :raises ProviderUnavailable: when there is no value of that type.
         """
         value = self.json()
         try:
@@ -81,9 +81,9 @@ class HttpReply:
         return value
 
     def url(self, *path: str | int) -> str:
-        """What the JSON has at a path, for people to follow.
+        """Return the web address at a path, for people to follow.
 
-        :raises TrackerUnavailable: when it is no web address.
+        :raises ProviderUnavailable: when there is none.
         """
         url = self.value(*path, kind=str)
         if re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", url) is None:
@@ -91,15 +91,18 @@ class HttpReply:
         return url
 
 
-def error_class(status: int, retry_after: float | None) -> type[TrackerError]:
-    """What a status that is no success means."""
+def error_class(status: int, retry_after: float | None) -> type[ProviderError]:
+    """Return the class of error for a status other than a success."""
     if status == 403 and retry_after is not None:
-        return TrackerRateLimited  # GitHub answers 403 for either
-    return _STATUS_ERRORS.get(status, TrackerUnavailable if status >= 500 else TrackerRejected)
+        return ProviderRateLimited  # GitHub sends 403 for either
+    return _STATUS_ERRORS.get(status, ProviderUnavailable if status >= 500 else ProviderRejected)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds: "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3), or when GitHub's quota is new."""
+    """Return the seconds to wait; None when the headers do not say.
+
+    "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3); GitHub says when its quota is reset.
+    """
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         return float(text)
@@ -112,12 +115,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def plain_complaint(answer: Any) -> Complaint:
-    """``{"message": text}`` or ``{"error": text}``, as most APIs write."""
-    return str(answer.get("message") or answer["error"]), {}
+def default_complaint(error: Any) -> Complaint:
+    """Read ``{"message": text}`` or ``{"error": text}``, as most APIs send them."""
+    return str(error.get("message") or error["error"]), {}
 
 
 def printable(text: str) -> str:
-    """One line of bounded length."""
+    """Make one line of bounded length."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_TEXT_CHARACTERS]).split())
     return words if len(words) <= MAX_TEXT_CHARACTERS else words[:MAX_TEXT_CHARACTERS] + "…"

@@ -1,4 +1,4 @@
-"""Connections that were made before HTTP begins, and end when their time is up."""
+"""Connections that are made before HTTP begins, and shut down at a deadline."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["alarm", "connect_to_first", "make_connection"]
 
 
 def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:
-    """A connection to the first address that takes one; one that does not answer leaves time for the others.
+    """Connect to the first address that accepts; one that does not respond leaves time for the others.
 
-    :raises OSError: when none does.
+    :raises OSError: when none accepts.
     """
     error = OSError("no address")
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
@@ -40,7 +40,7 @@ def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: floa
 def alarm(opened: socket.socket, deadline: float) -> Iterator[None]:
     """Shut the connection down at the deadline.
 
-    A socket's own timeout is for one operation: a server that sends a byte every second outlives it.
+    The timeout of a socket is for one operation: a server that sends a byte every second outlives it.
     """
     # A descriptor of its own, because TLS takes the socket's away.
     with opened.dup() as shared:
@@ -60,7 +60,7 @@ def _shut_down(connected: socket.socket) -> None:
 
 
 def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLContext | None) -> HTTPConnection:
-    """An HTTP connection over a socket that is connected already; with TLS, unless that is None."""
+    """Make an HTTP connection of a connected socket; with TLS, unless that is None."""
     connection: HTTPConnection = HTTPConnection(host, port)
     if tls is not None:
         connection = HTTPSConnection(host, port, ssl_context=tls)

@@ -1,4 +1,4 @@
-"""Keyset pages: a token says after which row the next page begins, and which list it is a page of."""
+"""Keyset pages: a token has the position of the last row, and the list that it belongs to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 __all__ = ["Page", "PageScope", "Position", "page_size", "read_page_token", "write_page_token"]
 
 PageScope = list[str | int]
-"""The RPC, and everything but the position that decides which rows it lists, and in which order."""
+"""The RPC and its fields, except the position, that decide which rows it lists and in which order."""
 
 Row = TypeVar("Row")
 
 Position = tuple[str | int, ...]
-"""The last row of a page, by the values that order the list; the last of them is unique."""
+"""The sort key of the last row of a page; the last of its values is unique."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The page of a list that a request asks for."""
+    """A page of a list, as requested."""
 
     scope: PageScope
     size: int
@@ -48,13 +48,14 @@ class Page:
 
     @property
     def limit(self) -> int:
-        """How many rows to look for: one more than the page has says whether there is a next one."""
+        """Number of rows to read: one more than the page has, to know whether there is a next page."""
         return self.size + 1
 
     def next_token(self, rows: Sequence[Row], position: Callable[[Row], Position]) -> str:
-        """The token of the page after this one; empty when it is the last.
+        """Return the token of the next page; empty for the last page.
 
-        :param rows: that were found, at most :attr:`limit`.
+        :param rows: of this page, up to :attr:`limit`.
+        :param position: returns the sort key of a row.
         """
         if len(rows) <= self.size:
             return ""
@@ -62,7 +63,7 @@ class Page:
 
 
 def page_size(requested: int, settings: ScmSettings) -> int:
-    """How many rows a page has.
+    """Return the number of rows of a page.
 
     :raises RpcError: INVALID_ARGUMENT, for a negative number.
     """
@@ -71,14 +72,14 @@ def page_size(requested: int, settings: ScmSettings) -> int:
 
 
 def write_page_token(scope: PageScope, after: Position, settings: ScmSettings) -> str:
-    """A token for the rows that come after a position."""
+    """Make the token for the rows after a position."""
     return _signer(settings.page_token_secrets).sign(base64_encode(json.dumps([scope, *after]))).decode("ascii")
 
 
 def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Position | None:
-    """Where the page begins; None for the first page, whose token is empty.
+    """Return the position in a token; None for the first page, whose token is empty.
 
-    :raises RpcError: INVALID_ARGUMENT, for a token that is damaged, expired, or of another list.
+    :raises RpcError: INVALID_ARGUMENT, for an invalid or expired token, or one of another list.
     """
     if not token:
         return None

@@ -1,4 +1,4 @@
-"""Rows as messages."""
+"""Messages made of rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from datetime import datetime, timezone
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm.database.models import Commit, ExternalIssue, RepositoryStatus
-from flask_grpcweb_scm.scm.queries.repositories import CodeMappingRow, RepositoryRow
-from flask_grpcweb_scm.scm.queries.tenancy import AuthorRow
+from flask_grpcweb_scm.scm.database.models import (
+    CodeMapping,
+    Commit,
+    CommitAuthor,
+    ExternalIssue,
+    RepositoryStatus,
+    provider_name,
+    provider_spellings,
+)
+from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow
+from flask_grpcweb_scm.scm.queries.commits import AuthorRow
+from flask_grpcweb_scm.scm.queries.repositories import RepositoryRow
 
 __all__ = [
     "author_message",
@@ -19,13 +28,12 @@ __all__ = [
     "commit_message",
     "external_issue_message",
     "fill_repository",
-    "provider_spellings",
+    "spellings_of",
 ]
 
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # of instants in UTC that do not say so
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # for SQLite's instants, which are in UTC
 _EPOCH = _NAIVE_EPOCH.replace(tzinfo=timezone.utc)
 
-INTEGRATION_PREFIX = "integrations:"
 PROVIDERS = {
     "github": scm_pb2.PROVIDER_GITHUB,
     "gitlab": scm_pb2.PROVIDER_GITLAB,
@@ -35,40 +43,39 @@ PROVIDERS = {
     "github_enterprise": scm_pb2.PROVIDER_GITHUB_ENTERPRISE,
 }
 STATUSES = {
-    RepositoryStatus.ACTIVE: scm_pb2.REPOSITORY_STATUS_ACTIVE,
-    RepositoryStatus.DISABLED: scm_pb2.REPOSITORY_STATUS_DISABLED,
-    RepositoryStatus.HIDDEN: scm_pb2.REPOSITORY_STATUS_HIDDEN,
+    RepositoryStatus.ACTIVE.value: scm_pb2.REPOSITORY_STATUS_ACTIVE,
+    RepositoryStatus.DISABLED.value: scm_pb2.REPOSITORY_STATUS_DISABLED,
+    RepositoryStatus.HIDDEN.value: scm_pb2.REPOSITORY_STATUS_HIDDEN,
 }
 
 
-def provider_spellings(number: int) -> Sequence[str]:
-    """What rows of a provider may have in their column; nothing for a number that is no provider's."""
-    names = [name for name, value in PROVIDERS.items() if value == number]
-    return [spelling for name in names for spelling in (name, INTEGRATION_PREFIX + name)]
+def spellings_of(provider: int) -> Sequence[str]:
+    """Return what rows of a provider may have in their column; nothing for a number of no provider."""
+    names = [name for name, number in PROVIDERS.items() if number == provider]
+    return [spelling for name in names for spelling in provider_spellings(name)]
 
 
 def fill_repository(message: scm_pb2.Repository, row: RepositoryRow) -> scm_pb2.Repository:
-    """A repository without what is private to this server.
+    """Fill in a repository, without what is private to this server.
 
     Field by field into a message that is in its place already: keyword arguments and copies take six times as long.
     """
-    row_id, organization_id, name, url, provider, external_id, status, date_added, config = row
-    message.id = row_id
-    message.organization_id = organization_id
-    message.name = name
-    message.url = url
-    message.provider = PROVIDERS.get(provider.removeprefix(INTEGRATION_PREFIX), scm_pb2.PROVIDER_UNSPECIFIED)
-    message.external_id = external_id or ""
-    message.status = STATUSES[status]
-    _set_timestamp(message.date_added, date_added)
-    if config != "{}":
-        for key, value in json.loads(config).items():
+    message.id = row.id
+    message.organization_id = row.organization_id
+    message.name = row.name
+    message.url = row.url
+    message.provider = PROVIDERS.get(provider_name(row.provider), scm_pb2.PROVIDER_UNSPECIFIED)
+    message.external_id = row.external_id or ""
+    message.status = STATUSES[row.status]
+    _set_timestamp(message.date_added, row.date_added)
+    if row.config != "{}":
+        for key, value in json.loads(row.config).items():
             message.config[key] = value if isinstance(value, str) else json.dumps(value)
     return message
 
 
 def commit_message(row: Commit) -> scm_pb2.Commit:
-    """A commit with its author."""
+    """Make a commit with its author."""
     message = scm_pb2.Commit(
         id=str(row.id),
         repository_id=row.repository_id,
@@ -80,15 +87,15 @@ def commit_message(row: Commit) -> scm_pb2.Commit:
     return message
 
 
-def author_message(row: AuthorRow | None) -> scm_pb2.CommitAuthor | None:
-    """An author; None, which leaves the field out, for none."""
+def author_message(row: CommitAuthor | AuthorRow | None) -> scm_pb2.CommitAuthor | None:
+    """Make an author; None, which leaves the field unset, for none."""
     if row is None:
         return None
     return scm_pb2.CommitAuthor(name=row.name, email=row.email or "", external_id=row.external_id or "")
 
 
-def code_mapping_message(row: CodeMappingRow) -> scm_pb2.CodeMapping:
-    """A code mapping."""
+def code_mapping_message(row: CodeMapping | CodeMappingRow) -> scm_pb2.CodeMapping:
+    """Make a code mapping."""
     return scm_pb2.CodeMapping(
         id=row.id,
         organization_id=row.organization_id,
@@ -102,7 +109,7 @@ def code_mapping_message(row: CodeMappingRow) -> scm_pb2.CodeMapping:
 
 
 def external_issue_message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
-    """An external issue."""
+    """Make an external issue."""
     return scm_pb2.ExternalIssue(
         id=row.id,
         organization_id=row.organization_id,

@@ -1,4 +1,4 @@
-"""The output of ``git log`` as values: pure, and with bounded memory whatever the repository holds."""
+"""Parser for the output of ``git log``: pure, and with bounded memory whatever the repository has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 __all__ = ["LOG_FORMAT", "FileChange", "GitCommit", "parse_log", "split_stream"]
 
 # NUL is the one byte that neither a message nor a path can have. The number of fields is fixed, and what follows them
-# begins with ":" for a file change or with a hexadecimal digit for the next commit: no content can pass for structure.
+# begins with ":" for a file change or with a hexadecimal digit for the next commit: no content is taken for structure.
 LOG_FORMAT = "%H%x00%ct%x00%an%x00%ae%x00%B"
 
 MAX_FIELD_BYTES = 4 * 2**20  # a longer message would not fit into a gRPC message of the default size
@@ -25,7 +25,7 @@ _CHANGE_TYPES = {b"A": "A", b"D": "D"}
 
 
 class FileChange(NamedTuple):
-    """One path that a commit changed, without following renames."""
+    """A path that a commit changed; renames are not followed."""
 
     filename: str
     type: str
@@ -34,7 +34,7 @@ class FileChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GitCommit:
-    """One commit as ``git log --raw`` shows it: a merge has no changes."""
+    """A commit as ``git log --raw`` shows it: a merge has no changes."""
 
     sha: str
     committed: datetime
@@ -45,9 +45,9 @@ class GitCommit:
 
 
 def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
-    """Split bytes that arrive in chunks; of a piece longer than `limit` bytes an end may be missing.
+    """Split bytes that arrive in chunks; a piece longer than `limit` bytes may be cut.
 
-    What follows the last separator is a piece of its own, unless it is empty.
+    The bytes after the last separator are a piece of their own, unless there are none.
     """
     rest = b""
     for chunk in chunks:
@@ -61,7 +61,7 @@ def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Itera
 
 
 def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
-    """Read the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`."""
+    """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`."""
     fields = split_stream(chunks, b"\0", MAX_FIELD_BYTES)
     commit = None
     for text in fields:

@@ -1,4 +1,4 @@
-"""Running ``git`` so that neither a hostile repository nor a hostile argument can make it run or write anything."""
+"""``git`` as a subprocess: neither a hostile repository nor a hostile argument makes it run or write anything."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ OPTIONS = (
 
 
 class GitError(Exception):
-    """Reading a repository failed; the text names no path of this machine."""
+    """Raised when a repository cannot be read; the text names no path of this machine."""
 
 
 class GitTimeout(GitError):
-    """git was killed because its time was up."""
+    """Raised when git was killed at the deadline."""
 
     def __init__(self, command: str) -> None:
         super().__init__(f"git {command} did not end in time")
@@ -59,18 +59,18 @@ class GitTimeout(GitError):
 
 
 class GitFailed(GitError):
-    """git ended with an error, or with more output than is read."""
+    """Raised when git ended with an error, or with more output than is read."""
 
     def __init__(self, command: str, status: int, errors: str) -> None:
         super().__init__(f"git {command} failed with exit status {status}")
         self.command = command
         self.status = status
         self.errors = errors
-        """What git wrote to its standard error: may name paths of this machine."""
+        """Standard error of git: may name paths of this machine."""
 
 
 def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, None]:
-    """Give the standard output of one git command in chunks as they come; closing the generator kills git.
+    """Yield the standard output of a git command in chunks; closing the generator kills git.
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :raises GitTimeout: at the deadline.

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_grpcweb_scm.scm.providers.http import path_of
+from flask_grpcweb_scm.scm.providers import ProviderNotFound
+from flask_grpcweb_scm.scm.providers.addresses import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.sources.api import ABSENT, MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
 from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
-from flask_grpcweb_scm.scm.trackers import TrackerNotFound
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
 
 __all__ = ["GitLabSource"]
@@ -28,7 +28,7 @@ class GitLabSource(ApiSource):
     base_url = "https://gitlab.com"
 
     def commit_id(self, revision: str) -> str:
-        """``GET /projects/:id/repository/commits/:sha``, which knows beginnings too."""
+        """``GET /projects/:id/repository/commits/:sha``, which accepts prefixes."""
         return self._get("repository", "commits", revision).value("id", kind=str)
 
     def commit(self, sha: str) -> GitCommit:
@@ -41,7 +41,7 @@ class GitLabSource(ApiSource):
             return make_commit(sha, answer["committed_date"], author, answer["message"], changes)
 
     def tree(self, branch: str) -> tuple[str, str | None]:
-        """``GET /projects/:id/repository/branches/:branch``: the id of its commit, for that of its tree is not told."""
+        """``GET /projects/:id/repository/branches/:branch``, which has the id of the commit and not of its tree."""
         # "default_branch" is null in a project without commits.
         with self.reading():
             name = branch or clean(self._get().json()["default_branch"])
@@ -84,9 +84,9 @@ class GitLabSource(ApiSource):
         return GitLab.api_url(site)
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """As the tracker of the same host does."""
-        return GitLab.explain(answer)
+    def explain(cls, error: Any) -> Complaint:
+        """Read an error as the tracker of the same host does."""
+        return GitLab.explain(error)
 
     def _get(self, *more: str, query: Mapping[str, int | str] | None = None) -> HttpReply:
         with self.reading():
@@ -111,13 +111,13 @@ class GitLabSource(ApiSource):
             self.http.request(
                 "HEAD", path_of("projects", self.project, "repository", "files", path), query={"ref": sha}
             )
-        except TrackerNotFound:
+        except ProviderNotFound:
             return False
         return True
 
 
 def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Ascending numbers in groups whose snippets touch."""
+    """Group ascending numbers whose snippets touch."""
     group: list[int] = []
     for number in numbers:
         if group and number - group[-1] > 2 * SNIPPET_LINES + 1:
@@ -129,7 +129,7 @@ def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int]) -> Iterator[tuple[int, Line]]:
-    """The wanted ones of the lines from number `first` on, which come in parts of one commit each."""
+    """Yield some of the lines from number `first` on, which come in parts of one commit each."""
     lines = [(text, part["commit"]) for part in parts for text in part["lines"]]
     texts = [text for text, _ in lines]
     for number in wanted:

@@ -1,4 +1,4 @@
-"""What a local git repository knows: commits, files, lines and who changed them."""
+"""Local git repositories as sources: commits, files, and blamed lines."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.sources import SNIPPET_LINES, Blame, Line
 from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
 from flask_grpcweb_scm.scm.sources.git_process import GitError, GitFailed, run_git
+from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
 
 __all__ = ["Mirror", "MirrorMissing", "Storage"]
 
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
-STORAGE_BYTES = 1000  # of what is remembered of a commit, roughly
+STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
 
 Folder = tuple[int, int]
 Storage = tuple[Folder, "Folder | None"]
-"""The folders that have an object in them, by inode and change: any other one, or any file more or less, differs."""
+"""The folders of an object, by inode and change: they differ once a file is added or removed."""
 
 
 class MirrorMissing(GitError):
@@ -36,11 +36,11 @@ class MirrorMissing(GitError):
 class Mirror:
     """A git directory on this machine, to be read within one time limit.
 
-    Every method raises MirrorMissing when nothing is there, GitTimeout once the time is up, GitFailed when git fails.
+    Every method raises MirrorMissing without a repository, GitTimeout after the time limit, GitFailed when git fails.
 
     :param git_dir: absolute path of a ``.git`` directory or a bare repository.
     :param timeout: seconds from now; None for no limit.
-    :param commits: what is remembered from call to call, by path and id of a commit: where it was.
+    :param commits: cache from call to call, by path and id of a commit: where it is stored.
     """
 
     tree_seconds = 0.0
@@ -52,9 +52,9 @@ class Mirror:
 
     @classmethod
     def find(cls, path: str | os.PathLike[str]) -> Mirror:
-        """The repository whose working tree, or whose bare directory, `path` is; without a time limit.
+        """Open a working tree or a bare repository, without a time limit.
 
-        :raises MirrorMissing: when it is neither.
+        :raises MirrorMissing: when `path` is neither.
         """
         root = Path(path).absolute()
         guess = root / ".git" if (root / ".git").exists() else root
@@ -65,14 +65,14 @@ class Mirror:
 
     @property
     def identity(self) -> str:
-        """Tells this repository from all others."""
+        """Unique among all repositories."""
         return self.git_dir
 
     def has_commit(self, sha: str) -> bool:
-        """Whether a full object id is that of a commit.
+        """Tell whether a full object id is that of a commit.
 
-        One that was there is remembered for as long as nothing comes or goes where it is stored: not once the mirror is
-        gone, or made anew, or rid of commits by ``git gc``. One that was not there is looked for again every time.
+        A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
+        deleted, or made anew, or rid of commits by ``git gc``. A missing one is looked up every time.
         """
         key = (self.git_dir, sha)
         storage = self._storage(sha)
@@ -84,9 +84,9 @@ class Mirror:
         return found
 
     def commits_starting_with(self, prefix: str) -> list[str]:
-        """The ids of all commits that begin with these hexadecimal digits.
+        """Return the ids of all commits with a prefix.
 
-        :raises ValueError: when they are fewer than 7, or something else.
+        :raises ValueError: unless it is 7 hexadecimal digits or more.
         """
         if _PREFIX.fullmatch(prefix) is None:
             raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
@@ -94,7 +94,7 @@ class Mirror:
         return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
 
     def branch(self, name: str | None = None) -> tuple[str, str | None]:
-        """Name and newest commit of a branch, or of the one that is checked out.
+        """Return name and newest commit of a branch, by default of the one that is checked out.
 
         Without a checked-out branch the name is empty; in a repository without commits the commit is None.
 
@@ -109,25 +109,25 @@ class Mirror:
         raise GitError(f"the repository has no branch {name!r}")
 
     def remote_url(self) -> str:
-        """``remote.origin.url`` as it is configured, perhaps with credentials; empty when it is not."""
+        """Return ``remote.origin.url`` of the configuration, perhaps with credentials; empty without one."""
         return self._optional_text("config", "--get", "remote.origin.url") or ""
 
     def count(self, tip: str, *, since: str | None = None) -> int:
-        """How many commits :meth:`log` gives."""
+        """Count the commits of :meth:`log`."""
         return int(self._text("rev-list", "--count", *_range(tip, since)))
 
     def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
-        """The commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
+        """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
         return self._log("--reverse", "--topo-order", *_range(tip, since))
 
     def commit(self, sha: str) -> GitCommit:
-        """One commit by its full id."""
+        """Return a commit by its full id."""
         return next(self._log("--no-walk", _object_id(sha)))
 
     def tree(self, branch: str = "") -> tuple[str, str | None]:
-        """Name of a branch, or of the one that is checked out, and the id of its newest tree.
+        """Return name and newest tree of a branch, by default of the one that is checked out.
 
-        The id is None in a repository without commits.
+        The tree is None in a repository without commits.
 
         :raises GitError: when there is no branch of that name, neither here nor fetched from ``origin``.
         """
@@ -144,7 +144,7 @@ class Mirror:
         return name, found[0] if found else None
 
     def files(self, tree: str) -> Iterator[str]:
-        """The paths of all files of a tree, without submodules."""
+        """Yield the paths of all files of a tree, without submodules."""
         with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", _object_id(tree))) as listing:
             for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
                 attributes, _, path = entry.partition(b"\t")
@@ -152,7 +152,7 @@ class Mirror:
                     yield path.decode("utf-8", "backslashreplace")
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
-        """Lines of a file at a commit, but for numbers past its end; None when it has no such file."""
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
         blob = self.find_file(sha, path)
         if blob is None:
             return None
@@ -161,7 +161,7 @@ class Mirror:
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
     def find_file(self, sha: str, path: str) -> str | None:
-        """The object id of a file's contents at a commit; None when it has no such file."""
+        """Return the object id of a file's contents at a commit; None when there is no such file."""
         listing = self._text("ls-tree", "-z", "--full-tree", _object_id(sha), "--", path)
         for entry in listing.split("\0"):
             attributes, _, name = entry.partition("\t")
@@ -170,7 +170,7 @@ class Mirror:
         return None
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
-        """Lines of a file with a few lines around each, by number; without those that the file does not have."""
+        """Return lines of a file with a few lines around each, by number, without those past its end."""
         around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
         wanted = {number for lines in around.values() for number in lines}
         lines: dict[int, str] = {}
@@ -187,20 +187,20 @@ class Mirror:
         }
 
     def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Blame]:
-        """The commits that last changed lines of a file, as the file was at commit `sha`.
+        """Return the commits that last changed lines of a file, as the file was at commit `sha`.
 
         :raises GitFailed: when the file does not have these lines.
         """
         which = [argument for number in sorted(numbers) for argument in ("-L", f"{number},{number}")]
         if not which:
             return {}
-        # The empty name takes back what blame.ignoreRevsFile of the configuration names.
+        # The empty name resets blame.ignoreRevsFile of the configuration.
         options = ("--line-porcelain", "--no-textconv", "--ignore-revs-file=")
         with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
             return dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
     def _storage(self, sha: str) -> Storage | None:
-        """What an object is stored in, as that is now; None when it may be elsewhere."""
+        """Return the current folders of an object; None when it may be elsewhere."""
         # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
         objects = f"{self.git_dir}/objects"
         packs = _state(f"{objects}/pack")
@@ -215,9 +215,9 @@ class Mirror:
 
     def _log(self, *arguments: str) -> Iterator[GitCommit]:
         what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
-        # Against what a repository's configuration may ask for.
-        plain = ("--no-color", "--no-ext-diff", "--no-textconv", f"-O{os.devnull}")
-        return parse_log(self._chunks("log", *what, *plain, *arguments, "--"))
+        # Against what a repository's configuration may switch on.
+        safe = ("--no-color", "--no-ext-diff", "--no-textconv", f"-O{os.devnull}")
+        return parse_log(self._chunks("log", *what, *safe, *arguments, "--"))
 
     def _optional_text(self, *arguments: str) -> str | None:
         with suppress(GitFailed):
@@ -252,7 +252,7 @@ def _range(tip: str, since: str | None) -> list[str]:
 
 
 def _object_id(text: str) -> str:
-    """Only a verified object id may become an argument: ``--output=FILE`` in its place would create FILE."""
+    """Verify an object id before it becomes an argument: ``--output=FILE`` in its place would create FILE."""
     if _OBJECT_ID.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a full object id in lower case")
     return text

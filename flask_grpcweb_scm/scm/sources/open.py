@@ -1,41 +1,64 @@
-"""From a repository and its integration to the provider's API.
+"""From a repository to its source: its local git mirror, or else the API of its integration.
 
-An integration's metadata has ``base_url`` and ``credentials``, as for its tracker; the repository's configuration may
-have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own name is not the provider's.
+The metadata of an integration has ``base_url`` and ``credentials``, as for its tracker; the repository's configuration
+may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own name is not the provider's.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
-from flask_grpcweb_scm.scm.database.models import Integration, Repository
-from flask_grpcweb_scm.scm.settings import ScmSettings
+from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.scm.database.models import Integration, Repository, provider_name
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.queries.tenancy import installation_of
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.api import ApiSource
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
-from flask_grpcweb_scm.scm.trackers import find_credential
+from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage
+from flask_grpcweb_scm.scm.sources.source import Source
 
-__all__ = ["open_api"]
+__all__ = ["open_source"]
 
-PREFIX = "integrations:"
+COMMIT_SHARE = 1 / 16  # of the memory for lines
 
 
-def open_api(
-    repository: Repository, integration: Integration, settings: ScmSettings, deadline: float
-) -> ApiSource | None:
-    """The source of a repository at its provider; None for a provider whose API is not known.
+def open_source(repository: Repository, context: CallContext) -> Source | None:
+    """Return the source of a repository, to be read until the call's deadline; None when it has none.
 
-    :param deadline: an instant of :func:`time.monotonic`.
-    :raises TrackerMisconfigured: when the settings cannot work.
+    :raises ProviderMisconfigured: when the settings of its integration cannot work.
     """
-    provider = integration.provider.removeprefix(PREFIX)
+    remaining = context.remaining()
+    if repository.mirror_path is not None:
+        limit = current_settings().git_timeout
+        timeout = limit if remaining is None else min(remaining, limit)
+        return Mirror(repository.mirror_path, timeout=timeout, commits=_commit_cache())
+    installation = installation_of(repository)
+    if installation is None or not is_configured(installation.integration.metadata_):
+        return None
+    limit = current_settings().tracker_timeout
+    deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
+    return _open_api(repository, installation.integration, deadline)
+
+
+def _commit_cache() -> LruCache[Storage]:
+    """Return where local mirrors had commits, by path of the mirror and id."""
+    return kept_in_app("commits", lambda: LruCache(int(current_settings().blame_cache_bytes * COMMIT_SHARE)))
+
+
+def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource | None:
+    provider = provider_name(integration.provider)
     if provider not in SOURCES:
         return None
     source, project = SOURCES[provider]
+    settings = current_settings()
     return source(
         integration.metadata_.get("base_url", ""),
         project(repository),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, tracker=provider),
+        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
         deadline=deadline,
         allowed_hosts=settings.scm_allowed_hosts,
     )

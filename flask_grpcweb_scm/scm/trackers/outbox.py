@@ -1,8 +1,8 @@
-"""Issues at trackers: none is lost, none is created twice.
+"""The outbox: issues at trackers, of which none is lost and none is created twice.
 
-A tracker and the database have no transaction in common. So an operation is committed before the tracker is asked, and
-replaced by the issue once that is known. Whatever comes between the two, the operation stays, and whoever takes it up
-again looks for its marker at the tracker first.
+A tracker and the database have no transaction in common. So an operation is committed before the request to the
+tracker, and replaced by the issue after the response. Whatever fails in between, the operation stays, and the next call
+that claims it searches the tracker for its marker first.
 """
 
 from __future__ import annotations
@@ -14,29 +14,27 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.database.transaction import commit_step
+from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
-from flask_grpcweb_scm.scm.trackers import TrackerError, TrackerUnavailable
 from flask_grpcweb_scm.scm.trackers.open import open_tracker
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 from flask_grpcweb_scm.scm.validation import failed_precondition
-
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["WantedIssue", "create_at_tracker", "discard", "first_result", "resume", "unfinished"]
 
 logger = logging.getLogger(__name__)
 
-# After the tracker's deadline: to store what it answered.
+# After the tracker's deadline, to store the issue.
 GRACE_SECONDS = 10
 # How far the tracker's clock may be behind ours.
 CLOCK_SKEW = timedelta(minutes=10)
@@ -44,7 +42,7 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class WantedIssue:
-    """An issue as a caller asked for it."""
+    """An issue that a caller requests."""
 
     organization_id: int
     integration_id: int
@@ -57,14 +55,14 @@ class WantedIssue:
 
 
 def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[str, str]) -> ExternalIssue:
-    """The issue that a caller wants, created now or, for its idempotency key, before.
+    """Create the issue that a caller requests, unless a call with its idempotency key has created it.
 
-    Commits, and more than once: what the current transaction has done before is kept.
+    Commits more than once, together with what the current transaction has done before.
 
     :param defaults: see :func:`issue_defaults`.
-    :raises TrackerError: when the tracker did not create it, or may have.
-    :raises RpcError: UNAVAILABLE, while another call is at it; FAILED_PRECONDITION, when the key came with another
-        request.
+    :raises ProviderError: when the tracker did not create it, or may have.
+    :raises RpcError: UNAVAILABLE, while another call has claimed the operation; FAILED_PRECONDITION, when the key came
+        with a different request.
     """
     operation = IssueOperation(
         organization_id=wanted.organization_id,
@@ -76,7 +74,7 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[s
         fields={**defaults, **wanted.metadata},
         idempotency_key=wanted.idempotency_key,
         request_digest=wanted.digest,
-        claimed_until=_end_of_claim(tracker),
+        claimed_until=_lease_end(tracker),
         date_added=_now(),
     )
     tracker.check(_new_issue(operation))
@@ -89,13 +87,13 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[s
         return done
     if started is not None:
         return _run(tracker, started)
-    return _take_up(tracker, _operation_of(wanted), wanted.digest)
+    return _resume(tracker, _operation_of(wanted), wanted.digest)
 
 
 def first_result(wanted: WantedIssue) -> ExternalIssue | None:
-    """The issue that an earlier call with the same idempotency key made.
+    """Return the issue that an earlier call with the same idempotency key has created.
 
-    :raises RpcError: FAILED_PRECONDITION, when that was another request.
+    :raises RpcError: FAILED_PRECONDITION, when that was a different request.
     """
     if wanted.idempotency_key is None:
         return None
@@ -109,32 +107,32 @@ def first_result(wanted: WantedIssue) -> ExternalIssue | None:
 
 
 def unfinished() -> Sequence[IssueOperation]:
-    """All operations that have neither failed for certain nor come to an issue, oldest first."""
+    """Return all operations whose outcome is not known, oldest first."""
     both = joinedload(IssueOperation.organization), joinedload(IssueOperation.integration)
     return db.session.scalars(sa.select(IssueOperation).options(*both).order_by(IssueOperation.id)).all()
 
 
 def resume(operation: IssueOperation) -> ExternalIssue:
-    """Bring an operation to its end: find the issue at the tracker, or else create it.
+    """Complete an operation: find the issue at the tracker, or else create it.
 
-    :raises TrackerError: as :func:`create_at_tracker`.
-    :raises RpcError: UNAVAILABLE, while a call is at it.
+    :raises ProviderError: as :func:`create_at_tracker`.
+    :raises RpcError: UNAVAILABLE, while a call has claimed it.
     """
     installation = installation_of(operation)
     tracker = None if installation is None else open_tracker(installation, None)
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
-    return _take_up(tracker, operation, operation.request_digest)
+    return _resume(tracker, operation, operation.request_digest)
 
 
 def discard(operation: IssueOperation) -> None:
-    """Forget an operation, for somebody who has looked at the tracker."""
-    _forget(operation)
+    """Delete an operation without its outcome, for somebody who has looked at the tracker."""
+    _delete(operation)
 
 
 def _insert(operation: IssueOperation) -> IssueOperation | None:
-    """Store a new operation; None when the idempotency key is taken."""
+    """Store a new operation; None when its idempotency key is in use."""
     columns = {
         column.key: getattr(operation, column.key)
         for column in sa.inspect(IssueOperation).column_attrs
@@ -149,13 +147,13 @@ def _operation_of(wanted: WantedIssue) -> IssueOperation:
         IssueOperation.idempotency_key == wanted.idempotency_key,
     )
     operation = db.session.scalars(sa.select(IssueOperation).where(same)).one_or_none()
-    if operation is None:  # it came to its end a moment ago
+    if operation is None:  # it was completed a moment ago
         raise _busy(0)
     return operation
 
 
-def _take_up(tracker: Tracker, operation: IssueOperation, digest: str) -> ExternalIssue:
-    """Go on with an operation that nobody is at any more."""
+def _resume(tracker: Tracker, operation: IssueOperation, digest: str) -> ExternalIssue:
+    """Claim an operation whose lease is over, and run it."""
     if operation.request_digest != digest:
         raise _key_reused(operation.idempotency_key)
     last_attempt = operation.claimed_until
@@ -168,7 +166,7 @@ def _take_up(tracker: Tracker, operation: IssueOperation, digest: str) -> Extern
 def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
     seen = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
     claim = sa.update(IssueOperation).where(seen).returning(IssueOperation)
-    claim = claim.values(claimed_until=_end_of_claim(tracker), attempts=IssueOperation.attempts + 1, error="")
+    claim = claim.values(claimed_until=_lease_end(tracker), attempts=IssueOperation.attempts + 1, error="")
     claimed = db.session.scalars(claim, execution_options={"populate_existing": True}).one_or_none()
     if claimed is None:
         raise _busy(1)
@@ -176,11 +174,11 @@ def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
 
 
 def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime | None = None) -> ExternalIssue:
-    """Do an operation that is this call's.
+    """Run an operation that this call has claimed.
 
-    :param last_attempt: when an earlier call stopped being at it; None when there was none.
+    :param last_attempt: end of the last lease; None for a new operation.
     """
-    # Out of the session: reading it must not begin a transaction while the tracker is waited for.
+    # Out of the session: reading it must not begin a transaction during the requests to the tracker.
     db.session.expunge(operation)
     commit_step()
     issue = _new_issue(operation)
@@ -188,7 +186,7 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
     if created is None:
         created = _create(tracker, operation, issue)
     try:
-        return _finish(operation, created)
+        return _complete(operation, created)
     except DBAPIError as error:
         logger.exception("operation %d: issue %s could not be stored", operation.id, created.key)
         text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
@@ -196,15 +194,15 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
 
 
 def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_attempt: datetime) -> TrackerIssue | None:
-    """What an earlier attempt has created; None when it has created nothing for certain."""
+    """Return the issue of an earlier attempt; None when it has certainly created none."""
     try:
         found = tracker.find(issue)
         wait = tracker.search_delay - (_now() - last_attempt).total_seconds()
         if found is None and wait > 0:
             text = f"whether an earlier attempt has created the issue is seen at {tracker.kind} in {math.ceil(wait)} s"
-            raise TrackerUnavailable(text, tracker=tracker.kind, retry_after=wait, may_have_acted=True)
-    except TrackerError as error:
-        _put_back(operation, error, claimed_until=last_attempt)
+            raise ProviderUnavailable(text, provider=tracker.kind, retry_after=wait, may_have_acted=True)
+    except ProviderError as error:
+        _release(operation, error, claimed_until=last_attempt)
         raise
     return found
 
@@ -212,16 +210,16 @@ def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_att
 def _create(tracker: Tracker, operation: IssueOperation, issue: NewIssue) -> TrackerIssue:
     try:
         return tracker.create(issue)
-    except TrackerError as error:
+    except ProviderError as error:
         if error.may_have_acted:
-            _put_back(operation, error, claimed_until=_now())
+            _release(operation, error, claimed_until=_now())
         else:
-            _forget(operation)
+            _delete(operation)
         raise
 
 
-def _finish(operation: IssueOperation, created: TrackerIssue) -> ExternalIssue:
-    """Replace an operation by its issue, also when the deadline has passed: the next call with its key finds it."""
+def _complete(operation: IssueOperation, created: TrackerIssue) -> ExternalIssue:
+    """Replace an operation by its issue, also after the deadline: the next call with its key finds it."""
     values = {
         "organization_id": operation.organization_id,
         "integration_id": operation.integration_id,
@@ -237,7 +235,7 @@ def _finish(operation: IssueOperation, created: TrackerIssue) -> ExternalIssue:
     issue = db.session.scalars(statement).one_or_none()
     if issue is None:  # it is there already
         issue = db.session.scalars(sa.select(ExternalIssue).where(_same_issue(operation, created)).limit(1)).one()
-    _forget(operation)
+    _delete(operation)
     return issue
 
 
@@ -247,13 +245,13 @@ def _same_issue(operation: IssueOperation, created: TrackerIssue) -> sa.ColumnEl
     return sa.and_(ExternalIssue.organization_id == operation.organization_id, sa.or_(same_key, same_request))
 
 
-def _forget(operation: IssueOperation) -> None:
+def _delete(operation: IssueOperation) -> None:
     db.session.execute(sa.delete(IssueOperation).where(IssueOperation.id == operation.id))
     commit_step()
 
 
-def _put_back(operation: IssueOperation, error: TrackerError, *, claimed_until: datetime) -> None:
-    """Let others take an operation up."""
+def _release(operation: IssueOperation, error: ProviderError, *, claimed_until: datetime) -> None:
+    """End the lease of an operation whose outcome is not known, so that others may claim it."""
     ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
     db.session.execute(sa.update(IssueOperation).where(ours).values(claimed_until=claimed_until, error=str(error)))
     commit_step()
@@ -261,8 +259,6 @@ def _put_back(operation: IssueOperation, error: TrackerError, *, claimed_until: 
 
 
 def _new_issue(operation: IssueOperation) -> NewIssue:
-    from flask_grpcweb_scm.scm.trackers.tracker import NewIssue
-
     return NewIssue(
         title=operation.title,
         description=operation.description,
@@ -272,7 +268,7 @@ def _new_issue(operation: IssueOperation) -> NewIssue:
     )
 
 
-def _end_of_claim(tracker: Tracker) -> datetime:
+def _lease_end(tracker: Tracker) -> datetime:
     return _now() + timedelta(seconds=tracker.http.deadline - time.monotonic() + GRACE_SECONDS)
 
 

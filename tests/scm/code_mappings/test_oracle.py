@@ -5,16 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_grpcweb_scm.scm.code_mappings import (
-    Place,
-    StackPath,
-    TreeIndex,
-    UnsupportedFrame,
-    choose,
-    decide,
-    find_roots,
-    read_path,
-)
+from flask_grpcweb_scm.scm.code_mappings.decide import Place, choose, decide, find_roots
+from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFrame, read_path
+from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex
 from tests.scm.code_mappings import oracle
 
 SEGMENTS = st.sampled_from(["a", "b", "ab", "app:", "src", "..", ".", "", "C:", "a.b", "[x]", "<y>", "http:", "é"])

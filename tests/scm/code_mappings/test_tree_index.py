@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_grpcweb_scm.scm.code_mappings import TreeCache, TreeIndex, TreeTooLarge
+from flask_grpcweb_scm.scm.code_mappings.tree_cache import TreeCache
+from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex, TreeTooLarge
 
 SEGMENTS = st.sampled_from(["a", "b", "ab", "a.py", "b.py", "ab.py", "é", "0", ".", "a-b"])
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=5).map("/".join)

@@ -18,7 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_grpcweb_scm import GrpcWebScm, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Commit, Organization, Repository, db
-from flask_grpcweb_scm.scm.database.db import insert_new, insert_rows, json_writer
+from flask_grpcweb_scm.scm.database.bulk import insert_new, insert_rows, json_writer
 from tests.grpcweb import call
 from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, disposed
 from tests.scm.support import SERVICE, Scm, Tenant, make_app

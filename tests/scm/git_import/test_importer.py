@@ -17,7 +17,8 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Organization, Repository, db
 from flask_grpcweb_scm.scm.git_import import importer as importing
-from flask_grpcweb_scm.scm.sources.mirror import GitError, Mirror
+from flask_grpcweb_scm.scm.sources.git_process import GitError
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.support import GitRepository
 
 

@@ -17,22 +17,22 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.providers.addresses import is_public
-from flask_grpcweb_scm.scm.providers.http import HttpClient, path_of
-from flask_grpcweb_scm.scm.trackers import (
+from flask_grpcweb_scm.scm.providers import (
     Credential,
     CredentialRefused,
-    TrackerConflict,
-    TrackerError,
-    TrackerForbidden,
-    TrackerMisconfigured,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerRejected,
-    TrackerTimeout,
-    TrackerUnavailable,
+    ProviderConflict,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnavailable,
     find_credential,
 )
+from flask_grpcweb_scm.scm.providers.addresses import is_public, path_of
+from flask_grpcweb_scm.scm.providers.http import HttpClient
 from tests.client.scripted import Peer, Script, http, serve
 
 SECRET = "s3cret-t0ken"
@@ -43,7 +43,7 @@ JSON = b'{"id": 1}'
 def client(url: str, *, timeout: float = 5, allowed: Any = ("127.0.0.1", "localhost"), **options: Any) -> HttpClient:
     return HttpClient(
         url,
-        tracker="github",
+        provider="github",
         deadline=time.monotonic() + timeout,
         authorization=f"Bearer {SECRET}",
         credential=Credential(token=SECRET),
@@ -58,8 +58,8 @@ def answer(*parts: bytes) -> Script:
     return lambda peer: peer.send(left.pop(0) if len(left) > 1 else left[0])
 
 
-def refusal(error: type[TrackerError], call: Callable[[], object]) -> TrackerError:
-    with pytest.raises(TrackerError) as caught:
+def refusal(error: type[ProviderError], call: Callable[[], object]) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
         call()
     assert type(caught.value) is error, caught.value
     assert SECRET not in str(caught.value)
@@ -104,7 +104,7 @@ def test_segments_of_a_path_stay_segments() -> None:
 def test_no_server_outlives_the_deadline(script: Script) -> None:
     with serve(script) as server:
         started = time.monotonic()
-        error = refusal(TrackerTimeout, lambda: client(server.url, timeout=0.4).request("POST", "/x", json={}))
+        error = refusal(ProviderTimeout, lambda: client(server.url, timeout=0.4).request("POST", "/x", json={}))
         assert time.monotonic() - started < 1.5
     assert error.may_have_acted
 
@@ -113,7 +113,7 @@ def test_a_handshake_does_not_outlive_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # whose backlog takes the connection
         started = time.monotonic()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        error = refusal(TrackerTimeout, lambda: client(url, timeout=0.4).request("POST", "/x", json={}))
+        error = refusal(ProviderTimeout, lambda: client(url, timeout=0.4).request("POST", "/x", json={}))
         assert time.monotonic() - started < 1.5
     assert not error.may_have_acted
 
@@ -127,7 +127,7 @@ def test_a_slow_resolver_does_not_outlive_the_deadline(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     started = time.monotonic()
-    assert not refusal(TrackerTimeout, lambda: client("https://slow.test", timeout=0.3).get("/")).may_have_acted
+    assert not refusal(ProviderTimeout, lambda: client("https://slow.test", timeout=0.3).get("/")).may_have_acted
     assert time.monotonic() - started < 1.5
     answered.set()
 
@@ -177,7 +177,7 @@ def test_which_addresses_are_of_the_internet(address: str, public: bool) -> None
 def test_a_private_host_is_refused_however_it_is_written(host: str) -> None:
     with serve(answer(http(JSON))) as server:
         error = refusal(
-            TrackerMisconfigured,
+            ProviderMisconfigured,
             lambda: client(f"https://{host}:{server.port}", allowed=()).request("POST", "/", json={}),
         )
         assert server.connections == 0
@@ -191,7 +191,7 @@ def addresses(*texts: str) -> list[Any]:
 
 def test_one_private_address_among_others_is_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: addresses("93.184.215.14", "10.0.0.1"))
-    error = refusal(TrackerMisconfigured, lambda: client("https://mixed.test").get("/"))
+    error = refusal(ProviderMisconfigured, lambda: client("https://mixed.test").get("/"))
     assert "10.0.0.1" not in str(error)
 
 
@@ -247,7 +247,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )  # fmt: skip
 def test_a_base_url_that_cannot_be_used_is_refused_at_once(url: Any) -> None:
-    with pytest.raises(TrackerMisconfigured, match="base_url") as caught:
+    with pytest.raises(ProviderMisconfigured, match="base_url") as caught:
         client(url)
     assert "p4ss" not in str(caught.value)
 
@@ -256,7 +256,7 @@ def test_a_certificate_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(PEM)
     with serve(answer(http(JSON)), context) as server:
-        error = refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
+        error = refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
         assert "certificate" in str(error)
         assert not error.may_have_acted
         monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
@@ -282,25 +282,25 @@ def test_a_redirect_to_another_host_is_not(status: str) -> None:
     with serve(answer(http(JSON))) as other:
         for location in (f"http://localhost:{other.port}/", f"//127.0.0.1:{other.port}/", "https://elsewhere.test/"):
             with serve(answer(redirect(status, location))) as server:
-                assert "redirects to" in str(refusal(TrackerMisconfigured, lambda: client(server.url).get("/")))
+                assert "redirects to" in str(refusal(ProviderMisconfigured, lambda: client(server.url).get("/")))
         assert other.connections == 0
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other"])
 def test_what_is_not_idempotent_does_not_become_a_get(status: str) -> None:
     with serve(answer(redirect(status, "/x"))) as server:
-        refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
+        refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
         assert len(server.requests) == 1
 
 
 def test_a_redirect_to_what_is_no_url_leads_nowhere() -> None:
     with serve(answer(redirect("302 Found", "http://[x"))) as server:
-        refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
+        refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
 
 
 def test_redirects_end() -> None:
     with serve(answer(redirect("302 Found", "/"))) as server:
-        refusal(TrackerMisconfigured, lambda: client(server.url).get("/"))
+        refusal(ProviderMisconfigured, lambda: client(server.url).get("/"))
         assert len(server.requests) == 4
 
 
@@ -310,44 +310,45 @@ def test_redirects_end() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "acted"),
     [
-        ("400 Bad Request", TrackerRejected, False),
+        ("400 Bad Request", ProviderRejected, False),
         ("401 Unauthorized", CredentialRefused, False),
-        ("403 Forbidden", TrackerForbidden, False),
-        ("404 Not Found", TrackerNotFound, False),
-        ("408 Request Timeout", TrackerTimeout, True),
-        ("409 Conflict", TrackerConflict, False),
-        ("418 Teapot", TrackerRejected, False),
-        ("422 Unprocessable", TrackerRejected, False),
-        ("429 Too Many", TrackerRateLimited, False),
-        ("500 Internal", TrackerUnavailable, True),
-        ("503 Unavailable", TrackerUnavailable, True),
-        ("599 Odd", TrackerUnavailable, True),
+        ("403 Forbidden", ProviderForbidden, False),
+        ("404 Not Found", ProviderNotFound, False),
+        ("408 Request Timeout", ProviderTimeout, True),
+        ("409 Conflict", ProviderConflict, False),
+        ("418 Teapot", ProviderRejected, False),
+        ("422 Unprocessable", ProviderRejected, False),
+        ("429 Too Many", ProviderRateLimited, False),
+        ("500 Internal", ProviderUnavailable, True),
+        ("503 Unavailable", ProviderUnavailable, True),
+        ("599 Odd", ProviderUnavailable, True),
     ],
 )
-def test_a_status_is_an_error_that_has_the_evidence(status: str, error: type[TrackerError], acted: bool) -> None:
+def test_a_status_is_an_error_that_has_the_evidence(status: str, error: type[ProviderError], acted: bool) -> None:
     with serve(answer(http(b'{"message": "no\\r\\n\\u001b[31m way"}', status=status))) as server:
         found = refusal(error, lambda: client(server.url).request("POST", "/", json={}))
         assert len(server.requests) == 1
-    assert (found.status, found.tracker, found.may_have_acted) == (int(status[:3]), "github", acted)
-    assert str(found) == f"github answered {status[:3]}: no [31m way"
+    assert (found.status, found.provider, found.may_have_acted) == (int(status[:3]), "github", acted)
+    assert str(found) == f"github responded with {status[:3]}: no [31m way"
 
 
 @pytest.mark.parametrize("body", [b"<h1>/srv/secret</h1>", b"[]", b"null", b'{"x": 1}', b"[" * 10**5, b"\xff"])
 def test_what_is_no_message_of_the_tracker_is_not_repeated(body: bytes) -> None:
     with serve(answer(http(body, status="422 No"))) as server:
-        assert str(refusal(TrackerRejected, lambda: client(server.url).get("/"))) == "github answered 422"
+        assert str(refusal(ProviderRejected, lambda: client(server.url).get("/"))) == "github responded with 422"
 
 
 def test_a_credential_that_is_sent_back_is_not_repeated() -> None:
     with serve(answer(http(json.dumps({"message": f"bad token {SECRET}"}).encode(), status="401 No"))) as server:
         assert (
-            str(refusal(CredentialRefused, lambda: client(server.url).get("/"))) == "github answered 401: bad token …"
+            str(refusal(CredentialRefused, lambda: client(server.url).get("/")))
+            == "github responded with 401: bad token …"
         )
 
 
 def test_a_long_message_is_cut() -> None:
     with serve(answer(http(json.dumps({"message": "x" * 9999}).encode(), status="400 No"))) as server:
-        assert len(str(refusal(TrackerRejected, lambda: client(server.url).get("/")))) < 600
+        assert len(str(refusal(ProviderRejected, lambda: client(server.url).get("/")))) < 600
 
 
 @pytest.mark.parametrize(
@@ -361,7 +362,7 @@ def test_a_long_message_is_cut() -> None:
 )
 def test_a_success_that_cannot_be_read_may_have_been_one(sent: bytes) -> None:
     with serve(answer(sent)) as server:
-        error = refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}).json())
+        error = refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}).json())
     assert error.may_have_acted
 
 
@@ -375,7 +376,7 @@ def test_a_connection_that_is_cut_may_have_been_a_success(sent: bytes) -> None:
         peer.shut_down()
 
     with serve(script) as server:
-        error = refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}).json())
+        error = refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}).json())
         assert len(server.requests) == 1
     assert error.may_have_acted
 
@@ -383,7 +384,7 @@ def test_a_connection_that_is_cut_may_have_been_a_success(sent: bytes) -> None:
 def test_a_server_that_is_not_there_has_done_nothing() -> None:
     with serve(answer(b"")) as server:
         url = server.url
-    error = refusal(TrackerUnavailable, lambda: client(url).request("POST", "/", json={}))
+    error = refusal(ProviderUnavailable, lambda: client(url).request("POST", "/", json={}))
     assert not error.may_have_acted
     assert "cannot be reached" in str(error)
 
@@ -396,7 +397,7 @@ def test_a_body_is_bounded_whatever_its_length_says() -> None:
 
     for script in (answer(http(b"x" * 1001)), endless):
         with serve(script) as server:
-            refusal(TrackerUnavailable, lambda: client(server.url, max_body_bytes=1000).request("POST", "/", json={}))
+            refusal(ProviderUnavailable, lambda: client(server.url, max_body_bytes=1000).request("POST", "/", json={}))
     with serve(answer(http(b"1" * 1000))) as server:
         assert len(client(server.url, max_body_bytes=1000).get("/").body) == 1000
 
@@ -411,13 +412,13 @@ def test_only_what_is_idempotent_is_tried_again() -> None:
         assert client(server.url).get("/").json() == {"id": 1}
         assert len(server.requests) == 3
     with serve(answer(UNAVAILABLE, http(JSON))) as server:
-        refusal(TrackerUnavailable, lambda: client(server.url).request("POST", "/", json={}))
+        refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
         assert len(server.requests) == 1
 
 
 def test_trying_again_ends() -> None:
     with serve(answer(UNAVAILABLE)) as server:
-        refusal(TrackerUnavailable, lambda: client(server.url).get("/"))
+        refusal(ProviderUnavailable, lambda: client(server.url).get("/"))
         assert len(server.requests) == 3
 
 
@@ -428,7 +429,7 @@ def test_retry_after_is_obeyed_where_the_deadline_has_room_for_it() -> None:
         assert time.monotonic() - started >= 1
     with serve(answer(http(b"", "Retry-After: 60", status="429 Slow"))) as server:
         started = time.monotonic()
-        assert refusal(TrackerRateLimited, lambda: client(server.url).get("/")).retry_after == 60
+        assert refusal(ProviderRateLimited, lambda: client(server.url).get("/")).retry_after == 60
         assert time.monotonic() - started < 1
 
 
@@ -453,13 +454,13 @@ IN_AN_HOUR = NOW + timedelta(hours=1)
 )
 def test_when_to_come_back(headers: list[str], expected: float | None) -> None:
     with serve(answer(http(b"", *headers, status="429 Slow"))) as server:
-        found = refusal(TrackerRateLimited, lambda: client(server.url).request("POST", "/", json={})).retry_after
+        found = refusal(ProviderRateLimited, lambda: client(server.url).request("POST", "/", json={})).retry_after
     assert found == (None if expected is None else pytest.approx(expected, abs=1 if expected < 100 else 1800))
 
 
 def test_a_forbidden_that_says_when_to_come_back_is_about_the_rate() -> None:
     with serve(answer(http(b"", "Retry-After: 60", status="403 Slow"))) as server:
-        refusal(TrackerRateLimited, lambda: client(server.url).get("/"))
+        refusal(ProviderRateLimited, lambda: client(server.url).get("/"))
 
 
 # Credentials
@@ -467,12 +468,12 @@ def test_a_forbidden_that_says_when_to_come_back_is_about_the_rate() -> None:
 
 def test_credentials_are_found_by_name_and_shown_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
     configured = {"a": {"token": SECRET}, "b": {"user": "ann", "password": SECRET}}
-    assert find_credential("a", configured, tracker="github").authorization() == f"Bearer {SECRET}"
-    assert find_credential("b", configured, tracker="github").authorization() == "Basic YW5uOnMzY3JldC10MGtlbg=="
-    assert SECRET not in repr(find_credential("a", configured, tracker="github"))
+    assert find_credential("a", configured, provider="github").authorization() == f"Bearer {SECRET}"
+    assert find_credential("b", configured, provider="github").authorization() == "Basic YW5uOnMzY3JldC10MGtlbg=="
+    assert SECRET not in repr(find_credential("a", configured, provider="github"))
     for name in ("c", "", None, 7):
-        with pytest.raises(TrackerMisconfigured, match="credentials"):
-            find_credential(name, configured, tracker="github")
+        with pytest.raises(ProviderMisconfigured, match="credentials"):
+            find_credential(name, configured, provider="github")
     with caplog.at_level(logging.DEBUG), serve(answer(http(JSON))) as server:
         client(server.url).get("/")
     assert "GET /" in caplog.text

@@ -509,7 +509,7 @@ def test_the_trackers_words_arrive_with_its_fields_and_its_pause(
     github.faults = [faults.status_before("429 No", "Retry-After: 7")]
     answer = create(app, ours)
     assert detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds == 7
-    assert answer.message == "github answered 429: no"
+    assert answer.message == "github responded with 429: no"
 
 
 # Comments at the tracker
@@ -592,7 +592,7 @@ def test_what_fails_again_stays(app: Flask, ours: Tenant, github: GitHubServer) 
     (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
     result = run(app, "outbox", "resume", str(row["id"]))
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: github answered 401: no; operation ")
+    assert result.stderr.startswith("Error: github responded with 401: no; operation ")
     with app.app_context():
         db.session.get_one(Integration, ours.integration).metadata_ = {}
         db.session.commit()
@@ -604,7 +604,7 @@ def test_an_operation_can_be_forgotten(app: Flask, ours: Tenant, github: GitHubS
     github.faults = [faults.cut_before]
     create(app, ours)
     (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
-    assert run(app, "outbox", "discard", str(row["id"])).stdout == f"operation {row['id']} is forgotten\n"
+    assert run(app, "outbox", "discard", str(row["id"])).stdout == f"operation {row['id']} is deleted\n"
     assert stored(app, ours) == Stored({}, [])
     for command in ("resume", "discard"):
         assert "there is no operation" in run(app, "outbox", command, str(row["id"])).stderr
@@ -664,4 +664,4 @@ def test_a_setting_is_a_key_and_a_value(app: Flask, pair: str) -> None:
     run(app, "add-organization", "demo")
     result = run(app, "add-integration", "demo", "github", "--name", "acme", "--set", pair)
     assert result.exit_code == 2
-    assert "is not of the form KEY=VALUE" in result.stderr
+    assert "is not KEY=VALUE" in result.stderr
