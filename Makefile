@@ -61,8 +61,9 @@ types: .venv/.installed-dev ## Check types
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
 
-migration: .venv/.installed-dev ## Write the initial migration of the SCM tables anew, from the models
-	$(BIN)/python -m tests.scm.migrations.write_migration
+migration: .venv/.installed-dev ## Write a migration for what has changed in the models of the SCM tables (MESSAGE=…)
+	$(BIN)/python -m tests.scm.migrations.write_migration '$(MESSAGE)'
+	$(BIN)/ruff check --fix --quiet flask_grpcweb_scm/scm/migrations
 	$(BIN)/ruff format --quiet flask_grpcweb_scm/scm/migrations
 
 coverage: ## Run the tests and check branch coverage

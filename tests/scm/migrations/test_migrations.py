@@ -1,9 +1,10 @@
-"""``flask db upgrade`` makes what ``create_all()`` makes, on both databases."""
+"""``flask db upgrade`` makes what ``create_all()`` makes, on both databases; revisions are frozen."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 
-from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.scm import MIGRATIONS, db
 from flask_grpcweb_scm.scm.database.name_search import include_object
 from tests.scm.databases import Databases, disposed
+from tests.scm.migrations.write_migration import revisions, write_migration
 from tests.scm.support import make_app
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -75,7 +77,7 @@ def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_dat
     with disposed(make_app(database)) as created, disposed(make_app(other_database)) as migrated:
         assert schema(migrated) == schema(created)
         assert differences(created) == []
-        assert differences(migrated) == [], "the models have changed; run: make migration"
+        assert differences(migrated) == [], "the models have changed; run: make migration MESSAGE=…"
 
 
 def test_downgrade_takes_everything_away(empty_database: str) -> None:
@@ -106,3 +108,23 @@ def test_a_hosts_own_migrations_have_the_tables_too(database: str, empty_databas
     flask_db("host", empty_database, "check", **host)
     with disposed(make_app(empty_database)) as migrated, disposed(make_app(database)) as created:
         assert schema(migrated) > schema(created)
+
+
+@pytest.mark.parametrize("file", sorted(Path(MIGRATIONS).rglob("*.py")), ids=lambda file: file.name)
+def test_a_migration_imports_nothing_of_the_package(file: Path) -> None:
+    """The models change after it is written, and it does not."""
+    assert "flask_grpcweb_scm" not in file.read_text()
+
+
+def test_a_change_of_the_models_becomes_a_new_revision(tmp_path: Path) -> None:
+    directory = str(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))
+    table = sa.Table("scm_new", db.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    try:
+        written = write_migration("a new table", directory)
+        assert written is not None
+        assert written.name == f"scm{len(revisions()) + 1:04}_a_new_table.py"
+        assert f"down_revision = {revisions()[-1].name[:7]!r}" in written.read_text()
+        assert "create_table('scm_new'" in written.read_text()
+        assert write_migration("nothing else", directory) is None
+    finally:
+        db.metadata.remove(table)

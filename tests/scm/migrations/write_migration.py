@@ -1,56 +1,43 @@
-"""``make migration``: write the initial migration anew, from the models.
-
-For as long as there is no release: after that, a change gets a migration of its own.
-"""
+"""``make migration MESSAGE=…``: write a new revision with what the models have and the last revision has not."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-import sqlalchemy as sa
-from alembic.autogenerate import produce_migrations, render_python_code
-from alembic.migration import MigrationContext
-from alembic.operations.ops import DowngradeOps, UpgradeOps
+import flask_migrate
 
 from flask_grpcweb_scm.scm import MIGRATIONS, db
-
-FILE = Path(MIGRATIONS, "versions", "scm0001_initial.py")
-TEXT = '''"""The tables. Written by `make migration`."""
-
-from __future__ import annotations
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "scm0001"
-down_revision = None
-branch_labels = ("scm",)
-depends_on = None
+from tests.scm.databases import disposed
+from tests.scm.support import make_app
 
 
-def upgrade() -> None:
-    """Make all tables."""
-{upgrade}
+def revisions(directory: str = MIGRATIONS) -> list[Path]:
+    """Return the files of the revisions, oldest first."""
+    return sorted(Path(directory, "versions").glob("scm*.py"))
 
 
-def downgrade() -> None:
-    """Drop them, with all rows."""
-{downgrade}
-'''
+def write_migration(message: str, directory: str = MIGRATIONS) -> Path | None:
+    """Write the next revision into a folder of migrations; None when the models have not changed."""
+    before = revisions(directory)
+    number = int(before[-1].name.partition("_")[0].removeprefix("scm")) + 1
+    with tempfile.TemporaryDirectory() as folder, disposed(make_app(f"sqlite:///{folder}/head.db")) as app:
+        flask_migrate.Migrate(app, db, process_revision_directives=_skip_without_changes)
+        with app.app_context():
+            flask_migrate.upgrade(directory)
+            flask_migrate.migrate(directory, message, rev_id=f"scm{number:04}")
+    written = set(revisions(directory)) - set(before)
+    return written.pop() if written else None
 
 
-def initial_migration() -> str:
-    with sa.create_engine("sqlite://").connect() as connection:
-        operations = produce_migrations(MigrationContext.configure(connection), db.metadata)
-    assert operations.upgrade_ops is not None
-    assert operations.downgrade_ops is not None
-    return TEXT.format(upgrade=_code(operations.upgrade_ops), downgrade=_code(operations.downgrade_ops))
-
-
-def _code(operations: UpgradeOps | DowngradeOps) -> str:
-    lines = render_python_code(operations).split("\n")
-    return "\n".join(line for line in lines if not line.strip().startswith("# ###"))
+def _skip_without_changes(context: Any, revision: Any, directives: list[Any]) -> None:
+    if directives[0].upgrade_ops.is_empty():
+        directives.clear()
 
 
 if __name__ == "__main__":
-    FILE.write_text(initial_migration())
+    if not "".join(sys.argv[1:]):
+        sys.exit("name the change: make migration MESSAGE='branches of repositories'")
+    print(write_migration(" ".join(sys.argv[1:])) or "the models have not changed")  # noqa: T201  # for make
