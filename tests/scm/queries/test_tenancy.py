@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
 from tests.scm.support import Scm, Tenant, add_mapping, add_tenant
 
@@ -28,6 +29,10 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
             "commit_sha": SHA,
             "filepath": "x.py",
             "line_number": 1,
+        },
+        "BatchGetCommitContext": {
+            "repository_id": tenant.repository,
+            "lines": [{"commit_sha": SHA, "filepath": "x.py", "line_number": 1}],
         },
         "CreateCodeMapping": {
             **in_organization,
@@ -59,6 +64,12 @@ def theirs(app: Flask) -> Tenant:
 
 
 METHODS = list(requests_for(NOWHERE))
+
+
+def test_every_method_of_the_service_is_in_the_table() -> None:
+    assert sorted(METHODS) == sorted(
+        method.name for method in scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods
+    )
 
 
 def statements(app: Flask, run: Any) -> list[str]:
