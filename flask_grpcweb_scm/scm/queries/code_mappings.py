@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import sqlalchemy as sa
 
@@ -62,7 +62,7 @@ def code_mappings_with_roots(project_id: int, stack_roots: Collection[str]) -> S
 
 def page_of_code_mappings(
     context: CallContext, organization_id: int, project_id: int, *, after: Position | None, limit: int
-) -> list[CodeMappingRow]:
+) -> Sequence[CodeMappingRow]:
     """Return a project's code mappings in order of precedence, beginning after a position.
 
     :raises RpcError: NOT_FOUND, for the project.
@@ -72,4 +72,5 @@ def page_of_code_mappings(
     statement = statement.where(CodeMapping.project_id == project.id, EXISTING)
     if after is not None:
         statement = statement.where(sa.tuple_(*_PRECEDENCE) > sa.tuple_(*after))
-    return [CodeMappingRow._make(row) for row in db.session.execute(statement.order_by(*_PRECEDENCE).limit(limit))]
+    rows = db.session.execute(statement.order_by(*_PRECEDENCE).limit(limit)).all()
+    return cast("Sequence[CodeMappingRow]", rows)

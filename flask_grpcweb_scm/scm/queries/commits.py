@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
@@ -64,11 +64,12 @@ def find_commits_starting_with(repository: Repository, prefix: str) -> Sequence[
 
 def find_author(repository: Repository, sha: str, email: str) -> AuthorRow | None:
     """Return the author of a stored commit, else the organization's author with an e-mail address."""
-    row = db.session.execute(_AUTHOR_OF_COMMIT, {"repository_id": repository.id, "sha": sha}).one_or_none()
+    values: dict[str, object] = {"repository_id": repository.id, "sha": sha}
+    row = db.session.execute(_AUTHOR_OF_COMMIT, values).one_or_none()
     if row is None:
         values = {"organization_id": repository.organization_id, "email": email}
         row = db.session.execute(_AUTHOR_WITH_EMAIL, values).one_or_none()
-    return None if row is None else AuthorRow._make(row)
+    return cast("AuthorRow | None", row)
 
 
 def last_change_of_file(commit: Commit, path: str) -> LastChange | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
@@ -68,10 +68,11 @@ def repository_row(context: CallContext, repository_id: int) -> RepositoryRow:
     :raises RpcError: NOT_FOUND.
     """
     statement = _REPOSITORY.join(Organization.__table__, _organization.id == _repository.organization_id)
-    row = db.session.execute(statement.where(_repository.id == repository_id, EXISTING, visible(context))).one_or_none()
+    statement = statement.where(_repository.id == repository_id, EXISTING, visible(context))
+    row = cast("RepositoryRow | None", db.session.execute(statement).one_or_none())
     if row is None:
         raise RpcError(StatusCode.NOT_FOUND, f"repository {repository_id} does not exist")
-    return RepositoryRow._make(row)
+    return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,13 @@ class RepositoryFilter:
 
 def page_of_repositories(
     context: CallContext, wanted: RepositoryFilter, *, after: Position | None, limit: int
-) -> list[RepositoryRow]:
+) -> Sequence[RepositoryRow]:
     """Return repositories in the order (name, id), beginning after a position.
 
     :raises RpcError: NOT_FOUND, for the organization.
     """
     key, values = _key_and_values(context, wanted, after)
-    rows = [*map(RepositoryRow._make, db.session.execute(_page(key), {**values, "limit": limit}))]
+    rows = cast("Sequence[RepositoryRow]", db.session.execute(_page(key), {**values, "limit": limit}).all())
     if not rows:
         find_organization(context, wanted.organization_id)
     return rows
@@ -108,7 +109,7 @@ def stream_of_repositories(context: CallContext, wanted: RepositoryFilter) -> It
     row = None
     # A cursor that is read as the rows are used; on PostgreSQL one of the server.
     with db.session.execute(_stream(key), values, execution_options={"yield_per": STREAM_ROWS}) as result:
-        for row in map(RepositoryRow._make, result):
+        for row in cast("Iterable[RepositoryRow]", result):
             yield row
     if row is None:
         find_organization(context, wanted.organization_id)

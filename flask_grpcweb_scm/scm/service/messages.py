@@ -58,18 +58,20 @@ def spellings_of(provider: int) -> Sequence[str]:
 def fill_repository(message: scm_pb2.Repository, row: RepositoryRow) -> scm_pb2.Repository:
     """Fill in a repository, without what is private to this server.
 
-    Field by field into a message that is in its place already: keyword arguments and copies take six times as long.
+    Field by field into a message that is in its place already, because keyword arguments and copies take six times as
+    long; the row is unpacked, because its attributes take even longer.
     """
-    message.id = row.id
-    message.organization_id = row.organization_id
-    message.name = row.name
-    message.url = row.url
-    message.provider = PROVIDERS.get(provider_name(row.provider), scm_pb2.PROVIDER_UNSPECIFIED)
-    message.external_id = row.external_id or ""
-    message.status = STATUSES[row.status]
-    _set_timestamp(message.date_added, row.date_added)
-    if row.config != "{}":
-        for key, value in json.loads(row.config).items():
+    row_id, organization_id, name, url, provider, external_id, status, date_added, config = row
+    message.id = row_id
+    message.organization_id = organization_id
+    message.name = name
+    message.url = url
+    message.provider = PROVIDERS.get(provider_name(provider), scm_pb2.PROVIDER_UNSPECIFIED)
+    message.external_id = external_id or ""
+    message.status = STATUSES[status]
+    _set_timestamp(message.date_added, date_added)
+    if config != "{}":
+        for key, value in json.loads(config).items():
             message.config[key] = value if isinstance(value, str) else json.dumps(value)
     return message
 
