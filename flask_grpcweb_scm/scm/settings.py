@@ -1,4 +1,4 @@
-"""What the current app has for the SCM service: its settings, and values that it keeps between calls."""
+"""The current app of the SCM service: its settings, and values that it keeps between calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScmSettings(Protocol):
 
     @property
     def page_token_max_age(self) -> float:
-        """In seconds."""
+        """Maximum age of a page token in seconds."""
 
     @property
     def git_timeout(self) -> float:

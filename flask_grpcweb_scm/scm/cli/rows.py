@@ -28,7 +28,7 @@ __all__ = ["add_group", "add_integration", "add_organization", "add_project", "a
 
 
 def _slug(limit: int) -> Callable[..., str | None]:
-    # A slug of digits alone could be taken for an id.
+    # A slug of digits alone would look like an id.
     return fitting(
         limit, r"(?!\d+$)[\w.-]+", "made of letters, digits and any of _ . - with at least one that is no digit"
     )
@@ -80,7 +80,7 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
     number = sa.select(sa.func.coalesce(sa.func.max(Group.short_id), 0) + 1).where(Group.project_id == project_id)
     statement = insert_new(Group).values(project_id=project_id, title=title, short_id=number.scalar_subquery())
     group = None
-    while group is None:  # another process may have taken the number
+    while group is None:  # a concurrent process may have used the number
         group = db.session.scalars(statement.returning(Group)).one_or_none()
     db.session.commit()
     text = f"added group {title!r} with id {group.id}, number {group.short_id} of its project"
@@ -109,8 +109,8 @@ def add_integration(
 ) -> None:
     """Install an integration in an organization.
 
-    Organizations share an integration: one with the same provider and external id is installed, not made anew. The
-    settings that are given replace the ones it has; those of --set are this organization's own.
+    Organizations share an integration: one with the same provider and external id is installed, and not added again.
+    Given settings replace the ones that it has; those of --set are this organization's own.
     """
     organization_id = find_organization(organization).id
     external_id = external_id or own_external_id(f"{organization}/{name}", 256)

@@ -94,9 +94,9 @@ class Finding:
     path: StackPath
     mapped: Mapped | None
     reason: str
-    """For people."""
+    """Explanation for people."""
     ambiguous: bool = False
-    """Whether there is no file because there are several candidates."""
+    """True when there is no file because there are several candidates."""
 
 
 def decide(path: StackPath, found: Sequence[tuple[Place, Matches]]) -> Finding:

@@ -28,7 +28,7 @@ class Frame:
     path: str = ""
     module: str = ""
     abs_path: str = ""
-    """In Java only the name of the file."""
+    """Absolute path; in Java only the name of the file."""
     platform: str = ""
 
     @property
@@ -38,7 +38,7 @@ class Frame:
 
     @property
     def names_module(self) -> bool:
-        """Whether its file is named by module and file name, as in Java."""
+        """True when the file is named by module and file name, as in Java."""
         complete = bool(self.module and self.abs_path)
         platform = self.platform.lower().partition("-")[0]
         if platform in _MODULE_PLATFORMS:
@@ -54,9 +54,9 @@ class StackPath:
     """The path that a frame names."""
 
     raw: str
-    """As the stack trace has it."""
+    """Path in the stack trace."""
     normalized: str
-    """With slashes, and without a prefix that cannot be part of a repository."""
+    """Path with slashes, and without a prefix that cannot be part of a repository."""
     stack_root: str
     """Paths with the same root are assumed to have one origin."""
 

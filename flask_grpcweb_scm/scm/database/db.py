@@ -144,7 +144,7 @@ db = Database(model_class=Base)
 if TYPE_CHECKING:
 
     class Model(Base):
-        """What the models inherit at run time is made by Flask-SQLAlchemy."""
+        """Type of the base class of the models, which Flask-SQLAlchemy makes at run time."""
 
         __abstract__ = True
         query: orm.Query[Any]

@@ -129,7 +129,7 @@ class Integration(Model):
     provider: Mapped[str] = mapped_column(sa.String(64))
     external_id: Mapped[str] = mapped_column(sa.String(256))
     name: Mapped[str] = mapped_column(sa.String(200), default="")
-    # `metadata` is taken: SQLAlchemy keeps the tables of a model class there.
+    # `metadata` is reserved: SQLAlchemy has the tables of a model class there.
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
     date_added: Mapped[datetime] = mapped_column(default=_now)
 

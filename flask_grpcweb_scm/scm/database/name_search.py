@@ -11,7 +11,7 @@ from flask_grpcweb_scm.scm.database.models import Repository
 __all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains", "name_pattern"]
 
 SEARCH_INDEX = "ix_scm_repository_name_trigrams"
-"""Not in the metadata: only the database knows whether it can create the index."""
+"""Name of the index, which is not in the metadata: only the database knows whether it can create the index."""
 
 # pg_trgm comes with PostgreSQL, but not with every build of it, and not every role may create it. A block that handles
 # its errors is undone by itself, without harm to the transaction around it; being SQL, it is also in the scripts that

@@ -23,7 +23,7 @@ TRY_AGAIN = "another change got in the way; nothing was stored, try again"
 _SQLSTATES = {
     "40001": (StatusCode.ABORTED, TRY_AGAIN),  # serialization_failure
     "40P01": (StatusCode.ABORTED, TRY_AGAIN),  # deadlock_detected
-    "57014": (StatusCode.DEADLINE_EXCEEDED, "the database did not answer before the deadline"),  # query_canceled
+    "57014": (StatusCode.DEADLINE_EXCEEDED, "the database did not respond before the deadline"),  # query_canceled
 }
 
 

@@ -1,4 +1,4 @@
-"""Where requests go: paths of resources, network addresses of hosts, and which of them may be called.
+"""Addresses: paths of resources, network addresses of hosts, and which of them may be called.
 
 The URL of a provider must not lead to what only this machine can reach: metadata services, databases, neighbours.
 """

@@ -1,4 +1,4 @@
-"""What trackers and sources have in common: an account at a provider."""
+"""An account at a provider, which trackers and sources have in common."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ProviderApi(abc.ABC):
     """
 
     kind: ClassVar[str]
-    """For messages."""
+    """Kind of host, for messages."""
     base_url: ClassVar[str] = ""
     """The default."""
     max_body_bytes: ClassVar[int] = 8 * 2**20

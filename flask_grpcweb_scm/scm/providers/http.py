@@ -64,7 +64,7 @@ class HttpClient:
     :param authorization: the header of that name; empty for none.
     :param credential: the secret in `authorization`, which is kept out of messages.
     :param headers: to send with every request.
-    :param allowed_hosts: names of hosts that may have private addresses and plain ``http``, in lower case.
+    :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
     :raises ProviderMisconfigured: for a base URL that cannot be used.

@@ -83,7 +83,7 @@ def last_change_of_file(commit: Commit, path: str) -> LastChange | None:
             Commit.date_added <= commit.date_added,
             CommitFileChange.filename == path,
         )
-        # Of commits in the same second the one asked about is the newest.
+        # Of commits in the same second the given one is the newest.
         .order_by(Commit.date_added.desc(), sa.case((Commit.id == commit.id, 0), else_=1), Commit.id.desc())
         .limit(1)
     )

@@ -102,4 +102,4 @@ def _signer(secrets: tuple[str, ...]) -> TimestampSigner:
 
 
 def _refusal(reason: str) -> RpcError:
-    return invalid_argument({"page_token": f"is {reason}; ask for the first page again, without one"})
+    return invalid_argument({"page_token": f"is {reason}; request the first page again, without a token"})

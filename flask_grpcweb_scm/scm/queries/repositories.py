@@ -47,7 +47,7 @@ class RepositoryRow(NamedTuple):
     status: str
     """The value of a RepositoryStatus."""
     date_added: datetime
-    """In UTC; SQLite's have no time zone."""
+    """Instant in UTC; SQLite's have no time zone."""
     config: str
     """JSON, which is rarely more than ``{}``."""
 
@@ -120,7 +120,7 @@ class StatementKey(NamedTuple):
 
     dialect: str
     restricted: bool
-    """Whether the caller may reach some organizations only."""
+    """True for a caller who may reach some organizations only."""
     of_provider: bool
     with_name: bool
     from_position: bool
@@ -150,7 +150,7 @@ def _key_and_values(
 @functools.cache
 def _page(key: StatementKey) -> Statement:
     # PostgreSQL expects a tenth of all rows where a prepared statement leaves their number open, and so makes a plan at
-    # every call. That is as well where the best plan depends on what is looked for.
+    # every call. That is better only where the best plan depends on the values.
     planned_once = key.dialect == "postgresql" and not (key.of_provider or key.with_name)
     limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=planned_once)
     # The rows of a page are chosen from the index alone, and only they are read from the table.

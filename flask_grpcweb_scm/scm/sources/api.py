@@ -1,4 +1,4 @@
-"""What sources at providers have in common: prefixes of SHAs, pages, and reading what responses contain."""
+"""The base of sources at providers: prefixes of SHAs, pages, and the contents of responses."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 __all__ = ["LOG_FORMAT", "FileChange", "GitCommit", "parse_log", "split_stream"]
 
 # NUL is the one byte that neither a message nor a path can have. The number of fields is fixed, and what follows them
-# begins with ":" for a file change or with a hexadecimal digit for the next commit: no content is taken for structure.
+# begins with ":" for a file change or with a hexadecimal digit for the next commit: no content can pass for structure.
 LOG_FORMAT = "%H%x00%ct%x00%an%x00%ae%x00%B"
 
 MAX_FIELD_BYTES = 4 * 2**20  # a longer message would not fit into a gRPC message of the default size

@@ -84,14 +84,14 @@ class GitHubSource(ApiSource):
         page: int | str = 1
         while page and len(changes) <= MAX_CHANGES:
             reply = self._get("commits", sha, page=page)
-            answer = reply.json()
+            content = reply.json()
             with self.reading():
                 # git shows no changes of a merge; GitHub shows those against the first parent.
-                if len(answer["parents"]) < 2:
-                    changes += _changes(answer.get("files") or ())
+                if len(content["parents"]) < 2:
+                    changes += _changes(content.get("files") or ())
             page = next_page(reply, "page")
         with self.reading():
-            commit = answer["commit"]
+            commit = content["commit"]
             author, date = commit["author"] or {}, commit["committer"]["date"]
             return make_commit(sha, date, author, commit["message"], changes)
 
@@ -111,17 +111,17 @@ class GitHubSource(ApiSource):
         waiting = [("", tree)]
         while waiting:
             folder, sha = waiting.pop()
-            answer = self._get("git", "trees", sha, recursive=1).json()
+            content = self._get("git", "trees", sha, recursive=1).json()
             with self.reading():
-                deep = not answer["truncated"]
+                deep = not content["truncated"]
             if not deep:
-                answer = self._get("git", "trees", sha).json()
+                content = self._get("git", "trees", sha).json()
             with self.reading():
-                if not deep and answer["truncated"]:
+                if not deep and content["truncated"]:
                     raise self.error(
                         ProviderUnavailable, f"{self.kind} does not list all of a folder that is too large"
                     )
-                for entry in answer["tree"]:
+                for entry in content["tree"]:
                     path = folder + clean(entry["path"])
                     if entry["type"] == "blob":
                         yield path
@@ -131,14 +131,14 @@ class GitHubSource(ApiSource):
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
         """``Commit.blame`` and ``Blob.text`` of GraphQL: REST has no blame."""
         variables = {"owner": self.owner, "name": self.name, "sha": sha, "path": path, "file": f"{sha}:{path}"}
-        answer = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
+        content = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
         with self.reading():
-            repository = (answer.get("data") or {}).get("repository") or {}
+            repository = (content.get("data") or {}).get("repository") or {}
             blame = (repository.get("commit") or {}).get("blame")
             if repository and (repository.get("file") or {}).get("__typename") != "Blob":
                 return None
             if blame is None:
-                raise self._graphql_error(answer["errors"][0])
+                raise self._graphql_error(content["errors"][0])
             # The text of a large or binary file is not there, or not all of it.
             whole = not repository["file"]["isTruncated"] and repository["file"]["text"] is not None
             text = repository["file"]["text"].removesuffix("\n").split("\n") if whole else []

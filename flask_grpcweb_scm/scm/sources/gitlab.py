@@ -33,12 +33,12 @@ class GitLabSource(ApiSource):
 
     def commit(self, sha: str) -> GitCommit:
         """``GET /projects/:id/repository/commits/:sha``, and ``…/diff`` page by page."""
-        answer = self._get("repository", "commits", sha).json()
+        content = self._get("repository", "commits", sha).json()
         with self.reading():
             # git shows no changes of a merge; GitLab shows those against the first parent.
-            changes = list(self._changes(sha)) if len(answer["parent_ids"]) < 2 else []
-            author = {"name": answer["author_name"], "email": answer["author_email"]}
-            return make_commit(sha, answer["committed_date"], author, answer["message"], changes)
+            changes = list(self._changes(sha)) if len(content["parent_ids"]) < 2 else []
+            author = {"name": content["author_name"], "email": content["author_email"]}
+            return make_commit(sha, content["committed_date"], author, content["message"], changes)
 
     def tree(self, branch: str) -> tuple[str, str | None]:
         """``GET /projects/:id/repository/branches/:branch``, which has the id of the commit and not of its tree."""
@@ -68,14 +68,14 @@ class GitLabSource(ApiSource):
             first = max(1, near[0] - SNIPPET_LINES)
             query: dict[str, int | str] = {"ref": sha, "range[start]": first, "range[end]": near[-1] + SNIPPET_LINES}
             try:
-                answer = self._get("repository", "files", path, "blame", query=query).value(kind=list)
+                content = self._get("repository", "files", path, "blame", query=query).value(kind=list)
             except ABSENT:
                 # No such file, or no such lines in it.
                 if not self._has_file(sha, path):
                     return None
                 continue
             with self.reading():
-                found.update(_blamed(answer, first, near))
+                found.update(_blamed(content, first, near))
         return found
 
     @classmethod
@@ -95,15 +95,15 @@ class GitLabSource(ApiSource):
 
     def _changes(self, sha: str) -> Iterator[tuple[str, str]]:
         for page in range(1, MAX_CHANGES // PAGE_SIZE + 1):
-            answer = self._get("repository", "commits", sha, "diff", query={"per_page": PAGE_SIZE, "page": page}).value(
-                kind=list
-            )
-            for change in answer:
+            content = self._get(
+                "repository", "commits", sha, "diff", query={"per_page": PAGE_SIZE, "page": page}
+            ).value(kind=list)
+            for change in content:
                 if change["renamed_file"] or change["deleted_file"]:
                     yield change["old_path"], "D"
                 if not change["deleted_file"]:
                     yield change["new_path"], "A" if change["new_file"] or change["renamed_file"] else "M"
-            if len(answer) < PAGE_SIZE:
+            if len(content) < PAGE_SIZE:
                 break
 
     def _has_file(self, sha: str, path: str) -> bool:

@@ -72,7 +72,7 @@ class Mirror:
         """Tell whether a full object id is that of a commit.
 
         A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
-        deleted, or made anew, or rid of commits by ``git gc``. A missing one is looked up every time.
+        deleted, or replaced, or rid of commits by ``git gc``. A missing one is looked up every time.
         """
         key = (self.git_dir, sha)
         storage = self._storage(sha)

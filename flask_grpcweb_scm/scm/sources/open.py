@@ -1,4 +1,4 @@
-"""From a repository to its source: its local git mirror, or else the API of its integration.
+"""The source of a repository: its local git mirror, or else the API of its integration.
 
 The metadata of an integration has ``base_url`` and ``credentials``, as for its tracker; the repository's configuration
 may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own name is not the provider's.

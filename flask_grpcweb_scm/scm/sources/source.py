@@ -20,7 +20,7 @@ class Blame:
     sha: str
     author_name: str
     author_email: str
-    """In lower case; empty when unknown."""
+    """Address in lower case; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True)

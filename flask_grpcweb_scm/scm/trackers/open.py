@@ -1,4 +1,4 @@
-"""From an integration to its tracker.
+"""The tracker of an integration.
 
 The metadata of an integration has ``base_url`` and ``credentials``, the name of an entry of ``GRPC_SCM_CREDENTIALS``.
 The two say which host is trusted with what, so neither comes from anywhere else. The configuration of its installation

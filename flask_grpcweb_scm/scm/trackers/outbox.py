@@ -127,7 +127,7 @@ def resume(operation: IssueOperation) -> ExternalIssue:
 
 
 def discard(operation: IssueOperation) -> None:
-    """Delete an operation without its outcome, for somebody who has looked at the tracker."""
+    """Delete an operation without its outcome, for somebody who has checked the tracker."""
     _delete(operation)
 
 

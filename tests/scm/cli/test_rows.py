@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +12,14 @@ from click.testing import Result
 from flask import Flask
 
 from flask_grpcweb_scm.scm import (
-    Commit,
-    CommitAuthor,
     Group,
     Integration,
     Organization,
     OrganizationIntegration,
     Project,
     Repository,
-    RepositoryStatus,
     db,
 )
-from flask_grpcweb_scm.scm.git_import import importer as importing
-from flask_grpcweb_scm.scm.git_import.importer import prepare_import
-from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app
 
@@ -170,95 +163,3 @@ def test_an_integration_of_another_organization_is_refused(app: Flask) -> None:
     result = run(app, "add-repository", "two", "x", "--integration", str(integration))
     assert result.exit_code == 1
     assert f"'two' has no integration {integration}" in result.stderr
-
-
-def test_import_fills_the_repository_of_that_name(app: Flask, history: GitRepository) -> None:
-    run(app, "add-organization", "demo")
-    added = add(app, "add-repository", "demo", "history", "--provider", "github", "--external-id", "5", "--url", "u")
-    assert add(app, "import-git", "demo", str(history.path))["id"] == added["id"]
-    with app.app_context():
-        row = db.session.get_one(Repository, added["id"])
-        assert (row.provider, row.external_id, row.url) == ("github", "5", "u")
-        assert row.mirror_path == str(history.path / ".git")
-
-
-def test_import_refuses_a_name_that_several_repositories_have(app: Flask, history: GitRepository) -> None:
-    run(app, "add-organization", "demo")
-    for number in "12":
-        run(app, "add-repository", "demo", "history", "--provider", "github", "--external-id", number)
-    result = run(app, "import-git", "demo", str(history.path))
-    assert result.exit_code == 1
-    assert "organization 'demo' has several repositories 'history'; use --name" in result.stderr
-
-
-def test_import_refuses_a_repository_that_is_being_deleted(app: Flask, history: GitRepository) -> None:
-    run(app, "add-organization", "demo")
-    with app.app_context():
-        gone = RepositoryStatus.PENDING_DELETION
-        db.session.add(Repository(organization_id=1, name="history", external_id="history", status=gone))
-        db.session.commit()
-    result = run(app, "import-git", "demo", str(history.path))
-    assert result.exit_code == 1
-    assert "is being deleted; use another --name" in result.stderr
-
-
-def test_two_organizations_may_import_the_same_repository(app: Flask, history: GitRepository) -> None:
-    answers = []
-    for slug in ("one", "two"):
-        run(app, "add-organization", slug)
-        answers.append(add(app, "import-git", slug, str(history.path)))
-    assert answers[0]["commits"] == answers[1]["commits"] > 0
-    assert answers[0]["id"] != answers[1]["id"]
-
-
-@pytest.mark.parametrize("batches", [1, 2, 4])
-def test_an_import_goes_on_where_one_was_interrupted(
-    app: Flask, history: GitRepository, monkeypatch: pytest.MonkeyPatch, batches: int
-) -> None:
-    monkeypatch.setattr(importing, "BATCH_COMMITS", 2)
-    with app.app_context():
-        organization = Organization(slug="demo")
-        db.session.add(organization)
-        job = prepare_import(organization, Mirror.find(history.path), "history")
-        total = job.total
-        commits = job.run()
-        for _ in range(batches):
-            assert next(commits) == 2
-        commits.close()  # type: ignore[attr-defined]  # a generator
-        assert job.stored == 2 * batches
-    with app.app_context():
-        organization = db.session.scalars(sa.select(Organization)).one()
-        rest = prepare_import(organization, Mirror.find(history.path), "history")
-        assert rest.total < total
-        assert sum(rest.run()) == rest.total
-        assert rest.stored == total - 2 * batches
-    assert total == int(history.git("rev-list", "--count", "HEAD"))
-
-
-def test_a_batch_is_bounded_in_memory_too(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "BATCH_WEIGHT", 100_000)
-    repository = GitRepository(tmp_path / "heavy")
-    for number in range(4):
-        repository.write("file", f"{number}\n")
-        repository.commit(f"{number}" * 60_000)
-    with app.app_context():
-        organization = Organization(slug="demo")
-        db.session.add(organization)
-        assert list(prepare_import(organization, Mirror.find(repository.path), "heavy").run()) == [2, 2]
-
-
-def test_authors_without_an_address_are_told_apart_by_name_and_others_keep_their_first_name(
-    app: Flask, tmp_path: Path
-) -> None:
-    repository = GitRepository(tmp_path / "git")
-    authors = [b"Ann <>", b"Bob <>", b"Ann <>", b"Ann <ann@x>", b"Annie <ANN@x>", b" <>"]
-    commit = b"commit refs/heads/main\nauthor %s %d +0000\ncommitter C <c@x> %d +0000\ndata 1\nm\n"
-    repository.fast_import(b"".join(commit % (author, day, day) for day, author in enumerate(authors)))
-    run(app, "add-organization", "demo")
-    assert add(app, "import-git", "demo", str(repository.path))["commits"] == 6
-    with app.app_context():
-        counted = sa.select(CommitAuthor.name, CommitAuthor.email, sa.func.count()).select_from(Commit)
-        rows = db.session.execute(counted.outerjoin(Commit.author).group_by(CommitAuthor.id))
-        assert sorted(map(repr, rows)) == [
-            "('Ann', 'ann@x', 2)", "('Ann', None, 2)", "('Bob', None, 1)", "(None, None, 1)"
-        ]  # fmt: skip

@@ -15,10 +15,19 @@ import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Organization, Repository, db
-from flask_grpcweb_scm.scm.git_import import importer as importing
+from flask_grpcweb_scm.scm import (
+    Commit,
+    CommitAuthor,
+    CommitFileChange,
+    Organization,
+    Repository,
+    db,
+)
+from flask_grpcweb_scm.scm.git_import import importer
+from flask_grpcweb_scm.scm.git_import.importer import own_external_id, prepare_import
 from flask_grpcweb_scm.scm.sources.git_process import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from tests.scm.cli.test_rows import add, run
 from tests.scm.support import GitRepository
 
 
@@ -206,11 +215,11 @@ class TestReadingAhead:
 
     @pytest.fixture(autouse=True)
     def small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importing, "BATCH_COMMITS", 2)
+        monkeypatch.setattr(importer, "BATCH_COMMITS", 2)
 
-    def prepare(self, repository: GitRepository) -> importing.GitImport:
+    def prepare(self, repository: GitRepository) -> importer.GitImport:
         organization = db.session.scalars(sa.select(Organization)).one()
-        return importing.prepare_import(organization, Mirror.find(repository.path), "repository")
+        return importer.prepare_import(organization, Mirror.find(repository.path), "repository")
 
     def test_people_are_the_same_in_every_batch(self, imported: Flask, tmp_path: Path) -> None:
         repository = GitRepository(tmp_path / "people")
@@ -271,3 +280,63 @@ def test_ten_thousand_commits_take_seconds(imported: Flask, tmp_path: Path) -> N
     with imported.app_context():
         assert db.session.scalar(sa.select(sa.func.count()).select_from(CommitFileChange)) == 10_000
         assert db.session.scalar(sa.select(sa.func.count()).select_from(CommitAuthor)) == 50
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 200])
+def test_an_external_id_of_our_own_fits(length: int) -> None:
+    name = "ü" * length
+    assert len(own_external_id(name, 64)) <= 64
+    assert own_external_id(name, 64) == own_external_id(name, 64) != own_external_id(name + "x", 64)
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_an_import_goes_on_where_one_was_interrupted(
+    app: Flask, history: GitRepository, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    monkeypatch.setattr(importer, "BATCH_COMMITS", 2)
+    with app.app_context():
+        organization = Organization(slug="demo")
+        db.session.add(organization)
+        job = prepare_import(organization, Mirror.find(history.path), "history")
+        total = job.total
+        commits = job.run()
+        for _ in range(batches):
+            assert next(commits) == 2
+        commits.close()  # type: ignore[attr-defined]  # a generator
+        assert job.stored == 2 * batches
+    with app.app_context():
+        organization = db.session.scalars(sa.select(Organization)).one()
+        rest = prepare_import(organization, Mirror.find(history.path), "history")
+        assert rest.total < total
+        assert sum(rest.run()) == rest.total
+        assert rest.stored == total - 2 * batches
+    assert total == int(history.git("rev-list", "--count", "HEAD"))
+
+
+def test_a_batch_is_bounded_in_memory_too(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "BATCH_WEIGHT", 100_000)
+    repository = GitRepository(tmp_path / "heavy")
+    for number in range(4):
+        repository.write("file", f"{number}\n")
+        repository.commit(f"{number}" * 60_000)
+    with app.app_context():
+        organization = Organization(slug="demo")
+        db.session.add(organization)
+        assert list(prepare_import(organization, Mirror.find(repository.path), "heavy").run()) == [2, 2]
+
+
+def test_authors_without_an_address_are_told_apart_by_name_and_others_keep_their_first_name(
+    app: Flask, tmp_path: Path
+) -> None:
+    repository = GitRepository(tmp_path / "git")
+    authors = [b"Ann <>", b"Bob <>", b"Ann <>", b"Ann <ann@x>", b"Annie <ANN@x>", b" <>"]
+    commit = b"commit refs/heads/main\nauthor %s %d +0000\ncommitter C <c@x> %d +0000\ndata 1\nm\n"
+    repository.fast_import(b"".join(commit % (author, day, day) for day, author in enumerate(authors)))
+    run(app, "add-organization", "demo")
+    assert add(app, "import-git", "demo", str(repository.path))["commits"] == 6
+    with app.app_context():
+        counted = sa.select(CommitAuthor.name, CommitAuthor.email, sa.func.count()).select_from(Commit)
+        rows = db.session.execute(counted.outerjoin(Commit.author).group_by(CommitAuthor.id))
+        assert sorted(map(repr, rows)) == [
+            "('Ann', 'ann@x', 2)", "('Ann', None, 2)", "('Bob', None, 1)", "(None, None, 1)"
+        ]  # fmt: skip

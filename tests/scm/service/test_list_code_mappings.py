@@ -91,7 +91,7 @@ def test_a_token_of_another_list_is_refused(app: Flask, scm: Scm, mapped: Tenant
     }
     fields = project if method == "ListCodeMappings" else organization
     error = scm.error(StatusCode.INVALID_ARGUMENT, method, **fields, page_token=tokens[method])
-    assert error.message == "page_token is of another request; ask for the first page again, without one"
+    assert error.message == "page_token is of another request; request the first page again, without a token"
 
 
 def test_a_deleted_mapping_is_gone_and_not_found_again(scm: Scm, mapped: Tenant) -> None:

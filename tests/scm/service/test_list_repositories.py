@@ -208,7 +208,7 @@ def test_a_damaged_token_is_refused(scm: Scm, organization: int, token: str, dam
     error = scm.error(
         StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=organization, page_token=damage(token)
     )
-    assert error.message == "page_token is not one of this server; ask for the first page again, without one"
+    assert error.message == "page_token is not one of this server; request the first page again, without a token"
 
 
 def test_an_expired_token_is_refused() -> None:

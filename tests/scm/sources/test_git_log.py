@@ -1,4 +1,4 @@
-"""The output of `git log` as values, and remotes' URLs: tables."""
+"""The output of `git log` as values: tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from datetime import datetime, timezone
 
 import pytest
 
-from flask_grpcweb_scm.scm.code_mappings.coverage import covering
-from flask_grpcweb_scm.scm.git_import.importer import own_external_id
-from flask_grpcweb_scm.scm.git_import.remotes import guess_provider, public_url
 from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit, parse_log, split_stream
 
 A, B = "a" * 40, "b" * 64
@@ -91,48 +88,3 @@ def test_a_piece_over_the_limit_is_not_collected() -> None:
     assert second == b"next"
     (only,) = split_stream(chunks, b"\n", 5000)  # 1 GB in all
     assert len(only) <= 5000
-
-
-@pytest.mark.parametrize(
-    ("remote", "url", "provider"),
-    [
-        ("https://github.com/acme/app.git", "https://github.com/acme/app.git", "github"),
-        ("https://user:secret@github.com/acme/app", "https://github.com/acme/app", "github"),
-        ("https://token@GitLab.com:8443/acme/app", "https://gitlab.com:8443/acme/app", "gitlab"),
-        ("https://bitbucket.org/a/b?access_token=secret#secret", "https://bitbucket.org/a/b", "bitbucket"),
-        ("https://acme@dev.azure.com/acme/p/_git/r", "https://dev.azure.com/acme/p/_git/r", "vsts"),
-        ("https://acme.visualstudio.com/p/_git/r", "https://acme.visualstudio.com/p/_git/r", "vsts"),
-        ("git@github.com:acme/app.git", "git@github.com:acme/app.git", "github"),
-        ("github.com:acme/app.git", "github.com:acme/app.git", "github"),
-        ("ssh://git:secret@github.com/acme/app", "ssh://git@github.com/acme/app", "github"),
-        ("ssh://git@example.org:2222/app", "ssh://git@example.org:2222/app", ""),
-        ("https://[2001:db8::1]:8/x", "https://[2001:db8::1]:8/x", ""),
-        ("https://github.com.evil.example/x", "https://github.com.evil.example/x", ""),
-        ("https://example.org/x", "https://example.org/x", ""),
-        ("", "", ""),
-        ("/srv/git/app.git", "", ""),
-        ("../app", "", ""),
-        ("file:///srv/git/app.git", "", ""),
-        ("C:\\git\\app", "", ""),
-        ("ext::sh -c date", "", ""),
-        ("https://[broken", "", ""),
-        ("https://host:port/x", "", ""),
-        ("https:///x", "", ""),
-    ],
-)
-def test_a_remote_is_shown_without_credentials_and_without_local_paths(remote: str, url: str, provider: str) -> None:
-    assert public_url(remote) == url
-    assert guess_provider(remote) == provider
-
-
-@pytest.mark.parametrize("length", [1, 64, 65, 200])
-def test_an_external_id_of_our_own_fits(length: int) -> None:
-    name = "ü" * length
-    assert len(own_external_id(name, 64)) <= 64
-    assert own_external_id(name, 64) == own_external_id(name, 64) != own_external_id(name + "x", 64)
-
-
-def test_roots_are_looked_up_not_compared_one_by_one() -> None:
-    paths = [f"/srv/{number % 100}/app/package{number}/module.py" for number in range(20_000)]
-    roots = {f"/srv/{number}/app": number for number in range(20_000)}
-    assert {rank for path in paths for rank in covering(path, roots)} == set(range(100))

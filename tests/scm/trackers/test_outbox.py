@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 from flask import Flask
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
@@ -26,11 +23,11 @@ from flask_grpcweb_scm.scm.trackers.open import issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import Answer, call
 from tests.scm.databases import disposed
-from tests.scm.support import SERVICE, Tenant, add_tenant, make_app
+from tests.scm.support import SERVICE, Tenant
 from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
+from tests.scm.trackers.tracking import SECRET, Stored, create, stored, tracked, tracking_app
 
-SECRET = "s3cret-t0ken"
 # Seconds: more than a busy machine needs for anything.
 PATIENCE = 30.0
 # For what can only end by a timeout.
@@ -58,55 +55,9 @@ def impatient(app: Flask, database: str) -> Iterator[Flask]:
         yield impatient
 
 
-def tracking_app(database: str, timeout: float) -> Flask:
-    return make_app(
-        database,
-        GRPC_SCM_CREDENTIALS={"bot": SECRET},
-        GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
-        GRPC_TRACKER_TIMEOUT=timeout,
-    )
-
-
 @pytest.fixture
 def ours(app: Flask, github: GitHubServer) -> Tenant:
     return tracked(app, "ours", github.url)
-
-
-def tracked(app: Flask, slug: str, url: str, provider: str = "github", **config: Any) -> Tenant:
-    """A tenant whose integration has a tracker."""
-    with app.app_context():
-        tenant = add_tenant(slug)
-        integration = db.session.get_one(Integration, tenant.integration)
-        integration.provider = provider
-        integration.metadata_ = {"base_url": url, "credentials": "bot"}
-        installation = db.session.scalars(sa.select(OrganizationIntegration).filter_by(integration=integration)).one()
-        installation.config = {"repo": "o/r", **config}
-        db.session.commit()
-    return tenant
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the database has: issues by key, and the errors of operations."""
-
-    issues: dict[str, str]
-    operations: list[str]
-
-
-def stored(app: Flask, tenant: Tenant) -> Stored:
-    with app.app_context():
-        issues = db.session.scalars(sa.select(ExternalIssue).where(ExternalIssue.id != tenant.issue)).all()
-        operations = db.session.scalars(sa.select(IssueOperation)).all()
-        return Stored({issue.key: issue.title for issue in issues}, [operation.error for operation in operations])
-
-
-def create(app: Flask, tenant: Tenant, key: str = "", *, timeout: str = "", **fields: Any) -> Answer:
-    ids = {"organization_id": tenant.organization, "integration_id": tenant.integration}
-    request = scm_pb2.CreateExternalIssueRequest(**{**ids, "title": "Bug", "description": "It breaks.", **fields})
-    headers = {name: value for name, value in (("idempotency-key", key), ("grpc-timeout", timeout)) if value}
-    answer = call(app.test_client(), SERVICE + "CreateExternalIssue", request, headers=headers)
-    assert SECRET not in answer.message
-    return answer
 
 
 def detail(answer: Answer, kind: type[Message]) -> Any:
@@ -556,112 +507,3 @@ def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app
         db.session.execute(sa.delete(OrganizationIntegration))
         db.session.commit()
     assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
-
-
-# flask scm
-
-
-def run(app: Flask, *arguments: str) -> Result:
-    return app.test_cli_runner().invoke(args=["scm", *arguments])
-
-
-def test_what_is_unfinished_is_listed_and_resumed(app: Flask, ours: Tenant, github: GitHubServer) -> None:
-    assert run(app, "outbox", "list").stdout == "nothing is left\n"
-    github.faults = [faults.cut_after, faults.cut_before]
-    for title in ("One", "Two"):
-        create(app, ours, title=title)
-    lines = run(app, "outbox", "list").stdout.splitlines()
-    assert [line.partition("'")[2] for line in lines] == [
-        f"{title}': the connection to {github.url.removeprefix('http://')} broke" for title in ("One", "Two")
-    ]
-    listed = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
-    assert [(row["title"], row["organization"], row["attempts"]) for row in listed] == [
-        ("One", "ours", 1),
-        ("Two", "ours", 1),
-    ]
-    first, second = (str(row["id"]) for row in listed)
-    result = run(app, "outbox", "resume", first)
-    assert (result.exit_code, result.stdout[:12]) == (0, "issue o/r#1 ")
-    assert json.loads(run(app, "outbox", "resume", second, "--json").stdout)["key"] == "o/r#2"
-    assert stored(app, ours) == Stored({"o/r#1": "One", "o/r#2": "Two"}, [])
-
-
-def test_what_fails_again_stays(app: Flask, ours: Tenant, github: GitHubServer) -> None:
-    github.faults = [faults.cut_after, faults.status_before("401 No")]
-    create(app, ours)
-    (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
-    result = run(app, "outbox", "resume", str(row["id"]))
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: github responded with 401: no; operation ")
-    with app.app_context():
-        db.session.get_one(Integration, ours.integration).metadata_ = {}
-        db.session.commit()
-    assert "no tracker settings any more" in run(app, "outbox", "resume", str(row["id"])).stderr
-    assert len(stored(app, ours).operations) == 1
-
-
-def test_an_operation_can_be_forgotten(app: Flask, ours: Tenant, github: GitHubServer) -> None:
-    github.faults = [faults.cut_before]
-    create(app, ours)
-    (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
-    assert run(app, "outbox", "discard", str(row["id"])).stdout == f"operation {row['id']} is deleted\n"
-    assert stored(app, ours) == Stored({}, [])
-    for command in ("resume", "discard"):
-        assert "there is no operation" in run(app, "outbox", command, str(row["id"])).stderr
-
-
-def test_an_operation_that_is_under_way_is_left_alone(app: Flask, ours: Tenant, github: GitHubServer) -> None:
-    seen = []
-
-    def look(peer: Any, act: Any) -> None:
-        (row,) = json.loads(run(app, "outbox", "list", "--json").stdout)["operations"]
-        seen.append((row["state"], run(app, "outbox", "resume", str(row["id"])).stderr))
-        faults.answer(peer, act)
-
-    github.faults = [look]
-    assert create(app, ours).code == 0
-    assert seen == [("under way", "Error: another call is creating this issue; try again\n")]
-
-
-def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, github: GitHubServer) -> None:
-    run(app, "add-organization", "demo")
-    add = ["add-integration", "demo", "github", "--name", "acme"]
-    assert run(app, *add).stderr == ""
-    more = ["--base-url", github.url, "--credentials", "bot", "--set", "repo=o/r", "--set", "labels=a=b,c"]
-    result = run(app, *add, *more)
-    assert (result.exit_code, result.stderr) == (0, "")
-    with app.app_context():
-        (integration,) = db.session.scalars(sa.select(Integration))
-        (installation,) = db.session.scalars(sa.select(OrganizationIntegration))
-        assert integration.metadata_ == {"base_url": github.url, "credentials": "bot"}
-        assert installation.config == {"repo": "o/r", "labels": "a=b,c"}
-    assert run(app, *add, "--set", "labels=").stderr == ""
-    request = {"organization_id": 1, "integration_id": 1, "title": "Bug"}
-    answer = call(
-        app.test_client(),
-        SERVICE + "CreateExternalIssue",
-        scm_pb2.CreateExternalIssueRequest(**request),
-    )
-    assert answer.only(scm_pb2.ExternalIssue).key == "o/r#1"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--credentials", "nobody"], "GRPC_SCM_CREDENTIALS has no credentials named 'nobody'"),
-        (["--credentials", "bot", "--base-url", "http://x.example"], "must begin with https://"),
-    ],
-)
-def test_settings_that_cannot_work_yet_are_a_warning(app: Flask, arguments: list[str], text: str) -> None:
-    run(app, "add-organization", "demo")
-    result = run(app, "add-integration", "demo", "github", "--name", "acme", *arguments)
-    assert result.exit_code == 0
-    assert text in result.stderr
-
-
-@pytest.mark.parametrize("pair", ["repo", "=x", ""])
-def test_a_setting_is_a_key_and_a_value(app: Flask, pair: str) -> None:
-    run(app, "add-organization", "demo")
-    result = run(app, "add-integration", "demo", "github", "--name", "acme", "--set", pair)
-    assert result.exit_code == 2
-    assert "is not KEY=VALUE" in result.stderr
