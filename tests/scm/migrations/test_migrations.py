@@ -41,7 +41,7 @@ SCHEMA = {
 
 def flask_db(app: str, uri: str, *arguments: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", f"tests.scm.migrations.migrated_app:{app}", "db", *arguments],
+        [sys.executable, "-m", "flask", "--app", f"tests.scm.migrated_app:{app}", "db", *arguments],
         cwd=ROOT,
         env={**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": uri, **environment},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Apps for ``flask --app tests.scm.migrations.migrated_app:… db …``."""
+"""Apps for ``flask --app tests.scm.migrated_app:… db …``."""
 
 from __future__ import annotations
 
