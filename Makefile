@@ -79,8 +79,9 @@ types: $(DEV) ## Check types
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
 
-migration: $(DEV) .venv-lint/.installed ## Write the initial migration of the SCM tables anew, from the models
-	$(BIN)/python -m tests.scm.write_migration
+migration: $(DEV) .venv-lint/.installed ## Write a migration for what has changed in the models of the SCM tables (MESSAGE=…)
+	$(BIN)/python -m tests.scm.migrations.write_migration '$(MESSAGE)'
+	.venv-lint/bin/ruff check --fix --quiet flask_grpcweb_scm/scm/migrations
 	.venv-lint/bin/ruff format --quiet flask_grpcweb_scm/scm/migrations
 
 coverage: ## Run the tests and check branch coverage

@@ -13,7 +13,7 @@ from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 
-from flask_grpcweb_scm.scm.trackers import Credential, TrackerRejected
+from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
 from flask_grpcweb_scm.scm.trackers.github import GitHub
 from tests.scm.trackers.contract import BODY, SECRET, Vendor, vendor
 from tests.scm.trackers.test_trackers import TestGitHub as Contract
@@ -84,7 +84,7 @@ def test_create(github: GitHub, vendor: Vendor) -> None:
 
 def test_create_of_what_is_invalid(github: GitHub, vendor: Vendor) -> None:
     vendor.answer(INVALID, status=422)
-    with pytest.raises(TrackerRejected, match="Validation Failed") as caught:
+    with pytest.raises(ProviderRejected, match="Validation Failed") as caught:
         github.create(Contract().issue())
     assert caught.value.fields == {"title": "missing_field"}
     check_asked(vendor, 422, INVALID)
