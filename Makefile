@@ -2,9 +2,16 @@
 PYTHON ?= python3
 PORT ?= 8000
 TARGET ?= request
+# Test processes; "auto" is one for each core.
+WORKERS ?= auto
 
+# tox gives other ones: the programs of an environment, and nothing to install.
 BIN := .venv/bin
+DEV := .venv/.installed-dev
 FLASK := $(BIN)/flask --app example_app
+# A file's tests run in one process: what they start, they start once.
+# With bytecode, whatever the environment says: without, every process compiles the tests anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 SCM := sentry.integrations.scm.v1.ScmService
@@ -24,7 +31,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test lint format types protos migration coverage coverage-check browser neighbours peers conformance fuzz audit bench bench-quick clean
+.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance fuzz audit bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -43,27 +50,39 @@ run: .venv/.installed-example ## Serve the example app with this checkout's hist
 	@printf '%s\n' "$$TRY"
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
 
-test: .venv/.installed-dev ## Run the tests (ARGS=… goes to pytest)
+test: $(DEV) ## Run the tests (ARGS=… goes to pytest)
 	@$(MAKE) --no-print-directory .venv-protos/.installed || echo 'make: no code generator here; its test is left out' >&2
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) --durations 20 $(ARGS)
 
-lint: .venv/.installed-dev ## Check style
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test-quick: $(DEV) ## Run the tests that need no server, browser, PostgreSQL or Redis
+	$(PYTEST) -m 'not needs' $(ARGS)
 
-format: .venv/.installed-dev ## Correct what style checks can correct
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+test-versions: $(DEV) ## Run test-quick with the oldest versions, with the newest, and with a pre-release of Flask
+	$(BIN)/tox run
+	@newest=$$($(BIN)/python -m pip index versions --pre flask | sed -n '1s/.*(\(.*\))/\1/p'); \
+	case $$newest in \
+	  *[a-z]*) FLASK=$$newest $(BIN)/tox run -e prerelease ;; \
+	  *) echo "make: skipped Flask's pre-release: there is none after $$newest" ;; \
+	esac
 
-types: .venv/.installed-dev ## Check types
+lint: .venv-lint/.installed ## Check style
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+
+format: .venv-lint/.installed ## Correct what style checks can correct
+	.venv-lint/bin/ruff check --fix .
+	.venv-lint/bin/ruff format .
+
+types: $(DEV) ## Check types
 	$(BIN)/mypy
 
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
 
-migration: .venv/.installed-dev ## Write the initial migration of the SCM tables anew, from the models
-	$(BIN)/python -m tests.scm.write_migration
-	$(BIN)/ruff format --quiet flask_grpcweb_scm/scm/migrations
+migration: $(DEV) .venv-lint/.installed ## Write a migration for what has changed in the models of the SCM tables (MESSAGE=…)
+	$(BIN)/python -m tests.scm.migrations.write_migration '$(MESSAGE)'
+	.venv-lint/bin/ruff check --fix --quiet flask_grpcweb_scm/scm/migrations
+	.venv-lint/bin/ruff format --quiet flask_grpcweb_scm/scm/migrations
 
 coverage: ## Run the tests and check branch coverage
 	@$(MAKE) --no-print-directory test ARGS='--cov --cov-report= $(ARGS)'
@@ -73,23 +92,23 @@ coverage-check: ## Check the branch coverage that the last `make coverage`, or `
 	$(BIN)/coverage report --include='flask_grpcweb_scm/wire/*,flask_grpcweb_scm/rpc/*' --fail-under=95
 
 browser: export CI := 1
-browser: .venv/.installed-dev .venv-protos/.installed tests/browser/node_modules/.package-lock.json ## Run real clients in Chromium, and write docs/compatibility.md
+browser: $(DEV) .venv-protos/.installed tests/browser/node_modules/.package-lock.json ## Run real clients in Chromium, and write docs/compatibility.md
 	COMPATIBILITY_PAGE=docs/compatibility.md $(BIN)/python -m pytest tests/browser $(ARGS)
 
 neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares in one app with RPCs, and write docs/neighbours.md
 	.venv-neighbours/bin/python -m pytest -p no:cacheprovider tests/neighbours $(ARGS)
 
-peers: .venv/.installed-dev .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
+peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
-conformance: .venv/.installed-dev .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
+conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
 	tests/conformance/run.sh $(SERVERS)
 
-fuzz: .venv/.installed-dev ## Fuzz the whole request path, or the JSON codec, for a minute (TARGET=json; FUZZ=… goes to libFuzzer)
+fuzz: $(DEV) ## Fuzz the whole request path, or the JSON codec, for a minute (TARGET=json; FUZZ=… goes to libFuzzer)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
 	$(BIN)/python -m tests.fuzz.fuzz_$(TARGET) -max_total_time=60 -max_len=4096 -timeout=10 $(FUZZ)
 
-audit: .venv/.installed-dev .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
+audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
 	.venv-audit/bin/bandit --quiet --recursive --severity-level medium flask_grpcweb_scm example_app
 	@# Strict: a package that could not be looked up is an error, not a package without vulnerabilities.
 	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
@@ -102,7 +121,7 @@ bench-quick: .venv-bench/.installed ## The same in a few minutes, without server
 	.venv-bench/bin/python -m benchmarks --quick $(BENCH)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-protos .venv-peers .venv-neighbours .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -124,6 +143,11 @@ clean: ## Remove the environments, the example's database and every cache
 tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/browser/package-lock.json
 	@echo 'Installing the browser clients …'
 	@npm ci --prefix tests/browser
+	@touch $@
+
+.venv-lint/.installed: | .venv-lint/bin/python
+	@echo 'Installing ruff into .venv-lint …'
+	@.venv-lint/bin/python $(PIP_INSTALL) 'ruff>=0.9'
 	@touch $@
 
 .venv-audit/.installed: | .venv-audit/bin/python
@@ -148,7 +172,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-bench/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-bench/bin/python .venv-lint/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \

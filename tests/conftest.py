@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
 
+LONG_ID = 40
+
+if "mix_stderr" in inspect.signature(CliRunner).parameters:
+    # As since click 8.2: standard error apart, and both in `output`.
+    CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)  # type: ignore[assignment]
+    Result.output = property(lambda self: self.stdout + self.stderr)  # type: ignore[assignment]
+
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("default")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Give long values the name of their argument: tokens and compressed bodies have the time in them."""
+    return argname if isinstance(val, (bytes, str)) and len(val) > LONG_ID else None
+
+
+@pytest.fixture(scope="session")
+def shell_path() -> Iterator[str]:
+    """A PATH whose ``flask`` and ``scm-grpc`` have imported everything already."""
+    from tests.interpreter import commands
+
+    with commands() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +60,7 @@ def postgresql_databases() -> Iterator[PostgresqlDatabases]:
         databases.close()
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("PostgreSQL"))])
 def databases(request: pytest.FixtureRequest) -> Databases:
     """Of each kind in turn: what uses them runs on both."""
     databases: Databases = request.getfixturevalue(f"{request.param}_databases")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20.0
+PORTS = range(20_000, 32_000)
+"""Below those that clients are given: none of these is taken between the choice and the start of the server."""
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    # Not a seeded choice, which every process of a test run would make alike.
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError(f"no free port among {PORTS}")
 
 
 def command(server: str, factory: str, port: int, python: str = sys.executable, threads: int = 16) -> list[str]:

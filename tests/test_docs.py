@@ -90,16 +90,15 @@ def test_the_tests(tmp_path: Path) -> None:
 MARK = "@@@"
 
 
-def test_the_commands(url: str, environ: dict[str, str]) -> None:
+def test_the_commands(url: str, environ: dict[str, str], shell_path: str) -> None:
     """All commands of the page in one shell, as a reader would type them; `...` in what they print is anything."""
     page = "".join(blocks(DOC["command-line"], "console")).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", "exec 2>&1\n" + "\n".join(lines)],
         cwd=ROOT,
-        env={**os.environ, **environ, "PATH": path},
+        env={**os.environ, **environ, "PATH": shell_path},
         stdout=subprocess.PIPE,
         text=True,
         timeout=120,

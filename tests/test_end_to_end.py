@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.pb import scm_pb2
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, body_of, read
 from tests.servers import running
+
+pytestmark = pytest.mark.needs("server")
 
 SCM = "/sentry.integrations.scm.v1.ScmService/"
 TOKEN = "end-to-end-token"
@@ -59,7 +60,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, shell_path: str) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("end-to-end")
     repository = folder / "repository"
     repository.mkdir()
@@ -71,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "FLASK_GRPC_AUTH_TOKENS": TOKEN,
         "FLASK_SECRET_KEY": "end-to-end",
     }
-    ids = fill(repository, environ)
+    ids = fill(repository, {**environ, "PATH": shell_path})
     with running("gunicorn", "example_app:create_app", folder / "log", environ) as port:
         yield World(port, ids, first, second)
     assert "Traceback" not in (folder / "log").read_text()
@@ -79,7 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def fill(repository: Path, environ: dict[str, str]) -> dict[str, int]:
     def flask(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "flask", "--app", "example_app", "scm", *arguments, "--json"]
+        command = ["flask", "--app", "example_app", "scm", *arguments, "--json"]
         return json.loads(run(*command, cwd=Path(__file__).parent.parent, **environ))
 
     flask("init-db")

@@ -15,6 +15,8 @@ import pytest
 
 from tests.servers import ROOT, START_SECONDS, free_port
 
+pytestmark = pytest.mark.needs("server")
+
 HIGH_LEVEL = """
 from sentry_grpc_scm import ScmGrpcClient
 

@@ -1,13 +1,19 @@
-"""The public names, and what importing some of them leaves out."""
+"""The public names, what importing some of them leaves out, and the oldest versions of what is imported."""
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 
 import pytest
+from packaging.version import Version
 
 import flask_grpcweb_scm
+from tests.documents import ROOT
+
+EXTRAS_OF_TESTS = ["compression", "cors", "json", "migrations", "ratelimit"]
 
 
 def modules_after(code: str) -> set[str]:
@@ -49,3 +55,16 @@ def test_other_names_are_not() -> None:
 )
 def test_what_an_import_leaves_out(code: str, absent: set[str]) -> None:
     assert modules_after(code) & absent == set()
+
+
+def test_the_oldest_versions_are_tested() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    text = "\n".join([setup["options"]["install_requires"], *map(extras.get, EXTRAS_OF_TESTS)])
+    bounds = dict(re.findall(r"^([\w-]+)(?:\[.*\])?>=([\d.]+)", text, re.MULTILINE))
+    oldest = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "tests/oldest.txt").read_text(), re.MULTILINE))
+    del oldest["werkzeug"]  # bounded by Flask
+    assert {name: Version(version) for name, version in oldest.items()} == {
+        name: Version(version) for name, version in bounds.items()
+    }

@@ -8,8 +8,8 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm.scm.cli import scm_cli
-from flask_grpcweb_scm.scm.db import db
-from flask_grpcweb_scm.scm.models import (
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
     Commit,
     CommitAuthor,
@@ -58,7 +58,7 @@ MIGRATIONS = str(Path(__file__).with_name("migrations"))
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:
-    """Give an app its SCM tables: in its own SQLAlchemy instance when it has one, else in ours.
+    """Give an app the SCM tables: in its own SQLAlchemy instance when it has one, else in ours.
 
     :param host_db: the app's own instance, which is initialised here if it was not yet.
     """

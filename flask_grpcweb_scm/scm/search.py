@@ -1,52 +1,5 @@
-"""Looking for a part of a repository's name, in any case; on PostgreSQL by trigrams, where it has them."""
+"""Names that the migrations of apps import from here."""
 
-from __future__ import annotations
+from flask_grpcweb_scm.scm.database.name_search import create_search_index, include_object
 
-import re
-
-import sqlalchemy as sa
-
-from flask_grpcweb_scm.scm.models import Repository
-
-__all__ = ["SEARCH_INDEX", "create_search_index", "include_object", "name_contains", "name_pattern"]
-
-SEARCH_INDEX = "ix_scm_repository_name_trigrams"
-"""Not in the metadata: whether it can be made is known only to the database."""
-
-# pg_trgm comes with PostgreSQL, but not with every build of it, and not every role may create it. A block that handles
-# its errors is undone by itself, without harm to the transaction around it; being SQL, it is also in the scripts that
-# `flask db upgrade --sql` prints.
-# The column has the collation "C", for the order of pages, which knows no upper case beyond ASCII.
-create_search_index = sa.DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy left it out
-    f"""
-DO $$
-BEGIN
-    CREATE EXTENSION IF NOT EXISTS pg_trgm;
-    CREATE INDEX IF NOT EXISTS {SEARCH_INDEX} ON scm_repository USING gin (name COLLATE "default" gin_trgm_ops);
-EXCEPTION WHEN feature_not_supported OR undefined_file OR undefined_object OR insufficient_privilege THEN
-    RAISE NOTICE 'no index for the search for names: %%', SQLERRM;
-END
-$$
-"""
-).execute_if(dialect="postgresql")
-"""Make the index, unless this database or this role cannot: searches are slower then."""
-
-sa.event.listen(Repository.__table__, "after_create", create_search_index)
-
-
-def include_object(item: object, name: str | None, *_: object) -> bool:
-    """For alembic: its autogenerate would drop the index, which the metadata does not have."""
-    return name != SEARCH_INDEX
-
-
-def name_pattern(text: str) -> str:
-    """The text, in which what would be wildcards stands for itself."""
-    return re.sub("[/%_]", r"/\g<0>", text)
-
-
-def name_contains(pattern: sa.BindParameter[str], dialect: str) -> sa.ColumnElement[bool]:
-    """That a repository's name has a part, in any case."""
-    name: sa.ColumnElement[str] = Repository.__table__.c.name
-    if dialect == "postgresql":
-        name = sa.collate(name, "default")
-    return name.icontains(pattern, escape="/")
+__all__ = ["create_search_index", "include_object"]

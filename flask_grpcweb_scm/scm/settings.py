@@ -1,25 +1,27 @@
-"""The settings that the SCM service reads, from whichever extension registered it."""
+"""The current app of the SCM service: its settings, and values that it keeps between calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 from flask import current_app
 
-__all__ = ["ScmSettings", "current_settings"]
+__all__ = ["ScmSettings", "current_settings", "kept_in_app"]
+
+Value = TypeVar("Value")
 
 
 class ScmSettings(Protocol):
-    """Some of the ``GRPC_*`` configuration keys, in lower case and without their prefix."""
+    """Configuration keys without their prefix ``GRPC_``, in lower case."""
 
     @property
     def page_size(self) -> int:
-        """Rows of a page when the request does not say."""
+        """Default number of rows of a page."""
 
     @property
     def max_page_size(self) -> int:
-        """Most rows of a page."""
+        """Maximum number of rows of a page."""
 
     @property
     def page_token_secrets(self) -> tuple[str, ...]:
@@ -27,15 +29,15 @@ class ScmSettings(Protocol):
 
     @property
     def page_token_max_age(self) -> float:
-        """In seconds."""
+        """Maximum age of a page token in seconds."""
 
     @property
     def git_timeout(self) -> float:
-        """Seconds that git may take for one call."""
+        """Maximum seconds for git in one call."""
 
     @property
     def tracker_timeout(self) -> float:
-        """Seconds that trackers may take for one call."""
+        """Maximum seconds for requests to providers in one call."""
 
     @property
     def scm_credentials(self) -> Mapping[str, Mapping[str, str]]:
@@ -43,18 +45,26 @@ class ScmSettings(Protocol):
 
     @property
     def scm_allowed_hosts(self) -> frozenset[str]:
-        """Hosts that may have private addresses, in lower case."""
+        """Hosts that may have private addresses and no TLS, in lower case."""
 
     @property
     def blame_cache_bytes(self) -> int:
-        """Memory for lines and who changed them, per process."""
+        """Memory for blamed lines, in each process."""
 
     @property
     def tree_cache_bytes(self) -> int:
-        """Memory for the names of files of repositories, per process."""
+        """Memory for the names of files of repositories, in each process."""
 
 
 def current_settings() -> ScmSettings:
-    """The settings of the current app."""
+    """Return the settings of the current app."""
     settings: ScmSettings = current_app.extensions["grpcweb_scm"].settings
     return settings
+
+
+def kept_in_app(name: str, make: Callable[[], Value]) -> Value:
+    """Return what the current app keeps under a name, made at the first use in each of its processes."""
+    extensions, name = current_app.extensions, f"grpcweb_scm.{name}"
+    # Not the one made last: two threads may come first.
+    kept: Value = extensions[name] if name in extensions else extensions.setdefault(name, make())
+    return kept

@@ -1,4 +1,4 @@
-"""What is wrong with a field of a request: each check gives the problem in words, or None."""
+"""Validation of the fields of requests: each check returns a problem in words, or None."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode
-from flask_grpcweb_scm.scm.code_mapping import MAX_ROOT_CHARACTERS
 
 __all__ = [
+    "MAX_PATH_CHARACTERS",
+    "MAX_ROOT_CHARACTERS",
     "bad_request",
     "branch_problem",
     "failed_precondition",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 MAX_PATH_CHARACTERS = 4096
+MAX_ROOT_CHARACTERS = 512
 MAX_BRANCH_CHARACTERS = 255
 
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
@@ -33,7 +35,7 @@ _BRANCH = re.compile(r"[\w./-]*")
 
 
 def validate(**problems: str | None) -> None:
-    """Refuse a request for everything that is wrong with it; the arguments are named like its fields.
+    """Refuse a request with all problems of its fields, which the arguments are named after.
 
     :raises RpcError: INVALID_ARGUMENT, when an argument is not None.
     """
@@ -43,13 +45,13 @@ def validate(**problems: str | None) -> None:
 
 
 def invalid_argument(problems: Mapping[str, str]) -> RpcError:
-    """The error for these problems by field, which its details carry as a ``google.rpc.BadRequest``."""
+    """Make the error for problems by field; its details have them as a ``google.rpc.BadRequest``."""
     text = "; ".join(f"{field} {problem}" for field, problem in problems.items())
     return RpcError(StatusCode.INVALID_ARGUMENT, text, details=[bad_request(problems)])
 
 
 def bad_request(problems: Mapping[str, str]) -> error_details_pb2.BadRequest:
-    """The detail of a status that says what is wrong, by field."""
+    """Make the detail of a status for problems by field."""
     details = error_details_pb2.BadRequest()
     for field, problem in problems.items():
         details.field_violations.add(field=field, description=problem)
@@ -57,7 +59,7 @@ def bad_request(problems: Mapping[str, str]) -> error_details_pb2.BadRequest:
 
 
 def failed_precondition(kind: str, subject: str, text: str) -> RpcError:
-    """The error for a state that has to change before the call can succeed.
+    """Make the error for a state that has to change before the call can succeed.
 
     :param kind: for programs, such as ``IDEMPOTENCY_KEY``.
     :param subject: what is in that state.
@@ -66,14 +68,14 @@ def failed_precondition(kind: str, subject: str, text: str) -> RpcError:
 
 
 def precondition_failure(kind: str, subject: str, text: str) -> error_details_pb2.PreconditionFailure:
-    """The detail of a status that says which precondition failed."""
+    """Make the detail of a status for a failed precondition."""
     details = error_details_pb2.PreconditionFailure()
     details.violations.add(type=kind, subject=subject, description=text)
     return details
 
 
 def text_problem(text: str, *, required: bool = False, limit: int | None = None) -> str | None:
-    """For text that is stored or searched for: PostgreSQL keeps no NUL."""
+    """Check text that is stored or searched for: PostgreSQL has no NUL in text."""
     if required and not text.strip():
         return "is empty"
     if limit is not None and len(text) > limit:
@@ -82,14 +84,14 @@ def text_problem(text: str, *, required: bool = False, limit: int | None = None)
 
 
 def sha_problem(sha: str) -> str | None:
-    """For a commit id or the beginning of one."""
+    """Check a SHA or the beginning of one."""
     if _SHA.fullmatch(sha) is None:
         return f"must be a full SHA, or at least its first 7 hexadecimal digits, got {_quote(sha)}"
     return None
 
 
 def path_problem(path: str) -> str | None:
-    """For a file's path in a repository."""
+    """Check the path of a file in a repository."""
     if not path:
         return "is empty"
     if len(path) > MAX_PATH_CHARACTERS or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
@@ -98,19 +100,19 @@ def path_problem(path: str) -> str | None:
 
 
 def line_problem(number: int) -> str | None:
-    """For a line number."""
+    """Check a line number."""
     return None if number >= 1 else f"must be 1 or more, got {number}"
 
 
 def root_problem(root: str) -> str | None:
-    """For either root of a code mapping."""
+    """Check either root of a code mapping."""
     if _ROOT.fullmatch(root) is None:
         return f"must have no whitespace, quotes or control characters, got {_quote(root)}"
     return text_problem(root, limit=MAX_ROOT_CHARACTERS)
 
 
 def branch_problem(branch: str) -> str | None:
-    """For the name of a branch."""
+    """Check the name of a branch."""
     if _BRANCH.fullmatch(branch) is None or branch.startswith("/") or branch.endswith("/"):
         return f"may have letters, digits and any of _ . / - with no slash at either end, got {_quote(branch)}"
     return text_problem(branch, limit=MAX_BRANCH_CHARACTERS)

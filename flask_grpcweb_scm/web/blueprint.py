@@ -127,16 +127,10 @@ def create_blueprint(calls: Calls) -> Blueprint:
             app.url_map.add(rule)
 
     blueprint.record_once(add_rules)
-    blueprint.url_value_preprocessor(_note_route)
     blueprint.register_error_handler(HTTPException, describe)
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
-
-
-def _note_route(endpoint: str | None, values: dict[str, object] | None) -> None:
-    """Note that Flask has sent a request here, before any hook of the app may answer it."""
-    scope_of(request.environ).is_routed = True
 
 
 def _serve(calls: Calls, call: IncomingCall) -> Response:

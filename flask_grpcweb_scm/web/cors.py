@@ -6,10 +6,11 @@ from flask import Blueprint, Response
 
 from flask_grpcweb_scm.settings import ConfigError, Settings
 
-__all__ = ["add_cors", "expose_headers"]
+__all__ = ["add_cors", "expose_headers", "is_readable"]
 
 Pairs = list[tuple[str, str]]
 
+_ALLOW = "access-control-allow-origin"
 _EXPOSE = "access-control-expose-headers"
 _OWN_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding")
 _NOT_FOR_PAGES = {"vary", "x-accel-buffering", "set-cookie", "connection"}
@@ -43,15 +44,15 @@ def _vary(response: Response) -> Response:
     return response
 
 
+def is_readable(headers: Pairs) -> bool:
+    """Whether a page of another origin may read a response."""
+    return any(name.lower() == _ALLOW for name, _ in headers if len(name) == len(_ALLOW))
+
+
 def expose_headers(headers: Pairs) -> Pairs:
-    """The headers of a response, all of which a page may read if it may read the response."""
+    """The headers of a response that a page may read, all of which it may read then."""
     given = {name.lower(): value for name, value in headers}
-    if "access-control-allow-origin" not in given:
-        return headers
     names = {name for name in given if not name.startswith("access-control-")} - _ALWAYS_READABLE - _NOT_FOR_PAGES
     exposed = given.pop(_EXPOSE, "").lower().replace(",", " ").split()
     value = ", ".join(sorted(names.union(exposed, _OWN_HEADERS)))
-    return [
-        *((name, value) for name, value in headers if name.lower() != _EXPOSE),
-        ("Access-Control-Expose-Headers", value),
-    ]
+    return [*(pair for pair in headers if pair[0].lower() != _EXPOSE), ("Access-Control-Expose-Headers", value)]

@@ -10,7 +10,9 @@ What it assumes, in which versions that holds, and what is lost elsewhere:
    that is not declared is INTERNAL.
 4. Contexts have the attributes in :data:`_REQUEST_CONTEXT` and :data:`_APP_CONTEXT` (3.1.3). Else there is no fast
    lane.
-5. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
+5. ``environ["werkzeug.request"]`` is the request until its contexts end (werkzeug 3.0, 3.1). Else responses that the
+   app gives in place of an RPC's are not translated.
+6. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ __all__ = [
     "is_plain_flask",
     "max_content_length",
     "pass_to_teardown",
+    "routed_endpoint",
     "unproxied_app",
     "visible",
 ]
@@ -79,6 +82,12 @@ def current_request() -> Request:
     """The current request itself, without the proxy's search for it at every use."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]
     return current
+
+
+def routed_endpoint(environ: WSGIEnvironment) -> str | None:
+    """The endpoint that Flask has found for a request; None before it has, or when there is none."""
+    routed: Request | None = environ.get("werkzeug.request")
+    return routed.endpoint if routed is not None else None
 
 
 def unproxied_app() -> Flask:

@@ -49,8 +49,8 @@ _UNBUFFERED = ("x-accel-buffering", "no")
 class RequestScope:
     """The outermost that is known of a request for an RPC."""
 
-    is_routed = False
-    """Whether the request is for this extension."""
+    is_started = False
+    """Whether the server has been told of the response."""
     is_ours = False
     """Whether the response is of this extension, not one that the app gives instead."""
     stream: StreamReply | None = None

@@ -55,6 +55,7 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
+@pytest.mark.needs("Redis")
 def test_two_apps_count_together(storage: str) -> None:
     clients = [echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client() for _ in range(2)]
     codes = [call(clients[number % 2], ECHO + "Unary", EchoRequest()).code for number in range(5)]

@@ -14,6 +14,8 @@ from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES, MISTAKES, Ca
 from tests.browser.report import Results
 from tests.servers import running
 
+pytestmark = pytest.mark.needs("browser")
+
 if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 

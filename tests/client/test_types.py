@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.servers import ROOT
 
 # What follows "# error:" is the code of the one error that mypy finds on the line.
@@ -75,6 +77,7 @@ GrpcWebScm(service=[])  # error: call-arg
 """
 
 
+@pytest.mark.needs("mypy")
 def test_mypy_finds_the_mistakes_of_a_script_and_nothing_else(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -14,7 +14,8 @@ from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db, outbox
+from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db
+from flask_grpcweb_scm.scm.trackers import outbox
 from tests.faults.create_issue import create, create_and_die, set_up, tracked_app
 from tests.scm.databases import disposed
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github

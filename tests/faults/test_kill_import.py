@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, CommitFileChange, Repository, db
-from flask_grpcweb_scm.scm.importing import BATCH_COMMITS
+from flask_grpcweb_scm.scm.git_import.importer import BATCH_COMMITS
 from tests.faults.integrity import check_integrity
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app

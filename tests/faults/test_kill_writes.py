@@ -27,6 +27,8 @@ from tests.scm.databases import disposed
 from tests.scm.support import Tenant, add_tenant, make_app
 from tests.servers import ROOT, command, free_port, wait_until_listening
 
+pytestmark = pytest.mark.needs("server")
+
 CALLERS = 100
 ACKNOWLEDGED = 150
 """Calls that are answered before the server is killed."""

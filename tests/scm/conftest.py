@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from flask import Flask
 
+from tests.documents import ROOT
 from tests.scm.databases import disposed
 from tests.scm.support import (
     GitRepository,
@@ -21,6 +24,28 @@ from tests.scm.support import (
     make_app,
     set_mirror,
 )
+
+
+class FlaskDb(Protocol):
+    def __call__(self, app: str, uri: str, *arguments: str, **environment: str) -> str:
+        """What ``flask db`` prints, with an app of migrated_app.py."""
+
+
+@pytest.fixture
+def flask_db(shell_path: str) -> FlaskDb:
+    def flask_db(app: str, uri: str, *arguments: str, **environment: str) -> str:
+        done = subprocess.run(
+            ["flask", "--app", f"tests.scm.migrated_app:{app}", "db", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PATH": shell_path, "FLASK_SQLALCHEMY_DATABASE_URI": uri, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return flask_db
 
 
 @pytest.fixture

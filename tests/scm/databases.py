@@ -9,14 +9,15 @@ import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import psycopg
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import db
@@ -45,6 +46,13 @@ def disposed(app: Flask) -> Iterator[Flask]:
 def create_tables(uri: str) -> None:
     with disposed(make_app(uri)) as app, app.app_context():
         db.create_all()
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _never_sync(connection: Any, record: object) -> None:
+    # A test that has lost its database to a power failure has other worries.
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 class SqliteDatabases:
@@ -77,10 +85,11 @@ class PostgresqlDatabases:
     LOCALE = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
 
     def __init__(self, uri: str, *, locale: str = LOCALE) -> None:
+        import psycopg  # not there where tests need no PostgreSQL
+
         self._numbers = itertools.count()
         self._uri = uri
         self._admin = psycopg.connect(uri, autocommit=True)
-        # A test that has lost its database to a power failure has other worries.
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             self._run(f"ALTER SYSTEM SET {setting} = off")
         self._run("SELECT pg_reload_conf()")

@@ -141,11 +141,10 @@ def test_git_does_not_outlive_a_client_that_goes_away(app: Flask, ours: Tenant, 
 
 KILL_GREENLET = """
 from gevent import monkey; monkey.patch_all()
-import subprocess, sys, gevent
-from flask_grpcweb_scm.scm.git import Mirror
-from tests.scm.support import processes_with
-reading = gevent.spawn(Mirror(sys.argv[1], timeout=None).has_commit, "a" * 40)
-while not processes_with(sys.argv[1] + " cat-file"):
+import sys, threading, gevent
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
+reading = gevent.spawn(Mirror(sys.argv[1], timeout=60).has_commit, "a" * 40)
+while not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):  # which git has, once it runs
     gevent.sleep(0.01)
 reading.kill()
 """

@@ -13,7 +13,7 @@ import pytest
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
-from flask_grpcweb_scm.scm.paging import write_page_token
+from flask_grpcweb_scm.scm.queries.paging import write_page_token
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO
 from tests.grpcweb import JSON, PROTO, TEXT, frame, read
@@ -291,7 +291,7 @@ def test_no_timestamp_no_entry_when_it_is_required() -> None:
 
 def test_an_auth_token_is_no_page_token() -> None:
     from flask_grpcweb_scm import RpcError
-    from flask_grpcweb_scm.scm.paging import read_page_token
+    from flask_grpcweb_scm.scm.queries.paging import read_page_token
 
     settings = Settings.from_config({**CONFIG, "GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
     with pytest.raises(RpcError, match="page_token is not one of this server"):

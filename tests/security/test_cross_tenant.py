@@ -14,8 +14,8 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
 from tests.grpcweb import Answer, call
 from tests.scm.databases import Databases, disposed
+from tests.scm.queries.test_tenancy import METHODS, NOWHERE, requests_for, statements
 from tests.scm.support import SERVICE, Tenant, add_mapping, add_tenant, make_app
-from tests.scm.test_tenancy import METHODS, NOWHERE, requests_for, statements
 from tests.security.support import FULL, TOKEN_SECRET
 
 ISSUER = SignedTokens([TOKEN_SECRET])

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers import running
-from tests.sockets.servers import FAST_LANE, Server, complaints
+from tests.sockets.servers import FAST_LANE, LANES, Server, complaints, server_param
 
-SERVERS = [("gunicorn", {}), ("granian", {}), ("waitress", {}), ("gunicorn", FAST_LANE), ("granian", FAST_LANE)]
+SERVERS = [*LANES, server_param("granian"), server_param("granian", FAST_LANE), server_param("waitress")]
 
 
-@pytest.fixture(scope="session", params=SERVERS, ids=lambda param: " ".join([param[0], *param[1]]))
+@pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     name, environ = request.param
     if importlib.util.find_spec(name) is None and not os.environ.get("CI"):

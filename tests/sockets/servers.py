@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.sockets.http1 import Connection, request
 
-__all__ = ["FAST_LANE", "Server", "complaints"]
+__all__ = ["FAST_LANE", "LANES", "Server", "any_server", "complaints", "server_param"]
 
 FAST_LANE = {"FAST_LANE": "1"}
 """Has the app be without hooks and CORS, and know its routes already."""
+
+
+def server_param(name: str, environ: Mapping[str, str] = types.MappingProxyType({})) -> Any:
+    return pytest.param((name, environ), id=" ".join([name, *environ]), marks=pytest.mark.needs("server"))
+
+
+LANES = [server_param("gunicorn"), server_param("gunicorn", FAST_LANE)]
+any_server = pytest.mark.parametrize("server", LANES, indirect=True)
+"""Of a rule that no server has a hand in: it is tested on one, on both ways to the service functions."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.grpcweb import Answer, frame
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import PATIENCE
 from tests.sockets.rows import HELLO, STREAM, UNARY, message, rpc
-from tests.sockets.servers import Server
+from tests.sockets.servers import Server, any_server
 
 
 def timed(server: Server, target: str, text: str, timeout: str, *, count: int = 0) -> tuple[Answer, float]:
@@ -26,6 +26,7 @@ def timed(server: Server, target: str, text: str, timeout: str, *, count: int = 
     return check_answer(response.status, response.headers, response.body), seconds
 
 
+@any_server
 @pytest.mark.parametrize(
     ("target", "text", "count", "timeout", "messages", "code", "seconds"),
     # Naps take longer on a busy machine, never shorter: a deadline passes shortly before the end of one.
@@ -52,6 +53,7 @@ def test_a_deadline_is_kept_when_the_function_next_gives_control(
     assert seconds <= taken < seconds + 5
 
 
+@any_server
 def test_the_messages_before_the_deadline_are_there(server: Server) -> None:
     answer, _ = timed(server, STREAM, "nap 400", "1150m", count=9)
     assert [reply.number for reply in answer.messages(EchoReply)] == [0, 1]
@@ -60,9 +62,9 @@ def test_the_messages_before_the_deadline_are_there(server: Server) -> None:
 
 def test_a_body_that_comes_too_slowly_is_too_late(server: Server) -> None:
     with server.connect() as connection:
-        sent = rpc(HELLO, {"grpc-timeout": "1S"})
+        sent = rpc(HELLO, {"grpc-timeout": "600m"})
         connection.send(sent[: -len(HELLO)])
-        connection.send(HELLO, step=1, pause=0.15)
+        connection.send(HELLO, step=1, pause=0.06)
         response = connection.response()
     # waitress calls the app when the body is complete: the call's time begins then.
     code = 0 if server.name == "waitress" else 4
@@ -92,12 +94,12 @@ def test_a_client_that_leaves_closes_the_generator(server: Server, messages_read
 
 def test_messages_are_flushed_as_they_are_produced(server: Server) -> None:
     with server.connect() as connection:
-        connection.send(rpc(frame(message("nap 400", count=3)), target=STREAM))
+        connection.send(rpc(frame(message("nap 250", count=3)), target=STREAM))
         arrivals = []
         for _ in connection.chunks(connection.head()):
             arrivals.append(time.monotonic())
     # More than one nap: no two messages came together.
-    assert arrivals[2] - arrivals[0] > 0.45
+    assert arrivals[2] - arrivals[0] > 0.27
 
 
 def test_a_finished_stream_closes_its_generator(server: Server) -> None:

@@ -10,10 +10,16 @@ import pytest
 from tests.echo_pb2 import EchoReply
 from tests.sockets.contract import check_answer
 from tests.sockets.hostile_http import HTTP_ROWS
-from tests.sockets.hostile_messages import MESSAGE_ROWS
+from tests.sockets.hostile_messages import MESSAGE_ROWS, PAYLOAD_ROWS
 from tests.sockets.http1 import Closed, Connection, Response
 from tests.sockets.rows import ANY, Outcome, Sent, rpc
-from tests.sockets.servers import FAST_LANE, Server, complaints
+from tests.sockets.servers import FAST_LANE, Server, any_server, complaints
+
+
+@any_server
+@pytest.mark.parametrize(("sent", "outcome", "differences"), PAYLOAD_ROWS)
+def test_payload(server: Server, sent: Sent, outcome: Outcome, differences: Mapping[str, Outcome]) -> None:
+    test_row(server, sent, outcome, differences)
 
 
 @pytest.mark.parametrize(("sent", "outcome", "differences"), [*MESSAGE_ROWS, *HTTP_ROWS])

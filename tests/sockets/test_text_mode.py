@@ -12,7 +12,7 @@ from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, TEXT_PROTO, Ans
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import chunked
 from tests.sockets.rows import HELLO, STREAM, message, rpc
-from tests.sockets.servers import Server
+from tests.sockets.servers import Server, any_server
 
 TEXT_JSON = "application/grpc-web-text+json"
 TEXT_TYPES = [TEXT, TEXT_PROTO, TEXT_JSON]
@@ -48,12 +48,18 @@ BODIES = {
 }
 
 
+@any_server
 @pytest.mark.parametrize("step", [0, 1, 3, 5])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_separately_padded_pieces_arrive_in_any_steps(server: Server, body: bytes, step: int) -> None:
     answer = answer_to(server, rpc(body, content_type=TEXT_PROTO), step=step)
     assert answer.only(EchoReply).text == "HELLO"
     assert answer.headers["content-type"] == TEXT_PROTO
+
+
+def test_pieces_arrive_slowly(server: Server) -> None:
+    answer = answer_to(server, rpc(BODIES["all-sizes"], content_type=TEXT), step=1)
+    assert answer.only(EchoReply).text == "HELLO"
 
 
 @pytest.mark.parametrize("body", [WHOLE, pieces(HELLO, 1, 2, 3)], ids=["whole", "pieces"])
@@ -93,6 +99,7 @@ def frames(chunk: bytes) -> Iterator[bytes]:
         data = data[end:]
 
 
+@any_server
 @pytest.mark.parametrize("accept", [None, "*/*", PROTO, TEXT, "application/grpc-web", f"{TEXT}, */*;q=0.1"])
 @pytest.mark.parametrize("content_type", [*FOUR_CONTENT_TYPES, "application/grpc-web"])
 def test_the_answer_is_text_or_binary_as_accept_asks(server: Server, content_type: str, accept: str | None) -> None:
@@ -127,6 +134,7 @@ INVALID = {
 }
 
 
+@any_server
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 def test_invalid_text_is_refused(server: Server, body: bytes, step: int) -> None:
@@ -135,6 +143,7 @@ def test_invalid_text_is_refused(server: Server, body: bytes, step: int) -> None
     assert "base64" in answer.message
 
 
+@any_server
 def test_a_cut_frame_in_valid_text_is_refused(server: Server) -> None:
     answer = answer_to(server, rpc(base64.b64encode(HELLO[:-2]), content_type=TEXT))
     assert (answer.code, answer.message) == (13, f"the body ends inside a frame, after {len(HELLO) - 2} of its bytes")

@@ -8,24 +8,27 @@ from typing import Any
 from alembic import context
 from flask import current_app
 
-from flask_grpcweb_scm.scm import db
-from flask_grpcweb_scm.scm.search import include_object
+
+def _include_object(item: object, name: str | None, *_: object) -> bool:
+    # Not in the metadata, because only the database knows whether it can create the index.
+    return name != "ix_scm_repository_name_trigrams"
 
 
 def _run() -> None:
     assert context.config.config_file_name is not None
     fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+    migrate = current_app.extensions["migrate"]
     options: dict[str, Any] = {
-        **current_app.extensions["migrate"].configure_args,
-        "target_metadata": db.metadata,
-        "include_object": include_object,
+        **migrate.configure_args,
+        "target_metadata": migrate.db.metadata,
+        "include_object": _include_object,
     }
     if context.is_offline_mode():
-        # `--sql` prints what it would do.
-        context.configure(url=db.engine.url, literal_binds=True, **options)
+        # `--sql` prints the statements.
+        context.configure(url=migrate.db.engine.url, literal_binds=True, **options)
         _migrate()
     else:
-        with db.engine.connect() as connection:
+        with migrate.db.engine.connect() as connection:
             context.configure(connection=connection, **options)
             _migrate()
 

@@ -1,4 +1,4 @@
-"""The functions of ScmService, by what they are about."""
+"""The functions of ScmService, by subject."""
 
 from flask_grpcweb_scm.scm.service import code_mappings, commits, external_issues, repositories
 from flask_grpcweb_scm.scm.service.definition import service

@@ -1,4 +1,4 @@
-"""Code mappings: how paths of stack traces become paths of files."""
+"""Code mappings: create, derive, list, delete."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm import queries
-from flask_grpcweb_scm.scm.conversion import code_mapping_message
-from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.derivation import Frame
-from flask_grpcweb_scm.scm.deriving import derive
-from flask_grpcweb_scm.scm.lists import page_of_code_mappings
-from flask_grpcweb_scm.scm.models import CodeMapping
-from flask_grpcweb_scm.scm.paging import Page, PageScope
+from flask_grpcweb_scm.scm.code_mappings.derive import derive
+from flask_grpcweb_scm.scm.code_mappings.frames import Frame
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import CodeMapping
+from flask_grpcweb_scm.scm.queries.code_mappings import page_of_code_mappings, precedence
+from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.service.messages import code_mapping_message
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
 __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]
@@ -26,14 +27,14 @@ MAX_FRAMES = 1000  # in one request
 
 @service.rpc("CreateCodeMapping")
 def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: CallContext) -> scm_pb2.CodeMapping:
-    """A user's code mapping."""
+    """Store a user's code mapping."""
     validate(
         stack_root=root_problem(request.stack_root),
         source_root=root_problem(request.source_root),
         default_branch=branch_problem(request.default_branch),
     )
-    project = queries.find_project(context, request.organization_id, request.project_id)
-    repository = queries.find_repository(context, request.repository_id, organization_id=request.organization_id)
+    project = find_project(context, request.organization_id, request.project_id)
+    repository = find_repository(context, request.repository_id, organization_id=request.organization_id)
     statement = insert_new(CodeMapping).values(
         organization_id=project.organization_id,
         project_id=project.id,
@@ -49,8 +50,8 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
 
 
 def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
-    taken = sa.and_(CodeMapping.project_id == project_id, CodeMapping.stack_root == stack_root)
-    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(taken)).one()
+    same = sa.and_(CodeMapping.project_id == project_id, CodeMapping.stack_root == stack_root)
+    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(same)).one()
     return already_exists(
         "CodeMapping", mapping_id, f"code mapping {mapping_id} of project {project_id} has stack_root {stack_root!r}"
     )
@@ -60,13 +61,13 @@ def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
 def derive_code_mappings(
     request: scm_pb2.DeriveCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.DeriveCodeMappingsResponse:
-    """The code mappings that cover any of the paths and frames; those that are missing are made."""
+    """Return the code mappings that cover any of the paths and frames; missing ones are derived."""
     count = len(request.stacktrace_paths) + len(request.frames)
     validate(
         stacktrace_paths=_texts_problem(request.stacktrace_paths, count),
         frames=_texts_problem([text for frame in request.frames for text in _texts(frame)], count),
     )
-    project = queries.find_project(context, request.organization_id, request.project_id)
+    project = find_project(context, request.organization_id, request.project_id)
     paths = [Frame(path) for path in request.stacktrace_paths]
     frames = [
         Frame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
@@ -95,7 +96,7 @@ def _texts_problem(texts: Sequence[str], count: int) -> str | None:
 def list_code_mappings(
     request: scm_pb2.ListCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.ListCodeMappingsResponse:
-    """One page of a project's code mappings."""
+    """Return one page of a project's code mappings."""
     scope: PageScope = ["ListCodeMappings", request.organization_id, request.project_id]
     page = Page.of(request.page_size, request.page_token, scope)
     rows = page_of_code_mappings(
@@ -103,7 +104,7 @@ def list_code_mappings(
     )
     return scm_pb2.ListCodeMappingsResponse(
         mappings=map(code_mapping_message, rows[: page.size]),
-        next_page_token=page.next_token(rows, lambda row: (row.automatically_generated, -len(row.stack_root), row.id)),
+        next_page_token=page.next_token(rows, precedence),
     )
 
 
@@ -111,10 +112,10 @@ def list_code_mappings(
 def delete_code_mapping(
     request: scm_pb2.DeleteCodeMappingRequest, context: CallContext
 ) -> scm_pb2.DeleteCodeMappingResponse:
-    """Nothing, once the code mapping is gone."""
-    organization = queries.find_organization(context, request.organization_id)
+    """Delete a code mapping."""
+    organization = find_organization(context, request.organization_id)
     mapping = sa.and_(CodeMapping.id == request.code_mapping_id, CodeMapping.organization_id == organization.id)
-    # Of two calls at the same time one finds the row.
+    # Of two concurrent calls one finds the row.
     deleted = db.session.scalars(sa.delete(CodeMapping).where(mapping).returning(CodeMapping.id)).one_or_none()
     if deleted is None:
         text = f"code mapping {request.code_mapping_id} does not exist in organization {organization.id}"

@@ -1,4 +1,4 @@
-"""What all functions of ScmService share: the service they are bound to, and its errors."""
+"""The service that all functions are bound to, the status codes of errors, and the transaction around each call."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
-from flask_grpcweb_scm.scm.git_process import GitError, GitTimeout
-from flask_grpcweb_scm.scm.trackers import (
-    TrackerConflict,
-    TrackerError,
-    TrackerForbidden,
-    TrackerMisconfigured,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerRejected,
-    TrackerTimeout,
-    TrackerUnavailable,
+from flask_grpcweb_scm.scm.database.transaction import transaction
+from flask_grpcweb_scm.scm.providers import (
+    ProviderConflict,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.transaction import transaction
+from flask_grpcweb_scm.scm.sources.git_process import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 
 __all__ = ["already_exists", "service"]
 
 
-def tracker_details(error: TrackerError) -> Iterator[Message]:
-    """What a client can act on: fields to correct, when to come back, what an administrator has to change."""
+def provider_details(error: ProviderError) -> Iterator[Message]:
+    """Yield details that clients can act on: fields to correct, when to retry, settings to change."""
     if error.fields:
         yield bad_request(error.fields)
     if error.retry_after is not None:
         yield retry_info(error.retry_after)
-    if isinstance(error, TrackerMisconfigured):
-        yield precondition_failure("TRACKER", error.tracker, str(error))
+    if isinstance(error, ProviderMisconfigured):
+        yield precondition_failure("TRACKER", error.provider, str(error))
 
 
 service = Service(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
@@ -45,20 +45,20 @@ service.declare_error(
     details=lambda error: [precondition_failure("SOURCE", "repository", str(error))],
 )
 for error_class, code in {
-    TrackerMisconfigured: StatusCode.FAILED_PRECONDITION,  # its credentials too: 16 would be about the caller's
-    TrackerForbidden: StatusCode.PERMISSION_DENIED,
-    TrackerNotFound: StatusCode.NOT_FOUND,
-    TrackerConflict: StatusCode.ABORTED,
-    TrackerRejected: StatusCode.INVALID_ARGUMENT,
-    TrackerRateLimited: StatusCode.RESOURCE_EXHAUSTED,
-    TrackerUnavailable: StatusCode.UNAVAILABLE,
-    TrackerTimeout: StatusCode.DEADLINE_EXCEEDED,
+    ProviderMisconfigured: StatusCode.FAILED_PRECONDITION,  # its credentials too: 16 would be about the caller's
+    ProviderForbidden: StatusCode.PERMISSION_DENIED,
+    ProviderNotFound: StatusCode.NOT_FOUND,
+    ProviderConflict: StatusCode.ABORTED,
+    ProviderRejected: StatusCode.INVALID_ARGUMENT,
+    ProviderRateLimited: StatusCode.RESOURCE_EXHAUSTED,
+    ProviderUnavailable: StatusCode.UNAVAILABLE,
+    ProviderTimeout: StatusCode.DEADLINE_EXCEEDED,
 }.items():
-    service.declare_error(error_class, code, details=tracker_details)
+    service.declare_error(error_class, code, details=provider_details)
 service.intercept(transaction)
 
 
 def already_exists(kind: str, row_id: int, text: str) -> RpcError:
-    """The error that names the row of that kind which is there already."""
+    """Make the error that names the row that exists."""
     details = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=str(row_id), description=text)
     return RpcError(StatusCode.ALREADY_EXISTS, text, details=[details])

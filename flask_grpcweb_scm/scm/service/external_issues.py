@@ -1,4 +1,4 @@
-"""Issues in external trackers, and the error groups they belong to."""
+"""External issues: create, list, and link them to error groups."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm import outbox, queries
-from flask_grpcweb_scm.scm.conversion import external_issue_message
-from flask_grpcweb_scm.scm.db import db, insert_new
-from flask_grpcweb_scm.scm.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.paging import Page, PageScope
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.database.transaction import commit_step
+from flask_grpcweb_scm.scm.providers.errors import ProviderError
+from flask_grpcweb_scm.scm.queries import tenancy
+from flask_grpcweb_scm.scm.queries.external_issues import page_of_external_issues
+from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.trackers import TrackerError
-from flask_grpcweb_scm.scm.trackers.accounts import comments_on_link, issue_defaults, open_tracker
-from flask_grpcweb_scm.scm.transaction import commit_step
+from flask_grpcweb_scm.scm.service.messages import external_issue_message
+from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.scm.trackers.open import comments_on_link, issue_defaults, open_tracker
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
@@ -27,14 +30,14 @@ logger = logging.getLogger(__name__)
 
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
 MAX_TITLE_CHARACTERS = 200
-# Of the time that a call has left, or of the tracker's: the link has to be answered too.
+# Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
 
 
 @service.rpc("CreateExternalIssue")
 def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
-    """An issue at the integration's tracker, or one that exists only here."""
+    """Create an issue at the integration's tracker, or a local one."""
     idempotency_key = context.metadata.get_text("idempotency-key") or None
     validate(
         title=text_problem(request.title, required=True),
@@ -42,7 +45,7 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
         metadata=text_problem("".join((*request.metadata.keys(), *request.metadata.values()))),
         idempotency_key=text_problem(idempotency_key or "", limit=MAX_IDEMPOTENCY_KEY_CHARACTERS),
     )
-    installation = queries.find_installation(context, request.organization_id, request.integration_id)
+    installation = tenancy.find_installation(context, request.organization_id, request.integration_id)
     wanted = outbox.WantedIssue(
         organization_id=request.organization_id,
         integration_id=request.integration_id,
@@ -73,32 +76,32 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
         request_digest=wanted.digest,
     )
     issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
-    if issue is None:  # another call was faster
+    if issue is None:  # a concurrent call was faster
         first = outbox.first_result(wanted)
         assert first is not None
         return first
-    # The row's own number is one that no other transaction can choose at the same time.
+    # No concurrent transaction can choose the number of this row.
     issue.key = f"ISSUE-{issue.id}"
     return issue
 
 
 @service.rpc("LinkExternalIssue")
 def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
-    """The external issue, now linked to the group."""
-    group, issue = queries.find_group_and_issue(context, request.group_id, request.external_issue_id)
+    """Link an external issue to a group, and return it."""
+    group, issue = tenancy.find_group_and_issue(context, request.group_id, request.external_issue_id)
     values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
     statement = insert_new(GroupLink).values(**values, linked_type=LinkedType.ISSUE)
     if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
-    answer = external_issue_message(issue)
+    message = external_issue_message(issue)
     _comment_on_link(group, issue, context)
-    return answer
+    return message
 
 
 def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -> None:
-    """Tell the tracker of a link, where that is wanted; the link stays if it cannot be told."""
-    installation = queries.installation_of(issue)
+    """Add a comment at the tracker, if configured; the link stays when that fails."""
+    installation = tenancy.installation_of(issue)
     if installation is None or not comments_on_link(installation):
         return
     key, text = issue.key, f"Linked to error group {group.id}: {group.title[:MAX_TITLE_CHARACTERS]}"
@@ -109,7 +112,7 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
         commit_step()
         if tracker is not None:
             tracker.comment(key, text)
-    except TrackerError as error:
+    except ProviderError as error:
         logger.warning("linked, but there is no comment at the tracker: %s", error)
 
 
@@ -117,14 +120,14 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
 def list_external_issues(
     request: scm_pb2.ListExternalIssuesRequest, context: CallContext
 ) -> scm_pb2.ListExternalIssuesResponse:
-    """One page of an organization's external issues, or of a group's."""
+    """Return one page of an organization's external issues, or of a group's."""
     scope: PageScope = ["ListExternalIssues", request.organization_id, request.group_id]
     page = Page.of(request.page_size, request.page_token, scope)
     if request.group_id:
-        organization_id = queries.find_group(context, request.organization_id, request.group_id).project.organization_id
+        organization_id = tenancy.find_group(context, request.organization_id, request.group_id).project.organization_id
     else:
-        organization_id = queries.find_organization(context, request.organization_id).id
-    rows = queries.page_of_external_issues(
+        organization_id = tenancy.find_organization(context, request.organization_id).id
+    rows = page_of_external_issues(
         organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
     )
     return scm_pb2.ListExternalIssuesResponse(
@@ -137,10 +140,10 @@ def list_external_issues(
 def unlink_external_issue(
     request: scm_pb2.UnlinkExternalIssueRequest, context: CallContext
 ) -> scm_pb2.UnlinkExternalIssueResponse:
-    """Nothing, once the external issue is not linked to the group any more."""
-    link = queries.find_link(context, request.group_id, request.external_issue_id)
-    # Of two calls at a time one deletes the row, and the other finds it missing too.
+    """Unlink an external issue from a group."""
+    link = tenancy.find_link(context, request.group_id, request.external_issue_id)
+    # Of two concurrent calls one deletes the row, and the other finds it missing.
     gone = db.session.scalars(sa.delete(GroupLink).where(GroupLink.id == link.id).returning(GroupLink.id)).one_or_none()
     if gone is None:
-        raise queries.link_not_found(request.group_id, request.external_issue_id)
+        raise tenancy.link_not_found(request.group_id, request.external_issue_id)
     return scm_pb2.UnlinkExternalIssueResponse()

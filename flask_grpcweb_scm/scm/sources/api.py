@@ -1,4 +1,4 @@
-"""What the sources have in common that read the API of a provider."""
+"""The base of sources at providers: prefixes of SHAs, pages, and the contents of responses."""
 
 from __future__ import annotations
 
@@ -7,54 +7,44 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from flask_grpcweb_scm.scm.git_log import FileChange, GitCommit
-from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Line
-from flask_grpcweb_scm.scm.trackers import (
+from flask_grpcweb_scm.scm.providers import (
     Credential,
-    TrackerConflict,
-    TrackerError,
-    TrackerNotFound,
-    TrackerRejected,
-    TrackerUnavailable,
+    ProviderConflict,
+    ProviderNotFound,
+    ProviderRejected,
+    ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers.http import HttpClient
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.providers.reply import HttpReply
+from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit
+from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Line
 
 __all__ = ["ABSENT", "ApiSource", "clean", "instant", "make_commit", "next_page", "snippet"]
 
-# GitHub lists up to 100 000 files in one answer, each with a URL.
+# GitHub lists up to 100 000 files in one response, each with a URL.
 MAX_BODY_BYTES = 48 * 2**20
 MAX_LINE_CHARACTERS = 2000
 MAX_CHANGES = 3000  # files of one commit; GitHub lists no more
 
-ABSENT = (TrackerNotFound, TrackerRejected, TrackerConflict)
-"""What providers answer for a commit that does not exist: GitHub rejects it, or says that the repository is empty."""
+ABSENT = (ProviderNotFound, ProviderRejected, ProviderConflict)
+"""Errors for a commit that does not exist: GitHub rejects it, or reports a conflict for an empty repository."""
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-class ApiSource(abc.ABC):
-    """A :class:`Source` at a provider, for the length of one RPC.
+class ApiSource(ProviderApi):
+    """A :class:`Source` at a provider.
 
-    Every method raises TrackerError when the provider does not answer as it should.
+    Every method raises ProviderError when the provider does not respond as it should.
 
-    :param base_url: where people find the host; empty for the one that all users of the kind share, if there is one.
     :param project: the provider's name of the repository.
-    :param deadline: an instant of :func:`time.monotonic`, for everything together.
-    :param allowed_hosts: see :class:`HttpClient`.
-    :raises TrackerMisconfigured: when the base URL or the project cannot be used.
     """
 
-    kind: ClassVar[str]
-    """For messages."""
-    base_url: ClassVar[str] = ""
-    """The default."""
-    tree_seconds = 60.0  # providers count requests: GitHub allows 5000 an hour
-    headers: ClassVar[Mapping[str, str]] = {}
-    """To send with every request."""
+    max_body_bytes = MAX_BODY_BYTES
+    tree_seconds = 60.0  # providers limit requests: GitHub allows 5000 an hour
 
     def __init__(
         self,
@@ -65,32 +55,20 @@ class ApiSource(abc.ABC):
         deadline: float,
         allowed_hosts: Collection[str] = (),
     ) -> None:
-        self.site = (base_url or self.base_url).rstrip("/")
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
         self.project = project
-        self.credential = credential
-        self.http = HttpClient(
-            self.api_url(self.site),
-            tracker=self.kind,
-            authorization=credential.authorization(),
-            credential=credential,
-            headers=self.headers,
-            allowed_hosts=allowed_hosts,
-            deadline=deadline,
-            explain=self.explain,
-            max_body_bytes=MAX_BODY_BYTES,
-        )
 
     @property
     def identity(self) -> str:
-        """Tells this repository from all others."""
+        """Unique among all repositories of all callers."""
         return f"{self.kind} {self.site} {self.project}"
 
     def has_commit(self, sha: str) -> bool:
-        """Whether there is such a commit."""
+        """Tell whether there is such a commit."""
         return self.commits_starting_with(sha) == [sha]
 
     def commits_starting_with(self, prefix: str) -> list[str]:
-        """The id of the commit that begins with these hexadecimal digits; none when there are several."""
+        """Return the id of the commit with this prefix; none when there are several."""
         try:
             sha = self.commit_id(prefix)
         except ABSENT:
@@ -100,62 +78,46 @@ class ApiSource(abc.ABC):
 
     @abc.abstractmethod
     def commit_id(self, revision: str) -> str:
-        """The full id of a commit.
+        """Return the full id of a commit.
 
-        :raises TrackerError: one of :data:`ABSENT`, when there is none.
+        :raises ProviderError: one of :data:`ABSENT`, when there is none.
         """
 
     @abc.abstractmethod
     def commit(self, sha: str) -> GitCommit:
-        """A commit that is there."""
+        """Return a commit that exists."""
 
     @abc.abstractmethod
     def tree(self, branch: str) -> tuple[str, str | None]:
-        """Name of a branch, or of the default one for an empty name, and an id of its contents; None without any."""
+        """Return the name of a branch, by default the default branch, and an id of its tree; None without commits."""
 
     @abc.abstractmethod
     def files(self, tree: str) -> Iterator[str]:
-        """The paths of all files of a tree, without submodules."""
+        """Yield the paths of all files of a tree, without submodules."""
 
     @abc.abstractmethod
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
-        """Lines of a file at a commit that is there, but for numbers past its end; None when it has no such file."""
-
-    @classmethod
-    def api_url(cls, site: str) -> str:
-        """Where programs find the host."""
-        return site
-
-    @classmethod
-    @abc.abstractmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """What the JSON of an error says."""
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what reads an answer: it may have any form.
+        """Translate the errors of reading a response, which may have any content.
 
-        :raises TrackerUnavailable: when it does not have the one that is expected.
+        :raises ProviderUnavailable: for an unexpected response.
         """
         try:
             yield
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise self.error(
-                TrackerUnavailable, f"{self.http.host} answered what is no answer of {self.kind}"
-            ) from error
-
-    def error(self, kind: type[TrackerError], text: str) -> TrackerError:
-        """An error of this provider."""
-        return kind(text, tracker=self.kind)
+            raise self.error(ProviderUnavailable, f"unexpected response from {self.http.host}") from error
 
 
 def make_commit(
     sha: str, committed: str, author: Mapping[str, Any], message: str, changes: Iterable[tuple[str, str]]
 ) -> GitCommit:
-    """A commit as git itself would show it.
+    """Make a commit as git itself would show it.
 
-    :param author: has ``name`` and ``email``, perhaps.
-    :param changes: paths, and what was done to them.
+    :param author: may have ``name`` and ``email``.
+    :param changes: paths, and their kinds of change.
     """
     return GitCommit(
         sha=sha,
@@ -168,21 +130,21 @@ def make_commit(
 
 
 def clean(text: str | None) -> str:
-    """A text that can be stored and sent: JSON can have halves of characters, and NUL."""
+    """Make a text storable: JSON may have lone surrogates, and NUL."""
     return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def instant(text: str) -> datetime:
-    """A date with time of ISO 8601, in UTC when it does not say.
+    """Parse a date with time of ISO 8601, by default in UTC.
 
-    :raises ValueError: when it is none.
+    :raises ValueError: for any other text.
     """
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 def next_page(reply: HttpReply, parameter: str) -> str:
-    """A parameter of the URL of the next page, which the header ``Link`` has (RFC 8288); empty on the last one.
+    """Return a parameter of the next page's URL in the header ``Link`` (RFC 8288); empty for the last page.
 
     Not the URL itself: it may lead anywhere.
     """
@@ -194,7 +156,7 @@ def next_page(reply: HttpReply, parameter: str) -> str:
 
 
 def snippet(lines: Sequence[str], first: int, number: int) -> str:
-    """A line with a few around it.
+    """Return a line with a few around it.
 
     :param lines: of a file, from line `first` on.
     """

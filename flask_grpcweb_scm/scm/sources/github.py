@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
-from flask_grpcweb_scm.scm.sources.api import MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
-from flask_grpcweb_scm.scm.sources.source import Blame, Line
-from flask_grpcweb_scm.scm.trackers import (
+from flask_grpcweb_scm.scm.providers import (
     Credential,
-    TrackerError,
-    TrackerForbidden,
-    TrackerMisconfigured,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerRejected,
-    TrackerUnavailable,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderUnavailable,
 )
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, printable
+from flask_grpcweb_scm.scm.sources.api import MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.source import Blame, Line
 from flask_grpcweb_scm.scm.trackers.github import REPOSITORY, GitHub
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply, printable
 
 __all__ = ["GitHubEnterpriseSource", "GitHubSource"]
 
@@ -41,10 +41,10 @@ query($owner: String!, $name: String!, $sha: GitObjectID!, $path: String!, $file
   }
 }
 """
-GRAPHQL_ERRORS: Mapping[str, type[TrackerError]] = {
-    "FORBIDDEN": TrackerForbidden,
-    "NOT_FOUND": TrackerNotFound,
-    "RATE_LIMITED": TrackerRateLimited,
+GRAPHQL_ERRORS: Mapping[str, type[ProviderError]] = {
+    "FORBIDDEN": ProviderForbidden,
+    "NOT_FOUND": ProviderNotFound,
+    "RATE_LIMITED": ProviderRateLimited,
 }
 
 
@@ -53,9 +53,8 @@ class GitHubSource(ApiSource):
 
     kind = "github"
     base_url = "https://api.github.com"
-    headers: ClassVar = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
     rest = ""
-    """Where the REST API is, below where everything is."""
+    """Path of the REST API below the base URL."""
 
     def __init__(
         self,
@@ -68,11 +67,13 @@ class GitHubSource(ApiSource):
     ) -> None:
         super().__init__(base_url, project, credential, deadline=deadline, allowed_hosts=allowed_hosts)
         if re.fullmatch(REPOSITORY, project) is None:
-            raise self.error(TrackerMisconfigured, f"{project[:80]!r} is no repository of {self.kind}: owner/name is")
+            raise self.error(
+                ProviderMisconfigured, f"{project[:80]!r} is no repository of {self.kind}: write owner/name"
+            )
         self.owner, self.name = project.split("/")
 
     def commit_id(self, revision: str) -> str:
-        """``GET /repos/{owner}/{repo}/commits/{ref}``, which knows beginnings too, unless the id is full."""
+        """``GET /repos/{owner}/{repo}/commits/{ref}``, which accepts prefixes, unless the id is full."""
         if len(revision) in {40, 64}:
             return self._get("git", "commits", revision).value("sha", kind=str)
         return self._get("commits", revision, per_page=1).value("sha", kind=str)
@@ -83,14 +84,14 @@ class GitHubSource(ApiSource):
         page: int | str = 1
         while page and len(changes) <= MAX_CHANGES:
             reply = self._get("commits", sha, page=page)
-            answer = reply.json()
+            content = reply.json()
             with self.reading():
                 # git shows no changes of a merge; GitHub shows those against the first parent.
-                if len(answer["parents"]) < 2:
-                    changes += _changes(answer.get("files") or ())
+                if len(content["parents"]) < 2:
+                    changes += _changes(content.get("files") or ())
             page = next_page(reply, "page")
         with self.reading():
-            commit = answer["commit"]
+            commit = content["commit"]
             author, date = commit["author"] or {}, commit["committer"]["date"]
             return make_commit(sha, date, author, commit["message"], changes)
 
@@ -99,26 +100,28 @@ class GitHubSource(ApiSource):
         name = branch or self._get().value("default_branch", kind=str)
         try:
             reply = self._get("branches", name)
-        except TrackerNotFound:
+        except ProviderNotFound:
             if branch:
                 raise
             return name, None
         return name, reply.value("commit", "commit", "tree", "sha", kind=str)
 
     def files(self, tree: str) -> Iterator[str]:
-        """``GET /repos/{owner}/{repo}/git/trees/{tree_sha}?recursive=1``, or folder by folder when that is too much."""
+        """``GET /repos/{owner}/{repo}/git/trees/{tree_sha}?recursive=1``, or by folder when that is truncated."""
         waiting = [("", tree)]
         while waiting:
             folder, sha = waiting.pop()
-            answer = self._get("git", "trees", sha, recursive=1).json()
+            content = self._get("git", "trees", sha, recursive=1).json()
             with self.reading():
-                deep = not answer["truncated"]
+                deep = not content["truncated"]
             if not deep:
-                answer = self._get("git", "trees", sha).json()
+                content = self._get("git", "trees", sha).json()
             with self.reading():
-                if not deep and answer["truncated"]:
-                    raise self.error(TrackerUnavailable, f"{self.kind} lists only a part of a folder that is too large")
-                for entry in answer["tree"]:
+                if not deep and content["truncated"]:
+                    raise self.error(
+                        ProviderUnavailable, f"{self.kind} does not list all of a folder that is too large"
+                    )
+                for entry in content["tree"]:
                     path = folder + clean(entry["path"])
                     if entry["type"] == "blob":
                         yield path
@@ -126,38 +129,42 @@ class GitHubSource(ApiSource):
                         waiting.append((f"{path}/", entry["sha"]))
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
-        """``Commit.blame`` and ``Blob.text`` of GraphQL, which REST has no blame in."""
+        """``Commit.blame`` and ``Blob.text`` of GraphQL: REST has no blame."""
         variables = {"owner": self.owner, "name": self.name, "sha": sha, "path": path, "file": f"{sha}:{path}"}
-        answer = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
+        content = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
         with self.reading():
-            repository = (answer.get("data") or {}).get("repository") or {}
+            repository = (content.get("data") or {}).get("repository") or {}
             blame = (repository.get("commit") or {}).get("blame")
             if repository and (repository.get("file") or {}).get("__typename") != "Blob":
                 return None
             if blame is None:
-                raise self._graphql_error(answer["errors"][0])
+                raise self._graphql_error(content["errors"][0])
             # The text of a large or binary file is not there, or not all of it.
             whole = not repository["file"]["isTruncated"] and repository["file"]["text"] is not None
             text = repository["file"]["text"].removesuffix("\n").split("\n") if whole else []
             return dict(_blamed(blame["ranges"], text, numbers))
 
+    def headers(self) -> Mapping[str, str]:
+        """Return media type and version of the API."""
+        return {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """As the tracker of the same host does."""
-        return GitHub.explain(answer)
+    def explain(cls, error: Any) -> Complaint:
+        """Read an error as the tracker of the same host does."""
+        return GitHub.explain(error)
 
     def _get(self, *more: str, **query: int | str) -> HttpReply:
-        with self.reading():  # what comes from an answer may make no path
+        with self.reading():  # names from a response may make no path
             place = self.rest + path_of("repos", self.owner, self.name, *more)
         return self.http.get(place, query=query)
 
-    def _graphql_error(self, error: Mapping[str, Any]) -> TrackerError:
-        kind = GRAPHQL_ERRORS.get(error.get("type", ""), TrackerRejected)
-        return self.error(kind, f"{self.kind} answered: {printable(self.credential.redact(str(error['message'])))}")
+    def _graphql_error(self, error: Mapping[str, Any]) -> ProviderError:
+        kind = GRAPHQL_ERRORS.get(error.get("type", ""), ProviderRejected)
+        return self.error(kind, f"{self.kind} responded: {printable(self.credential.redact(str(error['message'])))}")
 
 
 class GitHubEnterpriseSource(GitHubSource):
-    """Like GitHub, on a host of one's own."""
+    """GitHub on a host of one's own."""
 
     kind = "github_enterprise"
     base_url = ""
@@ -170,7 +177,7 @@ class GitHubEnterpriseSource(GitHubSource):
 
 
 def _changes(files: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What a commit did to files; a renamed one is a new one and one that is gone."""
+    """Yield paths and kinds of changes: a renamed file is one deleted and one added."""
     for file in files:
         if file["status"] == "renamed":
             yield file["previous_filename"], "D"

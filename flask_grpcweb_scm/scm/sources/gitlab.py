@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.providers import ProviderNotFound
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.sources.api import ABSENT, MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
-from flask_grpcweb_scm.scm.trackers import TrackerNotFound
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
 
 __all__ = ["GitLabSource"]
 
@@ -28,20 +28,20 @@ class GitLabSource(ApiSource):
     base_url = "https://gitlab.com"
 
     def commit_id(self, revision: str) -> str:
-        """``GET /projects/:id/repository/commits/:sha``, which knows beginnings too."""
+        """``GET /projects/:id/repository/commits/:sha``, which accepts prefixes."""
         return self._get("repository", "commits", revision).value("id", kind=str)
 
     def commit(self, sha: str) -> GitCommit:
         """``GET /projects/:id/repository/commits/:sha``, and ``…/diff`` page by page."""
-        answer = self._get("repository", "commits", sha).json()
+        content = self._get("repository", "commits", sha).json()
         with self.reading():
             # git shows no changes of a merge; GitLab shows those against the first parent.
-            changes = list(self._changes(sha)) if len(answer["parent_ids"]) < 2 else []
-            author = {"name": answer["author_name"], "email": answer["author_email"]}
-            return make_commit(sha, answer["committed_date"], author, answer["message"], changes)
+            changes = list(self._changes(sha)) if len(content["parent_ids"]) < 2 else []
+            author = {"name": content["author_name"], "email": content["author_email"]}
+            return make_commit(sha, content["committed_date"], author, content["message"], changes)
 
     def tree(self, branch: str) -> tuple[str, str | None]:
-        """``GET /projects/:id/repository/branches/:branch``: the id of its commit, for that of its tree is not told."""
+        """``GET /projects/:id/repository/branches/:branch``, which has the id of the commit and not of its tree."""
         # "default_branch" is null in a project without commits.
         with self.reading():
             name = branch or clean(self._get().json()["default_branch"])
@@ -68,14 +68,14 @@ class GitLabSource(ApiSource):
             first = max(1, near[0] - SNIPPET_LINES)
             query: dict[str, int | str] = {"ref": sha, "range[start]": first, "range[end]": near[-1] + SNIPPET_LINES}
             try:
-                answer = self._get("repository", "files", path, "blame", query=query).value(kind=list)
+                content = self._get("repository", "files", path, "blame", query=query).value(kind=list)
             except ABSENT:
                 # No such file, or no such lines in it.
                 if not self._has_file(sha, path):
                     return None
                 continue
             with self.reading():
-                found.update(_blamed(answer, first, near))
+                found.update(_blamed(content, first, near))
         return found
 
     @classmethod
@@ -84,9 +84,9 @@ class GitLabSource(ApiSource):
         return GitLab.api_url(site)
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """As the tracker of the same host does."""
-        return GitLab.explain(answer)
+    def explain(cls, error: Any) -> Complaint:
+        """Read an error as the tracker of the same host does."""
+        return GitLab.explain(error)
 
     def _get(self, *more: str, query: Mapping[str, int | str] | None = None) -> HttpReply:
         with self.reading():
@@ -95,15 +95,15 @@ class GitLabSource(ApiSource):
 
     def _changes(self, sha: str) -> Iterator[tuple[str, str]]:
         for page in range(1, MAX_CHANGES // PAGE_SIZE + 1):
-            answer = self._get("repository", "commits", sha, "diff", query={"per_page": PAGE_SIZE, "page": page}).value(
-                kind=list
-            )
-            for change in answer:
+            content = self._get(
+                "repository", "commits", sha, "diff", query={"per_page": PAGE_SIZE, "page": page}
+            ).value(kind=list)
+            for change in content:
                 if change["renamed_file"] or change["deleted_file"]:
                     yield change["old_path"], "D"
                 if not change["deleted_file"]:
                     yield change["new_path"], "A" if change["new_file"] or change["renamed_file"] else "M"
-            if len(answer) < PAGE_SIZE:
+            if len(content) < PAGE_SIZE:
                 break
 
     def _has_file(self, sha: str, path: str) -> bool:
@@ -111,13 +111,13 @@ class GitLabSource(ApiSource):
             self.http.request(
                 "HEAD", path_of("projects", self.project, "repository", "files", path), query={"ref": sha}
             )
-        except TrackerNotFound:
+        except ProviderNotFound:
             return False
         return True
 
 
 def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
-    """Ascending numbers in groups whose snippets touch."""
+    """Group ascending numbers whose snippets touch."""
     group: list[int] = []
     for number in numbers:
         if group and number - group[-1] > 2 * SNIPPET_LINES + 1:
@@ -129,7 +129,7 @@ def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int]) -> Iterator[tuple[int, Line]]:
-    """The wanted ones of the lines from number `first` on, which come in parts of one commit each."""
+    """Yield some of the lines from number `first` on, which come in parts of one commit each."""
     lines = [(text, part["commit"]) for part in parts for text in part["lines"]]
     texts = [text for text, _ in lines]
     for number in wanted:

@@ -1,4 +1,4 @@
-"""What the service asks of wherever a repository's contents are: a local git mirror, or the API of its provider."""
+"""The interface of sources: a repository's contents in a local git mirror or at its provider."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from flask_grpcweb_scm.scm.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 
 __all__ = ["SNIPPET_LINES", "Blame", "Line", "Source"]
 
@@ -15,12 +15,12 @@ SNIPPET_LINES = 3  # before the line, and after it
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Who last changed a line."""
+    """The last change of a line."""
 
     sha: str
     author_name: str
     author_email: str
-    """In lower case; empty when unknown."""
+    """Address in lower case; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +35,31 @@ class Line:
 class Source(Protocol):
     """A repository's contents, to be read within the time limit of one call.
 
-    Object ids are full and in lower case. What an id names never changes, so answers may be kept.
+    Object ids are full and in lower case. The object of an id never changes, so that results may be cached.
     """
 
     @property
     def tree_seconds(self) -> float:
-        """How long an answer of :meth:`tree` may be used again: 0 where asking costs nothing."""
+        """Seconds that a result of :meth:`tree` may be cached; 0 where another one costs nothing."""
 
     @property
     def identity(self) -> str:
-        """Tells this repository from all others, whoever asks."""
+        """Unique among all repositories of all callers."""
 
     def commits_starting_with(self, prefix: str) -> Sequence[str]:
-        """The ids of commits that begin with these hexadecimal digits; two are enough."""
+        """Return the ids of commits with this prefix; two are enough."""
 
     def has_commit(self, sha: str) -> bool:
-        """Whether there is such a commit."""
+        """Tell whether there is such a commit."""
 
     def commit(self, sha: str) -> GitCommit:
-        """A commit that is there."""
+        """Return a commit that exists."""
 
     def tree(self, branch: str) -> tuple[str, str | None]:
-        """Name of a branch, or of the default one for an empty name, and the id of its tree; None without commits."""
+        """Return the name of a branch, by default the default branch, and the id of its tree; None without commits."""
 
     def files(self, tree: str) -> Iterable[str]:
-        """The paths of all files of a tree, without submodules."""
+        """Yield the paths of all files of a tree, without submodules."""
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
-        """Lines of a file at a commit that is there, but for numbers past its end; None when it has no such file."""
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""

@@ -9,10 +9,10 @@ import html
 import re
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential, basic
-from flask_grpcweb_scm.scm.trackers.errors import CredentialRefused
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.credentials import Credential, basic
+from flask_grpcweb_scm.scm.providers.errors import CredentialRefused
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["AzureDevOps"]
@@ -42,7 +42,7 @@ class AzureDevOps(Tracker):
         return self._issue(project, reply.value("id", kind=int))
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
-        """``POST {project}/_apis/wit/wiql``: a query, though it is posted."""
+        """``POST {project}/_apis/wit/wiql``, which is a query."""
         project = issue.fields["project"]
         query = f"{QUERY} '{issue.marker}'"
         path = path_of(project, "_apis", "wit", "wiql")
@@ -52,9 +52,9 @@ class AzureDevOps(Tracker):
         return self._issue(project, reply.value("workItems", 0, "id", kind=int))
 
     def comment(self, key: str, text: str) -> None:
-        """``PATCH _apis/wit/workitems/{id}``, where a line of the history is a comment."""
+        """``PATCH _apis/wit/workitems/{id}``, where comments are lines of the history."""
         if re.fullmatch(r"[0-9]+", key, re.ASCII) is None:
-            raise self.no_issue(key)
+            raise self.invalid_key(key)
         self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": _html(text)})
 
     def _send(self, method: str, path: str, fields: dict[str, str]) -> HttpReply:
@@ -64,9 +64,9 @@ class AzureDevOps(Tracker):
         )
 
     def _signed_in(self, reply: HttpReply) -> HttpReply:
-        """Strangers get a page to sign in on, with the status 203."""
+        """Refuse the page to sign in on, which requests without valid credentials get with the status 203."""
         if reply.status == 203:
-            raise CredentialRefused(f"{self.kind} wants to be signed in to", tracker=self.kind, status=203)
+            raise self.error(CredentialRefused, f"{self.kind} does not accept the credentials", status=203)
         return reply
 
     def _issue(self, project: str, number: int) -> TrackerIssue:
@@ -75,13 +75,13 @@ class AzureDevOps(Tracker):
 
     @classmethod
     def authorization(cls, credential: Credential) -> str:
-        """A personal access token is a password without a user."""
+        """Send a personal access token as a password without a user."""
         return basic("", credential.token) if credential.token else credential.authorization()
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """``{"message": text}``."""
-        return answer["message"], {}
+    def explain(cls, error: Any) -> Complaint:
+        """Read ``{"message": text}``."""
+        return error["message"], {}
 
 
 def _html(text: str) -> str:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.errors import TrackerUnavailable
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.errors import ProviderUnavailable
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["GitHub", "GitHubEnterprise"]
@@ -44,7 +44,7 @@ class GitHub(Tracker):
         return _issue(repository, reply)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
-        """Look through the newest issues: what the search finds may be minutes old."""
+        """List the newest issues, because the index of the search may be minutes old."""
         repository = issue.fields["repo"]
         query: dict[str, str | int] = {
             "state": "all",
@@ -63,32 +63,32 @@ class GitHub(Tracker):
             if len(rows) < PAGE_SIZE:
                 return None
         text = f"{repository} has more than {PAGE_SIZE * MAX_PAGES} newer issues, too many to look through"
-        raise TrackerUnavailable(text, tracker=self.kind, may_have_acted=True)
+        raise self.error(ProviderUnavailable, text, may_have_acted=True)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
         match = re.fullmatch(rf"({REPOSITORY})#([0-9]+)", key, re.ASCII)
         if match is None:
-            raise self.no_issue(key)
+            raise self.invalid_key(key)
         self.http.request("POST", _path(match[1], "issues", match[2], "comments"), json={"body": text})
 
     def headers(self) -> Mapping[str, str]:
-        """The media type and the version of the API."""
+        """Return media type and version of the API."""
         return {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """``{"message": …, "errors": [{"field": …, "code": …, "message": …} or text]}``."""
+    def explain(cls, error: Any) -> Complaint:
+        """Read ``{"message": …, "errors": [{"field": …, "code": …, "message": …} or text]}``."""
         fields = {
-            FIELDS.get(error["field"], f"metadata.{error['field']}"): error.get("message") or error["code"]
-            for error in answer.get("errors", ())
-            if isinstance(error, dict) and "field" in error
+            FIELDS.get(item["field"], f"metadata.{item['field']}"): item.get("message") or item["code"]
+            for item in error.get("errors", ())
+            if isinstance(item, dict) and "field" in item
         }
-        return answer["message"], fields
+        return error["message"], fields
 
 
 class GitHubEnterprise(GitHub):
-    """Like GitHub, on a host of one's own."""
+    """GitHub on a host of one's own."""
 
     kind = "github_enterprise"
     base_url = ""
@@ -104,6 +104,6 @@ def _path(repository: str, *more: str) -> str:
 
 
 def _issue(repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
-    """The issue of a reply, or of one of its rows."""
+    """Read the issue of a reply, or of one of its rows."""
     number = reply.value(*row, "number", kind=int)
     return TrackerIssue(key=f"{repository}#{number}", web_url=reply.url(*row, "html_url"))

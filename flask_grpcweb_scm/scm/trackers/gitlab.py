@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["GitLab"]
@@ -36,7 +36,7 @@ class GitLab(Tracker):
         return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
-        """``GET /projects/:id/issues`` with a search that the database answers."""
+        """``GET /projects/:id/issues`` with a search in the database of GitLab."""
         project = issue.fields["project"]
         reply = self.http.get(
             path_of("projects", project, "issues"),
@@ -48,11 +48,11 @@ class GitLab(Tracker):
         """``POST /projects/:id/issues/:issue_iid/notes``."""
         match = re.fullmatch(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", key)
         if match is None:
-            raise self.no_issue(key)
+            raise self.invalid_key(key)
         self.http.request("POST", path_of("projects", match[1], "issues", match[2], "notes"), json={"body": text})
 
     def _issue(self, project: str, reply: HttpReply, *row: int) -> TrackerIssue:
-        """The issue of a reply, or of one of its rows."""
+        """Read the issue of a reply, or of one of its rows."""
         number, url = reply.value(*row, "iid", kind=int), reply.url(*row, "web_url")
         if project.isdecimal():
             project = reply.value(*row, "references", "full", kind=str).partition("#")[0]
@@ -64,9 +64,9 @@ class GitLab(Tracker):
         return site + "/api/v4"
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """``{"message": {field: [text]} or text}`` or ``{"error": text}``."""
-        message = answer.get("message") or answer["error"]
+    def explain(cls, error: Any) -> Complaint:
+        """Read ``{"message": {field: [text]} or text}`` or ``{"error": text}``."""
+        message = error.get("message") or error["error"]
         if not isinstance(message, dict):
             return str(message), {}
         fields = {FIELDS.get(name, f"metadata.{name}"): "; ".join(texts) for name, texts in message.items()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.reply import Complaint
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["JiraCloud", "JiraDataCenter"]
@@ -52,7 +52,7 @@ class JiraDataCenter(Tracker):
     def comment(self, key: str, text: str) -> None:
         """``POST /rest/api/{version}/issue/{key}/comment``."""
         if re.fullmatch(rf"{KEY}-[0-9]+", key) is None:
-            raise self.no_issue(key)
+            raise self.invalid_key(key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(text)})
 
     def _path(self, *segments: str) -> str:
@@ -63,19 +63,19 @@ class JiraDataCenter(Tracker):
 
     @classmethod
     def document(cls, text: str) -> Any:
-        """A text as the API takes it."""
+        """Convert a text to what the API takes."""
         return text
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """``{"errorMessages": [text], "errors": {field: text}}``."""
-        fields = {FIELDS.get(name, f"metadata.{name}"): text for name, text in answer.get("errors", {}).items()}
-        texts = [*answer.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
+    def explain(cls, error: Any) -> Complaint:
+        """Read ``{"errorMessages": [text], "errors": {field: text}}``."""
+        fields = {FIELDS.get(name, f"metadata.{name}"): text for name, text in error.get("errors", {}).items()}
+        texts = [*error.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
         return "; ".join(texts), fields
 
 
 class JiraCloud(JiraDataCenter):
-    """Like Data Center, with texts in the Atlassian Document Format."""
+    """Jira Cloud, whose texts are in the Atlassian Document Format."""
 
     kind = "jira"
     search_delay = 120
@@ -84,7 +84,7 @@ class JiraCloud(JiraDataCenter):
 
     @classmethod
     def document(cls, text: str) -> Any:
-        """A paragraph for each line: an ADF text must not be empty, a paragraph may."""
+        """Make a paragraph of each line: an ADF text must not be empty, a paragraph may."""
         lines = [[{"type": "text", "text": line}] if line else [] for line in text.split("\n")]
         content = [{"type": "paragraph", "content": line} for line in lines]
         return {"type": "doc", "version": 1, "content": content}

@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential
-from flask_grpcweb_scm.scm.trackers.errors import TrackerMisconfigured
-from flask_grpcweb_scm.scm.trackers.http import path_of
-from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.credentials import Credential
+from flask_grpcweb_scm.scm.providers.errors import ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers.reply import Complaint
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["Roundup"]
@@ -32,8 +32,8 @@ class Roundup(Tracker):
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/data/issue``."""
         message = self._find_message(issue) or self._write(issue.body, messageid=issue.marker)
-        taken = {name: issue.fields[name] for name in ("priority", "status", "assignedto") if issue.fields.get(name)}
-        return self._issue(self._create("issue", title=issue.title, messages=[message], **taken))
+        fields = {name: issue.fields[name] for name in ("priority", "status", "assignedto") if issue.fields.get(name)}
+        return self._issue(self._create("issue", title=issue.title, messages=[message], **fields))
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /rest/data/issue`` by message, ``GET /rest/data/msg`` by message id."""
@@ -45,7 +45,7 @@ class Roundup(Tracker):
         """``PATCH /rest/data/issue/{id}``, unless another change gets in the way."""
         match = re.fullmatch(r"issue([0-9]+)", key, re.ASCII)
         if match is None:
-            raise self.no_issue(key)
+            raise self.invalid_key(key)
         path = path_of(*DATA, "issue", match[1])
         version = self.http.get(path).value("data", "@etag", kind=str)
         message = self._write(text)
@@ -55,7 +55,7 @@ class Roundup(Tracker):
         return self._first("msg", messageid=issue.marker)
 
     def _write(self, text: str, **properties: str) -> str:
-        """A message; unlike a page of the tracker its API fills in neither author nor date."""
+        """Create a message; unlike the tracker's pages its API fills in neither author nor date."""
         return self._create("msg", content=text, author=self.credential.user, date=".", **properties)
 
     def _create(self, kind: str, **properties: Any) -> str:
@@ -70,18 +70,18 @@ class Roundup(Tracker):
         return TrackerIssue(key=f"issue{number}", web_url=f"{self.site}/issue{number}")
 
     def headers(self) -> Mapping[str, str]:
-        """What a page of another site could not send."""
+        """Return headers that prove that the request is not made by a page of another site."""
         origin = "/".join(self.site.split("/", 3)[:3])
         return {"x-requested-with": "rest", "origin": origin}
 
     @classmethod
     def authorization(cls, credential: Credential) -> str:
-        """Messages name their author."""
+        """Require a user, whom messages name as their author."""
         if not credential.user:
-            raise TrackerMisconfigured("roundup needs credentials with user and password", tracker=cls.kind)
+            raise ProviderMisconfigured("roundup needs credentials with user and password", provider=cls.kind)
         return credential.authorization()
 
     @classmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """``{"error": {"status": number, "msg": text}}``."""
-        return str(answer["error"]["msg"]), {}
+    def explain(cls, error: Any) -> Complaint:
+        """Read ``{"error": {"status": number, "msg": text}}``."""
+        return str(error["error"]["msg"]), {}

@@ -1,18 +1,16 @@
-"""What every tracker does."""
+"""The interface of trackers, and what they have in common."""
 
 from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from flask_grpcweb_scm.scm.trackers.credentials import Credential
-from flask_grpcweb_scm.scm.trackers.errors import TrackerError, TrackerRejected
-from flask_grpcweb_scm.scm.trackers.http import HttpClient
-from flask_grpcweb_scm.scm.trackers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.providers.errors import ProviderError, ProviderRejected
 
 __all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
 
@@ -24,11 +22,11 @@ class NewIssue:
     title: str
     description: str
     fields: Mapping[str, str]
-    """What the tracker wants to know besides, by its own names; others are ignored."""
+    """Additional fields by the tracker's names; unknown ones are ignored."""
     marker: str
-    """A word that no other issue has; it is in the description, so that the issue can be found by it."""
+    """A unique word in the description, by which the issue can be found."""
     since: datetime
-    """When it was first tried to create the issue: no issue that is older can be meant."""
+    """Start of the first attempt to create the issue: it cannot be older."""
 
     @property
     def body(self) -> str:
@@ -45,48 +43,22 @@ class TrackerIssue:
     web_url: str
 
 
-class Tracker(abc.ABC):
-    """An account at a host of issues, for the length of one RPC.
+class Tracker(ProviderApi):
+    """An account at a host of issues."""
 
-    :param base_url: where people find the host; empty for the one that all users of the kind share, if there is one.
-    :param allowed_hosts: see :class:`HttpClient`.
-    :param deadline: an instant of :func:`time.monotonic`, for everything together.
-    :raises TrackerMisconfigured: when the base URL cannot be used.
-    """
-
-    kind: ClassVar[str]
-    """For messages."""
-    base_url: ClassVar[str] = ""
-    """The default."""
     required: ClassVar[Mapping[str, str]] = {}
-    """Fields that an issue must have, and the pattern that each has to match."""
+    """Patterns of the fields that an issue must have, by field."""
     max_title_characters: ClassVar[int | None] = None
     search_delay: ClassVar[float] = 5
-    """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find what that has made.
+    """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find its issue.
 
-    Not 0, because the tracker may still be at a request whose connection has gone.
+    Not 0, because the tracker may still work on a request whose connection is closed.
     """
 
-    def __init__(
-        self, base_url: str, credential: Credential, *, deadline: float, allowed_hosts: Collection[str] = ()
-    ) -> None:
-        self.site = (base_url or self.base_url).rstrip("/")
-        self.credential = credential
-        self.http = HttpClient(
-            self.api_url(self.site),
-            tracker=self.kind,
-            authorization=self.authorization(credential),
-            credential=credential,
-            headers=self.headers(),
-            allowed_hosts=allowed_hosts,
-            deadline=deadline,
-            explain=self.explain,
-        )
-
     def check(self, issue: NewIssue) -> None:
-        """Find out what can be wrong with an issue without asking the tracker.
+        """Validate an issue without a request to the tracker.
 
-        :raises TrackerRejected: for everything that is.
+        :raises ProviderRejected: with all violations.
         """
         problems = {}
         for name, pattern in self.required.items():
@@ -100,56 +72,34 @@ class Tracker(abc.ABC):
             problems["title"] = f"has {len(issue.title)} characters; the limit of {self.kind} is {limit}"
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-            raise TrackerRejected(text, tracker=self.kind, fields=problems)
+            raise self.error(ProviderRejected, text, fields=problems)
 
-    def no_issue(self, key: str) -> TrackerError:
-        """The error for a key that is none of this tracker's."""
-        return TrackerRejected(f"{key[:80]!r} is no key of {self.kind}", tracker=self.kind)
+    def invalid_key(self, key: str) -> ProviderError:
+        """Make the error for a key that is not one of this tracker's."""
+        return self.error(ProviderRejected, f"{key[:80]!r} is no key of {self.kind}")
 
     @abc.abstractmethod
     def create(self, issue: NewIssue) -> TrackerIssue:
         """Create an issue.
 
-        :raises TrackerError: see :attr:`TrackerError.may_have_acted`.
+        :raises ProviderError: see :attr:`ProviderError.may_have_acted`.
         """
 
     @abc.abstractmethod
     def find(self, issue: NewIssue) -> TrackerIssue | None:
-        """The issue that an earlier :meth:`create` made, if it came so far.
+        """Return the issue of an earlier :meth:`create`; None if that created none.
 
-        :raises TrackerError: when the tracker does not say.
+        :raises ProviderError: when the tracker does not say.
         """
 
     @abc.abstractmethod
     def comment(self, key: str, text: str) -> None:
         """Add a comment to an issue.
 
-        :raises TrackerError: when that is not possible.
-        """
-
-    @classmethod
-    def api_url(cls, site: str) -> str:
-        """Where programs find the host."""
-        return site
-
-    def headers(self) -> Mapping[str, str]:
-        """What to send besides with every request."""
-        return {}
-
-    @classmethod
-    def authorization(cls, credential: Credential) -> str:
-        """The ``Authorization`` header."""
-        return credential.authorization()
-
-    @classmethod
-    @abc.abstractmethod
-    def explain(cls, answer: Any) -> Complaint:
-        """What the JSON of an error says, with our names for fields.
-
-        :raises TypeError, AttributeError, LookupError: when it is not what this tracker writes.
+        :raises ProviderError: when that fails.
         """
 
 
 def comma_separated(text: str) -> list[str]:
-    """The items of a list in one field."""
+    """Split a list in one field."""
     return [item.strip() for item in text.split(",") if item.strip()]

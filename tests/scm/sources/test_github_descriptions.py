@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest
 
@@ -16,9 +14,9 @@ from flask_grpcweb_scm.scm.sources.github import BLAME
 from tests.scm.sources.providers import FakeGitHub, running
 from tests.scm.sources.test_sources import open_github
 from tests.scm.support import GitRepository
+from tests.scm.trackers.test_github_openapi import DESCRIPTION, description
 
-RAW: dict[str, Any] = json.loads((Path(__file__).parent.parent / "trackers/github-openapi.json").read_text())
-DESCRIPTION = OpenAPI.from_dict(RAW)
+RAW: dict[str, Any] = json.loads(DESCRIPTION.read_text())
 API = "https://api.github.com"
 
 # What is read: an operation, the way to a value in its answer, and the type of that.
@@ -96,13 +94,13 @@ def test_requests_are_described(history: GitRepository) -> None:
     asked = requests(history)
     assert len(asked) > 8
     for request in asked:
-        DESCRIPTION.validate_request(request)
+        description().validate_request(request)
 
 
 def test_a_request_that_is_not_described_is_noticed() -> None:
     for path, query in (("/repos/o/r/comits/a", {}), ("/repos/o/r/commits/a", {"page": "one"})):
         with pytest.raises(OpenAPIError):
-            DESCRIPTION.validate_request(MockRequest(API, "get", path, args=query))
+            description().validate_request(MockRequest(API, "get", path, args=query))
 
 
 def test_the_query_for_blame_is_one_of_githubs_schema(history: GitRepository) -> None:

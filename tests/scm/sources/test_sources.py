@@ -14,20 +14,20 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
-from flask_grpcweb_scm.scm.git import Mirror
-from flask_grpcweb_scm.scm.git_log import GitCommit
-from flask_grpcweb_scm.scm.sources import Source
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderUnavailable,
+)
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
-from flask_grpcweb_scm.scm.trackers import (
-    Credential,
-    TrackerError,
-    TrackerForbidden,
-    TrackerMisconfigured,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerUnavailable,
-)
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from flask_grpcweb_scm.scm.sources.source import Source
 from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
 
@@ -142,7 +142,7 @@ def github(history: GitRepository) -> Iterator[FakeGitHub]:
 
 @pytest.mark.parametrize("project", ["o", "o/r/x", "../r", "o/..", "", "o/r?x", "o/r\n"])
 def test_only_owner_and_name_are_a_repository_of_github(github: FakeGitHub, project: str) -> None:
-    with pytest.raises(TrackerMisconfigured, match="owner/name"):
+    with pytest.raises(ProviderMisconfigured, match="owner/name"):
         open_github(github, project)
     assert github.requests == []
 
@@ -173,8 +173,8 @@ def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type
         ):
             try:
                 question()
-            except TrackerUnavailable as error:
-                assert "what is no answer" in str(error)
+            except ProviderUnavailable as error:
+                assert "unexpected response" in str(error)
             else:
                 # An empty list is a tree without files, and a blame without lines.
                 assert answer == []
@@ -183,15 +183,15 @@ def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type
 @pytest.mark.parametrize(
     ("kind", "error_class"),
     [
-        ("NOT_FOUND", TrackerNotFound),
-        ("FORBIDDEN", TrackerForbidden),
-        ("RATE_LIMITED", TrackerRateLimited),
+        ("NOT_FOUND", ProviderNotFound),
+        ("FORBIDDEN", ProviderForbidden),
+        ("RATE_LIMITED", ProviderRateLimited),
     ],
 )
-def test_errors_of_graphql(github: FakeGitHub, kind: str, error_class: type[TrackerError]) -> None:
+def test_errors_of_graphql(github: FakeGitHub, kind: str, error_class: type[ProviderError]) -> None:
     error = {"type": kind, "message": f"no {SECRET}\r\nfor you"}
     github.always = lambda: (200, {"data": {"repository": None}, "errors": [error]}, {})
-    with pytest.raises(error_class, match="github answered: no … for you"):
+    with pytest.raises(error_class, match="github responded: no … for you"):
         open_github(github).lines("a" * 40, "x", [1])
 
 
@@ -207,7 +207,7 @@ def test_a_repository_without_commits(tmp_path: Path) -> None:
     empty = GitRepository(tmp_path / "empty")
     with running(FakeGitHub(empty)) as provider:
         assert open_github(provider).tree("") == ("main", None)
-        with pytest.raises(TrackerNotFound):
+        with pytest.raises(ProviderNotFound):
             open_github(provider).tree("main")
     with running(FakeGitLab(empty)) as provider:
         assert GitLabSource(provider.url, "7", Credential(token=SECRET), **options()).tree("") == ("", None)

@@ -14,17 +14,17 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from flask_grpcweb_scm.scm.trackers import (
+from flask_grpcweb_scm.scm.providers import (
     Credential,
     CredentialRefused,
-    TrackerConflict,
-    TrackerError,
-    TrackerForbidden,
-    TrackerNotFound,
-    TrackerRateLimited,
-    TrackerRejected,
-    TrackerTimeout,
-    TrackerUnavailable,
+    ProviderConflict,
+    ProviderError,
+    ProviderForbidden,
+    ProviderNotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
@@ -155,7 +155,7 @@ class TrackerContract:
 
     def test_keys_of_others_are_refused_before_anything_is_asked(self, at: Tracker, vendor: Vendor) -> None:
         for key in ["", "ISSUE-1/../..", "x" * 300, "#", *self.foreign_keys]:
-            with pytest.raises(TrackerRejected, match="no key of"):
+            with pytest.raises(ProviderRejected, match="no key of"):
                 at.comment(key, "text")
         assert vendor.requests == []
 
@@ -165,7 +165,7 @@ class TrackerContract:
     def test_what_is_required_is_missed_by_its_name(self, at: Tracker) -> None:
         for name in self.tracker.required:
             fields = {key: value for key, value in self.fields.items() if key != name}
-            with pytest.raises(TrackerRejected) as caught:
+            with pytest.raises(ProviderRejected) as caught:
                 at.check(self.issue(fields=fields))
             assert list(caught.value.fields) == [f"metadata.{name}"]
             assert name in str(caught.value)
@@ -179,7 +179,7 @@ class TrackerContract:
             vendor.play(*self.create)
             try:
                 at.check(hostile)
-            except TrackerRejected:
+            except ProviderRejected:
                 continue
             at.create(hostile)
             for request, step in zip(vendor.requests, self.create, strict=True):
@@ -193,37 +193,37 @@ class TrackerContract:
             at.check(self.issue(title="x" * 10_000))
             return
         at.check(self.issue(title="ü" * limit))
-        with pytest.raises(TrackerRejected, match=f"the limit of {self.tracker.kind} is {limit}") as caught:
+        with pytest.raises(ProviderRejected, match=f"the limit of {self.tracker.kind} is {limit}") as caught:
             at.check(self.issue(title="ü" * (limit + 1)))
         assert list(caught.value.fields) == ["title"]
 
     @pytest.mark.parametrize(
         ("status", "error", "acted"),
         [
-            (400, TrackerRejected, False),
+            (400, ProviderRejected, False),
             (401, CredentialRefused, False),
-            (403, TrackerForbidden, False),
-            (404, TrackerNotFound, False),
-            (409, TrackerConflict, False),
-            (422, TrackerRejected, False),
-            (429, TrackerRateLimited, False),
-            (500, TrackerUnavailable, True),
-            (502, TrackerUnavailable, True),
-            (503, TrackerUnavailable, True),
+            (403, ProviderForbidden, False),
+            (404, ProviderNotFound, False),
+            (409, ProviderConflict, False),
+            (422, ProviderRejected, False),
+            (429, ProviderRateLimited, False),
+            (500, ProviderUnavailable, True),
+            (502, ProviderUnavailable, True),
+            (503, ProviderUnavailable, True),
         ],
     )
     def test_errors_carry_the_vendors_words(
-        self, at: Tracker, vendor: Vendor, status: int, error: type[TrackerError], acted: bool
+        self, at: Tracker, vendor: Vendor, status: int, error: type[ProviderError], acted: bool
     ) -> None:
         answer, text, fields = self.complaint
         vendor.answers = [
             *(Response(json.dumps(step.answer), step.status) for step in self.create if step.method == "GET"),
             Response(json.dumps(answer), status, {"Retry-After": "7"} if status == 429 else None),
         ]
-        with pytest.raises(TrackerError) as caught:
+        with pytest.raises(ProviderError) as caught:
             at.create(self.issue())
         assert type(caught.value) is error
-        assert str(caught.value) == f"{self.tracker.kind} answered {status}: {text}"
+        assert str(caught.value) == f"{self.tracker.kind} responded with {status}: {text}"
         assert dict(caught.value.fields) == fields
         assert caught.value.may_have_acted is acted
         assert caught.value.retry_after == (7 if status == 429 else None)
@@ -240,13 +240,13 @@ class TrackerContract:
     )
     def test_an_error_of_another_shape_is_the_same_error(self, at: Tracker, vendor: Vendor, answer: Any) -> None:
         vendor.answer(answer, status=422)
-        with pytest.raises(TrackerRejected, match=f"{self.tracker.kind} answered 422"):
+        with pytest.raises(ProviderRejected, match=f"{self.tracker.kind} responded with 422"):
             at.create(self.issue())
 
     @pytest.mark.parametrize("answer", ["{}", "[]", "null", "7", "<html>", "", '{"id": null, "number": "x"}'])
     def test_a_success_that_says_nothing_may_have_been_one(self, at: Tracker, vendor: Vendor, answer: str) -> None:
         vendor.answer(answer)
-        with pytest.raises(TrackerUnavailable) as caught:
+        with pytest.raises(ProviderUnavailable) as caught:
             at.create(self.issue())
         assert caught.value.may_have_acted
 
@@ -255,7 +255,7 @@ class TrackerContract:
             *(Response(json.dumps(step.answer), step.status) for step in self.create if step.method == "GET"),
             Response("", 503),
         ]
-        with pytest.raises(TrackerUnavailable):
+        with pytest.raises(ProviderUnavailable):
             at.create(self.issue())
         assert [request.method for request in vendor.requests].count("POST") == 1
 
@@ -269,7 +269,7 @@ class TrackerContract:
             vendor.url + self.base_path, self.credential, deadline=time.monotonic() + 0.3, allowed_hosts=["localhost"]
         )
         started = time.monotonic()
-        with pytest.raises(TrackerTimeout) as caught:
+        with pytest.raises(ProviderTimeout) as caught:
             tracker.create(self.issue())
         assert time.monotonic() - started < 0.6
         assert caught.value.may_have_acted

@@ -7,9 +7,7 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,10 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
-from flask_grpcweb_scm.scm.trackers.accounts import open_tracker
-from flask_grpcweb_scm.scm.trackers.registry import TRACKERS
+from flask_grpcweb_scm.scm.trackers.open import TRACKERS, open_tracker
 from flask_grpcweb_scm.settings import Settings
 from tests.scm.support import make_app
+from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PAGE = (ROOT / "docs/trackers.md").read_text()
@@ -106,20 +104,15 @@ def test_every_key_exists(page: str) -> None:
     assert named <= {f"GRPC_{name.upper()}" for name in Settings.__dataclass_fields__}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
-
-
+@pytest.mark.needs("server")
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the demo reads the history of a checkout")
-def test_the_demo_runs_as_printed(tmp_path: Path) -> None:
+def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
     port = free_port()
     script = "".join(f"{code}\n" for code in blocks(DEMO, "sh")).replace("8917", str(port))
     script = script.replace("\nflask scm init-db", f"\n{WAIT % port}\nflask scm init-db")
     last = script.rindex("flask grpc call $scm/LinkExternalIssue")
     again = next(line for line in script.splitlines() if "CreateExternalIssue" in line)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PATH": shell_path, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         ["bash", "-euc", f"{script[:last]}{again}\n{script[last:]}kill %1; wait %1 || true"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

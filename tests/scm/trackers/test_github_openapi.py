@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -12,14 +13,14 @@ from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 
-from flask_grpcweb_scm.scm.trackers import Credential, TrackerRejected
+from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
 from flask_grpcweb_scm.scm.trackers.github import GitHub
 from tests.scm.trackers.contract import BODY, SECRET, Vendor, vendor
 from tests.scm.trackers.test_trackers import TestGitHub as Contract
 
 __all__ = ["vendor"]
 
-DESCRIPTION = OpenAPI.from_dict(json.loads((Path(__file__).parent / "github-openapi.json").read_text()))
+DESCRIPTION = Path(__file__).parent / "github-openapi.json"
 API = "https://api.github.com"
 ISSUES = f"{API}/repos/o/r/issues"
 USER = {
@@ -49,12 +50,17 @@ INVALID = {
 }
 
 
+@functools.cache
+def description() -> OpenAPI:
+    return OpenAPI.from_dict(json.loads(DESCRIPTION.read_text()))
+
+
 def check(method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any) -> None:
     """Raises an OpenAPIError for a request or an answer that GitHub does not describe."""
     content_type = {} if body is None else {"data": json.dumps(body).encode(), "content_type": "application/json"}
     request = MockRequest(API, method.lower(), path, args=query, **content_type)
-    DESCRIPTION.validate_request(request)
-    DESCRIPTION.validate_response(request, MockResponse(json.dumps(answer).encode(), status))
+    description().validate_request(request)
+    description().validate_response(request, MockResponse(json.dumps(answer).encode(), status))
 
 
 def check_asked(vendor: Vendor, status: int, answer: Any) -> None:
@@ -78,7 +84,7 @@ def test_create(github: GitHub, vendor: Vendor) -> None:
 
 def test_create_of_what_is_invalid(github: GitHub, vendor: Vendor) -> None:
     vendor.answer(INVALID, status=422)
-    with pytest.raises(TrackerRejected, match="Validation Failed") as caught:
+    with pytest.raises(ProviderRejected, match="Validation Failed") as caught:
         github.create(Contract().issue())
     assert caught.value.fields == {"title": "missing_field"}
     check_asked(vendor, 422, INVALID)

@@ -16,8 +16,9 @@ from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db, outbox
-from flask_grpcweb_scm.scm.trackers import Credential
+from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db
+from flask_grpcweb_scm.scm.providers import Credential
+from flask_grpcweb_scm.scm.trackers import outbox
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue
 from tests.grpcweb import Answer, call
@@ -123,7 +124,7 @@ def test_a_retry_creates_nothing_anew(app: Flask, roundup: RoundupServer) -> Non
 def test_what_the_tracker_refuses_is_said_in_its_words(app: Flask, roundup: RoundupServer) -> None:
     answer = create(app, title="Refused", metadata={"priority": "nonsense"})
     assert answer.code == StatusCode.INVALID_ARGUMENT
-    assert answer.message == "roundup answered 400: property priority: 'nonsense' is not a priority."
+    assert answer.message == "roundup responded with 400: property priority: 'nonsense' is not a priority."
     answer = create(app, title="Refused", integration=2)
     assert answer.code == StatusCode.FAILED_PRECONDITION
     assert titled(roundup, "Refused") == []

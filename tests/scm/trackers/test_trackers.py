@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.trackers import Credential, CredentialRefused, TrackerMisconfigured, TrackerUnavailable
+from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, ProviderMisconfigured, ProviderUnavailable
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -69,12 +69,12 @@ class TestGitHub(TrackerContract):
     def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: Vendor) -> None:
         for url in ("javascript:alert(1)", "", "https://", "https://a b"):
             vendor.answer({**GITHUB_ISSUE, "html_url": url})
-            with pytest.raises(TrackerUnavailable):
+            with pytest.raises(ProviderUnavailable):
                 at.create(self.issue())
 
     def test_what_is_too_much_to_look_through_is_not_taken_for_nothing(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer([OTHER] * 100)
-        with pytest.raises(TrackerUnavailable, match="o/r has more than 2000 newer issues"):
+        with pytest.raises(ProviderUnavailable, match="o/r has more than 2000 newer issues"):
             at.find(self.issue())
         assert len(vendor.requests) == 20
 
@@ -88,7 +88,7 @@ class TestGitHubEnterprise(TestGitHub):
         assert GitHubEnterprise.api_url("https://ghe.example/api/v3") == "https://ghe.example/api/v3"
 
     def test_there_is_no_default_host(self) -> None:
-        with pytest.raises(TrackerMisconfigured, match="base_url"):
+        with pytest.raises(ProviderMisconfigured, match="base_url"):
             GitHubEnterprise("", self.credential, deadline=time.monotonic() + 1)
 
 
@@ -361,5 +361,5 @@ class TestRoundup(TrackerContract):
         assert vendor.requests[1].get_json()["messages"] == ["3"]
 
     def test_a_token_is_nobody_who_could_write_a_message(self) -> None:
-        with pytest.raises(TrackerMisconfigured, match="user and password"):
+        with pytest.raises(ProviderMisconfigured, match="user and password"):
             Roundup("https://tracker.example", Credential(token=SECRET), deadline=time.monotonic() + 1)

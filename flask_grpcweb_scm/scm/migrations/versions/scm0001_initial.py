@@ -1,4 +1,4 @@
-"""The tables. Written by `make migration`."""
+"""The tables. Written by `make migration`, and not changed any more."""
 
 from __future__ import annotations
 

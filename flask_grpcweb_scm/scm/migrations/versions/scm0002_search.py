@@ -1,26 +1,38 @@
 """Trigrams for the search for repositories, where PostgreSQL has them.
 
-Written by hand: whether the index can be made is known only to the database.
+pg_trgm comes with PostgreSQL, but not with every build of it, and not every role may create it. A block that handles
+its errors is rolled back by itself, without harm to the transaction around it; being SQL, it is also in the scripts
+that `flask db upgrade --sql` prints.
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-from flask_grpcweb_scm.scm.search import SEARCH_INDEX, create_search_index
-
 revision = "scm0002"
 down_revision = "scm0001"
 branch_labels = None
 depends_on = None
 
+CREATE = """
+DO $$
+BEGIN
+    CREATE EXTENSION IF NOT EXISTS pg_trgm;
+    CREATE INDEX IF NOT EXISTS ix_scm_repository_name_trigrams
+        ON scm_repository USING gin (name COLLATE "default" gin_trgm_ops);
+EXCEPTION WHEN feature_not_supported OR undefined_file OR undefined_object OR insufficient_privilege THEN
+    RAISE NOTICE 'no index for the search for names: %', SQLERRM;
+END
+$$
+"""
+
 
 def upgrade() -> None:
-    """Make it; see :mod:`flask_grpcweb_scm.scm.search`."""
+    """Create the index, unless this database or this role cannot."""
     if op.get_context().dialect.name == "postgresql":
-        op.execute(create_search_index)
+        op.execute(CREATE)
 
 
 def downgrade() -> None:
-    """Leave the extension, which others may use."""
-    op.execute(f"DROP INDEX IF EXISTS {SEARCH_INDEX}")
+    """Drop the index, and keep the extension, which others may use."""
+    op.execute("DROP INDEX IF EXISTS ix_scm_repository_name_trigrams")

@@ -1,0 +1,158 @@
+"""Code mappings for the frames of a stack trace: the stored ones that cover them, and derived ones for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root, covering
+from flask_grpcweb_scm.scm.code_mappings.decide import Finding, choose
+from flask_grpcweb_scm.scm.code_mappings.frames import Frame, StackPath, UnsupportedFrame, read_frame
+from flask_grpcweb_scm.scm.code_mappings.search import search_repositories
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
+from flask_grpcweb_scm.scm.queries.code_mappings import code_mappings_of, code_mappings_with_roots, precedence
+from flask_grpcweb_scm.scm.validation import branch_problem
+
+__all__ = ["Derivation", "derive"]
+
+PROBLEMS = 3  # to name in an outcome
+MAX_REASON_CHARACTERS = 1000
+
+Outcome = scm_pb2.PathOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """The result for a stack trace."""
+
+    mappings: list[CodeMapping]
+    """The stored ones in order of precedence, then the derived ones; on a dry run the latter have no id."""
+    outcomes: list[scm_pb2.PathOutcome]
+    """One for each frame."""
+
+
+def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context: CallContext) -> Derivation:
+    """Find or derive the code mappings of a project that cover frames of a stack trace.
+
+    :param dry_run: derive them without storing them.
+    """
+    stored = _Coverage(code_mappings_of(project.id))
+    outcomes: dict[int, scm_pb2.PathOutcome] = {}
+    uncovered: dict[int, StackPath] = {}
+    for index, frame in enumerate(frames):
+        path, problem = _read(frame)
+        if cover := stored.cover(frame, path):
+            outcomes[index] = cover
+        elif path is None:
+            outcomes[index] = Outcome(path=frame.text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=problem)
+        else:
+            uncovered[index] = path
+    findings, problems = search_repositories(project, list(dict.fromkeys(uncovered.values())), context)
+    made = _record(project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
+    derived = _Coverage(sorted(made, key=precedence))
+    for index, path in uncovered.items():
+        outcomes[index] = derived.explain(frames[index].text, findings[path], problems)
+    return Derivation([*stored.used(), *made], [outcomes[index] for index in range(len(frames))])
+
+
+def _read(frame: Frame) -> tuple[StackPath | None, str]:
+    try:
+        return read_frame(frame), ""
+    except UnsupportedFrame as problem:
+        return None, str(problem)
+
+
+class _Coverage:
+    """Code mappings in order of precedence, and which of them have been used."""
+
+    def __init__(self, mappings: Sequence[CodeMapping]) -> None:
+        self.mappings = mappings
+        self._ranks = {mapping.stack_root: rank for rank, mapping in enumerate(mappings)}
+        self._used: set[int] = set()
+
+    def used(self) -> list[CodeMapping]:
+        """Return the mappings that covered a path."""
+        return [self.mappings[rank] for rank in sorted(self._used)]
+
+    def cover(self, frame: Frame, path: StackPath | None) -> scm_pb2.PathOutcome | None:
+        """Return the outcome of a frame that a mapping covers, by its path or else by its absolute path."""
+        text = frame.path if path is None else path.raw
+        mapping = self._best(text)
+        if mapping is None and not frame.names_module and frame.abs_path:
+            text = frame.abs_path
+            mapping = self._best(text, with_empty=False)
+        if mapping is None:
+            return None
+        return Outcome(
+            path=frame.text,
+            outcome=Outcome.OUTCOME_COVERED,
+            code_mapping_id=mapping.id,
+            source_path=apply_root(text, mapping.stack_root, mapping.source_root),
+            reason=_short(
+                f"code mapping {mapping.id} covers it: {mapping.stack_root!r} becomes {mapping.source_root!r}"
+            ),
+        )
+
+    def explain(self, text: str, finding: Finding, problems: Sequence[str]) -> scm_pb2.PathOutcome:
+        """Return the outcome of a path that none of the stored mappings covers."""
+        mapping = self._best(finding.path.raw)
+        if mapping is not None:
+            file = apply_root(finding.path.raw, mapping.stack_root, mapping.source_root)
+            meant = finding.mapped is not None and finding.mapped.file == file
+            reason = finding.reason if meant else f"a path with the same root decides; by itself {finding.reason}"
+            return Outcome(
+                path=text,
+                outcome=Outcome.OUTCOME_DERIVED,
+                code_mapping_id=mapping.id,
+                source_path=file,
+                reason=_short(reason),
+            )
+        if finding.mapped is not None:
+            reason = f"{finding.reason}, but a later path with the same root says otherwise; send it by itself"
+            return Outcome(path=text, outcome=Outcome.OUTCOME_AMBIGUOUS, reason=_short(reason))
+        outcome = Outcome.OUTCOME_AMBIGUOUS if finding.ambiguous else Outcome.OUTCOME_NO_MATCH
+        reason = "; ".join([_short(finding.reason), *problems[:PROBLEMS]])
+        return Outcome(path=text, outcome=outcome, reason=reason)
+
+    def _best(self, text: str, *, with_empty: bool = True) -> CodeMapping | None:
+        ranks = covering(text, self._ranks) if text else []
+        ranks = [rank for rank in ranks if with_empty or self.mappings[rank].stack_root]
+        self._used.update(ranks)
+        return self.mappings[ranks[0]] if ranks else None
+
+
+def _short(text: str) -> str:
+    """Cut a text: the paths in it may have any length, and there may be many outcomes."""
+    return text if len(text) <= MAX_REASON_CHARACTERS else text[:MAX_REASON_CHARACTERS] + "…"
+
+
+def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> list[CodeMapping]:
+    """Make code mappings of findings, and store them unless this is a dry run; a row that exists stays unchanged."""
+    rows = [
+        {
+            "organization_id": project.organization_id,
+            "project_id": project.id,
+            "repository_id": mapped.place.repository_id,
+            "stack_root": mapped.roots.stack_root,
+            "source_root": mapped.roots.source_root,
+            "default_branch": "" if branch_problem(mapped.place.branch) else mapped.place.branch,
+            "automatically_generated": True,
+        }
+        for finding in chosen
+        if (mapped := finding.mapped) is not None
+    ]
+    if dry_run or not rows:
+        return [CodeMapping(**row) for row in rows]
+    # Sorted, so that two transactions which add the same roots do not wait for each other.
+    in_order = sorted(rows, key=lambda row: str(row["stack_root"]))
+    inserted = db.session.scalars(insert_new(CodeMapping).returning(CodeMapping), in_order)
+    stored = {mapping.stack_root: mapping for mapping in inserted}
+    if len(stored) < len(rows):
+        # Another call, perhaps a user's, has stored some meanwhile.
+        existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
+        stored = {mapping.stack_root: mapping for mapping in existing}
+    return [stored[row["stack_root"]] for row in rows if row["stack_root"] in stored]

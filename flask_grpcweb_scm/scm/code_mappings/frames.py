@@ -1,0 +1,132 @@
+"""Frames of stack traces, and the paths that they name; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Frame", "StackPath", "UnsupportedFrame", "extension", "read_frame", "read_module", "read_path"]
+
+# The first four parts of com.example.shop.cart.checkout say whose code it is; what follows changes too often.
+PACKAGE_PARTS = 4
+
+_PREFIX = re.compile(r"(?:app:///|\./|\.\./|/)*")
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_MODULE_PLATFORMS = {"android", "clojure", "groovy", "java", "kotlin", "scala"}
+_UNKNOWN = {"", "other"}
+
+
+class UnsupportedFrame(ValueError):
+    """Raised for a frame that names no file; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The place of a frame, as the stack trace says it; unknown texts are empty."""
+
+    path: str = ""
+    module: str = ""
+    abs_path: str = ""
+    """Absolute path; in Java only the name of the file."""
+    platform: str = ""
+
+    @property
+    def text(self) -> str:
+        """The path, or else the module, by which people recognize the frame."""
+        return self.path or self.module
+
+    @property
+    def names_module(self) -> bool:
+        """True when the file is named by module and file name, as in Java."""
+        complete = bool(self.module and self.abs_path)
+        platform = self.platform.lower().partition("-")[0]
+        if platform in _MODULE_PLATFORMS:
+            return complete or not _has_folders(self.path)
+        # On an unknown platform: without a path, or with a path that is only the name of the file.
+        return (
+            platform in _UNKNOWN and complete and self.path in {"", self.abs_path} and not _has_folders(self.abs_path)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StackPath:
+    """The path that a frame names."""
+
+    raw: str
+    """Path in the stack trace."""
+    normalized: str
+    """Path with slashes, and without a prefix that cannot be part of a repository."""
+    stack_root: str
+    """Paths with the same root are assumed to have one origin."""
+
+
+def _has_folders(path: str) -> bool:
+    return "/" in path or "\\" in path
+
+
+def extension(path: str) -> str:
+    """Return the text after the last dot, unless that is the first character."""
+    dot = path.rfind(".")
+    return path[dot + 1 :] if dot >= 1 else ""
+
+
+def read_frame(frame: Frame) -> StackPath:
+    """Return the path of a frame, from its module where the platform needs that.
+
+    :raises UnsupportedFrame: when it names no file.
+    """
+    if frame.names_module:
+        return read_module(frame.module, frame.abs_path)
+    return read_path(frame.path or frame.abs_path)
+
+
+def read_path(path: str) -> StackPath:
+    """Read a path as compilers and interpreters print it, also on Windows.
+
+    :raises UnsupportedFrame: when it names no file.
+    """
+    text = path
+    if "\\" in text:
+        text = text.replace("\\", "/")
+        if text[1:2] == ":":
+            text = text[2:].removeprefix("/")
+    prefix = _PREFIX.match(text)
+    assert prefix is not None
+    normalized = text[prefix.end() :]
+    _check(normalized)
+    first = normalized.partition("/")[0]
+    return StackPath(path, normalized, f"/{first}/" if text.startswith("/") else prefix[0] + first)
+
+
+def _check(path: str) -> None:
+    if not path:
+        raise UnsupportedFrame("it is empty")
+    if path[0] in "[<":
+        raise UnsupportedFrame("the runtime made it: it names no file")
+    if _URL.search(path):
+        raise UnsupportedFrame("it is a URL, not a path; send the path that a source map gives for it")
+    if _CONTROL.search(path):
+        raise UnsupportedFrame("it has control characters")
+    if not extension(path):
+        raise UnsupportedFrame("it has no file extension")
+
+
+def read_module(module: str, abs_path: str) -> StackPath:
+    """Read the path of a Java class: ``com.example.Cart`` in ``Cart.java`` is ``com/example/Cart.java``.
+
+    :raises UnsupportedFrame: when either is missing, or there is no package.
+    """
+    if not module or not abs_path:
+        raise UnsupportedFrame("it needs both module and abs_path, the class with its package and the name of the file")
+    if _CONTROL.search(module + abs_path):
+        raise UnsupportedFrame("it has control characters")
+    package = module.rpartition(".")[0]
+    if "$" in abs_path or "." not in abs_path:
+        # A class that the compiler generated, without a file.
+        path = module.partition("$")[0].replace(".", "/")
+        return StackPath(path, path, (package or module).replace(".", "/") + "/")
+    if not package:
+        raise UnsupportedFrame("its module has no package; the file of a class without one could be anywhere")
+    path = f"{package.replace('.', '/')}/{abs_path}"
+    return StackPath(path, path, "/".join(package.split(".")[:PACKAGE_PARTS]) + "/")

@@ -1,0 +1,180 @@
+"""The database of the SCM models: the app's own SQLAlchemy instance when it has one, else an instance of ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
+from sqlalchemy import orm
+
+from flask_grpcweb_scm.forks import renew_after_fork
+
+__all__ = ["Model", "UtcDateTime", "db"]
+
+SQLITE_BUSY_MILLISECONDS = 10_000
+POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
+"""Connections that are kept, additional ones when all are in use, and seconds to wait for one."""
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An instant, always read in UTC; one that is written without a time zone counts as UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+    # For alembic, which writes a type of any other module into a migration as a name that the migration does not have.
+    __module__ = "sqlalchemy.types"
+
+    def __repr__(self) -> str:
+        return "DateTime(timezone=True)"
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Convert to UTC, because SQLite stores no time zone."""
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=timezone.utc)
+        return value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Convert to UTC: SQLite returns no time zone, PostgreSQL that of its session."""
+        return self.process_bind_param(value, dialect)
+
+
+class Base(orm.DeclarativeBase):
+    """Types and constraint names that every model shares."""
+
+    registry = orm.registry(
+        metadata=sa.MetaData(
+            naming_convention={
+                "pk": "pk_%(table_name)s",
+                "fk": "fk_%(table_name)s_%(column_0_name)s",
+                "ix": "ix_%(table_name)s_%(column_0_name)s",
+            }
+        ),
+        type_annotation_map={
+            # SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
+            int: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            datetime: UtcDateTime,
+        },
+    )
+
+
+class Database(SQLAlchemy):
+    """A Flask-SQLAlchemy instance that delegates, app by app, to the instance that the app has already."""
+
+    _own_session: orm.scoped_session[Session]
+
+    def init_app(self, app: Flask) -> None:
+        """Give the app's own SQLAlchemy instance the tables of the SCM models, or register this one.
+
+        Without configuration the database is ``scm.db`` in the instance folder. Sessions and connections that are open
+        at a fork stay the parent's.
+        """
+        active = app.extensions.get("sqlalchemy")
+        if active is None:
+            app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
+            app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["SQLALCHEMY_DATABASE_URI"]))
+            super().init_app(app)
+            with app.app_context():
+                for engine in self.engines.values():
+                    if engine.dialect.name == "sqlite":
+                        sa.event.listen(engine, "connect", _configure_sqlite)
+        elif active is not self:
+            _share_tables(self.metadata, active.metadata)
+        with app.app_context():
+            renew_after_fork(self.session, _renew_sessions)
+            for engine in self.engines.values():
+                renew_after_fork(engine, _renew_pool)
+
+    @property
+    def _active(self) -> SQLAlchemy:
+        if not has_app_context():
+            return self
+        active: SQLAlchemy = current_app.extensions.get("sqlalchemy", self)
+        return active
+
+    @property
+    def session(self) -> orm.scoped_session[Session]:
+        """The session of the current app, of its own instance or of this one."""
+        return self._own_session if self._active is self else self._active.session
+
+    @session.setter
+    def session(self, session: orm.scoped_session[Session]) -> None:
+        self._own_session = session
+
+    @property
+    def engines(self) -> Mapping[str | None, sa.Engine]:
+        """The engines of the current app, by bind key."""
+        return super().engines if self._active is self else self._active.engines
+
+
+def _engine_options(uri: str | sa.URL) -> dict[str, Any]:
+    """Return engine options for a server with a few dozen threads, each of which may have a stream open."""
+    url = sa.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        # A database in memory is one connection.
+        return {} if url.database in {None, "", ":memory:"} else dict(POOL)
+    # Connections that a restart of the server has cut are replaced before a call gets them.
+    return {**POOL, "pool_pre_ping": True}
+
+
+def _renew_sessions(sessions: orm.scoped_session[Session]) -> object:
+    """Begin without sessions: that of an app context around the fork may be in a transaction."""
+    registry: Any = sessions.registry
+    inherited = registry.registry
+    registry.registry = type(inherited)()  # a dict, or a threading.local for a session without a scope
+    return inherited
+
+
+def _renew_pool(engine: sa.Engine) -> object:
+    """Begin without connections.
+
+    "Engine.dispose.close=False … the new process will not touch any of the parent process' connections" (SQLAlchemy,
+    "Using Connection Pools with Multiprocessing or os.fork()").
+    """
+    inherited = engine.pool
+    # These are for databases in memory, of which the child has a copy.
+    if not isinstance(inherited, sa.pool.StaticPool | sa.pool.SingletonThreadPool):
+        engine.dispose(close=False)
+    return inherited
+
+
+def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # First, because turning WAL on waits for other connections too.
+    connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MILLISECONDS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # SQLite's own lower() knows only ASCII letters, and searches for names are case-insensitive.
+    connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
+    for table in ours.tables.values():
+        # Table.to_metadata() would make a second Table, which relationships of the app's models could not join to ours.
+        theirs._add_table(table.name, table.schema, table)
+    for table in theirs.tables.values():
+        for key in table.foreign_keys:
+            # A column without a type takes the type of its target, but these came before their targets.
+            if isinstance(key.parent.type, sa.types.NullType) and key.target_fullname.partition(".")[0] in ours.tables:
+                key.parent.type = key.column.type
+
+
+db = Database(model_class=Base)
+
+if TYPE_CHECKING:
+
+    class Model(Base):
+        """Type of the base class of the models, which Flask-SQLAlchemy makes at run time."""
+
+        __abstract__ = True
+        query: orm.Query[Any]
+else:
+    Model = db.Model

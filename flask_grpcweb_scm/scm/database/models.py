@@ -1,0 +1,338 @@
+"""The tables of the SCM service, and the unique constraints of each."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+
+from flask_grpcweb_scm.scm.database.db import Model
+
+__all__ = [
+    "CodeMapping",
+    "Commit",
+    "CommitAuthor",
+    "CommitFileChange",
+    "ExternalIssue",
+    "Group",
+    "GroupLink",
+    "Integration",
+    "IssueOperation",
+    "LinkRelationship",
+    "LinkedType",
+    "Organization",
+    "OrganizationIntegration",
+    "Project",
+    "Repository",
+    "RepositoryStatus",
+    "provider_name",
+    "provider_spellings",
+]
+
+INTEGRATION_PREFIX = "integrations:"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
+    """Declare a foreign key, with an index unless a unique constraint begins with it."""
+    return mapped_column(sa.ForeignKey(f"{target}.id", ondelete=ondelete), index=index)
+
+
+class RepositoryStatus(str, enum.Enum):
+    """Life cycle of a repository; for callers the last two do not exist."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    HIDDEN = "hidden"
+    PENDING_DELETION = "pending_deletion"
+    DELETION_IN_PROGRESS = "deletion_in_progress"
+
+
+class LinkedType(enum.IntEnum):
+    """Type of the row that ``GroupLink.linked_id`` refers to."""
+
+    ISSUE = 3
+
+
+class LinkRelationship(enum.IntEnum):
+    """Relationship of a group to a row that it is linked to."""
+
+    REFERENCES = 2
+
+
+def provider_name(column: str) -> str:
+    """Return the name of a provider; rows may have it with the prefix ``integrations:``."""
+    return column.removeprefix(INTEGRATION_PREFIX)
+
+
+def provider_spellings(name: str) -> tuple[str, str]:
+    """Return what rows of a provider may have in their column."""
+    return name, INTEGRATION_PREFIX + name
+
+
+class Organization(Model):
+    """A tenant: callers are restricted to organizations."""
+
+    __tablename__ = "scm_organization"
+    __table_args__ = (sa.UniqueConstraint("slug", name="uq_scm_organization_slug"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(64), default="")
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+
+class Project(Model):
+    """A collection of an organization's errors, usually those of one program."""
+
+    __tablename__ = "scm_project"
+    __table_args__ = (sa.UniqueConstraint("organization_id", "slug", name="uq_scm_project_slug"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    slug: Mapped[str] = mapped_column(sa.String(100))
+    name: Mapped[str] = mapped_column(sa.String(200), default="")
+    platform: Mapped[str | None] = mapped_column(sa.String(64))
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization] = relationship()
+
+
+class Group(Model):
+    """An error group; it belongs to the organization of its project."""
+
+    __tablename__ = "scm_group"
+    __table_args__ = (sa.UniqueConstraint("project_id", "short_id", name="uq_scm_group_short_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = _reference("scm_project")
+    short_id: Mapped[int | None]
+    title: Mapped[str] = mapped_column(sa.Text, default="")
+    first_seen: Mapped[datetime] = mapped_column(default=_now)
+
+    project: Mapped[Project] = relationship()
+
+
+class Integration(Model):
+    """An account at a provider, which several organizations may share."""
+
+    __tablename__ = "scm_integration"
+    __table_args__ = (sa.UniqueConstraint("provider", "external_id", name="uq_scm_integration_external_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(sa.String(64))
+    external_id: Mapped[str] = mapped_column(sa.String(256))
+    name: Mapped[str] = mapped_column(sa.String(200), default="")
+    # `metadata` is reserved: SQLAlchemy has the tables of a model class there.
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+
+class OrganizationIntegration(Model):
+    """The installation of an integration in an organization."""
+
+    __tablename__ = "scm_organization_integration"
+    __table_args__ = (
+        sa.UniqueConstraint("organization_id", "integration_id", name="uq_scm_organization_integration_pair"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    integration_id: Mapped[int] = _reference("scm_integration", index=True)
+    config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization] = relationship()
+    integration: Mapped[Integration] = relationship()
+
+
+class Repository(Model):
+    """A repository of an organization; names are not unique."""
+
+    __tablename__ = "scm_repository"
+    __table_args__ = (
+        sa.UniqueConstraint("organization_id", "provider", "external_id", name="uq_scm_repository_external_id"),
+        # Everything that decides whether a row is on a page, so that only the rows of the page are read from the table.
+        sa.Index("ix_scm_repository_page", "organization_id", "status", "name", "id", "provider"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    integration_id: Mapped[int | None] = _reference("scm_integration", index=True, ondelete="SET NULL")
+    # In the order of its bytes, as SQLite has it: the collation of the database would order pages by its language.
+    name: Mapped[str] = mapped_column(sa.String(200).with_variant(sa.String(200, collation="C"), "postgresql"))
+    url: Mapped[str] = mapped_column(sa.Text, default="")
+    provider: Mapped[str] = mapped_column(sa.String(64), default="")
+    external_id: Mapped[str | None] = mapped_column(sa.String(64))
+    config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    """Goes to callers: nothing private."""
+    status: Mapped[RepositoryStatus] = mapped_column(
+        sa.Enum(RepositoryStatus, native_enum=False, length=24, values_callable=lambda enum: [s.value for s in enum]),
+        default=RepositoryStatus.ACTIVE,
+    )
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+    default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
+    mirror_path: Mapped[str | None] = mapped_column(sa.Text)
+    """Absolute path of the git directory on this machine; never sent to a caller."""
+    imported_key: Mapped[str | None] = mapped_column(sa.String(64))
+    """A commit whose ancestors are all stored: the next import continues there."""
+
+    organization: Mapped[Organization] = relationship()
+    integration: Mapped[Integration | None] = relationship()
+
+
+class CommitAuthor(Model):
+    """A person as commits name it; git allows an author without an e-mail address."""
+
+    __tablename__ = "scm_commit_author"
+    __table_args__ = (
+        sa.UniqueConstraint("organization_id", "email", name="uq_scm_commit_author_email"),
+        sa.UniqueConstraint("organization_id", "external_id", name="uq_scm_commit_author_external_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    name: Mapped[str] = mapped_column(sa.String(128), default="")
+    email: Mapped[str | None] = mapped_column(sa.String(200))
+    external_id: Mapped[str | None] = mapped_column(sa.String(164))
+
+    organization: Mapped[Organization] = relationship()
+
+    @validates("email")
+    def _lower_email(self, key: str, email: str | None) -> str | None:
+        return email and email.lower()
+
+
+class Commit(Model):
+    """A commit of a repository; `date_added` is git's commit date."""
+
+    __tablename__ = "scm_commit"
+    __table_args__ = (
+        sa.UniqueConstraint("repository_id", "key", name="uq_scm_commit_key"),
+        sa.Index("ix_scm_commit_date", "repository_id", "date_added"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    repository_id: Mapped[int] = _reference("scm_repository")
+    key: Mapped[str] = mapped_column(sa.String(64))
+    author_id: Mapped[int | None] = _reference("scm_commit_author", index=True, ondelete="SET NULL")
+    message: Mapped[str] = mapped_column(sa.Text, default="")
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    repository: Mapped[Repository] = relationship()
+    author: Mapped[CommitAuthor | None] = relationship()
+
+
+class CommitFileChange(Model):
+    """A file that a commit added (A), deleted (D) or modified (M)."""
+
+    __tablename__ = "scm_commit_file_change"
+
+    commit_id: Mapped[int] = mapped_column(sa.ForeignKey("scm_commit.id", ondelete="CASCADE"), primary_key=True)
+    filename: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    type: Mapped[str] = mapped_column(sa.String(1))
+
+    commit: Mapped[Commit] = relationship()
+
+
+class CodeMapping(Model):
+    """Replacement of a prefix that turns paths of a project's stack traces into paths of a repository."""
+
+    __tablename__ = "scm_code_mapping"
+    __table_args__ = (sa.UniqueConstraint("project_id", "stack_root", name="uq_scm_code_mapping_stack_root"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization", index=True)
+    project_id: Mapped[int] = _reference("scm_project")
+    repository_id: Mapped[int] = _reference("scm_repository", index=True)
+    stack_root: Mapped[str] = mapped_column(sa.String(512), default="")
+    source_root: Mapped[str] = mapped_column(sa.String(512), default="")
+    default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
+    automatically_generated: Mapped[bool] = mapped_column(default=False)
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization] = relationship()
+    project: Mapped[Project] = relationship()
+    repository: Mapped[Repository] = relationship()
+
+
+class ExternalIssue(Model):
+    """An issue in a tracker, or a local one with a key such as ``ISSUE-1``."""
+
+    __tablename__ = "scm_external_issue"
+    __table_args__ = (
+        sa.UniqueConstraint("organization_id", "integration_id", "key", name="uq_scm_external_issue_key"),
+        sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
+        sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    integration_id: Mapped[int] = _reference("scm_integration", index=True)
+    key: Mapped[str] = mapped_column(sa.String(256))
+    title: Mapped[str] = mapped_column(sa.Text, default="")
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
+    web_url: Mapped[str] = mapped_column(sa.Text, default="")
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
+    request_digest: Mapped[str | None] = mapped_column(sa.String(64))
+    """SHA-256 in hex of the request that `idempotency_key` came with."""
+
+    organization: Mapped[Organization] = relationship()
+    integration: Mapped[Integration] = relationship()
+
+
+class GroupLink(Model):
+    """A reference from an error group to another row, so far always an external issue."""
+
+    __tablename__ = "scm_group_link"
+    __table_args__ = (sa.UniqueConstraint("group_id", "linked_type", "linked_id", name="uq_scm_group_link_linked"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    group_id: Mapped[int] = _reference("scm_group")
+    project_id: Mapped[int] = _reference("scm_project", index=True)
+    linked_type: Mapped[int] = mapped_column(default=LinkedType.ISSUE)
+    linked_id: Mapped[int]
+    relationship: Mapped[int] = mapped_column(default=LinkRelationship.REFERENCES)
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+
+class IssueOperation(Model):
+    """A row of the outbox: an issue to create at a tracker, from before the first request until the issue is stored."""
+
+    __tablename__ = "scm_issue_operation"
+    __table_args__ = (
+        sa.UniqueConstraint("marker", name="uq_scm_issue_operation_marker"),
+        sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_issue_operation_idempotency_key"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    organization_id: Mapped[int] = _reference("scm_organization")
+    integration_id: Mapped[int] = _reference("scm_integration", index=True)
+    marker: Mapped[str] = mapped_column(sa.String(64))
+    """A unique word in the tracker's issue, by which it is found."""
+    title: Mapped[str] = mapped_column(sa.Text)
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
+    """Metadata of the request."""
+    fields: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    """Metadata and the defaults at that time: the issue is searched for where it was to be created."""
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
+    request_digest: Mapped[str] = mapped_column(sa.String(64))
+    """SHA-256 in hex of the request."""
+    claimed_until: Mapped[datetime]
+    """End of the lease of the last call that has claimed the operation."""
+    attempts: Mapped[int] = mapped_column(default=1)
+    error: Mapped[str] = mapped_column(sa.Text, default="")
+    """Error of the last attempt; empty while one is under way, and after it was killed."""
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization] = relationship()
+    integration: Mapped[Integration] = relationship()

@@ -1,0 +1,117 @@
+"""Storage of git's commits in the tables of commits, authors and file changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from flask_grpcweb_scm.scm.database.bulk import insert_new, insert_rows, is_one_of, json_writer
+from flask_grpcweb_scm.scm.database.db import Model, db
+from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
+
+__all__ = ["CommitRows", "CommitStore"]
+
+MAX_NAME_CHARACTERS = 128
+MAX_EMAIL_CHARACTERS = 200
+# PostgreSQL indexes no more than 2704 bytes of a row.
+MAX_FILENAME_BYTES = 2048
+
+AuthorKey = tuple[str, str]
+"""(e-mail address, "") or, for an author without one, ("", name)."""
+
+
+class CommitRows(NamedTuple):
+    """The columns of a commit as JSON, without ids that only the database knows."""
+
+    sha: str
+    author: AuthorKey
+    author_name: str
+    values: str
+    """SHA, message and date."""
+    changes: list[str]
+    """Path and kind of each file change."""
+
+
+class CommitStore:
+    """Stores commits of a repository, in the current transaction of the session.
+
+    :meth:`rows_of`, which is slow, needs neither the session nor the app: another thread may call it.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository_id = repository.id
+        self._organization_id = repository.organization_id
+        self._as_json = json_writer()
+        # Of the last commits, because the next ones are mostly by the same people.
+        self._author_ids: dict[AuthorKey, int] = {}
+
+    def rows_of(self, commit: GitCommit) -> CommitRows:
+        """Prepare the rows of a commit, in any thread."""
+        as_json = self._as_json
+        email, name = commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]
+        values = f"{as_json(commit.sha)},{as_json(commit.message)},{as_json(commit.committed)}"
+        # As a dictionary, because two paths may be one, once they are read as UTF-8.
+        changes = dict(commit.changes).items()
+        return CommitRows(
+            sha=commit.sha,
+            author=(email, "") if email else ("", name),
+            author_name=name,
+            values=values,
+            changes=[
+                f"{as_json(path)},{as_json(kind)}" for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES
+            ],
+        )
+
+    def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
+        """Store the commits that are new, with their authors.
+
+        Returns their ids by SHA; their file changes are for :meth:`add_file_changes`.
+        """
+        authors = self._author_ids = self._find_authors(commits)
+        rows = (f"{self._repository_id},{authors.get(commit.author, 'null')},{commit.values}" for commit in commits)
+        table = _table(Commit)
+        statement = insert_new(table).returning(table.c.key, table.c.id)
+        new = insert_rows(statement, ("repository_id", "author_id", "key", "message", "date_added"), rows)
+        return {row.key: row.id for row in new}
+
+    def add_file_changes(self, new: Mapping[str, int], commits: Iterable[CommitRows]) -> None:
+        """Store the file changes of new commits, in the transaction that has stored the commits."""
+        rows = (f"{new[commit.sha]},{change}" for commit in commits if commit.sha in new for change in commit.changes)
+        # Nobody else can have stored any: the commits are visible to this transaction alone.
+        insert_rows(sa.insert(_table(CommitFileChange)), ("commit_id", "filename", "type"), rows)
+
+    def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:
+        """Return the ids of all authors, stored if they are new; the name that was stored first stays."""
+        names = {commit.author: commit.author_name for commit in reversed(commits)}
+        names.pop(("", ""), None)
+        known = {key: self._author_ids[key] for key in names if key in self._author_ids}
+        known |= self._stored_authors(key for key in names if key not in known)
+        # Sorted, so that two transactions which add the same authors do not wait for each other.
+        missing = sorted(key for key in names if key not in known)
+        as_json = self._as_json
+        rows = (f"{self._organization_id},{as_json(names[key])},{as_json(key[0] or None)}" for key in missing)
+        insert_rows(insert_new(_table(CommitAuthor)), ("organization_id", "name", "email"), rows)
+        return known | self._stored_authors(missing)
+
+    def _stored_authors(self, keys: Iterable[AuthorKey]) -> dict[AuthorKey, int]:
+        keys = list(keys)
+        if not keys:
+            return {}
+        emails = [email for email, _ in keys if email]
+        names = [name for email, name in keys if not email]
+        columns = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
+        authors = columns.where(CommitAuthor.organization_id == self._organization_id)
+        with_email = authors.where(is_one_of(CommitAuthor.email, emails))
+        without_email = authors.where(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names))
+        # For one condition with OR, PostgreSQL would compare every author of the organization.
+        rows = db.session.execute(with_email.union_all(without_email))
+        return {(row.email, "") if row.email else ("", row.name): row.id for row in rows}
+
+
+def _table(model: type[Model]) -> sa.Table:
+    """Return the table of a model, for an INSERT without the cost of mapped objects."""
+    assert isinstance(model.__table__, sa.Table)
+    return model.__table__

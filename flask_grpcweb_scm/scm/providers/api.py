@@ -1,0 +1,75 @@
+"""An account at a provider, which trackers and sources have in common."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from flask_grpcweb_scm.scm.providers.credentials import Credential
+from flask_grpcweb_scm.scm.providers.errors import ProviderError
+from flask_grpcweb_scm.scm.providers.reply import Complaint
+
+__all__ = ["ProviderApi"]
+
+
+class ProviderApi(abc.ABC):
+    """An account at a provider, for the length of one RPC.
+
+    :param base_url: address of the host for people; empty for the default of the kind, if there is one.
+    :param allowed_hosts: see :class:`HttpClient`.
+    :param deadline: an instant of :func:`time.monotonic`, for all requests together.
+    :raises ProviderMisconfigured: when the base URL cannot be used.
+    """
+
+    kind: ClassVar[str]
+    """Kind of host, for messages."""
+    base_url: ClassVar[str] = ""
+    """The default."""
+    max_body_bytes: ClassVar[int] = 8 * 2**20
+
+    def __init__(
+        self, base_url: str, credential: Credential, *, deadline: float, allowed_hosts: Collection[str] = ()
+    ) -> None:
+        # Here, because importing urllib3 is slow.
+        from flask_grpcweb_scm.scm.providers.http import HttpClient
+
+        self.site = (base_url or self.base_url).rstrip("/")
+        self.credential = credential
+        self.http = HttpClient(
+            self.api_url(self.site),
+            provider=self.kind,
+            authorization=self.authorization(credential),
+            credential=credential,
+            headers=self.headers(),
+            allowed_hosts=allowed_hosts,
+            deadline=deadline,
+            explain=self.explain,
+            max_body_bytes=self.max_body_bytes,
+        )
+
+    @classmethod
+    def api_url(cls, site: str) -> str:
+        """Return the base URL of the API."""
+        return site
+
+    def headers(self) -> Mapping[str, str]:
+        """Return additional headers of every request."""
+        return {}
+
+    @classmethod
+    def authorization(cls, credential: Credential) -> str:
+        """Return the ``Authorization`` header."""
+        return credential.authorization()
+
+    @classmethod
+    @abc.abstractmethod
+    def explain(cls, error: Any) -> Complaint:
+        """Read the JSON of an error, with our names for fields.
+
+        :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
+        """
+
+    def error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
+        """Make an error of this provider."""
+        return kind(text, provider=self.kind, **evidence)

@@ -1,0 +1,304 @@
+"""HTTP client for the APIs of providers, within bounds that a hostile server cannot move.
+
+A request has one deadline, from resolving the name to the last byte of the body. It goes to an address that was
+checked, through no proxy, and to no other host whatever the response says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode, urljoin
+
+import urllib3
+from urllib3.util import Url, parse_url
+
+from flask_grpcweb_scm.scm.providers.addresses import is_public, resolve
+from flask_grpcweb_scm.scm.providers.credentials import Credential
+from flask_grpcweb_scm.scm.providers.errors import (
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRateLimited,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from flask_grpcweb_scm.scm.providers.reply import (
+    Complaint,
+    HttpReply,
+    default_complaint,
+    error_class,
+    printable,
+    retry_after,
+)
+from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, make_connection
+
+__all__ = ["HttpClient"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 2**10
+MAX_BODY_BYTES = 8 * 2**20
+MAX_REDIRECTS = 3
+ATTEMPTS = 3
+FIRST_PAUSE_SECONDS = 0.25
+
+IDEMPOTENT = frozenset({"GET", "HEAD"})
+TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
+
+_ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+
+
+class HttpClient:
+    """One API, for the length of one RPC.
+
+    :param base_url: such as ``https://api.github.com``; every request goes below it.
+    :param provider: kind of host, for messages.
+    :param authorization: the header of that name; empty for none.
+    :param credential: the secret in `authorization`, which is kept out of messages.
+    :param headers: to send with every request.
+    :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
+    :param deadline: an instant of :func:`time.monotonic`.
+    :param explain: reads the JSON that came with an error status.
+    :raises ProviderMisconfigured: for a base URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        provider: str,
+        deadline: float,
+        authorization: str = "",
+        credential: Credential | None = None,
+        headers: Mapping[str, str] | None = None,
+        allowed_hosts: Collection[str] = (),
+        explain: Callable[[Any], Complaint] | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self.provider = provider
+        self.deadline = deadline
+        self._allowed_hosts = allowed_hosts
+        self._credential = credential or Credential()
+        self._explain = explain or default_complaint
+        self._max_body_bytes = max_body_bytes
+        self._base = self._parse_base(base_url)
+        self._host = _host(self._base)
+        self._port = _port(self._base)
+        # Here, because it reads all certificates of the system.
+        self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
+        self._headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",  # so that what is counted is what is kept
+            "user-agent": "flask_grpcweb_scm",
+            **(headers or {}),
+        }
+        if authorization:
+            self._headers["authorization"] = authorization
+
+    @property
+    def host(self) -> str:
+        """Name of the host, with its port unless that is the default."""
+        return self._base.netloc or ""
+
+    def get(self, path: str, *, query: Mapping[str, str | int] | None = None) -> HttpReply:
+        """Send a GET request; see :meth:`request`."""
+        return self.request("GET", path, query=query)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        content_type: str = "application/json",
+    ) -> HttpReply:
+        """Send a request and read the response; only GET and HEAD are ever retried.
+
+        :param path: below the base URL, percent-encoded: see :func:`path_of` of addresses.
+        :param json: the body, unless None.
+        :raises ProviderError: unless the response is a success.
+        """
+        target = (self._base.path or "").rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        headers = dict(self._headers)
+        body = None
+        if json is not None:
+            body, headers["content-type"] = _dump(json), content_type
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._follow(method, target, body, headers)
+            except TRY_AGAIN_LATER as error:
+                pause = _pause(attempt, error)
+                last = attempt == ATTEMPTS - 1 or time.monotonic() + pause >= self.deadline
+                if method not in IDEMPOTENT or last:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _parse_base(self, base_url: object) -> Url:
+        try:
+            url = parse_url(base_url) if isinstance(base_url, str) else Url()
+        except urllib3.exceptions.LocationParseError:
+            url = Url()
+        if url.scheme not in {"http", "https"} or not url.host or url.auth or url.query or url.fragment:
+            # Not repeated: it may have a password.
+            raise self._misconfigured(
+                "base_url is not a URL such as https://host/path, without user, query or fragment"
+            )
+        if url.scheme == "http" and _host(url) not in self._allowed_hosts:
+            text = "base_url must begin with https://, for credentials go there"
+            raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {_host(url)}")
+        return url
+
+    def _follow(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
+        """Send a request and follow redirects within this host."""
+        for _ in range(MAX_REDIRECTS + 1):
+            started = time.monotonic()
+            status, response_headers, content = self._exchange(method, target, body, headers)
+            milliseconds = (time.monotonic() - started) * 1000
+            logger.debug("%s: %s %s: status %d in %.0f ms", self.provider, method, target, status, milliseconds)
+            if 300 <= status <= 399 and "location" in response_headers:
+                target = self._redirected(method, status, target, response_headers["location"])
+                continue
+            if not 200 <= status <= 299:
+                raise self._refused(status, response_headers, content)
+            return HttpReply(status, response_headers, content, self._unreadable(status))
+        raise self._misconfigured(f"{self.host} redirects in circles")
+
+    def _redirected(self, method: str, status: int, target: str, location: str) -> str:
+        """Return the target of a redirect; method and body stay the same, or the redirect is not followed.
+
+        "307 … the user agent MUST NOT change the request method" (RFC 9110, section 15.4.8), and so for 308.
+        """
+        try:
+            url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
+        except ValueError:
+            raise self._unreadable(status) from None
+        if (url.scheme, _host(url), _port(url)) != (self._base.scheme, self._host, self._port):
+            there = printable(f"{url.scheme}://{url.netloc}")
+            raise self._misconfigured(f"{self.host} redirects to {there}; is base_url right?")
+        if method not in IDEMPOTENT and status not in {307, 308}:
+            raise self._error(
+                ProviderUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
+            )
+        return url.request_uri
+
+    def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        with self._translated(may_have_acted=False):
+            opened = self._open_socket()
+        with alarm(opened, self.deadline):
+            connection = make_connection(self._host, self._port, opened, self._tls)
+            try:
+                with self._translated(may_have_acted=False):
+                    connection.connect()
+                with self._translated(may_have_acted=True):
+                    connection.request(
+                        method, target, body=body, headers=dict(headers), preload_content=False, decode_content=False
+                    )
+                    with contextlib.closing(connection.getresponse()) as response:
+                        return response.status, _lower(response.headers), self._read(response)
+            finally:
+                connection.close()
+                opened.close()  # where the connection did not come as far as to take it
+
+    def _open_socket(self) -> socket.socket:
+        """Connect to an address that was checked: resolving the name once more might give another one."""
+        addresses = resolve(self._host, self._port, self._remaining())
+        if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
+            logger.warning("%s: %s resolves to %s", self.provider, self._host, ", ".join(map(str, addresses)))
+            raise self._misconfigured(f"{self.host} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it")
+        return connect_to_first(addresses, self._port, self.deadline)
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise self._unreadable(response.status)
+        body = bytearray()
+        while chunk := response.read1(CHUNK_BYTES):
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise self._error(
+                    ProviderUnavailable,
+                    f"the response of {self.host} has more than {self._max_body_bytes} bytes",
+                    status=response.status,
+                    may_have_acted=True,
+                )
+        return bytes(body)
+
+    def _remaining(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    @contextlib.contextmanager
+    def _translated(self, *, may_have_acted: bool) -> Iterator[None]:
+        try:
+            yield
+        except _ERRORS as error:
+            if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
+                text = f"{self.host} did not respond before the deadline"
+                raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
+            # Not the text of the error: it may name addresses of this network.
+            text = f"the connection to {self.host} broke" if may_have_acted else f"{self.host} cannot be reached"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                text = f"the certificate of {self.host} is not trusted"
+            raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        text, fields = self._complaint(body)
+        wait = retry_after(headers)
+        kind = error_class(status, wait)
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "")
+        acted = status >= 500 or kind is ProviderTimeout
+        return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
+
+    def _complaint(self, body: bytes) -> Complaint:
+        """Read the body of an error, as text for everybody."""
+        show = self._credential.redact
+        try:
+            text, fields = self._explain(json.loads(body))
+            return printable(show(text)), {printable(name): printable(show(word)) for name, word in fields.items()}
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
+            return "", {}
+
+    def _unreadable(self, status: int) -> ProviderError:
+        text = f"unexpected response from {self.host}; is base_url right for {self.provider}?"
+        return self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
+
+    def _misconfigured(self, text: str) -> ProviderError:
+        return self._error(ProviderMisconfigured, text)
+
+    def _error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
+        return kind(text, provider=self.provider, **evidence)
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _host(url: Url) -> str:
+    """Name of the host, without the brackets of an IPv6 address."""
+    return (url.host or "").strip("[]")
+
+
+def _port(url: Url) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _pause(attempt: int, error: ProviderError) -> float:
+    """Seconds to wait: those of the server, else exponentially more with jitter."""
+    if error.retry_after is not None:
+        return error.retry_after
+    return FIRST_PAUSE_SECONDS * 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311  # no secret

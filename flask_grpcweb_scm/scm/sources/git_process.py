@@ -1,0 +1,138 @@
+"""``git`` as a subprocess: neither a hostile repository nor a hostile argument makes it run or write anything."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["GitError", "GitFailed", "GitTimeout", "run_git"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 2**10
+PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
+MAX_ERROR_BYTES = 2 * 2**10
+
+# Nothing from outside and nothing of the user's: only the repository's own configuration is left, and what that could
+# use to run or to fetch something is switched off. GIT_ALLOW_PROTOCOL beats any `protocol.<name>.allow` in it, and
+# keeps a git before 2.45, which has no GIT_NO_LAZY_FETCH, from fetching the missing objects of a partial clone.
+ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_FLUSH": "0",  # else `git log` writes commit by commit into a pipe
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "HOME": os.path.join(os.sep, "nonexistent"),  # without any, git gives up on a configured "~/…"
+}
+OPTIONS = (
+    *("-c", f"core.hooksPath={os.devnull}"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "protocol.allow=never"),
+    *("-c", "log.showSignature=false"),  # would run gpg.program
+    *("-c", "log.showRoot=true"),
+    "--no-replace-objects",
+    "--literal-pathspecs",
+)
+
+
+class GitError(Exception):
+    """Raised when a repository cannot be read; the text names no path of this machine."""
+
+
+class GitTimeout(GitError):
+    """Raised when git was killed at the deadline."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(f"git {command} did not end in time")
+        self.command = command
+
+
+class GitFailed(GitError):
+    """Raised when git ended with an error, or with more output than is read."""
+
+    def __init__(self, command: str, status: int, errors: str) -> None:
+        super().__init__(f"git {command} failed with exit status {status}")
+        self.command = command
+        self.status = status
+        self.errors = errors
+        """Standard error of git: may name paths of this machine."""
+
+
+def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, None]:
+    """Yield the standard output of a git command in chunks; closing the generator kills git.
+
+    :param deadline: an instant of :func:`time.monotonic`; None for none.
+    :raises GitTimeout: at the deadline.
+    :raises GitFailed: when git does.
+    :raises GitError: when this machine has no git.
+    """
+    command = arguments[0]
+    if deadline is not None and deadline <= time.monotonic():
+        raise GitTimeout(command)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+        given.write(stdin)
+        given.seek(0)
+        process = subprocess.Popen(
+            [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=ENVIRONMENT,
+            pipesize=PIPE_BYTES,
+            cwd=os.path.dirname(git_dir),  # files that the configuration names are relative to the working tree
+            start_new_session=True,
+        )
+        yield from _output(process, deadline)
+        if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
+            raise GitTimeout(command)
+        if process.returncode != 0:
+            errors.seek(0)
+            text = errors.read(MAX_ERROR_BYTES).decode("utf-8", "replace").strip()
+            logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
+            raise GitFailed(command, process.returncode, text)
+
+
+def _find_git() -> str:
+    path = shutil.which("git")
+    if path is None:
+        raise GitError("git is not installed on the server")
+    return path
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
+    # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
+    stdout: Any = process.stdout
+    owner, alarm = os.getpid(), None
+    try:
+        if deadline is not None:
+            alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
+            alarm.start()
+        while chunk := stdout.read1(CHUNK_BYTES):
+            yield chunk
+        process.wait()
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+        # A child that was forked meanwhile ends its copy of this generator too, but git is its parent's.
+        if os.getpid() == owner:
+            _kill(process)
+            process.wait()
+        stdout.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill git and what it may have started; nothing when it is known to have ended."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,271 @@
+"""Local git repositories as sources: commits, files, and blamed lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
+from flask_grpcweb_scm.scm.sources.git_process import GitError, GitFailed, run_git
+from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
+
+__all__ = ["Mirror", "MirrorMissing", "Storage"]
+
+MAX_OUTPUT_BYTES = 2**20
+MAX_LINE_BYTES = 2 * 2**10
+MAX_PATH_BYTES = 64 * 2**10
+STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
+
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_PREFIX = re.compile(r"[0-9a-f]{7,64}")
+
+Folder = tuple[int, int]
+Storage = tuple[Folder, "Folder | None"]
+"""The folders of an object, by inode and change: they differ once a file is added or removed."""
+
+
+class MirrorMissing(GitError):
+    """There is no git repository at the path."""
+
+
+class Mirror:
+    """A git directory on this machine, to be read within one time limit.
+
+    Every method raises MirrorMissing without a repository, GitTimeout after the time limit, GitFailed when git fails.
+
+    :param git_dir: absolute path of a ``.git`` directory or a bare repository.
+    :param timeout: seconds from now; None for no limit.
+    :param commits: cache from call to call, by path and id of a commit: where it is stored.
+    """
+
+    tree_seconds = 0.0
+
+    def __init__(self, git_dir: str, *, timeout: float | None, commits: LruCache[Storage] | None = None) -> None:
+        self.git_dir = os.path.abspath(git_dir)
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+        self._commits = LruCache(0) if commits is None else commits
+
+    @classmethod
+    def find(cls, path: str | os.PathLike[str]) -> Mirror:
+        """Open a working tree or a bare repository, without a time limit.
+
+        :raises MirrorMissing: when `path` is neither.
+        """
+        root = Path(path).absolute()
+        guess = root / ".git" if (root / ".git").exists() else root
+        try:
+            return cls(cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir"), timeout=None)
+        except GitError as error:
+            raise MirrorMissing(f"{path} is not a git repository") from error
+
+    @property
+    def identity(self) -> str:
+        """Unique among all repositories."""
+        return self.git_dir
+
+    def has_commit(self, sha: str) -> bool:
+        """Tell whether a full object id is that of a commit.
+
+        A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
+        deleted, or replaced, or rid of commits by ``git gc``. A missing one is looked up every time.
+        """
+        key = (self.git_dir, sha)
+        storage = self._storage(sha)
+        if storage is not None and self._commits.get(key) == storage:
+            return True
+        found = self._object_types([sha]) == ["commit"]
+        if found and storage is not None:
+            self._commits.put(key, storage, STORAGE_BYTES)
+        return found
+
+    def commits_starting_with(self, prefix: str) -> list[str]:
+        """Return the ids of all commits with a prefix.
+
+        :raises ValueError: unless it is 7 hexadecimal digits or more.
+        """
+        if _PREFIX.fullmatch(prefix) is None:
+            raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
+        shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
+        return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
+
+    def branch(self, name: str | None = None) -> tuple[str, str | None]:
+        """Return name and newest commit of a branch, by default of the one that is checked out.
+
+        Without a checked-out branch the name is empty; in a repository without commits the commit is None.
+
+        :raises GitError: when there is no branch `name`, neither here nor fetched from ``origin``.
+        """
+        if name is None:
+            head = self._optional_text("symbolic-ref", "--quiet", "HEAD") or ""
+            return head.removeprefix("refs/heads/"), self._optional_text("rev-parse", "--verify", "--quiet", "HEAD")
+        for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
+            if tip := self._optional_text("show-ref", "--verify", "--hash", ref):
+                return name, tip
+        raise GitError(f"the repository has no branch {name!r}")
+
+    def remote_url(self) -> str:
+        """Return ``remote.origin.url`` of the configuration, perhaps with credentials; empty without one."""
+        return self._optional_text("config", "--get", "remote.origin.url") or ""
+
+    def count(self, tip: str, *, since: str | None = None) -> int:
+        """Count the commits of :meth:`log`."""
+        return int(self._text("rev-list", "--count", *_range(tip, since)))
+
+    def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
+        """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
+        return self._log("--reverse", "--topo-order", *_range(tip, since))
+
+    def commit(self, sha: str) -> GitCommit:
+        """Return a commit by its full id."""
+        return next(self._log("--no-walk", _object_id(sha)))
+
+    def tree(self, branch: str = "") -> tuple[str, str | None]:
+        """Return name and newest tree of a branch, by default of the one that is checked out.
+
+        The tree is None in a repository without commits.
+
+        :raises GitError: when there is no branch of that name, neither here nor fetched from ``origin``.
+        """
+        name = branch or (self._optional_text("symbolic-ref", "--quiet", "HEAD") or "").removeprefix("refs/heads/")
+        if not name:
+            return "", self._optional_text("rev-parse", "--verify", "--quiet", "HEAD^{tree}")
+        refs = (f"refs/heads/{name}", f"refs/remotes/origin/{name}")
+        listing = self._text("for-each-ref", "--format=%(refname)%00%(tree)", *refs)
+        # Refs below these match too.
+        trees = dict(line.split("\0") for line in listing.splitlines())
+        found = [trees[ref] for ref in refs if ref in trees]
+        if not found and branch:
+            raise GitError(f"the repository has no branch {branch!r}")
+        return name, found[0] if found else None
+
+    def files(self, tree: str) -> Iterator[str]:
+        """Yield the paths of all files of a tree, without submodules."""
+        with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", _object_id(tree))) as listing:
+            for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
+                attributes, _, path = entry.partition(b"\t")
+                if b" blob " in attributes and len(entry) < MAX_PATH_BYTES:
+                    yield path.decode("utf-8", "backslashreplace")
+
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
+        blob = self.find_file(sha, path)
+        if blob is None:
+            return None
+        snippets = self.snippets(blob, numbers)
+        blames = self.blame(sha, path, snippets)
+        return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
+
+    def find_file(self, sha: str, path: str) -> str | None:
+        """Return the object id of a file's contents at a commit; None when there is no such file."""
+        listing = self._text("ls-tree", "-z", "--full-tree", _object_id(sha), "--", path)
+        for entry in listing.split("\0"):
+            attributes, _, name = entry.partition("\t")
+            if name == path and attributes.split(" ")[1] == "blob":
+                return attributes.split(" ")[2]
+        return None
+
+    def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Return lines of a file with a few lines around each, by number, without those past its end."""
+        around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
+        wanted = {number for lines in around.values() for number in lines}
+        lines: dict[int, str] = {}
+        with closing(self._chunks("cat-file", "blob", _object_id(blob))) as chunks:
+            for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
+                if current in wanted:
+                    lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
+                if current >= max(wanted, default=0):
+                    break
+        return {
+            number: "\n".join(lines[near] for near in range_ if near in lines)
+            for number, range_ in around.items()
+            if number in lines
+        }
+
+    def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Blame]:
+        """Return the commits that last changed lines of a file, as the file was at commit `sha`.
+
+        :raises GitFailed: when the file does not have these lines.
+        """
+        which = [argument for number in sorted(numbers) for argument in ("-L", f"{number},{number}")]
+        if not which:
+            return {}
+        # The empty name resets blame.ignoreRevsFile of the configuration.
+        options = ("--line-porcelain", "--no-textconv", "--ignore-revs-file=")
+        with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
+            return dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+
+    def _storage(self, sha: str) -> Storage | None:
+        """Return the current folders of an object; None when it may be elsewhere."""
+        # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
+        objects = f"{self.git_dir}/objects"
+        packs = _state(f"{objects}/pack")
+        if packs is None or os.path.exists(f"{objects}/info/alternates"):
+            return None
+        return packs, _state(f"{objects}/{sha[:2]}")
+
+    def _object_types(self, shas: Iterable[str]) -> list[str]:
+        lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
+        output = self._text("cat-file", "--batch-check=%(objecttype)", stdin=lines.encode())
+        return [line.rpartition(" ")[2] for line in output.splitlines()]
+
+    def _log(self, *arguments: str) -> Iterator[GitCommit]:
+        what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
+        # Against what a repository's configuration may switch on.
+        safe = ("--no-color", "--no-ext-diff", "--no-textconv", f"-O{os.devnull}")
+        return parse_log(self._chunks("log", *what, *safe, *arguments, "--"))
+
+    def _optional_text(self, *arguments: str) -> str | None:
+        with suppress(GitFailed):
+            return self._text(*arguments)
+        return None
+
+    def _text(self, *arguments: str, stdin: bytes = b"") -> str:
+        output = b""
+        with closing(self._chunks(*arguments, stdin=stdin)) as chunks:
+            for chunk in chunks:
+                output += chunk
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise GitFailed(arguments[0], 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
+        return output.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def _chunks(self, *arguments: str, stdin: bytes = b"") -> Generator[bytes, None, None]:
+        if not os.path.exists(self.git_dir):
+            raise MirrorMissing("the git mirror of the repository is gone; import it again")
+        return run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin)
+
+
+def _state(folder: str) -> Folder | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
+
+
+def _range(tip: str, since: str | None) -> list[str]:
+    return [_object_id(tip), *([] if since is None else [f"^{_object_id(since)}"])]
+
+
+def _object_id(text: str) -> str:
+    """Verify an object id before it becomes an argument: ``--output=FILE`` in its place would create FILE."""
+    if _OBJECT_ID.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a full object id in lower case")
+    return text
+
+
+def _parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, Blame]]:
+    """Read ``git blame --line-porcelain``: for each line an id with numbers, facts, and the text after a tab."""
+    block: list[str] = []
+    for line in lines:
+        if not line.startswith(b"\t"):
+            block.append(line.decode("utf-8", "replace"))
+            continue
+        sha, _, number, *_ = block[0].split(" ")
+        facts = {name: value for name, _, value in (fact.partition(" ") for fact in block[1:])}
+        yield int(number), Blame(sha, facts.get("author", ""), facts.get("author-mail", "").strip("<>").lower())
+        block = []

@@ -1,0 +1,287 @@
+"""The outbox: issues at trackers, of which none is lost and none is created twice.
+
+A tracker and the database have no transaction in common. So an operation is committed before the request to the
+tracker, and replaced by the issue after the response. Whatever fails in between, the operation stays, and the next call
+that claims it searches the tracker for its marker first.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import joinedload
+
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
+from flask_grpcweb_scm.scm.database.bulk import insert_new
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
+from flask_grpcweb_scm.scm.database.transaction import commit_step
+from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
+from flask_grpcweb_scm.scm.queries.tenancy import installation_of
+from flask_grpcweb_scm.scm.trackers.open import open_tracker
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.validation import failed_precondition
+
+__all__ = ["WantedIssue", "create_at_tracker", "discard", "first_result", "resume", "unfinished"]
+
+logger = logging.getLogger(__name__)
+
+# After the tracker's deadline, to store the issue.
+GRACE_SECONDS = 10
+# How far the tracker's clock may be behind ours.
+CLOCK_SKEW = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedIssue:
+    """An issue that a caller requests."""
+
+    organization_id: int
+    integration_id: int
+    title: str
+    description: str
+    metadata: dict[str, str]
+    idempotency_key: str | None
+    digest: str
+    """SHA-256 in hex of the request."""
+
+
+def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[str, str]) -> ExternalIssue:
+    """Create the issue that a caller requests, unless a call with its idempotency key has created it.
+
+    Commits more than once, together with what the current transaction has done before.
+
+    :param defaults: see :func:`issue_defaults`.
+    :raises ProviderError: when the tracker did not create it, or may have.
+    :raises RpcError: UNAVAILABLE, while another call has claimed the operation; FAILED_PRECONDITION, when the key came
+        with a different request.
+    """
+    operation = IssueOperation(
+        organization_id=wanted.organization_id,
+        integration_id=wanted.integration_id,
+        marker=f"scm{uuid.uuid4().hex}",
+        title=wanted.title,
+        description=wanted.description,
+        metadata_=wanted.metadata,
+        fields={**defaults, **wanted.metadata},
+        idempotency_key=wanted.idempotency_key,
+        request_digest=wanted.digest,
+        claimed_until=_lease_end(tracker),
+        date_added=_now(),
+    )
+    tracker.check(_new_issue(operation))
+    started = _insert(operation)
+    # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
+    done = first_result(wanted)
+    if done is not None:
+        if started is not None:
+            db.session.delete(started)
+        return done
+    if started is not None:
+        return _run(tracker, started)
+    return _resume(tracker, _operation_of(wanted), wanted.digest)
+
+
+def first_result(wanted: WantedIssue) -> ExternalIssue | None:
+    """Return the issue that an earlier call with the same idempotency key has created.
+
+    :raises RpcError: FAILED_PRECONDITION, when that was a different request.
+    """
+    if wanted.idempotency_key is None:
+        return None
+    same = sa.and_(
+        ExternalIssue.organization_id == wanted.organization_id, ExternalIssue.idempotency_key == wanted.idempotency_key
+    )
+    issue = db.session.scalars(sa.select(ExternalIssue).where(same)).one_or_none()
+    if issue is not None and issue.request_digest != wanted.digest:
+        raise _key_reused(wanted.idempotency_key)
+    return issue
+
+
+def unfinished() -> Sequence[IssueOperation]:
+    """Return all operations whose outcome is not known, oldest first."""
+    both = joinedload(IssueOperation.organization), joinedload(IssueOperation.integration)
+    return db.session.scalars(sa.select(IssueOperation).options(*both).order_by(IssueOperation.id)).all()
+
+
+def resume(operation: IssueOperation) -> ExternalIssue:
+    """Complete an operation: find the issue at the tracker, or else create it.
+
+    :raises ProviderError: as :func:`create_at_tracker`.
+    :raises RpcError: UNAVAILABLE, while a call has claimed it.
+    """
+    installation = installation_of(operation)
+    tracker = None if installation is None else open_tracker(installation, None)
+    if installation is None or tracker is None:
+        text = f"integration {operation.integration_id} has no tracker settings any more"
+        raise failed_precondition("TRACKER", str(operation.integration_id), text)
+    return _resume(tracker, operation, operation.request_digest)
+
+
+def discard(operation: IssueOperation) -> None:
+    """Delete an operation without its outcome, for somebody who has checked the tracker."""
+    _delete(operation)
+
+
+def _insert(operation: IssueOperation) -> IssueOperation | None:
+    """Store a new operation; None when its idempotency key is in use."""
+    columns = {
+        column.key: getattr(operation, column.key)
+        for column in sa.inspect(IssueOperation).column_attrs
+        if getattr(operation, column.key) is not None
+    }
+    return db.session.scalars(insert_new(IssueOperation).values(columns).returning(IssueOperation)).one_or_none()
+
+
+def _operation_of(wanted: WantedIssue) -> IssueOperation:
+    same = sa.and_(
+        IssueOperation.organization_id == wanted.organization_id,
+        IssueOperation.idempotency_key == wanted.idempotency_key,
+    )
+    operation = db.session.scalars(sa.select(IssueOperation).where(same)).one_or_none()
+    if operation is None:  # it was completed a moment ago
+        raise _busy(0)
+    return operation
+
+
+def _resume(tracker: Tracker, operation: IssueOperation, digest: str) -> ExternalIssue:
+    """Claim an operation whose lease is over, and run it."""
+    if operation.request_digest != digest:
+        raise _key_reused(operation.idempotency_key)
+    last_attempt = operation.claimed_until
+    wait = (last_attempt - _now()).total_seconds()
+    if wait > 0:
+        raise _busy(wait)
+    return _run(tracker, _claim(tracker, operation), last_attempt=last_attempt)
+
+
+def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
+    seen = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
+    claim = sa.update(IssueOperation).where(seen).returning(IssueOperation)
+    claim = claim.values(claimed_until=_lease_end(tracker), attempts=IssueOperation.attempts + 1, error="")
+    claimed = db.session.scalars(claim, execution_options={"populate_existing": True}).one_or_none()
+    if claimed is None:
+        raise _busy(1)
+    return claimed
+
+
+def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime | None = None) -> ExternalIssue:
+    """Run an operation that this call has claimed.
+
+    :param last_attempt: end of the last lease; None for a new operation.
+    """
+    # Out of the session: reading it must not begin a transaction during the requests to the tracker.
+    db.session.expunge(operation)
+    commit_step()
+    issue = _new_issue(operation)
+    created = None if last_attempt is None else _find(tracker, operation, issue, last_attempt)
+    if created is None:
+        created = _create(tracker, operation, issue)
+    try:
+        return _complete(operation, created)
+    except DBAPIError as error:
+        logger.exception("operation %d: issue %s could not be stored", operation.id, created.key)
+        text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
+        raise RpcError(StatusCode.UNAVAILABLE, text) from error
+
+
+def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_attempt: datetime) -> TrackerIssue | None:
+    """Return the issue of an earlier attempt; None when it has certainly created none."""
+    try:
+        found = tracker.find(issue)
+        wait = tracker.search_delay - (_now() - last_attempt).total_seconds()
+        if found is None and wait > 0:
+            text = f"whether an earlier attempt has created the issue is seen at {tracker.kind} in {math.ceil(wait)} s"
+            raise ProviderUnavailable(text, provider=tracker.kind, retry_after=wait, may_have_acted=True)
+    except ProviderError as error:
+        _release(operation, error, claimed_until=last_attempt)
+        raise
+    return found
+
+
+def _create(tracker: Tracker, operation: IssueOperation, issue: NewIssue) -> TrackerIssue:
+    try:
+        return tracker.create(issue)
+    except ProviderError as error:
+        if error.may_have_acted:
+            _release(operation, error, claimed_until=_now())
+        else:
+            _delete(operation)
+        raise
+
+
+def _complete(operation: IssueOperation, created: TrackerIssue) -> ExternalIssue:
+    """Replace an operation by its issue, also after the deadline: the next call with its key finds it."""
+    values = {
+        "organization_id": operation.organization_id,
+        "integration_id": operation.integration_id,
+        "key": created.key,
+        "title": operation.title,
+        "description": operation.description,
+        "metadata_": operation.metadata_,
+        "web_url": created.web_url,
+        "idempotency_key": operation.idempotency_key,
+        "request_digest": operation.request_digest,
+    }
+    statement = insert_new(ExternalIssue).values(values).returning(ExternalIssue)
+    issue = db.session.scalars(statement).one_or_none()
+    if issue is None:  # it is there already
+        issue = db.session.scalars(sa.select(ExternalIssue).where(_same_issue(operation, created)).limit(1)).one()
+    _delete(operation)
+    return issue
+
+
+def _same_issue(operation: IssueOperation, created: TrackerIssue) -> sa.ColumnElement[bool]:
+    same_key = sa.and_(ExternalIssue.integration_id == operation.integration_id, ExternalIssue.key == created.key)
+    same_request = ExternalIssue.idempotency_key == operation.idempotency_key
+    return sa.and_(ExternalIssue.organization_id == operation.organization_id, sa.or_(same_key, same_request))
+
+
+def _delete(operation: IssueOperation) -> None:
+    db.session.execute(sa.delete(IssueOperation).where(IssueOperation.id == operation.id))
+    commit_step()
+
+
+def _release(operation: IssueOperation, error: ProviderError, *, claimed_until: datetime) -> None:
+    """End the lease of an operation whose outcome is not known, so that others may claim it."""
+    ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
+    db.session.execute(sa.update(IssueOperation).where(ours).values(claimed_until=claimed_until, error=str(error)))
+    commit_step()
+    error.add(f"operation {operation.id} is kept, because the issue may have been created")
+
+
+def _new_issue(operation: IssueOperation) -> NewIssue:
+    return NewIssue(
+        title=operation.title,
+        description=operation.description,
+        fields=operation.fields,
+        marker=operation.marker,
+        since=operation.date_added - CLOCK_SKEW,
+    )
+
+
+def _lease_end(tracker: Tracker) -> datetime:
+    return _now() + timedelta(seconds=tracker.http.deadline - time.monotonic() + GRACE_SECONDS)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _busy(seconds: float) -> RpcError:
+    return RpcError(
+        StatusCode.UNAVAILABLE, "another call is creating this issue; try again", details=[retry_info(seconds)]
+    )
+
+
+def _key_reused(key: str | None) -> RpcError:
+    text = f"idempotency-key {key!r} was used for a different request; use a new one"
+    return failed_precondition("IDEMPOTENCY_KEY", key or "", text)

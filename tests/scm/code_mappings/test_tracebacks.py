@@ -1,0 +1,164 @@
+"""Stack traces as languages print them: tracebacks/*.txt are real ones, with folders renamed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
+
+FOLDER = Path(__file__).with_name("tracebacks")
+
+REAL = {
+    "python": [
+        "/srv/shop/shop/cart.py:6 in total",
+        "/srv/shop/main.py:2 in <module>",
+        "/srv/shop/shop/cart.py:13 in check",
+        "/srv/shop/shop/cart.py:8 in total",
+    ],
+    "python_group": [
+        "/srv/shop/group.py:7 in <module>",
+        "/srv/shop/group.py:6 in main",
+        "/srv/shop/group.py:4 in main",
+        "/srv/shop/group.py:1 in boom",
+    ],
+    "java": [
+        "com.example.shop.Cart$Item (Cart.java):15 in check",
+        "com.example.shop.Cart (Cart.java):21 in lambda$main$0",
+        "com.example.shop.Cart (Cart.java):23 in main",
+        "com.example.shop.Cart (Cart.java):25 in main",
+        "com.example.shop.Cart (Cart.java):7 in total",
+        "com.example.shop.Cart$Item (Cart.java):13 in check",
+    ],
+    "node": [
+        "/srv/shop/main.mjs:2",
+        "/srv/shop/lib/cart.js:2 in Cart.total",
+        "/srv/shop/lib/cart.js:3",
+        "/srv/shop/lib/cart.js:3 in Cart.check",
+        "/srv/shop/main.mjs:2",
+        "/srv/shop/main.mjs:3 in Timeout._onTimeout",
+    ],
+    "go": [
+        "/srv/shop/cart/cart.go:5 in example.com/goapp/cart.(*Cart).Total",
+        "/srv/shop/main.go:11 in main.main.func1.1",
+        "/srv/shop/main.go:11 in main.main.func1",
+        "/srv/shop/main.go:10 in main.main",
+        "/srv/shop/main.go:14 in main.main",
+    ],
+    "go_trimpath": [
+        "example.com/goapp/cart/cart.go:5 in example.com/goapp/cart.(*Cart).Total",
+        "example.com/goapp/main.go:11 in main.main.func1.1",
+        "example.com/goapp/main.go:11 in main.main.func1",
+        "example.com/goapp/main.go:10 in main.main",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_traces(name: str) -> None:
+    text = (FOLDER / f"{name}.txt").read_text()
+    frames = list(parse_traceback(text))
+    assert [str(frame) for frame in frames if not frame.not_ours] == REAL[name]
+    assert {frame.frame.platform for frame in frames} == {{"node": "javascript"}.get(name, name.partition("_")[0])}
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "reason"),
+    [
+        ("python", 3, "Python's own library"),
+        ("java", 11, "the library of the language"),
+        ("node", 2, "without a file name"),
+        ("node", 5, "Node's own library"),
+        ("go", 3, "Go's own library"),
+        ("go_trimpath", 3, "Go's own library"),
+    ],
+)
+def test_frames_of_the_runtime_have_a_reason(name: str, number: int, reason: str) -> None:
+    frames = parse_traceback((FOLDER / f"{name}.txt").read_text())
+    reasons = [frame.not_ours for frame in frames if frame.not_ours]
+    assert reasons.count(reason) == number
+
+
+# A line, its path or "module file", line and function, and the reason why it is not ours.
+LINES = [
+    ('  File "/a b/ü.py", line 1, in <module>', "/a b/ü.py", 1, "<module>", ""),
+    ('  File "x.py", line 7', "x.py", 7, "", ""),
+    ('web-1  |   File "x.py", line 7, in f', "x.py", 7, "f", ""),
+    ('  File "<frozen importlib._bootstrap>", line 1, in _f', "<frozen importlib._bootstrap>", 1, "_f", ""),
+    ('  File "C:\\\\shop\\cart.py", line 7, in f', "C:\\\\shop\\cart.py", 7, "f", ""),
+    ('  File "/v/lib/python3.11/site-packages/f/a.py", line 7, in f', "/v/lib/python3.11/site-packages/f/a.py", 7, "f",
+     "an installed package"),
+    ('  File "C:\\Python311\\Lib\\json\\decoder.py", line 7, in f', "C:\\Python311\\Lib\\json\\decoder.py", 7, "f",
+     "Python's own library"),
+    ("\tat com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
+    ("\tat app//com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
+    ("\tat shop@2.1/com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
+    ("\tat app/shop@2.1/com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
+    ("\tat com.a.B.<init>(B.java:1) ~[shop.jar:2.1]", "com.a.B B.java", 1, "<init>", ""),
+    ("\tat com.a.B.it works(BTest.kt:9)", "com.a.B BTest.kt", 9, "it works", ""),
+    ("\tat com.a.B.c(B.java)", "com.a.B B.java", 0, "c", ""),
+    ("\tat com.a.B$$Lambda/0x00007f.run(Unknown Source)", "com.a.B$$Lambda/0x00007f Unknown Source", 0, "run",
+     "without a file name"),
+    ("\tat com.a.B.c(Native Method)", "com.a.B Native Method", 0, "c", "without a file name"),
+    ("\tat java.base@17/java.lang.Thread.run(Thread.java:8)", "java.lang.Thread Thread.java", 8, "run",
+     "the library of the language"),
+    ("\tat java.lang.Thread.run(Thread.java:8)", "java.lang.Thread Thread.java", 8, "run",
+     "the library of the language"),
+    ("    at f (/srv/x.js:1:2)", "/srv/x.js", 1, "f", ""),
+    ("    at new Cart [as x] (/srv/x.js:1:2)", "/srv/x.js", 1, "new Cart [as x]", ""),
+    ("    at async Promise.all (index 0)", "index 0", 0, "Promise.all", "without a file name"),
+    ("    at /srv/a (b)/x.js:1:2", "/srv/a (b)/x.js", 1, "", ""),
+    ("    at f (C:\\srv\\x.js:1:2)", "C:\\srv\\x.js", 1, "f", ""),
+    ("    at f (file:///C:/srv/a%20b.mjs:1:2)", "C:/srv/a b.mjs", 1, "f", ""),
+    ("    at f (webpack-internal:///./src/x.ts?1234:1:2)", "./src/x.ts", 1, "f", ""),
+    ("    at f (webpack://shop/./src/x.ts:1:2)", "./src/x.ts", 1, "f", ""),
+    ("    at f (https://cdn.example/x.js:1:2)", "https://cdn.example/x.js", 1, "f", ""),
+    ("    at f (app:///x.js:1:2)", "app:///x.js", 1, "f", ""),
+    ("    at f (/srv/node_modules/express/x.js:1:2)", "/srv/node_modules/express/x.js", 1, "f",
+     "an installed package"),
+    ("    at Module._load (internal/modules/cjs/loader.js:1:2)", "internal/modules/cjs/loader.js", 1, "Module._load",
+     "Node's own library"),
+    ("f@http://localhost/x.js:1:2", "http://localhost/x.js", 1, "f", ""),
+    ("module code@http://localhost/x.js:1:2", "http://localhost/x.js", 1, "module code", ""),
+    ("@file:///srv/x.js:1:2", "/srv/x.js", 1, "", ""),
+    ("\t/go/pkg/mod/example.com/dep@v1.2.3/x.go:1 +0x1", "/go/pkg/mod/example.com/dep@v1.2.3/x.go", 1, "",
+     "a third-party module"),
+    ("\texample.com/dep@v1.2.3/x.go:1 +0x1", "example.com/dep@v1.2.3/x.go", 1, "", "a third-party module"),
+    ("        /srv/main.go:1", "/srv/main.go", 1, "", ""),
+    ("\t/srv/asm_amd64.s:1 +0x1", "/srv/asm_amd64.s", 1, "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "place", "number", "function", "reason"), LINES)
+def test_lines(line: str, place: str, number: int, function: str, reason: str) -> None:
+    [frame] = parse_traceback(f"{line}\n")
+    found = frame.frame.path or f"{frame.frame.module} {frame.frame.abs_path}"
+    assert (found, frame.line, frame.function, frame.not_ours) == (place, number, function, reason)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "Traceback (most recent call last):", "\t... 5 more", "Caused by: java.lang.Error: at a.B", "goroutine 1:",
+        "ValueError: File not found", "meet me at noon (12:30)", "user@example.com: 1", "main.main()", "at", "x.go:1",
+    ],
+)  # fmt: skip
+def test_other_lines_are_passed_over(line: str) -> None:
+    assert list(parse_traceback(line)) == []
+
+
+@pytest.mark.parametrize("piece", ["at (", " (", ":1", "|", "a@", "/", "at a.b(", '"', " in "])
+def test_a_line_made_to_take_long_does_not(piece: str) -> None:
+    started = time.monotonic()
+    for start in ("", "at ", "\tat async ", '  File "', "\t"):
+        list(parse_traceback(start + piece * (4900 // len(piece))))
+        list(parse_traceback(start + piece * 1_000_000))
+    assert time.monotonic() - started < 20
+
+
+def test_a_frame_is_written_for_people() -> None:
+    frames = [str(frame) for frame in parse_traceback("at a.B.c(B.kt)\n    at x.js:1:2\n")]
+    assert frames == ["a.B (B.kt) in c", "x.js:1"]
+    assert isinstance(next(parse_traceback("at a.B.c(B.kt)")), TracebackFrame)

@@ -1,0 +1,117 @@
+"""``flask db upgrade`` makes what ``create_all()`` makes, on both databases; revisions are frozen."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask import Flask
+
+from flask_grpcweb_scm.scm import MIGRATIONS, db
+from flask_grpcweb_scm.scm.database.name_search import include_object
+from tests.scm.conftest import FlaskDb
+from tests.scm.databases import Databases, disposed
+from tests.scm.migrations.write_migration import revisions, write_migration
+from tests.scm.support import make_app
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+# Everything that a database says of its schema, in its own words.
+SCHEMA = {
+    "sqlite": "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL",
+    "postgresql": """
+        SELECT 'column', table_name || '.' || column_name,
+               concat_ws(' ', data_type, character_maximum_length, collation_name, is_nullable, column_default)
+          FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT 'constraint', conname, conrelid::regclass || ' ' || pg_get_constraintdef(oid)
+          FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    """,
+}
+
+
+@pytest.fixture
+def other_database(databases: Databases) -> Iterator[str]:
+    uri = databases.create(tables=False)
+    yield uri
+    databases.drop(uri)
+
+
+def schema(app: Flask) -> set[tuple[Any, ...]]:
+    with app.app_context():
+        rows = db.session.execute(sa.text(SCHEMA[db.engine.dialect.name])).all()
+    # What constraints are listed first in a CREATE TABLE means nothing, nor do spaces.
+    return {(kind, name, *sorted(re.split(r",?\s*\n\s*", sql))) for kind, name, sql in rows if "alembic" not in name}
+
+
+def differences(app: Flask) -> Any:
+    options = {"compare_type": True, "include_object": include_object}
+    with app.app_context(), db.engine.connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection, opts=options), db.metadata)
+
+
+def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_database: str, flask_db: FlaskDb) -> None:
+    flask_db("own", other_database, "upgrade")
+    with disposed(make_app(database)) as created, disposed(make_app(other_database)) as migrated:
+        assert schema(migrated) == schema(created)
+        assert differences(created) == []
+        assert differences(migrated) == [], "the models have changed; run: make migration MESSAGE=…"
+
+
+def test_downgrade_takes_everything_away(empty_database: str, flask_db: FlaskDb) -> None:
+    with disposed(make_app(empty_database)) as app:
+        before = schema(app)
+        flask_db("own", empty_database, "upgrade")
+        flask_db("own", empty_database, "downgrade", "base")
+        assert schema(app) == before
+
+
+def test_tables_that_init_db_made_are_taken_over_by_a_stamp(database: str, flask_db: FlaskDb) -> None:
+    flask_db("own", database, "stamp", "head")
+    flask_db("own", database, "upgrade")
+    flask_db("own", database, "check")
+
+
+def test_it_can_be_read_before_it_is_done(empty_database: str, flask_db: FlaskDb) -> None:
+    script = flask_db("own", empty_database, "upgrade", "--sql")
+    assert "CREATE TABLE scm_repository" in script
+    assert ("pg_trgm" in script) == empty_database.startswith("postgresql")
+
+
+def test_a_hosts_own_migrations_have_the_tables_too(
+    database: str, empty_database: str, tmp_path: Path, flask_db: FlaskDb
+) -> None:
+    host = {"HOST_MIGRATIONS": str(tmp_path / "migrations")}
+    flask_db("host", empty_database, "init", **host)
+    flask_db("host", empty_database, "migrate", **host)
+    flask_db("host", empty_database, "upgrade", **host)
+    flask_db("host", empty_database, "check", **host)
+    with disposed(make_app(empty_database)) as migrated, disposed(make_app(database)) as created:
+        assert schema(migrated) > schema(created)
+
+
+@pytest.mark.parametrize("file", sorted(Path(MIGRATIONS).rglob("*.py")), ids=lambda file: file.name)
+def test_a_migration_imports_nothing_of_the_package(file: Path) -> None:
+    """The models change after it is written, and it does not."""
+    assert "flask_grpcweb_scm" not in file.read_text()
+
+
+def test_a_change_of_the_models_becomes_a_new_revision(tmp_path: Path) -> None:
+    directory = str(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))
+    table = sa.Table("scm_new", db.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    try:
+        written = write_migration("a new table", directory)
+        assert written is not None
+        assert written.name == f"scm{len(revisions()) + 1:04}_a_new_table.py"
+        assert f"down_revision = {revisions()[-1].name[:7]!r}" in written.read_text()
+        assert "create_table('scm_new'" in written.read_text()
+        assert write_migration("nothing else", directory) is None
+    finally:
+        db.metadata.remove(table)

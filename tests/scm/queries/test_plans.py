@@ -1,0 +1,73 @@
+"""A page costs the same at any depth: how both databases find it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from flask_grpcweb_scm.scm import Organization, Repository, db
+from tests.scm.queries.plans import plan_of
+from tests.scm.support import Scm
+
+ROWS = 5000
+PAGE = 10
+
+
+@pytest.fixture
+def organization(app: Flask) -> int:
+    with app.app_context():
+        row = Organization(slug="acme")
+        db.session.add(row)
+        db.session.flush()
+        organization_id = row.id
+        rows = [
+            {
+                "organization_id": organization_id,
+                "name": f"r{n * 7 % ROWS:05d}",
+                "provider": ("github", "gitlab")[n % 2],
+            }
+            for n in range(ROWS)
+        ]
+        db.session.execute(sa.insert(Repository), rows)
+        db.session.commit()
+        # Which rows everybody sees is known after a VACUUM; an index alone is good for them.
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("ANALYZE" if db.engine.dialect.name == "sqlite" else "VACUUM ANALYZE"))
+        return organization_id
+
+
+def token(scm: Scm, organization: int, rows: int, **fields: Any) -> str:
+    page = scm("ListRepositories", organization_id=organization, page_size=rows, **fields)
+    assert page.next_page_token
+    return str(page.next_page_token)
+
+
+@pytest.mark.parametrize("depth", [0, 10, 900])
+@pytest.mark.parametrize("fields", [{}, {"provider": "PROVIDER_GITLAB"}], ids=["all", "of a provider"])
+def test_a_page_is_chosen_from_an_index_alone(
+    app: Flask, scm: Scm, organization: int, depth: int, fields: dict[str, Any]
+) -> None:
+    after = token(scm, organization, depth, **fields) if depth else ""
+    asked = {"organization_id": organization, "page_size": PAGE, "page_token": after, **fields}
+    plan = plan_of(app, lambda: scm("ListRepositories", **asked))
+    # PostgreSQL's words, and SQLite's.
+    assert re.search(r"Index Only Scan using ix_scm_repository_page|COVERING INDEX ix_scm_repository_page", plan), plan
+    assert not re.search(r"Seq Scan on scm_repository|SCAN scm_repository", plan), plan
+    # What is sorted are the rows of the page, once they are read.
+    limit = re.search(r"Limit .*rows=(\d+)", plan)
+    assert limit is None or int(limit[1]) <= PAGE + 1
+    if after:
+        assert re.search(r"ROW\(\(?name\)?.*, id\) > ROW|AND name>\?", plan), plan
+
+
+def test_a_stream_is_read_in_the_order_of_the_index(app: Flask, scm: Scm, organization: int) -> None:
+    def read() -> None:
+        assert len(scm("StreamRepositories", organization_id=organization)) == ROWS
+
+    plan = plan_of(app, read)
+    assert "ix_scm_repository_page" in plan or "Sort" in plan
+    assert "TEMP B-TREE" not in plan

@@ -1,0 +1,509 @@
+"""CreateExternalIssue at a tracker: whatever fails and whenever, no issue is lost and none is created twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+
+from flask_grpcweb_scm import RpcError, StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import ExternalIssue, Integration, IssueOperation, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.queries.tenancy import installation_of
+from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.scm.trackers.open import issue_defaults, open_tracker
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
+from tests.grpcweb import Answer, call
+from tests.scm.databases import disposed
+from tests.scm.support import SERVICE, Tenant
+from tests.scm.trackers import github_server as faults
+from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
+from tests.scm.trackers.tracking import SECRET, Stored, create, stored, tracked, tracking_app
+
+# Seconds: more than a busy machine needs for anything.
+PATIENCE = 30.0
+# For what can only end by a timeout.
+IMPATIENCE = 1.0
+
+
+@pytest.fixture
+def github() -> Iterator[GitHubServer]:
+    with serve_github() as github:
+        yield github
+
+
+@pytest.fixture
+def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    # Whatever is cut off here has ended, and nobody waits for half a minute.
+    monkeypatch.setattr(Tracker, "search_delay", 0)
+    with disposed(tracking_app(database, PATIENCE)) as app:
+        yield app
+
+
+@pytest.fixture
+def impatient(app: Flask, database: str) -> Iterator[Flask]:
+    """The same app, that soon gives up waiting for a tracker."""
+    with disposed(tracking_app(database, IMPATIENCE)) as impatient:
+        yield impatient
+
+
+@pytest.fixture
+def ours(app: Flask, github: GitHubServer) -> Tenant:
+    return tracked(app, "ours", github.url)
+
+
+def detail(answer: Answer, kind: type[Message]) -> Any:
+    """The detail of this kind that a status has."""
+    (found,) = answer.details(kind)
+    return found
+
+
+def test_an_issue_is_created_at_the_tracker_and_stored(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    issue = create(app, ours, metadata={"labels": "bug", "other": "x"}).only(scm_pb2.ExternalIssue)
+    assert (issue.key, issue.web_url) == ("o/r#1", "https://github.example/o/r/issues/1")
+    assert (issue.title, issue.description) == ("Bug", "It breaks.")
+    assert dict(issue.metadata) == {"labels": "bug", "other": "x"}
+    (sent,) = github.issues
+    assert (sent["title"], sent["labels"]) == ("Bug", ["bug"])
+    assert sent["body"].startswith("It breaks.\n\nReference: scm")
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
+
+
+def test_a_request_decides_over_the_defaults(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    assert create(app, ours, metadata={"repo": "other/one"}).only(scm_pb2.ExternalIssue).key == "other/one#1"
+
+
+def test_a_request_does_not_decide_where_credentials_go(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    metadata = {"base_url": "https://evil.example", "credentials": "other"}
+    assert create(app, ours, metadata=metadata).only(scm_pb2.ExternalIssue).key == "o/r#1"
+
+
+def test_what_is_missing_or_wrong_is_said_before_anything_is_stored(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    for repository in ("", "../..", "just-a-name"):
+        answer = create(app, ours, "k", metadata={"repo": repository})
+        assert answer.code == StatusCode.INVALID_ARGUMENT
+        (violation,) = detail(answer, error_details_pb2.BadRequest).field_violations
+        assert violation.field == "metadata.repo"
+    assert (github.asked, stored(app, ours)) == ([], Stored({}, []))
+
+
+# What the tracker can do, whether the issue is there afterwards, and the status.
+MATRIX: list[tuple[str, Fault, int, StatusCode, bool]] = [
+    # name, fault, issues at the tracker, status, whether the operation is kept
+    ("400", faults.status_before("400 Bad"), 0, StatusCode.INVALID_ARGUMENT, False),
+    ("401", faults.status_before("401 No"), 0, StatusCode.FAILED_PRECONDITION, False),
+    ("403", faults.status_before("403 No"), 0, StatusCode.PERMISSION_DENIED, False),
+    ("404", faults.status_before("404 No"), 0, StatusCode.NOT_FOUND, False),
+    ("409", faults.status_before("409 No"), 0, StatusCode.ABORTED, False),
+    ("422", faults.status_before("422 No"), 0, StatusCode.INVALID_ARGUMENT, False),
+    ("429", faults.status_before("429 No", "Retry-After: 7"), 0, StatusCode.RESOURCE_EXHAUSTED, False),
+    ("500 before", faults.status_before("500 No"), 0, StatusCode.UNAVAILABLE, True),
+    ("500 after", faults.status_after("500 No"), 1, StatusCode.UNAVAILABLE, True),
+    ("503 before", faults.status_before("503 No"), 0, StatusCode.UNAVAILABLE, True),
+    ("503 after", faults.status_after("503 No"), 1, StatusCode.UNAVAILABLE, True),
+    ("cut before", faults.cut_before, 0, StatusCode.UNAVAILABLE, True),
+    ("cut after", faults.cut_after, 1, StatusCode.UNAVAILABLE, True),
+    ("cut in the answer", faults.cut_in_the_answer, 1, StatusCode.UNAVAILABLE, True),
+    ("timeout before", faults.silent_before, 0, StatusCode.DEADLINE_EXCEEDED, True),
+    ("timeout after", faults.silent_after, 1, StatusCode.DEADLINE_EXCEEDED, True),
+    ("nonsense after", faults.nonsense_after, 1, StatusCode.UNAVAILABLE, True),
+]
+matrix = pytest.mark.parametrize(
+    ("fault", "at_tracker", "code", "kept"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX]
+)
+
+
+@matrix
+def test_a_retry_with_the_same_key_ends_with_one_issue(
+    app: Flask,
+    impatient: Flask,
+    ours: Tenant,
+    github: GitHubServer,
+    fault: Fault,
+    at_tracker: int,
+    code: StatusCode,
+    kept: bool,
+) -> None:
+    github.faults = [fault]
+    answer = create(impatient if code == StatusCode.DEADLINE_EXCEEDED else app, ours, "k")
+    assert (answer.code, len(github.issues)) == (code, at_tracker)
+    assert len(stored(app, ours).operations) == int(kept)
+    first, second = (create(app, ours, "k").only(scm_pb2.ExternalIssue) for _ in range(2))
+    assert first == second
+    assert (first.key, first.title) == ("o/r#1", "Bug")
+    assert len(github.issues) == 1
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
+
+
+@matrix
+def test_without_a_key_nothing_is_retried_and_what_is_uncertain_can_be_resumed(
+    app: Flask,
+    impatient: Flask,
+    ours: Tenant,
+    github: GitHubServer,
+    fault: Fault,
+    at_tracker: int,
+    code: StatusCode,
+    kept: bool,
+) -> None:
+    github.faults = [fault]
+    answer = create(impatient if code == StatusCode.DEADLINE_EXCEEDED else app, ours)
+    assert answer.code == code
+    assert len(github.asked) == 1
+    assert stored(app, ours).issues == {}
+    assert len(stored(app, ours).operations) == int(kept)
+    assert ("is kept" in answer.message) is kept
+    with app.app_context():
+        for operation in outbox.unfinished():
+            assert outbox.resume(operation).key == "o/r#1"
+    assert len(github.issues) == int(kept)
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"} if kept else {}, [])
+
+
+def test_a_tracker_that_is_not_there_has_done_nothing(app: Flask) -> None:
+    with serve_github() as gone:
+        url = gone.url
+    tenant = tracked(app, "gone", url)
+    assert create(app, tenant, "k").code == StatusCode.UNAVAILABLE
+    assert stored(app, tenant) == Stored({}, [])
+
+
+def test_a_search_that_fails_settles_nothing(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_after, faults.status_before("401 No"), faults.status_before("404 No")]
+    assert create(app, ours, "k").code == StatusCode.UNAVAILABLE
+    assert create(app, ours, "k").code == StatusCode.FAILED_PRECONDITION
+    assert create(app, ours, "k").code == StatusCode.NOT_FOUND
+    assert len(stored(app, ours).operations) == 1
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert len(github.issues) == 1
+
+
+def move_claims(app: Flask, seconds: float) -> None:
+    """Have the last attempts ended this long from now."""
+    with app.app_context():
+        until = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        db.session.execute(sa.update(IssueOperation).values(claimed_until=until))
+        db.session.commit()
+
+
+def test_a_search_that_may_be_behind_is_not_believed(
+    app: Flask, ours: Tenant, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracker, "search_delay", 60)
+    github.faults = [faults.cut_after]
+    create(app, ours, "k")
+    move_claims(app, -20)
+    hidden, github.issues = github.issues, []
+    for _ in range(2):  # asking does not prolong the wait
+        answer = create(app, ours, "k")
+        assert answer.code == StatusCode.UNAVAILABLE
+        assert 30 < detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds <= 40
+    assert github.issues == []
+    github.issues = hidden
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+
+
+def test_a_search_that_finds_nothing_in_the_end_is_believed(
+    app: Flask, ours: Tenant, github: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracker, "search_delay", 60)
+    github.faults = [faults.cut_before]
+    create(app, ours, "k")
+    move_claims(app, -61)
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+
+
+def test_an_issue_is_looked_for_where_it_was_to_be_created(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_after]
+    create(app, ours, "k")
+    with app.app_context():
+        db.session.scalars(sa.select(OrganizationIntegration)).one().config = {"repo": "moved/on"}
+        db.session.commit()
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert create(app, ours, "k2").only(scm_pb2.ExternalIssue).key == "moved/on#2"
+
+
+def test_calls_that_race_create_one_issue(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: create(app, ours, "k"), range(8)))
+    assert len(github.issues) == 1
+    assert {answer.code for answer in answers} <= {StatusCode.OK, StatusCode.UNAVAILABLE}
+    created = [answer.only(scm_pb2.ExternalIssue) for answer in answers if answer.code == StatusCode.OK]
+    assert {issue.key for issue in created} == {"o/r#1"}
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue) == created[0]
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
+
+
+def test_while_a_call_is_at_it_others_are_told_to_come_back(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(peer: Any, act: Any) -> None:
+        asked.set()
+        go_on.wait(PATIENCE)
+        faults.answer(peer, act)
+
+    github.faults = [wait]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(create, app, ours, "k")
+        assert asked.wait(PATIENCE)
+        second = create(app, ours, "k")
+        go_on.set()
+        assert first.result().only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert second.code == StatusCode.UNAVAILABLE
+    assert detail(second, error_details_pb2.RetryInfo).retry_delay.seconds > 0
+    assert len(github.issues) == 1
+
+
+def test_no_database_connection_is_held_while_the_tracker_is_waited_for(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    held = []
+
+    def count(peer: Any, act: Any) -> None:
+        with app.app_context():
+            held.append(db.engine.pool.checkedout())  # type: ignore[attr-defined]
+        faults.answer(peer, act)
+
+    github.faults = [count, faults.cut_after, count, count]
+    create(app, ours, "k")
+    create(app, ours, "k2")
+    create(app, ours, "k2")
+    assert held == [0, 0]
+
+
+def test_an_idempotency_key_with_another_body_is_a_failed_precondition(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.cut_after]
+    assert create(app, ours, "unfinished").code == StatusCode.UNAVAILABLE
+    create(app, ours, "finished")
+    for key in ("unfinished", "finished"):
+        answer = create(app, ours, key, title="Another")
+        assert answer.code == StatusCode.FAILED_PRECONDITION
+        (violation,) = detail(answer, error_details_pb2.PreconditionFailure).violations
+        assert (violation.type, violation.subject) == ("IDEMPOTENCY_KEY", key)
+    assert len(github.issues) == 2
+
+
+def test_a_key_that_a_tracker_refused_may_come_with_a_better_request(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.status_before("422 No")]
+    assert create(app, ours, "k", title="Bad").code == StatusCode.INVALID_ARGUMENT
+    assert create(app, ours, "k", title="Good").only(scm_pb2.ExternalIssue).title == "Good"
+
+
+def test_a_first_result_is_answered_whatever_has_become_of_the_tracker(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    first = create(app, ours, "k").only(scm_pb2.ExternalIssue)
+    with app.app_context():
+        db.session.get_one(Integration, ours.integration).metadata_ = {"base_url": "https://x.example"}
+        db.session.commit()
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue) == first
+
+
+def test_keys_of_organizations_do_not_meet(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    theirs = tracked(app, "theirs", github.url)
+    github.faults = [faults.cut_after]
+    create(app, ours, "k")
+    assert create(app, theirs, "k").only(scm_pb2.ExternalIssue).key == "o/r#2"
+
+
+def test_a_claim_of_a_call_that_was_killed_ends(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    github.faults = [faults.cut_after]
+    create(app, ours, "k")
+    for seconds, code in ((30, StatusCode.UNAVAILABLE), (-1, StatusCode.OK)):
+        move_claims(app, seconds)
+        assert create(app, ours, "k").code == code
+    assert len(github.issues) == 1
+
+
+def test_of_calls_that_have_seen_the_same_free_operation_one_takes_it(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.cut_before]
+    create(app, ours, "k")
+    with app.app_context():
+        (seen,) = outbox.unfinished()
+        db.session.expunge(seen)
+        refused = []
+
+        def look(peer: Any, act: Any) -> None:
+            with app.app_context():
+                try:
+                    outbox.resume(db.session.merge(seen, load=False))
+                except RpcError as error:
+                    refused.append(error.code)
+            faults.answer(peer, act)
+
+        github.faults = [look]
+        assert create(app, ours, "k").code == 0
+    assert refused == [StatusCode.UNAVAILABLE]
+    assert len(github.issues) == 1
+
+
+def test_an_operation_that_was_begun_although_the_issue_is_there_goes(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    """As it can happen between a call's look for a first result and its INSERT."""
+    first = create(app, ours, "k").only(scm_pb2.ExternalIssue)
+    with app.app_context():
+        (issue,) = db.session.scalars(sa.select(ExternalIssue).where(ExternalIssue.id == first.id))
+        installation = installation_of(issue)
+        assert installation is not None
+        tracker = open_tracker(installation, None)
+        assert tracker is not None
+        wanted = outbox.WantedIssue(ours.organization, ours.integration, "Bug", "", {}, "k", issue.request_digest or "")
+        assert outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)).id == first.id
+        db.session.commit()
+    assert len(github.issues) == 1
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
+
+
+# The database
+
+
+def fail_on(app: Flask, statement: str, error: str = "disk I/O error") -> Any:
+    """Have the database refuse a statement until the answer is called."""
+
+    def refuse(connection: Any, cursor: Any, text: str, *more: Any) -> None:
+        if text.startswith(statement):
+            raise sa.exc.OperationalError(text, {}, Exception(error))
+
+    with app.app_context():
+        engine = db.engine
+    sa.event.listen(engine, "before_cursor_execute", refuse)
+    return lambda: sa.event.remove(engine, "before_cursor_execute", refuse)
+
+
+@pytest.mark.parametrize(
+    ("statement", "at_tracker", "operations"),
+    [
+        ("SELECT", 0, 0),
+        ("INSERT INTO scm_issue_operation", 0, 0),
+        ("INSERT INTO scm_external_issue", 1, 1),
+        ("DELETE FROM scm_issue_operation", 1, 1),
+    ],
+)
+@pytest.mark.parametrize("error", ["disk I/O error", "database is locked"])
+def test_a_database_that_is_down_loses_and_doubles_nothing(
+    app: Flask, ours: Tenant, github: GitHubServer, statement: str, at_tracker: int, operations: int, error: str
+) -> None:
+    restore = fail_on(app, statement, error)
+    answer = create(app, ours, "k")
+    restore()
+    assert answer.code in {StatusCode.UNAVAILABLE, StatusCode.INTERNAL}
+    assert "disk" not in answer.message
+    assert len(github.issues) == at_tracker
+    assert len(stored(app, ours).operations) == operations
+    move_claims(app, 0)  # the call that failed has not ended its own
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert len(github.issues) == 1
+    assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
+
+
+def test_a_deadline_that_passes_meanwhile_does_not_lose_the_issue(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.silent_after]
+    assert create(app, ours, "k", timeout="1S").code == StatusCode.DEADLINE_EXCEEDED
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert len(github.issues) == 1
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("provider", "metadata", "text"),
+    [
+        ("bitbucket", {}, "use a Jira integration"),
+        ("integrations:bitbucket_server", {}, "use a Jira integration"),
+        ("github", {"base_url": "https://x.example"}, "names no credentials"),
+        ("github", {"credentials": "nobody"}, "no credentials named 'nobody'"),
+        ("github", {"credentials": "bot", "base_url": "ftp://x"}, "base_url"),
+        ("github", {"credentials": "bot", "base_url": "http://localhost:1"}, "https://"),
+        ("github", {"credentials": "bot", "base_url": "https://localhost:1"}, "no public address"),
+        ("jra", {"credentials": "bot"}, "did you mean 'jira'"),
+        ("jira", {"credentials": "bot"}, "base_url"),
+    ],
+)
+def test_settings_that_cannot_work_are_a_failed_precondition(
+    app: Flask, ours: Tenant, provider: str, metadata: dict[str, Any], text: str
+) -> None:
+    with app.app_context():
+        integration = db.session.get_one(Integration, ours.integration)
+        integration.provider, integration.metadata_ = provider, metadata
+        db.session.commit()
+    answer = create(app, ours)
+    assert answer.code == StatusCode.FAILED_PRECONDITION
+    assert text in answer.message
+    (violation,) = detail(answer, error_details_pb2.PreconditionFailure).violations
+    assert (violation.type, violation.description) == ("TRACKER", answer.message)
+    assert stored(app, ours).issues == {}
+
+
+def test_the_trackers_words_arrive_with_its_fields_and_its_pause(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    github.faults = [faults.status_before("429 No", "Retry-After: 7")]
+    answer = create(app, ours)
+    assert detail(answer, error_details_pb2.RetryInfo).retry_delay.seconds == 7
+    assert answer.message == "github responded with 429: no"
+
+
+# Comments at the tracker
+
+
+def link(app: Flask, tenant: Tenant, issue: int) -> Answer:
+    request = scm_pb2.LinkExternalIssueRequest(group_id=tenant.group, external_issue_id=issue)
+    return call(app.test_client(), SERVICE + "LinkExternalIssue", request)
+
+
+@pytest.mark.parametrize("wanted", [True, "true", False, "false", None])
+def test_a_link_is_told_to_the_tracker_where_that_is_wanted(app: Flask, github: GitHubServer, wanted: Any) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=wanted)
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    assert link(app, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    text = f"Linked to error group {tenant.group}: ValueError"
+    assert github.comments == ([("/repos/o/r/issues/1/comments", text)] if wanted in (True, "true") else [])
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.status_before("403 No"), faults.status_before("500 No"), faults.cut_after, faults.silent_before]
+)
+def test_a_comment_that_fails_does_not_make_the_link_fail(
+    app: Flask, impatient: Flask, github: GitHubServer, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    github.faults = [fault]
+    assert link(impatient, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    assert link(app, tenant, issue.id).code == StatusCode.ALREADY_EXISTS
+    assert "no comment at the tracker" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_an_issue_of_before_the_tracker_is_linked_without_a_comment(app: Flask, github: GitHubServer) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
+    assert github.asked == []
+
+
+def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app: Flask, github: GitHubServer) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    with app.app_context():
+        db.session.execute(sa.delete(OrganizationIntegration))
+        db.session.commit()
+    assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
