@@ -114,7 +114,7 @@ class HttpCaller:
         try:
             connection.send(request(path, body, sent.items(), verb=verb))
             response = connection.response()
-        except Closed:
+        except BaseException:
             connection.close()
             raise
         if self._keeps and not response.closes:
