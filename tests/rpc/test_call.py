@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.rpc import incoming
-from flask_grpcweb_scm.rpc.incoming import shape_of
+from flask_grpcweb_scm.rpc import call
+from flask_grpcweb_scm.rpc.call import header_profile
 
 
 def environ_with(*names: str) -> dict[str, Any]:
@@ -15,21 +15,21 @@ def environ_with(*names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("names", [(), ("HTTP_A",), ("HTTP_A", "HTTP_B"), ("HTTP_" + "LONG" * 2000, "HTTP_A")])
-def test_a_shape_gets_all_headers_and_nothing_else(names: tuple[str, ...]) -> None:
+def test_a_profile_gets_all_headers_and_nothing_else(names: tuple[str, ...]) -> None:
     for _ in range(2):
-        shape = shape_of(environ_with(*names))
-        assert list(shape.values(environ_with(*names))) == [f"value {name}" for name in names]
-        assert (shape.name_bytes, shape.is_plain) == (len("".join(names)), True)
-        shape_of({})
+        profile = header_profile(environ_with(*names))
+        assert list(profile.values(environ_with(*names))) == [f"value {name}" for name in names]
+        assert (profile.name_bytes, profile.has_options) == (len("".join(names)), False)
+        header_profile({})
 
 
-@pytest.mark.parametrize("asking", ["HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"])
-def test_a_shape_tells_who_asks_for_more(asking: str) -> None:
-    assert not shape_of(environ_with("HTTP_A", asking)).is_plain
+@pytest.mark.parametrize("option", ["HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"])
+def test_a_profile_tells_whether_there_are_options(option: str) -> None:
+    assert header_profile(environ_with("HTTP_A", option)).has_options
 
 
-def test_shapes_with_long_names_are_not_kept() -> None:
-    kept = incoming._shape_of.cache_info().currsize
+def test_profiles_with_long_names_are_not_kept() -> None:
+    kept = call._profile_of.cache_info().currsize
     for number in range(3):
-        shape_of(environ_with(f"HTTP_{number}" + "LONG" * 2000))
-    assert incoming._shape_of.cache_info().currsize == kept
+        header_profile(environ_with(f"HTTP_{number}" + "LONG" * 2000))
+    assert call._profile_of.cache_info().currsize == kept
