@@ -12,9 +12,9 @@ from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
-from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Service
+from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
-from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.wsgi import RpcApp
@@ -59,7 +59,7 @@ class GrpcWebScm:
         self._services = tuple(services)
         self._authenticate = authenticate
         self._db = db
-        self._interceptors: list[Interceptor] = []
+        self._interceptors = Interceptors("this extension")
         if app is not None:
             self.init_app(app)
 
@@ -67,8 +67,10 @@ class GrpcWebScm:
         """Decorate ``(request, context, call_next)``, to run around every call; it is returned unchanged.
 
         The first one added is the outermost. Requests and responses of streaming methods are iterators.
+
+        :raises AssertionError: when the extension has already served its first call.
         """
-        self._interceptors.append(interceptor)
+        self._interceptors.add(interceptor)
         return interceptor
 
     def init_app(self, app: Flask) -> None:
@@ -89,7 +91,7 @@ class GrpcWebScm:
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate)
         app.extensions["grpcweb_scm"] = state
-        calls = Calls(app, settings, dispatcher, state.authenticate)
+        calls = AppCalls(app, settings, dispatcher, state.authenticate)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
         _surround(calls, blueprint)
@@ -99,7 +101,7 @@ class GrpcWebScm:
             app.cli.add_command(_scm().scm_cli)
 
 
-def _surround(calls: Calls, blueprint: Blueprint) -> None:
+def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     """Put a WSGI application around that of the app."""
     app, prefix = calls.app, calls.settings.url_prefix
     # What is around Flask already must not be left out.

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
+from flask_grpcweb_scm.rpc.protocols.grpc_web import find_grpc_web
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
-from flask_grpcweb_scm.wire import parse_content_type
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
@@ -102,8 +102,8 @@ class KnownRoutes(dict[Any, Route]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         verb, host, path, content_type, accept = key
-        asked, method = parse_content_type(content_type), self._methods.get(path)
+        protocol, method = find_grpc_web(content_type, accept), self._methods.get(path)
         is_known = verb == "POST" and LOCAL_HOST.fullmatch(host or "") and self._lane._is_plain_flask()
-        if not is_known or asked is None or method is None:
+        if not is_known or protocol is None or method is None:
             return super().get(key, default)
-        return Route(self._rules[path], self._calls.form(method, asked, accept))
+        return Route(self._rules[path], self._calls.endpoint(method, protocol))

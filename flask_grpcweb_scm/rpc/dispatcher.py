@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from google.protobuf.message import Message
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, Service
+from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
 __all__ = ["Dispatcher", "wrong_type"]
@@ -20,8 +21,8 @@ __all__ = ["Dispatcher", "wrong_type"]
 class Dispatcher:
     """The methods of some services, by path.
 
-    :param interceptors: around every call, outermost first; read anew for each, so that it may still grow.
-    :param first: interceptors outside of those; so may they.
+    :param interceptors: around every call, outermost first; they may grow until the first call.
+    :param first: interceptors outside of those, of this app alone.
     :param max_json_depth: messages inside each other that a request in JSON may have.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
@@ -29,7 +30,7 @@ class Dispatcher:
     def __init__(
         self,
         services: Iterable[Service],
-        interceptors: Sequence[Interceptor] = (),
+        interceptors: Interceptors | None = None,
         *,
         first: Sequence[Interceptor] = (),
         max_json_depth: int = 100,
@@ -37,9 +38,9 @@ class Dispatcher:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
         self.codecs = codecs(max_json_depth)
-        self.first = list(first)
-        """Interceptors of this app alone."""
-        self._interceptors = interceptors
+        self._first = tuple(first)
+        self._interceptors = interceptors or Interceptors("this extension")
+        self._composed: dict[RpcMethod, ServiceFunction] = {}
         for service in services:
             if service.name in self.services:
                 raise ServiceDefinitionError(f"{service.name} is registered twice")
@@ -47,19 +48,34 @@ class Dispatcher:
             self.methods.update(service.methods())
 
     def call(self, method: RpcMethod, request: Any, context: CallContext) -> Any:
-        """Call the service function of `method`.
+        """Call the service function of `method`, through the interceptors.
 
         :param request: a message; for a client-streaming method an iterator of messages.
         :returns: a message; for a server-streaming method an iterable, whose items are still to be checked.
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
-        if not (self.first or self._interceptors or method.service.interceptors):
-            return _invoke(method, request, context)
-        interceptors = (*self.first, *self._interceptors, *method.service.interceptors)
-        call_next: CallNext = functools.partial(_invoke, method)
+        function = self._composed.get(method)
+        if function is None:
+            function = self._composed[method] = self._compose(method)
+        return function(request, context)
+
+    def _compose(self, method: RpcMethod) -> ServiceFunction:
+        interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
+        function: ServiceFunction = functools.partial(_invoke, method)
         for interceptor in reversed(interceptors):
-            call_next = functools.partial(_intercept, interceptor, call_next)
-        return call_next(request, context)
+            function = functools.partial(_intercept, interceptor, function)
+        return function
+
+    @contextmanager
+    def around_all(self, interceptor: Interceptor) -> Iterator[None]:
+        """Run an interceptor outside of all others while the block runs: for test kits."""
+        self._first = (interceptor, *self._first)
+        self._composed.clear()
+        try:
+            yield
+        finally:
+            self._first = tuple(other for other in self._first if other is not interceptor)
+            self._composed.clear()
 
     def status_of(self, method: RpcMethod, error: Exception) -> RpcError | None:
         """The status that an exception stands for; None when its class is not declared."""

@@ -16,7 +16,7 @@ from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = ["Interceptor", "RpcMethod", "Service", "ServiceFunction"]
+__all__ = ["CallNext", "Interceptor", "Interceptors", "RpcMethod", "Service", "ServiceFunction"]
 
 # A request or an iterator of requests comes in, a response or an iterator of responses goes out. The types depend on
 # the method's descriptor, which a static type cannot follow.
@@ -27,6 +27,35 @@ Interceptor = Callable[[Any, CallContext, CallNext], Any]
 E = TypeVar("E", bound=Exception)
 F = TypeVar("F", bound=ServiceFunction)
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
+
+
+class Interceptors:
+    """Interceptors, outermost first. They are composed at the first call, and none can be added from then on.
+
+    :param owner: for the error message.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._interceptors: list[Interceptor] = []
+        self._is_closed = False
+
+    def add(self, interceptor: Interceptor) -> None:
+        """Add one, inside of the others.
+
+        :raises AssertionError: after the first call, as Flask's setup methods do.
+        """
+        if self._is_closed:
+            raise AssertionError(
+                f"intercept() can no longer be called: {self._owner} has already served its first call, and some calls"
+                " would go without the interceptor; add it when the app is set up"
+            )
+        self._interceptors.append(interceptor)
+
+    def close(self) -> tuple[Interceptor, ...]:
+        """All interceptors, to which none can be added any more."""
+        self._is_closed = True
+        return tuple(self._interceptors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +90,7 @@ class Service:
     def __init__(self, descriptor: ServiceDescriptor) -> None:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
-        self.interceptors: list[Interceptor] = []
+        self.interceptors = Interceptors(self.name)
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
         self._batched: set[str] = set()
@@ -136,8 +165,10 @@ class Service:
         """Decorate ``(request, context, call_next)``, run around every call of this service, inside the app's own.
 
         The first one added is the outermost.
+
+        :raises AssertionError: when the service has already served its first call.
         """
-        self.interceptors.append(interceptor)
+        self.interceptors.add(interceptor)
         return interceptor
 
     def methods(self) -> Mapping[str, RpcMethod]:

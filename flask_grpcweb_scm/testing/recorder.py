@@ -70,12 +70,8 @@ class RecordingInterceptor:
 def recording(app: Flask) -> Iterator[RecordingInterceptor]:
     """Record the calls that an app gets while the block runs, outside of all other interceptors."""
     recorder = RecordingInterceptor()
-    interceptors = app.extensions["grpcweb_scm"].dispatcher.first
-    interceptors.insert(0, recorder)
-    try:
+    with app.extensions["grpcweb_scm"].dispatcher.around_all(recorder):
         yield recorder
-    finally:
-        interceptors.remove(recorder)
 
 
 def _method(context: CallContext) -> RpcMethod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -14,63 +15,65 @@ from werkzeug.wrappers import Response
 
 from flask_grpcweb_scm.rpc import (
     Authenticate,
-    CallForm,
     Dispatcher,
-    Exchange,
+    Endpoint,
     IncomingCall,
     Reply,
     ResponseTypeError,
     RpcError,
-    RpcMethod,
     Server,
     StreamReply,
-    call_form,
+    serve_stream,
+    serve_unary,
 )
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.signals import active_call, logger, rpc_finished, rpc_started
+from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.body import BodyReader
 from flask_grpcweb_scm.web.flask_internals import handle_user_exception
 from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
-from flask_grpcweb_scm.wire import PREFIX_BYTES, ContentType, response_content_type
+from flask_grpcweb_scm.wire import PREFIX_BYTES
 
-__all__ = ["Calls"]
+__all__ = ["AppCalls"]
 
 
-class Calls:
-    """Makes the exchanges of one app."""
+class AppCalls:
+    """What the calls of one app share, and what the app is told of each."""
 
     def __init__(self, app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> None:
         self.app = app
         self.settings = settings
         self.methods = dispatcher.methods
-        self.on_route: Callable[[Request, CallForm], None] = lambda request, form: None
+        self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.
-        self._reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
-        self._forms: dict[tuple[RpcMethod, str, str], CallForm] = {}
-        self._server = Server(settings, dispatcher, authenticate, self._status_of, self._finish)
-
-    def form(self, method: RpcMethod, content_type: ContentType, accept: str | None) -> CallForm:
-        """The form of a call with such headers."""
-        response_type = response_content_type(content_type, accept)
-        key = method, content_type.name, response_type.name
-        form = self._forms.get(key)
-        if form is None:
-            form = self._forms[key] = call_form(method, content_type, response_type, self._reader, self._server)
-        return form
+        reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
+        self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader).endpoint
 
     def run(self, call: IncomingCall) -> Reply | StreamReply:
-        """Log the call, send :data:`rpc_started`, and do it. It is :data:`active_call` from then on."""
-        active_call.set(call)
+        """Serve a call, up to the first message of a stream; log it and send the signals around it."""
+        serve = serve_stream if call.endpoint.method.server_streaming else serve_unary
         is_logged = logger.isEnabledFor(logging.INFO)
         if not (is_logged or rpc_started.receivers or rpc_finished.receivers):
-            run = call.form.run
-            return run(call)
+            return serve(call)
+        started = time.monotonic()
         if is_logged:
             _log_start(call)
         if rpc_started.receivers:
             rpc_started.send(self.app, context=call)
-        return Exchange(call, self._server).run()
+        reply = serve(call)
+        if isinstance(reply, StreamReply):
+            reply.on_end = functools.partial(self._finish, call, started)
+        else:
+            call.bytes_sent = sum(map(len, reply[2]))
+            self._finish(call, started)
+        return reply
+
+    def _finish(self, call: IncomingCall, started: float) -> None:
+        seconds = time.monotonic() - started
+        if logger.isEnabledFor(logging.INFO):
+            _log_end(call, seconds)
+        if rpc_finished.receivers:
+            rpc_finished.send(self.app, context=call, code=call.code, seconds=seconds)
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
         """The status of an undeclared exception: as in any view, the app's error handlers decide first."""
@@ -103,29 +106,23 @@ class Calls:
             logger.exception("call %s failed", call.call_id)
             return handle_user_exception(self.app, InternalServerError(original_exception=unhandled))
 
-    def _finish(self, exchange: Exchange) -> None:
-        seconds = time.monotonic() - exchange.started
-        if logger.isEnabledFor(logging.INFO):
-            _log_end(exchange, seconds)
-        if rpc_finished.receivers:
-            rpc_finished.send(self.app, context=exchange.call, code=exchange.code, seconds=seconds)
-
 
 def _log_start(call: IncomingCall) -> None:
     if not logger.isEnabledFor(logging.DEBUG):
         return
     names = sorted(name for name, _ in call.headers())
-    logger.debug("call %s %s %s, headers %s", call.call_id, call.form.method.path, call.form.content_type, names)
+    content_type = call.environ.get("CONTENT_TYPE")
+    logger.debug("call %s %s %r, headers %s", call.call_id, call.endpoint.method.path, content_type, names)
 
 
-def _log_end(exchange: Exchange, seconds: float) -> None:
+def _log_end(call: IncomingCall, seconds: float) -> None:
     logger.info(
         "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s",
-        exchange.method.path,
-        exchange.code.name,
+        call.endpoint.method.path,
+        call.code.name,
         seconds * 1000,
-        exchange.call.bytes_received,
-        exchange.bytes_sent,
-        exchange.call.peer,
-        exchange.call.call_id,
+        call.bytes_received,
+        call.bytes_sent,
+        call.peer,
+        call.call_id,
     )

@@ -15,10 +15,10 @@ from flask_grpcweb_scm.rpc import (
     StreamReply,
     did_you_mean,
     peer_name,
-    refusal_headers,
 )
+from flask_grpcweb_scm.rpc.protocols import SUPPORTED, find_protocol, status_headers
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
-from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
     current_context,
@@ -30,14 +30,12 @@ from flask_grpcweb_scm.web.flask_internals import (
 from flask_grpcweb_scm.web.http_errors import describe
 from flask_grpcweb_scm.web.response import (
     Release,
-    answer,
     drained,
-    error_response,
-    is_call,
+    refusal,
+    respond,
     response_class,
     scope_of,
 )
-from flask_grpcweb_scm.wire import CONTENT_TYPES, parse_content_type
 
 __all__ = ["NAME", "create_blueprint"]
 
@@ -68,7 +66,7 @@ class UnknownMethodConverter(BaseConverter):
 
     def to_python(self, value: str) -> str:
         """Accept the value when the request that is being routed is gRPC-Web, or asks whether one may be sent."""
-        if has_request_context() and (is_call(request.environ) or _is_preflight()):
+        if has_request_context() and (find_protocol(request.environ) is not None or _is_preflight()):
             return value
         raise ValidationError
 
@@ -86,7 +84,7 @@ def _is_foreign(allowed: Collection[str]) -> bool:
     return origin is not None and origin.lower() not in {*own, *allowed}
 
 
-def create_blueprint(calls: Calls) -> Blueprint:
+def create_blueprint(calls: AppCalls) -> Blueprint:
     """Build the blueprint of one app: a rule for every method, and one that catches the unknown ones."""
     blueprint = Blueprint(NAME, __name__)
     app, settings, methods = calls.app, calls.settings, calls.methods
@@ -95,24 +93,24 @@ def create_blueprint(calls: Calls) -> Blueprint:
     def call(**_: str) -> Response:
         current = current_request()
         environ, path = current.environ, current.path[len(prefix) :]
-        content_type = parse_content_type(environ.get("CONTENT_TYPE"))
         if current.method == "OPTIONS":
             return _allow(app, 204 if settings.cors_origins else 200)
-        if current.method != "POST" or content_type is None:
+        protocol = find_protocol(environ)
+        if protocol is None:
             return _refuse(app, path)
         if settings.cors_credentials and _is_foreign(settings.cors_origins):
             peer = peer_name(current.remote_addr)
             logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, current.headers["origin"], peer)
             error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
-            return error_response(app, error, environ)
+            return refusal(app, protocol, error, environ)
         method = methods.get(path)
         if method is None:
             logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(current.remote_addr))
             message = f"no method {path} is served here{did_you_mean(path, methods)}"
-            return error_response(app, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
-        form = calls.form(method, content_type, environ.get("HTTP_ACCEPT"))
-        calls.on_route(current, form)
-        return _serve(calls, IncomingCall(form, environ, max_content_length(current, app), current.remote_addr))
+            return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
+        endpoint = calls.endpoint(method, protocol)
+        calls.on_route(current, endpoint)
+        return _serve(calls, IncomingCall(endpoint, environ, max_content_length(current, app), current.remote_addr))
 
     def add_rules(*_: object) -> None:
         # Not by add_url_rule, whose rules match only the verbs that they list. An endpoint for each method, because
@@ -133,13 +131,13 @@ def create_blueprint(calls: Calls) -> Blueprint:
     return blueprint
 
 
-def _serve(calls: Calls, call: IncomingCall) -> Response:
+def _serve(calls: AppCalls, call: IncomingCall) -> Response:
     call.environ[CALL_KEY] = call
     active_call.set(call)
-    headers, pieces = answer(calls.run(call), call, _hold)
+    status, headers, pieces = respond(calls.run(call), call, _hold)
     if call.unhandled is not None and not isinstance(pieces, StreamReply):
         pass_to_teardown(current_context(), call.unhandled)
-    return response_class(calls.app)(pieces, headers)
+    return response_class(calls.app)(pieces, headers, status)
 
 
 def _hold(stream: StreamReply) -> Release:
@@ -159,10 +157,9 @@ def _refuse(app: Flask, path: str) -> Response:
     if request.method != "POST":
         status, message = 405, f"{path} is called with POST, not {request.method}"
     else:
-        supported = ", ".join(CONTENT_TYPES)
-        status, message = 415, f"content type {request.content_type!r} is not gRPC-Web; use one of {supported}"
+        status, message = 415, f"content type {request.content_type!r} is not {SUPPORTED}"
     headers = [
-        *refusal_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
+        *status_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
         ("content-type", "text/plain; charset=utf-8"),
     ]
     response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)

@@ -20,9 +20,9 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.signals import request_finished, request_started, request_tearing_down
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.rpc import CallForm, IncomingCall, StreamReply
+from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
-from flask_grpcweb_scm.web.app_calls import Calls
+from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.flask_internals import (
     LateRequestContext,
     RequestContext,
@@ -30,7 +30,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     has_app_context,
     is_plain_flask,
 )
-from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, answer, send, translated
+from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, respond, send, translated
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -48,13 +48,13 @@ class Route(NamedTuple):
     """A route that Flask's router has found for a request, and will find again."""
 
     rule: Rule
-    form: CallForm
+    endpoint: Endpoint
 
 
 class FastLane:
     """The short way of calls into an app, for as long as nobody in the app could tell."""
 
-    def __init__(self, calls: Calls, blueprint: Blueprint) -> None:
+    def __init__(self, calls: AppCalls, blueprint: Blueprint) -> None:
         self._calls = calls
         self._app = app = calls.app
         self._name = name = blueprint.name
@@ -67,7 +67,7 @@ class FastLane:
         settings = calls.settings
         self._is_open = settings.fast_lane and not settings.cors_origins and not settings.cors_credentials
 
-    def add_route(self, request: Request, form: CallForm) -> None:
+    def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
         key = _key(request.environ)
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
@@ -76,7 +76,7 @@ class FastLane:
             return
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        self._routes[key] = Route(request.url_rule, form)
+        self._routes[key] = Route(request.url_rule, endpoint)
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """Make the context that Flask enters for a request; where the route is known, without looking for it."""
@@ -100,7 +100,7 @@ class FastLane:
         """
         app = self._app
         call = environ[CALL_KEY] = IncomingCall(
-            route.form, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
+            route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
         )
         context = LateRequestContext(app, environ, route.rule)
         token = active_call.set(call)
@@ -113,7 +113,7 @@ class FastLane:
             pieces: Iterable[bytes]
             # Most calls leave nothing to do.
             if type(reply) is tuple and call.is_read:
-                headers, pieces = reply
+                status, headers, pieces = reply
             else:
 
                 def hold(stream: StreamReply) -> Release:
@@ -121,11 +121,11 @@ class FastLane:
                     scope.stream = stream
                     return context.leave
 
-                headers, pieces = answer(reply, call, hold)
+                status, headers, pieces = respond(reply, call, hold)
             if context.is_made:
-                response = app.finalize_request(GrpcWebResponse(pieces, headers))
+                response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
                 return translated(app, response, environ)(environ, start_response)
-            return send(headers, pieces, start_response)
+            return send(status, headers, pieces, start_response)
         except Exception as unhandled:
             call.unhandled = unhandled
             return translated(app, app.handle_exception(unhandled), environ)(environ, start_response)
@@ -187,7 +187,7 @@ def _hooks_of(app: Any) -> tuple[Hooks, Hooks, Hooks, Hooks]:
 
 
 def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:
-    """The part of a request that decides its route, and the form of its call."""
+    """The part of a request that decides its route, and its endpoint."""
     get = environ.get
     return get("REQUEST_METHOD"), get("HTTP_HOST"), get("PATH_INFO"), get("CONTENT_TYPE"), get("HTTP_ACCEPT")
 

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response
 from werkzeug.wsgi import get_current_url, get_path_info
 
-from flask_grpcweb_scm.rpc import IncomingCall, Reply, RpcError, StreamReply, error_reply
+from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
+from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
-from flask_grpcweb_scm.wire import parse_content_type, response_content_type
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-Pairs = list[tuple[str, str]]
 
 __all__ = [
     "SCOPE_KEY",
@@ -26,10 +24,9 @@ __all__ = [
     "GrpcWebResponse",
     "Release",
     "RequestScope",
-    "answer",
     "drained",
-    "error_response",
-    "is_call",
+    "refusal",
+    "respond",
     "response_class",
     "scope_of",
     "send",
@@ -70,8 +67,10 @@ class GrpcWebResponse(Response):
     headers to add to, when somebody does; until then it is the answer itself.
     """
 
-    def __init__(self, pieces: Iterable[bytes] | str = (), headers: Pairs | None = None, status: int = 200) -> None:
-        vars(self)["_answer"] = pieces, headers or [], status
+    def __init__(
+        self, pieces: Iterable[bytes] | str = (), headers: Pairs | None = None, status: str | int = "200 OK"
+    ) -> None:
+        vars(self)["_parts"] = status, headers or [], pieces
 
     def __getattr__(self, name: str) -> Any:
         # Called for what is missing: at first, all that the base class sets.
@@ -84,20 +83,21 @@ class GrpcWebResponse(Response):
         super().__setattr__(name, value)
 
     def _complete(self) -> bool:
-        answer = vars(self).pop("_answer", None)
-        if answer is None:
+        parts = vars(self).pop("_parts", None)
+        if parts is None:
             return False
-        pieces, headers, status = answer
+        status, headers, pieces = parts
         super().__init__(pieces, status, headers)
         return True
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it."""
         scope_of(environ).is_ours = True
-        answer = vars(self).get("_answer")
-        if answer is None or answer[2] != 200:
+        parts: tuple[str | int, Pairs, Iterable[bytes]] | None = vars(self).get("_parts")
+        if parts is None or not isinstance(parts[0], str):
             return super().__call__(environ, start_response)
-        return send(answer[1], answer[0], start_response)
+        status, headers, pieces = parts
+        return send(status, headers, pieces, start_response)  # type: ignore[arg-type]
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class asks of every piece whether it is text."""
@@ -116,20 +116,20 @@ def _combined(own: type[Response]) -> type[GrpcWebResponse]:
     return type(GrpcWebResponse.__name__, (GrpcWebResponse, own), {})
 
 
-def answer(
+def respond(
     reply: Reply | StreamReply, call: IncomingCall, hold: Callable[[StreamReply], Release]
-) -> tuple[Pairs, Iterable[bytes]]:
-    """The headers and the body that answer a call.
+) -> tuple[str, Pairs, Iterable[bytes]]:
+    """The HTTP status, the headers and the body of the response to a call.
 
     :param hold: keeps the contexts of the request for a stream; returns what ends them.
     """
     if isinstance(reply, StreamReply):
         reply.on_close = functools.partial(_end_stream, call, hold(reply))
-        return [*reply.headers, _UNBUFFERED], reply
-    headers, pieces = reply
+        return "200 OK", [*reply.headers, _UNBUFFERED], reply
+    status, headers, pieces = reply
     if not call.is_read and must_close(call.chunks, call.environ):
-        return [*headers, ("connection", "close")], pieces
-    return headers, pieces
+        return status, [*headers, ("connection", "close")], pieces
+    return status, headers, pieces
 
 
 def _end_stream(call: IncomingCall, release: Release) -> None:
@@ -152,41 +152,35 @@ def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     return headers
 
 
-def send(headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
-    """Send the answer of a call."""
+def send(status: str, headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
+    """Send the response to a call."""
     if isinstance(pieces, list):
         size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         headers = [*headers, ("Content-Length", str(size))]
-    start_response("200 OK", headers)
+    start_response(status, headers)
     return pieces
 
 
-# Responses in place of an answer
+# Responses in place of one to a call
 
 
-def is_call(environ: WSGIEnvironment) -> bool:
-    """Whether a request is gRPC-Web, whatever its path."""
-    return environ["REQUEST_METHOD"] == "POST" and parse_content_type(environ.get("CONTENT_TYPE")) is not None
-
-
-def error_response(
-    app: Flask, error: RpcError, environ: WSGIEnvironment, added: Sequence[tuple[str, str]] = ()
+def refusal(
+    app: Flask, protocol: RpcProtocol, error: RpcError, environ: WSGIEnvironment, added: Sequence[tuple[str, str]] = ()
 ) -> GrpcWebResponse:
     """The response to a call whose body is not going to be used.
 
     :param added: headers that are not of this extension.
     """
-    content_type = parse_content_type(environ.get("CONTENT_TYPE"))
-    assert content_type is not None, "the request is gRPC-Web"
-    response_type = response_content_type(content_type, environ.get("HTTP_ACCEPT"))
-    headers, pieces = error_reply(error, response_type, added)
-    return response_class(app)(pieces, drained(headers, app, environ))
+    status, headers, pieces = protocol.refusal(error, added)
+    return response_class(app)(pieces, drained(headers, app, environ), status)
 
 
 def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Response:
     """The response of this extension for one that the app gives instead (from a hook, an error handler)."""
     if isinstance(response, GrpcWebResponse):
         return response
+    protocol = find_protocol(environ)
+    assert protocol is not None, "the request is a call"
     error = rpc_error_from_http(response, url=get_current_url(environ))
     path, status = get_path_info(environ), response.status_code
     logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
@@ -195,7 +189,7 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
         for name, value in response.headers
         if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS
     ]
-    return error_response(app, error, environ, kept)
+    return refusal(app, protocol, error, environ, kept)
 
 
 class Closing:

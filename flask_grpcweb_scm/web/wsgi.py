@@ -22,6 +22,7 @@ from flask import Blueprint, Flask, Response
 from werkzeug.wsgi import get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
+from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import active_call, logger
 from flask_grpcweb_scm.web.cors import expose_headers, is_readable
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
@@ -32,8 +33,7 @@ from flask_grpcweb_scm.web.response import (
     Closing,
     RequestScope,
     drained,
-    error_response,
-    is_call,
+    refusal,
     translated,
 )
 
@@ -72,7 +72,7 @@ class RpcApp:
         lane = self.lane
         route = lane.route(environ) if lane is not None else None
         if lane is not None and route is not None:
-            if not route.form.method.server_streaming:
+            if not route.endpoint.method.server_streaming:
                 return lane.serve(route, environ, start_response)
             return _in_own_context(self._respond_by_lane(lane, route), environ, start_response)
         method = self._methods.get(environ.get("PATH_INFO", ""))
@@ -99,7 +99,7 @@ class RpcApp:
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
             is_routed = scope.is_ours or self._is_routed_here(environ, status)
             if is_routed and not scope.is_ours and not _is_grpc_web(headers):
-                if is_call(environ):
+                if find_protocol(environ) is not None:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
@@ -112,14 +112,16 @@ class RpcApp:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
                 pieces = self._flask(environ, start)
         except Exception:
-            if not is_call(environ) or not self._is_routed_here(environ, "500") or _propagates_exceptions(app):
+            protocol = find_protocol(environ)
+            if protocol is None or not self._is_routed_here(environ, "500") or _propagates_exceptions(app):
                 raise
             # An error handler has failed, or a teardown function.
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
             # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
             # been called".
             exc_info = sys.exc_info() if scope.is_started else None
-            return error_response(app, internal_error(), environ)(environ, functools.partial(start, exc_info=exc_info))
+            response: Response = refusal(app, protocol, internal_error(), environ)
+            return response(environ, functools.partial(start, exc_info=exc_info))
         if not replaced:
             return pieces
         status, headers = replaced[-1]

@@ -1,4 +1,4 @@
-"""Exchanges without an HTTP server."""
+"""Calls without an HTTP server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from flask_grpcweb_scm.rpc import (
     Dispatcher,
-    Exchange,
     Identity,
     IncomingCall,
     Reply,
@@ -16,10 +15,11 @@ from flask_grpcweb_scm.rpc import (
     Server,
     StatusCode,
     StreamReply,
-    call_form,
+    serve_stream,
+    serve_unary,
 )
+from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.wire import CONTENT_TYPES, response_content_type
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, Answer, frame, read
@@ -27,29 +27,43 @@ from tests.grpcweb import PROTO, Answer, frame, read
 HI = EchoRequest(text="hi").SerializeToString()
 
 
-def exchange(
-    method: str,
-    function: Any,
-    notes: list[object] | None = None,
-    *,
-    chunks: Iterator[bytes] | None = None,
-    content_type: str = PROTO,
-    settings: Settings | None = None,
-    headers: dict[str, str] | None = None,
-) -> Exchange:
-    """An exchange of HI, or of `chunks`, that appends the status of its end to `notes`."""
-    dispatcher = Dispatcher([echo_service(**{method: function})])
-    ends = [] if notes is None else notes
-    settings = settings or Settings()
-    server = Server(
-        settings,
-        dispatcher,
-        authenticate=lambda context: Identity(),
-        translate=lambda error, context: RpcError(StatusCode.INTERNAL, f"translated {error}"),
-        on_end=lambda exchange: ends.append(exchange.code),
-    )
-    body = GivenBody(frame(HI) if chunks is None else chunks)
-    return Exchange(incoming_call(dispatcher.methods[ECHO + method], content_type, body, server, headers), server)
+class Served:
+    """A call of HI, or of `chunks`, that appends the code of its end to `notes`."""
+
+    def __init__(
+        self,
+        method: str,
+        function: Any,
+        notes: list[object] | None = None,
+        *,
+        chunks: Iterator[bytes] | None = None,
+        content_type: str = PROTO,
+        settings: Settings | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        dispatcher = Dispatcher([echo_service(**{method: function})])
+        self._notes = [] if notes is None else notes
+        self._endpoints = Server(
+            settings or Settings(),
+            dispatcher,
+            authenticate=lambda context: Identity(),
+            translate=lambda error, context: RpcError(StatusCode.INTERNAL, f"translated {error}"),
+            reader=GivenBody(frame(HI) if chunks is None else chunks),
+        )
+        self.call = incoming_call(dispatcher.methods[ECHO + method], content_type, self._endpoints, headers)
+
+    def run(self) -> Reply | StreamReply:
+        """Serve it, up to the first message of a stream."""
+        reply = serve(self.call)
+        if isinstance(reply, StreamReply):
+            reply.on_end = lambda: self._notes.append(self.call.code)
+        else:
+            self._notes.append(self.call.code)
+        return reply
+
+
+def serve(call: IncomingCall) -> Reply | StreamReply:
+    return (serve_stream if call.endpoint.method.server_streaming else serve_unary)(call)
 
 
 class GivenBody:
@@ -68,16 +82,15 @@ class GivenBody:
 def incoming_call(
     method: RpcMethod,
     content_type: str,
-    body: GivenBody,
     server: Server,
     headers: dict[str, str] | None = None,
     address: str = "",
 ) -> IncomingCall:
     """A call as the HTTP layer makes it."""
-    environ = environ_of(headers or {})
-    asked = CONTENT_TYPES[content_type]
-    answered = response_content_type(asked, environ.get("HTTP_ACCEPT"))
-    return IncomingCall(call_form(method, asked, answered, body, server), environ, address=address)
+    environ = {**environ_of(headers or {}), "CONTENT_TYPE": content_type}
+    protocol = find_protocol(environ)
+    assert protocol is not None
+    return IncomingCall(server.endpoint(method, protocol), environ, address=address)
 
 
 def environ_of(headers: dict[str, str]) -> dict[str, Any]:
@@ -88,7 +101,11 @@ def environ_of(headers: dict[str, str]) -> dict[str, Any]:
 
 def parts(reply: Reply | StreamReply) -> tuple[list[tuple[str, str]], list[bytes]]:
     """The headers and the pieces of the body."""
-    return (reply.headers, list(reply)) if isinstance(reply, StreamReply) else reply
+    if isinstance(reply, StreamReply):
+        return reply.headers, list(reply)
+    status, headers, pieces = reply
+    assert status == "200 OK"
+    return headers, pieces
 
 
 def answer(reply: Reply | StreamReply) -> Answer:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.rpc import CallContext, Dispatcher, Interceptor, RpcError, Service, StatusCode
+from flask_grpcweb_scm.rpc import CallContext, Dispatcher, Interceptor, Interceptors, RpcError, Service, StatusCode
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
@@ -17,7 +17,10 @@ UNARY, STREAM = ECHO + "Unary", ECHO + "ServerStream"
 
 def dispatch(service: Service, path: str, *, timeout: float | None = None, **options: Any) -> Any:
     """Call the method at `path`; `options` are those of the dispatcher."""
-    dispatcher = Dispatcher([service], **options)
+    interceptors = Interceptors("the app")
+    for interceptor in options.pop("interceptors", []):
+        interceptors.add(interceptor)
+    dispatcher = Dispatcher([service], interceptors, **options)
     method = dispatcher.methods[path]
     return dispatcher.call(method, EchoRequest(text="hi", count=3), CallContext(method, timeout=timeout))
 
@@ -52,14 +55,40 @@ def test_interceptors_run_from_the_first_to_the_apps_to_the_services_own() -> No
     assert notes == [f"{name} in" for name in names] + ["function"] + [f"{name} out" for name in reversed(names)]
 
 
-def test_interceptors_may_be_added_later() -> None:
+def test_interceptors_may_be_added_until_the_first_call() -> None:
     notes: list[str] = []
-    interceptors: list[Interceptor] = []
-    dispatcher = Dispatcher([echo_service()], interceptors)
-    interceptors.append(noting("late", notes))
+    service, interceptors = echo_service(), Interceptors("this extension")
+    dispatcher = Dispatcher([service], interceptors)
+    interceptors.add(noting("app", notes))
+    service.intercept(noting("service", notes))
     method = dispatcher.methods[UNARY]
-    dispatcher.call(method, EchoRequest(), CallContext(method))
-    assert notes == ["late in", "late out"]
+    for _ in range(2):
+        dispatcher.call(method, EchoRequest(), CallContext(method))
+    assert notes == ["app in", "service in", "service out", "app out"] * 2
+    for add, owner in [(interceptors.add, "this extension"), (service.intercept, service.name)]:
+        with pytest.raises(
+            AssertionError, match=rf"^intercept\(\) can no longer be called: {owner} has already served"
+        ):
+            add(noting("late", notes))
+
+
+def test_an_interceptor_may_be_around_all_for_a_while() -> None:
+    notes: list[str] = []
+    dispatcher = Dispatcher([echo_service()], first=[noting("first", notes)])
+    method = dispatcher.methods[UNARY]
+
+    def call() -> list[str]:
+        notes.clear()
+        dispatcher.call(method, EchoRequest(), CallContext(method))
+        return notes[: len(notes) // 2]
+
+    assert call() == ["first in"]
+    with dispatcher.around_all(noting("outer", notes)):
+        assert call() == ["outer in", "first in"]
+        with dispatcher.around_all(noting("outermost", notes)):
+            assert call() == ["outermost in", "outer in", "first in"]
+        assert call() == ["outer in", "first in"]
+    assert call() == ["first in"]
 
 
 def answers_itself(request: Any, context: CallContext, call_next: Any) -> EchoReply:

@@ -12,7 +12,7 @@ from flask_grpcweb_scm.rpc import CallContext, StatusCode, StreamReply
 from flask_grpcweb_scm.settings import Settings
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import frame
-from tests.rpc.support import HI, answer, exchange
+from tests.rpc.support import HI, Served, answer
 
 SMALL, LARGE = EchoReply(text="small"), EchoReply(text="large" * 10)
 ROOM_FOR_SMALL = Settings(max_response_bytes=20)
@@ -44,14 +44,14 @@ def streaming(notes: list[object], *replies: object) -> Any:
 )
 def test_a_stream_is_closed_before_its_end_is_told(replies: list[object], code: StatusCode) -> None:
     notes: list[object] = []
-    served = exchange("ServerStream", streaming(notes, *replies), notes, settings=ROOM_FOR_SMALL)
+    served = Served("ServerStream", streaming(notes, *replies), notes, settings=ROOM_FOR_SMALL)
     assert answer(served.run()).code == code
     assert notes == ["closed", code]
 
 
 def test_a_stream_whose_client_goes_is_closed_before_its_end_is_told() -> None:
     notes: list[object] = []
-    reply = exchange("ServerStream", streaming(notes, SMALL, SMALL), notes).run()
+    reply = Served("ServerStream", streaming(notes, SMALL, SMALL), notes).run()
     assert isinstance(reply, StreamReply)
     assert notes == []
     reply.close()
@@ -66,7 +66,7 @@ def test_a_function_that_fails_to_close_after_its_first_response_is_answered_onc
             raise ValueError("while closing")
 
     notes: list[object] = []
-    got = answer(exchange("ServerStream", function, notes, settings=ROOM_FOR_SMALL).run())
+    got = answer(Served("ServerStream", function, notes, settings=ROOM_FOR_SMALL).run())
     assert (got.code, got.message) == (13, "translated while closing")
     assert notes == [StatusCode.INTERNAL]
 
@@ -89,7 +89,7 @@ def read_all_first(requests: Iterator[EchoRequest], context: CallContext) -> Ite
 def test_a_deadline_ends_a_stream_of_requests_that_goes_on(method: str, function: Any) -> None:
     notes: list[object] = []
     started = time.monotonic()
-    assert answer(exchange(method, function, notes, chunks=dribble(), headers={"grpc-timeout": "50m"}).run()).code == 4
+    assert answer(Served(method, function, notes, chunks=dribble(), headers={"grpc-timeout": "50m"}).run()).code == 4
     # The whole body takes a second.
     assert time.monotonic() - started < 0.8
     assert notes == [StatusCode.DEADLINE_EXCEEDED]
@@ -108,7 +108,7 @@ def late_end(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
 
 @pytest.mark.parametrize("function", [late_second_reply, late_end])
 def test_a_deadline_amid_a_stream_comes_in_its_trailers(function: Any) -> None:
-    got = answer(exchange("ServerStream", function, [], headers={"grpc-timeout": "100m"}).run())
+    got = answer(Served("ServerStream", function, [], headers={"grpc-timeout": "100m"}).run())
     assert (len(got.payloads), got.trailers["grpc-status"]) == (1, "4")
 
 
@@ -119,5 +119,5 @@ def test_any_exception_of_a_function_is_answered(method: str, error: Exception) 
         raise error
 
     notes: list[object] = []
-    assert answer(exchange(method, function, notes).run()).code == 13
+    assert answer(Served(method, function, notes).run()).code == 13
     assert notes == [StatusCode.INTERNAL]

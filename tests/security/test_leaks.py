@@ -327,20 +327,18 @@ def test_a_damaged_database_or_mirror(
     assert codes - {0, 5}, "the damage was not noticed by any RPC"
 
 
-def test_an_integrity_error(scm_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_integrity_error(scm_app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     from flask_grpcweb_scm.scm import service
 
     def clash(request: Any, context: Any, call_next: Any) -> Any:
         db.session.add(Organization(slug="ours", name=INSIDE))
         db.session.flush()
 
-    service.interceptors.append(clash)
-    try:
-        response = scm_app.test_client().post(
-            SERVICE + "GetRepository", data=frame(b"{}"), content_type=JSON, headers=HEADERS
-        )
-    finally:
-        service.interceptors.remove(clash)
+    # Inside of the transaction.
+    monkeypatch.setattr(service.interceptors, "_interceptors", [*service.interceptors.close(), clash])
+    response = scm_app.test_client().post(
+        SERVICE + "GetRepository", data=frame(b"{}"), content_type=JSON, headers=HEADERS
+    )
     check(response, caplog, code=10)
 
 

@@ -1,0 +1,311 @@
+"""One call: its endpoint, its request (which is read when it is needed), and what becomes of it."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.errors import RpcError
+from flask_grpcweb_scm.rpc.identity import Identity
+from flask_grpcweb_scm.rpc.service import RpcMethod
+from flask_grpcweb_scm.wire import Metadata, StatusCode, over_limit
+
+__all__ = [
+    "Authenticate",
+    "BodyReader",
+    "CallSettings",
+    "Endpoint",
+    "IncomingCall",
+    "Pairs",
+    "Reply",
+    "RpcProtocol",
+    "header_profile",
+    "peer_name",
+]
+
+MAX_PROFILE_CHARACTERS = 4096
+"""Names of headers are the caller's choice, and profiles are kept."""
+
+# Headers that ask for more than one message for another.
+_OPTIONS = frozenset({"HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"})
+
+Environ = dict[str, Any]
+Pairs = list[tuple[str, str]]
+Reply = tuple[str, Pairs, list[bytes]]
+"""A complete response: the HTTP status (``"200 OK"``), headers and the pieces of the body."""
+Authenticate = Callable[[CallContext], Identity]
+
+
+class BodyReader(Protocol):
+    """Reads bodies; `limit` is the most bytes that one may have, None for any number."""
+
+    def read_whole(self, environ: Environ, limit: int | None) -> bytes | None:
+        """All of a body; None when it is better read in chunks, of which nothing has been read then."""
+
+    def read_chunks(self, environ: Environ, limit: int | None) -> Iterator[bytes]:
+        """A body in chunks, none of them empty."""
+
+
+class CallSettings(Protocol):
+    """The settings of calls; sizes in bytes, durations in seconds."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Of a request message, also after decompression."""
+        ...
+
+    @property
+    def max_response_bytes(self) -> int | None:
+        """Of a response message; None for any number."""
+        ...
+
+    @property
+    def max_metadata_bytes(self) -> int:
+        """Of the request's metadata, names and values together."""
+        ...
+
+    @property
+    def default_timeout(self) -> float | None:
+        """For calls that ask for no deadline."""
+        ...
+
+    @property
+    def max_timeout(self) -> float | None:
+        """The most that a call may take."""
+        ...
+
+    @property
+    def compression_min_bytes(self) -> int | None:
+        """Of the shortest response that is compressed; None for never."""
+        ...
+
+    @property
+    def status_header(self) -> bool | str:
+        """Whether unary responses repeat the status in the headers, or ``only`` have it there for scripts."""
+        ...
+
+
+class RpcProtocol(Protocol):
+    """How the requests of a protocol are taken apart, and where statuses, messages and trailers go in its responses."""
+
+    @property
+    def codec(self) -> str:
+        """The name of the codec of the messages."""
+
+    @property
+    def text(self) -> bool:
+        """Whether the body of a response is base64."""
+
+    def message(self, call: IncomingCall) -> bytes:
+        """Read the only message of a request.
+
+        :raises RemoteProtocolError: when the body has another number of messages, or is malformed.
+        """
+
+    def payloads(self, call: IncomingCall) -> Iterator[bytes]:
+        """Read all messages of a request.
+
+        :raises RemoteProtocolError: when the body is malformed.
+        """
+
+    def success(self, call: IncomingCall, payload: bytes) -> Reply:
+        """The response with the only message.
+
+        :raises RemoteProtocolError: when the message is over the limit.
+        """
+
+    def failure(self, call: IncomingCall, error: RpcError) -> Reply:
+        """The response to a call that ends before its first message."""
+
+    def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = ()) -> Reply:
+        """The response to a request that does not become a call.
+
+        :param added: headers that the response gets from elsewhere.
+        """
+
+    def stream_headers(self, call: IncomingCall) -> Pairs:
+        """The headers of a stream of messages."""
+
+    def frame(self, call: IncomingCall, payload: bytes) -> bytes:
+        """One message of a stream as it is sent, but for base64.
+
+        :raises RemoteProtocolError: when the message is over the limit.
+        """
+
+    def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
+        """What follows the last message of a stream, but for base64; `error` is None for OK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method in one protocol: what is known of a call before it comes."""
+
+    method: RpcMethod
+    protocol: RpcProtocol
+    settings: CallSettings
+    reader: BodyReader
+    authenticate: Authenticate
+    decode: Callable[[type[Message], bytes], Message]
+    encode: Callable[[Message], bytes]
+    call: Callable[[Any, CallContext], Any]
+    """The service function with the interceptors around it."""
+    status_of: Callable[[Exception, IncomingCall], RpcError]
+
+
+class IncomingCall(CallContext):
+    """A call that has come in: what a service function sees of it, and its request.
+
+    :param environ: has the headers, by the names of PEP 3333: ``HTTP_GRPC_TIMEOUT``.
+    :param body_limit: bytes that the body may have.
+    :param address: of the caller. Behind ProxyFix that is whatever the caller's headers say, and it gets into the log.
+    """
+
+    status: RpcError | None = None
+    """What the call has ended with; None for OK, and until it has ended."""
+    bytes_sent = 0
+    """Of the body of a stream."""
+    unhandled: BaseException | None = None
+    """An exception that no error handler of the app has taken: its teardown functions are to know of it."""
+
+    def __init__(
+        self, endpoint: Endpoint, environ: Environ, body_limit: int | None = None, address: str | None = None
+    ) -> None:
+        # Not by the base class, nor with attributes of the class: both would take longer.
+        self.method = endpoint.method
+        self.deadline = None
+        self._initial_metadata = self._trailing_metadata = None
+        self.endpoint = endpoint
+        self.environ = environ
+        self.body_limit = body_limit
+        self.bytes_received = 0
+        self.is_read = False
+        """Whether there is nothing left of the body; of some bodies this is not known."""
+        self._address = address
+        self._message: bytes | None = None
+
+    @property
+    def code(self) -> StatusCode:
+        """The code that the call has ended with."""
+        return self.status.code if self.status else StatusCode.OK
+
+    @functools.cached_property
+    def peer(self) -> str:  # type: ignore[override]  # most calls do without
+        """The caller's network address."""
+        return peer_name(self._address)
+
+    def headers(self) -> Pairs:
+        """All headers but those of the body, names in lower case."""
+        environ = self.environ
+        return [(key[5:].lower().replace("_", "-"), environ[key]) for key in environ if key.startswith("HTTP_")]
+
+    @functools.cached_property
+    def metadata(self) -> Metadata:
+        """Sent by the caller."""
+        return Metadata.from_headers(self.headers())
+
+    def check_metadata(self, profile: HeaderProfile) -> None:
+        """Check that names and values of the metadata have no more bytes together than they may have.
+
+        :param profile: of this request.
+        :raises RemoteProtocolError: RESOURCE_EXHAUSTED, when they have.
+        """
+        limit = self.endpoint.settings.max_metadata_bytes
+        # All headers together first: to look at them one by one would take longer than all the rest of a short call.
+        if profile.name_bytes + len("".join(profile.values(self.environ))) <= limit:
+            return
+        size = sum(len(name) + len(value) for name, value in self.metadata)
+        if size > limit:
+            raise over_limit(f"metadata of {size} bytes", limit)
+
+    def read_whole(self) -> bytes | None:
+        """Read the body at once; None when it is better read in :attr:`chunks`."""
+        # Also when this fails: nothing more would come.
+        self.is_read = True
+        body = self.endpoint.reader.read_whole(self.environ, self.body_limit)
+        if body is None:
+            self.is_read = False
+        else:
+            self.bytes_received = len(body)
+        return body
+
+    @functools.cached_property
+    def chunks(self) -> Iterator[bytes]:
+        """What has not been read of the body."""
+        return iter(()) if self.is_read else self.endpoint.reader.read_chunks(self.environ, self.body_limit)
+
+    @property
+    def message_bytes(self) -> bytes:
+        """The request message as its sender serialized it."""
+        return super().message_bytes if self.endpoint.method.client_streaming else bytes(self.message())
+
+    def message(self) -> bytes:
+        """The payload of the only message, uncompressed; for the proto codec it may be a view of the body.
+
+        :raises RemoteProtocolError: when the body has another number of messages, or is malformed.
+        """
+        if self._message is None:
+            self._message = self.endpoint.protocol.message(self)
+        return self._message
+
+    def request(self) -> Message | Iterator[Message]:
+        """The request, or the requests of a client-streaming method.
+
+        :raises RemoteProtocolError: as :meth:`message`, or when the payload is not a message of the method.
+        """
+        endpoint = self.endpoint
+        if endpoint.method.client_streaming:
+            return self._requests()
+        return endpoint.decode(endpoint.method.request_class, self.message())
+
+    def _requests(self) -> Iterator[Message]:
+        endpoint = self.endpoint
+        for payload in endpoint.protocol.payloads(self):
+            # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
+            self.check_deadline()
+            yield endpoint.decode(endpoint.method.request_class, payload)
+
+
+@functools.lru_cache(maxsize=1024)
+def peer_name(address: str | None) -> str:
+    """An address as it may stand in a log."""
+    return re.sub(r"[^\w.:%-]", "?", (address or "")[:64], flags=re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderProfile:
+    """What requests have in common whose environments have the same keys."""
+
+    has_options: bool
+    """Whether a header asks for a timeout or for compression."""
+    name_bytes: int
+    values: Callable[[Environ], Iterable[str]]
+    """Gets the values of all headers out of an environment."""
+
+
+def header_profile(environ: Environ) -> HeaderProfile:
+    """The profile of a request. Most have that of the request before, and nearly all that of one before."""
+    global _last  # a pair is replaced at once
+    keys = [*environ]
+    last_keys, profile = _last
+    if keys != last_keys:
+        is_short = sum(map(len, keys)) <= MAX_PROFILE_CHARACTERS
+        profile = (_profile_of if is_short else _profile_of.__wrapped__)(tuple(keys))
+        _last = keys, profile
+    return profile
+
+
+@functools.lru_cache(maxsize=256)
+def _profile_of(keys: tuple[str, ...]) -> HeaderProfile:
+    names = [key for key in keys if key.startswith("HTTP_")]
+    values = operator.itemgetter(*names) if len(names) > 1 else lambda environ: [environ[name] for name in names]
+    return HeaderProfile(not _OPTIONS.isdisjoint(keys), len("".join(names)), values)
+
+
+_last: tuple[list[str], HeaderProfile] = [], _profile_of(())

@@ -1,0 +1,208 @@
+"""The whole way of a call with a stream of responses: its frames, its batches, and its end.
+
+A stream ends in one of three ways. Its function has no more messages, or raises: the last piece says so. Or the client
+goes away: whoever sends the pieces calls :meth:`StreamReply.close`, which closes the function's generator.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from binascii import b2a_base64
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.dispatcher import wrong_type
+from flask_grpcweb_scm.rpc.errors import RpcError
+from flask_grpcweb_scm.rpc.server import open_call
+from flask_grpcweb_scm.wire import StatusCode, encode_prefix, encode_text
+
+__all__ = ["StreamReply", "serve_stream"]
+
+BATCH_BYTES = 16 * 2**10
+BATCH_SECONDS = 0.005
+
+SHORT_BYTES = 256
+"""Of shorter payloads there are many in a stream, and all that is done for each counts."""
+_SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
+
+
+def serve_stream(call: IncomingCall) -> Reply | StreamReply:
+    """Serve a server-streaming call up to its first message. Raises no exception of the call's making."""
+    endpoint = call.endpoint
+    try:
+        open_call(call)
+        responses = iter(endpoint.call(call.request(), call))
+    except Exception as error:
+        call.status = endpoint.status_of(error, call)
+        return endpoint.protocol.failure(call, call.status)
+    # The first step comes before the headers, so that an error in it can still be told in their place.
+    pieces = _pieces(call, responses)
+    first = [*itertools.islice(pieces, 1)]
+    if call.status and not first:
+        # Not left to the garbage collector: what the function holds is free before the call ends.
+        _close(call, responses)
+        return endpoint.protocol.failure(call, call.status)
+    return StreamReply(call, responses, first, pieces)
+
+
+class StreamReply:
+    """A response whose body is still being produced: an iterable of pieces, to send one by one and to close.
+
+    :param responses: of the service function.
+    :param first: the piece of the first messages, if there are any.
+    :param pieces: those of the others.
+    """
+
+    def __init__(
+        self,
+        call: IncomingCall,
+        responses: Iterator[Message],
+        first: list[bytes],
+        pieces: Generator[bytes, None, None],
+    ) -> None:
+        self.call = call
+        self.headers: Pairs = call.endpoint.protocol.stream_headers(call)
+        self.on_end: Callable[[], object] | None = None
+        """Called once, when the status of the call is known."""
+        self.on_close: Callable[[], object] | None = None
+        """Called once, after all else."""
+        self._responses = responses
+        self._pieces = pieces
+        self._has_ended = False
+        # Not through a generator of ours: of ten thousand messages that is a twentieth of the time.
+        self._iterator = itertools.chain(first, pieces, _Lazy(self._last_pieces), _Lazy(self._release))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._iterator
+
+    def close(self) -> None:
+        """Say that no more pieces are wanted; before the end this cancels the call and closes its generator."""
+        try:
+            if not self._has_ended:
+                self._pieces.close()
+                self.call.status = RpcError(StatusCode.CANCELLED, "the client has gone")
+                self._end()
+        finally:
+            self._release()
+
+    def _last_pieces(self) -> list[bytes]:
+        if self._has_ended:
+            return []
+        self._has_ended = True
+        call = self.call
+        _close(self.call, self._responses)
+        last = _piece(call, call.endpoint.protocol.stream_end(call, call.status))
+        if self.on_end is not None:
+            self.on_end()
+        return [last]
+
+    def _end(self) -> None:
+        self._has_ended = True
+        _close(self.call, self._responses)
+        if self.on_end is not None:
+            self.on_end()
+
+    def _release(self) -> list[bytes]:
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
+        return []
+
+
+def _pieces(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes, None, None]:
+    """The messages of a stream as they are sent."""
+    frames = _frames(call, messages)
+    return (_piece(call, batch) for batch in _batches(frames)) if call.endpoint.method.batch else frames
+
+
+def _frames(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes, None, None]:
+    """The messages of a stream, each in a frame; as it is sent, unless it is to be joined with others.
+
+    There may be millions: what has to be done for each is done here.
+    """
+    endpoint = call.endpoint
+    method, protocol, encode = endpoint.method, endpoint.protocol, endpoint.encode
+    response_class = method.response_class
+    has_options = "HTTP_GRPC_ACCEPT_ENCODING" in call.environ or endpoint.settings.max_response_bytes is not None
+    prefixes, short = _SHORT_PREFIXES, 0 if has_options else SHORT_BYTES
+    is_text = protocol.text and not method.batch
+    sent = 0
+    try:
+        for message in messages:
+            if call.deadline is not None:
+                call.check_deadline()
+            if not isinstance(message, response_class):
+                raise wrong_type(method, message)
+            payload = encode(message)
+            size = len(payload)
+            if size < short:
+                frame = prefixes[size] + payload
+                if is_text:
+                    frame = b2a_base64(frame, newline=False)
+            else:
+                frame = protocol.frame(call, payload)
+                if is_text:
+                    frame = encode_text(frame)
+            sent += len(frame)
+            yield frame
+        call.check_deadline()
+    except BaseException as error:
+        _end_with(call, error)
+    finally:
+        if not method.batch:
+            call.bytes_sent += sent
+
+
+def _end_with(call: IncomingCall, error: BaseException) -> None:
+    if isinstance(error, Exception):
+        call.status = call.endpoint.status_of(error, call)
+        return
+    if not isinstance(error, GeneratorExit):
+        # The worker is told to stop.
+        call.unhandled = error
+    raise error
+
+
+def _piece(call: IncomingCall, data: bytes) -> bytes:
+    piece = encode_text(data) if call.endpoint.protocol.text else data
+    call.bytes_sent += len(piece)
+    return piece
+
+
+def _batches(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Join frames until there are :data:`BATCH_BYTES`, or :data:`BATCH_SECONDS` have passed."""
+    batch: list[bytes] = []
+    append, now = batch.append, time.monotonic
+    missing, due = BATCH_BYTES, now() + BATCH_SECONDS
+    for frame in frames:
+        append(frame)
+        missing -= len(frame)
+        if missing <= 0 or now() >= due:
+            yield b"".join(batch)
+            batch.clear()
+            missing, due = BATCH_BYTES, now() + BATCH_SECONDS
+    if batch:
+        yield b"".join(batch)
+
+
+class _Lazy:
+    """An iterable that is made when it is reached. A generator would be ended by whoever collects garbage."""
+
+    def __init__(self, make: Callable[[], list[bytes]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._make())
+
+
+def _close(call: IncomingCall, responses: Iterator[Message]) -> None:
+    # An interceptor may have wrapped the generator in an iterator that cannot be closed.
+    close: Callable[[], Any] = getattr(responses, "close", lambda: None)
+    try:
+        close()
+    except Exception as error:
+        call.status = call.endpoint.status_of(error, call)

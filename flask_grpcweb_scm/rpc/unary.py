@@ -1,0 +1,20 @@
+"""The whole way of a call with one response."""
+
+from __future__ import annotations
+
+from flask_grpcweb_scm.rpc.call import IncomingCall, Reply
+from flask_grpcweb_scm.rpc.server import open_call
+
+__all__ = ["serve_unary"]
+
+
+def serve_unary(call: IncomingCall) -> Reply:
+    """Serve a unary or client-streaming call. Raises no exception of the call's making."""
+    endpoint = call.endpoint
+    try:
+        open_call(call)
+        response = endpoint.call(call.request(), call)
+        return endpoint.protocol.success(call, endpoint.encode(response))
+    except Exception as error:
+        call.status = endpoint.status_of(error, call)
+        return endpoint.protocol.failure(call, call.status)
