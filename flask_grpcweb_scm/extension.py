@@ -107,7 +107,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     # What is around Flask already must not be left out.
     lane = None if "wsgi_app" in vars(app) else FastLane(calls, blueprint)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(app, blueprint, methods, lane)  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(app, blueprint, methods, lane).wsgi_app  # type: ignore[method-assign]
     if lane is not None:
         calls.on_route = lane.add_route
         app.request_context = lane.request_context  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import Identity
-from flask_grpcweb_scm.rpc.service import RpcMethod
+from flask_grpcweb_scm.rpc.service import RpcMethod, ServiceFunction
 from flask_grpcweb_scm.wire import Metadata, StatusCode, over_limit
 
 __all__ = [
@@ -154,8 +154,8 @@ class Endpoint:
     authenticate: Authenticate
     decode: Callable[[type[Message], bytes], Message]
     encode: Callable[[Message], bytes]
-    call: Callable[[Any, CallContext], Any]
-    """The service function with the interceptors around it."""
+    functions: Mapping[RpcMethod, ServiceFunction]
+    """The service functions with the interceptors around them, which may change."""
     status_of: Callable[[Exception, IncomingCall], RpcError]
 
 
@@ -223,17 +223,6 @@ class IncomingCall(CallContext):
         size = sum(len(name) + len(value) for name, value in self.metadata)
         if size > limit:
             raise over_limit(f"metadata of {size} bytes", limit)
-
-    def read_whole(self) -> bytes | None:
-        """Read the body at once; None when it is better read in :attr:`chunks`."""
-        # Also when this fails: nothing more would come.
-        self.is_read = True
-        body = self.endpoint.reader.read_whole(self.environ, self.body_limit)
-        if body is None:
-            self.is_read = False
-        else:
-            self.bytes_received = len(body)
-        return body
 
     @functools.cached_property
     def chunks(self) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,7 +40,9 @@ class Dispatcher:
         self.codecs = codecs(max_json_depth)
         self._first = tuple(first)
         self._interceptors = interceptors or Interceptors("this extension")
-        self._composed: dict[RpcMethod, ServiceFunction] = {}
+        self._composed = _Composed(self._compose)
+        self.functions: Mapping[RpcMethod, ServiceFunction] = self._composed
+        """The service function of each method, with the interceptors around it."""
         for service in services:
             if service.name in self.services:
                 raise ServiceDefinitionError(f"{service.name} is registered twice")
@@ -54,10 +56,7 @@ class Dispatcher:
         :returns: a message; for a server-streaming method an iterable, whose items are still to be checked.
         :raises Exception: whatever the function and the interceptors raise; :meth:`status_of` tells what it means.
         """
-        function = self._composed.get(method)
-        if function is None:
-            function = self._composed[method] = self._compose(method)
-        return function(request, context)
+        return self.functions[method](request, context)
 
     def _compose(self, method: RpcMethod) -> ServiceFunction:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
@@ -69,13 +68,15 @@ class Dispatcher:
     @contextmanager
     def around_all(self, interceptor: Interceptor) -> Iterator[None]:
         """Run an interceptor outside of all others while the block runs: for test kits."""
-        self._first = (interceptor, *self._first)
-        self._composed.clear()
+        self._set_first((interceptor, *self._first))
         try:
             yield
         finally:
-            self._first = tuple(other for other in self._first if other is not interceptor)
-            self._composed.clear()
+            self._set_first(tuple(other for other in self._first if other is not interceptor))
+
+    def _set_first(self, first: tuple[Interceptor, ...]) -> None:
+        self._first = first
+        self._composed.clear()
 
     def status_of(self, method: RpcMethod, error: Exception) -> RpcError | None:
         """The status that an exception stands for; None when its class is not declared."""
@@ -84,6 +85,17 @@ class Dispatcher:
         if isinstance(error, RemoteProtocolError):
             return RpcError(error.code, error.message)
         return method.service.declared_error(error)
+
+
+class _Composed(dict[RpcMethod, ServiceFunction]):
+    """Service functions with their interceptors, composed when they are first looked up."""
+
+    def __init__(self, compose: Callable[[RpcMethod], ServiceFunction]) -> None:
+        self._compose = compose
+
+    def __missing__(self, method: RpcMethod) -> ServiceFunction:
+        function = self[method] = self._compose(method)
+        return function
 
 
 def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from flask_grpcweb_scm.rpc.call import (
@@ -58,7 +57,7 @@ class Server:
                 self._authenticate,
                 codec.decode,
                 codec.encoder(method.response_class),
-                functools.partial(self._dispatcher.call, method),
+                self._dispatcher.functions,
                 self._status_of,
             )
         return endpoint

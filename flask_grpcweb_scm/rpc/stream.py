@@ -35,7 +35,7 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     endpoint = call.endpoint
     try:
         open_call(call)
-        responses = iter(endpoint.call(call.request(), call))
+        responses = iter(endpoint.functions[endpoint.method](call.request(), call))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)

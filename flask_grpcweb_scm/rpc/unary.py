@@ -13,7 +13,7 @@ def serve_unary(call: IncomingCall) -> Reply:
     endpoint = call.endpoint
     try:
         open_call(call)
-        response = endpoint.call(call.request(), call)
+        response = endpoint.functions[endpoint.method](call.request(), call)
         return endpoint.protocol.success(call, endpoint.encode(response))
     except Exception as error:
         call.status = endpoint.status_of(error, call)

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from flask_grpcweb_scm.settings import ConfigError, Settings
 
-__all__ = ["add_cors", "expose_headers", "is_readable"]
+__all__ = ["add_cors", "expose_headers"]
 
 Pairs = list[tuple[str, str]]
 
@@ -44,14 +44,11 @@ def _vary(response: Response) -> Response:
     return response
 
 
-def is_readable(headers: Pairs) -> bool:
-    """Whether a page of another origin may read a response."""
-    return any(name.lower() == _ALLOW for name, _ in headers if len(name) == len(_ALLOW))
-
-
 def expose_headers(headers: Pairs) -> Pairs:
-    """The headers of a response that a page may read, all of which it may read then."""
+    """The headers of a response, all of which a page may read if it may read the response."""
     given = {name.lower(): value for name, value in headers}
+    if _ALLOW not in given:
+        return headers
     names = {name for name in given if not name.startswith("access-control-")} - _ALWAYS_READABLE - _NOT_FOR_PAGES
     exposed = given.pop(_EXPOSE, "").lower().replace(",", " ").split()
     value = ", ".join(sorted(names.union(exposed, _OWN_HEADERS)))

@@ -27,7 +27,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     LateRequestContext,
     RequestContext,
     RoutedRequestContext,
-    has_app_context,
+    app_context,
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, respond, send, translated
@@ -160,7 +160,7 @@ class FastLane:
             # Debuggers and test clients keep contexts beyond the request.
             or "werkzeug.debug.preserve_context" in environ
             or "HTTP_UPGRADE" in environ
-            or has_app_context()
+            or app_context(None) is not None
             # A permanent session is sent again with every answer.
             or (cookies is not None and app.secret_key and app.config["SESSION_COOKIE_NAME"] in cookies)
         ):

@@ -45,10 +45,10 @@ __all__ = [
     "LateRequestContext",
     "RequestContext",
     "RoutedRequestContext",
+    "app_context",
     "current_context",
     "current_request",
     "handle_user_exception",
-    "has_app_context",
     "hold_context",
     "is_plain_flask",
     "max_content_length",
@@ -73,9 +73,8 @@ def current_context() -> Any:
     return _cv_request.get()
 
 
-def has_app_context() -> bool:
-    """Whether any app's context is entered, as ``flask.has_app_context()`` says in less time."""
-    return _cv_app.get(None) is not None
+app_context = _cv_app.get
+"""Called with None, the entered application context, or None."""
 
 
 def current_request() -> Request:

@@ -15,7 +15,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response
@@ -24,7 +24,7 @@ from werkzeug.wsgi import get_path_info
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import active_call, logger
-from flask_grpcweb_scm.web.cors import expose_headers, is_readable
+from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
 from flask_grpcweb_scm.web.http_errors import internal_error
@@ -67,7 +67,7 @@ class RpcApp:
         self._methods = methods
         self.lane = lane
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Have an RPC served by the lane or by Flask, and any other request by Flask alone."""
         lane = self.lane
         route = lane.route(environ) if lane is not None else None
@@ -103,14 +103,17 @@ class RpcApp:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if is_routed and is_readable(headers):
+            if is_routed and "HTTP_ORIGIN" in environ:
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
+            if _PRESERVE_CONTEXT not in environ:
                 pieces = self._flask(environ, start)
+            else:
+                with _preserving(scope, environ):
+                    pieces = self._flask(environ, start)
         except Exception:
             protocol = find_protocol(environ)
             if protocol is None or not self._is_routed_here(environ, "500") or _propagates_exceptions(app):

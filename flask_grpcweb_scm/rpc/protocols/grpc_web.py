@@ -49,6 +49,8 @@ BROWSER = "HTTP_X_GRPC_WEB"
 """The header of browser clients, some of which take a status in headers and trailers for an error. Scripts, which may
 read it from the headers, do not send it."""
 
+_OPTION = "HTTP_GRPC_ACCEPT_ENCODING"
+
 # "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
 _CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
 _OK_STATUS = [("grpc-status", "0")]
@@ -81,15 +83,22 @@ class GrpcWeb:
 
     def message(self, call: IncomingCall) -> bytes:
         """See :class:`RpcProtocol`."""
-        body = call.read_whole()
+        endpoint = call.endpoint
+        # Also when this fails: nothing more would come.
+        call.is_read = True
+        body = endpoint.reader.read_whole(call.environ, call.body_limit)
         if body is None:
+            call.is_read = False
             return self._only_payload(call, call.chunks)
         data = decode_text(body) if self._is_text_request else body
         if len(body) > LARGE_BYTES and data and self.codec == "proto":
             # Protobuf reads it like bytes, and that is all it is for.
             data = cast("bytes", memoryview(data))
-        payload = None if data is None else plain_payload(data, call.endpoint.settings.max_message_bytes)
-        return self._only_payload(call, _cut(body)) if payload is None else payload
+        payload = None if data is None else plain_payload(data, endpoint.settings.max_message_bytes)
+        if payload is None:
+            payload = self._only_payload(call, _cut(body))
+        call.bytes_received = len(body)
+        return payload
 
     def payloads(self, call: IncomingCall) -> Iterator[bytes]:
         """See :class:`RpcProtocol`."""
@@ -120,27 +129,29 @@ class GrpcWeb:
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
-        encoding = _encoding(call)
-        prefix, payload = _framed(call, payload, encoding)
-        headers = self._headers(call, encoding)
+        if call._initial_metadata is None and _OPTION not in environ and settings.max_response_bytes is None:
+            # Most responses.
+            headers, prefix = [self._content_type], encode_prefix(0, len(payload))
+        else:
+            headers = self._headers(call)
+            prefix, payload = _framed(call, payload)
         trailers = _OK_TRAILERS if call._trailing_metadata is None else _trailers(call, None)
         if settings.status_header and BROWSER not in environ:
             headers += _OK_STATUS
             if settings.status_header == "only" and _is_from_a_script(call):
                 headers += _added(call._trailing_metadata)
                 trailers = b""
-        if self.text:
-            return OK, headers, [encode_text(b"".join((prefix, payload, trailers)))]
-        if len(payload) > LARGE_BYTES:
+        if len(payload) > LARGE_BYTES and not self.text:
             return OK, headers, [prefix, payload, trailers]
-        return OK, headers, [b"".join((prefix, payload, trailers))]
+        body = b"".join((prefix, payload, trailers))
+        return OK, headers, [encode_text(body) if self.text else body]
 
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """See :class:`RpcProtocol`."""
         if not (call._initial_metadata or call._trailing_metadata):
             return self.refusal(error)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        return OK, self._headers(call, _encoding(call)), [self._piece(_trailers(call, error))]
+        return OK, self._headers(call), [self._piece(_trailers(call, error))]
 
     def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = ()) -> Reply:
         """See :class:`RpcProtocol`."""
@@ -152,20 +163,22 @@ class GrpcWeb:
 
     def stream_headers(self, call: IncomingCall) -> Pairs:
         """See :class:`RpcProtocol`."""
-        return self._headers(call, _encoding(call))
+        return self._headers(call)
 
     def frame(self, call: IncomingCall, payload: bytes) -> bytes:
         """See :class:`RpcProtocol`."""
-        return b"".join(_framed(call, payload, _encoding(call)))
+        return b"".join(_framed(call, payload))
 
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
         """See :class:`RpcProtocol`."""
         return _OK_TRAILERS if error is None and call._trailing_metadata is None else _trailers(call, error)
 
-    def _headers(self, call: IncomingCall, encoding: Encoding | None) -> Pairs:
+    def _headers(self, call: IncomingCall) -> Pairs:
         headers = [self._content_type]
-        if encoding is not None:
-            headers.append(("grpc-encoding", encoding.name))
+        if _OPTION in call.environ:
+            encoding = _encoding(call)
+            if encoding is not None:
+                headers.append(("grpc-encoding", encoding.name))
         return headers if call._initial_metadata is None else headers + _added(call._initial_metadata)
 
     def _piece(self, data: bytes) -> bytes:
@@ -199,16 +212,18 @@ def _encoding(call: IncomingCall) -> Encoding | None:
     return choose_encoding(accepted)
 
 
-def _framed(call: IncomingCall, payload: bytes, encoding: Encoding | None) -> tuple[bytes, bytes]:
+def _framed(call: IncomingCall, payload: bytes) -> tuple[bytes, bytes]:
     """The prefix and the payload as they are sent."""
     settings = call.endpoint.settings
-    limit, minimum = settings.max_response_bytes, settings.compression_min_bytes
+    limit = settings.max_response_bytes
     if limit is not None and len(payload) > limit:
         raise over_limit(f"response of {len(payload)} bytes", limit)
-    if encoding is None or minimum is None or len(payload) < minimum:
-        return encode_prefix(0, len(payload)), payload
-    payload = encoding.compress(payload)
-    return encode_prefix(COMPRESSED, len(payload)), payload
+    if _OPTION in call.environ:
+        encoding, minimum = _encoding(call), settings.compression_min_bytes
+        if encoding is not None and minimum is not None and len(payload) >= minimum:
+            payload = encoding.compress(payload)
+            return encode_prefix(COMPRESSED, len(payload)), payload
+    return encode_prefix(0, len(payload)), payload
 
 
 def _is_from_a_script(call: IncomingCall) -> bool:

@@ -20,7 +20,7 @@ from flask_grpcweb_scm.scm.git_import.importer import ImportFailed
 from flask_grpcweb_scm.scm.providers.errors import ProviderError
 from flask_grpcweb_scm.scm.sources.git_process import GitError
 
-__all__ = ["command", "fail", "find_organization", "find_project", "fitting", "print_result", "scm_cli"]
+__all__ = ["command", "fail", "fitting", "organization_named", "print_result", "project_named", "scm_cli"]
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -82,7 +82,7 @@ def fitting(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Calla
     return check
 
 
-def find_organization(slug: str) -> Organization:
+def organization_named(slug: str) -> Organization:
     """Return an organization, or end the command."""
     row = db.session.scalars(sa.select(Organization).filter_by(slug=slug)).one_or_none()
     if row is None:
@@ -90,9 +90,9 @@ def find_organization(slug: str) -> Organization:
     return row
 
 
-def find_project(organization: str, slug: str) -> Project:
+def project_named(organization: str, slug: str) -> Project:
     """Return a project of an organization, or end the command."""
-    of_organization = sa.select(Project).filter_by(organization_id=find_organization(organization).id, slug=slug)
+    of_organization = sa.select(Project).filter_by(organization_id=organization_named(organization).id, slug=slug)
     row = db.session.scalars(of_organization).one_or_none()
     if row is None:
         fail(f"{organization!r} has no project {slug!r}; run: flask scm add-project {organization} {slug}")

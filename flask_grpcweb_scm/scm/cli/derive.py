@@ -8,7 +8,7 @@ import click
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.cli.command import command, fail, find_project, print_result
+from flask_grpcweb_scm.scm.cli.command import command, fail, print_result, project_named
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
@@ -30,7 +30,7 @@ __all__ = ["derive_command"]
 @click.option("--dry-run", is_flag=True, help="Store nothing.")
 def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
     """Derive code mappings from pasted stack traces, and say of every frame what was found and why not."""
-    row = find_project(organization, project)
+    row = project_named(organization, project)
     frames = list(parse_traceback(file.read()))
     if not frames:
         fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")

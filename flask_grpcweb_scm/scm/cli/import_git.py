@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from flask_grpcweb_scm.scm.cli.command import command, find_organization, fitting, print_result
+from flask_grpcweb_scm.scm.cli.command import command, fitting, organization_named, print_result
 from flask_grpcweb_scm.scm.git_import.importer import prepare_import
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
@@ -27,7 +27,7 @@ def import_git_command(organization: str, path: Path, name: str | None, branch: 
     """
     started = time.monotonic()
     name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(find_organization(organization), Mirror.find(path), name, branch=branch)
+    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
     with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)

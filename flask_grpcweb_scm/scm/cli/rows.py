@@ -9,7 +9,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.cli.command import command, fail, find_organization, find_project, fitting, print_result
+from flask_grpcweb_scm.scm.cli.command import command, fail, fitting, organization_named, print_result, project_named
 from flask_grpcweb_scm.scm.database.bulk import insert_new
 from flask_grpcweb_scm.scm.database.db import Model, db
 from flask_grpcweb_scm.scm.database.models import (
@@ -66,7 +66,7 @@ def add_organization(slug: str, name: str | None, as_json: bool) -> None:
 @click.option("--platform", callback=fitting(64), help="Such as python.")
 def add_project(organization: str, slug: str, name: str | None, platform: str | None, as_json: bool) -> None:
     """Add a project to an organization; one that exists already is left as it is."""
-    unique = {"organization_id": find_organization(organization).id, "slug": slug}
+    unique = {"organization_id": organization_named(organization).id, "slug": slug}
     _add(as_json, f"project {slug!r}", Project, unique, name=name or slug, platform=platform)
 
 
@@ -76,7 +76,7 @@ def add_project(organization: str, slug: str, name: str | None, platform: str | 
 @click.option("--title", callback=fitting(2000), required=True)
 def add_group(organization: str, project: str, title: str, as_json: bool) -> None:
     """Add an error group to a project."""
-    project_id = find_project(organization, project).id
+    project_id = project_named(organization, project).id
     number = sa.select(sa.func.coalesce(sa.func.max(Group.short_id), 0) + 1).where(Group.project_id == project_id)
     statement = insert_new(Group).values(project_id=project_id, title=title, short_id=number.scalar_subquery())
     group = None
@@ -112,7 +112,7 @@ def add_integration(
     Organizations share an integration: one with the same provider and external id is installed, and not added again.
     Given settings replace the ones that it has; those of --set are this organization's own.
     """
-    organization_id = find_organization(organization).id
+    organization_id = organization_named(organization).id
     external_id = external_id or own_external_id(f"{organization}/{name}", 256)
     unique = {"provider": provider, "external_id": external_id}
     integration, _ = _get_or_add(Integration, unique, name=name)
@@ -146,7 +146,7 @@ def add_repository(
     as_json: bool,
 ) -> None:
     """Add a repository to an organization; one with the same provider and external id is left as it is."""
-    organization_id = find_organization(organization).id
+    organization_id = organization_named(organization).id
     if integration_id is not None:
         _check_installed(organization, organization_id, integration_id)
     unique = {

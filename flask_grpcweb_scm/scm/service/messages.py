@@ -15,7 +15,6 @@ from flask_grpcweb_scm.scm.database.models import (
     CommitAuthor,
     ExternalIssue,
     RepositoryStatus,
-    provider_name,
     provider_spellings,
 )
 from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow
@@ -42,6 +41,7 @@ PROVIDERS = {
     "vsts": scm_pb2.PROVIDER_AZURE_DEVOPS,
     "github_enterprise": scm_pb2.PROVIDER_GITHUB_ENTERPRISE,
 }
+_BY_SPELLING = {spelling: number for name, number in PROVIDERS.items() for spelling in provider_spellings(name)}
 STATUSES = {
     RepositoryStatus.ACTIVE.value: scm_pb2.REPOSITORY_STATUS_ACTIVE,
     RepositoryStatus.DISABLED.value: scm_pb2.REPOSITORY_STATUS_DISABLED,
@@ -51,8 +51,7 @@ STATUSES = {
 
 def spellings_of(provider: int) -> Sequence[str]:
     """Return what rows of a provider may have in their column; nothing for a number of no provider."""
-    names = [name for name, number in PROVIDERS.items() if number == provider]
-    return [spelling for name in names for spelling in provider_spellings(name)]
+    return [spelling for spelling, number in _BY_SPELLING.items() if number == provider]
 
 
 def fill_repository(message: scm_pb2.Repository, row: RepositoryRow) -> scm_pb2.Repository:
@@ -66,7 +65,7 @@ def fill_repository(message: scm_pb2.Repository, row: RepositoryRow) -> scm_pb2.
     message.organization_id = organization_id
     message.name = name
     message.url = url
-    message.provider = PROVIDERS.get(provider_name(provider), scm_pb2.PROVIDER_UNSPECIFIED)
+    message.provider = _BY_SPELLING.get(provider, scm_pb2.PROVIDER_UNSPECIFIED)
     message.external_id = external_id or ""
     message.status = STATUSES[status]
     _set_timestamp(message.date_added, date_added)
