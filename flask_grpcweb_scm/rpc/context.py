@@ -32,6 +32,8 @@ class CallContext:
     caller: Identity = ANONYMOUS
     peer: str
     """The caller's network address."""
+    _responses: object = None
+    """Of a streaming service function, without what interceptors have put around it."""
     _initial_metadata: Metadata | None = None
     _trailing_metadata: Metadata | None = None
 

@@ -96,15 +96,21 @@ class StreamReply:
         call = self.call
         _close(self.call, self._responses)
         last = _piece(call, call.endpoint.protocol.stream_end(call, call.status))
-        if self.on_end is not None:
-            self.on_end()
+        self._tell_end()
         return [last]
 
     def _end(self) -> None:
         self._has_ended = True
         _close(self.call, self._responses)
-        if self.on_end is not None:
-            self.on_end()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        try:
+            if self.on_end is not None:
+                self.on_end()
+        except BaseException as error:
+            self.call.unhandled = error
+            raise
 
     def _release(self) -> list[bytes]:
         on_close, self.on_close = self.on_close, None
@@ -200,9 +206,11 @@ class _Lazy:
 
 
 def _close(call: IncomingCall, responses: Iterator[Message]) -> None:
-    # An interceptor may have wrapped the generator in an iterator that cannot be closed.
-    close: Callable[[], Any] = getattr(responses, "close", lambda: None)
-    try:
-        close()
-    except Exception as error:
-        call.status = call.endpoint.status_of(error, call)
+    # An interceptor may have wrapped the generator in an iterator that cannot be closed, or in one that has failed: as
+    # long as its exception is kept, so is the generator.
+    for iterator in (responses, call._responses):
+        close: Callable[[], Any] = getattr(iterator, "close", lambda: None)
+        try:
+            close()
+        except Exception as error:
+            call.status = call.endpoint.status_of(error, call)

@@ -21,7 +21,7 @@ from flask.signals import request_finished, request_started, request_tearing_dow
 from werkzeug.routing import Rule
 
 from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
-from flask_grpcweb_scm.signals import CALL_KEY, active_call
+from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.flask_internals import (
     LateRequestContext,
@@ -30,7 +30,8 @@ from flask_grpcweb_scm.web.flask_internals import (
     app_context,
     is_plain_flask,
 )
-from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, respond, send, translated
+from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
+from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, refusal, respond, send, translated
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -128,7 +129,7 @@ class FastLane:
             return send(status, headers, pieces, start_response)
         except Exception as unhandled:
             call.unhandled = unhandled
-            return translated(app, app.handle_exception(unhandled), environ)(environ, start_response)
+            return self._respond_to(unhandled, call)(environ, start_response)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -137,6 +138,16 @@ class FastLane:
             if scope is None or scope.stream is None:
                 error = call.unhandled
                 context.leave(None if error is not None and app.should_ignore_error(error) else error)
+
+    def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
+        app = self._app
+        try:
+            return translated(app, app.handle_exception(error), call.environ)
+        except Exception:
+            if propagates_exceptions(app):
+                raise
+            logger.exception("call %s failed, and so did the app's error handler", call.call_id)
+            return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
 
     # Whether nobody could tell
 

@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Response, current_app
+from flask import Flask, Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
 from flask_grpcweb_scm.wire import Metadata
 
-__all__ = ["describe", "internal_error", "metadata_of", "rpc_error_from_http"]
+__all__ = ["describe", "internal_error", "metadata_of", "propagates_exceptions", "rpc_error_from_http"]
 
 MAX_MESSAGE_CHARACTERS = 1000
 NOT_FOR_CALLERS = {"location", "allow", "etag", "last-modified"}
@@ -69,6 +69,12 @@ def rpc_error_from_http(response: Response, call_id: str = "", *, url: str = "")
 def internal_error(call_id: str = "") -> RpcError:
     """The status of a crash: strangers learn nothing from it but the id that the log has too."""
     return RpcError(StatusCode.INTERNAL, f"internal error (call {call_id})" if call_id else "internal error")
+
+
+def propagates_exceptions(app: Flask) -> bool:
+    """Whether Flask raises what no error handler takes, instead of a response."""
+    propagate: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
+    return app.testing or app.debug if propagate is None else propagate
 
 
 def metadata_of(response: Response) -> Iterator[tuple[str, str | bytes]]:

@@ -11,7 +11,7 @@ from werkzeug.wsgi import get_current_url, get_path_info
 
 from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
-from flask_grpcweb_scm.signals import logger
+from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
 
@@ -25,6 +25,7 @@ __all__ = [
     "Release",
     "RequestScope",
     "drained",
+    "is_grpc_web",
     "refusal",
     "respond",
     "response_class",
@@ -147,7 +148,10 @@ def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
 
 def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     """The headers of a response to a request whose body is not going to be used, which is read here."""
-    if must_close(read_body(environ, app.config["MAX_CONTENT_LENGTH"]), environ):
+    call: IncomingCall | None = environ.get(CALL_KEY)
+    # Not read again by a second reader: where the input is a bare socket, it would wait for bytes that do not come.
+    chunks = read_body(environ, app.config["MAX_CONTENT_LENGTH"]) if call is None else call.chunks
+    if must_close(chunks, environ):
         return [*headers, ("connection", "close")]
     return headers
 
@@ -177,7 +181,7 @@ def refusal(
 
 def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Response:
     """The response of this extension for one that the app gives instead (from a hook, an error handler)."""
-    if isinstance(response, GrpcWebResponse):
+    if isinstance(response, GrpcWebResponse) or is_grpc_web(response.headers):
         return response
     protocol = find_protocol(environ)
     assert protocol is not None, "the request is a call"
@@ -190,6 +194,11 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
         if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS
     ]
     return refusal(app, protocol, error, environ, kept)
+
+
+def is_grpc_web(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether a response is of this extension, perhaps with something of a hook around it."""
+    return any(name.lower() == "content-type" and value.startswith("application/grpc-web") for name, value in headers)
 
 
 class Closing:

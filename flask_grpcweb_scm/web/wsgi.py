@@ -27,12 +27,13 @@ from flask_grpcweb_scm.signals import active_call, logger
 from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
-from flask_grpcweb_scm.web.http_errors import internal_error
+from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
     Closing,
     RequestScope,
     drained,
+    is_grpc_web,
     refusal,
     translated,
 )
@@ -98,7 +99,7 @@ class RpcApp:
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
             is_routed = scope.is_ours or self._is_routed_here(environ, status)
-            if is_routed and not scope.is_ours and not _is_grpc_web(headers):
+            if is_routed and not scope.is_ours and not is_grpc_web(headers):
                 if find_protocol(environ) is not None:
                     replaced.append((status, headers))
                     return written.append
@@ -116,7 +117,7 @@ class RpcApp:
                     pieces = self._flask(environ, start)
         except Exception:
             protocol = find_protocol(environ)
-            if protocol is None or not self._is_routed_here(environ, "500") or _propagates_exceptions(app):
+            if protocol is None or not self._is_routed_here(environ, "500") or propagates_exceptions(app):
                 raise
             # An error handler has failed, or a teardown function.
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
@@ -161,7 +162,8 @@ def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: 
         pieces = context.run(respond, scope, environ, start_response)
     except BaseException as error:
         if scope.stream is not None:
-            scope.stream.call.unhandled = error
+            # Not in place of the error that an error handler has failed for.
+            scope.stream.call.unhandled = scope.stream.call.unhandled or error
             context.run(scope.stream.close)
         raise
     if scope.stream is not None:
@@ -237,13 +239,3 @@ def _preserving(scope: RequestScope, environ: WSGIEnvironment) -> Iterator[None]
     finally:
         for context in contexts:
             preserve(context if scope.stream is None else visible(context))
-
-
-def _is_grpc_web(headers: Headers) -> bool:
-    # Of a hook that has put something around a response of ours.
-    return any(name.lower() == "content-type" and value.startswith("application/grpc-web") for name, value in headers)
-
-
-def _propagates_exceptions(app: Flask) -> bool:
-    propagate: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
-    return app.testing or app.debug if propagate is None else propagate
