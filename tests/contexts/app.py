@@ -110,7 +110,7 @@ class Notes:
 
 
 def fault() -> str:
-    """The fault that the request asks for."""
+    """The fault that the request names."""
     return request.headers.get("x-fault", "")
 
 
@@ -306,7 +306,7 @@ class Functions:
         self._row_class = row_class
 
     def unary(self, rpc_request: EchoRequest, context: CallContext) -> EchoReply:
-        """Commits a row, and all that is in the session with it, when asked to."""
+        """Commits a row, and all that is in the session with it, when the request says so."""
         if g.fault == "the function raises":
             raise Fault("function")
         if rpc_request.text == "commit":

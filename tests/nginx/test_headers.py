@@ -34,7 +34,7 @@ METHODS = {"unary": ("Unary", b""), "stream": ("ServerStream", b""), "later": ("
 
 
 def message_of(text: str, size: int) -> str:
-    # Not with a space at its end, which HTTP takes away.
+    # Not with a space at its end, which HTTP drops.
     return (text.encode() * (size // len(text.encode()) + 1))[: size - 1].decode(errors="ignore") + "."
 
 
@@ -65,7 +65,7 @@ def is_whole(arrived: str, message: str) -> bool:
     """Whether a message has arrived, or as much of it as there is room for in a grpc-message."""
     if len(encoded(message)) <= MAX_MESSAGE_HEADER_BYTES:
         return arrived == message
-    # A character may have four bytes, of three characters each; a space at the end is taken away.
+    # A character may have four bytes, of three characters each; a space at the end is lost.
     return message.startswith(arrived) and len(encoded(arrived)) >= MAX_MESSAGE_HEADER_BYTES - 13
 
 
