@@ -88,12 +88,12 @@ class CallSettings(Protocol):
 
     @property
     def status_header(self) -> bool | str:
-        """Whether unary responses repeat the status in the headers, or ``only`` have it there for scripts."""
+        """True when unary responses repeat the status in the headers; ``only``: for scripts it is there alone."""
         ...
 
 
 class RpcProtocol(Protocol):
-    """How the requests of a protocol are taken apart, and where statuses, messages and trailers go in its responses."""
+    """A wire protocol: it takes requests apart, and knows where status, messages and trailers go in a response."""
 
     @property
     def codec(self) -> str:
@@ -101,7 +101,7 @@ class RpcProtocol(Protocol):
 
     @property
     def text(self) -> bool:
-        """Whether the body of a response is base64."""
+        """True when the body of a response is base64."""
 
     def message(self, call: IncomingCall) -> bytes:
         """Read the only message of a request.
@@ -140,12 +140,12 @@ class RpcProtocol(Protocol):
         """
 
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
-        """What follows the last message of a stream, but for base64; `error` is None for OK."""
+        """The end of a stream, after its last message, but for base64; `error` is None for OK."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A method in one protocol: what is known of a call before it comes."""
+    """A method in one protocol, with everything that its calls share."""
 
     method: RpcMethod
     protocol: RpcProtocol
@@ -168,11 +168,11 @@ class IncomingCall(CallContext):
     """
 
     status: RpcError | None = None
-    """What the call has ended with; None for OK, and until it has ended."""
+    """The error that the call has ended with; None for OK, and until it has ended."""
     bytes_sent = 0
     """Of the body of a stream."""
     unhandled: BaseException | None = None
-    """An exception that no error handler of the app has taken: its teardown functions are to know of it."""
+    """An exception that no error handler of the app has handled, for its teardown functions."""
 
     def __init__(
         self, endpoint: Endpoint, environ: Environ, body_limit: int | None = None, address: str | None = None
@@ -186,7 +186,7 @@ class IncomingCall(CallContext):
         self.body_limit = body_limit
         self.bytes_received = 0
         self.is_read = False
-        """Whether there is nothing left of the body; of some bodies this is not known."""
+        """True when nothing is left of the body; of some bodies this is not known."""
         self._address = address
         self._message: bytes | None = None
 
@@ -226,7 +226,7 @@ class IncomingCall(CallContext):
 
     @functools.cached_property
     def chunks(self) -> Iterator[bytes]:
-        """What has not been read of the body."""
+        """The part of the body that has not been read."""
         return iter(()) if self.is_read else self.endpoint.reader.read_chunks(self.environ, self.body_limit)
 
     @property
@@ -269,10 +269,10 @@ def peer_name(address: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HeaderProfile:
-    """What requests have in common whose environments have the same keys."""
+    """The properties that requests share whose environments have the same keys."""
 
     has_options: bool
-    """Whether a header asks for a timeout or for compression."""
+    """True when a header sets a timeout or names compressions."""
     name_bytes: int
     values: Callable[[Environ], Iterable[str]]
     """Gets the values of all headers out of an environment."""

@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How messages are written in the payload of a frame."""
+    """A notation for messages in the payload of a frame."""
 
     name: str
     decode: Callable[[type[Message], bytes], Message]
@@ -27,7 +27,7 @@ class Codec:
     encode: Callable[[Message], bytes]
 
     def encoder(self, message_class: type[M]) -> Callable[[M], bytes]:
-        """What :attr:`encode` does to messages of one class; to many of them in less time."""
+        """Return :attr:`encode` for messages of one class, which takes less time for many of them."""
         return message_class.SerializeToString if self.name == "proto" else self.encode
 
 

@@ -1,4 +1,4 @@
-"""What a service function knows about the call it serves."""
+"""The call that a service function serves, as it sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is calling."""
+"""The identity of a caller."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Identity:
     """Methods it may call, as ``pkg.Service/Method`` or ``pkg.Service/*``."""
 
     def may_call(self, service: str, method: str) -> bool:
-        """Whether the method of a service, by its full name, is open to this caller."""
+        """Return whether this caller may call a method, by its full name."""
         return self.methods is None or not self.methods.isdisjoint((f"{service}/{method}", f"{service}/*"))
 
 

@@ -1,4 +1,4 @@
-"""What the calls of an app have in common, and what comes before the service function."""
+"""Endpoints of an app, and the checks that come before a service function."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Server:
 
 
 def open_call(call: IncomingCall) -> None:
-    """Check everything that is asked for beside the message: compression, time, metadata, and by whom.
+    """Check the headers of a call: compression, timeout, metadata, and who is calling.
 
     :raises RemoteProtocolError: for a header that is malformed, unsupported or over a limit.
     :raises RpcError: when the deadline has passed, or the caller may not call.

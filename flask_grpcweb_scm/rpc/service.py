@@ -127,7 +127,7 @@ class Service:
             self._batched.add(name)
 
     def unimplemented(self, *names: str) -> None:
-        """Declare methods that are answered UNIMPLEMENTED: a method that is merely forgotten fails at start.
+        """Declare methods that end with UNIMPLEMENTED: a method that is merely forgotten fails at start.
 
         :raises ServiceDefinitionError: as :meth:`add_rpc`.
         """
@@ -144,7 +144,7 @@ class Service:
     ) -> None:
         """Answer `code`, with the exception's text, when a service function raises `error_class` or a subclass.
 
-        The nearest declared base class decides. Other exceptions are answered without their text.
+        The nearest declared base class decides. Of other exceptions the text is not sent.
 
         :param details: makes the details of the status from the exception.
         :raises ServiceDefinitionError: when the class is declared already.

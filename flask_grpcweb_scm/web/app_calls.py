@@ -37,7 +37,7 @@ __all__ = ["AppCalls"]
 
 
 class AppCalls:
-    """What the calls of one app share, and what the app is told of each."""
+    """The calls of one app: what they share, and the signals and log lines around each."""
 
     def __init__(self, app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> None:
         self.app = app

@@ -47,7 +47,7 @@ class EveryVerb(set[str]):
     """The verbs of a rule that looks like any other, and matches also the verbs that it does not list.
 
     Werkzeug would take a request with another verb for one that only its verb keeps from being ours: where the app
-    answers 404 without this extension, it would answer 405.
+    responds with 404 without this extension, it would be 405.
     """
 
     def __contains__(self, verb: object) -> bool:
@@ -57,7 +57,7 @@ class EveryVerb(set[str]):
 class UnknownMethodConverter(BaseConverter):
     """Matches ``package.Service`` in the path of a gRPC-Web request only.
 
-    Otherwise the rule does not exist for the router, and the app answers as it would without this extension: with a
+    Otherwise the rule does not exist for the router, and the app responds as it would without this extension: with a
     route of its own, its 404 or its 405. For the same reason it is tried after every other rule.
     """
 
@@ -65,7 +65,7 @@ class UnknownMethodConverter(BaseConverter):
     weight = 1_000_000
 
     def to_python(self, value: str) -> str:
-        """Accept the value when the request that is being routed is gRPC-Web, or asks whether one may be sent."""
+        """Accept the value when the request that is being routed is gRPC-Web, or the preflight of one."""
         if has_request_context() and (find_protocol(request.environ) is not None or _is_preflight()):
             return value
         raise ValidationError
@@ -78,7 +78,7 @@ def _is_preflight() -> bool:
 
 
 def _is_foreign(allowed: Collection[str]) -> bool:
-    """Whether a page that may not call made the browser send this, perhaps with its user's cookies."""
+    """Return whether the request is of a page that may not call, perhaps with its user's cookies."""
     origin = request.headers.get("origin")
     own = (f"http://{request.host}", f"https://{request.host}")  # whichever a proxy before us has
     return origin is not None and origin.lower() not in {*own, *allowed}

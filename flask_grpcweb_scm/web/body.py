@@ -41,7 +41,7 @@ class BodyReader:
         length = int(text) if is_plain else get_content_length(environ)
         if length is None or length > self._at_once or (limit is not None and length > limit):
             return None
-        # Granian collects what it is asked for in buffers that grow, and copies it then: several times the body.
+        # Granian collects it in buffers that grow, and copies it then: several times the body.
         if length > CHUNK_BYTES and environ.get("SERVER_SOFTWARE") == "Granian":
             return None
         try:
@@ -68,7 +68,7 @@ def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[byt
 
 
 def _read_on(environ: dict[str, Any], length: int, received: int, limit: int | None = None) -> Iterator[bytes]:
-    """What is missing of a body with a Content-Length."""
+    """Read the rest of a body with a Content-Length."""
     if limit is not None and length > limit:
         raise over_limit(f"body of {length} bytes", limit)
     while received < length:
@@ -103,7 +103,7 @@ def _unreadable(error: Exception) -> RemoteProtocolError:
 
 
 def drain(chunks: Iterator[bytes]) -> bool:
-    """Read and drop the rest of a body, so that the next request on its connection is not taken from the middle of it.
+    """Read and drop the rest of a body, so that the next request on its connection is not read from the middle of it.
 
     :returns: whether the end was reached within :data:`MAX_DRAIN_BYTES` and :data:`MAX_DRAIN_SECONDS`.
     """

@@ -20,7 +20,7 @@ _ALWAYS_READABLE = {
 
 
 def add_cors(blueprint: Blueprint, settings: Settings) -> None:
-    """Let the pages of ``GRPC_CORS_ORIGINS`` call the blueprint and read every header of its answers.
+    """Let the pages of ``GRPC_CORS_ORIGINS`` call the blueprint and read every header of its responses.
 
     :raises ConfigError: when Flask-CORS is not installed.
     """

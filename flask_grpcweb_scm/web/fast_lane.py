@@ -1,8 +1,8 @@
-"""Calls that Flask need not see: answered where WSGI enters the app, as long as nobody could tell.
+"""Calls that Flask need not see: served where WSGI enters the app, as long as nobody could tell.
 
 Most of what a request costs in Flask is what it makes ready for others: a request, its route and its session, hooks
 that look at them, signals. Where an app has none of these for its calls, the lane pushes the application context, does
-the call, and pops the context; the request context is made when somebody asks for it, and then everything that belongs
+the call, and pops the context; the request context is made when somebody uses it, and then everything that belongs
 to it is done as Flask does it.
 
 The lane is chosen call by call, from what is registered at that moment. It leaves to Flask whatever it does not know
@@ -163,7 +163,7 @@ class FastLane:
         )
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
-        """Whether a request needs nothing of Flask, and no hook of the app and no receiver of a signal would see it."""
+        """Return whether a request needs nothing of Flask, and no hook and no receiver of a signal would see it."""
         app = self._app
         cookies = environ.get("HTTP_COOKIE")
         if (
@@ -172,7 +172,7 @@ class FastLane:
             or "werkzeug.debug.preserve_context" in environ
             or "HTTP_UPGRADE" in environ
             or app_context(None) is not None
-            # A permanent session is sent again with every answer.
+            # A permanent session is sent again with every response.
             or (cookies is not None and app.secret_key and app.config["SESSION_COOKIE_NAME"] in cookies)
         ):
             return False
@@ -188,7 +188,7 @@ class FastLane:
         )
 
     def _has_no_hooks(self) -> bool:
-        """Whether none but our own would be called."""
+        """Return whether no hook but our own would be called."""
         own = [[*hooks.get(self._name, ())] for hooks in self._hooks]
         return own == self._own_hooks and not any(hooks.get(None) for hooks in self._hooks)
 

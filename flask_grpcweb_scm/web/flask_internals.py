@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 HAS_SEPARATE_CONTEXTS = not issubclass(RequestContext, AppContext)
-"""Whether a request has a context beside the app's: until Flask 3.1."""
+"""True when a request has a context beside the app's: until Flask 3.1."""
 
 _cv_app: ContextVar[Any] = flask.globals._cv_app
 _cv_request: ContextVar[Any] = getattr(flask.globals, "_cv_request", _cv_app)
@@ -119,7 +119,7 @@ def hold_context(context: Any) -> Callable[[BaseException | None], None]:
 
 
 def pass_to_teardown(context: Any, error: BaseException) -> None:
-    """Have the teardown functions of a request get an error that its view has answered by itself."""
+    """Have the teardown functions of a request get an error that its view has turned into a response."""
     pop = context.pop
     context.pop = lambda exc=None: pop(exc or error)
 
@@ -139,7 +139,7 @@ _TAKES_CONTEXT = "ctx" in inspect.signature(Flask.handle_user_exception).paramet
 
 
 def handle_user_exception(app: Flask, error: Exception) -> Any:
-    """Have the app's error handlers answer an exception, as one of a view; without a handler, it is raised."""
+    """Have the app's error handlers handle an exception, as one of a view; without a handler, raise it."""
     if _TAKES_CONTEXT:
         return app.handle_user_exception(current_context(), error)  # type: ignore[call-arg]
     return app.handle_user_exception(error)
@@ -167,7 +167,7 @@ _APP_CONTEXT = {"app", "url_adapter", "g", "_cv_tokens"}
 
 
 def _has_attributes(context_class: type, expected: set[str]) -> bool:
-    """Whether a context is made of exactly the `expected` attributes."""
+    """Return whether a context is made of exactly the `expected` attributes."""
     instructions = dis.get_instructions(context_class.__init__)  # type: ignore[misc]
     stored = {instruction.argval for instruction in instructions if instruction.opname == "STORE_ATTR"}
     return stored - {"json_module", "routing_exception"} == expected
@@ -182,7 +182,7 @@ _KNOWS_CONTEXTS = (
 
 
 def is_plain_flask(app: Flask) -> bool:
-    """Whether `app` serves requests by Flask's own methods and the contexts that are known here.
+    """Return whether `app` serves requests by Flask's own methods and the contexts that are known here.
 
     Whoever replaced a method, in the app, its class or Flask itself, before or after this was imported, wants to see
     every request.
@@ -302,7 +302,7 @@ class LateRequestContext(RoutedRequestContext):
         self.environ = environ
         self._rule = rule
         self.is_made = False
-        """Whether somebody has used it."""
+        """True once somebody has used it."""
         self.app_context = LateAppContext(app)
         self._entered = _cv_request.set(self)
 

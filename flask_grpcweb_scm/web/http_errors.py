@@ -116,7 +116,7 @@ def _json_message(page: object) -> object:
 
 
 def describe(error: HTTPException) -> Any:
-    """Answer an HTTP exception with its description in plain text, unless the app has an error handler for it.
+    """Turn an HTTP exception into its description in plain text, unless the app has an error handler for it.
 
     This is the blueprint's error handler. Flask prefers a blueprint's handler for all HTTP exceptions to the app's, so
     the app's is called from here.
@@ -125,10 +125,10 @@ def describe(error: HTTPException) -> Any:
     for error_class in type(error).__mro__:
         if error_class in handlers:
             return current_app.ensure_sync(handlers[error_class])(error)
-    answer = error.get_response()
-    answer.set_data(error.description or "")
-    answer.content_type = "text/plain; charset=utf-8"
-    return answer
+    response = error.get_response()
+    response.set_data(error.description or "")
+    response.content_type = "text/plain; charset=utf-8"
+    return response
 
 
 def _phrase(status: int) -> str:

@@ -65,7 +65,7 @@ class GrpcWebResponse(Response):
     """A response of ours, to be told from those that hooks and error handlers of the app make.
 
     Most have nobody who looks at them on their way out. It becomes a complete response, with a status to change and
-    headers to add to, when somebody does; until then it is the answer itself.
+    headers to add to, when somebody does; until then its parts are kept as they are.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class GrpcWebResponse(Response):
         return send(status, headers, pieces, start_response)  # type: ignore[arg-type]
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
-        """Send a stream as it is: the base class asks of every piece whether it is text."""
+        """Send a stream as it is: the base class looks at every piece whether it is text."""
         if isinstance(self.response, StreamReply):
             return Closing(self.response, self.close)
         return super().get_app_iter(environ)

@@ -136,7 +136,7 @@ class RpcApp:
             _close(pieces)
 
     def _is_routed_here(self, environ: WSGIEnvironment, status: str) -> bool:
-        """Whether a response, if it is one of the app, stands in place of one of this extension."""
+        """Return whether a response of the app would stand in place of one of this extension."""
         endpoint = routed_endpoint(environ)
         if endpoint is None:
             # Before Flask has routed a request, only a failure is for the caller of an RPC.
@@ -194,7 +194,7 @@ class _Body:
 
 
 class _Ending(weakref.ref[Any]):
-    """What is to be done at the end of a response; as weakref.finalize(), which takes twice the time."""
+    """The end of a response, as weakref.finalize() would do it in twice the time."""
 
     __slots__ = ("pieces", "run", "stream")
     run: Callable[..., object]

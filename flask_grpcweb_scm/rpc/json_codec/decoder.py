@@ -1,4 +1,4 @@
-"""What ``json.loads`` gives to messages."""
+"""Values of ``json.loads`` to messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SetField = Callable[[Any, Any, int], None]
 
 
 class Decoders(dict[Any, Fill]):
-    """Functions that fill messages from JSON values, by descriptor; made when they are asked for.
+    """Functions that fill messages from JSON values, by descriptor; made when they are needed.
 
     An exception of any kind says no more than that json_format must decide.
     """
@@ -66,7 +66,7 @@ class Decoders(dict[Any, Fill]):
 
 
 def _is_value(field: FieldDescriptor) -> bool:
-    """Whether null is a value of the field; else it is the field's absence."""
+    """Return whether null is a value of the field; else it is the field's absence."""
     return field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
 
 

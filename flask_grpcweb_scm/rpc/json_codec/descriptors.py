@@ -1,4 +1,4 @@
-"""What codecs ask of descriptors, in every version of protobuf."""
+"""Questions to descriptors, the same in every version of protobuf."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["is_map", "is_repeated", "is_usual", "is_wrapper", "map_entry"]
 
 
 def is_repeated(field: FieldDescriptor) -> bool:
-    """Whether a field is a list or a map."""
+    """Return whether a field is a list or a map."""
     if hasattr(field, "is_repeated"):
         return field.is_repeated
     return bool(field.label == field.LABEL_REPEATED)  # type: ignore[attr-defined]  # protobuf 5
 
 
 def is_map(field: FieldDescriptor) -> bool:
-    """Whether a field is a map."""
+    """Return whether a field is a map."""
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
@@ -29,12 +29,12 @@ def map_entry(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]
 
 
 def is_wrapper(descriptor: Descriptor) -> bool:
-    """Whether a message stands for a scalar, or nothing: StringValue and its kin."""
+    """Return whether a message stands for a scalar, or nothing: StringValue and its kin."""
     return descriptor.file.name == "google/protobuf/wrappers.proto"
 
 
 def is_usual(descriptor: Descriptor) -> bool:
-    """Whether the fields of a message are all such as proto3 has."""
+    """Return whether all fields of a message are such as proto3 has."""
     return (
         not descriptor.is_extendable
         and all(field.type != field.TYPE_GROUP for field in descriptor.fields)

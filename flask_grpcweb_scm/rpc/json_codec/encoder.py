@@ -17,7 +17,7 @@ __all__ = ["Encoders"]
 
 
 class Encoders(dict[Any, Convert]):
-    """Functions from messages to JSON values, by descriptor; made when they are asked for.
+    """Functions from messages to JSON values, by descriptor; made when they are needed.
 
     An exception of any kind says no more than that json_format must decide.
     """
@@ -51,7 +51,7 @@ class Encoders(dict[Any, Convert]):
         descriptor = field.message_type
         if descriptor is None:
             return scalar_to_json(field)
-        # Others are looked up late: a message may be inside of itself.
+        # Others are looked up at each use: a message may be inside of itself.
         return _OF_PROTOBUF.get(descriptor.full_name) or (lambda message: self[descriptor](message))
 
 

@@ -25,26 +25,26 @@ class UnusualError(Exception):
 
 
 def scalar_to_json(field: FieldDescriptor) -> Convert | None:
-    """What writes the values of a field that is no message."""
+    """Return the function that writes the values of a field that is no message."""
     if field.enum_type is not None:
         return _enum_to_json(field.enum_type)
     return _bytes_to_json if field.type == field.TYPE_BYTES else _TO_JSON.get(field.cpp_type)
 
 
 def scalar_from_json(field: FieldDescriptor) -> Convert | None:
-    """What reads the values of a field that is no message."""
+    """Return the function that reads the values of a field that is no message."""
     if field.enum_type is not None:
         return _enum_from_json(field.enum_type)
     return _bytes_from_json if field.type == field.TYPE_BYTES else _FROM_JSON.get(field.cpp_type)
 
 
 def key_to_json(field: FieldDescriptor) -> Convert | None:
-    """What writes the keys of a map."""
+    """Return the function that writes the keys of a map."""
     return _KEY_TO_JSON.get(field.cpp_type, str)
 
 
 def key_from_json(field: FieldDescriptor) -> Convert | None:
-    """What reads the keys of a map."""
+    """Return the function that reads the keys of a map."""
     return _KEY_FROM_JSON.get(field.cpp_type, _integer_from_json)
 
 

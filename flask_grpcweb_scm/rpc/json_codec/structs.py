@@ -68,7 +68,7 @@ def fill_struct(message: Any, value: Any, depth: int) -> None:
 
 
 def inside(depth: int) -> int:
-    """How deep messages may be inside of a message that is inside of one that has `depth` left."""
+    """The depth that is left inside of a message that is inside of one with `depth` left."""
     if depth == 0:
         raise UnusualError
     return depth - 1

@@ -71,7 +71,7 @@ def _grpc_web(request_type: ContentType, response_type: ContentType) -> GrpcWeb:
 
 
 class GrpcWeb:
-    """gRPC-Web in one content type, answered in another or the same."""
+    """gRPC-Web in one content type for requests, and another or the same for responses."""
 
     def __init__(self, request_type: ContentType, response_type: ContentType) -> None:
         self.codec = request_type.codec
@@ -227,7 +227,7 @@ def _framed(call: IncomingCall, payload: bytes) -> tuple[bytes, bytes]:
 
 
 def _is_from_a_script(call: IncomingCall) -> bool:
-    """Whether nothing but the content type says that the caller speaks gRPC-Web: a script with an HTTP library."""
+    """Return whether the content type alone says that the caller speaks gRPC-Web: a script with an HTTP library."""
     accepted = call.environ.get("HTTP_ACCEPT", "").lower()
     return "application/grpc-web" not in accepted and not any(
         name in _CLIENT_HEADERS or name.startswith("grpc-") for name, _ in call.headers()
