@@ -180,7 +180,7 @@ class IncomingCall(CallContext):
         # Not by the base class, nor with attributes of the class: both would take longer.
         self.method = endpoint.method
         self.deadline = None
-        self._initial_metadata = self._trailing_metadata = None
+        self.given_initial_metadata = self.given_trailing_metadata = None
         self.endpoint = endpoint
         self.environ = environ
         self.body_limit = body_limit

@@ -32,10 +32,12 @@ class CallContext:
     caller: Identity = ANONYMOUS
     peer: str
     """The caller's network address."""
-    _responses: object = None
+    responses: object = None
     """Of a streaming service function, without what interceptors have put around it."""
-    _initial_metadata: Metadata | None = None
-    _trailing_metadata: Metadata | None = None
+    given_initial_metadata: Metadata | None = None
+    """:attr:`initial_metadata`, if anything was done with it."""
+    given_trailing_metadata: Metadata | None = None
+    """:attr:`trailing_metadata`, if anything was done with it."""
 
     def __init__(
         self,
@@ -63,16 +65,16 @@ class CallContext:
     @property
     def initial_metadata(self) -> Metadata:
         """To send before the first message: a stream's is fixed when its first message is out."""
-        if self._initial_metadata is None:
-            self._initial_metadata = Metadata()
-        return self._initial_metadata
+        if self.given_initial_metadata is None:
+            self.given_initial_metadata = Metadata()
+        return self.given_initial_metadata
 
     @property
     def trailing_metadata(self) -> Metadata:
         """To send after the last message."""
-        if self._trailing_metadata is None:
-            self._trailing_metadata = Metadata()
-        return self._trailing_metadata
+        if self.given_trailing_metadata is None:
+            self.given_trailing_metadata = Metadata()
+        return self.given_trailing_metadata
 
     @functools.cached_property
     def call_id(self) -> str:

@@ -109,7 +109,7 @@ def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
     if method.server_streaming:
         if not isinstance(response, Iterable) or (type(response) is tuple and not _are_messages(response)):
             raise wrong_type(method, response)
-        context._responses = response
+        context.responses = response
         return response
     if context.deadline is not None:
         context.check_deadline()

@@ -208,7 +208,7 @@ class _Lazy:
 def _close(call: IncomingCall, responses: Iterator[Message]) -> None:
     # An interceptor may have wrapped the generator in an iterator that cannot be closed, or in one that has failed: as
     # long as its exception is kept, so is the generator.
-    for iterator in (responses, call._responses):
+    for iterator in (responses, call.responses):
         close: Callable[[], Any] = getattr(iterator, "close", lambda: None)
         try:
             close()

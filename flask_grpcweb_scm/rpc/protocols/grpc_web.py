@@ -129,17 +129,17 @@ class GrpcWeb:
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
-        if call._initial_metadata is None and _OPTION not in environ and settings.max_response_bytes is None:
+        if call.given_initial_metadata is None and _OPTION not in environ and settings.max_response_bytes is None:
             # Most responses.
             headers, prefix = [self._content_type], encode_prefix(0, len(payload))
         else:
             headers = self._headers(call)
             prefix, payload = _framed(call, payload)
-        trailers = _OK_TRAILERS if call._trailing_metadata is None else _trailers(call, None)
+        trailers = _OK_TRAILERS if call.given_trailing_metadata is None else _trailers(call, None)
         if settings.status_header and BROWSER not in environ:
             headers += _OK_STATUS
             if settings.status_header == "only" and _is_from_a_script(call):
-                headers += _added(call._trailing_metadata)
+                headers += _added(call.given_trailing_metadata)
                 trailers = b""
         if len(payload) > LARGE_BYTES and not self.text:
             return OK, headers, [prefix, payload, trailers]
@@ -148,7 +148,7 @@ class GrpcWeb:
 
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """See :class:`RpcProtocol`."""
-        if not (call._initial_metadata or call._trailing_metadata):
+        if not (call.given_initial_metadata or call.given_trailing_metadata):
             return self.refusal(error)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
         return OK, self._headers(call), [self._piece(_trailers(call, error))]
@@ -171,7 +171,7 @@ class GrpcWeb:
 
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
         """See :class:`RpcProtocol`."""
-        return _OK_TRAILERS if error is None and call._trailing_metadata is None else _trailers(call, error)
+        return _OK_TRAILERS if error is None and call.given_trailing_metadata is None else _trailers(call, error)
 
     def _headers(self, call: IncomingCall) -> Pairs:
         headers = [self._content_type]
@@ -179,7 +179,7 @@ class GrpcWeb:
             encoding = _encoding(call)
             if encoding is not None:
                 headers.append(("grpc-encoding", encoding.name))
-        return headers if call._initial_metadata is None else headers + _added(call._initial_metadata)
+        return headers if call.given_initial_metadata is None else headers + _added(call.given_initial_metadata)
 
     def _piece(self, data: bytes) -> bytes:
         return encode_text(data) if self.text else data
@@ -241,7 +241,7 @@ def _added(metadata: Metadata | None) -> Pairs:
 
 def _trailers(call: IncomingCall, error: RpcError | None) -> bytes:
     status = _OK_STATUS if error is None else _status(error)
-    return encode_trailers(status + _added(call._trailing_metadata))
+    return encode_trailers(status + _added(call.given_trailing_metadata))
 
 
 def _status(error: RpcError, max_message_bytes: int = MAX_MESSAGE_HEADER_BYTES) -> Pairs:
