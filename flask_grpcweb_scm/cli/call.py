@@ -14,8 +14,8 @@ from flask import Flask
 from google.protobuf import json_format
 
 from flask_grpcweb_scm.client import Call, CallError, Channel
-from flask_grpcweb_scm.client.cli.connection import parse_metadata
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
+from flask_grpcweb_scm.client.cli.options import parse_metadata
 from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, safe_json
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.testing import channel_for

@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.call import Call
-from flask_grpcweb_scm.client.connection import SocketTransport, parse_base_url
 from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.http import SocketTransport, parse_base_url
 from flask_grpcweb_scm.client.response import Response
 from flask_grpcweb_scm.client.retry import Retries, RetryPolicy, may_retry
 from flask_grpcweb_scm.client.stub import MetadataLike, Stub

@@ -18,9 +18,9 @@ from flask import Flask, Response, abort, request
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.testing import ScmFactory, recording
-from tests.client.cli import run
+from tests.client.cli.support import run
 from tests.client.scripted import Peer, http, serve
-from tests.client.test_tls import CERTIFICATE
+from tests.client.test_http_tls import CERTIFICATE
 from tests.servers import free_port, serving
 
 TOKEN = "doctors-token"

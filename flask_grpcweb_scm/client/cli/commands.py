@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.client.cli.checkup import DoctorCommand
-from flask_grpcweb_scm.client.cli.connection import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
+from flask_grpcweb_scm.client.cli.doctor import DoctorCommand
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
+from flask_grpcweb_scm.client.cli.options import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
 from flask_grpcweb_scm.client.cli.output import JsonPrinter, Printer, TablePrinter, echo_error, exit_code
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.stub import snake_case

@@ -27,7 +27,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.testing import ScmFactory, recording
 from tests.apps import echo_app
-from tests.client.cli import run
+from tests.client.cli.support import run
 from tests.client.scripted import http, serve
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.scm.support import make_app
@@ -382,7 +382,7 @@ def test_a_method_that_is_not_implemented(echo_url: str) -> None:
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_a_stream_is_printed_as_it_comes(echo_url: str, output: str) -> None:
-    code = "from tests.client.test_command_line import ECHO; ECHO()"
+    code = "from tests.client.cli.test_commands import ECHO; ECHO()"
     command = [sys.executable, "-c", code, "server-stream", "--text", "slow", "--count", "2", "--url", echo_url]
     with subprocess.Popen([*command, "-o", output], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

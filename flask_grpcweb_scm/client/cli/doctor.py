@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 from google.protobuf.descriptor import ServiceDescriptor
 
-from flask_grpcweb_scm.client.cli.connection import connection_options, given_options, open_channel, server_url
+from flask_grpcweb_scm.client.cli.options import connection_options, given_options, open_channel, server_url
 from flask_grpcweb_scm.client.cli.output import plain, safe_json
 from flask_grpcweb_scm.client.doctor import Finding, examine
 
