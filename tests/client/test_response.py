@@ -45,7 +45,7 @@ REDIRECT = "location: http://thief.example/Echo/Unary?a=b"
         (http(b"", "grpc-status: 12", "grpc-message: none", status="405 Method Not Allowed"), 12, "none"),
         (http(b"", "grpc-status: 0", status="503 Service Unavailable"), 14, "503"),
         # The codec and the encoding
-        (http(REPLY + OK, content_type=JSON), 13, "asked for messages in proto, got content type"),
+        (http(REPLY + OK, content_type=JSON), 13, "requested messages in proto, got content type"),
         (http(REPLY + OK, "grpc-encoding: rot13"), 13, "grpc-encoding 'rot13' is not supported"),
         (http(GZIPPED + OK), 13, "grpc-encoding names no compression"),
         (http(GZIPPED[:-9] + OK, "grpc-encoding: gzip"), 13, ""),

@@ -188,7 +188,7 @@ def test_wrong_credentials(url: str) -> None:
 
 
 def test_one_text_is_no_list_of_secrets() -> None:
-    with pytest.raises(TypeError, match="newest first; got one text"):
+    with pytest.raises(TypeError, match="newest first; got a str"):
         ScmGrpcClient("http://example.test", hmac_secrets="secret")
 
 

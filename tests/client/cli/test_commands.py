@@ -172,7 +172,7 @@ def test_a_wrong_argument_is_said_and_nothing_is_sent(
 
 def test_the_url_is_needed() -> None:
     result = run("get-repository")
-    assert (result.exit_code, "Give --url, or set SCM_GRPC_URL" in result.stderr) == (2, True)
+    assert (result.exit_code, "no server: give --url, or set SCM_GRPC_URL" in result.stderr) == (2, True)
 
 
 # Responses
