@@ -94,7 +94,7 @@ def bare_wsgi(answer: Message) -> Wsgi:
 
 
 def flask_view(answer: Message) -> Flask:
-    """What one writes by hand into a Flask app for one method; the reference."""
+    """A Flask view for one method, written by hand: the reference."""
     app = Flask("flask_view")
 
     @app.post(LIST)

@@ -115,7 +115,7 @@ def error_answer(stack: ExitStack) -> Variants:
 
 @load("deadline and 50 metadata entries", reference=REFERENCE, clock="cpu")
 def metadata(stack: ExitStack) -> Variants:
-    """What a call may bring along."""
+    """Metadata of a call, of so many entries."""
     return _ours(1, {"grpc-timeout": "5S", **{f"x-entry-{number}": "value " * 5 for number in range(50)}})
 
 

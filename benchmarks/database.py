@@ -231,7 +231,7 @@ def history(stack: ExitStack) -> Path:
 
 
 def path_of(commit: int, file: int) -> str:
-    """What a commit of the history changes; some hundreds of files altogether."""
+    """Path that a commit of the history changes, one of some hundreds."""
     return f"src/package{commit % 40}/module{(commit * 7 + file) % 60}/file{commit * 13 % 300}.py"
 
 
@@ -240,13 +240,13 @@ LINE_PATH = path_of(COMMITS - 500, 0)
 
 
 def git_log(repository: Path) -> None:
-    """What git needs to tell the same."""
+    """Reference: the same history from git."""
     git = shutil.which("git") or "git"
     subprocess.run([git, "-C", repository, "log", "--raw"], stdout=subprocess.DEVNULL, check=True)
 
 
 def import_once(app: Flask, repository: Path, name: str) -> None:
-    """What ``flask scm import-git`` does once it has started."""
+    """The work of ``flask scm import-git`` without its start."""
     with app.app_context():
         job = prepare_import(db.session.get_one(Organization, 1), Mirror.find(repository), name)
         for _ in job.run():
@@ -255,7 +255,7 @@ def import_once(app: Flask, repository: Path, name: str) -> None:
 
 
 def git_blame(repository: Path) -> None:
-    """What git needs to tell who changed a line."""
+    """Reference: the same blame from git."""
     git = shutil.which("git") or "git"
     command = [git, "-C", repository, "blame", "--line-porcelain", "-L1,1", "main", "--", LINE_PATH]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)

@@ -120,7 +120,7 @@ def derive(stack: ExitStack) -> Variants:
 
 
 def seconds(function: Callable[[], None]) -> float:
-    """How long one call takes."""
+    """Measure one call."""
     started = time.perf_counter()
     function()
     return time.perf_counter() - started

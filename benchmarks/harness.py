@@ -70,7 +70,7 @@ Build = Callable[[contextlib.ExitStack], Variants]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a ratio should be."""
+    """Bound of a ratio."""
 
     variant: str
     reference: str
@@ -78,7 +78,7 @@ class Goal:
     at_least: float | None = None
 
     def met(self, ratio: float) -> bool:
-        """Whether a ratio is within the goal."""
+        """Test a ratio against the goal."""
         low, high = self.at_least or 0.0, self.at_most or float("inf")
         return low <= ratio <= high
 
@@ -98,7 +98,7 @@ class Load:
     """Of the values; microseconds unless it is an observation."""
     observed: bool = False
     quick: bool = True
-    """Whether a quick run includes it."""
+    """True when a quick run includes it."""
     clock: str = "wall"
     """``"cpu"`` leaves out what the machine does for others, where all of the work is the process's own."""
     needs: str = ""
@@ -107,7 +107,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What all processes together say about a load."""
+    """Measurements of a load by all processes."""
 
     medians: Mapping[str, float]
     minima: Mapping[str, float]
@@ -120,12 +120,12 @@ class Result:
 
     @property
     def control(self) -> float:
-        """What the reference is of itself; 1 on a quiet machine."""
+        """Ratio of the reference to itself; 1 on a quiet machine."""
         return statistics.median(self.ratios.get(CONTROL, [1.0]))
 
     @property
     def says_something(self) -> bool:
-        """Whether the control is near enough to 1."""
+        """True for a control near enough to 1."""
         return CONTROL_RANGE[0] <= self.control <= CONTROL_RANGE[1]
 
     def ratio(self, variant: str) -> float:
@@ -204,7 +204,7 @@ def _time(variants: Variants, seconds: float, clock: Callable[[], float]) -> dic
 
 
 def _calibrate(function: Callable[[], object], clock: Callable[[], float]) -> int:
-    """How many times to call it for a batch to take :data:`BATCH_SECONDS`."""
+    """Find the number of calls in a batch of :data:`BATCH_SECONDS`."""
     count = 1
     while (taken := _batch(function, count, clock)) < BATCH_SECONDS / 4:
         count *= 4

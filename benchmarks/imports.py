@@ -1,4 +1,4 @@
-"""How long importing takes, in a fresh process."""
+"""Duration of imports, in a fresh process."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _messages_per_second(port: int) -> float:
 
 
 def _h2load(port: int, content_type: str, path: str, payload: bytes, *options: str) -> re.Match[str]:
-    """What h2load says: requests per second, the number of those that succeeded, and their bytes of data."""
+    """Run h2load: requests per second, the number of those that succeeded, and their bytes of data."""
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder, "body")
         body.write_bytes(frames(payload))

@@ -53,7 +53,7 @@ def stream_text(stack: ExitStack) -> Variants:
 
 
 def _growth(count: int, *, batch: bool) -> float:
-    """How much more memory the process has ever had, in MiB, after a stream of `count` messages."""
+    """Growth of the process's peak memory, in MiB, after a stream of `count` messages."""
     wsgi = fast_lane(repositories(1), stream=replies, batch=batch).wsgi_app
     body = frames(EchoRequest(count=count).SerializeToString())
     environ = {**environ_of(STREAM, body, BINARY), "wsgi.input": io.BytesIO(body)}

@@ -1,4 +1,4 @@
-"""Whether the time that a wrong token takes tells where it is wrong.
+"""Timing of wrong tokens: it must not reveal where they are wrong.
 
 Run it on an idle machine: ``python benchmarks/timing_tokens.py [PROCESSES]``; 20 processes take about 30 seconds.
 

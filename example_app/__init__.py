@@ -23,7 +23,7 @@ def create_app() -> Flask:
 
 
 def index() -> str:
-    """Show what this app serves."""
+    """Show the services of this app."""
     state = current_app.extensions["grpcweb_scm"]
     return render_template(
         "index.html",

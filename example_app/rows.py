@@ -1,4 +1,4 @@
-"""``flask --app example_app add-example-rows``: what the example scripts of the first version call about."""
+"""``flask --app example_app add-example-rows``: rows for the example scripts of the first version."""
 
 import click
 from flask.cli import with_appcontext
@@ -11,7 +11,7 @@ __all__ = ["add_example_rows"]
 @click.command("add-example-rows")
 @with_appcontext
 def add_example_rows() -> None:
-    """Add organization 123, with a repository and integration 1; what is there already is left as it is."""
+    """Add organization 123, with a repository and integration 1; existing rows stay unchanged."""
     if db.session.get(Organization, 123) is None:
         organization = Organization(id=123, slug="example")
         integration = db.session.get(Integration, 1) or Integration(id=1, provider="example", external_id="example")

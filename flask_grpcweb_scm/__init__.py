@@ -27,7 +27,7 @@ __all__ = [
     "rpc_started",
 ]
 
-# Found when they are first asked for: the client must not import Flask, nor the pytest plugin everything.
+# Imported on first use: the client must not import Flask, nor the pytest plugin everything.
 _MODULES = {
     "ConfigError": "settings",
     "GrpcWebScm": "extension",

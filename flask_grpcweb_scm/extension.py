@@ -29,7 +29,7 @@ I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """What the extension keeps for one app, at ``app.extensions["grpcweb_scm"]``."""
+    """State of the extension for one app, at ``app.extensions["grpcweb_scm"]``."""
 
     settings: Settings
     dispatcher: Dispatcher
@@ -41,8 +41,8 @@ class GrpcWebScm:
 
     :param app: calls :meth:`init_app` at once when given.
     :param services: beside ScmService, which ``GRPC_SCM = False`` leaves out.
-    :param authenticate: takes a :class:`CallContext`, returns who is calling or raises RpcError UNAUTHENTICATED; it
-        replaces tokens and signatures.
+    :param authenticate: takes a :class:`CallContext`, and returns the Identity of the caller or raises RpcError
+        UNAUTHENTICATED; it replaces tokens and signatures.
     :param db: the app's own Flask-SQLAlchemy instance, to initialise when the app has not done so itself.
 
     One extension can serve several apps; what belongs to an app is in its :class:`AppState`.
@@ -104,7 +104,7 @@ class GrpcWebScm:
 def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     """Put a WSGI application around that of the app."""
     app, prefix = calls.app, calls.settings.url_prefix
-    # What is around Flask already must not be left out.
+    # A WSGI middleware around the app must not be bypassed.
     lane = None if "wsgi_app" in vars(app) else FastLane(calls, blueprint)
     methods = {prefix + path: method for path, method in calls.methods.items()}
     app.wsgi_app = RpcApp(app, blueprint, methods, lane).wsgi_app  # type: ignore[method-assign]
@@ -114,7 +114,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
 
 
 def _scm() -> ModuleType:
-    # SQLAlchemy takes longer to import than all the rest, and not every app has it.
+    # Importing SQLAlchemy is slower than all other imports, and not every app needs it.
     from flask_grpcweb_scm import scm
 
     return scm
@@ -151,6 +151,6 @@ def _limit_rates(authenticate: Authenticate, settings: Settings) -> Authenticate
 def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:
     if not (settings.require_auth or authenticate or app.debug or app.testing):
         warnings.warn(
-            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to let in who belongs",
+            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to authenticate callers",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""What a child process does not share with the one that it was forked from."""
+"""State that a forked child must not share with its parent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _inherited: list[object] = []
 
 
 def renew_after_fork(owner: T, renew: Callable[[T], object]) -> None:
-    """Call `renew` with the owner in every child of this process, as long as there is an owner.
+    """Call `renew` with the owner in every forked child, as long as the owner exists.
 
-    It replaces what only the parent may use, before anything else runs in the child. It may not wait, start threads or
-    close anything: gevent's loop is still the parent's, and the child may be about to become another program.
+    `renew` replaces what only the parent may use, before any other code runs in the child. It may not wait, start
+    threads or close anything: gevent's loop is still the parent's, and the child may be about to exec.
 
-    :param renew: it has no reference to the owner. What it returns is kept in the child: finalizers would, for example,
-        roll back a transaction over the parent's connection.
+    :param renew: holds no reference to the owner. The child keeps its result: a finalizer could, for example, roll
+        back a transaction over the parent's connection.
     """
     _watch_forks()
     _renewals[owner] = renew

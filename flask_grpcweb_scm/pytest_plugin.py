@@ -1,6 +1,6 @@
-"""Fixtures for tests of apps, which pytest finds by itself.
+"""Fixtures for tests of apps: a pytest plugin.
 
-Whatever a fixture needs is imported when it is used: pytest loads this module for every run wherever the package is
+Fixtures import what they need when they run: pytest loads this module for every run wherever the package is
 installed, and before coverage is measured.
 """
 
@@ -31,7 +31,7 @@ def grpc_channel(app: Flask) -> Iterator[Channel]:
 
 @pytest.fixture
 def grpc_recorder(app: Flask) -> Iterator[RecordingInterceptor]:
-    """The calls that the fixture `app` gets during the test."""
+    """Recorder of the calls to the fixture `app` during the test."""
     from flask_grpcweb_scm.testing import recording
 
     with recording(app) as recorder:
@@ -40,7 +40,7 @@ def grpc_recorder(app: Flask) -> Iterator[RecordingInterceptor]:
 
 @pytest.fixture
 def scm_factory(app: Flask) -> ScmFactory:
-    """Makes organizations, repositories, commits and the like in the database of the fixture `app`."""
+    """Factory of organizations, repositories, commits and the like in the database of the fixture `app`."""
     from flask_grpcweb_scm.testing import ScmFactory
 
     return ScmFactory(app)

@@ -21,7 +21,7 @@ _CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "passwo
 
 
 class ConfigError(Exception):
-    """A configuration key has a value that cannot work; the text names the key, the value and the way out."""
+    """Raised for a configuration that cannot work; the text names the key, the value and the way out."""
 
 
 def _fail(value: object, expected: str) -> ValueError:
@@ -29,7 +29,7 @@ def _fail(value: object, expected: str) -> ValueError:
 
 
 def _boolean(value: object) -> bool:
-    """A bool, or text for one, as the environment has it."""
+    """Read a bool, or its text in an environment variable."""
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
@@ -79,7 +79,7 @@ def _optional_seconds(value: object) -> float | None:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """A list of texts, or one text with commas between them."""
+    """Read a list of texts, or one text with commas between them."""
     if isinstance(value, str):
         value = [item.strip() for item in value.split(",")]
     if not isinstance(value, list | tuple | set | frozenset):
@@ -120,7 +120,7 @@ def _method_names(value: object) -> tuple[str, ...]:
 
 
 def _origins(value: object) -> tuple[str, ...]:
-    """No patterns: Flask-CORS would read ``https://*.example`` as one that matches ``https://evilexample`` too."""
+    """Refuse patterns: Flask-CORS would read ``https://*.example`` as one that matches ``https://evilexample`` too."""
     origins = _texts(value)
     for origin in origins:
         if origin != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[\w.-]+(?::[0-9]+)?", origin.lower(), re.ASCII) is None:
@@ -129,7 +129,7 @@ def _origins(value: object) -> tuple[str, ...]:
 
 
 def _tokens(value: object) -> Mapping[str, Identity]:
-    """A list of tokens, text with commas, or a mapping of tokens to what each may do."""
+    """Read a list of tokens, text with commas, or a mapping of tokens to scopes."""
     scopes = value if isinstance(value, Mapping) else {token: {} for token in _texts(value)}
     return {_text(token): _scope(number, scope) for number, (token, scope) in enumerate(scopes.items(), 1)}
 
@@ -140,7 +140,7 @@ def _scope(number: int, scope: object) -> Identity:
     if set(scope) - {"name", "organizations", "methods"}:
         # Without the key: in a mapping of names to tokens it is a token.
         raise ValueError(f"the scope of token {number} has keys besides organizations, methods and name")
-    # None and an empty list mean all; what is neither a list nor None must not come out as that.
+    # None and an empty list mean all; a value that is neither must not be read as one.
     organizations, methods = scope.get("organizations"), scope.get("methods")
     return Identity(
         name=str(scope.get("name", f"token {number}")),
@@ -170,7 +170,7 @@ def _credentials(value: object) -> Mapping[str, Mapping[str, str]]:
 
 
 def _credential(name: str, value: object) -> Mapping[str, str]:
-    """A token, as it is or by that name, or a user with a password."""
+    """Read a token, by itself or in a mapping, or a user with a password."""
     keys = {"token": value} if isinstance(value, str) else value
     if not isinstance(keys, Mapping) or set(keys) not in ({"token"}, {"user", "password"}):
         raise ValueError(f"{name!r} is neither a token nor a mapping with 'token', or with 'user' and 'password'")
@@ -189,7 +189,7 @@ def _key(default: object, check: Callable[[Any], object], meaning: str, *, secre
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What ``GRPC_*`` keys say; the field ``max_message_bytes`` is the key ``GRPC_MAX_MESSAGE_BYTES``.
+    """Values of the ``GRPC_*`` keys; the field ``max_message_bytes`` is the key ``GRPC_MAX_MESSAGE_BYTES``.
 
     ``repr()`` shows no secrets.
     """
@@ -206,7 +206,7 @@ class Settings:
     token_secrets: tuple[str, ...] = _key(
         (), _texts, "Secrets of the tokens that `flask grpc token issue` makes, newest first.", secret=True
     )
-    revoked_tokens: tuple[str, ...] = _key((), _texts, "Ids of such tokens that are not good any more.")
+    revoked_tokens: tuple[str, ...] = _key((), _texts, "Ids of such tokens that are no longer valid.")
     hmac_secrets: tuple[str, ...] = _key(
         (), _texts, "Secrets of signed requests, any of which may match: a list or a text with commas.", secret=True
     )
@@ -220,7 +220,7 @@ class Settings:
         (), _origins, "Origins whose pages may call, such as `https://app.example`; needs the extra `cors`."
     )
     cors_credentials: bool = _key(False, _boolean, "Let those pages send cookies.")
-    cors_max_age: float = _key(7200, _seconds, "Seconds that a browser may keep a preflight's answer.")
+    cors_max_age: float = _key(7200, _seconds, "Seconds that a browser may cache the response to a preflight.")
 
     rate_limits: Mapping[str, str] = _key(
         dict,
@@ -240,30 +240,30 @@ class Settings:
     max_response_bytes: int | None = _key(None, _optional_count, "Longest response message in bytes.")
     max_metadata_bytes: int = _key(16 * 2**10, _count, "Longest request metadata in bytes, names and values together.")
     max_json_depth: int = _key(
-        100, _count, "Most messages inside each other in a request in JSON; in protobuf, 100 is the most there can be."
+        100, _count, "Deepest nesting of messages in a JSON request; protobuf itself allows 100."
     )
-    default_timeout: float | None = _key(None, _optional_seconds, "Seconds for calls that ask for no deadline.")
-    max_timeout: float | None = _key(None, _optional_seconds, "Seconds that no call may pass, whatever it asks for.")
+    default_timeout: float | None = _key(None, _optional_seconds, "Seconds for calls without a deadline.")
+    max_timeout: float | None = _key(None, _optional_seconds, "Seconds that no call may exceed, whatever its timeout.")
     compression_min_bytes: int | None = _key(
         1024, _optional_bytes, "Compress responses from this size in bytes, when the caller accepts it; None: never."
     )
     status_header: bool | str = _key(
         True,
         _boolean_or_only,
-        "Repeat `grpc-status: 0` in the HTTP headers of unary answers to clients without `X-Grpc-Web`. `only`: leave"
+        "Repeat `grpc-status: 0` in the HTTP headers of unary responses to clients without `X-Grpc-Web`. `only`: leave"
         " the trailers frame out for those that send no header of gRPC-Web but the content type.",
     )
 
     fast_lane: bool = _key(
-        True, _boolean, "Answer calls without Flask's request machinery while nothing in the app looks at them."
+        True, _boolean, "Serve calls without Flask's request machinery while no hook of the app needs it."
     )
 
-    page_size: int = _key(50, _count, "Rows of a page when the request does not say.")
+    page_size: int = _key(50, _count, "Rows of a page when the request names no size.")
     max_page_size: int = _key(1000, _count, "Most rows of a page.")
     page_token_secrets: tuple[str, ...] = _key(
         (), _texts, "Secrets that sign page tokens, newest first. Default: `SECRET_KEY`, else random.", secret=True
     )
-    page_token_max_age: float = _key(86400, _seconds, "Seconds that a page token is good for.")
+    page_token_max_age: float = _key(86400, _seconds, "Seconds that a page token is valid.")
     git_timeout: float = _key(30, _seconds, "Seconds that one run of git may take, deadline or not.")
     tracker_timeout: float = _key(30, _seconds, "Seconds that trackers may take for one call, deadline or not.")
     scm_credentials: Mapping[str, Mapping[str, str]] = _key(
@@ -276,7 +276,7 @@ class Settings:
         frozenset, _hosts, "Hosts of trackers that may have private addresses, and plain `http`."
     )
     blame_cache_bytes: int = _key(
-        16 * 2**20, _count, "Memory in bytes, per process, for lines that were asked for and who last changed them."
+        16 * 2**20, _count, "Memory in bytes, per process, for the commits that last changed a line."
     )
     tree_cache_bytes: int = _key(
         256 * 2**20,
@@ -303,7 +303,7 @@ class Settings:
         return cls(**values)
 
     def check(self, method_paths: Collection[str], *, has_authenticator: bool) -> None:
-        """Check what single values cannot show.
+        """Check keys against each other and against the served methods.
 
         :param method_paths: of the served methods, as ``/pkg.Service/Method``.
         :raises ConfigError: when keys contradict each other or name methods that are not served.

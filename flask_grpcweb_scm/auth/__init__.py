@@ -1,4 +1,4 @@
-"""Who is calling: tokens and signatures. No Flask."""
+"""Authentication by tokens and signatures, authorization, rate limits. No Flask."""
 
 from flask_grpcweb_scm.auth.authenticator import Authenticator, guard, let_in
 from flask_grpcweb_scm.auth.limits import RateLimiter, StreamLimiter

@@ -1,4 +1,4 @@
-"""The authentication that the configuration keys describe."""
+"""Authentication by the configuration keys, and authorization of methods."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BEARER = "bearer "
 
 
 class Authenticator:
-    """Tells who is calling by a token or a signature.
+    """Identifies the caller by a token or a signature.
 
-    :param tokens: accepted tokens and who they stand for.
-    :param signed_tokens: reads tokens that are none of those.
+    :param tokens: accepted tokens and their identities.
+    :param signed_tokens: reads any other token.
     :param hmac_secrets: of signed requests, any of which may match.
     :param hmac_max_age: seconds that a signed request's timestamp may be off.
     """
@@ -61,7 +61,7 @@ class Authenticator:
 
     def _by_token(self, token: str) -> Identity:
         given = _digest(token)
-        # Digests have one length, and every token is compared, so that the time taken tells nothing.
+        # Digests have one length, and every token is compared, so that the duration reveals nothing.
         matching = [identity for digest, identity in self._tokens if hmac.compare_digest(digest, given)]
         if matching:
             return matching[0]
@@ -80,22 +80,22 @@ class Authenticator:
 
 
 def let_in(context: CallContext) -> Identity:
-    """Authenticate nobody: everybody is an unrestricted stranger."""
+    """Accept every caller as anonymous and unrestricted."""
     return ANONYMOUS
 
 
 def guard(authenticate: Authenticate, public_methods: Collection[str]) -> Authenticate:
-    """Put the checks that hold for every way of authentication around one of them.
+    """Wrap an authenticator with the checks that apply to all of them.
 
     :param public_methods: open to callers without credentials, as ``pkg.Service/Method`` or ``pkg.Service/*``.
     :returns: a callable that raises RpcError PERMISSION_DENIED when the caller may not call the method.
     """
-    everybody = Identity(methods=frozenset(public_methods))
+    public = Identity(methods=frozenset(public_methods))
 
     def authorize(context: CallContext) -> Identity:
         assert context.method is not None
         service, method = context.method.service.name, context.method.name
-        if everybody.methods and everybody.may_call(service, method):
+        if public.methods and public.may_call(service, method):
             return ANONYMOUS
         caller = authenticate(context)
         if caller.methods is not None and not caller.may_call(service, method):

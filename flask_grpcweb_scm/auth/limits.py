@@ -1,4 +1,4 @@
-"""How often a caller may call, and how many streams it may hold."""
+"""Limits for each caller: rates of calls, and open streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("flask_grpcweb_scm")
 
 
 def _caller_key(context: CallContext) -> str:
-    """Strangers are told apart by their address."""
+    """Name the caller; an anonymous one by its address."""
     return f"peer {context.peer}" if context.caller == Identity() else f"caller {context.caller.name}"
 
 
@@ -32,9 +32,9 @@ class RateLimiter:
     """Counts calls by caller and method.
 
     :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
-    :param storage: where to count, as a URI that `limits` knows: ``memory://`` for each process by itself.
+    :param storage: of the counts, as a URI that `limits` knows: ``memory://`` for each process by itself.
     :raises ImportError: when `limits` is not installed.
-    :raises ValueError: for a storage that it cannot use.
+    :raises ValueError: for a storage that `limits` cannot use.
     """
 
     def __init__(self, rates: Mapping[str, str], storage: str) -> None:
@@ -48,12 +48,12 @@ class RateLimiter:
         except limits.errors.ConfigurationError:
             # Its text has the whole URI, and that may have a password.
             scheme = storage.partition(":")[0]
-            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is what it needs for that installed?"
+            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is its client installed?"
             raise ValueError(text) from None
         renew_after_fork(self, RateLimiter._renew)
 
     def guard(self, authenticate: Authenticate) -> Authenticate:
-        """Count a call once its caller is known; one that is refused counts for its address.
+        """Count a call once its caller is known; a refused call counts for its address.
 
         :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up, and
             UNAVAILABLE while the storage cannot count.
@@ -75,7 +75,7 @@ class RateLimiter:
         return limits.strategies.SlidingWindowCounterRateLimiter(counts)
 
     def _renew(self) -> object:
-        # Made again by the first call: storages have threads and connections.
+        # The next call makes a new one: storages have threads and connections.
         inherited, self._made = self._made, None
         return inherited
 
@@ -89,7 +89,7 @@ class RateLimiter:
         try:
             self._hit(context)
         except self._storage_errors:
-            # Not let through: whoever can stop the storage would be rid of the limit.
+            # Refused: else an attacker who stops the storage is free of the limit.
             logger.exception("call %s refused: GRPC_RATE_LIMIT_STORAGE cannot count", context.call_id)
             raise RpcError(StatusCode.UNAVAILABLE, "calls cannot be counted at present; try again later") from None
 
@@ -125,7 +125,7 @@ class StreamLimiter:
         self._lock = threading.Lock()
 
     def __call__(self, request: Any, context: CallContext, call_next: Any) -> Any:
-        """Let a stream begin, or raise RpcError RESOURCE_EXHAUSTED."""
+        """Start a stream, or raise RpcError RESOURCE_EXHAUSTED."""
         assert context.method is not None
         if not context.method.server_streaming:
             return call_next(request, context)

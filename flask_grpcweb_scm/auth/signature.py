@@ -1,4 +1,4 @@
-"""HMAC signatures that are bound to the request they came with."""
+"""HMAC signatures of requests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 def check_signature(
     context: CallContext, signature: str, *, secrets: Sequence[str], max_age: float, require_timestamp: bool
 ) -> None:
-    """Check a signature against the request it came with, not against what the request says of itself.
+    """Check a signature against the received request, not against the headers that describe it.
 
     :param max_age: seconds that the timestamp may be off, either way.
-    :raises RpcError: UNAUTHENTICATED, saying which part does not fit.
+    :raises RpcError: UNAUTHENTICATED, with the part that does not match.
     """
     path = context.method.path if context.method else ""
     if context.metadata.get_text("x-method") != path:

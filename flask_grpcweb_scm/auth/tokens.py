@@ -1,4 +1,4 @@
-"""Signed tokens: they carry who their bearer is, what it may do and until when, and nobody has to store them."""
+"""Signed tokens: they carry an identity, its permissions and an expiry, and are stored nowhere."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["SignedToken", "SignedTokens", "TokenError"]
 
 
 class TokenError(Exception):
-    """A token is not good; the text says why, and nothing of the token."""
+    """Raised for an invalid token; the text has the reason, and nothing of the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedToken:
-    """What a signed token says."""
+    """The claims of a signed token."""
 
     id: str
     """Random; names the token for revocation and in logs."""
@@ -35,7 +35,7 @@ class SignedTokens:
     """Issues and reads signed tokens.
 
     :param token_secrets: newest first; the newest one signs, any of them may have signed.
-    :param revoked: ids of tokens that are not good any more.
+    :param revoked: ids of tokens that are no longer valid.
     """
 
     def __init__(self, token_secrets: Sequence[str], revoked: Collection[str] = ()) -> None:
@@ -71,7 +71,7 @@ class SignedTokens:
         return token if isinstance(token, str) else token.decode("ascii")
 
     def read(self, token: str) -> SignedToken:
-        """Check a token and say what it carries.
+        """Check a token and return its claims.
 
         :raises TokenError: when it is forged, revoked or expired.
         """

@@ -1,4 +1,4 @@
-"""``flask grpc …``: what is served, calls to it, its descriptors, advice on its configuration."""
+"""``flask grpc …``: services, calls, descriptors, tokens, and advice on the configuration."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def services_command(as_json: bool) -> None:
 
 
 def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
-    def shape(message: type[Message], streaming: bool) -> str:
+    def message_name(message: type[Message], streaming: bool) -> str:
         name: str = message.DESCRIPTOR.full_name
         return f"stream {name}" if streaming else name
 
     return {
         "path": prefix + method.path,
-        "request": shape(method.request_class, method.client_streaming),
-        "response": shape(method.response_class, method.server_streaming),
+        "request": message_name(method.request_class, method.client_streaming),
+        "response": message_name(method.response_class, method.server_streaming),
     }
 
 
@@ -87,9 +87,9 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 @click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext
 def call_command(method: str, message: str, **options: Any) -> None:
-    """Call a method in this process, through all of the app's hooks, and print its responses as JSON as they come.
+    """Call a method in this process, through all of the app's hooks, and print its responses as JSON as they arrive.
 
-    JSON is the request message; - reads it from standard input, one message a line for a method that takes a stream.
+    JSON is the request message; - reads it from standard input, one message a line for a client-streaming method.
 
     Exits with 0 on OK, with 64 and the number of the status on any other, and prints that to standard error.
     """
@@ -119,7 +119,7 @@ def descriptors_command(out: IO[bytes]) -> None:
 
 
 def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
-    """All files that define the services, each after those it imports."""
+    """Collect the files that define the services, each after those it imports."""
     files: dict[str, FileDescriptor] = {}
 
     def add(file: FileDescriptor) -> None:
@@ -141,7 +141,7 @@ def token_cli() -> None:
 
 
 @token_cli.command("issue")
-@click.option("--name", required=True, help="Who it is for: shown in logs, and to the bearer.")
+@click.option("--name", required=True, help="Its owner, shown in logs and to the bearer.")
 @click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this one; can be repeated.")
 @click.option("--method", multiple=True, metavar="METHOD", help="Only pkg.Service/Method or pkg.Service/*; repeatable.")
 @click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
@@ -160,7 +160,7 @@ def token_issue_command(name: str, organization: tuple[str, ...], method: tuple[
 @click.argument("text", metavar="TOKEN")
 @with_appcontext
 def token_inspect_command(text: str) -> None:
-    """Check TOKEN and print what it says, with the id to put into GRPC_REVOKED_TOKENS.
+    """Check TOKEN and print its claims, with the id for GRPC_REVOKED_TOKENS.
 
     - reads the token from standard input.
     """
@@ -182,17 +182,17 @@ def _signed_tokens() -> SignedTokens:
     settings = _state().settings
     if not settings.token_secrets:
         hint = "python -c 'import secrets; print(secrets.token_hex(32))'"
-        raise click.ClickException(f"GRPC_TOKEN_SECRETS is not set; this makes a good one: {hint}")
+        raise click.ClickException(f"GRPC_TOKEN_SECRETS is not set; generate a secret with: {hint}")
     return SignedTokens(settings.token_secrets, settings.revoked_tokens)
 
 
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
-    """Read the configuration like a reviewer and print advice; exits with 1 when there is any."""
+    """Review the configuration and print advice; exits with 1 when there is any."""
     advice = findings(current_app, _state().settings)
     for line in advice:
         click.echo(line)
     if advice:
         raise SystemExit(1)
-    click.echo("Nothing to remark.")
+    click.echo("No advice.")

@@ -1,6 +1,6 @@
 """``flask grpc call``: one call, in this process or of a server, printed as JSON.
 
-Apart from the other commands, so that an app imports the client only for this one.
+In a module of its own, so that an app imports the client only for this command.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from flask import Flask
 from google.protobuf import json_format
 
 from flask_grpcweb_scm.client import Call, CallError, Channel
-from flask_grpcweb_scm.client.cli.connection import parse_metadata
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
+from flask_grpcweb_scm.client.cli.options import parse_metadata
 from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, safe_json
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.testing import channel_for
@@ -26,7 +26,7 @@ __all__ = ["CallOptions", "call"]
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How to make the call, and how to print it."""
+    """Options of a call, and of its output."""
 
     url: str | None = None
     """Of a server; None for the app itself."""
@@ -40,7 +40,7 @@ class CallOptions:
 
 
 def call(app: Flask, method: RpcMethod, text: str, options: CallOptions) -> int:
-    """Make a call, print its responses and its status; returns what to exit with.
+    """Make a call, print its responses and its status, and return the exit code.
 
     :param text: the request as JSON; for a stream of requests one a line.
     :raises click.UsageError: when it cannot be made.

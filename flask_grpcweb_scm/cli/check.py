@@ -1,4 +1,4 @@
-"""What a reviewer would say about the configuration of an app."""
+"""Advice on the configuration of an app."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOCAL_ORIGIN = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::\d+)?")
 
 
 def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Advice on an app's configuration, a line each, with the key to change and never its value.
+    """Return advice on an app's configuration, a line each, with the key to change and never its value.
 
     :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes.
     """
@@ -45,13 +45,13 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
 def _access(app: Flask, settings: Settings) -> Iterator[str]:
     if not settings.require_auth:
         yield (
-            "GRPC_REQUIRE_AUTH is off: everybody may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or turn it on"
+            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or turn it on"
             " beside an authenticator of your own."
         )
     if app.debug:
-        yield "The app is in debug mode, which is not for strangers."
+        yield "The app is in debug mode, which must not be reachable by others."
     if any(name.startswith(SCM_SERVICE) for name in settings.public_methods):
-        yield "GRPC_PUBLIC_METHODS has methods of ScmService: there everybody reaches the rows of every organization."
+        yield "GRPC_PUBLIC_METHODS has methods of ScmService: anyone reaches the rows of every organization."
 
 
 def _secrets_by_key(app: Flask, settings: Settings) -> dict[str, Collection[str]]:
@@ -68,23 +68,23 @@ def _secrets_by_key(app: Flask, settings: Settings) -> dict[str, Collection[str]
 
 def _secrets(secrets: Mapping[str, Collection[str]]) -> Iterator[str]:
     if not (secrets["SECRET_KEY"] or secrets["GRPC_PAGE_TOKEN_SECRETS"]):
-        yield "SECRET_KEY is not set: page tokens are good only in the process that made them."
+        yield "SECRET_KEY is not set: page tokens are valid only in the process that made them."
     for key, values in secrets.items():
         if any(_PLACEHOLDER.search(value) for value in values):
-            yield f"{key} has a placeholder from an example for its value, which is the first that is tried."
+            yield f"{key} has a placeholder from an example as a value: attackers try those first."
         elif any(len(value) < MIN_SECRET_CHARACTERS for value in values):
             yield f"{key} has a value of fewer than {MIN_SECRET_CHARACTERS} characters, which can be guessed."
     uses = Counter(value for values in secrets.values() for value in values)
     shared = [key for key, values in secrets.items() if any(uses[value] > 1 for value in values)]
     if shared:
-        yield f"{' and '.join(shared)} use one value twice: whoever learns it for one purpose has it for the other."
+        yield f"{' and '.join(shared)} use one value twice: a leak of one is a leak of both."
 
 
 def _signatures(settings: Settings) -> Iterator[str]:
     if settings.hmac_secrets and not settings.hmac_require_timestamp:
         yield "GRPC_HMAC_REQUIRE_TIMESTAMP is off: a signed request without one can be replayed for ever."
     if settings.hmac_secrets and settings.hmac_max_age > MAX_HMAC_AGE_SECONDS:
-        yield f"GRPC_HMAC_MAX_AGE is over {MAX_HMAC_AGE_SECONDS} seconds: a signed request can be replayed so long."
+        yield f"GRPC_HMAC_MAX_AGE is over {MAX_HMAC_AGE_SECONDS} seconds: a signed request can be replayed that long."
 
 
 def _browsers(settings: Settings) -> Iterator[str]:
@@ -92,11 +92,11 @@ def _browsers(settings: Settings) -> Iterator[str]:
         yield "GRPC_CORS_ORIGINS is '*': pages of every site may call; list the origins."
     for origin in settings.cors_origins:
         if origin.startswith("http://") and not _LOCAL_ORIGIN.fullmatch(origin):
-            yield f"GRPC_CORS_ORIGINS has {origin}: whoever is on the network can change its pages; use https."
+            yield f"GRPC_CORS_ORIGINS has {origin}: the network can change its pages; use https."
 
 
 def _preflight(app: Flask) -> Iterator[str]:
-    """Ask as the browser of a stranger's page would: whatever answers (Flask-CORS, a hook), it counts."""
+    """Send the preflight of a foreign page: the response counts, whether of Flask-CORS or of a hook."""
     path = next(iter(app.extensions["grpcweb_scm"].dispatcher.methods), None)
     if path is None:
         return
@@ -117,7 +117,7 @@ def _preflight(app: Flask) -> Iterator[str]:
 
 def _resources(settings: Settings) -> Iterator[str]:
     if settings.max_timeout is None:
-        yield "GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread for as long as it likes."
+        yield "GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread without limit."
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
@@ -128,6 +128,6 @@ def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -
         yield f"The database is SQLite and WEB_CONCURRENCY is {workers}: writers wait for each other; use PostgreSQL."
     if settings.rate_limits and settings.rate_limit_storage.startswith("memory:"):
         yield (
-            f"GRPC_RATE_LIMIT_STORAGE is in memory and WEB_CONCURRENCY is {workers}: each process lets through the"
-            " whole rate; use Redis."
+            f"GRPC_RATE_LIMIT_STORAGE is in memory and WEB_CONCURRENCY is {workers}: each process allows the"
+            " full rate; use Redis."
         )

@@ -1,4 +1,4 @@
-"""Calling gRPC-Web services from Python: channels, stubs, and a client of ScmService. No Flask."""
+"""A Python client of gRPC-Web services: channels, stubs, and a client of ScmService. No Flask."""
 
 from flask_grpcweb_scm.client.call import Call
 from flask_grpcweb_scm.client.channel import Channel

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Call(Generic[R]):
-    """The responses of a call, to iterate over. The request is sent when the first one is asked for.
+    """The responses of a call, to iterate over. The request is sent when the first one is read.
 
     As a context manager it is closed at the end of the block. Iterating raises :class:`CallError`, with the status of
     the call: a stream that ends without an exception was complete.
@@ -46,7 +46,7 @@ class Call(Generic[R]):
 
     @property
     def initial_metadata(self) -> Metadata:
-        """Sent by the server before its first message; empty until that is here."""
+        """Sent by the server before its first message; empty until that has arrived."""
         return self._response.initial_metadata if self._response else Metadata()
 
     @property
@@ -55,13 +55,13 @@ class Call(Generic[R]):
         return self._response.trailing_metadata if self._response else Metadata()
 
     def cancel(self) -> None:
-        """Stop the call, from any thread: whoever waits for a response gets CANCELLED."""
+        """Stop the call, from any thread; a thread that waits for a response gets CANCELLED."""
         self._cancelled.set()
         if self._exchange is not None:
             self._exchange.abort()
 
     def close(self) -> None:
-        """Cancel the call, unless it has ended, and give its connection back."""
+        """Cancel the call, unless it has ended, and release its connection."""
         self.cancel()
         self._messages.close()
 
@@ -95,14 +95,14 @@ class Call(Generic[R]):
 
     def _run(self) -> Generator[R, None, None]:
         while True:
-            answered = False
+            responded = False
             try:
                 for message in self._attempt():
-                    answered = True
+                    responded = True
                     yield message
                 return
             except CallError as error:
-                pause = None if answered else self._retries.pause(error)
+                pause = None if responded else self._retries.pause(error)
                 if pause is None or not self._time_left_after(pause):
                     raise
             self._cancelled.wait(pause)
@@ -129,7 +129,7 @@ class Call(Generic[R]):
     def _chunks(self, exchange: Exchange) -> Iterator[bytes]:
         while True:
             chunk = exchange.read()
-            # What another thread aborts may look like the end of the body.
+            # A body that another thread aborts may look complete.
             self._check()
             if not chunk:
                 return

@@ -1,4 +1,4 @@
-"""The way to one server, and what all calls on it have in common."""
+"""A channel to one server: the connections and options that its calls share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.call import Call
-from flask_grpcweb_scm.client.connection import SocketTransport, parse_base_url
 from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.http import SocketTransport, parse_base_url
 from flask_grpcweb_scm.client.response import Response
 from flask_grpcweb_scm.client.retry import Retries, RetryPolicy, may_retry
 from flask_grpcweb_scm.client.stub import MetadataLike, Stub
@@ -38,7 +38,7 @@ USER_AGENT = "grpc-web-python-flask-grpcweb-scm"
 
 
 class Channel:
-    """Calls to one server over pooled connections; threads may share it, and children that are forked.
+    """Calls to one server over pooled connections; threads and forked processes may share it.
 
     :param url: ``http://`` or ``https://``, host, and the path before the services' names, if there is one.
     :param token: sent as ``X-Grpc-Auth-Token``.
@@ -46,13 +46,13 @@ class Channel:
     :param metadata: sent with every call.
     :param timeout: seconds for a call, unless it has its own; None for no limit.
     :param compression: for requests, ``"gzip"`` for example. Responses may be compressed in any case.
-    :param text: whether to send base64, for proxies that harm binary bodies.
+    :param text: send base64, for proxies that damage binary bodies.
     :param codec: ``"proto"`` or ``"json"``.
     :param retry: None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
     :param max_message_bytes: of a response message, also after decompression.
     :param transport: instead of sockets, for tests.
-    :raises ValueError: when one of them is not what it should be.
+    :raises ValueError: for a parameter that is not as described.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Channel:
         self._timeout = timeout
         self._encoding = ENCODINGS[compression] if compression else None
         self._codec = choices[codec]
-        # The only name of base64 that sonora's server knows is the bare one.
+        # Sonora's server knows text mode by the media type without suffix only.
         self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
         self._retry = retry
         self._max_message_bytes = max_message_bytes
@@ -120,7 +120,7 @@ class Channel:
         )
 
     def close(self) -> None:
-        """Close idle connections; calls that are under way go on, new ones are refused."""
+        """Close idle connections; running calls continue, new ones are refused."""
         self._closed = True
         self._transport.close()
 
@@ -197,6 +197,6 @@ def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:
     return metadata.items() if isinstance(metadata, Mapping) else metadata
 
 
-def _check_choice(what: str, value: str, choices: Collection[str]) -> None:
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
-        raise ValueError(f"{what} is one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")
+        raise ValueError(f"{name} is one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")

@@ -1,4 +1,4 @@
-"""The status that a server answers, as an exception."""
+"""The status of a response, as an exception."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class CallError(RpcError):
-    """The status other than OK that a call of ours has ended with.
+    """Raised when a call ends with a status other than OK.
 
     ``details`` are messages of their own classes when their code has been imported, else ``google.protobuf.Any``.
 
@@ -44,17 +44,17 @@ class CallError(RpcError):
         self.trailing_metadata = Metadata()
         """Sent by the server with the status."""
         self.retry_after = retry_after
-        """Seconds that the server asks to wait before a retry; infinite when it asks for none, None when not at all."""
+        """Seconds to wait before a retry, set by the server; infinite when it forbids one, None when it sets none."""
 
     @property
     def call_id(self) -> str | None:
-        """What the server's log calls this call, from the text of an internal error; None when it does not tell."""
+        """The id of the call in the server's log, from the text of an internal error; None when the text has none."""
         match = _CALL_ID.search(self.message)
         return match[1] if match else None
 
 
 def read_status(pairs: Iterable[tuple[str, str]]) -> CallError | None:
-    """The status among trailers or headers; None for OK.
+    """Read the status from trailers or headers; None for OK.
 
     :raises RemoteProtocolError: when there is none, or more than one.
     """

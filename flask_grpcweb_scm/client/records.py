@@ -1,4 +1,4 @@
-"""Results as plain values: ``issue.key`` and ``issue["key"]`` are the same."""
+"""Results as Python values: ``issue.key`` and ``issue["key"]`` are the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T", bound="Record")
 
 @dataclass(frozen=True, slots=True)
 class Record(Mapping[str, Any]):
-    """A message of :mod:`flask_grpcweb_scm.pb.scm_pb2` as plain values, by attribute and by key.
+    """A message of :mod:`flask_grpcweb_scm.pb.scm_pb2` as Python values, by attribute and by key.
 
     Timestamps are aware datetimes, maps are dicts, values of enums are lower-case names without their prefix
     (``""`` for unspecified); absent messages are None.
@@ -38,7 +38,7 @@ class Record(Mapping[str, Any]):
     @classmethod
     def from_message(cls: type[T], message: Message) -> T:
         """Convert a message that has the fields of this class."""
-        return cls(**{field.name: _plain(message, field.name) for field in fields(cls)})
+        return cls(**{field.name: _value(message, field.name) for field in fields(cls)})
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:
@@ -54,7 +54,7 @@ class Record(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class CommitAuthor(Record):
-    """Who wrote a commit."""
+    """The author of a commit."""
 
     name: str
     email: str
@@ -90,7 +90,7 @@ class Commit(Record):
 
 @dataclass(frozen=True, slots=True)
 class CommitContext(Record):
-    """Which commit last changed a line."""
+    """The commit that last changed a line."""
 
     repository_id: int
     commit_id: str
@@ -103,7 +103,7 @@ class CommitContext(Record):
 
 @dataclass(frozen=True, slots=True)
 class CommitContextOutcome(Record):
-    """What became of one line of many: its context, or the status code and message why there is none."""
+    """The outcome for one line of a batch: its context, or the status code and message of the error."""
 
     context: CommitContext | None
     code: int
@@ -112,7 +112,7 @@ class CommitContextOutcome(Record):
 
 @dataclass(frozen=True, slots=True)
 class CodeMapping(Record):
-    """How paths in stack traces become paths in a repository."""
+    """A mapping of paths in stack traces to paths in a repository."""
 
     id: int
     organization_id: int
@@ -126,7 +126,7 @@ class CodeMapping(Record):
 
 @dataclass(frozen=True, slots=True)
 class PathOutcome(Record):
-    """What became of one path of a stack trace, or of one of its frames."""
+    """The outcome for one path or frame of a stack trace."""
 
     path: str
     outcome: str
@@ -150,7 +150,7 @@ class ExternalIssue(Record):
 
 
 def enum_name(descriptor: EnumDescriptor, number: int) -> str:
-    """``PROVIDER_GITHUB`` → ``"github"``, the unspecified value → ``""``, an unknown one → its number."""
+    """Name a value of an enum: ``PROVIDER_GITHUB`` → ``"github"``, unspecified → ``""``, unknown → its number."""
     if number == 0:
         return ""
     value = descriptor.values_by_number.get(number)
@@ -159,7 +159,7 @@ def enum_name(descriptor: EnumDescriptor, number: int) -> str:
     return str(number) if value is None else value.name.removeprefix(prefix).lower()
 
 
-def _plain(message: Message, name: str) -> Any:
+def _value(message: Message, name: str) -> Any:
     value = getattr(message, name)
     field: Any = message.DESCRIPTOR.fields_by_name[name]
     if field.enum_type is not None:

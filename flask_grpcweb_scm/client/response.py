@@ -56,10 +56,10 @@ class Response:
         self._limit = max_message_bytes
 
     def messages(self, chunks: Iterator[bytes]) -> Iterator[Message]:
-        """Read the body. When this ends without an exception, the whole response was there and its status is OK.
+        """Read the body. At the end without an exception, the response was complete and its status is OK.
 
-        :raises CallError: the status, when it is another.
-        :raises RemoteProtocolError: when the response is not what gRPC-Web asks for, or cut short.
+        :raises CallError: the status, when it is not OK.
+        :raises RemoteProtocolError: when the response breaks the protocol, or is cut short.
         """
         content_type = self._content_type()
         reader = FrameReader(max_payload=self._limit, trailers=True)
@@ -82,7 +82,7 @@ class Response:
         if status != 200 or content_type is None:
             raise self._not_grpc()
         if content_type.codec != self._codec.name:
-            raise RemoteProtocolError(f"asked for messages in {self._codec.name}, got content type {value[:100]!r}")
+            raise RemoteProtocolError(f"requested messages in {self._codec.name}, got content type {value[:100]!r}")
         return content_type
 
     def _not_grpc(self) -> CallError:
@@ -103,17 +103,17 @@ class Response:
             host = parse_url(self._headers.get("location", "")).host
         except ValueError:
             host = None
-        return f"a redirect to {host or 'another path'}; redirects are not followed, so that no credential is"
+        return f"a redirect to {host or 'another path'}; redirects are not followed: they could leak credentials"
 
     def _encoding(self) -> Encoding | None:
         try:
             return find_encoding(self._headers.get("grpc-encoding"))
         except RemoteProtocolError as error:
-            # UNIMPLEMENTED would be the server's answer to such a request of ours.
+            # UNIMPLEMENTED is for a request in an encoding that the server does not know.
             raise RemoteProtocolError(error.message) from None
 
     def _trailers_only(self) -> Pairs | None:
-        """The headers, when they are "Trailers-Only": the status of a response without a body."""
+        """Return the headers when they are "Trailers-Only": the status of a response without a body."""
         if "grpc-status" not in self._headers:
             return None
         self.initial_metadata = Metadata()

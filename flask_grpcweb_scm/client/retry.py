@@ -20,13 +20,13 @@ _REPEATABLE = {MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT}
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and when a call that failed is made again; durations in seconds.
+    """Number and pauses of the retries of a failed call; durations in seconds.
 
-    It holds for methods that the proto declares as ``NO_SIDE_EFFECTS`` or ``IDEMPOTENT``, and for calls with an
-    ``idempotency-key`` in their metadata. No other call is ever repeated, nor one that takes a stream or has answered a
-    message.
+    It applies to methods that the proto declares as ``NO_SIDE_EFFECTS`` or ``IDEMPOTENT``, and for calls with an
+    ``idempotency-key`` in their metadata. No other call is ever repeated, nor one that sends a stream or has received
+    a message.
 
-    :raises ValueError: for numbers that make no policy.
+    :raises ValueError: for a number that is out of range.
     """
 
     max_attempts: int = 4
@@ -56,17 +56,17 @@ class RetryPolicy:
 class Retries:
     """The retries of one call.
 
-    :param policy: None for none.
+    :param policy: None for no retries.
     """
 
     def __init__(self, policy: RetryPolicy | None) -> None:
         self.attempts = 0
-        """Made so far, which have all failed."""
+        """Attempts so far, which have all failed."""
         self._policy = policy
         self._backoffs = 0
 
     def pause(self, error: CallError) -> float | None:
-        """Seconds to wait after an attempt has failed; None when it was the last."""
+        """Count a failed attempt, and return the seconds to wait; None when it was the last."""
         self.attempts += 1
         policy = self._policy
         if policy is None or self.attempts >= policy.max_attempts or error.code not in policy.retryable_codes:
@@ -79,7 +79,7 @@ class Retries:
 
 
 def may_retry(method: MethodDescriptor, metadata: Metadata) -> bool:
-    """Whether a call can be made twice with the effect of one."""
+    """Test that repeating a call has no effect beyond the first."""
     if method.client_streaming:
         return False
     return method.GetOptions().idempotency_level in _REPEATABLE or "idempotency-key" in metadata

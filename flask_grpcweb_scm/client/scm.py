@@ -1,4 +1,4 @@
-"""ScmService for people: a typed stub, and a client with plain arguments and results."""
+"""Clients of ScmService: a typed stub, and a client with Python values for arguments and results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ScmStub(Stub):
 
 
 class Page(list[R]):
-    """Some of a list's records, and the token of the page that follows; empty on the last page."""
+    """Records of one page of a list, and the token of the next page; empty on the last page."""
 
     def __init__(self, records: Iterable[R], next_page_token: str) -> None:
         super().__init__(records)
@@ -63,7 +63,7 @@ class Page(list[R]):
 
 
 class DerivedMappings(list[CodeMapping]):
-    """Code mappings in order of precedence, and what became of each path and frame that was asked about."""
+    """Code mappings in order of precedence, and the outcome for each path and frame of the request."""
 
     def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
         super().__init__(mappings)
@@ -71,9 +71,9 @@ class DerivedMappings(list[CodeMapping]):
 
 
 class ScmGrpcClient:
-    """Calls ScmService with keyword arguments and returns plain values. Threads may share it.
+    """Calls ScmService with keyword arguments and returns Python values. Threads may share it.
 
-    Every method raises :class:`CallError` when its call ends with another status than OK.
+    Every method raises :class:`CallError` when its call ends with a status other than OK.
 
     :param base_url: of the server, see :class:`Channel`.
     :param auth_token: sent as ``X-Grpc-Auth-Token``.
@@ -81,7 +81,7 @@ class ScmGrpcClient:
     :param timeout: seconds for a call, retries included; None for no limit.
     :param retry: for the methods that may be retried; None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
-    :raises TypeError: when `hmac_secrets` is one text, whose first character would be the secret.
+    :raises TypeError: when `hmac_secrets` is a str, whose first character would be the secret.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ScmGrpcClient:
         ca_certs: str | None = None,
     ) -> None:
         if isinstance(hmac_secrets, str):
-            raise TypeError("hmac_secrets is a list of secrets, newest first; got one text")
+            raise TypeError("hmac_secrets is a list of secrets, newest first; got a str")
         channel = Channel(
             base_url,
             token=auth_token,
@@ -108,7 +108,7 @@ class ScmGrpcClient:
 
     @classmethod
     def from_channel(cls, channel: Channel) -> ScmGrpcClient:
-        """A client over a channel with settings of its own, or over that of a test."""
+        """Make a client of a channel with other options, or of a test's."""
         client = cls.__new__(cls)
         client._use(channel)
         return client
@@ -170,19 +170,19 @@ class ScmGrpcClient:
         return _records(self.stub.stream_repositories(request), Repository)
 
     def get_repository(self, *, repository_id: int) -> Repository:
-        """One repository."""
+        """Return a repository."""
         request = scm_pb2.GetRepositoryRequest(repository_id=repository_id)
         return Repository.from_message(self.stub.get_repository(request))
 
     def get_commit(self, *, repository_id: int, commit_sha: str) -> Commit:
-        """A commit, by its SHA or an unambiguous beginning of it with 7 characters at least."""
+        """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters."""
         request = scm_pb2.GetCommitRequest(repository_id=repository_id, commit_sha=commit_sha)
         return Commit.from_message(self.stub.get_commit(request))
 
     def get_commit_context(
         self, *, repository_id: int, commit_sha: str, filepath: str, line_number: int
     ) -> CommitContext:
-        """Which commit last changed a line, counted from 1, of a file as of a commit."""
+        """Return the commit that last changed a line, counted from 1, of a file as of a commit."""
         request = scm_pb2.GetCommitContextRequest(
             repository_id=repository_id, commit_sha=commit_sha, filepath=filepath, line_number=line_number
         )
@@ -195,7 +195,7 @@ class ScmGrpcClient:
         lines: Iterable[tuple[str, int] | tuple[str, int, str]],
         commit_sha: str = "",
     ) -> list[CommitContextOutcome]:
-        """:meth:`get_commit_context` for many lines, each with an outcome of its own, in their order.
+        """Return the outcome of :meth:`get_commit_context` for each of many lines, in their order.
 
         :param lines: file paths and line numbers; a third item is the commit of that line.
         :param commit_sha: of the lines that have none.
@@ -235,11 +235,11 @@ class ScmGrpcClient:
         frames: Iterable[Mapping[str, str]] = (),
         dry_run: bool = False,
     ) -> DerivedMappings:
-        """The mappings that cover the paths of a stack trace, in order of precedence; missing ones are made.
+        """Return the mappings that cover the paths of a stack trace, by precedence; missing ones are created.
 
         :param frames: with any of ``path``, ``module``, ``abs_path`` and ``platform``, for platforms whose paths alone
             name no file.
-        :param dry_run: compute and answer, record nothing.
+        :param dry_run: return the mappings without storing new ones.
         """
         request = scm_pb2.DeriveCodeMappingsRequest(
             organization_id=organization_id,
@@ -289,7 +289,7 @@ class ScmGrpcClient:
     ) -> ExternalIssue:
         """Open an issue at an integration's tracker.
 
-        :param metadata: what the tracker asks for besides.
+        :param metadata: further fields that the tracker requires.
         :param idempotency_key: one for each issue; a call that has one may be retried.
         """
         request = scm_pb2.CreateExternalIssueRequest(

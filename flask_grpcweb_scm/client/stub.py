@@ -1,4 +1,4 @@
-"""Methods to call, reflected from a service's descriptor."""
+"""Methods of a service, reflected from its descriptor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def snake_case(name: str) -> str:
-    """The Python name of a method: ``GetRepository`` → ``get_repository``."""
+    """Return the Python name of a method: ``GetRepository`` → ``get_repository``."""
     return _WORD_START.sub("_", name).lower()
 
 
@@ -35,7 +35,7 @@ class _Method(Generic[In, Out]):
         self._descriptor = descriptor
 
     def start(self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()) -> Call[Out]:
-        """Prepare a call, that another thread may cancel; it is sent when its first response is asked for."""
+        """Prepare a call that another thread may cancel; it is sent when its first response is read."""
         return self._channel.call(self._descriptor, request, timeout=timeout, metadata=metadata)
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class UnaryMethod(_Method[In, Out]):
     def __call__(self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()) -> Out:
         """Make the call.
 
-        :raises CallError: when it ends with another status than OK.
+        :raises CallError: when it ends with a status other than OK.
         """
         return self.start(request, timeout=timeout, metadata=metadata).result()
 

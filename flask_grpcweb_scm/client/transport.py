@@ -1,4 +1,4 @@
-"""Where a channel leaves gRPC and meets HTTP."""
+"""The interface between a channel and HTTP."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Pairs = list[tuple[str, str]]
 
 
 class TransportError(Exception):
-    """No HTTP response, or only a part of one: the network, the server's HTTP, or the deadline is to blame."""
+    """Raised for a missing or incomplete HTTP response: an error of the network, of the server, or the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request still to be sent."""
+    """A request to send."""
 
     path: str
     headers: Pairs
@@ -43,7 +43,7 @@ class Exchange(Protocol):
     def start(self) -> Head:
         """Send the request and wait for the head of the response.
 
-        :raises TransportError: when that fails, is aborted, or takes longer than the deadline.
+        :raises TransportError: when that fails, is aborted, or exceeds the deadline.
         """
 
     def read(self) -> bytes:
@@ -53,14 +53,14 @@ class Exchange(Protocol):
         """
 
     def abort(self) -> None:
-        """Make what another thread waits for here fail soon."""
+        """Make an operation fail that another thread waits for."""
 
     def close(self) -> None:
-        """Give back what the exchange holds, at any stage of it."""
+        """Release the resources of the exchange, at any stage."""
 
 
 class Transport(Protocol):
-    """Takes requests to one server; used by several threads at once."""
+    """Sends requests to one server; used by several threads at once."""
 
     def exchange(self, request: Request) -> Exchange:
         """Prepare a request; nothing is sent yet."""

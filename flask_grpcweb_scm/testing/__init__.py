@@ -1,4 +1,4 @@
-"""For tests of apps: calls without a socket, rows to call about, errors to expect, calls to look at."""
+"""Test kit for apps: calls without a socket, rows, expected errors, recorded calls."""
 
 from flask_grpcweb_scm.testing.assertions import ExpectedError, assert_rpc_error
 from flask_grpcweb_scm.testing.channel import channel_for

@@ -1,4 +1,4 @@
-"""Expecting the status that a call ends with."""
+"""Assertions on the status of a call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assert_rpc_error(code: StatusCode | int, match: str = "") -> ExpectedError:
 
 
 class ExpectedError:
-    """The context manager that :func:`assert_rpc_error` gives."""
+    """The context manager of :func:`assert_rpc_error`."""
 
     def __init__(self, code: StatusCode, match: str) -> None:
         self._code = code
@@ -30,14 +30,14 @@ class ExpectedError:
 
     @property
     def value(self) -> RpcError:
-        """The error, after the block; of a client a :class:`~flask_grpcweb_scm.client.CallError`, with metadata."""
+        """The error, after the block; from a client a :class:`~flask_grpcweb_scm.client.CallError`, with metadata."""
         assert self._error is not None, "the block has not ended yet"
         return self._error
 
     def __enter__(self) -> ExpectedError:
         return self
 
-    # Not `bool | None`: type checkers would take what follows a block that always raises for unreachable.
+    # Not `bool | None`: type checkers would consider code after a block that always raises unreachable.
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:

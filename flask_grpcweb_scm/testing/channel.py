@@ -1,4 +1,4 @@
-"""Calling an app from where it is: the same stubs and the same bytes as over HTTP, without a socket."""
+"""Channels to an app in this process: the same stubs and bytes as over HTTP, without a socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["channel_for"]
 
 
 def channel_for(app: Flask, **options: Any) -> Channel:
-    """A channel to an app's services, through all of its hooks.
+    """Open a channel to an app's services, through all of its hooks.
 
     :param options: those of :class:`~flask_grpcweb_scm.client.Channel`.
     """
@@ -52,7 +52,7 @@ class _AppExchange:
         return next(filter(None, self._chunks), b"")
 
     def abort(self) -> None:
-        # The server runs in the thread that calls it: there is nobody to wake.
+        # The server runs in the thread of the caller: no other thread waits.
         pass
 
     def close(self) -> None:

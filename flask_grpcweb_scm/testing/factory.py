@@ -1,4 +1,4 @@
-"""Rows of the SCM models, with everything that they need."""
+"""Rows of the SCM models, with the rows that they belong to."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _numbers = itertools.count(1)
 
 
 class ScmFactory:
-    """Makes rows in the database of an app, and the tables that are missing there.
+    """Makes rows in the database of an app, and its missing tables.
 
-    Each method takes what the row belongs to, and makes that too when it is not given; column values as keyword
-    arguments replace those that it would make up, which are different for every row. Rows are committed, so that calls
+    The arguments of a method are the rows that the new row belongs to, which it makes when they are not given; keyword
+    arguments are column values, and replace the defaults, which differ for every row. Rows are committed, so that calls
     see them, and detached: their columns can be read anywhere, their relationships nowhere.
     """
 
@@ -46,22 +46,22 @@ class ScmFactory:
             db.create_all()
 
     def organization(self, **values: Any) -> Organization:
-        """An organization."""
+        """Make an organization."""
         return self._add(Organization, slug=f"organization-{next(_numbers)}", values=values)
 
     def project(self, organization: Organization | None = None, **values: Any) -> Project:
-        """A project of an organization."""
+        """Make a project of an organization."""
         organization = organization or self.organization()
         return self._add(Project, organization_id=organization.id, slug=f"project-{next(_numbers)}", values=values)
 
     def group(self, project: Project | None = None, **values: Any) -> Group:
-        """An error group of a project."""
+        """Make an error group of a project."""
         project = project or self.project()
         number = next(_numbers)
         return self._add(Group, project_id=project.id, short_id=number, title=f"Error {number}", values=values)
 
     def integration(self, organization: Organization | None = None, **values: Any) -> Integration:
-        """An integration that is installed in an organization; of no tracker, unless `provider` names one."""
+        """Make an integration that is installed in an organization; of no tracker, unless `provider` names one."""
         organization = organization or self.organization()
         name = f"integration-{next(_numbers)}"
         integration = self._add(Integration, provider="example", external_id=name, name=name, values=values)
@@ -70,13 +70,13 @@ class ScmFactory:
         return integration
 
     def repository(self, organization: Organization | None = None, **values: Any) -> Repository:
-        """A repository of an organization."""
+        """Make a repository of an organization."""
         organization = organization or self.organization()
         name = f"example/repository-{next(_numbers)}"
         return self._add(Repository, organization_id=organization.id, name=name, external_id=name, values=values)
 
     def author(self, organization: Organization | None = None, **values: Any) -> CommitAuthor:
-        """An author of commits."""
+        """Make an author of commits."""
         organization = organization or self.organization()
         number = next(_numbers)
         email = f"author-{number}@example.com"
@@ -92,9 +92,9 @@ class ScmFactory:
         files: Mapping[str, str] | None = None,
         **values: Any,
     ) -> Commit:
-        """A commit of a repository.
+        """Make a commit of a repository.
 
-        :param files: what it did to which path: ``A`` for added, ``M`` for modified, ``D`` for deleted.
+        :param files: changes by path: ``A`` for added, ``M`` for modified, ``D`` for deleted.
         """
         repository = repository or self.repository()
         if author is None and "author_id" not in values:
@@ -115,7 +115,7 @@ class ScmFactory:
     def code_mapping(
         self, project: Project | None = None, repository: Repository | None = None, **values: Any
     ) -> CodeMapping:
-        """A code mapping of a project, to a repository of its organization."""
+        """Make a code mapping of a project, to a repository of its organization."""
         project = project or self.project()
         organization = self._get(Organization, project.organization_id)
         repository = repository or self.repository(organization)
@@ -132,7 +132,7 @@ class ScmFactory:
     def external_issue(
         self, organization: Organization | None = None, integration: Integration | None = None, **values: Any
     ) -> ExternalIssue:
-        """An external issue of an integration of an organization."""
+        """Make an external issue of an integration of an organization."""
         organization = organization or self.organization()
         integration = integration or self.integration(organization)
         key = f"T-{next(_numbers)}"
@@ -146,7 +146,7 @@ class ScmFactory:
         )
 
     def link(self, group: Group, issue: ExternalIssue, **values: Any) -> GroupLink:
-        """The link of a group to an external issue."""
+        """Link a group to an external issue."""
         return self._add(GroupLink, group_id=group.id, project_id=group.project_id, linked_id=issue.id, values=values)
 
     def _add(self, model: type[Row], *, values: Mapping[str, Any], **made_up: Any) -> Row:

@@ -1,4 +1,4 @@
-"""Looking at the calls that an app gets: by whom, with what, and what became of them."""
+"""Records of the calls of an app: contexts, requests, responses and errors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["RecordedCall", "RecordingInterceptor", "recording"]
 
 @dataclass(slots=True)
 class RecordedCall:
-    """One call, as far as it has come."""
+    """A recorded call, complete once it has ended."""
 
     context: CallContext
     requests: list[Message] = field(default_factory=list)
     responses: list[Message] = field(default_factory=list)
     error: Exception | None = None
-    """What the service function raised, or an interceptor inside of this one."""
+    """The exception of the service function, or of an interceptor inside of this one."""
 
     @property
     def path(self) -> str:
@@ -44,13 +44,13 @@ class RecordedCall:
 
 
 class RecordingInterceptor:
-    """An interceptor that keeps every call in `calls`, the first one first; it changes none."""
+    """An interceptor that appends every call to `calls`, and changes none."""
 
     def __init__(self) -> None:
         self.calls: list[RecordedCall] = []
 
     def __call__(self, request: Any, context: CallContext, call_next: Any) -> Any:
-        """Record a call around the call itself."""
+        """Record a call."""
         call = RecordedCall(context)
         self.calls.append(call)
         method = _method(context)
@@ -68,7 +68,7 @@ class RecordingInterceptor:
 
 @contextlib.contextmanager
 def recording(app: Flask) -> Iterator[RecordingInterceptor]:
-    """Record the calls that an app gets while the block runs, outside of all other interceptors."""
+    """Record the calls to an app during the block, outside of all other interceptors."""
     recorder = RecordingInterceptor()
     with app.extensions["grpcweb_scm"].dispatcher.around_all(recorder):
         yield recorder

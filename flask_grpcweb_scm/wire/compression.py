@@ -19,7 +19,7 @@ __all__ = ["ENCODINGS", "Encoding", "choose_encoding", "find_encoding"]
 _LEVEL = 1
 _GZIP_WBITS = 31
 _ZLIB_WBITS = 15
-# RFC 8878 recommends decoders to support 8 MiB; a frame may ask for gigabytes.
+# RFC 8878 recommends decoders to support 8 MiB; a frame may demand gigabytes.
 _MAX_ZSTD_WINDOW = 8 * 2**20
 
 
@@ -34,7 +34,7 @@ class Encoding:
 
 
 class _Stream(Protocol):
-    """A decompressor in the shape of zlib's."""
+    """A decompressor with the interface of zlib's."""
 
     @property
     def eof(self) -> bool: ...
@@ -50,11 +50,11 @@ def _decompressor(
 
     :param window: bytes to feed at once. zlib copies what follows the end of a stream: small windows keep a message of
         200 000 empty gzip members linear. They also bound what comes out at once: 1 MiB of 1 KiB.
-    :param members: whether streams may follow each other in one payload.
+    :param members: one payload may have several streams.
     """
 
     def decompress(payload: bytes, limit: int) -> bytes:
-        # A bytearray would be copied as it grows.
+        # Not a bytearray, which is copied as it grows.
         pieces = []
         room = limit
         position = 0

@@ -13,10 +13,10 @@ _TEXT = "application/grpc-web-text"
 
 @dataclass(frozen=True)
 class ContentType:
-    """A gRPC-Web media type taken apart."""
+    """A gRPC-Web media type in its parts."""
 
     text: bool
-    """Whether the body is base64."""
+    """True for a body in base64."""
     suffix: str
     """``""``, ``"+proto"`` or ``"+json"``."""
 
@@ -27,7 +27,7 @@ class ContentType:
 
     @functools.cached_property
     def name(self) -> str:
-        """As it stands in the header."""
+        """The media type, as in the header."""
         return (_TEXT if self.text else _BINARY) + self.suffix
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ def parse_content_type(value: str | None) -> ContentType | None:
 
 
 def response_content_type(request: ContentType, accept: str | None) -> ContentType:
-    """Answer as ``Accept`` asks, text or binary; when it names neither, as the request came."""
+    """Choose text or binary by ``Accept``; when it names neither, as in the request."""
     return request if accept is None or accept == request.name else _accepted(request, accept)
 
 

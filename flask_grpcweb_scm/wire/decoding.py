@@ -1,4 +1,4 @@
-"""From the chunks of a body to frames whose payloads are plain: base64 undone, decompressed."""
+"""The chunks of a body to frames: base64 decoded, payloads decompressed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["decode_frames"]
 def decode_frames(
     chunks: Iterable[bytes], reader: FrameReader, *, text: bool, encoding: Encoding | None, limit: int
 ) -> Iterator[Frame]:
-    """Read a body to its end.
+    """Read the frames of a body to its end.
 
-    :param text: whether the body is base64.
+    :param text: the body is base64.
     :param encoding: of the frames that are flagged as compressed.
     :param limit: bytes of a payload after decompression.
     :raises RemoteProtocolError: for a body that is cut short, malformed or over a limit.

@@ -8,7 +8,7 @@ __all__ = ["RemoteProtocolError"]
 
 
 class RemoteProtocolError(Exception):
-    """The peer sent bytes that break the protocol or a limit; knows the status it deserves."""
+    """Raised for bytes of the peer that break the protocol or a limit; it has the status to respond with."""
 
     def __init__(self, message: str, *, code: StatusCode = StatusCode.INTERNAL) -> None:
         super().__init__(message)

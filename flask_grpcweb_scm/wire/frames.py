@@ -51,22 +51,22 @@ def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
 
 
 def plain_payload(body: B, max_payload: int) -> B | None:
-    """What most bodies have: one frame without flags. None for any other body, which :class:`FrameReader` takes."""
+    """Return the payload of a body that is one frame without flags; None for any other, see :class:`FrameReader`."""
     length = len(body) - PREFIX_BYTES
     return body[PREFIX_BYTES:] if 0 <= length <= max_payload and _PREFIX.unpack_from(body) == (0, length) else None
 
 
-def over_limit(what: str, limit: int) -> RemoteProtocolError:
-    """The RESOURCE_EXHAUSTED error for `what` (a size in words) being over `limit` bytes."""
-    return RemoteProtocolError(f"{what} is over the limit of {limit} bytes", code=StatusCode.RESOURCE_EXHAUSTED)
+def over_limit(subject: str, limit: int) -> RemoteProtocolError:
+    """Make the RESOURCE_EXHAUSTED error for a `subject`, such as "message of 9 bytes", over `limit` bytes."""
+    return RemoteProtocolError(f"{subject} is over the limit of {limit} bytes", code=StatusCode.RESOURCE_EXHAUSTED)
 
 
 class FrameReader:
-    """Cuts chunks of a body into frames, holding back at most one unfinished frame.
+    """Cuts chunks of a body into frames, and buffers at most one incomplete frame.
 
     :param max_payload: bytes; a longer frame is refused from its prefix, before its payload is buffered.
-    :param trailers: whether trailers frames may occur; they may in responses only.
-    :param single: whether a second frame is refused, from its prefix as well.
+    :param trailers: accept trailers frames, which occur in responses only.
+    :param single: refuse a second frame, from its prefix as well.
     """
 
     def __init__(self, *, max_payload: int, trailers: bool = False, single: bool = False) -> None:
@@ -77,7 +77,7 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """Take a chunk and return the frames it completes.
+        """Buffer a chunk and return the frames it completes.
 
         :raises RemoteProtocolError: while iterating, for unknown flags or a payload over the limit.
         """
@@ -85,7 +85,7 @@ class FrameReader:
         return self._frames()
 
     def finish(self) -> None:
-        """Say that the body has ended.
+        """Check the end of the body.
 
         :raises RemoteProtocolError: when it ended inside a frame.
         """

@@ -1,4 +1,4 @@
-"""Custom metadata: what an RPC's caller and service function send each other beside the messages."""
+"""Custom metadata, which the caller and the service function send beside the messages."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Value = str | bytes
 
 
 def encode_binary(value: bytes) -> str:
-    """Base64 without padding: "implementations … should emit un-padded values" (PROTOCOL-HTTP2.md)."""
+    """Encode in base64 without padding: "implementations … should emit un-padded values" (PROTOCOL-HTTP2.md)."""
     return base64.b64encode(value).rstrip(b"=").decode("ascii")
 
 
 def decode_binary(text: str) -> bytes:
-    """Base64 with or without padding.
+    """Decode base64 with or without padding.
 
-    :raises ValueError: when it is neither.
+    :raises ValueError: for other text.
     """
     if _BASE64.fullmatch(text) is None:
         raise ValueError(f"{text[:40]!r} is not base64")
@@ -55,9 +55,9 @@ class Metadata:
     def from_headers(cls, headers: Iterable[tuple[str, str]]) -> Metadata:
         """Read the custom metadata out of HTTP headers or trailers.
 
-        Reserved names, names that metadata cannot have, and undecodable ``-bin`` values are left out: a stranger's odd
-        header must not fail the call. Characters that a value cannot have become ``?``, so that a credential that is
-        odd is a wrong one, not one that was never sent.
+        Reserved names, names that metadata cannot have, and undecodable ``-bin`` values are left out: an unknown
+        header must not fail the call. Characters that a value cannot have become ``?``, so that a malformed credential
+        is a wrong one, not a missing one.
         """
         metadata = cls()
         for raw_name, raw_value in headers:
@@ -74,7 +74,7 @@ class Metadata:
         """Add a value, keeping earlier ones of the same name.
 
         :raises ValueError: for a reserved or malformed name, or a value that a header cannot carry.
-        :raises TypeError: for ``bytes`` under a plain name or ``str`` under one that ends in ``-bin``.
+        :raises TypeError: for ``bytes`` under a name without ``-bin``, or ``str`` under one with it.
         """
         name = name.lower()
         if _NAME.fullmatch(name) is None:
@@ -91,21 +91,21 @@ class Metadata:
         self._pairs.append((name, value))
 
     def get(self, name: str, default: Value | None = None) -> Value | None:
-        """The first value of a name."""
+        """Return the first value of a name."""
         return next(iter(self.get_all(name)), default)
 
     def get_text(self, name: str) -> str | None:
-        """The first value of a plain name."""
+        """Return the first value of a name that does not end in ``-bin``."""
         value = self.get(name)
         return value if isinstance(value, str) else None
 
     def get_all(self, name: str) -> tuple[Value, ...]:
-        """All values of a name, in order."""
+        """Return all values of a name, in order."""
         name = name.lower()
         return tuple(value for key, value in self._pairs if key == name)
 
     def to_headers(self) -> list[tuple[str, str]]:
-        """One header per name, its values joined by commas: grpc-web JavaScript keeps only the last line of a name."""
+        """Return one header per name, values joined by commas: grpc-web JavaScript keeps only a name's last line."""
         values: dict[str, list[str]] = {}
         for name, value in self._pairs:
             values.setdefault(name, []).append(encode_binary(value) if isinstance(value, bytes) else value)

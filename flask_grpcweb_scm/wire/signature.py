@@ -9,7 +9,7 @@ __all__ = ["sign"]
 
 
 def sign(secret: str, path: str, message: bytes, timestamp: int | None = None) -> str:
-    """The ``X-Signature`` of a request: HMAC-SHA256 in hex over ``{path}:{hex of message}[:{timestamp}]``.
+    """Compute the ``X-Signature`` of a request: HMAC-SHA256 in hex over ``{path}:{hex of message}[:{timestamp}]``.
 
     :param path: of the method, ``/package.Service/Method``; it is also sent as ``X-Method``.
     :param message: the message as serialized, before compression and framing.

@@ -15,10 +15,10 @@ except ImportError:
 __all__ = ["TextDecoder", "decode_text", "encode_text"]
 
 # "the text-encoded stream may be a concatenation of separately padded pieces": a piece ends where padding does.
-# A pattern of repeated groups of four would say more, but needs 50 times the memory of what it matches.
+# A pattern of repeated groups of four would be stricter, but needs 50 times the memory of its match.
 _PIECE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
-# pybase64 is up to fifty times as fast, but takes longer to call.
+# pybase64 is up to fifty times as fast, but its call costs more.
 _SHORT_BYTES = 128
 
 
@@ -30,7 +30,7 @@ def encode_text(data: bytes) -> bytes:
 
 
 def decode_text(body: bytes) -> bytes | None:
-    """Decode a whole body that is a single piece; None for any other, which :class:`TextDecoder` takes apart."""
+    """Decode a whole body that is a single piece; None for any other, see :class:`TextDecoder`."""
     if len(body) % 4:
         return None
     if pybase64 is None or len(body) < _SHORT_BYTES:
@@ -69,7 +69,7 @@ class TextDecoder:
         return bytes(decoded)
 
     def finish(self) -> None:
-        """Say that the body has ended.
+        """Check the end of the body.
 
         :raises RemoteProtocolError: when it ended inside a group of four characters.
         """
@@ -78,7 +78,7 @@ class TextDecoder:
 
 
 def _piece_end(data: bytes, position: int, end: int) -> int:
-    """Where the groups of four that are valid from `position` on end."""
+    """Find the end of the valid groups of four from `position` on."""
     piece = _PIECE.match(data, position, end)
     length = len(piece[0]) if piece else 0
     return position + length - length % 4

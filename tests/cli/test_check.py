@@ -56,7 +56,7 @@ def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) 
 @pytest.mark.parametrize(
     ("config", "environment", "start"),
     [
-        ({"GRPC_REQUIRE_AUTH": False}, {}, "GRPC_REQUIRE_AUTH is off: everybody may call"),
+        ({"GRPC_REQUIRE_AUTH": False}, {}, "GRPC_REQUIRE_AUTH is off: anyone may call"),
         ({"DEBUG": True}, {}, "The app is in debug mode"),
         ({"SECRET_KEY": None}, {}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "k" * 31}, {}, "SECRET_KEY has a value of fewer than 32 characters"),

@@ -157,7 +157,7 @@ SOUND: dict[str, Any] = {
 
 def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
     result = run("check", app=echo_app(**SOUND))
-    assert (result.exit_code, result.output) == (0, "Nothing to remark.\n")
+    assert (result.exit_code, result.output) == (0, "No advice.\n")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,22 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 
+from tests.echo_pb2 import EchoReply
 from tests.grpcweb import PROTO, frame
 
-__all__ = ["OK", "Peer", "ScriptedServer", "http", "serve", "trailers"]
+__all__ = [
+    "CHUNKED",
+    "OK",
+    "REPLY",
+    "UNTIL_CLOSED",
+    "Peer",
+    "ScriptedServer",
+    "chunk",
+    "http",
+    "respond",
+    "serve",
+    "trailers",
+]
 
 Script = Callable[["Peer"], None]
 
@@ -20,6 +33,13 @@ def trailers(text: str = "grpc-status: 0\r\n", flags: int = 0x80) -> bytes:
 
 
 OK = trailers()
+REPLY = frame(EchoReply(text="hi").SerializeToString())
+CHUNKED = f"HTTP/1.1 200 OK\r\ncontent-type: {PROTO}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+UNTIL_CLOSED = f"HTTP/1.1 200 OK\r\ncontent-type: {PROTO}\r\nconnection: close\r\n\r\n".encode()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def http(body: bytes = b"", *headers: str, status: str = "200 OK", content_type: str = PROTO) -> bytes:
@@ -70,6 +90,15 @@ class Peer:
         """Close this side, as http.client does not see it in the response."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def respond(response: bytes, *, close: bool = False) -> Script:
+    def script(peer: Peer) -> None:
+        peer.send(response)
+        if close:
+            peer.shut_down()
+
+    return script
 
 
 class ScriptedServer:

@@ -18,9 +18,9 @@ from flask import Flask, Response, abort, request
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.testing import ScmFactory, recording
-from tests.client.cli import run
+from tests.client.cli.support import run
 from tests.client.scripted import Peer, http, serve
-from tests.client.test_tls import CERTIFICATE
+from tests.client.test_http_tls import CERTIFICATE
 from tests.servers import free_port, serving
 
 TOKEN = "doctors-token"
@@ -87,8 +87,8 @@ def test_people_read_a_line_each(make_server: Any) -> None:
         lines = run("doctor", "--url", url).stdout.splitlines()
     assert lines[1] == "ok    methods         all 14 of sentry.integrations.scm.v1.ScmService are served"
     assert lines[3:5] == [
-        "warn  authentication  calls without credentials are answered",
-        "                      Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless everybody may call.",
+        "warn  authentication  calls without credentials are accepted",
+        "                      Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless calls are public.",
     ]
 
 
@@ -161,17 +161,17 @@ def without_cors(response: Response) -> None:
         (in_seconds(20), {}, [], ("warn", "clock"), " s ahead"),
         (in_seconds(-20), {}, [], ("warn", "clock"), " s behind"),
         (in_seconds(400), {}, [], ("fail", "clock"), "Signed requests are refused"),
-        (after(lambda r: r.headers.set("date", "now")), {}, [], ("warn", "clock"), "does not tell its time"),
+        (after(lambda r: r.headers.set("date", "now")), {}, [], ("warn", "clock"), "no Date header"),
         (
             after(lambda r: r.mimetype == "application/grpc-web-text" and r.headers.set("content-type", "text/plain")),
-            {}, [], ("fail", "content types"), "application/grpc-web-text is answered as 'text/plain'",
+            {}, [], ("fail", "content types"), "the response to application/grpc-web-text is 'text/plain'",
         ),
         (
             after(lambda r: "json" in r.mimetype and setattr(r, "status_code", 502)),
-            {}, [], ("fail", "content types"), "application/grpc-web+json is HTTP 502",
+            {}, [], ("fail", "content types"), "the response to application/grpc-web+json is HTTP 502",
         ),
         # Credentials
-        (None, {"GRPC_AUTH_TOKENS": "", "GRPC_HMAC_SECRETS": ""}, [], ("warn", "authentication"), "are answered"),
+        (None, {"GRPC_AUTH_TOKENS": "", "GRPC_HMAC_SECRETS": ""}, [], ("warn", "authentication"), "are accepted"),
         (None, {}, ["--token", "wrong"], ("fail", "credentials"), "the token is not valid"),
         (None, {}, ["--token", ""], ("warn", "credentials"), "Give --token or --hmac-secret"),
         # Pages
@@ -207,10 +207,10 @@ def test_what_is_wrong_is_found(
 def test_a_clock_that_is_off_is_measured(make_server: Any, seconds: int) -> None:
     with make_server(in_seconds(seconds)) as url:
         text = examine(url, "--token", TOKEN, exit_code=0)["clock"]["text"]
-    told = re.fullmatch(r"the server's is ([0-9]+) s (ahead|behind)", text)
-    assert told is not None
-    assert int(told[1]) == pytest.approx(100, abs=5)
-    assert told[2] == ("ahead" if seconds > 0 else "behind")
+    measured = re.fullmatch(r"the server's clock is ([0-9]+) s (ahead|behind)", text)
+    assert measured is not None
+    assert int(measured[1]) == pytest.approx(100, abs=5)
+    assert measured[2] == ("ahead" if seconds > 0 else "behind")
 
 
 def test_a_server_without_tables(make_server: Any) -> None:
@@ -279,7 +279,7 @@ def test_a_certificate_of_nobody_known() -> None:
         ]  # fmt: skip
 
 
-def test_a_redirect_is_told_and_not_followed() -> None:
+def test_a_redirect_is_measured_and_not_followed() -> None:
     with serve(lambda peer: peer.send(http())) as other:
         redirect = http(b"", f"location: {other.url}/", status="301 Moved Permanently")
         with serve(lambda peer: peer.send(redirect)) as server:

@@ -1,4 +1,4 @@
-"""A command line for a service: one command for each of its methods."""
+"""The command line of a service: one command for each method."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.client.cli.checkup import DoctorCommand
-from flask_grpcweb_scm.client.cli.connection import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
+from flask_grpcweb_scm.client.cli.doctor import DoctorCommand
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
+from flask_grpcweb_scm.client.cli.options import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
 from flask_grpcweb_scm.client.cli.output import JsonPrinter, Printer, TablePrinter, echo_error, exit_code
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.stub import snake_case
@@ -46,17 +46,17 @@ class MethodCommand(click.Command):
     def __init__(self, method: MethodDescriptor, comments: Mapping[str, str]) -> None:
         self._method = method
         fields = [] if method.client_streaming else list(field_options(method.input_type, comments))
-        taken = {flag for option in fields for flag in option.opts}
+        own_flags = {flag for option in fields for flag in option.opts}
         self._field_names = {option.name for option in fields}
         super().__init__(
             snake_case(method.name).replace("_", "-"),
-            params=[*fields, *_request_options(method, taken), *connection_options(taken=taken)],
+            params=[*fields, *_request_options(method, own_flags), *connection_options(own_flags=own_flags)],
             callback=self._run,
             help=comments.get(f"{method.containing_service.name}.{method.name}"),
         )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Tell the options that make the request from those that every command has."""
+        """List the options of the request apart from those of every command."""
         sections: dict[str, list[tuple[str, str]]] = {"Request": [], "Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
@@ -97,15 +97,15 @@ class MethodCommand(click.Command):
             request.page_token = response.next_page_token
 
 
-def _request_options(method: MethodDescriptor, taken: set[str]) -> Iterator[click.Option]:
-    if "--request" not in taken:
+def _request_options(method: MethodDescriptor, own_flags: set[str]) -> Iterator[click.Option]:
+    if "--request" not in own_flags:
         one = "one message a line" if method.client_streaming else "other options replace its fields"
         yield click.Option(
             ["request_json", "--request"],
             metavar="JSON",
             help=f"The whole request as JSON, {one}; - reads it from standard input.",
         )
-    if "--all" not in taken and _pages(method):
+    if "--all" not in own_flags and _pages(method):
         yield click.Option(["all_pages", "--all"], is_flag=True, help="Get this page and all that follow.")
 
 
@@ -125,7 +125,7 @@ def _printer(method: MethodDescriptor, output: str | None, *, paging: bool) -> P
 
 @contextlib.contextmanager
 def _exiting_with_status() -> Iterator[None]:
-    """Print the status that a call ends with, and exit with the code that stands for it."""
+    """Print the status of a failed call, and exit with its code."""
     try:
         yield
     except CallError as error:

@@ -1,4 +1,4 @@
-"""The comments of a .proto file, which descriptors do not have, as help texts."""
+"""Help texts from the comments of a .proto file, which descriptors do not have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELD = re.compile(r"(?:[\w.]+|map<.*>)(?:\s+[\w.]+)*\s+(\w+)\s*=\s*\d+")
 
 
 def read_comments(proto: str) -> Mapping[str, str]:
-    """Read the comments that stand directly above a definition, by the names of the definition and those around it.
+    """Read the comments directly above definitions, by the name of the definition and those around it.
 
     These are ``"Service.Method"`` and ``"Message.field"``; definitions without a comment are left out. Paragraphs are
     separated by an empty line. The file is one of ours: one definition a line, comments on lines of their own.

@@ -30,8 +30,8 @@ Field = Any
 
 @functools.cache
 def is_repeated(field: Field) -> bool:
-    """Whether a field is a list or a map."""
-    # FieldDescriptor.label is gone from newer versions of protobuf, what replaces it is missing in older ones.
+    """Test a field for being a list or a map."""
+    # Newer versions of protobuf have no FieldDescriptor.label, older ones not its replacement.
     message = DescriptorProto()
     field.containing_type.CopyToProto(message)
     return any(
@@ -40,7 +40,7 @@ def is_repeated(field: Field) -> bool:
 
 
 def is_map(field: Field) -> bool:
-    """Whether a field is a map."""
+    """Test a field for being a map."""
     entry = field.message_type
     return entry is not None and bool(entry.GetOptions().map_entry)
 
@@ -90,7 +90,7 @@ class Base64Type(click.ParamType):  # type: ignore[type-arg]  # see above
     name = "base64"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check the text of an option: json_format leaves out what is not base64."""
+        """Check the text of an option: json_format skips characters outside the alphabet."""
         try:
             base64.b64decode(value, validate=True)
         except ValueError as error:
@@ -107,12 +107,12 @@ class EnumType(click.Choice):  # type: ignore[type-arg]  # see above
         super().__init__(list(self._names), case_sensitive=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Answer the whole name."""
+        """Return the full name."""
         return str(self._names[super().convert(value, param, ctx)])
 
 
 def field_options(descriptor: Descriptor, comments: Mapping[str, str]) -> Iterator[click.Option]:
-    """One option for each field: ``--page-size`` of ``page_size``; of a number ``group_id`` also ``--group``."""
+    """Make an option for each field: ``--page-size`` of ``page_size``; of a number ``group_id`` also ``--group``."""
     names = set(descriptor.fields_by_name)
     for field in descriptor.fields:
         flags = [_flag(field.name)]
@@ -174,7 +174,7 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
 
     :param parameters: of the command; those of :func:`field_options` that were given are used.
     :param base: the message as JSON, before that.
-    :raises click.UsageError: when the values make no such message.
+    :raises click.UsageError: for values that do not fit.
     """
     message = message_class() if base is None else parse_json(message_class, base)
     given = {
@@ -197,14 +197,14 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
 def _json_value(field: Field, value: Any) -> Any:
     if is_map(field):
         return dict(value)
-    # Options that can be repeated have tuples, which older versions of protobuf do not take for lists.
+    # Options that can be repeated have tuples, which older versions of protobuf do not accept as lists.
     return list(value) if is_repeated(field) else value
 
 
 def parse_json(message_class: type[Message], text: str) -> Message:
-    """Read a message; unknown fields are mistakes.
+    """Read a message from JSON; unknown fields are errors.
 
-    :raises click.UsageError: when it is not one.
+    :raises click.UsageError: for text that is not such a message.
     """
     try:
         return _read(message_class, json.loads(text))
@@ -218,12 +218,12 @@ def parse_lines(message_class: type[Message], lines: Iterable[str]) -> Iterator[
 
 
 def _read(message_class: type[Message], value: Any) -> Message:
-    # json_format takes a list or a text for an object of unknown fields.
+    # json_format reads a list or a text as an object of unknown fields.
     if not isinstance(value, dict) and not _is_special(message_class.DESCRIPTOR):
-        raise ValueError("it is no object")
+        raise ValueError("not an object")
     return json_format.ParseDict(value, message_class())
 
 
 def _is_special(descriptor: Any) -> bool:
-    """Whether a message may be a text or a list in JSON, as some of protobuf's own are."""
+    """Test for a type of protobuf itself: in JSON such a message may be a text or a list."""
     return bool(descriptor.file.package == "google.protobuf")

@@ -1,4 +1,4 @@
-"""Messages and statuses for people and for programs."""
+"""Messages and statuses as text and as JSON."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ __all__ = [
     "echo_error",
     "exit_code",
     "json_text",
-    "plain",
+    "printable",
     "safe_json",
 ]
 
 FIRST_EXIT_CODE = 64
 GAP = "  "
-# Besides controls those that turn the direction of a text.
+# Controls, and marks that turn the direction of a text.
 _CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def exit_code(code: StatusCode | int) -> int:
-    """What a command exits with: 0 on OK, else 64 and the status, as grpcurl does. 1 and 2 are click's own."""
+    """Return the exit code for a status: 0 for OK, else 64 plus the status, as in grpcurl; click uses 1 and 2."""
     return FIRST_EXIT_CODE + code if code else 0
 
 
 def echo_error(error: CallError) -> None:
     """Print a status and its details to standard error."""
-    click.echo(f"{error.code.name} ({error.code:d}): {plain(error.message)}", err=True)
+    click.echo(f"{error.code.name} ({error.code:d}): {printable(error.message)}", err=True)
     for detail in error.details:
         click.echo(f"  {safe_json(detail_dict(detail), indent=None)}", err=True)
 
 
 def detail_dict(detail: Message) -> dict[str, Any]:
-    """A detail of an error for JSON; one of an unknown class has its bytes in base64."""
+    """Convert a detail of an error for JSON; one of an unknown class has its bytes in base64."""
     packed = detail if isinstance(detail, AnyMessage) else AnyMessage()
     if packed is not detail:
         packed.Pack(detail)
@@ -63,41 +63,41 @@ def detail_dict(detail: Message) -> dict[str, Any]:
 
 
 def json_text(message: Message, *, indent: int | None = 2, defaults: bool = False) -> str:
-    """A message as JSON.
+    """Return a message as JSON.
 
-    :param defaults: whether fields that have no value are there, too.
+    :param defaults: include fields without a value.
     """
     return safe_json(json_format.MessageToDict(message, always_print_fields_with_no_presence=defaults), indent=indent)
 
 
 def safe_json(value: Any, *, indent: int | None = 2) -> str:
-    """A value as JSON, readable, but for what would move a terminal's cursor or colour it."""
+    """Return a value as JSON, with control characters of terminals escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     # JSON itself escapes characters below the space.
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class Printer(Protocol):
-    """Prints the responses of a call as they come."""
+    """Prints the responses of a call as they arrive."""
 
     def print(self, response: Message) -> None:
-        """Print one more."""
+        """Print a response."""
 
 
 class JsonPrinter:
     """Each response as an object with all of its fields."""
 
     def print(self, response: Message) -> None:
-        """Print one more."""
+        """Print a response."""
         click.echo(json_text(response, defaults=True))
 
 
 class TablePrinter:
-    """The rows of lists; of other responses the fields below each other, and of a stream each response as a row.
+    """Prints lists as rows, other responses as a field a line, and a stream as a row for each response.
 
     :param descriptor: of the responses.
-    :param streaming: whether there may be many.
-    :param paging: whether the next pages come by themselves.
+    :param streaming: there may be many.
+    :param paging: further pages follow without a token.
     """
 
     def __init__(self, descriptor: Descriptor, *, streaming: bool = False, paging: bool = False) -> None:
@@ -111,7 +111,7 @@ class TablePrinter:
         self._others = [field for field in descriptor.fields if field.name not in hidden]
 
     def print(self, response: Message) -> None:
-        """Print one more."""
+        """Print a response."""
         if self._own is not None:
             _echo(self._own.lines([response]))
             return
@@ -120,7 +120,7 @@ class TablePrinter:
                 click.echo(f"{field.name}:")
             _echo(table.lines(getattr(response, field.name)))
         pairs = [(field.name, _text(response, field)) for field in self._others]
-        # What a list has besides its rows, such as the token of the next page, matters only when it is there.
+        # Fields beside the rows, such as the token of the next page, matter only when they have a value.
         _echo(_pairs([pair for pair in pairs if pair[1] or not self._lists]))
 
 
@@ -132,7 +132,7 @@ class _Table:
         self._widths: list[int] = []
 
     def lines(self, messages: Iterable[Message]) -> Iterator[str]:
-        rows = [[plain(_text(message, field)) for field in self._fields] for message in messages]
+        rows = [[printable(_text(message, field)) for field in self._fields] for message in messages]
         if not self._widths:
             rows.insert(0, [field.name.upper() for field in self._fields])
             self._widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
@@ -142,12 +142,12 @@ class _Table:
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Names and values below each other; a text of several lines is indented."""
+    """Print a name and its value a line; further lines of a value are indented."""
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         first, *others = value.split("\n") if value else [""]
-        yield f"{name:{width}}{GAP}{plain(first)}".rstrip()
-        yield from (f"{'':{width}}{GAP}{plain(line)}".rstrip() for line in others)
+        yield f"{name:{width}}{GAP}{printable(first)}".rstrip()
+        yield from (f"{'':{width}}{GAP}{printable(line)}".rstrip() for line in others)
 
 
 def _text(message: Message, field: Field) -> str:
@@ -175,8 +175,8 @@ def _scalar(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def plain(text: str) -> str:
-    """The text without what would move a terminal's cursor or colour it: it may come from anybody."""
+def printable(text: str) -> str:
+    """Escape control characters: the text may be hostile to a terminal."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

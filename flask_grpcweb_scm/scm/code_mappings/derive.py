@@ -9,7 +9,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root, covering
 from flask_grpcweb_scm.scm.code_mappings.decide import Finding, choose
-from flask_grpcweb_scm.scm.code_mappings.frames import Frame, StackPath, UnsupportedFrame, read_frame
+from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, read_frame
 from flask_grpcweb_scm.scm.code_mappings.search import search_repositories
 from flask_grpcweb_scm.scm.database.bulk import insert_new
 from flask_grpcweb_scm.scm.database.db import db
@@ -35,7 +35,7 @@ class Derivation:
     """One for each frame."""
 
 
-def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context: CallContext) -> Derivation:
+def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, context: CallContext) -> Derivation:
     """Find or derive the code mappings of a project that cover frames of a stack trace.
 
     :param dry_run: derive them without storing them.
@@ -59,7 +59,7 @@ def derive(project: Project, frames: Sequence[Frame], *, dry_run: bool, context:
     return Derivation([*stored.used(), *made], [outcomes[index] for index in range(len(frames))])
 
 
-def _read(frame: Frame) -> tuple[StackPath | None, str]:
+def _read(frame: StackFrame) -> tuple[StackPath | None, str]:
     try:
         return read_frame(frame), ""
     except UnsupportedFrame as problem:
@@ -78,7 +78,7 @@ class _Coverage:
         """Return the mappings that covered a path."""
         return [self.mappings[rank] for rank in sorted(self._used)]
 
-    def cover(self, frame: Frame, path: StackPath | None) -> scm_pb2.PathOutcome | None:
+    def cover(self, frame: StackFrame, path: StackPath | None) -> scm_pb2.PathOutcome | None:
         """Return the outcome of a frame that a mapping covers, by its path or else by its absolute path."""
         text = frame.path if path is None else path.raw
         mapping = self._best(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Frame", "StackPath", "UnsupportedFrame", "extension", "read_frame", "read_module", "read_path"]
+__all__ = ["StackFrame", "StackPath", "UnsupportedFrame", "extension", "read_frame", "read_module", "read_path"]
 
 # The first four parts of com.example.shop.cart.checkout say whose code it is; what follows changes too often.
 PACKAGE_PARTS = 4
@@ -22,7 +22,7 @@ class UnsupportedFrame(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class StackFrame:
     """The place of a frame, as the stack trace says it; unknown texts are empty."""
 
     path: str = ""
@@ -71,7 +71,7 @@ def extension(path: str) -> str:
     return path[dot + 1 :] if dot >= 1 else ""
 
 
-def read_frame(frame: Frame) -> StackPath:
+def read_frame(frame: StackFrame) -> StackPath:
     """Return the path of a frame, from its module where the platform needs that.
 
     :raises UnsupportedFrame: when it names no file.

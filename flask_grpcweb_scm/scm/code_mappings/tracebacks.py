@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from flask_grpcweb_scm.scm.code_mappings.frames import Frame
+from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 
 __all__ = ["TracebackFrame", "parse_traceback"]
 
@@ -16,7 +16,7 @@ __all__ = ["TracebackFrame", "parse_traceback"]
 class TracebackFrame:
     """A frame of a printed stack trace."""
 
-    frame: Frame
+    frame: StackFrame
     line: int
     """0 when unknown."""
     function: str
@@ -60,7 +60,7 @@ def _read_python(match: re.Match[str], before: str) -> TracebackFrame:
         reason = "an installed package"
     else:
         reason = "Python's own library" if _PYTHON_LIBRARY.search(path) else ""
-    return TracebackFrame(Frame(path, platform="python"), int(match["line"]), match["function"] or "", reason)
+    return TracebackFrame(StackFrame(path, platform="python"), int(match["line"]), match["function"] or "", reason)
 
 
 # StackTraceElement.toString() of Java: "com.foo.loader/foo@9.0/com.foo.Main.run(Main.java:101)"; either of loader and
@@ -80,7 +80,7 @@ def _read_java(match: re.Match[str], before: str) -> TracebackFrame:
         reason = "the library of the language"
     elif file in {"Native Method", "Unknown Source"}:
         reason = "without a file name"
-    frame = Frame(module=match["module"], abs_path=file, platform="java")
+    frame = StackFrame(module=match["module"], abs_path=file, platform="java")
     return TracebackFrame(frame, int(match["line"] or 0), match["function"], reason)
 
 
@@ -107,7 +107,7 @@ def _read_javascript(match: re.Match[str], before: str) -> TracebackFrame:
         reason = "an installed package"
     elif path == "<anonymous>" or path.startswith(("index ", "eval at ")):
         reason = "without a file name"
-    frame = Frame(_url_path(path), platform="javascript")
+    frame = StackFrame(_url_path(path), platform="javascript")
     return TracebackFrame(frame, int(groups.get("line") or 0), groups["function"] or "", reason)
 
 
@@ -139,7 +139,7 @@ def _read_go(match: re.Match[str], before: str) -> TracebackFrame:
     else:
         reason = "a third-party module" if _GO_MODULE.search(path) else ""
     function = _GO_FUNCTION.fullmatch(before)
-    frame = Frame(path, platform="go")
+    frame = StackFrame(path, platform="go")
     return TracebackFrame(frame, int(match["line"]), function["name"] if function else "", reason)
 
 

@@ -15,7 +15,7 @@ from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.scm.settings import ScmSettings, current_settings
 from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 
-__all__ = ["Page", "PageScope", "Position", "page_size", "read_page_token", "write_page_token"]
+__all__ = ["PageScope", "Position", "RequestedPage", "page_size", "read_page_token", "write_page_token"]
 
 PageScope = list[str | int]
 """The RPC and its fields, except the position, that decide which rows it lists and in which order."""
@@ -27,7 +27,7 @@ Position = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RequestedPage:
     """A page of a list, as requested."""
 
     scope: PageScope
@@ -37,7 +37,7 @@ class Page:
     settings: ScmSettings
 
     @classmethod
-    def of(cls, requested_size: int, token: str, scope: PageScope) -> Page:
+    def of(cls, requested_size: int, token: str, scope: PageScope) -> RequestedPage:
         """Read `page_size` and `page_token` of a request.
 
         :raises RpcError: INVALID_ARGUMENT, for either.

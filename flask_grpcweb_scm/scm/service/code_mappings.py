@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.frames import Frame
+from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.database.bulk import insert_new
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 from flask_grpcweb_scm.scm.queries.code_mappings import page_of_code_mappings, precedence
-from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.service.messages import code_mapping_message
@@ -68,9 +68,9 @@ def derive_code_mappings(
         frames=_texts_problem([text for frame in request.frames for text in _texts(frame)], count),
     )
     project = find_project(context, request.organization_id, request.project_id)
-    paths = [Frame(path) for path in request.stacktrace_paths]
+    paths = [StackFrame(path) for path in request.stacktrace_paths]
     frames = [
-        Frame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+        StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
         for frame in request.frames
     ]
     derivation = derive(project, [*paths, *frames], dry_run=request.dry_run, context=context)
@@ -98,7 +98,7 @@ def list_code_mappings(
 ) -> scm_pb2.ListCodeMappingsResponse:
     """Return one page of a project's code mappings."""
     scope: PageScope = ["ListCodeMappings", request.organization_id, request.project_id]
-    page = Page.of(request.page_size, request.page_token, scope)
+    page = RequestedPage.of(request.page_size, request.page_token, scope)
     rows = page_of_code_mappings(
         context, request.organization_id, request.project_id, after=page.after, limit=page.limit
     )

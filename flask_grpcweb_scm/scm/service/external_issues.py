@@ -17,7 +17,7 @@ from flask_grpcweb_scm.scm.database.transaction import commit_step
 from flask_grpcweb_scm.scm.providers.errors import ProviderError
 from flask_grpcweb_scm.scm.queries import tenancy
 from flask_grpcweb_scm.scm.queries.external_issues import page_of_external_issues
-from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.service.messages import external_issue_message
 from flask_grpcweb_scm.scm.trackers import outbox
@@ -122,7 +122,7 @@ def list_external_issues(
 ) -> scm_pb2.ListExternalIssuesResponse:
     """Return one page of an organization's external issues, or of a group's."""
     scope: PageScope = ["ListExternalIssues", request.organization_id, request.group_id]
-    page = Page.of(request.page_size, request.page_token, scope)
+    page = RequestedPage.of(request.page_size, request.page_token, scope)
     if request.group_id:
         organization_id = tenancy.find_group(context, request.organization_id, request.group_id).project.organization_id
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.queries.paging import Page, PageScope
+from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.repositories import (
     RepositoryFilter,
     page_of_repositories,
@@ -30,7 +30,7 @@ def list_repositories(
     """Return one page of an organization's active repositories."""
     wanted = _filter(request)
     scope: PageScope = ["ListRepositories", request.organization_id, request.provider, request.query]
-    page = Page.of(request.page_size, request.page_token, scope)
+    page = RequestedPage.of(request.page_size, request.page_token, scope)
     rows = page_of_repositories(context, wanted, after=page.after, limit=page.limit)
     response = scm_pb2.ListRepositoriesResponse(next_page_token=page.next_token(rows, lambda row: (row.name, row.id)))
     for row in rows[: page.size]:

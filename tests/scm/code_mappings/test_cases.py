@@ -10,7 +10,7 @@ import pytest
 
 from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root
 from flask_grpcweb_scm.scm.code_mappings.decide import Place, choose, decide, find_roots
-from flask_grpcweb_scm.scm.code_mappings.frames import Frame, StackPath, UnsupportedFrame, extension, read_frame
+from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, extension, read_frame
 from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex, is_source_file
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("cases.json").read_text())
@@ -20,9 +20,11 @@ def cases(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", CASES[kind], ids=lambda case: case.get("name") or repr(case.get("path")))
 
 
-def frame_of(frame: dict[str, Any], platform: str | None) -> Frame:
+def frame_of(frame: dict[str, Any], platform: str | None) -> StackFrame:
     module = frame.get("module", "")
-    return Frame(frame.get("filename", ""), module, frame.get("abs_path", ""), platform or ("java" if module else ""))
+    return StackFrame(
+        frame.get("filename", ""), module, frame.get("abs_path", ""), platform or ("java" if module else "")
+    )
 
 
 def read_all(case: dict[str, Any]) -> list[StackPath]:

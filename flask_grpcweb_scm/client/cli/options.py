@@ -1,4 +1,4 @@
-"""The options that say which server is called and how, before the name of a command or after it."""
+"""Options of the server and the call, before or after the name of a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
     (
         "url",
         ["--url"],
-        {"help": "Where the server is, as https://host:port, with the path that it may have."},
+        {"help": "The server, as https://host:port and an optional path."},
         "SCM_GRPC_URL",
     ),
     (
@@ -57,19 +57,19 @@ _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
 ]
 
 
-def connection_options(*, environment: bool = False, taken: Collection[str] = ()) -> Iterator[click.Option]:
-    """The options; without their values from the environment they leave those of an outer command as they are.
+def connection_options(*, environment: bool = False, own_flags: Collection[str] = ()) -> Iterator[click.Option]:
+    """Make the options; without values from the environment they do not override those of an outer command.
 
-    :param taken: flags that a command has for something else.
+    :param own_flags: flags that the command uses itself.
     """
     for name, flags, settings, variable in _OPTIONS:
-        free = [flag for flag in flags if flag not in taken]
+        free = [flag for flag in flags if flag not in own_flags]
         if free:
             yield click.Option([name, *free], envvar=variable if environment else None, show_envvar=True, **settings)
 
 
 def given_options(context: click.Context) -> Mapping[str, Any]:
-    """The values of this command's options, and of those before its name that it does not have itself."""
+    """Return the values of this command's options, and of those before its name."""
     outer = given_options(context.parent) if context.parent else {}
     own = {name: context.params.get(name) for name, *_ in _OPTIONS}
     metadata = (*(outer.get("metadata") or ()), *(own["metadata"] or ()))
@@ -77,20 +77,20 @@ def given_options(context: click.Context) -> Mapping[str, Any]:
 
 
 def server_url(given: Mapping[str, Any]) -> str:
-    """The URL of the server.
+    """Return the URL of the server.
 
     :raises click.UsageError: when there is none.
     """
     if not given["url"]:
-        raise click.UsageError("which server? Give --url, or set SCM_GRPC_URL.")
+        raise click.UsageError("no server: give --url, or set SCM_GRPC_URL")
     return str(given["url"])
 
 
 def open_channel(given: Mapping[str, Any], **replaced: Any) -> Channel:
-    """The channel to the server.
+    """Open a channel to the server.
 
-    :param replaced: parameters of :class:`Channel`, instead of what the options say.
-    :raises click.UsageError: when an option makes none.
+    :param replaced: parameters of :class:`Channel` that override the options.
+    :raises click.UsageError: for an option that the channel refuses.
     """
     parameters = {
         "token": given["token"] or None,

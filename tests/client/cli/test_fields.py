@@ -138,7 +138,7 @@ def test_an_option_sets_its_field(arguments: list[str], fields: dict[str, Any]) 
         (["--a-string", "\udcff"], "a_string"),
         (["--kind", "unspecified"], "is not one of 'good', 'not_good'"),
         (["--inner", "x"], "'x' is not JSON"),
-        (["--inner", '"x"'], "it is no object"),
+        (["--inner", '"x"'], "not an object"),
         (["--inner", '{"nam": 1}'], 'no field named "nam"'),
         (["--at", "yesterday"], "is not a Timestamp"),
         (["--truths", "a=perhaps"], "is not a valid boolean"),

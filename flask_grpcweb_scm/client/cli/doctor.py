@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import click
 from google.protobuf.descriptor import ServiceDescriptor
 
-from flask_grpcweb_scm.client.cli.connection import connection_options, given_options, open_channel, server_url
-from flask_grpcweb_scm.client.cli.output import plain, safe_json
-from flask_grpcweb_scm.client.doctor import Finding, examine
+from flask_grpcweb_scm.client.cli.options import connection_options, given_options, open_channel, server_url
+from flask_grpcweb_scm.client.cli.output import printable, safe_json
+from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 
 __all__ = ["DoctorCommand"]
 
@@ -25,15 +25,15 @@ class DoctorCommand(click.Command):
 
     def __init__(self, descriptor: ServiceDescriptor) -> None:
         self._descriptor = descriptor
-        own = click.Option(["--origin"], metavar="ORIGIN", help="Of pages that should be allowed to call.")
+        own = click.Option(["--origin"], metavar="ORIGIN", help="Origin of pages that should be allowed to call.")
         super().__init__(
             "doctor",
             params=[own, *connection_options()],
             callback=self._run,
-            short_help="Examines a running server, and says what to do.",
+            short_help="Examines a running server, and advises.",
             help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
-            f" versions. It changes nothing there. Each request has {DEFAULT_TIMEOUT:g} s, or --timeout."
-            "\n\nExits with 1 when something fails; a warning is none.",
+            f" versions. It changes nothing there. The timeout of a request is {DEFAULT_TIMEOUT:g} s, or --timeout."
+            "\n\nExits with 1 when a check fails; a warning is no failure.",
         )
 
     def _run(self, origin: str | None, **_: object) -> None:
@@ -46,7 +46,7 @@ class DoctorCommand(click.Command):
         if any(finding.level == "fail" for finding in found):
             raise SystemExit(1)
 
-    def _findings(self, origin: str | None) -> Iterator[Finding]:
+    def _findings(self, origin: str | None) -> Iterator[Diagnosis]:
         given = given_options(click.get_current_context())
         try:
             yield from examine(
@@ -62,8 +62,8 @@ class DoctorCommand(click.Command):
             raise click.UsageError(str(error)) from None
 
 
-def _printed(finding: Finding) -> Finding:
-    click.echo(f"{finding.level:{LEVEL_WIDTH}}{finding.subject:{SUBJECT_WIDTH}}{plain(finding.text)}")
+def _printed(finding: Diagnosis) -> Diagnosis:
+    click.echo(f"{finding.level:{LEVEL_WIDTH}}{finding.subject:{SUBJECT_WIDTH}}{printable(finding.text)}")
     if finding.advice:
-        click.echo(" " * (LEVEL_WIDTH + SUBJECT_WIDTH) + plain(finding.advice))
+        click.echo(" " * (LEVEL_WIDTH + SUBJECT_WIDTH) + printable(finding.advice))
     return finding

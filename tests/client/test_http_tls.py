@@ -12,7 +12,7 @@ import pytest
 
 from flask_grpcweb_scm.client import Channel, StatusCode
 from flask_grpcweb_scm.testing import assert_rpc_error
-from tests.client.scripted import OK, Peer, http, serve
+from tests.client.scripted import OK, Peer, http, respond, serve
 from tests.echo_pb2 import DESCRIPTOR, EchoRequest
 from tests.grpcweb import frame
 
@@ -21,6 +21,7 @@ ECHO = DESCRIPTOR.services_by_name["Echo"]
 # openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj /CN=localhost
 # -addext subjectAltName=DNS:localhost
 CERTIFICATE = str(Path(__file__).with_name("localhost.pem"))
+RESPOND = respond(http(frame(b"") + OK))
 
 
 @pytest.fixture
@@ -30,12 +31,11 @@ def tls() -> ssl.SSLContext:
     return context
 
 
-def answer(peer: Peer) -> None:
-    peer.send(http(frame(b"") + OK))
-
-
 def test_a_trusted_certificate(tls: ssl.SSLContext) -> None:
-    with serve(answer, tls) as server, Channel(server.url, ca_certs=CERTIFICATE, timeout=5) as channel:
+    with (
+        serve(RESPOND, tls) as server,
+        Channel(server.url, ca_certs=CERTIFICATE, timeout=5) as channel,
+    ):
         for _ in range(3):
             channel.stub(ECHO).unary(EchoRequest(data=b"x" * 2**20))
         assert server.connections == 1
@@ -43,7 +43,7 @@ def test_a_trusted_certificate(tls: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize(("host", "ca_certs"), [("localhost", None), ("127.0.0.1", CERTIFICATE)])
 def test_another_certificate_gets_no_request(tls: ssl.SSLContext, host: str, ca_certs: str | None) -> None:
-    with serve(answer, tls) as server:
+    with serve(RESPOND, tls) as server:
         channel = Channel(server.url.replace("localhost", host), ca_certs=ca_certs, timeout=5, token="secret")
         with assert_rpc_error(StatusCode.UNAVAILABLE, match=r"certificate verify failed"):
             channel.stub(ECHO).unary(EchoRequest())

@@ -1,4 +1,4 @@
-"""HTTP over sockets: a pool of urllib3's connections to one server, with deadlines that hold."""
+"""HTTP over sockets: a pool of urllib3's connections to one server, with a deadline for every operation."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
 def parse_base_url(url: str) -> Url:
-    """Take a server's URL apart.
+    """Parse the URL of a server.
 
-    :raises ValueError: when it is not ``http://`` or ``https://``, host and path alone.
+    :raises ValueError: for a URL that is not ``http://`` or ``https://``, a host and a path.
     """
     parsed = parse_url(url)
     if parsed.scheme not in {"http", "https"} or not parsed.host:
@@ -45,7 +45,7 @@ def parse_base_url(url: str) -> Url:
 
 
 class SocketTransport:
-    """Keeps up to ten idle connections to a server, for the process that has made them.
+    """Keeps up to ten idle connections to a server, for the process that opened them.
 
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
     """
@@ -54,17 +54,17 @@ class SocketTransport:
         self._host = (url.host or "").strip("[]")
         self._port = url.port
         self._tls = ssl.create_default_context(cafile=ca_certs) if url.scheme == "https" else None
-        # It needs no lock, which a fork could leave locked in the child.
+        # A deque needs no lock, which a fork could leave locked in the child.
         self._idle: deque[HTTPConnection] = deque()
 
     def exchange(self, request: Request) -> Exchange:
-        """Prepare a request; it takes a connection when it is started."""
+        """Prepare a request; it acquires a connection when it is started."""
         return SocketExchange(self, request)
 
-    def take(self, deadline: float | None) -> HTTPConnection:
-        """Give an idle connection, or make one.
+    def acquire(self, deadline: float | None) -> HTTPConnection:
+        """Return an idle connection, or open one.
 
-        :raises OSError: when none can be made before the deadline; also urllib3's own errors.
+        :raises OSError: when none can be opened before the deadline; also urllib3's own errors.
         """
         with contextlib.suppress(IndexError):
             while True:
@@ -75,7 +75,7 @@ class SocketTransport:
                 connection.close()
         return self._connect(deadline)
 
-    def give_back(self, connection: HTTPConnection) -> None:
+    def release(self, connection: HTTPConnection) -> None:
         """Keep a connection whose response has been read to its end."""
         self._idle.append(connection)
         with contextlib.suppress(IndexError):
@@ -100,7 +100,7 @@ class SocketTransport:
             connection.close()
             raise
         assert connection.sock is not None
-        # It only has the methods of a socket that http.client and urllib3 use.
+        # A DeadlineSocket has only those methods of a socket that http.client and urllib3 use.
         connection.sock = DeadlineSocket(connection.sock)
         return connection
 
@@ -121,7 +121,7 @@ class SocketExchange:
     def start(self) -> Head:
         """Send the request and wait for the head of the response."""
         with _translated():
-            connection = self._connection = self._transport.take(self._request.deadline)
+            connection = self._connection = self._transport.acquire(self._request.deadline)
             assert isinstance(connection.sock, DeadlineSocket)
             self._socket = connection.sock
             self._socket.deadline = self._request.deadline
@@ -129,7 +129,7 @@ class SocketExchange:
                 raise TransportError("the call was cancelled")
             self._send(connection)
             self._response = connection.getresponse()
-            # http.client takes a head that is cut for a complete one: "grpc-status: 1" for "grpc-status: 14".
+            # http.client accepts a head that is cut short: "grpc-status: 1" of "grpc-status: 14".
             if self._socket.ended:
                 raise TransportError("the connection was closed in the head of the response")
         headers = [(name.lower(), value) for name, value in self._response.headers.iteritems()]
@@ -137,7 +137,7 @@ class SocketExchange:
 
     def _send(self, connection: HTTPConnection) -> None:
         request = self._request
-        # A server may answer before it has read everything, and close.
+        # A server may respond before it has read everything, and close.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(
                 request.method,
@@ -157,22 +157,22 @@ class SocketExchange:
         return chunk
 
     def abort(self) -> None:
-        """Shut the socket down, which wakes the thread that reads it."""
+        """Shut down the socket, which wakes the thread that reads from it."""
         with self._lock:
             self._aborted = True
             if self._socket is not None:
                 self._socket.abort()
 
     def close(self) -> None:
-        """Give the connection back when its response was read to the end; else close it."""
-        # A connection that is given back is another call's: nobody may abort it any more.
+        """Release the connection when its response was read to the end; else close it."""
+        # A released connection belongs to another call: aborting this one must not touch it.
         with self._lock:
             self._socket = None
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if self._complete and not self._aborted and not connection.is_closed:
-            self._transport.give_back(connection)
+            self._transport.release(connection)
             return
         if self._response is not None:
             self._response.close()
@@ -180,22 +180,22 @@ class SocketExchange:
 
 
 class DeadlineSocket:
-    """A connected socket whose timeout is a deadline for everything that is done with it.
+    """A connected socket with one deadline for all operations on it.
 
-    Timeouts of sockets are for one operation each: a server that sends a byte every second outlives them.
+    The timeout of a socket is for each operation: a server that sends a byte every second never exceeds it.
     """
 
     def __init__(self, connected: socket.socket) -> None:
         self.deadline: float | None = None
         """An instant of :func:`time.monotonic`, or None."""
         self.ended = False
-        """Whether a read has found that the peer sends no more."""
+        """True once a read has found the end of the peer's data."""
         self._socket = connected
         self._owner = os.getpid()
 
     @property
     def inherited(self) -> bool:
-        """Whether it belongs to a process that this one was forked from."""
+        """True in a process that was forked from the owner of the socket."""
         return os.getpid() != self._owner
 
     def settimeout(self, timeout: float | None) -> None:
@@ -212,31 +212,31 @@ class DeadlineSocket:
             view = view[self._socket.send(view) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """A file to read from, under the deadline."""
+        """Return a file to read from, under the deadline."""
         return io.BufferedReader(_DeadlineReader(self, self._socket.makefile(mode, buffering=0)))  # type: ignore[call-overload]
 
     def arm(self) -> None:
-        """Give the next operation the time that is left.
+        """Set the timeout of the next operation to the remaining time.
 
-        :raises TimeoutError: when there is none.
-        :raises ConnectionError: in a child, which would read its parent's bytes or write between them.
+        :raises TimeoutError: when none remains.
+        :raises ConnectionError: in a forked child, which would read the data of its parent or write into it.
         """
         if self.inherited:
             raise ConnectionError("the connection belongs to the process that this one was forked from")
         self._socket.settimeout(_remaining(self.deadline))
 
     def abort(self) -> None:
-        """Shut down, for all threads that use it, but not for the parent process."""
+        """Shut down for all threads of this process; a forked child leaves it to its parent."""
         if not self.inherited:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def fileno(self) -> int:
-        """The file descriptor, to poll."""
+        """Return the file descriptor, to poll."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close; files that were made of it stay open."""
+        """Close the socket; files made from it stay open."""
         self._socket.close()
 
 

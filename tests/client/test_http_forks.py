@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm.client import CallError, Channel
-from tests.client.scripted import OK, Peer, http, serve
-from tests.client.test_hostile import CHUNKED, chunk
+from tests.client.scripted import CHUNKED, OK, Peer, chunk, http, serve
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.forking import Child, alone
 from tests.grpcweb import frame

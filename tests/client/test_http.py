@@ -1,0 +1,163 @@
+"""HTTP over real sockets: deadlines that hold, redirects that are not followed, connections that are reused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from flask_grpcweb_scm.client import CallError, Channel, StatusCode
+from flask_grpcweb_scm.testing import assert_rpc_error
+from tests.client.scripted import CHUNKED, OK, REPLY, UNTIL_CLOSED, Peer, chunk, http, respond, serve
+from tests.client.support import ECHO, call_error
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import frame
+from tests.servers import free_port
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda peer: peer.wait(),
+        lambda peer: peer.drip(HEAD * 1000, 0.02),
+        lambda peer: peer.drip(HEAD + b"x: " + b"y" * 1000, 0.02),
+        lambda peer: peer.drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 10**5, 0),
+        lambda peer: (peer.send(UNTIL_CLOSED), peer.drip(frame(b"x" * 1000), 0.02)),
+        lambda peer: (peer.send(CHUNKED), peer.drip(chunk(frame(b"x" * 1000)), 0.02)),
+        lambda peer: (peer.send(CHUNKED + b"fff\r\n"), peer.drip(frame(b"x" * 1000), 0.02)),
+        lambda peer: (peer.send(UNTIL_CLOSED + REPLY), peer.wait()),
+        lambda peer: (peer.send(UNTIL_CLOSED + REPLY + OK), peer.wait()),
+    ],
+    ids=["silence", "dripped status line", "dripped header", "no end of 100 Continue", "dripped body", "dripped chunk",
+         "dripped in a chunk", "no trailers", "no end"],
+)  # fmt: skip
+def test_a_slow_server_does_not_outlive_the_deadline(method: str, script: Callable[[Peer], None]) -> None:
+    started = time.monotonic()
+    error = call_error(script, method, timeout=0.2)
+    assert error.code is StatusCode.DEADLINE_EXCEEDED
+    assert 0.19 < time.monotonic() - started < 2
+
+
+def test_a_server_that_does_not_read_does_not_outlive_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        channel = Channel(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.3)
+        requests = (EchoRequest(data=b"x" * 2**20) for _ in range(100))
+        started = time.monotonic()
+        with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
+            channel.stub(ECHO).client_stream(requests)
+        assert time.monotonic() - started < 2
+
+
+def test_the_deadline_is_sent() -> None:
+    with serve(respond(http(REPLY + OK))) as server, Channel(server.url, timeout=30) as channel:
+        channel.stub(ECHO).unary(EchoRequest())
+        channel.stub(ECHO).unary(EchoRequest(), timeout=2)
+        timeouts = [int(request["grpc-timeout"].removesuffix("u")) / 1e6 for request in server.requests]
+    assert timeouts == [pytest.approx(30, abs=1), pytest.approx(2, abs=1)]
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_deadline_that_has_passed_sends_nothing(timeout: float) -> None:
+    with serve(respond(http(REPLY + OK))) as server, Channel(server.url) as channel:
+        with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
+            channel.stub(ECHO).unary(EchoRequest(), timeout=timeout)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect",
+                                    "308 Permanent Redirect"])  # fmt: skip
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+def test_nothing_reaches_the_host_of_a_redirect(status: str, method: str) -> None:
+    with serve(respond(http(REPLY + OK))) as thief:
+        redirect = http(b"", f"location: {thief.url}/tests.echo.v1.Echo/Unary", status=status)
+        error = call_error(respond(redirect), method, token="secret", metadata={"authorization": "Bearer secret"})
+        assert (error.code, "a redirect to 127.0.0.1" in error.message) == (StatusCode.UNKNOWN, True)
+        assert "secret" not in str(error)
+        assert thief.connections == 0
+
+
+def test_a_signature_does_not_reach_it_either() -> None:
+    with serve(respond(http(REPLY + OK))) as thief:
+        redirect = http(b"", f"location: {thief.url}/", status="307 Temporary Redirect")
+        call_error(respond(redirect), hmac_secret="secret")
+        assert thief.connections == 0
+
+
+def test_a_refused_connection_is_unavailable() -> None:
+    channel = Channel(f"http://127.0.0.1:{free_port()}", timeout=5)
+    with assert_rpc_error(StatusCode.UNAVAILABLE, match=r"refused"):
+        channel.stub(ECHO).unary(EchoRequest())
+
+
+def test_an_unknown_host_is_unavailable() -> None:
+    channel = Channel("http://nowhere.invalid", timeout=5)
+    with assert_rpc_error(StatusCode.UNAVAILABLE, match=r"nowhere\.invalid"):
+        channel.stub(ECHO).unary(EchoRequest())
+
+
+def test_connections_are_reused() -> None:
+    def script(peer: Peer) -> None:
+        count = len(peer.server.requests)
+        peer.send(http(REPLY + OK) if count % 2 else CHUNKED + chunk(REPLY + OK) + b"0\r\n\r\n")
+
+    with serve(script) as server, Channel(server.url) as channel:
+        stub = channel.stub(ECHO)
+        for _ in range(4):
+            stub.unary(EchoRequest())
+            list(stub.server_stream(EchoRequest()))
+        assert (len(server.requests), server.connections) == (8, 1)
+
+
+def test_closing_a_call_that_has_ended_leaves_its_connection_to_others() -> None:
+    with serve(respond(http(REPLY + OK))) as server, Channel(server.url, timeout=5) as channel:
+        ended = []
+        for _ in range(3):
+            with channel.stub(ECHO).server_stream(EchoRequest()) as replies:
+                assert [reply.text for reply in replies] == ["hi"]
+            ended.append(replies)
+        for call in ended:
+            call.cancel()
+        assert channel.stub(ECHO).unary(EchoRequest()).text == "hi"
+        assert server.connections == 1
+
+
+def test_a_connection_is_not_reused_after_an_error_in_the_middle() -> None:
+    responses = [http(REPLY + REPLY + OK), http(status="502 Bad Gateway"), http(REPLY + OK)]
+
+    with serve(lambda peer: peer.send(responses[len(peer.server.requests) - 1])) as server:
+        with Channel(server.url) as channel:
+            for _ in range(2):
+                with pytest.raises(CallError):
+                    channel.stub(ECHO).unary(EchoRequest())
+            assert channel.stub(ECHO).unary(EchoRequest()).text == "hi"
+        assert server.connections == 3
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
+    with serve(respond(http(REPLY + OK), close=True)) as server, Channel(server.url) as channel:
+        for _ in range(3):
+            assert channel.stub(ECHO).unary(EchoRequest()).text == "hi"
+            time.sleep(0.02)
+        assert server.connections == 3
+
+
+def test_threads_share_a_channel() -> None:
+    with serve(respond(http(REPLY + OK))) as server, Channel(server.url, timeout=10) as channel:
+        texts: list[str] = []
+
+        def work() -> None:
+            texts.extend(channel.stub(ECHO).unary(EchoRequest()).text for _ in range(20))
+
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert texts == ["hi"] * 320
+        assert server.connections < 200

@@ -1,0 +1,43 @@
+"""Docstrings open with a noun or a verb in the imperative."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+QUESTION = re.compile(r"(?:What|Whether|How|Who|Whose|When|Which|Where|Why)\b")
+# Folders whose docstrings are yet to be written anew; to be emptied.
+NOT_YET = {"flask_grpcweb_scm/rpc", "flask_grpcweb_scm/web"}
+SOURCES = sorted(
+    path.relative_to(ROOT)
+    for folder in ("flask_grpcweb_scm", "example_app", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if not path.name.endswith("_pb2.py") and "/".join(path.relative_to(ROOT).parts[:2]) not in NOT_YET
+)
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of docstrings, those beneath attributes and constants included."""
+    for node in ast.walk(ast.parse(source)):
+        for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                value = statement.value.value
+                if isinstance(value, str):
+                    yield statement.lineno, value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_no_docstring_opens_with_a_question(path: Path) -> None:
+    found = docstrings((ROOT / path).read_text())
+    assert [(line, text) for line, text in found if QUESTION.match(text)] == []
+
+
+def test_every_docstring_is_seen() -> None:
+    source = '"""What a."""\nx = 1\n"""Whether b."""\nclass C:\n    y = 2\n    """How c."""\n'
+    source += '    def f(self):\n        """Who d."""\n'
+    assert [line for line, text in docstrings(source) if QUESTION.match(text)] == [1, 3, 6, 8]
