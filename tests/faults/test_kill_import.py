@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +15,16 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, CommitFileChange, Repository, db
 from flask_grpcweb_scm.scm.git_import.importer import BATCH_COMMITS
+from tests.faults.import_git import import_git
 from tests.faults.integrity import check_integrity
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app
 
-ROOT = Path(__file__).parent.parent.parent
 COMMITS = 8 * BATCH_COMMITS + 1
 FILES = 3  # of each commit
 SECONDS = 60
-CREDENTIALS = {"FLASK_GRPC_REQUIRE_AUTH": "true", "FLASK_GRPC_AUTH_TOKENS": "x" * 32}
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.faults.import_git", "tests.faults.create_issue"])
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +50,42 @@ def app(database: str) -> Iterator[Flask]:
         yield app
 
 
-def start_import(app: Flask, repository: GitRepository) -> subprocess.Popen[str]:
-    environ = {**os.environ, **CREDENTIALS, "FLASK_SQLALCHEMY_DATABASE_URI": app.config["SQLALCHEMY_DATABASE_URI"]}
-    command = ["import-git", "demo", str(repository.path), "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "example_app", "scm", *command],
-        cwd=ROOT,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+class Import:
+    """A process that imports."""
+
+    def __init__(self, app: Flask, repository: GitRepository) -> None:
+        self._printed, its_end = PROCESSES.Pipe(duplex=False)
+        arguments = [app.config["SQLALCHEMY_DATABASE_URI"], str(repository.path), its_end]
+        self._process = PROCESSES.Process(target=import_git, args=arguments)
+        self._process.start()
+        its_end.close()
+
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(SECONDS)
+        # Else it was not killed in time.
+        assert self._process.exitcode == -signal.SIGKILL
+
+    def printed(self) -> str:
+        """Read what it prints, when it has ended well."""
+        assert self._printed.poll(SECONDS)
+        printed: str = self._printed.recv()
+        self._process.join(SECONDS)
+        assert self._process.exitcode == 0
+        return printed
 
 
 def count(model: Any) -> int:
     return db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
 
 
-def wait_for_commits(app: Flask, number: int, process: subprocess.Popen[str]) -> None:
+def wait_for_commits(app: Flask, number: int, process: Import) -> None:
     deadline = time.monotonic() + SECONDS
     with app.app_context():
-        while count(Commit) < number and process.poll() is None:
+        while count(Commit) < number and process.is_running():
             assert time.monotonic() < deadline
             db.session.rollback()
             time.sleep(0.005)
@@ -95,17 +108,13 @@ def check_progress(app: Flask, repository: GitRepository) -> int:
 def test_an_import_that_is_killed_again_and_again_comes_to_its_end(app: Flask, repository: GitRepository) -> None:
     stored = 0
     for _ in range(3):
-        process = start_import(app, repository)
+        process = Import(app, repository)
         # While the batch after the next is on its way.
         wait_for_commits(app, stored + 1, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=SECONDS)
+        process.kill()
         progress = check_progress(app, repository)
         assert progress > stored, "nothing was stored before the kill"
         stored = progress
     assert stored < COMMITS, "the last import was not killed in time"
-    process = start_import(app, repository)
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0
-    assert json.loads(output)["commits"] == COMMITS - stored
+    assert json.loads(Import(app, repository).printed())["commits"] == COMMITS - stored
     assert check_progress(app, repository) == COMMITS
