@@ -17,8 +17,11 @@ from flask_grpcweb_scm.wire import Metadata
 __all__ = ["describe", "internal_error", "metadata_of", "propagates_exceptions", "rpc_error_from_http"]
 
 MAX_MESSAGE_CHARACTERS = 1000
-NOT_FOR_CALLERS = {"location", "allow", "etag", "last-modified"}
-"""Headers that describe a page, beside ``Content-*``."""
+NOT_FOR_CALLERS = {
+    *("location", "allow", "etag", "last-modified", "content-type", "content-length", "content-encoding"),
+    *("content-language", "content-location", "content-range", "content-disposition", "content-md5"),
+}
+"""Headers that describe a page, and not the response that a caller gets in its place."""
 
 _MESSAGE_KEYS = ("message", "msg", "error", "detail", "description")
 

@@ -188,11 +188,7 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
     error = rpc_error_from_http(response, url=get_current_url(environ))
     path, status = get_path_info(environ), response.status_code
     logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
-    kept = [
-        (name, value)
-        for name, value in response.headers
-        if not name.lower().startswith("content-") and name.lower() not in NOT_FOR_CALLERS
-    ]
+    kept = [(name, value) for name, value in response.headers if name.lower() not in NOT_FOR_CALLERS]
     return refusal(app, protocol, error, environ, kept)
 
 

@@ -457,13 +457,21 @@ def test_a_redirect_says_where_to(location: str, code: int, message: str) -> Non
 @pytest.mark.parametrize("hook", ["after_request", "after_this_request"])
 def test_the_answer_of_an_after_request_hook_is_translated(method: str, hook: str) -> None:
     app = echo_app()
-    refuse = lambda response: Response("not now", 503, {"retry-after": "7", "x-mine": "1"})  # noqa: E731
+    headers = {
+        "retry-after": "7",
+        "x-mine": "1",
+        "content-security-policy": "default-src 'self'",
+        "content-language": "en",
+    }
+    refuse = lambda response: Response("not now", 503, headers)  # noqa: E731
     if hook == "after_request":
         app.after_request(refuse)
     else:
         app.before_request(lambda: after_this_request(refuse) and None)
     answer = call(app.test_client(), ECHO + method, HI)
     assert (answer.code, answer.headers["x-mine"]) == (14, "1")
+    assert answer.headers["content-security-policy"] == "default-src 'self'"
+    assert "content-language" not in answer.headers
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
