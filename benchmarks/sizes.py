@@ -44,10 +44,8 @@ def main() -> None:
         f"modules             {len(lines)}, of which {sum('__init__' in path for path in lines)} are __init__.py"
     )
     click.echo(f"lines of a module   median {statistics.median(lines.values()):.0f}, at most {max(lines.values())}")
-    p90 = statistics.quantiles(functions, n=10)[-1]
-    click.echo(
-        f"lines of a function median {statistics.median(functions):.0f}, 90 % up to {p90:.0f}, at most {max(functions)}"
-    )
+    median, p90 = statistics.median(functions), statistics.quantiles(functions, n=10)[-1]
+    click.echo(f"lines of a function median {median:.0f}, 90 % up to {p90:.0f}, at most {max(functions)}")
     for path in sorted(lines, key=lines.__getitem__)[-LONGEST:]:
         click.echo(f"{lines[path]:6}  {path}")
 
