@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Blueprint, Flask
@@ -14,6 +12,7 @@ from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, Str
 from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
+from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
@@ -25,15 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["AppState", "GrpcWebScm"]
 
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
-
-
-@dataclass(frozen=True, slots=True)
-class AppState:
-    """State of the extension for one app, at ``app.extensions["grpcweb_scm"]``."""
-
-    settings: Settings
-    dispatcher: Dispatcher
-    authenticate: Authenticate
 
 
 class GrpcWebScm:
@@ -83,7 +73,7 @@ class GrpcWebScm:
         if "grpcweb_scm" in app.extensions:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config)
-        services = (*self._services, _scm().service) if settings.scm else self._services
+        services = (*self._services, _scm_service()) if settings.scm else self._services
         first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
@@ -97,8 +87,7 @@ class GrpcWebScm:
         _surround(calls, blueprint)
         app.cli.add_command(grpc_cli)
         if settings.scm:
-            _scm().init_app(app, self._db)
-            app.cli.add_command(_scm().scm_cli)
+            _init_scm(app, self._db)
 
 
 def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
@@ -113,11 +102,18 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
         app.request_context = lane.request_context  # type: ignore[method-assign]
 
 
-def _scm() -> ModuleType:
+def _scm_service() -> Service:
     # Importing SQLAlchemy is slower than all other imports, and not every app needs it.
+    from flask_grpcweb_scm.scm import service
+
+    return service
+
+
+def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
     from flask_grpcweb_scm import scm
 
-    return scm
+    scm.init_app(app, host_db)
+    app.cli.add_command(scm.scm_cli)
 
 
 def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate:

@@ -1,97 +1,186 @@
-"""Imports point downwards only: wire ← rpc ← auth, scm, client ← the Flask layer."""
+"""Imports point down, without circles; the client knows no Flask; private is private."""
+
+from __future__ import annotations
 
 import ast
+import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-PACKAGE = "flask_grpcweb_scm"
-ROOT = Path(__file__).parent.parent
+from tests.imports import FILES, IMPORTS, PACKAGE, ROOT, circles, imported, reached_by
 
-# layer → what it may import besides itself and the standard library.
-ALLOWED = {
-    "wire": {"pybase64"},
-    "rpc": {"wire", "google", "orjson"},
-    "forks": set(),
-    "auth": {"wire", "rpc", "forks", "google", "itsdangerous", "limits"},
-    "pb": {"google"},
-    "scm": {
-        "rpc",
-        "forks",
-        "pb",
-        "google",
-        "flask",
-        "flask_sqlalchemy",
-        "sqlalchemy",
-        "alembic",
-        "werkzeug",
-        "click",
-        "itsdangerous",
-        "urllib3",
-    },
-    "client": {"wire", "rpc", "pb", "google", "urllib3", "click"},
-    "testing": {"wire", "rpc", "client", "scm", "google", "flask"},
+# Layer → the layers it may import, all of them above it in this table, and the packages of others.
+LAYERS: dict[str, tuple[set[str], set[str]]] = {
+    "wire": (set(), {"pybase64"}),
+    "forks": (set(), set()),
+    "pb": (set(), {"google"}),
+    "rpc": ({"wire"}, {"google", "orjson"}),
+    "settings": ({"rpc"}, set()),
+    "state": ({"rpc", "settings"}, set()),
+    "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
+    "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
+    "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "scm": (
+        {"forks", "pb", "rpc"},
+        {
+            "alembic",
+            "click",
+            "flask",
+            "flask_sqlalchemy",
+            "google",
+            "itsdangerous",
+            "sqlalchemy",
+            "urllib3",
+            "werkzeug",
+        },
+    ),
+    "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
+    "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
+    "web": (
+        {"forks", "rpc", "settings", "signals", "state", "wire"},
+        {"blinker", "flask", "flask_cors", "google", "werkzeug"},
+    ),
+    "cli": (
+        {"auth", "client", "rpc", "settings", "state", "testing", "web", "wire"},
+        {"click", "flask", "google"},
+    ),
+    # The only one that reaches `scm`, and it alone may know everything.
+    "extension": (
+        {"auth", "cli", "rpc", "scm", "settings", "state", "web"},
+        {"flask", "flask_sqlalchemy"},
+    ),
+    "__init__": ({"extension", "rpc", "settings", "signals", "wire"}, set()),
+}  # fmt: skip
+# Modules that import each other; to be emptied.
+CIRCLES = {
+    "flask_grpcweb_scm.rpc.context",
+    "flask_grpcweb_scm.rpc.exchange",
+    "flask_grpcweb_scm.rpc.incoming",
+    "flask_grpcweb_scm.rpc.service",
 }
-# The Flask layer is the package's own modules; it may import anything, and reaches `scm` here only.
-REGISTERS_SCM = {"extension.py"}
-FLASK_LAYER = {"web", "cli"}
-SOURCES = sorted(path.relative_to(ROOT / PACKAGE) for path in (ROOT / PACKAGE).rglob("*.py"))
+# Private parts of Flask and Werkzeug, Flask-SQLAlchemy's metadata of an app, and a connection of urllib3 over a socket
+# that is connected already.
+TOUCHES_PRIVATE = {"scm/database/db.py", "scm/providers/sockets.py", "web/flask_internals.py"}
+# To be emptied.
+TOUCHES_PRIVATE_YET = {"rpc/exchange.py", "rpc/plain.py"}
+# Methods of named tuples and of werkzeug's proxies, which have an underscore to keep other names free.
+PUBLIC = {"_asdict", "_fields", "_make", "_replace", "_get_current_object"}
+STANDARD = {*sys.stdlib_module_names, "_typeshed"}
+SOURCES = {str(file.relative_to(ROOT / PACKAGE)): file for file in FILES.values() if not file.name.endswith("_pb2.py")}
 
 
-def _modules(tree: ast.AST, package: str) -> Iterator[str]:
-    """Yield the full name of every module or member that *tree*, in *package*, imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+def layer(module: str) -> str:
+    return module.removeprefix(PACKAGE).removeprefix(".").partition(".")[0] or "__init__"
 
 
-def _dependency(module: str) -> str:
-    """Name a layer of ours, the top of another package, or ``flask layer``."""
-    top, *rest = module.split(".")
-    if top != PACKAGE:
-        return top
-    return rest[0] if rest and rest[0] in ALLOWED else "flask layer"
+def forbidden_imports(source: str, own: str) -> set[str]:
+    """Return the imports of *source* that a module of the layer *own* may not have."""
+    layers, others = LAYERS[own]
+    modules = set(imported(source))
+    above = {layer(module) for module in modules if module.partition(".")[0] == PACKAGE} - layers - {own}
+    tops = {module.partition(".")[0] for module in modules} - STANDARD - {PACKAGE}
+    return above | (tops - others)
 
 
-def forbidden_imports(source: str, path: Path) -> set[str]:
-    """Answer what *source*, at *path* below the package, imports and may not."""
-    package = ".".join([PACKAGE, *path.parent.parts])
-    found = {_dependency(module) for module in _modules(ast.parse(source), package)} - set(sys.stdlib_module_names)
-    if len(path.parts) == 1 or path.parts[0] in FLASK_LAYER:
-        return set() if path.name in REGISTERS_SCM else found & {"scm"}
-    layer = path.parts[0]
-    return found - ALLOWED[layer] - {layer}
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_imports_only_layers_below_its_own(module: str) -> None:
+    assert forbidden_imports(FILES[module].read_text(), layer(module)) == set()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_a_module_imports_only_what_is_below_it(path: Path) -> None:
-    assert forbidden_imports((ROOT / PACKAGE / path).read_text(), path) == set()
+def test_the_table_has_no_circle() -> None:
+    for index, (layers, _) in enumerate(LAYERS.values()):
+        assert layers <= set(list(LAYERS)[:index])
 
 
 @pytest.mark.parametrize(
-    ("path", "source", "forbidden"),
+    ("own", "source", "forbidden"),
     [
-        ("wire/frames.py", "import zlib\nfrom flask_grpcweb_scm.wire.errors import E\nfrom .errors import E", set()),
-        ("wire/frames.py", "from google.protobuf import message", {"google"}),
-        ("wire/frames.py", "from ..rpc import service", {"rpc"}),
-        ("wire/frames.py", "from .. import rpc", {"rpc"}),
-        ("wire/frames.py", "from flask_grpcweb_scm import rpc", {"rpc"}),
-        ("rpc/service.py", "def f():\n    import flask", {"flask"}),
-        ("rpc/service.py", "from flask_grpcweb_scm import RpcError", {"flask layer"}),
-        ("rpc/service.py", "import flask_grpcweb_scm.auth.tokens", {"auth"}),
-        ("scm/service.py", "import flask\nfrom flask_grpcweb_scm.settings import Settings", {"flask layer"}),
-        ("client/channel.py", "from flask_grpcweb_scm import rpc, extension", {"flask layer"}),
-        ("client/channel.py", "from flask_grpcweb_scm.testing import channel_for", {"testing"}),
-        ("client/stubs/scm.py", "from ...scm import Repository", {"scm"}),
-        ("blueprint.py", "import flask\nfrom flask_grpcweb_scm import scm", {"scm"}),
-        ("extension.py", "from flask_grpcweb_scm import scm", set()),
+        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.errors import E", set()),
+        ("wire", "from google.protobuf import message", {"google"}),
+        ("wire", "from flask_grpcweb_scm import rpc", {"rpc"}),
+        ("rpc", "def f():\n    import flask", {"flask"}),
+        ("rpc", "from flask_grpcweb_scm import RpcError", {"__init__"}),
+        ("rpc", "import flask_grpcweb_scm.auth.tokens", {"auth"}),
+        ("rpc", "if TYPE_CHECKING:\n    from flask_grpcweb_scm.settings import Settings", {"settings"}),
+        ("scm", "import flask\nfrom flask_grpcweb_scm.settings import Settings", {"settings"}),
+        ("client", "from flask_grpcweb_scm import rpc, extension", {"extension"}),
+        ("client", "from flask_grpcweb_scm.testing import channel_for", {"testing"}),
+        ("web", "import flask\nfrom flask_grpcweb_scm import scm", {"scm"}),
+        ("extension", "from flask_grpcweb_scm import scm", set()),
     ],
 )
-def test_the_rule_sees_every_way_to_import(path: str, source: str, forbidden: set[str]) -> None:
-    assert forbidden_imports(source, Path(path)) == forbidden
+def test_the_rule_sees_every_way_to_import(own: str, source: str, forbidden: set[str]) -> None:
+    assert forbidden_imports(source, own) == forbidden
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(IMPORTS) == CIRCLES
+
+
+@pytest.mark.parametrize(
+    ("imports", "found"),
+    [
+        ({"a": {"b"}, "b": {"c", "os"}, "c": set()}, set()),
+        ({"a": {"b"}, "b": {"a"}}, {"a", "b"}),
+        ({"x": {"a"}, "a": {"b"}, "b": {"c"}, "c": {"a", "y"}, "y": set()}, {"a", "b", "c"}),
+        ({"a": {"a"}}, set()),
+    ],
+)
+def test_the_rule_sees_circles(imports: dict[str, set[str]], found: set[str]) -> None:
+    assert circles(imports) == found
+
+
+# The client
+
+
+CLIENT = [module for module in FILES if layer(module) == "client"]
+NOT_FOR_CLIENTS = {"flask", "flask_sqlalchemy", "sqlalchemy", "werkzeug"}
+
+
+def test_no_way_of_imports_leads_from_the_client_to_flask() -> None:
+    assert not {module.partition(".")[0] for module in reached_by(CLIENT)} & NOT_FOR_CLIENTS
+
+
+def test_the_client_runs_without_flask() -> None:
+    code = f"import sys, {', '.join(CLIENT)}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert not set(output.split()) & NOT_FOR_CLIENTS
+
+
+# Private attributes
+
+
+def private_attributes(source: str) -> set[str]:
+    """Return the attributes with an underscore that belong to another module."""
+    tree = ast.parse(source)
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_self(node.value)}
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+    } - own - PUBLIC  # fmt: skip
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in {"self", "cls"}
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_three_files_touch_what_is_private(path: str) -> None:
+    assert bool(private_attributes(SOURCES[path].read_text())) == (path in TOUCHES_PRIVATE | TOUCHES_PRIVATE_YET)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("a._b", {"_b"}),
+        ("a.b()._c = 1", {"_c"}),
+        ("class A:\n def f(self, other):\n  self._x = other._x", set()),
+        ("class A:\n def _f(self): ...\nA()._f()", set()),
+        ("a.__dict__, a.b, Row._make", set()),
+    ],
+)
+def test_the_rule_sees_private_attributes(source: str, found: set[str]) -> None:
+    assert private_attributes(source) == found

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from datetime import datetime, timezone
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 from flask import current_app
@@ -19,10 +19,8 @@ from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
+from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
-
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.extension import AppState
 
 __all__ = ["grpc_cli"]
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from flask_grpcweb_scm.client.call import Call
 from flask_grpcweb_scm.rpc import did_you_mean
 
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.client.channel import Channel
-
-__all__ = ["MetadataLike", "StreamMethod", "Stub", "UnaryMethod", "snake_case"]
+__all__ = ["Caller", "MetadataLike", "StreamMethod", "Stub", "UnaryMethod", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -29,8 +26,17 @@ def snake_case(name: str) -> str:
     return _WORD_START.sub("_", name).lower()
 
 
+class Caller(Protocol):
+    """The part of a :class:`Channel` that stubs use."""
+
+    def call(
+        self, method: MethodDescriptor, request: Any, *, timeout: float | None = None, metadata: MetadataLike = ()
+    ) -> Call[Any]:
+        """Prepare a call of any method."""
+
+
 class _Method(Generic[In, Out]):
-    def __init__(self, channel: Channel, descriptor: MethodDescriptor) -> None:
+    def __init__(self, channel: Caller, descriptor: MethodDescriptor) -> None:
         self._channel = channel
         self._descriptor = descriptor
 
@@ -77,7 +83,7 @@ class StreamMethod(_Method[In, Out]):
 class Stub:
     """The methods of a service as attributes, under Python names."""
 
-    def __init__(self, channel: Channel, descriptor: ServiceDescriptor) -> None:
+    def __init__(self, channel: Caller, descriptor: ServiceDescriptor) -> None:
         for method in descriptor.methods:
             kind: type[_Method[Any, Any]] = StreamMethod if method.server_streaming else UnaryMethod
             setattr(self, snake_case(method.name), kind(channel, method))

@@ -1,0 +1,47 @@
+"""Imports between the modules of the package, read from their source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path
+
+__all__ = ["FILES", "IMPORTS", "PACKAGE", "ROOT", "circles", "imported", "reached_by"]
+
+PACKAGE = "flask_grpcweb_scm"
+ROOT = Path(__file__).parent.parent
+FILES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted((ROOT / PACKAGE).rglob("*.py"))
+}
+
+
+def imported(source: str) -> Iterator[str]:
+    """Yield the modules that a source imports anywhere, also in functions and for type checkers alone."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the whole name of the module"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in FILES else node.module or ""
+
+
+IMPORTS = {module: set(imported(file.read_text())) for module, file in FILES.items()}
+
+
+def reached_by(modules: Iterable[str], imports: Mapping[str, Set[str]] = IMPORTS) -> set[str]:
+    """Return the modules, and all that they import, directly or through others."""
+    reached: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= imports.get(module, set()) - reached
+    return reached
+
+
+def circles(imports: Mapping[str, Set[str]]) -> set[str]:
+    """Return the modules that import themselves through others."""
+    return {module for module, names in imports.items() if module in reached_by(names - {module}, imports)}

@@ -1,0 +1,56 @@
+"""CONTRIBUTING.md names files, folders and commands that are there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.documents import ROOT, blocks, dead_links, unknown_keys
+from tests.test_layers import LAYERS
+
+PAGE = ROOT / "CONTRIBUTING.md"
+PACKAGE = ROOT / "flask_grpcweb_scm"
+TEXT = PAGE.read_text()
+# Files of rpc/ that are being written; to be emptied.
+NOT_YET = {"rpc/call.py", "rpc/server.py", "rpc/unary.py", "rpc/stream.py", "rpc/protocols/grpc_web.py"}
+# `a/b`, `a/` and `a.py` are paths, of the checkout or inside the package.
+NAMED = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|md|cfg|toml))`", TEXT)) - {"test_x.py", "x.py"}
+# Inside the wheel, or written by a build.
+ELSEWHERE = {"dist/", "pb/scm.proto", "pb/scm_pb2.pyi", "migrations/alembic.ini"}
+LAYOUT = next(code for code in re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
+
+
+def missing(names: set[str]) -> set[str]:
+    return {name for name in names if not ((ROOT / name).exists() or (PACKAGE / name).exists())}
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    assert len(NAMED) > 50
+    assert missing(NAMED - ELSEWHERE) == NOT_YET
+
+
+def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> None:
+    rows = [re.split(r" {2,}", line) for line in LAYOUT.splitlines()[1:]]
+    drawn = {row[0].removesuffix("/").removesuffix(".py"): set(" ".join(row[2:]).split()) for row in rows}
+    assert drawn == {name: layers for name, (layers, _) in LAYERS.items()}
+    for index, layers in enumerate(drawn.values()):
+        assert layers <= set(list(drawn)[index + 1 :])
+    assert missing({row[0] for row in rows}) == set()
+
+
+def test_its_commands_are_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shell = re.findall(r"^make ([a-z -]+)", "".join(blocks(PAGE, "sh")), re.MULTILINE)
+    named = {name for names in shell for name in names.split()} | set(re.findall(r"`make ([a-z-]+)", TEXT))
+    assert len(named) > 10
+    assert named <= targets
+
+
+def test_links_and_keys_lead_somewhere() -> None:
+    assert (dead_links(PAGE), unknown_keys(PAGE)) == ([], set())
+
+
+@pytest.mark.parametrize("name", ["rpc/nowhere.py", "nowhere/", "tests/nowhere"])
+def test_a_file_that_is_gone_is_seen(name: str) -> None:
+    assert missing({name, "rpc/service.py", "tests/sockets", "setup.cfg"}) == {name}
