@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
+import importlib.util
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
 
 LONG_ID = 40
 
-if "mix_stderr" in inspect.signature(CliRunner).parameters:
-    # As since click 8.2: standard error apart, and both in `output`.
-    CliRunner.__init__ = functools.partialmethod(CliRunner.__init__, mix_stderr=False)  # type: ignore[assignment]
-    Result.output = property(lambda self: self.stdout + self.stderr)  # type: ignore[assignment]
+if importlib.util.find_spec("click"):  # not there for the peers
+    import tests.old_click  # noqa: F401
 
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from multiprocessing.connection import Connection
 
+import tests.old_click  # noqa: F401
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
 

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
-from flask_grpcweb_scm.scm import CodeMapping, Organization, Repository, db
-from flask_grpcweb_scm.testing import ScmFactory, assert_rpc_error
+from flask_grpcweb_scm.scm import (
+    CodeMapping,
+    ExternalIssue,
+    Group,
+    Integration,
+    Organization,
+    OrganizationIntegration,
+    Project,
+    Repository,
+    db,
+)
+from flask_grpcweb_scm.testing import assert_rpc_error
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
 
@@ -82,14 +92,24 @@ def add_organization(app: Flask) -> int:
 
 def add_tenant(slug: str) -> Tenant:
     """Needs an app context."""
-    make = ScmFactory(current_app._get_current_object())  # type: ignore[attr-defined]
-    organization = make.organization(slug=slug)
-    project = make.project(organization, slug="web")
-    group = make.group(project, short_id=1, title="ValueError")
-    integration = make.integration(organization, provider="jira", external_id=slug, name="Jira")
-    repository = make.repository(organization, name=f"{slug}/repository", external_id=None)
-    issue = make.external_issue(organization, integration, key="T-1", title="Old")
-    return Tenant(organization.id, project.id, group.id, integration.id, repository.id, issue.id)
+    # Without ScmFactory, whose every row is a transaction: most tests begin here.
+    organization = Organization(slug=slug)
+    integration = Integration(provider="jira", external_id=slug, name="Jira")
+    db.session.add_all([organization, integration])
+    db.session.flush()
+    belonging = {"organization_id": organization.id}
+    project = Project(slug="web", **belonging)
+    repository = Repository(name=f"{slug}/repository", **belonging)
+    issue = ExternalIssue(integration_id=integration.id, key="T-1", title="Old", **belonging)
+    installation = OrganizationIntegration(integration_id=integration.id, **belonging)
+    db.session.add_all([project, repository, issue, installation])
+    db.session.flush()
+    group = Group(project_id=project.id, short_id=1, title="ValueError")
+    db.session.add(group)
+    db.session.flush()
+    tenant = Tenant(organization.id, project.id, group.id, integration.id, repository.id, issue.id)
+    db.session.commit()
+    return tenant
 
 
 def add_mapping(tenant: Tenant) -> Tenant:

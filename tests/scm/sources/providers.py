@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -24,6 +25,11 @@ __all__ = ["Answer", "FakeGitHub", "FakeGitLab", "Provider", "running"]
 
 Answer = tuple[int, Any, dict[str, str]]
 """Status, JSON and headers."""
+
+
+@functools.cache  # a blame shows a commit for every line
+def show(repository: GitRepository, sha: str) -> str:
+    return repository.git("show", "--no-patch", "--format=%an%x00%ae%x00%cI%x00%P%x00%B", sha)
 
 
 class Provider:
@@ -51,8 +57,7 @@ class Provider:
 
     def facts(self, sha: str) -> dict[str, Any]:
         """Of a commit."""
-        shown = self.repository.git("show", "--no-patch", "--format=%an%x00%ae%x00%cI%x00%P%x00%B", sha)
-        name, email, date, parents, message = shown.split("\0")
+        name, email, date, parents, message = show(self.repository, sha).split("\0")
         return {"name": name, "email": email, "date": date, "parents": parents.split(), "message": message.rstrip("\n")}
 
     def changes(self, sha: str) -> list[list[str]]:
