@@ -2,7 +2,7 @@
 
 from flask_grpcweb_scm.rpc.call import Authenticate, Endpoint, IncomingCall, Pairs, Reply, RpcProtocol, peer_name
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
-from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.context import CallContext, CalledMethod
 from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, retry_info
@@ -17,6 +17,7 @@ __all__ = [
     "ANONYMOUS",
     "Authenticate",
     "CallContext",
+    "CalledMethod",
     "Codec",
     "Dispatcher",
     "Endpoint",

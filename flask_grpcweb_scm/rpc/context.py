@@ -5,16 +5,51 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.rpc.service import RpcMethod
+__all__ = ["CallContext", "CalledMethod"]
 
-__all__ = ["CallContext"]
+
+class NamedService(Protocol):
+    """The service of a method."""
+
+    @property
+    def name(self) -> str:
+        """Its full name, ``package.Service``."""
+        ...
+
+
+class CalledMethod(Protocol):
+    """The method of a call, as far as the call tells; it is a :class:`~flask_grpcweb_scm.rpc.RpcMethod`."""
+
+    @property
+    def service(self) -> NamedService:
+        """The service that has the method."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name in the service."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``."""
+        ...
+
+    @property
+    def client_streaming(self) -> bool:
+        """True when the requests are a stream."""
+        ...
+
+    @property
+    def server_streaming(self) -> bool:
+        """True when the responses are a stream."""
+        ...
 
 
 class CallContext:
@@ -26,7 +61,7 @@ class CallContext:
     :param timeout: seconds from now; None for no deadline.
     """
 
-    method: RpcMethod | None
+    method: CalledMethod | None
     deadline: float | None = None
     """An instant of :func:`time.monotonic`, or None."""
     caller: Identity = ANONYMOUS
@@ -41,7 +76,7 @@ class CallContext:
 
     def __init__(
         self,
-        method: RpcMethod | None = None,
+        method: CalledMethod | None = None,
         *,
         metadata: Metadata | None = None,
         timeout: float | None = None,

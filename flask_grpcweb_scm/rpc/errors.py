@@ -67,7 +67,7 @@ class ResponseTypeError(TypeError):
     def __init__(self, path: str, expected: str, response: object) -> None:
         super().__init__(f"{path} must return {expected}, its function returned {type(response).__name__}")
         self.response = response
-        """What the function returned."""
+        """The value that the function returned."""
 
 
 class ServiceDefinitionError(Exception):

@@ -70,7 +70,7 @@ class RpcMethod:
     server_streaming: bool
     function: ServiceFunction
     batch: bool = False
-    """Whether the messages of a stream may wait a moment for the next ones."""
+    """True when the messages of a stream may wait a moment for the next ones."""
 
     @property
     def path(self) -> str:

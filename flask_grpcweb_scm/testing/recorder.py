@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 from google.protobuf.message import Message
 
-from flask_grpcweb_scm.rpc import CallContext, RpcMethod
+from flask_grpcweb_scm.rpc import CallContext, CalledMethod
 
 __all__ = ["RecordedCall", "RecordingInterceptor", "recording"]
 
@@ -74,7 +74,7 @@ def recording(app: Flask) -> Iterator[RecordingInterceptor]:
         yield recorder
 
 
-def _method(context: CallContext) -> RpcMethod:
+def _method(context: CallContext) -> CalledMethod:
     assert context.method is not None
     return context.method
 

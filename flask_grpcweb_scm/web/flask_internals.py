@@ -239,7 +239,7 @@ class RoutedRequestContext(RequestContext):
         return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
 
 
-class _Late:
+class _MadeAtUse:
     """An attribute of a context that is there once the context is made, which the first use of one does.
 
     A ``__getattr__`` would do for all of them, but slow down every other attribute.
@@ -256,9 +256,9 @@ class _Late:
 class LateAppContext(AppContext):
     """An application context that is entered empty, tells of it only if somebody listens, and is made when used."""
 
-    g = _Late()
-    url_adapter = _Late()
-    _cv_tokens = _Late()
+    g = _MadeAtUse()
+    url_adapter = _MadeAtUse()
+    _cv_tokens = _MadeAtUse()
     _entered: Token[AppContext] | None = None
 
     def __init__(self, app: Flask) -> None:
@@ -289,13 +289,13 @@ class LateAppContext(AppContext):
 class LateRequestContext(RoutedRequestContext):
     """A request context that is entered empty, in an application context of its own, and made at its first use."""
 
-    request = _Late()
-    flashes = _Late()
-    _session = _Late()
-    _after_request_functions = _Late()
-    _cv_tokens = _Late()
-    _adapter = _Late()
-    _is_entered = _Late()
+    request = _MadeAtUse()
+    flashes = _MadeAtUse()
+    _session = _MadeAtUse()
+    _after_request_functions = _MadeAtUse()
+    _cv_tokens = _MadeAtUse()
+    _adapter = _MadeAtUse()
+    _is_entered = _MadeAtUse()
 
     def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
         self.app = app

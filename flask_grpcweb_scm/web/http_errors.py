@@ -75,7 +75,7 @@ def internal_error(call_id: str = "") -> RpcError:
 
 
 def propagates_exceptions(app: Flask) -> bool:
-    """Whether Flask raises what no error handler takes, instead of a response."""
+    """Return whether Flask raises what no error handler takes, instead of making a response."""
     propagate: bool | None = app.config["PROPAGATE_EXCEPTIONS"]
     return app.testing or app.debug if propagate is None else propagate
 

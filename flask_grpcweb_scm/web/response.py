@@ -48,9 +48,9 @@ class RequestScope:
     """The outermost that is known of a request for an RPC."""
 
     is_started = False
-    """Whether the server has been told of the response."""
+    """True once the server has been told of the response."""
     is_ours = False
-    """Whether the response is of this extension, not one that the app gives instead."""
+    """True when the response is of this extension, not one that the app gives instead."""
     stream: StreamReply | None = None
     """The stream that keeps the contexts of the request."""
 
@@ -193,7 +193,7 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
 
 
 def is_grpc_web(headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether a response is of this extension, perhaps with something of a hook around it."""
+    """Return whether a response is of this extension, perhaps with something of a hook around it."""
     return any(name.lower() == "content-type" and value.startswith("application/grpc-web") for name, value in headers)
 
 

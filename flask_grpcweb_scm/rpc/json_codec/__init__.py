@@ -38,7 +38,7 @@ _read = json.JSONDecoder(object_pairs_hook=_no_duplicates).decode
 _write = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 WRITERS: dict[str, Callable[[Any], bytes]] = {"json": lambda value: _write(value).encode()}
-"""What can write JSON, best last. Reading is left to json: orjson does not tell that a key is there twice."""
+"""Writers of JSON, best last. Reading is left to json: orjson does not tell that a key is there twice."""
 if orjson is not None:
     WRITERS["orjson"] = orjson.dumps
 

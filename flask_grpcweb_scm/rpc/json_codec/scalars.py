@@ -17,7 +17,7 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 __all__ = ["Convert", "UnusualError", "key_from_json", "key_to_json", "scalar_from_json", "scalar_to_json"]
 
 Convert = Callable[[Any], Any]
-"""Where there can be None instead, a value is the same on both sides."""
+"""A missing function, None, stands for values that are the same on both sides."""
 
 
 class UnusualError(Exception):
