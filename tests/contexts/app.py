@@ -37,6 +37,7 @@ from flask_grpcweb_scm import (
     rpc_finished,
     rpc_started,
 )
+from flask_grpcweb_scm.web.flask_internals import is_plain_flask
 from tests.apps import echo_service, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 FLASK, FAST = "through Flask", "fast lane"
+LANES = (FLASK, FAST) if is_plain_flask(Flask("lane")) else (FLASK,)
 
 
 class Fault(Exception):

@@ -16,7 +16,7 @@ import pytest
 
 from tests.apps import ECHO
 from tests.contexts.aftermath import World
-from tests.contexts.app import FAST, FLASK
+from tests.contexts.app import FLASK, LANES
 from tests.contexts.callers import HttpCaller, Traces, call
 from tests.contexts.faults import FAULTS, Fault
 from tests.echo_pb2 import EchoRequest
@@ -97,7 +97,7 @@ def require(server: str) -> None:
         pytest.skip(f"{module} is not installed: pip install {module}")
 
 
-@pytest.fixture(scope="module", params=[(server, lane) for server in SERVERS for lane in (FLASK, FAST)], ids=", ".join)
+@pytest.fixture(scope="module", params=[(server, lane) for server in SERVERS for lane in LANES], ids=", ".join)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     server, lane = request.param
     require(server)

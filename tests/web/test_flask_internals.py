@@ -47,8 +47,8 @@ def test_private_names_of_flask_stand_in_one_module(path: Path) -> None:
 
 
 class Traced(Flask):
-    def full_dispatch_request(self, *args: Any) -> Any:
-        return super().full_dispatch_request(*args)
+    def make_response(self, rv: Any) -> Any:
+        return super().make_response(rv)
 
 
 def test_an_app_with_a_method_of_its_own_is_left_to_flask() -> None:
