@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from tests.contexts.app import FLASK
 from tests.contexts.callers import Caller, Outcome, Traces, call, post
 from tests.contexts.faults import AS_FLASK, Fault
@@ -41,8 +43,11 @@ class World:
         """The class of the error that teardown functions get after the same fault of a view."""
         self.traces.new()
         post(self.caller, "/twin", x_fault=fault.name, **headers)
-        # Twice in this version of Flask, after the view and after the stream.
-        return [words[1] for words in self.notes() if words[0] == "teardown_appcontext"][-1]
+        # Until Flask 3.1 twice, after the view and after the stream.
+        errors = [words[1] for words in self.notes() if words[0] == "teardown_appcontext"]
+        if not errors:
+            pytest.skip("this version of Flask loses the contexts of its own stream")
+        return errors[-1]
 
     def notes(self) -> list[list[str]]:
         """What was noted since the last look; a server may end a request after its response."""
