@@ -1,4 +1,4 @@
-"""How Hypothesis runs here, and the databases."""
+"""Settings of Hypothesis, names of tests, a shell, and the databases."""
 
 from __future__ import annotations
 
