@@ -88,7 +88,7 @@ def test_the_service_of_the_readme_works(greeter: Any, monkeypatch: pytest.Monke
     assert reply.text == "Hello Ann"
     assert call(client, "/greeter.v1.Greeter/SayHello", pb.HelloRequest()).code == 3
     counted = call(client, "/greeter.v1.Greeter/CountTo", pb.CountRequest(limit=3)).messages(pb.CountReply)
-    assert [reply.number for reply in counted] == [0, 1, 2]
+    assert [reply.number for reply in counted] == [1, 2, 3]
     assert greeter.say_hello(pb.HelloRequest(name="Bo"), None).text == "Hello Bo"
 
 

@@ -1,7 +1,8 @@
 """The whole way of a call with a stream of responses: its frames, its batches, and its end.
 
 A stream ends in one of three ways. Its function has no more messages, or raises: the last piece says so. Or the client
-goes away: whoever sends the pieces calls :meth:`StreamReply.close`, which closes the function's generator.
+goes away: whoever sends the pieces, in an app ``web/wsgi.py``, calls :meth:`StreamReply.close`, which closes the
+function's generator.
 """
 
 from __future__ import annotations

@@ -68,7 +68,10 @@ def fill_struct(message: Any, value: Any, depth: int) -> None:
 
 
 def inside(depth: int) -> int:
-    """The depth that is left inside of a message that is inside of one with `depth` left."""
+    """The depth that is left inside of a message that is inside of one with `depth` left.
+
+    :raises UnusualError: when none is left: json_format says so to the caller.
+    """
     if depth == 0:
         raise UnusualError
     return depth - 1

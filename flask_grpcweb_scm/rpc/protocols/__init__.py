@@ -1,4 +1,4 @@
-"""The protocols that calls come in."""
+"""The protocols that calls come in, each an :class:`RpcProtocol` in a module of its own, and the choice of one."""
 
 from __future__ import annotations
 
