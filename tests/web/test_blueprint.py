@@ -6,7 +6,7 @@ import functools
 import gc
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -135,14 +135,43 @@ HOST_REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("with_routes", [True, False])
+def tolerate_slashes(app: Flask) -> None:
+    app.url_map.strict_slashes = False
+
+
+@pytest.mark.parametrize("host", [host_with_routes, tolerate_slashes, lambda app: None])
 @pytest.mark.parametrize(("verb", "path", "content_type"), HOST_REQUESTS)
 def test_the_hosts_answers_are_the_same_with_and_without_us(
-    verb: str, path: str, content_type: str | None, with_routes: bool
+    verb: str, path: str, content_type: str | None, host: Callable[[Flask], None]
 ) -> None:
+    check_same(verb, path, host, content_type=content_type)
+
+
+@pytest.mark.parametrize("host", [host_with_routes, lambda app: None])
+@pytest.mark.parametrize(
+    ("verb", "path", "headers"),
+    [
+        ("GET", "/some.Service/Method", {"upgrade": "websocket", "connection": "upgrade"}),
+        ("GET", "/x/y", {"upgrade": "websocket", "connection": "upgrade"}),
+        ("OPTIONS", "/posts/some.Service/Method", {"access-control-request-headers": "x-grpc-web"}),
+    ],
+)
+def test_headers_change_none_of_the_hosts_answers(
+    verb: str, path: str, headers: dict[str, str], host: Callable[[Flask], None]
+) -> None:
+    check_same(verb, path, host, headers=headers)
+
+
+def test_the_hosts_own_rule_tells_a_preflight_of_its_verbs() -> None:
+    headers = {"access-control-request-headers": "x-grpc-web"}
+    check_same("OPTIONS", "/some.Service/Method", host_with_routes, headers=headers)
+
+
+def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: Any) -> None:
+    """Check that an app responds to a request with and without us in the same way."""
+
     def prepare(app: Flask) -> None:
-        if with_routes:
-            host_with_routes(app)
+        host(app)
         app.register_error_handler(404, lambda e: (f"lost: {request.endpoint} {request.routing_exception}", 404))
 
     bare = Flask(__name__)
@@ -150,7 +179,7 @@ def test_the_hosts_answers_are_the_same_with_and_without_us(
     prepare(bare)
     answers = []
     for app in (bare, echo_app(prepare=prepare), echo_app(prepare=prepare, GRPC_CORS_ORIGINS="*")):
-        response = app.test_client().open(path, method=verb, content_type=content_type)
+        response = app.test_client().open(path, method=verb, **options)
         allowed = sorted(response.headers.pop("Allow", "").split(", "))
         answers.append((response.status_code, list(response.headers), allowed, response.data))
     assert answers[0] == answers[1] == answers[2]
