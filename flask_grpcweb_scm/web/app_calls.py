@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from flask.signals import got_request_exception
 from werkzeug.exceptions import HTTPException, InternalServerError
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Response as AnyResponse
+from werkzeug.wsgi import get_current_url
 
 from flask_grpcweb_scm.rpc import (
     Authenticate,
@@ -79,20 +80,21 @@ class AppCalls:
         """The status of an undeclared exception: as in any view, the app's error handlers decide first."""
         try:
             response = self.app.make_response(self._response_to(error, call))
+            try:
+                return _translated(response, call)
+            finally:
+                response.close()
         except RpcError as raised:
             return raised
         except Exception:
             # Its context is the exception that the handler was called for: both are in the log.
             logger.exception("call %s failed, and so did the app's error handler", call.call_id)
             return internal_error(call.call_id)
-        for name, value in metadata_of(response):
-            call.initial_metadata.add(name, value)
-        return rpc_error_from_http(response, call.call_id)
 
     def _response_to(self, error: Exception, call: IncomingCall) -> Any:
         if isinstance(error, ResponseTypeError):
             # A decorator that protects views returns its refusal.
-            if isinstance(error.response, Response | tuple):
+            if isinstance(error.response, AnyResponse | tuple):
                 return error.response
             if isinstance(error.response, HTTPException):
                 error = error.response
@@ -105,6 +107,13 @@ class AppCalls:
             got_request_exception.send(self.app, exception=unhandled)
             logger.exception("call %s failed", call.call_id)
             return handle_user_exception(self.app, InternalServerError(original_exception=unhandled))
+
+
+def _translated(response: Response, call: IncomingCall) -> RpcError:
+    status = rpc_error_from_http(response, call.call_id, url=get_current_url(call.environ))
+    for name, value in metadata_of(response):
+        call.initial_metadata.add(name, value)
+    return status
 
 
 def _log_start(call: IncomingCall) -> None:

@@ -54,6 +54,20 @@ class EveryVerb(set[str]):
         return True
 
 
+class EveryScheme(int):
+    """The ``websocket`` of a rule that is false, and matches also requests that upgrade to a WebSocket.
+
+    Werkzeug would respond to one with 400 where the app responds with 404 without this extension: it looks at the
+    scheme of a rule before it looks whether the converters accept the path.
+    """
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __eq__ = int.__eq__
+    __hash__ = int.__hash__
+
+
 class UnknownMethodConverter(BaseConverter):
     """Matches ``package.Service`` in the path of a gRPC-Web request only.
 
@@ -66,7 +80,9 @@ class UnknownMethodConverter(BaseConverter):
 
     def to_python(self, value: str) -> str:
         """Accept the value when the request that is being routed is gRPC-Web, or the preflight of one."""
-        if has_request_context() and (find_protocol(request.environ) is not None or _is_preflight()):
+        # With a route already, the host asks which verbs its own rules for the path have.
+        is_routing = has_request_context() and request.url_rule is None
+        if is_routing and (find_protocol(request.environ) is not None or _is_preflight()):
             return value
         raise ValidationError
 
@@ -119,8 +135,10 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             app.view_functions[f"{NAME}.{name}"] = call
-            rule = Rule(prefix + path, endpoint=f"{NAME}.{name}", merge_slashes=False)
+            rule = Rule(prefix + path, endpoint=f"{NAME}.{name}", merge_slashes=False, strict_slashes=True)
             rule.methods = EveryVerb(VERBS)
+            if path == unknown:
+                rule.websocket = EveryScheme()  # type: ignore[assignment]
             rule.provide_automatic_options = False  # type: ignore[attr-defined]  # as Flask's own rules say
             app.url_map.add(rule)
 

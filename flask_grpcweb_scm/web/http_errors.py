@@ -64,9 +64,8 @@ def rpc_error_from_http(response: Response, call_id: str = "", *, url: str = "")
         return _redirect(response, url)
     code = _CODES.get(status, StatusCode.UNKNOWN)
     text = _message(response) if status < 500 else ""
-    wait = response.retry_after
-    details = [] if wait is None else [retry_info(max(0.0, (wait - datetime.now(timezone.utc)).total_seconds()))]
-    return RpcError(code, text or _phrase(status), details)
+    wait = _seconds_to_wait(response)
+    return RpcError(code, text or _phrase(status), [] if wait is None else [retry_info(wait)])
 
 
 def internal_error(call_id: str = "") -> RpcError:
@@ -87,6 +86,14 @@ def metadata_of(response: Response) -> Iterator[tuple[str, str | bytes]]:
             yield name, value
 
 
+def _seconds_to_wait(response: Response) -> float | None:
+    try:
+        until = response.retry_after
+    except OverflowError:  # after the last year of a datetime
+        return None
+    return None if until is None else max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
+
 def _redirect(response: Response, url: str) -> RpcError:
     target = urlsplit(response.location or "")
     location = target._replace(query="", fragment="").geturl()
@@ -101,9 +108,14 @@ def _redirect(response: Response, url: str) -> RpcError:
 def _message(response: Response) -> str:
     if response.content_encoding:
         return ""
+    # As a file has it, which would be sent without being read here.
+    response.direct_passthrough = False
     text: object = response.get_data(as_text=True).strip()
     if response.is_json:
-        text = _json_message(response.get_json(silent=True))
+        try:
+            text = _json_message(response.get_json(silent=True))
+        except RecursionError:
+            return ""
     if not isinstance(text, str) or len(text) > MAX_MESSAGE_CHARACTERS or text.startswith(("<", "{", "[")):
         return ""
     return text
@@ -128,8 +140,11 @@ def describe(error: HTTPException) -> Any:
     for error_class in type(error).__mro__:
         if error_class in handlers:
             return current_app.ensure_sync(handlers[error_class])(error)
+    if error.response is not None:
+        return error.response
     response = error.get_response()
-    response.set_data(error.description or "")
+    # Flask-Babel's texts are translated when they are used.
+    response.set_data(str(error.description or ""))
     response.content_type = "text/plain; charset=utf-8"
     return response
 

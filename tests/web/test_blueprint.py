@@ -6,12 +6,24 @@ import functools
 import gc
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response, abort, after_this_request, g, jsonify, redirect, request, session
+from flask import (
+    Flask,
+    Response,
+    abort,
+    after_this_request,
+    g,
+    jsonify,
+    redirect,
+    request,
+    send_file,
+    session,
+)
 from flask.cli import routes_command
 from flask.sessions import SecureCookieSessionInterface
 from flask.signals import got_request_exception
@@ -135,14 +147,43 @@ HOST_REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("with_routes", [True, False])
+def tolerate_slashes(app: Flask) -> None:
+    app.url_map.strict_slashes = False
+
+
+@pytest.mark.parametrize("host", [host_with_routes, tolerate_slashes, lambda app: None])
 @pytest.mark.parametrize(("verb", "path", "content_type"), HOST_REQUESTS)
 def test_the_hosts_answers_are_the_same_with_and_without_us(
-    verb: str, path: str, content_type: str | None, with_routes: bool
+    verb: str, path: str, content_type: str | None, host: Callable[[Flask], None]
 ) -> None:
+    check_same(verb, path, host, content_type=content_type)
+
+
+@pytest.mark.parametrize("host", [host_with_routes, lambda app: None])
+@pytest.mark.parametrize(
+    ("verb", "path", "headers"),
+    [
+        ("GET", "/some.Service/Method", {"upgrade": "websocket", "connection": "upgrade"}),
+        ("GET", "/x/y", {"upgrade": "websocket", "connection": "upgrade"}),
+        ("OPTIONS", "/posts/some.Service/Method", {"access-control-request-headers": "x-grpc-web"}),
+    ],
+)
+def test_headers_change_none_of_the_hosts_answers(
+    verb: str, path: str, headers: dict[str, str], host: Callable[[Flask], None]
+) -> None:
+    check_same(verb, path, host, headers=headers)
+
+
+def test_the_hosts_own_rule_tells_a_preflight_of_its_verbs() -> None:
+    headers = {"access-control-request-headers": "x-grpc-web"}
+    check_same("OPTIONS", "/some.Service/Method", host_with_routes, headers=headers)
+
+
+def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: Any) -> None:
+    """Check that an app responds to a request with and without us in the same way."""
+
     def prepare(app: Flask) -> None:
-        if with_routes:
-            host_with_routes(app)
+        host(app)
         app.register_error_handler(404, lambda e: (f"lost: {request.endpoint} {request.routing_exception}", 404))
 
     bare = Flask(__name__)
@@ -150,7 +191,7 @@ def test_the_hosts_answers_are_the_same_with_and_without_us(
     prepare(bare)
     answers = []
     for app in (bare, echo_app(prepare=prepare), echo_app(prepare=prepare, GRPC_CORS_ORIGINS="*")):
-        response = app.test_client().open(path, method=verb, content_type=content_type)
+        response = app.test_client().open(path, method=verb, **options)
         allowed = sorted(response.headers.pop("Allow", "").split(", "))
         answers.append((response.status_code, list(response.headers), allowed, response.data))
     assert answers[0] == answers[1] == answers[2]
@@ -389,6 +430,9 @@ def test_rules_look_as_flasks_own_do() -> None:
 
 # Responses that are not of this extension
 
+MIME = "application/json"
+PAGE = Path(__file__).parents[1] / "oldest.txt"
+
 
 def returns_text(_: Any) -> Any:
     return "log in", 401, {"www-authenticate": "Custom", "x-mine": "1", "content-language": "en"}
@@ -420,6 +464,57 @@ def test_a_function_may_return_an_http_response_as_decorators_do(refuse: Any, me
         assert answer.headers.get("x-mine", "1") == "1"
     assert {"location", "content-language"}.isdisjoint(name.lower() for name in answer.headers)
     assert call(app.test_client(), ECHO + method, HI).code == 16
+
+
+class Text:
+    """A text that is made when it is used, as those of Flask-Babel."""
+
+    def __str__(self) -> str:
+        return "not for you"
+
+
+def raised(error: Exception) -> Any:
+    raise error
+
+
+PAGES: list[tuple[Callable[[], Any], int, str]] = [
+    (lambda: (send_file(PAGE), 403), 7, PAGE.read_text()),
+    (lambda: abort(403, Text()), 7, "not for you"),
+    (lambda: abort(400, {"count": "too many"}), 3, "Bad Request"),
+    (lambda: raised(Unauthorized(response=Response("no token", 401))), 16, "no token"),
+    (lambda: raised(Unauthorized(response=Response('{"msg": "no token"}', 401, mimetype=MIME))), 16, "no token"),
+    (lambda: Response('{"error":' * 5000 + "1" + "}" * 5000, 400, mimetype=MIME), 3, "Bad Request"),
+    (lambda: Response("slowly", 429, {"retry-after": "9" * 14}), 8, "slowly"),
+    (lambda: redirect(request.url.replace("http://", "https://")), 9, "the app takes calls by HTTPS only"),
+]
+
+
+@pytest.mark.parametrize(("page", "code", "message"), PAGES)
+@pytest.mark.parametrize("where", ["function", "hook"])
+def test_any_page_of_an_error_becomes_its_status(page: Callable[[], Any], code: int, message: str, where: str) -> None:
+    app = echo_app(Unary=lambda request, context: page())
+    if where == "hook":
+        app.before_request(page)
+    answer = unary(app)
+    assert answer.code == code
+    assert answer.message.startswith(message.strip())
+
+
+@pytest.mark.parametrize("http_status", [403, 503])
+@pytest.mark.parametrize("where", ["function", "hook"])
+def test_a_page_that_is_not_sent_is_closed(http_status: int, where: str) -> None:
+    closed = []
+
+    def page(*_: Any) -> Response:
+        response = Response("no", http_status)
+        response.call_on_close(lambda: closed.append(http_status))
+        return response
+
+    app = echo_app(Unary=page)
+    if where == "hook":
+        app.before_request(page)
+    assert unary(app).code != 0
+    assert closed == [http_status]
 
 
 @pytest.mark.parametrize("response", [("", 200), Response("x")])
