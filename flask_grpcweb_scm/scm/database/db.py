@@ -157,9 +157,22 @@ def _lower(value: Any) -> Any:
 
 
 def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
+    """Put the tables of the SCM models into the metadata of the app's own instance.
+
+    Table.to_metadata() would make a second Table, which relationships of the app's models could not join to ours. So
+    this assumes ``MetaData._add_table(name, schema, table)``, which SQLAlchemy 2.0 and 2.1 have.
+
+    :raises RuntimeError: with a version of SQLAlchemy that adds tables in another way.
+    """
+    add_table = getattr(theirs, "_add_table", None)
     for table in ours.tables.values():
-        # Table.to_metadata() would make a second Table, which relationships of the app's models could not join to ours.
-        theirs._add_table(table.name, table.schema, table)
+        if add_table is not None:
+            add_table(table.name, table.schema, table)
+        if theirs.tables.get(table.key) is not table:
+            raise RuntimeError(
+                f"SQLAlchemy {sa.__version__} cannot share the tables of the SCM service with the app's own SQLAlchemy"
+                " instance; install sqlalchemy<2.2, or set GRPC_SCM = False"
+            )
     for table in theirs.tables.values():
         for key in table.foreign_keys:
             # A column without a type takes the type of its target, but these came before their targets.

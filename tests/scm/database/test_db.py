@@ -184,3 +184,14 @@ def test_engine_options_of_the_app_are_left_alone(tmp_path: Path) -> None:
     options = {"pool_size": 2}
     with disposed(make_app(f"sqlite:///{tmp_path}/x.db", SQLALCHEMY_ENGINE_OPTIONS=options)) as app, app.app_context():
         assert db.engine.pool.size() == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("add_table", [None, lambda name, schema, table: None])
+def test_a_sqlalchemy_that_adds_tables_in_another_way_is_named(add_table: Any, tmp_path: Path) -> None:
+    host_db = SQLAlchemy(metadata=sa.MetaData())
+    host_db.metadata._add_table = add_table
+    app = Flask(__name__)
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/host.db", TESTING=True)
+    host_db.init_app(app)
+    with pytest.raises(RuntimeError, match=rf"SQLAlchemy {sa.__version__} cannot share .* or set GRPC_SCM = False"):
+        GrpcWebScm(app)
