@@ -88,14 +88,15 @@ class GrpcWebResponse(Response):
         if parts is None:
             return False
         status, headers, pieces = parts
-        super().__init__(pieces, status, headers)
+        # By name, as Flask makes its own: the class of an app may take nothing else.
+        super().__init__(pieces, status=status, headers=headers)
         return True
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it."""
         scope_of(environ).is_ours = True
         parts: tuple[str | int, Pairs, Iterable[bytes]] | None = vars(self).get("_parts")
-        if parts is None or not isinstance(parts[0], str):
+        if parts is None or not isinstance(parts[0], str) or type(self) is not GrpcWebResponse:
             return super().__call__(environ, start_response)
         status, headers, pieces = parts
         return send(status, headers, pieces, start_response)  # type: ignore[arg-type]

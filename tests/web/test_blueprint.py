@@ -30,6 +30,7 @@ from flask.signals import got_request_exception
 from google.rpc.error_details_pb2 import RetryInfo
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.test import Client
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
 from tests import apps
@@ -413,6 +414,19 @@ def test_options_are_answered_as_flask_answers_them(verb_headers: dict[str, str]
     ours, page = (app.test_client().options(path, headers=verb_headers) for path in (ECHO + "Unary", "/page"))
     assert (ours.status_code, ours.data) == (page.status_code, page.data) == (200, b"")
     assert set(ours.allow) == set(page.allow) == {"POST", "OPTIONS"}
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "Missing"])
+def test_responses_are_of_the_class_of_the_app(method: str) -> None:
+    class Own(Response):
+        def __init__(self, response: Any = None, **options: Any) -> None:
+            super().__init__(response, **options)
+            self.headers["x-own"] = "1"
+
+    app = echo_app(prepare=lambda app: setattr(app, "response_class", Own))
+    answer = call(Client(app), ECHO + method, HI)
+    assert answer.headers["x-own"] == "1"
+    assert answer.code == (12 if method == "Missing" else 0)
 
 
 def test_rules_look_as_flasks_own_do() -> None:
