@@ -143,10 +143,16 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
             app.url_map.add(rule)
 
     blueprint.record_once(add_rules)
+    blueprint.url_value_preprocessor(_note_route)
     blueprint.register_error_handler(HTTPException, describe)
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
+
+
+def _note_route(*_: object) -> None:
+    # Before the hooks, which may respond in place of the view.
+    scope_of(request.environ).is_routed = True
 
 
 def _serve(calls: AppCalls, call: IncomingCall) -> Response:

@@ -18,11 +18,13 @@ from flask import (
     abort,
     after_this_request,
     g,
+    has_app_context,
     jsonify,
     redirect,
     request,
     send_file,
     session,
+    stream_with_context,
 )
 from flask.cli import routes_command
 from flask.sessions import SecureCookieSessionInterface
@@ -196,6 +198,16 @@ def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: A
         allowed = sorted(response.headers.pop("Allow", "").split(", "))
         answers.append((response.status_code, list(response.headers), allowed, response.data))
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_stream_of_the_host_in_a_content_type_of_grpc_is_as_without_us() -> None:
+    def stream(a: str, b: str) -> Response:
+        return Response(stream_with_context(f"{request.path} {number}" for number in range(3)), mimetype=PROTO)
+
+    def host(app: Flask) -> None:
+        app.add_url_rule("/proxy/<a>/<b>", "stream", stream, methods=["POST"])
+
+    check_same("POST", "/proxy/some.Service/Method", host, content_type=PROTO)
 
 
 def test_a_served_method_goes_before_a_host_route_that_matches_everything() -> None:
@@ -560,6 +572,38 @@ def test_a_redirect_says_where_to(location: str, code: int, message: str) -> Non
     assert answer.code == code
     assert message in answer.message
     assert "secret" not in answer.message
+
+
+def generates(wsgi_app: Any) -> Any:
+    def generate(environ: Any, start_response: Any) -> Iterator[bytes]:
+        for piece in wsgi_app(environ, start_response):  # noqa: UP028
+            yield piece
+
+    return generate
+
+
+def copies(wsgi_app: Any) -> Any:
+    return lambda environ, start_response: wsgi_app({**environ}, start_response)
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "Unknown"])
+@pytest.mark.parametrize("middleware", [generates, copies])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_middleware_inside_may_start_later_or_copy_the_environment(
+    middleware: Callable[[Any], Any], method: str, is_refused: bool
+) -> None:
+    ends = []
+
+    def prepare(app: Flask) -> None:
+        app.wsgi_app = middleware(app.wsgi_app)  # type: ignore[method-assign]
+        app.before_request(lambda: ("log in first", 401) if is_refused else None)
+        app.teardown_request(ends.append)
+
+    answer = call(echo_app(prepare=prepare).test_client(), ECHO + method, HI)
+    assert answer.code == (16 if is_refused else 12 if method == "Unknown" else 0)
+    assert ends == [None]
+    assert not current_rpc
+    assert not has_app_context()
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
