@@ -65,6 +65,8 @@ class RpcApp:
         self._app = app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
+        # As a middleware inside of this application may.
+        self._may_change_path = getattr(self._flask, "__func__", None) is not Flask.wsgi_app
         self._methods = methods
         self.lane = lane
 
@@ -79,9 +81,11 @@ class RpcApp:
         method = self._methods.get(environ.get("PATH_INFO", ""))
         if method is not None and not method.server_streaming:
             return _in_this_context(self._respond, environ, start_response)
-        # A middleware inside of this application may change the path.
-        if method is not None or "grpc" in environ.get("CONTENT_TYPE", "").lower():
+        if method is not None:
             return _in_own_context(self._respond, environ, start_response)
+        if "grpc" in environ.get("CONTENT_TYPE", "").lower():
+            enter = _in_own_context if self._may_change_path else _in_this_context
+            return enter(self._respond, environ, start_response)
         return self._flask(environ, start_response)
 
     def _respond_by_lane(self, lane: FastLane, route: Route) -> Respond:
@@ -214,9 +218,11 @@ class _Ending(weakref.ref[Any]):
     stream: StreamReply
 
     def __call__(self) -> None:
-        if self in _open:
+        try:
             _open.remove(self)
-            self.run(self._close)
+        except KeyError:  # perhaps by another thread
+            return
+        self.run(self._close)
 
     def _close(self) -> None:
         try:

@@ -208,6 +208,9 @@ def test_a_stream_of_the_host_in_a_content_type_of_grpc_is_as_without_us() -> No
         app.add_url_rule("/proxy/<a>/<b>", "stream", stream, methods=["POST"])
 
     check_same("POST", "/proxy/some.Service/Method", host, content_type=PROTO)
+    with echo_app(prepare=host).test_client() as client:
+        assert client.post("/proxy/some.Service/Method", content_type=PROTO).text.endswith("Method 2")
+        assert request.path == "/proxy/some.Service/Method"
 
 
 def test_a_served_method_goes_before_a_host_route_that_matches_everything() -> None:
