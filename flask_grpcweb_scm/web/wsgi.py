@@ -218,13 +218,12 @@ class _Ending(weakref.ref[Any]):
     stream: StreamReply
 
     def __call__(self) -> None:
-        try:
-            _open.remove(self)
-        except KeyError:  # perhaps by another thread
-            return
-        self.run(self._close)
+        if self in _open:
+            self.run(self._close)
 
     def _close(self) -> None:
+        # Not before the context is entered, which it cannot be while another thread is in the middle of a step.
+        _open.remove(self)
         try:
             _close(self.pieces)
         finally:

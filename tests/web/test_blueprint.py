@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
@@ -32,7 +33,7 @@ from flask.signals import got_request_exception
 from google.rpc.error_details_pb2 import RetryInfo
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, Unauthorized
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
 from tests import apps
@@ -922,6 +923,38 @@ def test_a_client_that_goes_away_closes_the_generator_and_the_context(pieces_rea
     assert "closed" in events
     assert "teardown" in events
     assert codes == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("is_closed_again", [True, False])
+def test_a_response_that_is_closed_in_the_middle_of_a_step_can_be_closed_after_it(is_closed_again: bool) -> None:
+    is_stepping, may_go_on = threading.Event(), threading.Event()
+    ends: list[Any] = []
+
+    def stream(request: EchoRequest, context: Any) -> Iterator[EchoReply]:
+        yield EchoReply()
+        is_stepping.set()
+        may_go_on.wait(10)
+        yield EchoReply()
+
+    app = echo_app(ServerStream=stream)
+    app.teardown_appcontext(ends.append)
+    environ = EnvironBuilder(ECHO + "ServerStream", method="POST", data=frame(b""), content_type=PROTO).get_environ()
+    response: Any = app(environ, lambda *_: lambda data: None)
+    pieces = iter(response)
+    next(pieces)
+    thread = threading.Thread(target=next, args=[pieces])
+    thread.start()
+    is_stepping.wait(10)
+    with pytest.raises(RuntimeError, match="already entered"):
+        response.close()
+    may_go_on.set()
+    thread.join()
+    assert ends == []
+    if is_closed_again:
+        response.close()
+    del response, pieces, thread
+    gc.collect()
+    assert ends == [None]
 
 
 def test_a_stream_checks_its_deadline_between_messages() -> None:
