@@ -13,9 +13,10 @@ import pytest
 from flask import copy_current_request_context, current_app, stream_with_context
 
 from flask_grpcweb_scm import CallContext, current_rpc
+from flask_grpcweb_scm.web.flask_internals import HAS_SEPARATE_CONTEXTS
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import call
+from tests.grpcweb import PROTO, call, frame
 
 HI = EchoRequest(text="hi")
 
@@ -79,6 +80,16 @@ def test_it_ends_with_the_request(method: str) -> None:
     assert not is_there()
     assert client.get("/page").text == "False"
     assert seen == [method != "Misspelt", False]
+
+
+def test_it_ends_with_the_context_of_a_request_that_is_dispatched_by_hand() -> None:
+    seen = []
+    app = echo_app(Unary=lambda request, context: seen.append(bool(current_rpc)) or EchoReply())
+    dispatch: Callable[..., Any] = app.full_dispatch_request
+    with app.test_request_context(ECHO + "Unary", method="POST", data=frame(b""), content_type=PROTO) as context:
+        dispatch(*([] if HAS_SEPARATE_CONTEXTS else [context]))
+    assert seen == [True]
+    assert not current_rpc
 
 
 def test_a_new_thread_without_a_context_has_none() -> None:

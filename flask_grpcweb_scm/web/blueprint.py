@@ -29,6 +29,7 @@ from flask_grpcweb_scm.web.flask_internals import (
 )
 from flask_grpcweb_scm.web.http_errors import describe
 from flask_grpcweb_scm.web.response import (
+    SCOPE_KEY,
     Release,
     drained,
     refusal,
@@ -143,15 +144,23 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
             app.url_map.add(rule)
 
     blueprint.record_once(add_rules)
+    blueprint.url_value_preprocessor(_note_route)
     blueprint.register_error_handler(HTTPException, describe)
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
 
 
+def _note_route(*_: object) -> None:
+    # Before the hooks, which may respond in place of the view.
+    scope_of(request.environ).is_routed = True
+
+
 def _serve(calls: AppCalls, call: IncomingCall) -> Response:
     call.environ[CALL_KEY] = call
-    active_call.set(call)
+    # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
+    if SCOPE_KEY in call.environ:
+        active_call.set(call)
     status, headers, pieces = respond(calls.run(call), call, _hold)
     if call.unhandled is not None and not isinstance(pieces, StreamReply):
         pass_to_teardown(current_context(), call.unhandled)

@@ -49,6 +49,8 @@ class RequestScope:
 
     is_started = False
     """True once the server has been told of the response."""
+    is_routed = False
+    """True once Flask has sent the request to the blueprint, perhaps with a copy of the environment."""
     is_ours = False
     """True when the response is of this extension, not one that the app gives instead."""
     stream: StreamReply | None = None

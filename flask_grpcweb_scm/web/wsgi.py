@@ -65,6 +65,8 @@ class RpcApp:
         self._app = app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
+        # As a middleware inside of this application may.
+        self._may_change_path = getattr(self._flask, "__func__", None) is not Flask.wsgi_app
         self._methods = methods
         self.lane = lane
 
@@ -79,9 +81,11 @@ class RpcApp:
         method = self._methods.get(environ.get("PATH_INFO", ""))
         if method is not None and not method.server_streaming:
             return _in_this_context(self._respond, environ, start_response)
-        # A middleware inside of this application may change the path.
-        if method is not None or "grpc" in environ.get("CONTENT_TYPE", "").lower():
+        if method is not None:
             return _in_own_context(self._respond, environ, start_response)
+        if "grpc" in environ.get("CONTENT_TYPE", "").lower():
+            enter = _in_own_context if self._may_change_path else _in_this_context
+            return enter(self._respond, environ, start_response)
         return self._flask(environ, start_response)
 
     def _respond_by_lane(self, lane: FastLane, route: Route) -> Respond:
@@ -98,7 +102,7 @@ class RpcApp:
         written: list[bytes] = []
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
-            is_routed = scope.is_ours or self._is_routed_here(environ, status)
+            is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
             if is_routed and not scope.is_ours and not is_grpc_web(headers):
                 if find_protocol(environ) is not None:
                     replaced.append((status, headers))
@@ -110,14 +114,13 @@ class RpcApp:
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            if _PRESERVE_CONTEXT not in environ:
+            with _preserving(scope, environ):
                 pieces = self._flask(environ, start)
-            else:
-                with _preserving(scope, environ):
-                    pieces = self._flask(environ, start)
+                if not (replaced or scope.is_started):
+                    pieces = _begun(pieces)
         except Exception:
             protocol = find_protocol(environ)
-            if protocol is None or not self._is_routed_here(environ, "500") or propagates_exceptions(app):
+            if protocol is None or not self._is_routed_here(scope, environ, "500") or propagates_exceptions(app):
                 raise
             # An error handler has failed, or a teardown function.
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
@@ -135,8 +138,10 @@ class RpcApp:
         finally:
             _close(pieces)
 
-    def _is_routed_here(self, environ: WSGIEnvironment, status: str) -> bool:
+    def _is_routed_here(self, scope: RequestScope, environ: WSGIEnvironment, status: str) -> bool:
         """Return whether a response of the app would stand in place of one of this extension."""
+        if scope.is_routed:
+            return True
         endpoint = routed_endpoint(environ)
         if endpoint is None:
             # Before Flask has routed a request, only a failure is for the caller of an RPC.
@@ -169,17 +174,28 @@ def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: 
     if scope.stream is not None:
         return _Body(context, pieces, scope.stream)
     # Agents keep their transaction in a context variable, and end it when the response is closed.
-    close: Callable[[], object] | None = getattr(pieces, "close", None)
-    return pieces if close is None else Closing(pieces, functools.partial(context.run, close))
+    steps = _steps(context, functools.partial(next, iter(pieces)))
+    return Closing(steps, functools.partial(context.run, _close, pieces))
+
+
+def _steps(context: contextvars.Context, step: Callable[[], bytes]) -> Iterator[bytes]:
+    # Not by a generator: of ten thousand messages that is a twentieth of the time.
+    return map(context.run, itertools.repeat(step))
+
+
+def _begun(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Take the first step of a response: a middleware that is a generator calls Flask only then."""
+    iterator = iter(pieces)
+    first = [*itertools.islice(iterator, 1)]
+    return Closing(itertools.chain(first, iterator), functools.partial(_close, pieces))
 
 
 class _Body:
     """The body of a response for which a stream was opened, even if nothing of the stream is in it."""
 
     def __init__(self, context: contextvars.Context, pieces: Iterable[bytes], stream: StreamReply) -> None:
-        # Without a generator in between: of ten thousand messages that is a twentieth of the time.
         self._step = functools.partial(next, iter(pieces))
-        self._iterator = map(context.run, itertools.repeat(self._step))
+        self._iterator = _steps(context, self._step)
         # Servers and middlewares may drop what they should close. The stream is not garbage before it has ended.
         self._end = _Ending(self._step, _Ending.__call__)
         self._end.run, self._end.pieces, self._end.stream = context.run, pieces, stream
@@ -203,10 +219,11 @@ class _Ending(weakref.ref[Any]):
 
     def __call__(self) -> None:
         if self in _open:
-            _open.remove(self)
             self.run(self._close)
 
     def _close(self) -> None:
+        # Not before the context is entered, which it cannot be while another thread is in the middle of a step.
+        _open.remove(self)
         try:
             _close(self.pieces)
         finally:

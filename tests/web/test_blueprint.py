@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
@@ -18,11 +19,13 @@ from flask import (
     abort,
     after_this_request,
     g,
+    has_app_context,
     jsonify,
     redirect,
     request,
     send_file,
     session,
+    stream_with_context,
 )
 from flask.cli import routes_command
 from flask.sessions import SecureCookieSessionInterface
@@ -30,7 +33,7 @@ from flask.signals import got_request_exception
 from google.rpc.error_details_pb2 import RetryInfo
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, Unauthorized
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
 from tests import apps
@@ -196,6 +199,19 @@ def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: A
         allowed = sorted(response.headers.pop("Allow", "").split(", "))
         answers.append((response.status_code, list(response.headers), allowed, response.data))
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_stream_of_the_host_in_a_content_type_of_grpc_is_as_without_us() -> None:
+    def stream(a: str, b: str) -> Response:
+        return Response(stream_with_context(f"{request.path} {number}" for number in range(3)), mimetype=PROTO)
+
+    def host(app: Flask) -> None:
+        app.add_url_rule("/proxy/<a>/<b>", "stream", stream, methods=["POST"])
+
+    check_same("POST", "/proxy/some.Service/Method", host, content_type=PROTO)
+    with echo_app(prepare=host).test_client() as client:
+        assert client.post("/proxy/some.Service/Method", content_type=PROTO).text.endswith("Method 2")
+        assert request.path == "/proxy/some.Service/Method"
 
 
 def test_a_served_method_goes_before_a_host_route_that_matches_everything() -> None:
@@ -562,6 +578,38 @@ def test_a_redirect_says_where_to(location: str, code: int, message: str) -> Non
     assert "secret" not in answer.message
 
 
+def generates(wsgi_app: Any) -> Any:
+    def generate(environ: Any, start_response: Any) -> Iterator[bytes]:
+        for piece in wsgi_app(environ, start_response):  # noqa: UP028
+            yield piece
+
+    return generate
+
+
+def copies(wsgi_app: Any) -> Any:
+    return lambda environ, start_response: wsgi_app({**environ}, start_response)
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "Unknown"])
+@pytest.mark.parametrize("middleware", [generates, copies])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_middleware_inside_may_start_later_or_copy_the_environment(
+    middleware: Callable[[Any], Any], method: str, is_refused: bool
+) -> None:
+    ends = []
+
+    def prepare(app: Flask) -> None:
+        app.wsgi_app = middleware(app.wsgi_app)  # type: ignore[method-assign]
+        app.before_request(lambda: ("log in first", 401) if is_refused else None)
+        app.teardown_request(ends.append)
+
+    answer = call(echo_app(prepare=prepare).test_client(), ECHO + method, HI)
+    assert answer.code == (16 if is_refused else 12 if method == "Unknown" else 0)
+    assert ends == [None]
+    assert not current_rpc
+    assert not has_app_context()
+
+
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
 @pytest.mark.parametrize("hook", ["after_request", "after_this_request"])
 def test_the_answer_of_an_after_request_hook_is_translated(method: str, hook: str) -> None:
@@ -875,6 +923,38 @@ def test_a_client_that_goes_away_closes_the_generator_and_the_context(pieces_rea
     assert "closed" in events
     assert "teardown" in events
     assert codes == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("is_closed_again", [True, False])
+def test_a_response_that_is_closed_in_the_middle_of_a_step_can_be_closed_after_it(is_closed_again: bool) -> None:
+    is_stepping, may_go_on = threading.Event(), threading.Event()
+    ends: list[Any] = []
+
+    def stream(request: EchoRequest, context: Any) -> Iterator[EchoReply]:
+        yield EchoReply()
+        is_stepping.set()
+        may_go_on.wait(10)
+        yield EchoReply()
+
+    app = echo_app(ServerStream=stream)
+    app.teardown_appcontext(ends.append)
+    environ = EnvironBuilder(ECHO + "ServerStream", method="POST", data=frame(b""), content_type=PROTO).get_environ()
+    response: Any = app(environ, lambda *_: lambda data: None)
+    pieces = iter(response)
+    next(pieces)
+    thread = threading.Thread(target=next, args=[pieces])
+    thread.start()
+    is_stepping.wait(10)
+    with pytest.raises(RuntimeError, match="already entered"):
+        response.close()
+    may_go_on.set()
+    thread.join()
+    assert ends == []
+    if is_closed_again:
+        response.close()
+    del response, pieces, thread
+    gc.collect()
+    assert ends == [None]
 
 
 def test_a_stream_checks_its_deadline_between_messages() -> None:
