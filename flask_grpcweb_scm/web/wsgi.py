@@ -108,7 +108,8 @@ class RpcApp:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if is_routed and "HTTP_ORIGIN" in environ:
+            # Of the response to a preflight no page reads a header.
+            if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
