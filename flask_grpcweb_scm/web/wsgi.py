@@ -15,7 +15,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response
@@ -94,13 +94,14 @@ class RpcApp:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if is_routed and "HTTP_ORIGIN" in environ:
+            # Of the response to a preflight no page reads a header.
+            if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ):
+            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
                 pieces = self._flask(environ, start)
                 if not (replaced or scope.is_started):
                     pieces = _begun(pieces)
@@ -231,11 +232,8 @@ def _close(pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def _preserving(scope: RequestScope, environ: WSGIEnvironment) -> Iterator[None]:
-    """Preserve the contexts of a request where that is wanted; those of a stream are shown, and end with the stream."""
-    preserve = environ.get(_PRESERVE_CONTEXT)
-    if preserve is None:
-        yield
-        return
+    """Preserve the contexts of a request, as is wanted; those of a stream are shown, and end with the stream."""
+    preserve = environ[_PRESERVE_CONTEXT]
     contexts: list[Any] = []
     environ[_PRESERVE_CONTEXT] = contexts.append
     try:
