@@ -82,10 +82,14 @@ class UnknownMethodConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         """Accept the value when the request that is being routed is gRPC-Web, or the preflight of one."""
         # With a route already, the host asks which verbs its own rules for the path have.
-        is_routing = has_request_context() and request.url_rule is None
+        is_routing = has_request_context() and request.url_rule is None and not _is_websocket()
         if is_routing and (find_protocol(request.environ) is not None or _is_preflight()):
             return value
         raise ValidationError
+
+
+def _is_websocket() -> bool:
+    return request.headers.get("upgrade", "").lower() == "websocket"
 
 
 def _is_preflight() -> bool:

@@ -39,7 +39,7 @@ from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current
 from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, call, frame
+from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, body_of, call, frame
 
 HI = EchoRequest(text="hi")
 CONTENT_TYPES = [*FOUR_CONTENT_TYPES, "application/grpc-web", "application/grpc-web-text+json"]
@@ -1022,3 +1022,19 @@ def test_a_response_is_closed_in_the_context_of_its_request(method: str, left: s
     assert code == 0
     # As after a view; middlewares read it. A stream leaves nothing, wherever it was dropped.
     assert (seen, after) == (["set by a hook"], left)
+
+
+@pytest.mark.parametrize(
+    ("path", "upgrade", "http_status", "code"),
+    [
+        (ECHO + "Unary", "websocket", 400, None),
+        (ECHO + "Misspelt", "websocket", 404, None),
+        (ECHO + "Unary", "h2c", 200, 0),
+        (ECHO + "Misspelt", "h2c", 200, 12),
+    ],
+)
+def test_a_call_is_no_websocket(path: str, upgrade: str, http_status: int, code: int | None) -> None:
+    headers = {"upgrade": upgrade, "connection": "upgrade"}
+    response = echo_app().test_client().post(path, data=body_of(HI), content_type=PROTO, headers=headers)
+    assert response.status_code == http_status
+    assert response.headers.get("grpc-status", None if code is None else "0") == (None if code is None else str(code))
