@@ -94,11 +94,13 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     """Put a WSGI application around that of the app."""
     app, prefix = calls.app, calls.settings.url_prefix
     # A WSGI middleware around the app must not be bypassed.
-    lane = None if "wsgi_app" in vars(app) else FastLane(calls, blueprint)
+    has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(app, blueprint, methods, lane).wsgi_app  # type: ignore[method-assign]
-    if lane is not None:
+    app.wsgi_app = RpcApp(app, blueprint, methods).wsgi_app  # type: ignore[method-assign]
+    if not has_middleware:
+        lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route
+        app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
 
 

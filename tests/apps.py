@@ -85,7 +85,7 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
-    lane = getattr(getattr(app.wsgi_app, "__self__", None), "lane", None)
+    lane = getattr(app.wsgi_app, "__self__", None)
     if isinstance(lane, FastLane):
         lane._routes = KnownRoutes(app, lane)
 

@@ -243,17 +243,11 @@ class IncomingCall(CallContext):
             self._message = self.endpoint.protocol.message(self)
         return self._message
 
-    def request(self) -> Message | Iterator[Message]:
-        """The request, or the requests of a client-streaming method.
+    def requests(self) -> Iterator[Message]:
+        """Read the requests of a client-streaming method.
 
-        :raises RemoteProtocolError: as :meth:`message`, or when the payload is not a message of the method.
+        :raises RemoteProtocolError: when the body is malformed, or a payload is not a message of the method.
         """
-        endpoint = self.endpoint
-        if endpoint.method.client_streaming:
-            return self._requests()
-        return endpoint.decode(endpoint.method.request_class, self.message())
-
-    def _requests(self) -> Iterator[Message]:
         endpoint = self.endpoint
         for payload in endpoint.protocol.payloads(self):
             # A caller that dribbles would otherwise hold a worker thread for as long as it likes.

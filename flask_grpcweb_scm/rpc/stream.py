@@ -34,9 +34,14 @@ _SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
 def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     """Serve a server-streaming call up to its first message. Raises no exception of the call's making."""
     endpoint = call.endpoint
+    method = endpoint.method
     try:
         open_call(call)
-        responses = iter(endpoint.functions[endpoint.method](call.request(), call))
+        if method.client_streaming:
+            request: Any = call.requests()
+        else:
+            request = endpoint.decode(method.request_class, call.message())
+        responses = iter(endpoint.functions[method](request, call))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)

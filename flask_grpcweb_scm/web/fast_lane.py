@@ -11,6 +11,7 @@ for sure, such as the first call of every route: what Flask's router has sent to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,9 +33,10 @@ from flask_grpcweb_scm.web.flask_internals import (
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
 from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, refusal, respond, send, translated
+from flask_grpcweb_scm.web.wsgi import in_own_context
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["FastLane", "Route"]
 
@@ -53,13 +55,17 @@ class Route(NamedTuple):
 
 
 class FastLane:
-    """The short way of calls into an app, for as long as nobody in the app could tell."""
+    """A WSGI application around that of an app: the short way of calls, for as long as nobody in the app could tell.
+
+    :param blueprint: of the RPCs, which is registered.
+    """
 
     def __init__(self, calls: AppCalls, blueprint: Blueprint) -> None:
         self._calls = calls
         self._app = app = calls.app
         self._name = name = blueprint.name
         self._views = {key: view for key, view in app.view_functions.items() if key.startswith(f"{name}.")}
+        self._wsgi_app: WSGIApplication = app.wsgi_app
         self._new_request_context = app.request_context
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._own_hooks = [[*hooks.get(name, ())] for hooks in _hooks_of(app)]
@@ -87,13 +93,17 @@ class FastLane:
             return self._new_request_context(environ)
         return RoutedRequestContext(self._app, environ, route.rule)
 
-    def route(self, environ: WSGIEnvironment) -> Route | None:
-        """The route of a request that may take the lane; None for any other."""
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
         route = self._routes.get(_key(environ))
-        return route if route is not None and self._may_pass(environ) else None
+        if route is None or not self._may_pass(environ):
+            return self._wsgi_app(environ, start_response)
+        if route.endpoint.method.server_streaming:
+            return in_own_context(functools.partial(self._serve, route), environ, start_response)
+        return self._serve(route, None, environ, start_response)
 
-    def serve(
-        self, route: Route, environ: WSGIEnvironment, start_response: StartResponse, scope: RequestScope | None = None
+    def _serve(
+        self, route: Route, scope: RequestScope | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Serve a request as Flask.wsgi_app and Flask.full_dispatch_request do it.
 
@@ -116,13 +126,7 @@ class FastLane:
             if type(reply) is tuple and call.is_read:
                 status, headers, pieces = reply
             else:
-
-                def hold(stream: StreamReply) -> Release:
-                    assert scope is not None
-                    scope.stream = stream
-                    return context.leave
-
-                status, headers, pieces = respond(reply, call, hold)
+                status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
                 return translated(app, response, environ)(environ, start_response)
@@ -191,6 +195,12 @@ class FastLane:
         """Return whether no hook but our own would be called."""
         own = [[*hooks.get(self._name, ())] for hooks in self._hooks]
         return own == self._own_hooks and not any(hooks.get(None) for hooks in self._hooks)
+
+
+def _hold(scope: RequestScope | None, context: LateRequestContext, stream: StreamReply) -> Release:
+    assert scope is not None
+    scope.stream = stream
+    return context.leave
 
 
 def _hooks_of(app: Any) -> tuple[Hooks, Hooks, Hooks, Hooks]:

@@ -20,6 +20,7 @@ MAX_MESSAGE_CHARACTERS = 1000
 NOT_FOR_CALLERS = {
     *("location", "allow", "etag", "last-modified", "content-type", "content-length", "content-encoding"),
     *("content-language", "content-location", "content-range", "content-disposition", "content-md5"),
+    *("transfer-encoding", "trailer"),
 }
 """Headers that describe a page, and not the response that a caller gets in its place."""
 
@@ -110,7 +111,7 @@ def _message(response: Response) -> str:
         return ""
     # As a file has it, which would be sent without being read here.
     response.direct_passthrough = False
-    text: object = response.get_data(as_text=True).strip()
+    text: object = response.get_data().decode(errors="replace").strip()
     if response.is_json:
         try:
             text = _json_message(response.get_json(silent=True))

@@ -191,8 +191,12 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
     error = rpc_error_from_http(response, url=get_current_url(environ))
     path, status = get_path_info(environ), response.status_code
     logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
-    kept = [(name, value) for name, value in response.headers if name.lower() not in NOT_FOR_CALLERS]
-    return refusal(app, protocol, error, environ, kept)
+    return refusal(app, protocol, error, environ, [pair for pair in response.headers if _is_kept(pair[0].lower())])
+
+
+def _is_kept(name: str) -> bool:
+    # One status, which is ours.
+    return name not in NOT_FOR_CALLERS and not name.startswith("grpc-")
 
 
 def is_grpc_web(headers: Iterable[tuple[str, str]]) -> bool:

@@ -15,7 +15,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response
@@ -25,7 +25,6 @@ from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import active_call, logger
 from flask_grpcweb_scm.web.cors import expose_headers
-from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
 from flask_grpcweb_scm.web.response import (
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["RpcApp"]
+__all__ = ["RpcApp", "in_own_context"]
 
 Headers = list[tuple[str, str]]
 Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
@@ -56,40 +55,27 @@ class RpcApp:
 
     :param blueprint: of the RPCs, which is registered.
     :param methods: all that are served, by path.
-    :param lane: None when every call is to go through Flask.
     """
 
-    def __init__(
-        self, app: Flask, blueprint: Blueprint, methods: Mapping[str, RpcMethod], lane: FastLane | None
-    ) -> None:
+    def __init__(self, app: Flask, blueprint: Blueprint, methods: Mapping[str, RpcMethod]) -> None:
         self._app = app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
         # As a middleware inside of this application may.
         self._may_change_path = getattr(self._flask, "__func__", None) is not Flask.wsgi_app
         self._methods = methods
-        self.lane = lane
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Have an RPC served by the lane or by Flask, and any other request by Flask alone."""
-        lane = self.lane
-        route = lane.route(environ) if lane is not None else None
-        if lane is not None and route is not None:
-            if not route.endpoint.method.server_streaming:
-                return lane.serve(route, environ, start_response)
-            return _in_own_context(self._respond_by_lane(lane, route), environ, start_response)
+        """Have an RPC served by Flask in such a way, and any other request by Flask alone."""
         method = self._methods.get(environ.get("PATH_INFO", ""))
         if method is not None and not method.server_streaming:
             return _in_this_context(self._respond, environ, start_response)
         if method is not None:
-            return _in_own_context(self._respond, environ, start_response)
+            return in_own_context(self._respond, environ, start_response)
         if "grpc" in environ.get("CONTENT_TYPE", "").lower():
-            enter = _in_own_context if self._may_change_path else _in_this_context
+            enter = in_own_context if self._may_change_path else _in_this_context
             return enter(self._respond, environ, start_response)
         return self._flask(environ, start_response)
-
-    def _respond_by_lane(self, lane: FastLane, route: Route) -> Respond:
-        return lambda scope, environ, start_response: lane.serve(route, environ, start_response, scope)
 
     def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
@@ -108,13 +94,14 @@ class RpcApp:
                     replaced.append((status, headers))
                     return written.append
                 headers = drained(headers, app, environ)
-            if is_routed and "HTTP_ORIGIN" in environ:
+            # Of the response to a preflight no page reads a header.
+            if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
                 headers = expose_headers(headers)
             scope.is_started = True
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ):
+            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
                 pieces = self._flask(environ, start)
                 if not (replaced or scope.is_started):
                     pieces = _begun(pieces)
@@ -159,7 +146,8 @@ def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response:
         active_call.reset(token)
 
 
-def _in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Respond in a new copy of the thread's context, and send each piece of a stream in it."""
     scope = environ[SCOPE_KEY] = RequestScope()
     context = contextvars.copy_context()
     context.run(active_call.set, None)
@@ -244,11 +232,8 @@ def _close(pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def _preserving(scope: RequestScope, environ: WSGIEnvironment) -> Iterator[None]:
-    """Preserve the contexts of a request where that is wanted; those of a stream are shown, and end with the stream."""
-    preserve = environ.get(_PRESERVE_CONTEXT)
-    if preserve is None:
-        yield
-        return
+    """Preserve the contexts of a request, as is wanted; those of a stream are shown, and end with the stream."""
+    preserve = environ[_PRESERVE_CONTEXT]
     contexts: list[Any] = []
     environ[_PRESERVE_CONTEXT] = contexts.append
     try:

@@ -514,6 +514,7 @@ PAGES: list[tuple[Callable[[], Any], int, str]] = [
     (lambda: raised(Unauthorized(response=Response("no token", 401))), 16, "no token"),
     (lambda: raised(Unauthorized(response=Response('{"msg": "no token"}', 401, mimetype=MIME))), 16, "no token"),
     (lambda: Response('{"error":' * 5000 + "1" + "}" * 5000, 400, mimetype=MIME), 3, "Bad Request"),
+    (lambda: Response("caf\u00e9".encode("latin-1"), 403), 7, "caf\ufffd"),
     (lambda: Response("slowly", 429, {"retry-after": "9" * 14}), 8, "slowly"),
     (lambda: redirect(request.url.replace("http://", "https://")), 9, "the app takes calls by HTTPS only"),
 ]
@@ -528,6 +529,18 @@ def test_any_page_of_an_error_becomes_its_status(page: Callable[[], Any], code: 
     answer = unary(app)
     assert answer.code == code
     assert answer.message.startswith(message.strip())
+
+
+@pytest.mark.parametrize("where", ["function", "hook"])
+def test_of_a_page_no_header_is_kept_that_belongs_to_the_response(where: str) -> None:
+    page = lambda *_: ("no", 403, {"grpc-status": "0", "grpc-message": "yes", "transfer-encoding": "chunked"})  # noqa: E731
+    app = echo_app(Unary=page)
+    if where == "hook":
+        app.before_request(page)
+    headers = app.test_client().post(ECHO + "Unary", data=frame(b""), content_type=PROTO).headers
+    assert headers.getlist("grpc-status") == ["7"]
+    assert headers.getlist("grpc-message") == ["no"]
+    assert "transfer-encoding" not in headers
 
 
 @pytest.mark.parametrize("http_status", [403, 503])

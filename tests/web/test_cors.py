@@ -121,8 +121,11 @@ def test_cors_around_the_app_alone_lets_pages_call(when: str, options: dict[str,
     }
     ours, page = (client.options(path, headers=asked) for path in (ECHO + "Unary", "/page"))
     assert ours.status_code == page.status_code == 200
-    for name in ("access-control-allow-origin", "access-control-allow-headers", "access-control-allow-methods", "vary"):
-        assert ours.headers.get(name) == page.headers.get(name)
+    permissions = [
+        {name: value for name, value in response.headers if name.startswith("Access-Control-") or name == "Vary"}
+        for response in (ours, page)
+    ]
+    assert permissions[0] == permissions[1]
     for method, expected in {"Unary": set(), "ServerStream": {"x-mine"}, "Missing": set(), "Misspelt": set()}.items():
         headers = {"origin": ORIGIN, "x-grpc-web": "1"}
         response = client.post(ECHO + method, data=frame(b""), content_type=PROTO, headers=headers)
