@@ -20,6 +20,8 @@ from tests.forking import FORKSERVER
 from tests.scm.databases import disposed
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
 
+pytestmark = pytest.mark.needs("processes that are killed")
+
 SECONDS = 20
 
 

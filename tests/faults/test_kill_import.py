@@ -20,6 +20,8 @@ from tests.forking import FORKSERVER
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app
 
+pytestmark = pytest.mark.needs("processes that are killed")
+
 COMMITS = 8 * BATCH_COMMITS + 1
 FILES = 3  # of each commit
 SECONDS = 60
