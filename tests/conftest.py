@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests import servers
 
 if TYPE_CHECKING:
     from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
@@ -22,6 +25,15 @@ settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    servers.quick = config.option.markexpr == "not needs"
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are looked at by every full collection of garbage otherwise.
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -47,6 +59,7 @@ def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabase
 
 @pytest.fixture(scope="session")
 def postgresql_databases() -> Iterator[PostgresqlDatabases]:
+    servers.check_need("PostgreSQL")
     # Here, because the tests of the peers run in an environment without a server.
     from tests.scm.databases import PostgresqlDatabases, postgresql_server
 

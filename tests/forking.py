@@ -8,6 +8,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 SECONDS = 30
+# Its children have neither threads nor connections of this process, and have imported what they need.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["pytest", "tests.faults.create_issue", "tests.faults.import_git"])
 
 
 class Child:
@@ -33,7 +36,7 @@ class Child:
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of a module returns in a new process."""
-    return Child(function, *arguments, start="spawn").result(2 * SECONDS)
+    return Child(function, *arguments, start="forkserver").result(2 * SECONDS)
 
 
 def _send(results: Connection, work: Callable[..., Any], *arguments: Any) -> None:

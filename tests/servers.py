@@ -24,6 +24,15 @@ PORTS = range(20_000, 32_000)
 """Below those that clients are given: none of these is taken between the choice and the start of the server."""
 
 
+quick = False
+"""Whether the tests that run no such programs run."""
+
+
+def check_need(program: str) -> None:
+    """Fail a test that starts a program and is not marked so."""
+    assert not quick, f'mark what starts it: pytest.mark.needs("{program}")'
+
+
 def free_port() -> int:
     # Not a seeded choice, which every process of a test run would make alike.
     for port in random.SystemRandom().sample(PORTS, 100):
@@ -127,6 +136,7 @@ def listening(
 
 
 def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    check_need("server")
     stop = time.monotonic() + START_SECONDS
     while True:
         try:

@@ -25,10 +25,19 @@ from tests.grpcweb import PROTO, body_of
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """What the app writes. What it has frozen is garbage afterwards."""
-    yield tmp_path
+def folder(tmp_path: Path) -> Path:
+    """What the app writes."""
+    return tmp_path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def thaw() -> Iterator[None]:
+    """What the apps have frozen is garbage afterwards."""
+    yield
+    # Not after each test: the next collection looks at all objects of pytest.
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from tests.grpcweb import PROTO, body_of
 from tests.servers import command, free_port, running, wait_until_listening
 from tests.sockets.http1 import Connection, request
 
+pytestmark = pytest.mark.needs("server")
+
 FACTORY = "tests.contexts.app:create_app"
 GREENLETS = "gunicorn gevent"
 SERVERS = ["gunicorn sync", "gunicorn gthread", GREENLETS, "granian", "waitress", "werkzeug"]

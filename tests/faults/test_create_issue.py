@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -17,13 +16,13 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db
 from flask_grpcweb_scm.scm.trackers import outbox
 from tests.faults.create_issue import create, create_and_die, set_up, tracked_app
+from tests.forking import FORKSERVER
 from tests.scm.databases import disposed
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
 
+pytestmark = pytest.mark.needs("processes that are killed")
+
 SECONDS = 20
-# Its children need not import everything, and have neither threads nor connections of this process.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.create_issue"])
 
 
 @pytest.fixture
@@ -43,8 +42,8 @@ class Call:
     """A process that makes a call."""
 
     def __init__(self, database: str, point: str = "") -> None:
-        self._answers, self._its_end = PROCESSES.Pipe(duplex=False)
-        self._process = PROCESSES.Process(target=create_and_die, args=[database, point, self._its_end])
+        self._answers, self._its_end = FORKSERVER.Pipe(duplex=False)
+        self._process = FORKSERVER.Process(target=create_and_die, args=[database, point, self._its_end])
 
     def start(self) -> Call:
         self._process.start()

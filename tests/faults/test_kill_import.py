@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import time
 from collections.abc import Iterator
@@ -17,14 +16,15 @@ from flask_grpcweb_scm.scm import Commit, CommitFileChange, Repository, db
 from flask_grpcweb_scm.scm.git_import.importer import BATCH_COMMITS
 from tests.faults.import_git import import_git
 from tests.faults.integrity import check_integrity
+from tests.forking import FORKSERVER
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, make_app
+
+pytestmark = pytest.mark.needs("processes that are killed")
 
 COMMITS = 8 * BATCH_COMMITS + 1
 FILES = 3  # of each commit
 SECONDS = 60
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.import_git", "tests.faults.create_issue"])
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ class Import:
     """A process that imports."""
 
     def __init__(self, app: Flask, repository: GitRepository) -> None:
-        self._printed, its_end = PROCESSES.Pipe(duplex=False)
+        self._printed, its_end = FORKSERVER.Pipe(duplex=False)
         arguments = [app.config["SQLALCHEMY_DATABASE_URI"], str(repository.path), its_end]
-        self._process = PROCESSES.Process(target=import_git, args=arguments)
+        self._process = FORKSERVER.Process(target=import_git, args=arguments)
         self._process.start()
         its_end.close()
 

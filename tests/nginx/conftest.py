@@ -48,7 +48,13 @@ class Proxy:
     """Whether the app adds a session cookie, CORS and security headers to every response."""
 
 
-@pytest.fixture(scope="package", params=[{}, {"HOST_HEADERS": "1"}], ids=["alone", "with host headers"])
+PARAMS = [
+    pytest.param(environ, id=name, marks=pytest.mark.needs("nginx"))
+    for name, environ in {"alone": {}, "with host headers": {"HOST_HEADERS": "1"}}.items()
+]
+
+
+@pytest.fixture(scope="package", params=PARAMS)
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     if NGINX is None:
         if "CI" in os.environ:

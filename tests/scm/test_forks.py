@@ -200,6 +200,7 @@ def test_a_child_does_not_wait_for_a_tree_that_its_parent_reads() -> None:
     assert alone(fork_with_a_tree_that_is_read) > 0
 
 
+@pytest.mark.needs("server")
 @pytest.mark.parametrize("options", [["gthread", "--threads=4"], ["gevent"]], ids=lambda options: options[0])
 def test_workers_that_share_a_factory(database: str, tmp_path: Path, options: list[str]) -> None:
     app = make_app(database)

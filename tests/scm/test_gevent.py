@@ -26,6 +26,8 @@ from tests.servers import ROOT, gunicorn
 from tests.sockets.http1 import Connection, request
 from tests.sockets.servers import complaints
 
+pytestmark = pytest.mark.needs("server")
+
 SECONDS = 20
 
 Serve = Callable[..., contextlib.AbstractContextManager[int]]
