@@ -87,7 +87,7 @@ def test_the_table_has_no_circle() -> None:
 @pytest.mark.parametrize(
     ("own", "source", "forbidden"),
     [
-        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.errors import E", set()),
+        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.status import E", set()),
         ("wire", "from google.protobuf import message", {"google"}),
         ("wire", "from flask_grpcweb_scm import rpc", {"rpc"}),
         ("rpc", "def f():\n    import flask", {"flask"}),
