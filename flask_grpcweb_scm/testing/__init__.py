@@ -3,7 +3,7 @@
 from flask_grpcweb_scm.testing.assertions import ExpectedError, assert_rpc_error
 from flask_grpcweb_scm.testing.channel import channel_for
 from flask_grpcweb_scm.testing.factory import ScmFactory
-from flask_grpcweb_scm.testing.recorder import RecordedCall, RecordingInterceptor, recording
+from flask_grpcweb_scm.testing.checks import RecordedCall, RecordingInterceptor, recording
 
 __all__ = [
     "ExpectedError",

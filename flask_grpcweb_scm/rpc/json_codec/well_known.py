@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from flask_grpcweb_scm.rpc.json_codec.scalars import UnusualError
+from flask_grpcweb_scm.rpc.json_codec.fields import UnusualError
 
 __all__ = ["fill_list", "fill_struct", "fill_value", "inside", "list_to_json", "struct_to_json", "value_to_json"]
 
