@@ -3,7 +3,7 @@
 from flask_grpcweb_scm.rpc.call import Authenticate, Endpoint, IncomingCall, Pairs, Reply, RpcProtocol, peer_name
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import CallContext, CalledMethod
-from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
+from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean, nearest
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, retry_info
 from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
@@ -39,6 +39,7 @@ __all__ = [
     "StreamReply",
     "codecs",
     "did_you_mean",
+    "nearest",
     "peer_name",
     "retry_info",
     "serve_stream",
