@@ -34,6 +34,7 @@ __all__ = ["ConfigError", "Settings", "UnknownKey", "check_method_names", "unkno
 PREFIX = "GRPC_"
 NEARLY_OURS = 0.9
 """Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
+_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{2}", re.IGNORECASE)
 _CREDENTIALS = re.compile("AUTH|TOKEN|SECRET|HMAC|CREDENTIAL|PASSWORD|PUBLIC")
 
 
@@ -237,7 +238,7 @@ def unknown_keys(config: Mapping[str, Any], ignored: Collection[str]) -> Iterato
     # Flask makes {"GRPC": {"AUTH_TOKENS": …}} of FLASK_GRPC__AUTH_TOKENS.
     nested = config.get("GRPC")
     keys = [*config, *(f"{PREFIX}_{key}" for key in nested)] if isinstance(nested, Mapping) else [*config]
-    for key in sorted({*keys} - _fields().keys() - {*ignored}):
+    for key in sorted(filter(_MAYBE_OURS.match, {*keys} - _fields().keys() - {*ignored})):
         if key.upper().startswith(PREFIX):
             near = nearest(key.upper().removeprefix(PREFIX).strip("_"), known)
         else:
