@@ -9,6 +9,7 @@ from flask_grpcweb_scm.rpc.errors import (
     RpcError,
     ServiceDefinitionError,
     did_you_mean,
+    nearest,
     retry_info,
 )
 from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
@@ -42,6 +43,7 @@ __all__ = [
     "StreamReply",
     "codecs",
     "did_you_mean",
+    "nearest",
     "peer_name",
     "retry_info",
     "serve_stream",

@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
-__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "did_you_mean", "retry_info"]
+__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "did_you_mean", "nearest", "retry_info"]
 
 
 class RpcError(Exception):
@@ -77,5 +77,10 @@ class ServiceDefinitionError(Exception):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence "X is unknown": the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the nearest known name that is at least so similar; 1 is equal."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=similarity)), None)
