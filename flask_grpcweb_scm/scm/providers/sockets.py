@@ -1,68 +1,77 @@
-"""Connections that are made before HTTP begins, and shut down at a deadline."""
+"""Addresses: paths of resources, network addresses of hosts, and which of them may be called.
+
+The URL of a provider must not lead to what only this machine can reach: metadata services, databases, neighbours.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import ipaddress
 import socket
-import ssl
 import threading
-import time
-from collections.abc import Collection, Iterator
+from urllib.parse import quote
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+__all__ = ["IPAddress", "is_public", "path_of", "resolve"]
 
-from flask_grpcweb_scm.scm.providers.addresses import IPAddress
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-__all__ = ["alarm", "connect_to_first", "make_connection"]
+# RFC 6052, section 2.1: "64:ff9b::/96", an IPv4 address in its last 32 bits.
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:
-    """Connect to the first address that accepts; one that does not respond leaves time for the others.
+def path_of(*segments: str | int) -> str:
+    """Join the segments of a path, percent-encoded: none can become two, or climb.
 
-    :raises OSError: when none accepts.
+    :raises ValueError: for a segment that is empty, ``.`` or ``..``.
     """
-    error = OSError("no address")
-    for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("timed out")
-        try:
-            opened = socket.create_connection((str(address), port), remaining / left)
-        except OSError as refused:
-            error = refused
-        else:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return opened
-    raise error
+    if {"", ".", ".."} & set(map(str, segments)):
+        raise ValueError(f"no path is made of {segments!r}")
+    return "".join("/" + quote(str(segment), safe="") for segment in segments)
 
 
-@contextlib.contextmanager
-def alarm(opened: socket.socket, deadline: float) -> Iterator[None]:
-    """Shut the connection down at the deadline.
+def resolve(host: str, port: int, timeout: float | None) -> list[IPAddress]:
+    """Return the addresses of a host, which may be an address itself, each once.
 
-    The timeout of a socket is for one operation: a server that sends a byte every second outlives it.
+    :param timeout: in seconds; the system's resolver has none of its own.
+    :raises OSError: when there is none; :class:`TimeoutError` after the timeout.
     """
-    # A descriptor of its own, because TLS takes the socket's away.
-    with opened.dup() as shared:
-        timer = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [shared])
-        timer.daemon = True
-        timer.start()
+    result: list[list[IPAddress] | OSError] = []
+
+    def run() -> None:
         try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
+            result.append(_resolve(host, port))
+        except OSError as error:
+            result.append(error)
+        except UnicodeError:
+            result.append(OSError("not a host name"))
+
+    thread = threading.Thread(target=run, name=f"resolve {host}", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not result:
+        raise TimeoutError("the name was not resolved in time")
+    if isinstance(result[0], OSError):
+        raise result[0]
+    return result[0]
 
 
-def _shut_down(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer was faster
-        connected.shutdown(socket.SHUT_RDWR)
+def _resolve(host: str, port: int) -> list[IPAddress]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
 
 
-def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLContext | None) -> HTTPConnection:
-    """Make an HTTP connection of a connected socket; with TLS, unless that is None."""
-    connection: HTTPConnection = HTTPConnection(host, port)
-    if tls is not None:
-        connection = HTTPSConnection(host, port, ssl_context=tls)
-    connection._new_conn = lambda: opened  # type: ignore[method-assign]  # urllib3's hook for what connects otherwise
-    return connection
+def is_public(address: IPAddress) -> bool:
+    """Tell whether an address is a public one; an IPv4 address within an IPv6 address decides."""
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = _embedded(address)
+        if embedded is not None:
+            return is_public(embedded)
+        if address.is_reserved or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)

@@ -1,105 +1,140 @@
-"""Commits, and the commits that last changed lines."""
+"""Commits and blamed lines, from the database, from memory or from the source of a repository."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
-from typing import TypeVar
+from collections.abc import Sequence
+from functools import cache
+from sys import getsizeof
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
-from flask_grpcweb_scm.scm.queries.commits import find_commit
-from flask_grpcweb_scm.scm.queries.tenancy import find_repository
-from flask_grpcweb_scm.scm.service.commit_lookup import LineBlamer, commit_not_found, complete_sha, fetch_commit
-from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.service.messages import commit_message
-from flask_grpcweb_scm.scm.sources.open import open_source
-from flask_grpcweb_scm.scm.validation import line_problem, path_problem, sha_problem, validate
+from flask_grpcweb_scm.rpc import RpcError, StatusCode
+from flask_grpcweb_scm.scm.database.models import Commit, Repository
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.queries.commits import (
+    find_author,
+    find_commit,
+    find_commits_starting_with,
+    last_change_of_file,
+)
+from flask_grpcweb_scm.scm.service.messages import author_message
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources.source import Line, Source
+from flask_grpcweb_scm.scm.validation import failed_precondition, invalid_argument
 
-__all__ = ["batch_get_commit_context", "get_commit", "get_commit_context"]
-
-T = TypeVar("T")
-
-MAX_LINES = 200  # of one BatchGetCommitContext
+__all__ = ["LineBlamer", "commit_not_found", "complete_sha", "fetch_commit"]
 
 
-@service.rpc("GetCommit")
-def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_pb2.Commit:
-    """Return a commit by SHA, stored first if only the source has it."""
-    validate(commit_sha=sha_problem(request.commit_sha))
-    repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
-    sha = complete_sha(repository, source, request.commit_sha.lower())
-    commit = find_commit(repository, sha) or fetch_commit(repository, source, sha)
-    if commit is None:
+def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:
+    """Return the full SHA for its first 7 or more digits, from the stored commits or else from the source.
+
+    :raises RpcError: NOT_FOUND; INVALID_ARGUMENT for an ambiguous prefix.
+    """
+    if len(sha) in {40, 64}:
+        return sha
+    found = find_commits_starting_with(repository, sha)
+    if not found and source is not None:
+        found = source.commits_starting_with(sha)
+    if len(found) > 1:
+        raise invalid_argument({"commit_sha": f"{sha!r} begins the SHA of several commits; send more digits"})
+    if not found:
         raise commit_not_found(repository, sha)
-    return commit_message(commit)
+    return found[0]
 
 
-@service.rpc("GetCommitContext")
-def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallContext) -> scm_pb2.CommitContext:
-    """Return the commit that last changed a line, from the source or else from the stored file changes."""
-    _check_line(request.commit_sha, request.filepath, request.line_number)
-    repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
-    sha = complete_sha(repository, source, request.commit_sha.lower())
-    found = LineBlamer(repository, source).blame(sha, request.filepath, [request.line_number])[request.line_number]
-    if isinstance(found, RpcError):
-        raise found
-    return found
+def commit_not_found(repository: Repository, sha: str) -> RpcError:
+    """Make the error for a commit that neither the database nor the source has."""
+    return RpcError(StatusCode.NOT_FOUND, f"commit {sha} does not exist in repository {repository.id}")
 
 
-@service.rpc("BatchGetCommitContext")
-def batch_get_commit_context(
-    request: scm_pb2.BatchGetCommitContextRequest, context: CallContext
-) -> scm_pb2.BatchGetCommitContextResponse:
-    """Return the response or the error of GetCommitContext for each line; lines of one file are read together."""
-    validate(lines=_count_problem(len(request.lines)))
-    repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
-    blamer = LineBlamer(repository, source)
-    lines = [(line.commit_sha or request.commit_sha, line.filepath, line.line_number) for line in request.lines]
-    found: dict[tuple[str, str, int], scm_pb2.CommitContext | RpcError] = {}
-    files: dict[tuple[str, str], list[int]] = {}
-    for line in dict.fromkeys(lines):
-        problem = _attempt(partial(_check_line, *line))
-        if problem is not None:
-            found[line] = problem
-        else:
-            files.setdefault(line[:2], []).append(line[2])
-    complete = cache(lambda text: _attempt(partial(complete_sha, repository, source, text)))
-    for (text, path), numbers in files.items():
-        context.check_deadline()
-        sha = complete(text.lower())
-        blamed = sha if isinstance(sha, RpcError) else _attempt(partial(blamer.blame, sha, path, numbers))
-        found.update({(text, path, n): blamed if isinstance(blamed, RpcError) else blamed[n] for n in numbers})
-    return scm_pb2.BatchGetCommitContextResponse(outcomes=[_outcome(found[line]) for line in lines])
+def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Commit | None:
+    """Store a commit of the source; None when it has no such commit."""
+    if source is None or not source.has_commit(sha):
+        return None
+    store = CommitStore(repository)
+    commits = [store.rows_of(source.commit(sha))]
+    store.add_file_changes(store.add_commits(commits), commits)
+    return find_commit(repository, sha)
 
 
-def _check_line(sha: str, path: str, number: int) -> None:
-    validate(commit_sha=sha_problem(sha), filepath=path_problem(path), line_number=line_problem(number))
+class LineBlamer:
+    """Finds the commits that last changed lines of a repository, with no request made twice."""
+
+    def __init__(self, repository: Repository, source: Source | None) -> None:
+        self._repository = repository
+        self._source = source
+        self._cache = _line_cache()
+        self._has_commit = cache(lambda sha: source is not None and source.has_commit(sha))
+        self._find_author = cache(lambda sha, email: find_author(repository, sha, email))
+
+    def blame(self, sha: str, path: str, numbers: Sequence[int]) -> dict[int, scm_pb2.CommitContext | RpcError]:
+        """Return the context of each line of a file at a commit, or its error.
+
+        :raises RpcError: when no line has a context.
+        """
+        if self._source is None or not self._has_commit(sha):
+            changed = self._last_change(sha, path)
+            author = author_message(changed.author)
+            return {number: self._context(sha, path, number, changed.key, author) for number in numbers}
+        lines = self._lines(self._source, sha, path, numbers)
+        return {number: self._of_line(sha, path, number, lines.get(number)) for number in numbers}
+
+    def _lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
+        key = (self._repository.id, source.identity, sha, path)
+        lines = self._cache.get(key) or {}
+        missing = [number for number in numbers if number not in lines]
+        if missing:
+            found = source.lines(sha, path, missing)
+            if found is None:
+                raise _file_not_found(sha, path)
+            lines = {**lines, **found}
+            self._cache.put(key, lines, sum(map(_size, lines.values()), len(path)))
+        return lines
+
+    def _of_line(self, sha: str, path: str, number: int, line: Line | None) -> scm_pb2.CommitContext | RpcError:
+        if line is None:
+            return RpcError(StatusCode.NOT_FOUND, f"{path} has no line {number} at commit {sha}")
+        blame = line.blame
+        known = author_message(self._find_author(blame.sha, blame.author_email))
+        author = known or scm_pb2.CommitAuthor(name=blame.author_name, email=blame.author_email)
+        return self._context(sha, path, number, blame.sha, author, line.snippet)
+
+    def _last_change(self, sha: str, path: str) -> Commit:
+        """Return the stored commit that changed the file last."""
+        commit = find_commit(self._repository, sha)
+        if commit is None:
+            raise commit_not_found(self._repository, sha)
+        change = last_change_of_file(commit, path)
+        if change is None:
+            text = f"repository {self._repository.id} has no source to read, and no stored commit touched {path}"
+            raise failed_precondition("SOURCE", f"repository {self._repository.id}", text)
+        if change.kind == "D":
+            raise _file_not_found(sha, path)
+        return change.commit
+
+    def _context(
+        self, sha: str, path: str, number: int, blamed: str, author: scm_pb2.CommitAuthor | None, snippet: str = ""
+    ) -> scm_pb2.CommitContext:
+        return scm_pb2.CommitContext(
+            repository_id=self._repository.id,
+            commit_id=sha,
+            filename=path,
+            line_number=number,
+            blame_commit_id=blamed,
+            blame_author=author,
+            code_snippet=snippet,
+        )
 
 
-def _count_problem(number: int) -> str | None:
-    if number == 0:
-        return "is empty"
-    return f"has {number} items; the limit is {MAX_LINES}" if number > MAX_LINES else None
+def _line_cache() -> LruCache[dict[int, Line]]:
+    """Return blamed lines by number, for each file as it was at a commit."""
+    return kept_in_app("lines", lambda: LruCache(current_settings().blame_cache_bytes))
 
 
-def _attempt(function: Callable[[], T]) -> T | RpcError:
-    """Return the result of a function, or the status that its error would end a call with."""
-    try:
-        return function()
-    except RpcError as error:
-        return error
-    except Exception as error:
-        status = service.declared_error(error)
-        if status is None:
-            raise
-        return status
+def _size(line: Line) -> int:
+    """Bytes of memory, approximately."""
+    return sum(map(getsizeof, (line.snippet, line.blame.sha, line.blame.author_name, line.blame.author_email)), 200)
 
 
-def _outcome(found: scm_pb2.CommitContext | RpcError) -> scm_pb2.CommitContextOutcome:
-    if isinstance(found, RpcError):
-        return scm_pb2.CommitContextOutcome(code=found.code, message=found.message)
-    return scm_pb2.CommitContextOutcome(context=found)
+def _file_not_found(sha: str, path: str) -> RpcError:
+    return RpcError(StatusCode.NOT_FOUND, f"file {path} does not exist at commit {sha}")
