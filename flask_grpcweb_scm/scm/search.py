@@ -1,4 +1,7 @@
-"""Search for a part of a repository's name, in any case; with an index of trigrams where PostgreSQL has them."""
+"""Search for a part of a repository's name, in any case; with an index of trigrams where PostgreSQL has them.
+
+The migrations of apps import from here.
+"""
 
 from __future__ import annotations
 

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
-from flask_grpcweb_scm.scm.git_import.remotes import guess_provider, public_url
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
-__all__ = ["GitImport", "ImportFailed", "own_external_id", "prepare_import"]
+__all__ = ["GitImport", "ImportFailed", "guess_provider", "own_external_id", "prepare_import", "public_url"]
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
 ANALYZED_BATCHES = {2, 6, 20, 100, 500}
 """Numbers of the batches before which PostgreSQL renews its statistics of authors."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
+
+PROVIDERS_BY_HOST = {
+    "github.com": "github",
+    "gitlab.com": "gitlab",
+    "bitbucket.org": "bitbucket",
+    "dev.azure.com": "vsts",
+    "ssh.dev.azure.com": "vsts",
+}
+
+# "[<user>@]<host>:/<path-to-git-repo>" (git-fetch, "Git URLs"); a slash before the colon makes it a local path.
+_SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s]{2,}):(?!//)(?P<path>[^\s]+)")
+_SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "ssh+git"}
 
 Batch = list[CommitRows]
 
@@ -144,3 +156,30 @@ def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
             batch, weight = [], 0
     if batch:
         yield batch
+
+
+def public_url(remote: str) -> str:
+    """Remove passwords and tokens from the URL of a remote; empty for a path of this machine."""
+    if _SCP_LIKE.fullmatch(remote):
+        return remote
+    try:
+        url = urlsplit(remote)
+        host, port = url.hostname, url.port
+    except ValueError:
+        return ""
+    if url.scheme not in _SCHEMES or not host:
+        return ""
+    place = f"[{host}]" if ":" in host else host
+    user = f"{url.username}@" if "ssh" in url.scheme and url.username else ""
+    return urlunsplit((url.scheme, f"{user}{place}{f':{port}' if port else ''}", url.path, "", ""))
+
+
+def guess_provider(remote: str) -> str:
+    """Return the provider of a remote's host; empty for an unknown one."""
+    scp_like = _SCP_LIKE.fullmatch(remote)
+    try:
+        host = scp_like["host"] if scp_like else urlsplit(remote).hostname
+    except ValueError:
+        return ""
+    host = (host or "").lower()
+    return "vsts" if host.endswith(".visualstudio.com") else PROVIDERS_BY_HOST.get(host, "")

@@ -1,7 +1,8 @@
-"""Rows of columns: a NamedTuple declares them, and its SELECT is made of its fields, so that no two can be swapped.
+"""Rows that a caller may see.
 
-Queries return SQLAlchemy's rows, which have these fields in this order. The NamedTuple is their type: to copy each row
-would take as long as to fill in its message.
+A NamedTuple declares the columns of a row, and its SELECT is made of its fields, so that no two can be swapped. Queries
+return SQLAlchemy's rows, which have these fields in this order. The NamedTuple is their type: to copy each row would
+take as long as to fill in its message.
 """
 
 from __future__ import annotations

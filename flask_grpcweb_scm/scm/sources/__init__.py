@@ -1,4 +1,4 @@
-"""The source of a repository: its local git mirror, or else the API of its integration.
+"""Sources of the contents of repositories: a local git mirror, or else the API of the integration.
 
 The metadata of an integration has ``base_url`` and ``credentials``, as for its tracker; the repository's configuration
 may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own name is not the provider's.
@@ -15,11 +15,10 @@ from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import find_credential, is_configured
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.sources.api import ApiSource
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage
-from flask_grpcweb_scm.scm.sources.source import Source
+from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
 __all__ = ["open_source"]
 

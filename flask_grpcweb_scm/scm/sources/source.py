@@ -1,4 +1,4 @@
-"""The base of sources at providers: prefixes of SHAs, pages, and the contents of responses."""
+"""The interface of sources, and what those at providers have in common."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import abc
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.providers import (
@@ -19,11 +20,23 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.providers.reply import HttpReply
-from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit
-from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Line
+from flask_grpcweb_scm.scm.sources.git import FileChange, GitCommit
 
-__all__ = ["ABSENT", "ApiSource", "clean", "instant", "make_commit", "next_page", "snippet"]
+__all__ = [
+    "ABSENT",
+    "SNIPPET_LINES",
+    "ApiSource",
+    "Blame",
+    "Line",
+    "Source",
+    "clean",
+    "instant",
+    "make_commit",
+    "next_page",
+    "snippet",
+]
 
+SNIPPET_LINES = 3  # before the line, and after it
 # GitHub lists up to 100 000 files in one response, each with a URL.
 MAX_BODY_BYTES = 48 * 2**20
 MAX_LINE_CHARACTERS = 2000
@@ -33,6 +46,58 @@ ABSENT = (ProviderNotFound, ProviderRejected, ProviderConflict)
 """Errors for a commit that does not exist: GitHub rejects it, or reports a conflict for an empty repository."""
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The last change of a line."""
+
+    sha: str
+    author_name: str
+    author_email: str
+    """Address in lower case; empty when unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file as it was at a commit."""
+
+    blame: Blame
+    snippet: str
+    """The line with a few around it."""
+
+
+class Source(Protocol):
+    """A repository's contents, to be read within the time limit of one call.
+
+    Object ids are full and in lower case. The object of an id never changes, so that results may be cached.
+    """
+
+    @property
+    def tree_seconds(self) -> float:
+        """Seconds that a result of :meth:`tree` may be cached; 0 where another one costs nothing."""
+
+    @property
+    def identity(self) -> str:
+        """Unique among all repositories of all callers."""
+
+    def commits_starting_with(self, prefix: str) -> Sequence[str]:
+        """Return the ids of commits with this prefix; two are enough."""
+
+    def has_commit(self, sha: str) -> bool:
+        """Tell whether there is such a commit."""
+
+    def commit(self, sha: str) -> GitCommit:
+        """Return a commit that exists."""
+
+    def tree(self, branch: str) -> tuple[str, str | None]:
+        """Return the name of a branch, by default the default branch, and the id of its tree; None without commits."""
+
+    def files(self, tree: str) -> Iterable[str]:
+        """Yield the paths of all files of a tree, without submodules."""
+
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
 
 
 class ApiSource(ProviderApi):

@@ -1,4 +1,4 @@
-"""The tracker of an integration.
+"""Trackers: hosts of issues, and which one an integration has.
 
 The metadata of an integration has ``base_url`` and ``credentials``, the name of an entry of ``GRPC_SCM_CREDENTIALS``.
 The two say which host is trusted with what, so neither comes from anywhere else. The configuration of its installation
