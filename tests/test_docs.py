@@ -62,7 +62,6 @@ def url(app: Flask) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.filterwarnings("ignore:RPCs of this app are open")
 def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for code in blocks(DOC["client"], "python"):

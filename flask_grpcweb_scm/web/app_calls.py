@@ -49,7 +49,7 @@ class AppCalls:
         app: Flask,
         settings: Settings,
         dispatcher: Dispatcher,
-        authenticate: Authenticate,
+        authenticate: Authenticate | None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.app = app

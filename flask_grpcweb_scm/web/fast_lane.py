@@ -40,7 +40,6 @@ from flask_grpcweb_scm.web.response import (
     refusal,
     respond,
     scope_of,
-    send,
     translated,
 )
 from flask_grpcweb_scm.web.wsgi import in_own_context
@@ -101,7 +100,7 @@ class FastLane:
         # An upgrade is routed by other rules.
         if route is None or "HTTP_UPGRADE" in environ:
             return self._new_request_context(environ)
-        return RoutedRequestContext(self._app, environ, route.rule)
+        return RoutedRequestContext(self._app, environ, route.rule, route.endpoint)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
@@ -123,7 +122,7 @@ class FastLane:
         call = environ[CALL_KEY] = IncomingCall(
             route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
         )
-        context = LateRequestContext(app, environ, route.rule)
+        context = LateRequestContext(app, environ, route.rule, route.endpoint)
         token = active_call.set(call)
         try:
             try:
@@ -140,7 +139,8 @@ class FastLane:
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
                 return self._final(response, environ)(environ, start_response)
-            return send(status, headers, pieces, start_response)
+            start_response(status, headers)
+            return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._final(self._respond_to(unhandled, call), environ)(environ, start_response)

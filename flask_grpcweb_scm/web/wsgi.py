@@ -49,6 +49,7 @@ Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[
 
 # Debuggers and test clients ask for the contexts of a request by it.
 _PRESERVE_CONTEXT = "werkzeug.debug.preserve_context"
+_NOTHING = nullcontext()
 
 
 class RpcApp:
@@ -83,11 +84,12 @@ class RpcApp:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
         app = self._app
         self._exempt_from_csrf()
-        replaced: list[tuple[str, Headers]] = []
+        replaced: tuple[str, Headers] | None = None
         failed: list[Response] = []
         written: list[bytes] = []
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
+            nonlocal replaced
             is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
             is_replaced = is_routed and not scope.is_ours and not is_grpc_web(headers)
             if is_replaced and find_protocol(environ) is None:
@@ -96,7 +98,7 @@ class RpcApp:
             made = self._calls.finish(scope, environ, (status, headers) if is_replaced else None) if is_routed else []
             failed.extend(made)
             if is_replaced or made:
-                replaced.append((status, headers))
+                replaced = status, headers
                 return written.append
             # Of the response to a preflight no page reads a header.
             if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
@@ -105,9 +107,9 @@ class RpcApp:
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
+            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
-                if not (replaced or scope.is_started):
+                if not (scope.is_started or replaced):
                     pieces = _begun(pieces)
         except Exception:
             protocol = find_protocol(environ)
@@ -123,10 +125,10 @@ class RpcApp:
             exc_info = sys.exc_info() if scope.is_started else None
             response: Response = refusal(app, protocol, internal_error(), environ)
             return response(environ, functools.partial(start, exc_info=exc_info))
-        if not replaced:
+        if replaced is None:
             return pieces
         try:
-            response = failed[-1] if failed else Response(itertools.chain(written, pieces), *replaced[-1])
+            response = failed[-1] if failed else Response(itertools.chain(written, pieces), *replaced)
             return translated(app, response, environ)(environ, start)
         finally:
             _close(pieces)
