@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from logging import INFO
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
@@ -27,11 +28,11 @@ from flask_grpcweb_scm.rpc import (
     serve_unary,
 )
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.signals import logger
+from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.body import BodyReader
 from flask_grpcweb_scm.web.flask_internals import handle_user_exception
 from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
-from flask_grpcweb_scm.web.observers import Observers, is_watched
+from flask_grpcweb_scm.web.observers import Observers
 from flask_grpcweb_scm.web.response import RequestScope
 from flask_grpcweb_scm.wire import PREFIX_BYTES
 
@@ -67,10 +68,14 @@ class AppCalls:
         self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader).endpoint
 
     def _run(self, call: IncomingCall) -> Reply | StreamReply:
-        return self._run_watched(call) if is_watched() else _serve(call)
+        # As is_watched() says: this is all that most calls pay for observers.
+        if logger.isEnabledFor(INFO) or rpc_started.receivers or rpc_finished.receivers:
+            return self._run_watched(call)
+        return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
 
     def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
-        return self.observers.watch(call, _serve)
+        serve = serve_stream if call.endpoint.method.server_streaming else serve_unary
+        return self.observers.watch(call, serve)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None
@@ -118,10 +123,6 @@ class AppCalls:
             got_request_exception.send(self.app, exception=unhandled)
             logger.exception("call %s of %s failed", call.call_id, call.path, extra=_fields(call))
             return handle_user_exception(self.app, InternalServerError(original_exception=unhandled))
-
-
-def _serve(call: IncomingCall) -> Reply | StreamReply:
-    return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
 
 
 def _translated(response: Response, call: IncomingCall) -> RpcError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response
-from werkzeug.wsgi import get_current_url
+from werkzeug.wsgi import get_current_url, get_path_info
 
 from flask_grpcweb_scm.observe import Observation, Observed, Observer, Outcome
 from flask_grpcweb_scm.rpc import (
@@ -90,7 +90,7 @@ class Observers:
             refusal = rpc_error_from_http(response, url=get_current_url(environ))
             reason = f"HTTP {response.status_code} of the app"
         if scope.observation is None and refusal is not None:
-            path = scope.path or environ.get("PATH_INFO", "")
+            path = scope.path or get_path_info(environ)
             scope.observation = Observation(RefusedCall(self._methods.get(path), path, environ), scope.started)
             scope.observation.begin(self._observers)
         if scope.observation is not None and (refusal is not None or scope.stream is None):
