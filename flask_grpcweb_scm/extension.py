@@ -96,7 +96,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(app, blueprint, methods).wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(calls, blueprint, methods).wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
         lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route

@@ -20,6 +20,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
+    "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "scm": (
@@ -39,7 +40,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
-        {"forks", "rpc", "settings", "signals", "state", "wire"},
+        {"forks", "observe", "rpc", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (

@@ -53,6 +53,7 @@ __all__ = [
     "handle_user_exception",
     "hold_context",
     "is_plain_flask",
+    "is_view_outermost",
     "max_content_length",
     "pass_to_teardown",
     "routed_endpoint",
@@ -196,6 +197,15 @@ def _is_flasks_own(function: Any) -> bool:
 
 
 _FLASK_FILES = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "flask"}
+
+
+def is_view_outermost(has_scope: bool) -> bool:
+    """Return whether nothing comes after a call that may change its response.
+
+    :param has_scope: whether the request has come through the WSGI application of this extension.
+    """
+    context = current_context()
+    return not (context.is_made if isinstance(context, LateRequestContext) else has_scope)
 
 
 class RoutedRequestContext(RequestContext):
