@@ -115,6 +115,12 @@ class Settings:
     max_timeout: float | None = _key(
         None, read_optional_seconds, "Seconds that no call may exceed, whatever its timeout."
     )
+    idle_timeout: float | None = _key(
+        60,
+        read_optional_seconds,
+        "Seconds to wait for a client that neither reads nor sends, in calls without a deadline, where the server gives"
+        " its socket (gunicorn).",
+    )
     compression_min_bytes: int | None = _key(
         1024,
         read_optional_bytes,
