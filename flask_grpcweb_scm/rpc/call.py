@@ -22,6 +22,7 @@ __all__ = [
     "CallSettings",
     "Endpoint",
     "IncomingCall",
+    "LimitStreams",
     "Pairs",
     "Reply",
     "RpcProtocol",
@@ -40,6 +41,8 @@ Pairs = list[tuple[str, str]]
 Reply = tuple[str, Pairs, list[bytes]]
 """A complete response: the HTTP status (``"200 OK"``), headers and the pieces of the body."""
 Authenticate = Callable[[CallContext], Identity]
+LimitStreams = Callable[[CallContext], Callable[[], object]]
+"""Returns what ends a stream, or raises RpcError when there may not be another one."""
 
 
 class BodyReader(Protocol):
@@ -157,6 +160,7 @@ class Endpoint:
     reader: BodyReader
     authenticate: Authenticate | None
     """Returns who is calling, or raises RpcError; None lets everybody in as anonymous."""
+    limit_streams: LimitStreams
     decode: Callable[[type[Message], bytes], Message]
     encode: Callable[[Message], bytes]
     functions: Mapping[RpcMethod, ServiceFunction]

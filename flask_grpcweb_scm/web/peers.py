@@ -122,7 +122,7 @@ def _is_sending(connection: socket.socket) -> bool:
     unsent = array.array("i", [0])
     try:
         fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unsent)
-    except OSError:
+    except (OSError, ValueError):  # the server has closed it meanwhile
         return False
     return unsent[0] > 0
 
