@@ -20,6 +20,7 @@ __all__ = ["Statement", "is_one_of", "json_columns", "select_row"]
 
 Statement = Any
 """SQLAlchemy 2.0 and 2.1 name the types of a statement's columns in different ways."""
+Column = orm.InstrumentedAttribute[Any] | sa.ColumnElement[Any]
 
 
 def select_row(row: type[NamedTuple], model: type[Model], **expressions: sa.ColumnElement[Any]) -> Statement:
@@ -32,7 +33,9 @@ def select_row(row: type[NamedTuple], model: type[Model], **expressions: sa.Colu
     return sa.select(*[columns[name] for name in row._fields])
 
 
-def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) -> sa.ColumnElement[bool]:
+def is_one_of(
+    column: orm.InstrumentedAttribute[Any] | sa.ColumnElement[Any], values: Sequence[object]
+) -> sa.ColumnElement[bool]:
     """Build an ``IN`` for hundreds of values.
 
     PostgreSQL gets them as one parameter: as many parameters would take longer to prepare than the query itself.

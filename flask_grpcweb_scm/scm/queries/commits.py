@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
@@ -51,23 +51,25 @@ def find_commit(repository: Repository, sha: str) -> Commit | None:
 
 
 def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return the SHAs of stored commits by the prefixes that they have, 7 digits or more; only those with any."""
-    found: dict[str, list[str]] = {}
-    if prefixes:
-        values = {"repository_id": repository.id, "prefixes": json.dumps([[prefix] for prefix in prefixes])}
-        for prefix, key in db.session.execute(_starting_with(db.engine.dialect.name), values):
-            found.setdefault(prefix, []).append(key)
-    return found
+    """Return up to two SHAs of stored commits by the prefixes that they have; only the prefixes with any."""
+    if not prefixes:
+        return {}
+    values = {"repository_id": repository.id, "prefixes": json.dumps([[prefix] for prefix in prefixes])}
+    rows = db.session.execute(_starting_with(db.engine.dialect.name), values)
+    return {prefix: [first] if first == last else [first, last] for prefix, first, last in rows if first is not None}
 
 
 @functools.cache
 def _starting_with(dialect: str) -> Statement:
+    # One after the other: for a join, PostgreSQL may read all commits of the repository.
     (prefix,) = json_columns(sa.bindparam("prefixes", type_=sa.Text), [sa.Text()])
     wanted = sa.select(prefix.label("prefix")).subquery("wanted")
+    key = Commit.__table__.c.key
     # A range, because SQLite uses no index for LIKE; "g" sorts after every hexadecimal digit.
-    between = sa.and_(Commit.key >= wanted.c.prefix, Commit.key < wanted.c.prefix + "g")
-    of_repository = Commit.repository_id == sa.bindparam("repository_id")
-    return sa.select(wanted.c.prefix, Commit.key).join_from(wanted, Commit, sa.and_(of_repository, between))
+    between = sa.and_(key >= wanted.c.prefix, key < wanted.c.prefix + "g")
+    of_repository = Commit.__table__.c.repository_id == sa.bindparam("repository_id")
+    ends = [sa.select(end(key)).where(of_repository, between).correlate(wanted) for end in (sa.func.min, sa.func.max)]
+    return sa.select(wanted.c.prefix, *[end.scalar_subquery() for end in ends])
 
 
 def find_authors(repository: Repository, blamed: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], AuthorRow]:
@@ -97,44 +99,57 @@ def last_changes(
     :param files: full SHAs, each with a path. A commit that is not stored is missing in the result; None stands for a
         file that no commit changed.
     """
-    values = {"repository_id": repository.id, "files": json.dumps([*files])}
-    rows = db.session.execute(_last_changes(db.engine.dialect.name), values)
-    return {(sha, path): _change(*columns) for sha, path, *columns in rows}
-
-
-def _change(sha: str | None, kind: str, author_id: int | None, *author: str | None) -> LastChange | None:
-    if sha is None:
-        return None
-    return LastChange(sha, kind, None if author_id is None else AuthorRow(*cast("tuple[str, str, str]", author)))
+    commit = Commit.__table__.c
+    given = sa.select(commit.key, commit.id).where(commit.repository_id == repository.id)
+    shas = {sha for sha, _ in files}
+    ids = {key: row_id for key, row_id in db.session.execute(given.where(is_one_of(commit.key, [*shas])))}  # noqa: C416
+    known = [(sha, path) for sha, path in files if sha in ids]
+    if not known:
+        return {}
+    document = json.dumps([[place, ids[sha], path] for place, (sha, path) in enumerate(known)])
+    values = {"repository_id": repository.id, "files": document}
+    changed = db.session.execute(_last_changes(db.engine.dialect.name), values).all()
+    newest = _commits_with_authors({row.commit_id for row in changed if row.commit_id is not None})
+    return {
+        known[place]: None if commit_id is None else LastChange(newest[commit_id][0], kind, newest[commit_id][1])
+        for place, commit_id, kind in changed
+    }
 
 
 @functools.cache
 def _last_changes(dialect: str) -> Statement:
-    repository_id: sa.BindParameter[int] = sa.bindparam("repository_id")
-    sha, path = json_columns(sa.bindparam("files", type_=sa.Text), [sa.Text(), sa.Text()])
-    wanted = sa.select(sha.label("sha"), path.label("path")).subquery("wanted")
-    given, change, changing = sa.orm.aliased(Commit), sa.orm.aliased(CommitFileChange), sa.orm.aliased(Commit)
-    earlier = CommitFileChange.__table__.c
+    # One file after the other: for joins, PostgreSQL may read all commits and all changes.
+    numbers = sa.BigInteger()
+    columns = json_columns(sa.bindparam("files", type_=sa.Text), [numbers, numbers, sa.Text()])
+    names = ("place", "commit_id", "path")
+    wanted = sa.select(*[column.label(name) for name, column in zip(names, columns, strict=True)]).subquery("wanted")
+    commit, change = Commit.__table__.c, CommitFileChange.__table__.alias("change").c
+    date = sa.select(commit.date_added).where(commit.id == wanted.c.commit_id).correlate(wanted).scalar_subquery()
     # Of commits in the same second the given one is the newest, so it is the last if it changed the file.
-    own = sa.select(earlier.commit_id).where(earlier.commit_id == given.id, earlier.filename == wanted.c.path)
-    newest = (
-        sa.select(earlier.commit_id)
-        .where(earlier.repository_id == repository_id, earlier.filename == wanted.c.path)
-        .where(earlier.date_added <= given.date_added)
-        .order_by(earlier.date_added.desc(), earlier.commit_id.desc())
+    own = sa.select(change.commit_id).where(change.commit_id == wanted.c.commit_id, change.filename == wanted.c.path)
+    earlier = (
+        sa.select(change.commit_id)
+        .where(change.repository_id == sa.bindparam("repository_id"), change.filename == wanted.c.path)
+        .where(change.date_added <= date)
+        .order_by(change.date_added.desc(), change.commit_id.desc())
         .limit(1)
     )
-    last = sa.func.coalesce(*(each.correlate(given, wanted).scalar_subquery() for each in (own, newest)))
-    found = (
-        sa.select(wanted.c.sha, wanted.c.path, last.label("commit_id"))
-        .join_from(wanted, given, sa.and_(given.repository_id == repository_id, given.key == wanted.c.sha))
-        .subquery("found")
-    )
-    author = sa.orm.aliased(CommitAuthor)
-    columns = [getattr(author, name) for name in AuthorRow._fields]
-    return (
-        sa.select(found.c.sha, found.c.path, changing.key, change.type, author.id, *columns)
-        .outerjoin_from(found, changing, changing.id == found.c.commit_id)
-        .outerjoin(change, sa.and_(change.commit_id == found.c.commit_id, change.filename == found.c.path))
-        .outerjoin(author, author.id == changing.author_id)
-    )
+    last = sa.func.coalesce(*(each.correlate(wanted).scalar_subquery() for each in (own, earlier)))
+    found = sa.select(wanted.c.place, wanted.c.path, last.label("commit_id")).cte("found")
+    found = found.prefix_with("MATERIALIZED", dialect="postgresql")
+    kind = sa.select(change.type).where(change.commit_id == found.c.commit_id, change.filename == found.c.path)
+    return sa.select(found.c.place, found.c.commit_id, kind.correlate(found).scalar_subquery().label("kind"))
+
+
+def _commits_with_authors(ids: Collection[int]) -> dict[int, tuple[str, AuthorRow | None]]:
+    """Return SHAs and authors by the ids of commits."""
+    if not ids:
+        return {}
+    commit, author = Commit.__table__.c, CommitAuthor.__table__.c
+    statement = _AUTHOR.add_columns(author.id, commit.id, commit.key).select_from(Commit.__table__)
+    statement = statement.outerjoin(CommitAuthor.__table__, author.id == commit.author_id)
+    rows = db.session.execute(statement.where(is_one_of(commit.id, [*ids])))
+    return {
+        commit_id: (key, None if author_id is None else AuthorRow(*columns))
+        for *columns, author_id, commit_id, key in rows
+    }

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Organization, Repository, RepositoryStatus
-from flask_grpcweb_scm.scm.queries import Statement, select_row
+from flask_grpcweb_scm.scm.queries import Statement, is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, VISIBLE, find_organization, visible, visible_values
 from flask_grpcweb_scm.scm.search import name_contains, name_pattern
@@ -22,8 +21,8 @@ from flask_grpcweb_scm.scm.search import name_contains, name_pattern
 __all__ = [
     "RepositoryFilter",
     "RepositoryRow",
-    "active_repositories",
     "page_of_repositories",
+    "repositories_to_search",
     "repository_row",
     "stream_of_repositories",
 ]
@@ -180,17 +179,13 @@ def _restrict(statement: Statement, key: StatementKey) -> Statement:
     return statement.where(name_contains(sa.bindparam("pattern"), key.dialect)) if key.with_name else statement
 
 
-@functools.cache  # not at the import, because a relationship configures the mappers, of the app's own models too
-def _active() -> Statement:
-    readable = sa.or_(Repository.mirror_path.is_not(None), Repository.integration_id.is_not(None))
-    active = sa.and_(
-        Repository.organization_id == sa.bindparam("organization_id"), Repository.status == RepositoryStatus.ACTIVE
+def repositories_to_search(organization_id: int, integration_ids: Collection[int]) -> Sequence[Repository]:
+    """Return an organization's active repositories that have a mirror or one of its integrations, oldest first."""
+    active = sa.select(Repository).where(
+        Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE
     )
-    statement = sa.select(Repository).options(joinedload(Repository.integration))
-    return statement.where(active, readable).order_by(Repository.id)
-
-
-def active_repositories(organization_id: int) -> Sequence[Repository]:
-    """Return an organization's active repositories that have a source, oldest first."""
-    rows: Sequence[Repository] = db.session.scalars(_active(), {"organization_id": organization_id}).all()
-    return rows
+    found = {row.id: row for row in db.session.scalars(active.where(Repository.mirror_path.is_not(None)))}
+    if integration_ids:
+        integrated = active.where(is_one_of(Repository.integration_id, [*integration_ids]))
+        found.update({row.id: row for row in db.session.scalars(integrated)})
+    return [found[row_id] for row_id in sorted(found)]
