@@ -35,7 +35,7 @@ _ROWS = {
     "scm_repository (organization_id, integration_id, name, url, provider, external_id, status, config, date_added,"
     " default_branch)": """
         SELECT {organization}, {integration}, {hex} || '-service', 'https://git.example/' || i,
-               CASE WHEN i % 100 = 0 THEN 'bitbucket' WHEN i % 2 = 0 THEN 'github' ELSE 'integrations:gitlab' END,
+               CASE WHEN i % {scarce} = 0 THEN 'bitbucket' WHEN i % 2 = 0 THEN 'github' ELSE 'integrations:gitlab' END,
                i, 'active', '{{}}', {minutes}, 'main' FROM n""",
     "scm_commit_author (organization_id, name, email)": """
         SELECT {organization}, 'Author ' || i, 'author' || i || '@mail.example' FROM n WHERE i % {scarce} = 0""",

@@ -164,7 +164,9 @@ class Repository(Model):
         # Everything that decides whether a row is on a page, so that only the rows of the page are read from the table.
         sa.Index("ix_scm_repository_page", "organization_id", "status", "name", "id", "provider"),
         sa.Index("ix_scm_repository_provider", "organization_id", "status", "provider", "name", "id"),
-        sa.Index("ix_scm_repository_mirror", "organization_id", postgresql_where=_MIRRORED, sqlite_where=_MIRRORED),
+        sa.Index(
+            "ix_scm_repository_mirror", "organization_id", "status", postgresql_where=_MIRRORED, sqlite_where=_MIRRORED
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

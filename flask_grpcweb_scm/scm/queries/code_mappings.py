@@ -65,9 +65,28 @@ def page_of_code_mappings(
     :raises RpcError: NOT_FOUND, for the project.
     """
     project = find_project(context, organization_id, project_id)
-    statement = select_row(CodeMappingRow, CodeMapping)
-    statement = statement.where(CodeMapping.project_id == project.id, _OF_EXISTING.scalar_subquery())
-    if after is not None:
-        statement = statement.where(sa.tuple_(*_PRECEDENCE) > sa.tuple_(*after))
-    rows = db.session.execute(statement.order_by(*_PRECEDENCE).limit(limit)).all()
-    return cast("Sequence[CodeMappingRow]", rows)
+    row = select_row(CodeMappingRow, CodeMapping).add_columns(CodeMapping.root_rank)
+    of_project = row.where(CodeMapping.project_id == project.id, _OF_EXISTING.scalar_subquery())
+    pages = [
+        sa.select(of_project.where(part).order_by(*_PRECEDENCE).limit(limit).subquery()) for part in _parts_after(after)
+    ]
+    rows = sa.union_all(*pages).subquery("rows").c
+    statement = sa.select(*[rows[name] for name in CodeMappingRow._fields])
+    statement = statement.order_by(rows.automatically_generated, rows.root_rank, rows.id).limit(limit)
+    return cast("Sequence[CodeMappingRow]", db.session.execute(statement).all())
+
+
+def _parts_after(position: Position | None) -> list[sa.ColumnElement[bool]]:
+    """Build conditions for the mappings after a position, of which an index has those of each in their order.
+
+    For all of them at once, as a comparison of rows, SQLite would use the first column alone.
+    """
+    if position is None:
+        return [sa.true()]
+    generated, rank, row_id = position
+    same_kind = CodeMapping.automatically_generated.is_(bool(generated))
+    return [
+        sa.and_(same_kind, CodeMapping.root_rank == rank, CodeMapping.id > row_id),
+        sa.and_(same_kind, CodeMapping.root_rank > rank),
+        *([] if generated else [CodeMapping.automatically_generated.is_(True)]),
+    ]

@@ -16,7 +16,7 @@ from tests.scm.growth import Calls, grow
 from tests.scm.queries.plans import Statement, statements_of
 from tests.scm.support import Scm, Tenant
 
-FEW, MANY = 200, 10_000
+FEW, MANY = 1000, 10_000
 # How much more work is no growth: one level of an index, and pages that are fuller.
 TOLERANCE = 1.5
 SLACK = {"sqlite": 400, "postgresql": 40}

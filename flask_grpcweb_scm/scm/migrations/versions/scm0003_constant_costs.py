@@ -42,7 +42,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_scm_repository_mirror",
         "scm_repository",
-        ["organization_id"],
+        ["organization_id", "status"],
         postgresql_where=mirrored,
         sqlite_where=mirrored,
     )
