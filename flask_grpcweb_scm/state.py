@@ -17,3 +17,5 @@ class AppState:
     settings: Settings
     dispatcher: Dispatcher
     authenticate: Authenticate
+    host: str
+    """The ``Host`` of requests for RPCs; empty when any will do."""
