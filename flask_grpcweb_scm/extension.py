@@ -141,9 +141,9 @@ def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
     app.cli.add_command(scm.scm_cli)
 
 
-def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate:
+def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate | None:
     if own is None and not settings.require_auth:
-        return let_in
+        return None
     return guard(own or _authenticator(settings), settings.public_methods)
 
 
@@ -158,11 +158,11 @@ def _authenticator(settings: Settings) -> Authenticator:
     )
 
 
-def _limit_rates(authenticate: Authenticate, settings: Settings) -> Authenticate:
+def _limit_rates(authenticate: Authenticate | None, settings: Settings) -> Authenticate | None:
     if not settings.rate_limits:
         return authenticate
     try:
-        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate)
+        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate or let_in)
     except ImportError:
         raise ConfigError("GRPC_RATE_LIMITS needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
     except ValueError as error:

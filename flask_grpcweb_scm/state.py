@@ -16,6 +16,7 @@ class AppState:
 
     settings: Settings
     dispatcher: Dispatcher
-    authenticate: Authenticate
+    authenticate: Authenticate | None
+    """None when every caller is let in."""
     host: str
     """The ``Host`` of requests for RPCs; empty when any will do."""

@@ -88,12 +88,12 @@ def test_the_table_has_no_circle() -> None:
 @pytest.mark.parametrize(
     ("own", "source", "forbidden"),
     [
-        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.errors import E", set()),
+        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.status import E", set()),
         ("wire", "from google.protobuf import message", {"google"}),
         ("wire", "from flask_grpcweb_scm import rpc", {"rpc"}),
         ("rpc", "def f():\n    import flask", {"flask"}),
         ("rpc", "from flask_grpcweb_scm import RpcError", {"__init__"}),
-        ("rpc", "import flask_grpcweb_scm.auth.tokens", {"auth"}),
+        ("rpc", "import flask_grpcweb_scm.auth.credentials", {"auth"}),
         ("rpc", "if TYPE_CHECKING:\n    from flask_grpcweb_scm.settings import Settings", {"settings"}),
         ("scm", "import flask\nfrom flask_grpcweb_scm.settings import Settings", {"settings"}),
         ("client", "from flask_grpcweb_scm import rpc, extension", {"extension"}),

@@ -1,9 +1,8 @@
 """Authentication by tokens and signatures, authorization, rate limits. No Flask."""
 
 from flask_grpcweb_scm.auth.authenticator import Authenticator, guard, let_in
+from flask_grpcweb_scm.auth.credentials import SignedToken, SignedTokens, TokenError, sign
 from flask_grpcweb_scm.auth.limits import RateLimiter, StreamLimiter
-from flask_grpcweb_scm.auth.signature import sign
-from flask_grpcweb_scm.auth.tokens import SignedToken, SignedTokens, TokenError
 
 __all__ = [
     "Authenticator",

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from flask_grpcweb_scm.auth.signature import check_signature
-from flask_grpcweb_scm.auth.tokens import SignedTokens, TokenError
+from flask_grpcweb_scm.auth.credentials import SignedTokens, TokenError, check_signature
 from flask_grpcweb_scm.rpc import ANONYMOUS, Authenticate, CallContext, Identity, RpcError, StatusCode
 
 __all__ = ["Authenticator", "guard", "let_in"]

@@ -1,8 +1,8 @@
 """A Python client of gRPC-Web services: channels, stubs, and a client of ScmService. No Flask."""
 
-from flask_grpcweb_scm.client.call import Call
-from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.client.errors import CallError
+from flask_grpcweb_scm.client.call import Call, RetryPolicy
+from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
+from flask_grpcweb_scm.client.http import Exchange, Head, Request, Transport, TransportError
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
     Commit,
@@ -14,10 +14,8 @@ from flask_grpcweb_scm.client.records import (
     Record,
     Repository,
 )
-from flask_grpcweb_scm.client.retry import RetryPolicy
+from flask_grpcweb_scm.client.response import CallError
 from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub
-from flask_grpcweb_scm.client.stub import StreamMethod, Stub, UnaryMethod
-from flask_grpcweb_scm.client.transport import Exchange, Head, Request, Transport, TransportError
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 

@@ -1,24 +1,21 @@
-"""A channel to one server: the connections and options that its calls share."""
+"""A channel to one server: the connections and options that its calls share, and stubs, whose methods make calls."""
 
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from flask_grpcweb_scm.client.call import Call
-from flask_grpcweb_scm.client.errors import CallError
-from flask_grpcweb_scm.client.http import SocketTransport, parse_base_url
-from flask_grpcweb_scm.client.response import Response
-from flask_grpcweb_scm.client.retry import Retries, RetryPolicy, may_retry
-from flask_grpcweb_scm.client.stub import MetadataLike, Stub
-from flask_grpcweb_scm.client.transport import Exchange, Head, Pairs, Request, Transport
+from flask_grpcweb_scm.client.call import Call, Retries, RetryPolicy, may_retry
+from flask_grpcweb_scm.client.http import Exchange, Head, Pairs, Request, SocketTransport, Transport, parse_base_url
+from flask_grpcweb_scm.client.response import CallError, Response
 from flask_grpcweb_scm.rpc import Codec, codecs, did_you_mean
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
@@ -32,7 +29,12 @@ from flask_grpcweb_scm.wire import (
     sign,
 )
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "snake_case"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
 USER_AGENT = "grpc-web-python-flask-grpcweb-scm"
 
@@ -200,3 +202,72 @@ def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:
 def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is one of {', '.join(choices)}; got {value!r}{did_you_mean(value, choices)}")
+
+
+# Methods of a service, reflected from its descriptor
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """Return the Python name of a method: ``GetRepository`` → ``get_repository``."""
+    return _WORD_START.sub("_", name).lower()
+
+
+class _Method(Generic[In, Out]):
+    def __init__(self, channel: Channel, descriptor: MethodDescriptor) -> None:
+        self._channel = channel
+        self._descriptor = descriptor
+
+    def start(self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()) -> Call[Out]:
+        """Prepare a call that another thread may cancel; it is sent when its first response is read."""
+        return self._channel.call(self._descriptor, request, timeout=timeout, metadata=metadata)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._descriptor.full_name}>"
+
+
+class UnaryMethod(_Method[In, Out]):
+    """A method with one response.
+
+    It takes the request, or an iterable of requests when they are a stream.
+
+    :param timeout: seconds for the whole call, retries included; None for the channel's.
+    :param metadata: sent after the channel's.
+    """
+
+    def __call__(self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()) -> Out:
+        """Make the call.
+
+        :raises CallError: when it ends with a status other than OK.
+        """
+        return self.start(request, timeout=timeout, metadata=metadata).result()
+
+    def with_call(
+        self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()
+    ) -> tuple[Out, Call[Out]]:
+        """Make the call; the second value has the metadata that came with the response."""
+        call = self.start(request, timeout=timeout, metadata=metadata)
+        return call.result(), call
+
+
+class StreamMethod(_Method[In, Out]):
+    """A method with a stream of responses. Parameters are those of :class:`UnaryMethod`."""
+
+    def __call__(self, request: In, *, timeout: float | None = None, metadata: MetadataLike = ()) -> Call[Out]:
+        """Make the call; iterate over the result, best in a ``with`` block."""
+        return self.start(request, timeout=timeout, metadata=metadata)
+
+
+class Stub:
+    """The methods of a service as attributes, under Python names."""
+
+    def __init__(self, channel: Channel, descriptor: ServiceDescriptor) -> None:
+        for method in descriptor.methods:
+            kind: type[_Method[Any, Any]] = StreamMethod if method.server_streaming else UnaryMethod
+            setattr(self, snake_case(method.name), kind(channel, method))
+
+    if not TYPE_CHECKING:  # where it would hide misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"{type(self).__name__} has no method {name!r}{did_you_mean(name, vars(self))}")

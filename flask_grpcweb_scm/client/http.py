@@ -1,4 +1,4 @@
-"""HTTP over sockets: a pool of urllib3's connections to one server, with a deadline for every operation."""
+"""HTTP: the interface that calls use, and a pool of connections to one server with a deadline for every operation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,87 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import Url, parse_url
 
-from flask_grpcweb_scm.client.transport import Exchange, Head, Request, TransportError
+__all__ = [
+    "Exchange",
+    "Head",
+    "Pairs",
+    "Request",
+    "SocketTransport",
+    "Transport",
+    "TransportError",
+    "parse_base_url",
+]
 
-__all__ = ["SocketTransport", "parse_base_url"]
+Pairs = list[tuple[str, str]]
+
+
+class TransportError(Exception):
+    """Raised for a missing or incomplete HTTP response: an error of the network, of the server, or the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to send."""
+
+    path: str
+    headers: Pairs
+    body: bytes | Iterable[bytes]
+    """Chunks when the requests are a stream."""
+    deadline: float | None
+    """An instant of :func:`time.monotonic`, or None."""
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A response without its body."""
+
+    status: int
+    headers: Pairs
+    """Names in lower case."""
+
+
+class Exchange(Protocol):
+    """One request and its response."""
+
+    def start(self) -> Head:
+        """Send the request and wait for the head of the response.
+
+        :raises TransportError: when that fails, is aborted, or exceeds the deadline.
+        """
+
+    def read(self) -> bytes:
+        """Wait for a chunk of the body; ``b""`` at its end.
+
+        :raises TransportError: as :meth:`start`, and when the body is cut short.
+        """
+
+    def abort(self) -> None:
+        """Make an operation fail that another thread waits for."""
+
+    def close(self) -> None:
+        """Release the resources of the exchange, at any stage."""
+
+
+class Transport(Protocol):
+    """Sends requests to one server; used by several threads at once."""
+
+    def exchange(self, request: Request) -> Exchange:
+        """Prepare a request; nothing is sent yet."""
+
+    def close(self) -> None:
+        """Close idle connections."""
+
+
+# Sockets, with urllib3's connections
 
 MAX_IDLE_CONNECTIONS = 10
 CHUNK_BYTES = 65536

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flask_grpcweb_scm.client.call import Call
-from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.call import Call, RetryPolicy
+from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
     Commit,
@@ -20,8 +20,6 @@ from flask_grpcweb_scm.client.records import (
     Repository,
     enum_name,
 )
-from flask_grpcweb_scm.client.retry import RetryPolicy
-from flask_grpcweb_scm.client.stub import StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import did_you_mean
 

@@ -40,7 +40,9 @@ __all__ = ["AppCalls"]
 class AppCalls:
     """The calls of one app: what they share, and the signals and log lines around each."""
 
-    def __init__(self, app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> None:
+    def __init__(
+        self, app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate | None
+    ) -> None:
         self.app = app
         self.settings = settings
         self.methods = dispatcher.methods

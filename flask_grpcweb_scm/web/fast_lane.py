@@ -32,7 +32,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, refusal, respond, send, translated
+from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, refusal, respond, translated
 from flask_grpcweb_scm.web.wsgi import in_own_context
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class FastLane:
         # An upgrade is routed by other rules.
         if route is None or "HTTP_UPGRADE" in environ:
             return self._new_request_context(environ)
-        return RoutedRequestContext(self._app, environ, route.rule)
+        return RoutedRequestContext(self._app, environ, route.rule, route.endpoint)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
@@ -116,7 +116,7 @@ class FastLane:
         call = environ[CALL_KEY] = IncomingCall(
             route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
         )
-        context = LateRequestContext(app, environ, route.rule)
+        context = LateRequestContext(app, environ, route.rule, route.endpoint)
         token = active_call.set(call)
         try:
             try:
@@ -133,7 +133,8 @@ class FastLane:
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
                 return translated(app, response, environ)(environ, start_response)
-            return send(status, headers, pieces, start_response)
+            start_response(status, headers)
+            return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._respond_to(unhandled, call)(environ, start_response)

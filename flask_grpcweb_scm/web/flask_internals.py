@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask.ctx
 import flask.globals
-from flask import Flask, Request, current_app, request
+from flask import Flask, Request, current_app
 from flask.ctx import AppContext
 from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from werkzeug.routing import MapAdapter, Rule
@@ -47,7 +47,6 @@ __all__ = [
     "RoutedRequestContext",
     "app_context",
     "current_context",
-    "current_request",
     "handle_user_exception",
     "hold_context",
     "is_plain_flask",
@@ -75,12 +74,6 @@ def current_context() -> Any:
 
 app_context = _cv_app.get
 """Called with None, the entered application context, or None."""
-
-
-def current_request() -> Request:
-    """The current request itself, without the proxy's search for it at every use."""
-    current: Request = request._get_current_object()  # type: ignore[attr-defined]
-    return current
 
 
 def routed_endpoint(environ: WSGIEnvironment) -> str | None:
@@ -206,9 +199,11 @@ class RoutedRequestContext(RequestContext):
     """A request context whose route is known: looking for it takes a tenth of all that Flask does for a request.
 
     :param rule: without variables.
+    :param endpoint: whatever the view finds by the route, which it need not look for either.
     """
 
-    def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
+    def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule, endpoint: Any) -> None:
+        self.endpoint = endpoint
         # As the base class does it.
         self.app = app
         self.request = app.request_class(environ)
@@ -297,10 +292,10 @@ class LateRequestContext(RoutedRequestContext):
     _adapter = _MadeAtUse()
     _is_entered = _MadeAtUse()
 
-    def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule) -> None:
+    def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule, endpoint: Any) -> None:
         self.app = app
         self.environ = environ
-        self._rule = rule
+        self._route = rule, endpoint
         self.is_made = False
         """True once somebody has used it."""
         self.app_context = LateAppContext(app)
@@ -316,7 +311,7 @@ class LateRequestContext(RoutedRequestContext):
 
     def _make(self) -> None:
         """Do what push() does, but for entering the context."""
-        super().__init__(self.app, self.environ, self._rule)
+        super().__init__(self.app, self.environ, *self._route)
         self.is_made = True
         self._cv_tokens.append((self._entered, self.app_context))
         sessions = self.app.session_interface

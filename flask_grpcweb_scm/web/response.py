@@ -30,7 +30,6 @@ __all__ = [
     "respond",
     "response_class",
     "scope_of",
-    "send",
     "translated",
 ]
 
@@ -101,7 +100,8 @@ class GrpcWebResponse(Response):
         if parts is None or not isinstance(parts[0], str) or type(self) is not GrpcWebResponse:
             return super().__call__(environ, start_response)
         status, headers, pieces = parts
-        return send(status, headers, pieces, start_response)  # type: ignore[arg-type]
+        start_response(status, headers)  # type: ignore[arg-type]
+        return pieces
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class looks at every piece whether it is text."""
@@ -157,15 +157,6 @@ def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     if must_close(chunks, environ):
         return [*headers, ("connection", "close")]
     return headers
-
-
-def send(status: str, headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
-    """Send the response to a call."""
-    if isinstance(pieces, list):
-        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
-        headers = [*headers, ("Content-Length", str(size))]
-    start_response(status, headers)
-    return pieces
 
 
 # Responses in place of one to a call

@@ -48,6 +48,7 @@ Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[
 
 # Debuggers and test clients ask for the contexts of a request by it.
 _PRESERVE_CONTEXT = "werkzeug.debug.preserve_context"
+_NOTHING = nullcontext()
 
 
 class RpcApp:
@@ -88,14 +89,15 @@ class RpcApp:
             # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
             # gRPC-Web's content types across origins only after a preflight.
             app.extensions["csrf"].exempt(self._blueprint)
-        replaced: list[tuple[str, Headers]] = []
+        replaced: tuple[str, Headers] | None = None
         written: list[bytes] = []
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
+            nonlocal replaced
             is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
             if is_routed and not scope.is_ours and not is_grpc_web(headers):
                 if find_protocol(environ) is not None:
-                    replaced.append((status, headers))
+                    replaced = status, headers
                     return written.append
                 headers = drained(headers, app, environ)
             # Of the response to a preflight no page reads a header.
@@ -105,9 +107,9 @@ class RpcApp:
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
+            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
-                if not (replaced or scope.is_started):
+                if not (scope.is_started or replaced):
                     pieces = _begun(pieces)
         except Exception:
             protocol = find_protocol(environ)
@@ -120,9 +122,9 @@ class RpcApp:
             exc_info = sys.exc_info() if scope.is_started else None
             response: Response = refusal(app, protocol, internal_error(), environ)
             return response(environ, functools.partial(start, exc_info=exc_info))
-        if not replaced:
+        if replaced is None:
             return pieces
-        status, headers = replaced[-1]
+        status, headers = replaced
         try:
             response = Response(itertools.chain(written, pieces), status, headers)
             return translated(app, response, environ)(environ, start)

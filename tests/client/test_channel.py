@@ -1,4 +1,4 @@
-"""Channels: credentials, and what they refuse."""
+"""Channels: credentials, and what they refuse; methods of a stub under their Python names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm.client import Channel, StatusCode
+from flask_grpcweb_scm.client.channel import snake_case
 from flask_grpcweb_scm.testing import assert_rpc_error, channel_for
 from tests.apps import echo_app
 from tests.client.support import ECHO, WAYS, echo_stub
@@ -73,3 +74,24 @@ def test_a_closed_channel_refuses_calls() -> None:
         stub = channel.stub(ECHO)
     with pytest.raises(ValueError, match="is closed"):
         stub.unary(EchoRequest())
+
+
+# Stubs
+
+
+def test_a_misspelt_method_gets_a_hint() -> None:
+    with pytest.raises(AttributeError, match=r"no method 'unari'; did you mean 'unary'\?"):
+        echo_stub().unari(EchoRequest())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("GetRepository", "get_repository"),
+        ("Bidi", "bidi"),
+        ("GetHTTPStatus", "get_http_status"),
+        ("V2Read", "v2_read"),
+    ],
+)
+def test_methods_have_python_names(name: str, expected: str) -> None:
+    assert snake_case(name) == expected

@@ -19,7 +19,7 @@ from flask_grpcweb_scm.client import (
     ScmStub,
     StatusCode,
 )
-from flask_grpcweb_scm.client.stub import snake_case
+from flask_grpcweb_scm.client.channel import snake_case
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.scm import Repository as RepositoryRow

@@ -22,7 +22,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.client import CallError, Channel, Metadata
-from flask_grpcweb_scm.client.stub import snake_case
+from flask_grpcweb_scm.client.channel import snake_case
 from flask_grpcweb_scm.wire import decode_binary
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["ConformanceService"]

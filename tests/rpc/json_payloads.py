@@ -8,7 +8,7 @@ import json
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import strategies as st
 
-from flask_grpcweb_scm.rpc.json_codec.descriptors import is_map, is_repeated, map_entry
+from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated, map_entry
 
 __all__ = ["DURATIONS", "EVERY_SCALAR", "MASKS", "ODD_DURATIONS", "ODD_MASKS", "ODD_TIMES", "TIMES", "payloads"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from flask_grpcweb_scm.client.cli.commands import service_group
-from flask_grpcweb_scm.client.cli.comments import read_comments
+from flask_grpcweb_scm.client.cli.commands import read_comments, service_group
 from flask_grpcweb_scm.pb import scm_pb2
 
 __all__ = ["scm_grpc"]

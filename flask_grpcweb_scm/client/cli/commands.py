@@ -1,8 +1,11 @@
-"""The command line of a service: one command for each method."""
+"""The command line of a service: a command for each method, and those that are the same for all services."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,24 +16,44 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.client.cli.doctor import DoctorCommand
+from flask_grpcweb_scm.client.channel import Channel, snake_case
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
-from flask_grpcweb_scm.client.cli.options import DEFAULT_TIMEOUT, connection_options, given_options, open_channel
-from flask_grpcweb_scm.client.cli.output import JsonPrinter, Printer, TablePrinter, echo_error, exit_code
-from flask_grpcweb_scm.client.errors import CallError
-from flask_grpcweb_scm.client.stub import snake_case
+from flask_grpcweb_scm.client.cli.options import (
+    DEFAULT_TIMEOUT,
+    connection_options,
+    given_options,
+    open_channel,
+    server_url,
+)
+from flask_grpcweb_scm.client.cli.output import (
+    JsonPrinter,
+    Printer,
+    TablePrinter,
+    echo_error,
+    exit_code,
+    printable,
+    safe_json,
+)
+from flask_grpcweb_scm.client.doctor import Diagnosis, examine
+from flask_grpcweb_scm.client.response import CallError
 
-__all__ = ["MethodCommand", "service_group"]
+__all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
+
+DOCTOR_TIMEOUT = 10.0
+LEVEL_WIDTH = 6
+SUBJECT_WIDTH = 16
 
 _EXIT_CODES = """\
 Exits with 0 on OK, with 64 and the number of the status on any other, with 2 when the arguments are wrong."""
+
+_BLOCK = re.compile(r"(?:message|enum|service|oneof|rpc)\s+(\w+)")
+_FIELD = re.compile(r"(?:[\w.]+|map<.*>)(?:\s+[\w.]+)*\s+(\w+)\s*=\s*\d+")
 
 
 def service_group(descriptor: ServiceDescriptor, comments: Mapping[str, str], *, help_text: str) -> click.Group:
     """Build the commands of a service.
 
-    :param comments: see :func:`~flask_grpcweb_scm.client.cli.comments.read_comments`.
+    :param comments: see :func:`read_comments`.
     """
     group = click.Group(params=list(connection_options(environment=True)), help=f"{help_text}\n\n{_EXIT_CODES}")
     for method in descriptor.methods:
@@ -131,6 +154,85 @@ def _exiting_with_status() -> Iterator[None]:
     except CallError as error:
         echo_error(error)
         raise SystemExit(exit_code(error.code)) from None
+
+
+# Help texts, which descriptors do not have
+
+
+def read_comments(proto: str) -> Mapping[str, str]:
+    """Read the comments directly above definitions, by the name of the definition and those around it.
+
+    These are ``"Service.Method"`` and ``"Message.field"``; definitions without a comment are left out. Paragraphs are
+    separated by an empty line. The file is one of ours: one definition a line, comments on lines of their own.
+    """
+    comments: dict[str, str] = {}
+    around: list[str] = []
+    above: list[str] = []
+    for line in map(str.strip, proto.splitlines()):
+        if line.startswith("//"):
+            above.append(line[2:].strip())
+            continue
+        match = _BLOCK.match(line) or _FIELD.match(line)
+        if match and above:
+            comments[".".join([*filter(None, around), match[1]])] = "\n".join(above)
+        above = []
+        if line.endswith("{"):
+            around.append(match[1] if match and not line.startswith("oneof") else "")
+        elif line.startswith("}"):
+            around.pop()
+    return comments
+
+
+# The same for every service
+
+
+class DoctorCommand(click.Command):
+    """Examines a server."""
+
+    def __init__(self, descriptor: ServiceDescriptor) -> None:
+        self._descriptor = descriptor
+        own = click.Option(["--origin"], metavar="ORIGIN", help="Origin of pages that should be allowed to call.")
+        super().__init__(
+            "doctor",
+            params=[own, *connection_options()],
+            callback=self._run,
+            short_help="Examines a running server, and advises.",
+            help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
+            f" versions. It changes nothing there. The timeout of a request is {DOCTOR_TIMEOUT:g} s, or --timeout."
+            "\n\nExits with 1 when a check fails; a warning is no failure.",
+        )
+
+    def _run(self, origin: str | None, **_: object) -> None:
+        findings = self._findings(origin)
+        if given_options(click.get_current_context())["output"] == "json":
+            found = list(findings)
+            click.echo(safe_json([dataclasses.asdict(finding) for finding in found]))
+        else:
+            found = [_printed(finding) for finding in findings]
+        if any(finding.level == "fail" for finding in found):
+            raise SystemExit(1)
+
+    def _findings(self, origin: str | None) -> Iterator[Diagnosis]:
+        given = given_options(click.get_current_context())
+        try:
+            yield from examine(
+                server_url(given),
+                self._descriptor,
+                open_channel=functools.partial(open_channel, given, retry=None),
+                has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
+                origin=origin,
+                timeout=given["timeout"] or DOCTOR_TIMEOUT,
+                ca_certs=given["ca_certs"],
+            )
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from None
+
+
+def _printed(finding: Diagnosis) -> Diagnosis:
+    click.echo(f"{finding.level:{LEVEL_WIDTH}}{finding.subject:{SUBJECT_WIDTH}}{printable(finding.text)}")
+    if finding.advice:
+        click.echo(" " * (LEVEL_WIDTH + SUBJECT_WIDTH) + printable(finding.advice))
+    return finding
 
 
 @click.command("completion")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from flask_grpcweb_scm.client.call import RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.client.retry import RetryPolicy
 
 __all__ = ["connection_options", "given_options", "open_channel", "parse_metadata", "server_url"]
 

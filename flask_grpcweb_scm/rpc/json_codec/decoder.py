@@ -8,10 +8,18 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from flask_grpcweb_scm.rpc.json_codec.descriptors import is_map, is_repeated, is_usual, is_wrapper, map_entry
-from flask_grpcweb_scm.rpc.json_codec.scalars import Convert, UnusualError, key_from_json, scalar_from_json
-from flask_grpcweb_scm.rpc.json_codec.structs import fill_list, fill_struct, fill_value, inside
-from flask_grpcweb_scm.rpc.json_codec.timestamps import parse_timestamp
+from flask_grpcweb_scm.rpc.json_codec.fields import (
+    Convert,
+    UnusualError,
+    is_map,
+    is_repeated,
+    is_usual,
+    is_wrapper,
+    key_from_json,
+    map_entry,
+    scalar_from_json,
+)
+from flask_grpcweb_scm.rpc.json_codec.well_known import fill_list, fill_struct, fill_value, inside, parse_timestamp
 
 __all__ = ["Decoders"]
 

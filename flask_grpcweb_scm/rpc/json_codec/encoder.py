@@ -8,10 +8,17 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from flask_grpcweb_scm.rpc.json_codec.descriptors import is_map, is_repeated, is_usual, is_wrapper, map_entry
-from flask_grpcweb_scm.rpc.json_codec.scalars import Convert, key_to_json, scalar_to_json
-from flask_grpcweb_scm.rpc.json_codec.structs import list_to_json, struct_to_json, value_to_json
-from flask_grpcweb_scm.rpc.json_codec.timestamps import format_timestamp
+from flask_grpcweb_scm.rpc.json_codec.fields import (
+    Convert,
+    is_map,
+    is_repeated,
+    is_usual,
+    is_wrapper,
+    key_to_json,
+    map_entry,
+    scalar_to_json,
+)
+from flask_grpcweb_scm.rpc.json_codec.well_known import format_timestamp, list_to_json, struct_to_json, value_to_json
 
 __all__ = ["Encoders"]
 

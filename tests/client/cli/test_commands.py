@@ -18,7 +18,7 @@ from flask import Flask
 
 from flask_grpcweb_scm import CallContext
 from flask_grpcweb_scm.client.cli import scm_grpc
-from flask_grpcweb_scm.client.cli.commands import service_group
+from flask_grpcweb_scm.client.cli.commands import read_comments, service_group
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.testing import ScmFactory, recording
@@ -384,3 +384,47 @@ def test_a_reader_that_has_enough_is_no_error(call: Any, url: str, organization:
     done = subprocess.run(["bash", "-c", pipe], env=environ, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("ID ")
     assert "Traceback" not in done.stderr
+
+
+# Comments of a .proto file, found by the names of definitions
+
+COMMENTS = """\
+// Of the file.
+syntax = "proto3";
+
+// Of the service.
+service S {
+  // Of a method,
+  // in two lines.
+  rpc Plain(M) returns (M);
+  rpc Silent(M) returns (stream M) {
+    option idempotency_level = IDEMPOTENT;
+  }
+}
+// Cut off.
+
+message M {
+  // Of a message in it.
+  message Inner {
+    // Deep.
+    map<string, Inner> many = 1;
+  }
+  oneof choice {
+    // Chosen.
+    repeated .a.b.Thing thing = 2;
+  }
+  // After all that.
+  optional int32 last = 3;
+}
+"""
+
+
+def test_comments_are_found_by_name() -> None:
+    assert read_comments(COMMENTS) == {
+        "S": "Of the service.",
+        "S.Plain": "Of a method,\nin two lines.",
+        "M.Inner": "Of a message in it.",
+        "M.Inner.many": "Deep.",
+        "M.thing": "Chosen.",
+        "M.last": "After all that.",
+    }
