@@ -22,8 +22,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
-        {"forks", "pb", "rpc"},
+        {"forks", "pb", "rpc", "transactions"},
         {
             "alembic",
             "click",
@@ -51,7 +52,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"auth", "cli", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
-    "__init__": ({"extension", "rpc", "settings", "signals", "wire"}, set()),
+    "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),
 }  # fmt: skip
 # Private parts of Flask and Werkzeug, and a connection of urllib3 over a socket
 # that is connected already.
