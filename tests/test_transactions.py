@@ -19,6 +19,7 @@ from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, Service, Status
 from flask_grpcweb_scm.client import ScmGrpcClient
 from flask_grpcweb_scm.scm import db as scm_db
 from flask_grpcweb_scm.testing import ScmFactory, channel_for
+from tests import documents
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
@@ -134,6 +135,18 @@ def test_a_call_that_fails_leaves_nothing(app: Flask, client: FlaskClient, metho
         assert texts(app) == []
     assert call(client, ECHO + method, EchoRequest(text="next")).code == 0
     assert texts(app) == ["next"]
+
+
+def test_the_documents_show_how(empty_database: str) -> None:
+    service = echo_service(Unary=unary)
+    exec(
+        documents.block(documents.ROOT / "docs/databases.md", "python", "transaction"),
+        {"greeter": service, "StatusCode": StatusCode},
+    )
+    app = app_of_notes(empty_database, service)
+    assert [call(app.test_client(), ECHO + "Unary", EchoRequest(text="a")).code for _ in range(2)] == [0, 6]
+    assert texts(app) == ["a"]
+    dispose(app)
 
 
 def test_a_stream_whose_client_goes_leaves_nothing(app: Flask, client: FlaskClient) -> None:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.scm.search import SEARCH_INDEX
 from tests.documents import ROOT, blocks, files
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import make_app
@@ -37,8 +38,11 @@ def test_the_apps_and_their_commands(empty_database: str, tmp_path: Path, shell_
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout, command
     with disposed(make_app(empty_database)) as app, app.app_context():
-        tables = set(sa.inspect(db.engine).get_table_names())
+        inspector = sa.inspect(db.engine)
+        tables = set(inspector.get_table_names())
+        indexes = {index["name"] for index in inspector.get_indexes("scm_repository")}
     assert {*db.metadata.tables, "alembic_version"} | ({"team"} if name == "host_app" else set()) == tables
+    assert (SEARCH_INDEX in indexes) is (name == "own_app" and empty_database.startswith("postgresql"))
 
 
 @pytest.fixture
