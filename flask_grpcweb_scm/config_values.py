@@ -132,10 +132,10 @@ def read_url_prefix(value: object) -> str:
 
 
 def read_host(value: object) -> str:
-    """Read the host of a URL, with its port unless that is the scheme's own, or nothing; in lower case."""
+    """Read the host of a URL, or nothing; in lower case, and without the ports that werkzeug leaves out."""
     if not isinstance(value, str) or re.fullmatch(r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|", value.lower()) is None:
         raise _fail(value, "a host such as 'api.example.com' or 'localhost:5000', without a scheme or a path")
-    return value.lower()
+    return value.lower().removesuffix(":80").removesuffix(":443")
 
 
 def read_subdomain(value: object) -> str:

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
 from flask_grpcweb_scm.state import AppState
@@ -96,7 +97,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(app, blueprint, methods, host).wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(calls, blueprint, methods, host).wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
         lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route
@@ -124,7 +125,7 @@ def _host(app: Flask, settings: Settings) -> str:
             f"GRPC_SUBDOMAIN {settings.subdomain!r} needs an app that matches subdomains of its SERVER_NAME: set that,"
             " and Flask(…, subdomain_matching=True) without host_matching"
         )
-    return f"{settings.subdomain}.{app.config['SERVER_NAME']}".lower()
+    return read_host(f"{settings.subdomain}.{app.config['SERVER_NAME']}")
 
 
 def _scm_service() -> Service:

@@ -20,6 +20,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
+    "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
@@ -40,7 +41,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
-        {"forks", "rpc", "settings", "signals", "state", "wire"},
+        {"forks", "observe", "rpc", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (
@@ -49,7 +50,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "rpc", "scm", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
     "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),

@@ -116,6 +116,11 @@ class CallContext:
 
     # Most calls need none of these.
 
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``; of a request that names no method that is served, the path as it came."""
+        return self.method.path if self.method else ""
+
     @functools.cached_property
     def metadata(self) -> Metadata:
         """Sent by the caller."""

@@ -15,10 +15,9 @@ from flask_grpcweb_scm.rpc import (
     StatusCode,
     StreamReply,
     did_you_mean,
-    peer_name,
 )
 from flask_grpcweb_scm.rpc.protocols import SUPPORTED, find_protocol, status_headers
-from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
+from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
@@ -43,6 +42,8 @@ __all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
 VERBS = ("POST", "OPTIONS")
+ORIGIN_CHARACTERS = 200
+"""Of an origin in the log."""
 
 
 class EveryVerb(set[str]):
@@ -153,7 +154,9 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
 
 def _note_route(*_: object) -> None:
     # Before the hooks, which may respond in place of the view.
-    scope_of(request.environ).is_routed = True
+    scope = scope_of(request.environ)
+    scope.is_routed = True
+    scope.path = request.path
 
 
 def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
@@ -166,13 +169,11 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
     if protocol is None:
         return _refuse(app, path)
     if settings.cors_credentials and _is_foreign(settings.cors_origins):
-        peer = peer_name(current.remote_addr)
-        logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, current.headers["origin"], peer)
+        scope_of(environ).reason = f"origin {current.headers['origin'][:ORIGIN_CHARACTERS]!r}"
         error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
         return refusal(app, protocol, error, environ)
     method = methods.get(path)
     if method is None:
-        logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(current.remote_addr))
         message = f"no method {path} is served here{did_you_mean(path, methods)}"
         return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
     endpoint = calls.endpoint(method, protocol)
@@ -212,8 +213,10 @@ def _refuse(app: Flask, path: str) -> Response:
         status, message = 405, f"{path} is called with POST, not {request.method}"
     else:
         status, message = 415, f"content type {request.content_type!r} is not {SUPPORTED}"
+    scope = scope_of(request.environ)
+    scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
     headers = [
-        *status_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
+        *status_headers(scope.refusal),
         ("content-type", "text/plain; charset=utf-8"),
     ]
     response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)

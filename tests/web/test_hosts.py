@@ -144,6 +144,7 @@ def test_the_port_belongs_to_the_host_unless_it_is_that_of_the_scheme() -> None:
 
     assert statuses("api.example.test:8000", "http://api.example.test:8000") == [200] * 3
     assert statuses("api.example.test:8000", "http://api.example.test") == [404] * 3
+    assert statuses("api.example.test:443", "https://api.example.test") == [200] * 3
     assert statuses(OURS, "http://api.example.test:80") == [200] * 3
     assert statuses(OURS, "https://api.example.test:443") == [200] * 3
     assert statuses(OURS, "https://api.example.test:80") == [404] * 3
@@ -158,6 +159,15 @@ def test_the_lane_does_not_take_one_scheme_for_the_other(scheme: str) -> None:
     for _ in range(2):
         assert client.post(**REQUESTS["unary"], base_url=f"{scheme}://x", headers=headers).status_code == 200
     assert client.post(**REQUESTS["unary"], base_url=f"{other}://x", headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize("port", ["", ":443", ":8443"])
+def test_hooks_are_translated_whatever_the_port_of_the_server(port: str) -> None:
+    app = hosted_app({**BY_SUBDOMAIN, "SERVER_NAME": f"example.test{port}"})
+    app.before_request(lambda: abort(401))
+    for _ in range(2):
+        answer = call(app.test_client(), ECHO + "Unary", HI, base_url=f"https://{OURS}{port}")
+        assert answer.code == 16
 
 
 @KINDS
