@@ -14,6 +14,7 @@ from flask_grpcweb_scm.config_values import (
     read_boolean_or_only,
     read_count,
     read_credentials,
+    read_host,
     read_hosts,
     read_method_names,
     read_optional_bytes,
@@ -22,6 +23,7 @@ from flask_grpcweb_scm.config_values import (
     read_origins,
     read_rates,
     read_seconds,
+    read_subdomain,
     read_text,
     read_texts,
     read_tokens,
@@ -58,6 +60,12 @@ class Settings:
 
     scm: bool = _key(True, read_boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
     url_prefix: str = _key("", read_url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
+    host: str = _key(
+        "", read_host, "Host that serves the RPCs, with its port, in an app with `Flask(host_matching=True)`."
+    )
+    subdomain: str = _key(
+        "", read_subdomain, "Subdomain that serves the RPCs, in an app with `Flask(subdomain_matching=True)`."
+    )
 
     require_auth: bool = _key(
         False,

@@ -23,8 +23,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
-        {"forks", "pb", "rpc"},
+        {"forks", "pb", "rpc", "transactions"},
         {
             "alembic",
             "click",
@@ -49,10 +50,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "rpc", "scm", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
-    "__init__": ({"extension", "rpc", "settings", "signals", "wire"}, set()),
+    "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),
 }  # fmt: skip
 # Private parts of Flask and Werkzeug, and a connection of urllib3 over a socket
 # that is connected already.

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from flask import Flask
 
 from flask_grpcweb_scm.settings import Settings, unknown_keys
+from flask_grpcweb_scm.state import AppState
 
 __all__ = ["findings"]
 
@@ -57,7 +58,8 @@ def _access(app: Flask, settings: Settings) -> Iterator[str]:
         )
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
-    is_open = settings.are_public(app.extensions["grpcweb_scm"].dispatcher.methods)
+    state: AppState = app.extensions["grpcweb_scm"]
+    is_open = settings.are_public(state.dispatcher.methods)
     if any(name.startswith(SCM_SERVICE) for name in settings.public_methods) and not is_open:
         yield "GRPC_PUBLIC_METHODS has methods of ScmService: anyone reaches the rows of every organization."
 
@@ -108,11 +110,14 @@ def _browsers(settings: Settings) -> Iterator[str]:
 
 def _preflight(app: Flask) -> Iterator[str]:
     """Send the preflight of a foreign page: the response counts, whether of Flask-CORS or of a hook."""
-    path = next(iter(app.extensions["grpcweb_scm"].dispatcher.methods), None)
+    state: AppState = app.extensions["grpcweb_scm"]
+    path = next(iter(state.dispatcher.methods), None)
     if path is None:
         return
-    url = app.extensions["grpcweb_scm"].settings.url_prefix + path
+    url = state.settings.url_prefix + path
     headers = {"Origin": STRANGER, "Access-Control-Request-Method": "POST"}
+    if state.host:
+        headers["Host"] = state.host
     try:
         allowed = app.test_client(use_cookies=False).options(url, headers=headers).headers
     except Exception as error:

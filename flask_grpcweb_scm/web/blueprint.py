@@ -128,7 +128,14 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             app.view_functions[f"{NAME}.{name}"] = call
-            rule = Rule(prefix + path, endpoint=f"{NAME}.{name}", merge_slashes=False, strict_slashes=True)
+            rule = Rule(
+                prefix + path,
+                endpoint=f"{NAME}.{name}",
+                merge_slashes=False,
+                strict_slashes=True,
+                host=settings.host or None,
+                subdomain=settings.subdomain or None,
+            )
             rule.methods = EveryVerb(VERBS)
             if path == unknown:
                 rule.websocket = EveryScheme()  # type: ignore[assignment]
