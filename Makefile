@@ -37,8 +37,6 @@ export TRY
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
-# Only this machine reaches 127.0.0.1: no need to warn about calls without credentials.
-run: export PYTHONWARNINGS := ignore:RPCs of this app are open
 # The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
 run: export FLASK_GRPC_STATUS_HEADER := only
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmarks.wsgi import BINARY, environ_of, exchange, frames, sender
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
-from flask_grpcweb_scm.scm.git_import.importer import prepare_import
+from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import postgresql_server
 from tests.scm.support import SERVICE, GitRepository
@@ -56,9 +55,7 @@ def scm_app(stack: ExitStack, kind: str, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(SQLALCHEMY_DATABASE_URI=uri, GRPC_REQUIRE_AUTH=False, **config)
     app.secret_key = os.urandom(16)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # open to everybody
-        GrpcWebScm(app)
+    GrpcWebScm(app)
     with app.app_context():
         db.create_all()
         db.session.add(Organization(id=1, slug="acme"))

@@ -16,6 +16,8 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(SQLALCHEMY_DATABASE_URI="sqlite:///example.db", DICE_PAUSE=0.3)
     app.config.from_prefixed_env()
+    if not app.config.keys() & {"GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS"}:
+        app.config.setdefault("GRPC_REQUIRE_AUTH", False)  # open on purpose: it is served on 127.0.0.1 alone
     app.add_url_rule("/", view_func=index)
     app.cli.add_command(add_example_rows)
     grpc.init_app(app)

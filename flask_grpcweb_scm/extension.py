@@ -72,12 +72,12 @@ class GrpcWebScm:
         """
         if "grpcweb_scm" in app.extensions:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
-        settings = Settings.from_config(app.config)
+        settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
         first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
-        _warn_if_open(app, settings, self._authenticate)
+        _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate)
         app.extensions["grpcweb_scm"] = state
@@ -96,7 +96,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(app, blueprint, methods).wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(calls, blueprint, methods).wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
         lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route
@@ -118,9 +118,9 @@ def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
     app.cli.add_command(scm.scm_cli)
 
 
-def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate:
+def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate | None:
     if own is None and not settings.require_auth:
-        return let_in
+        return None
     return guard(own or _authenticator(settings), settings.public_methods)
 
 
@@ -135,20 +135,21 @@ def _authenticator(settings: Settings) -> Authenticator:
     )
 
 
-def _limit_rates(authenticate: Authenticate, settings: Settings) -> Authenticate:
+def _limit_rates(authenticate: Authenticate | None, settings: Settings) -> Authenticate | None:
     if not settings.rate_limits:
         return authenticate
     try:
-        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate)
+        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate or let_in)
     except ImportError:
         raise ConfigError("GRPC_RATE_LIMITS needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _warn_if_open(app: Flask, settings: Settings, authenticate: Authenticate | None) -> None:
-    if not (settings.require_auth or authenticate or app.debug or app.testing):
+def _warn_if_open(app: Flask, settings: Settings) -> None:
+    if not (settings.require_auth or "GRPC_REQUIRE_AUTH" in app.config or app.debug or app.testing):
         warnings.warn(
-            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to authenticate callers",
+            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to authenticate callers,"
+            " or GRPC_REQUIRE_AUTH to False if that is on purpose",
             stacklevel=3,
         )

@@ -16,4 +16,5 @@ class AppState:
 
     settings: Settings
     dispatcher: Dispatcher
-    authenticate: Authenticate
+    authenticate: Authenticate | None
+    """None when every caller is let in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from tests.servers import serving
 
 DOC = {page.stem: page for page in DOCS}
 TOKEN = "your-auth-token"
+PATH = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
 
 
 @pytest.mark.parametrize("page", [*DOCS, README, ROOT / "SECURITY.md"], ids=lambda page: page.name)
@@ -60,7 +62,6 @@ def url(app: Flask) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.filterwarnings("ignore:RPCs of this app are open")
 def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/scm.db")
     app = example_app.create_app()
@@ -81,6 +82,18 @@ def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert printed[-1] == "commit_sha"
     with app.app_context():
         db.engine.dispose()
+
+
+def test_the_observers(tmp_path: Path) -> None:
+    written = "".join(blocks(DOC["observability"], "python"))
+    page = f"import example_app\napp = example_app.create_app()\n{written}"
+    page += f"app.test_client().post('{PATH}', data=b'', content_type='application/grpc-web+json')\n"
+    command = [sys.executable, "-W", "error", "-W", "ignore:RPCs of this app are open", "-c", page]
+    environ = {**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db"}
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{PATH} UNIMPLEMENTED anonymous\n"
+    record = json.loads(done.stderr)
+    assert (record["method"], record["code"], record["caller"]) == (PATH, "UNIMPLEMENTED", "anonymous")
 
 
 def test_the_tests(tmp_path: Path) -> None:

@@ -51,6 +51,16 @@ def _call(client: FlaskClient, path: str, request: dict[str, Any]) -> tuple[list
     return [json.loads(payload) for _, payload in messages], status
 
 
+@pytest.mark.parametrize(("tokens", "status"), [(None, "0"), ("t", "16")])
+def test_it_is_open_on_purpose_until_credentials_are_configured(
+    monkeypatch: pytest.MonkeyPatch, tokens: str | None, status: str
+) -> None:
+    monkeypatch.setenv("FLASK_GRPC_SCM", "false")
+    if tokens:
+        monkeypatch.setenv("FLASK_GRPC_AUTH_TOKENS", tokens)
+    assert _call(create_app().test_client(), "/example.dice.v1.Dice/Roll", {})[1] == status
+
+
 def test_the_page_lists_every_method(client: FlaskClient) -> None:
     page = client.get("/").text
     for name in ("example.dice.v1.Dice", "sentry.integrations.scm.v1.ScmService"):

@@ -13,6 +13,14 @@ from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import call
 
+ALL_PUBLIC: list[dict[str, Any]] = [
+    {"GRPC_REQUIRE_AUTH": True, "GRPC_PUBLIC_METHODS": [ECHO[1:] + "*"]},
+    {
+        "GRPC_REQUIRE_AUTH": True,
+        "GRPC_PUBLIC_METHODS": [ECHO[1:] + method.name for method in DESCRIPTOR.services_by_name["Echo"].methods],
+    },
+]
+
 
 def bare_app(**config: Any) -> Flask:
     app = Flask(__name__)
@@ -60,6 +68,13 @@ def test_an_open_app_in_production_is_warned_of() -> None:
 @pytest.mark.parametrize("config", [{"TESTING": True}, {"DEBUG": True}, {"GRPC_AUTH_TOKENS": "t"}])
 def test_no_warning_in_development_or_with_authentication(config: dict[str, Any]) -> None:
     GrpcWebScm(bare_app(**config), services=[echo_service()])
+
+
+@pytest.mark.parametrize("config", [{"GRPC_REQUIRE_AUTH": False}, {"GRPC_REQUIRE_AUTH": "false"}, *ALL_PUBLIC])
+def test_an_app_that_is_open_on_purpose_is_not_warned_of(config: dict[str, Any]) -> None:
+    app = bare_app(**config)
+    GrpcWebScm(app, services=[echo_service()])
+    assert call(app.test_client(), ECHO + "Unary", EchoRequest()).code == 0
 
 
 def by_header(context: Any) -> Identity:

@@ -16,9 +16,11 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "forks": (set(), set()),
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
-    "settings": ({"rpc"}, set()),
+    "config_values": ({"rpc"}, set()),
+    "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
+    "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "scm": (
@@ -38,7 +40,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
-        {"forks", "rpc", "settings", "signals", "state", "wire"},
+        {"forks", "observe", "rpc", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (
@@ -87,7 +89,7 @@ def test_the_table_has_no_circle() -> None:
 @pytest.mark.parametrize(
     ("own", "source", "forbidden"),
     [
-        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.errors import E", set()),
+        ("wire", "import zlib\nfrom flask_grpcweb_scm.wire.status import E", set()),
         ("wire", "from google.protobuf import message", {"google"}),
         ("wire", "from flask_grpcweb_scm import rpc", {"rpc"}),
         ("rpc", "def f():\n    import flask", {"flask"}),

@@ -110,9 +110,77 @@ def test_credentials_are_not_in_error_texts_or_the_repr() -> None:
         assert "hush" not in str(caught.value)
 
 
-def test_an_unknown_key_is_a_warning_with_the_nearest_name() -> None:
-    with pytest.warns(UserWarning, match=r"GRPC_AUTH_TOKEN is unknown; did you mean 'GRPC_AUTH_TOKENS'\?"):
-        Settings.from_config({"GRPC_AUTH_TOKEN": "a", "OTHER": 1})
+MISSPELT = [
+    ("GRPC_MAX_TIMOUT", "GRPC_MAX_TIMEOUT"),
+    ("GRPC_TIMEOUT", "GRPC_MAX_TIMEOUT"),
+    ("GRPC_CORS_ORIGIN", "GRPC_CORS_ORIGINS"),
+    ("GRPC_IGNORE_KEYS", "GRPC_IGNORED_KEYS"),
+    ("grpc_max_timeout", "GRPC_MAX_TIMEOUT"),
+    ("GPRC_MAX_TIMEOUT", "GRPC_MAX_TIMEOUT"),
+    ("RPC_MAX_TIMEOUT", "GRPC_MAX_TIMEOUT"),
+    ("GRPCMAX_TIMEOUT", "GRPC_MAX_TIMEOUT"),
+    ("FLASK_GRPC_MAX_TIMEOUT", "GRPC_MAX_TIMEOUT"),
+]
+MISSPELT_CREDENTIALS = [
+    ("GRPC_AUTH_TOKEN", "GRPC_AUTH_TOKENS"),
+    ("GRPC_TOKENS", "GRPC_AUTH_TOKENS"),
+    ("GRPC_HMAC_SECRET", "GRPC_HMAC_SECRETS"),
+    ("GRPC_REQUIRES_AUTH", "GRPC_REQUIRE_AUTH"),
+    ("GRPC_REVOKED_TOKEN", "GRPC_REVOKED_TOKENS"),
+    ("GRPC_PUBLIC_METHOD", "GRPC_PUBLIC_METHODS"),
+    ("GRPC_CREDENTIALS", "GRPC_SCM_CREDENTIALS"),
+    ("grpc_auth_tokens", "GRPC_AUTH_TOKENS"),
+    ("GPRC_AUTH_TOKENS", "GRPC_AUTH_TOKENS"),
+    ("GRP_AUTH_TOKEN", "GRPC_AUTH_TOKENS"),
+    ("FLASK_GRPC_AUTH_TOKENS", "GRPC_AUTH_TOKENS"),
+]
+
+
+@pytest.mark.parametrize(("key", "meant"), MISSPELT)
+def test_an_unknown_key_is_a_warning_with_the_nearest_name(key: str, meant: str) -> None:
+    with pytest.warns(UserWarning, match=rf"key {key} is unknown; did you mean '{meant}'\?.* GRPC_IGNORED_KEYS"):
+        Settings.from_config({key: 1})
+
+
+@pytest.mark.parametrize(("key", "meant"), MISSPELT_CREDENTIALS)
+def test_an_unknown_key_that_is_about_credentials_is_an_error(key: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=rf"key {key} is unknown; did you mean '{meant}'\?.* GRPC_IGNORED_KEYS"):
+        Settings.from_config({key: "a"})
+
+
+def test_an_unknown_key_that_is_nothing_like_ours_has_no_hint() -> None:
+    with pytest.warns(UserWarning, match=r"key GRPC_XYZ is unknown\. If another package"):
+        Settings.from_config({"GRPC_XYZ": 1})
+    with pytest.raises(ConfigError, match="key GRPC_PASSWORD is unknown"):
+        Settings.from_config({"GRPC_PASSWORD": 1})
+
+
+@pytest.mark.parametrize("key", [key for key, _ in MISSPELT + MISSPELT_CREDENTIALS] + ["GRPC_XYZ"])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_key_of_another_package_can_be_named_as_such(key: str, as_text: bool) -> None:
+    names = ["GRPC_XYZ", key]
+    Settings.from_config({key: "a", "GRPC_IGNORED_KEYS": ",".join(names) if as_text else names})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "OTHER",
+        "AUTH_TOKENS",
+        "SCM_CREDENTIALS",
+        "RATE_LIMITS",
+        "MAX_TIMEOUT",
+        "HTTP_MAX_TIMEOUT",
+        "JWT_SECRETS",
+        "GRPC",
+    ],
+)
+def test_other_keys_are_not_ours(key: str) -> None:
+    Settings.from_config({key: "a"})
+
+
+def test_the_keys_that_flask_has_itself_are_not_ours() -> None:
+    Settings.from_config(Flask(__name__).config)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +197,16 @@ def test_credentials_turn_authentication_on(config: dict[str, Any], required: bo
     assert Settings.from_config(config).require_auth is required
 
 
+@pytest.mark.parametrize(("config", "required"), [({}, True), ({"GRPC_REQUIRE_AUTH": False}, False)])
+def test_an_authenticator_turns_authentication_on(config: dict[str, Any], required: bool) -> None:
+    assert Settings.from_config(config, has_authenticator=True).require_auth is required
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"GRPC_REQUIRE_AUTH": True}, "nobody could get in"),
+        ({"GRPC_REQUIRE_AUTH": True, "GRPC_PUBLIC_METHODS": ECHO[1:] + "Unary"}, "nobody could get in"),
         ({"GRPC_CORS_ORIGINS": "*", "GRPC_CORS_CREDENTIALS": True}, "list the origins"),
         ({"GRPC_PAGE_SIZE": 10, "GRPC_MAX_PAGE_SIZE": 5}, "GRPC_PAGE_SIZE 10 is over"),
         (
@@ -170,6 +244,14 @@ def test_every_key_has_a_meaning_and_a_default_that_passes_its_own_check(field: 
     assert field.metadata["meaning"].endswith(".")
     default = getattr(Settings(), field.name)
     assert field.metadata["check"](default) == default
+
+
+def test_a_key_that_is_nested_in_the_environment_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_GRPC__AUTH_TOKENS", "a")
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    with pytest.raises(ConfigError, match=r"key GRPC__AUTH_TOKENS is unknown; did you mean 'GRPC_AUTH_TOKENS'\?"):
+        Settings.from_config(app.config)
 
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

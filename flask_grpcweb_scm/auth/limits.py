@@ -90,7 +90,8 @@ class RateLimiter:
             self._hit(context)
         except self._storage_errors:
             # Refused: else an attacker who stops the storage is free of the limit.
-            logger.exception("call %s refused: GRPC_RATE_LIMIT_STORAGE cannot count", context.call_id)
+            text = "call %s of %s refused: GRPC_RATE_LIMIT_STORAGE cannot count"
+            logger.exception(text, context.call_id, context.path)
             raise RpcError(StatusCode.UNAVAILABLE, "calls cannot be counted at present; try again later") from None
 
     def _hit(self, context: CallContext) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from flask import Flask
 
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.settings import Settings, unknown_keys
 
 __all__ = ["findings"]
 
@@ -32,7 +32,9 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
     :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes.
     """
     return [
+        *(unknown.message for unknown in unknown_keys(app.config, settings.ignored_keys)),
         *_access(app, settings),
+        *_page_tokens(app, settings),
         *_secrets(_secrets_by_key(app, settings)),
         *_signatures(settings),
         *_browsers(settings),
@@ -43,14 +45,18 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
 
 
 def _access(app: Flask, settings: Settings) -> Iterator[str]:
-    if not settings.require_auth:
+    guards = [key for key in ("GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS") if app.config.get(key)]
+    if not settings.require_auth and guards:
+        yield f"GRPC_REQUIRE_AUTH is off: anyone may call, and {' and '.join(guards)} guard nothing."
+    elif not settings.require_auth and "GRPC_REQUIRE_AUTH" not in app.config:
         yield (
-            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or turn it on"
-            " beside an authenticator of your own."
+            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or set it to False"
+            " if that is on purpose."
         )
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
-    if any(name.startswith(SCM_SERVICE) for name in settings.public_methods):
+    is_open = settings.are_public(app.extensions["grpcweb_scm"].dispatcher.methods)
+    if any(name.startswith(SCM_SERVICE) for name in settings.public_methods) and not is_open:
         yield "GRPC_PUBLIC_METHODS has methods of ScmService: anyone reaches the rows of every organization."
 
 
@@ -66,9 +72,12 @@ def _secrets_by_key(app: Flask, settings: Settings) -> dict[str, Collection[str]
     }
 
 
-def _secrets(secrets: Mapping[str, Collection[str]]) -> Iterator[str]:
-    if not (secrets["SECRET_KEY"] or secrets["GRPC_PAGE_TOKEN_SECRETS"]):
+def _page_tokens(app: Flask, settings: Settings) -> Iterator[str]:
+    if settings.scm and not (app.config.get("SECRET_KEY") or app.config.get("GRPC_PAGE_TOKEN_SECRETS")):
         yield "SECRET_KEY is not set: page tokens are valid only in the process that made them."
+
+
+def _secrets(secrets: Mapping[str, Collection[str]]) -> Iterator[str]:
     for key, values in secrets.items():
         if any(_PLACEHOLDER.search(value) for value in values):
             yield f"{key} has a placeholder from an example as a value: attackers try those first."

@@ -2,12 +2,16 @@
 
 from flask_grpcweb_scm.rpc.call import Authenticate, Endpoint, IncomingCall, Pairs, Reply, RpcProtocol, peer_name
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
-from flask_grpcweb_scm.rpc.context import CallContext, CalledMethod
-from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
-from flask_grpcweb_scm.rpc.dispatcher import Dispatcher
-from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, retry_info
-from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
-from flask_grpcweb_scm.rpc.server import Server
+from flask_grpcweb_scm.rpc.context import ANONYMOUS, CallContext, CalledMethod, Identity
+from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server
+from flask_grpcweb_scm.rpc.errors import (
+    ResponseTypeError,
+    RpcError,
+    ServiceDefinitionError,
+    did_you_mean,
+    nearest,
+    retry_info,
+)
 from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
 from flask_grpcweb_scm.rpc.unary import serve_unary
@@ -39,6 +43,7 @@ __all__ = [
     "StreamReply",
     "codecs",
     "did_you_mean",
+    "nearest",
     "peer_name",
     "retry_info",
     "serve_stream",

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.context import CallContext, Identity
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.identity import Identity
 from flask_grpcweb_scm.rpc.service import RpcMethod, ServiceFunction
-from flask_grpcweb_scm.wire import Metadata, StatusCode, over_limit
+from flask_grpcweb_scm.wire import Metadata, StatusCode, find_encoding, over_limit, parse_timeout
 
 __all__ = [
     "Authenticate",
@@ -151,7 +150,8 @@ class Endpoint:
     protocol: RpcProtocol
     settings: CallSettings
     reader: BodyReader
-    authenticate: Authenticate
+    authenticate: Authenticate | None
+    """Returns who is calling, or raises RpcError; None lets everybody in as anonymous."""
     decode: Callable[[type[Message], bytes], Message]
     encode: Callable[[Message], bytes]
     functions: Mapping[RpcMethod, ServiceFunction]
@@ -210,16 +210,36 @@ class IncomingCall(CallContext):
         """Sent by the caller."""
         return Metadata.from_headers(self.headers())
 
-    def check_metadata(self, profile: HeaderProfile) -> None:
-        """Check that names and values of the metadata have no more bytes together than they may have.
+    def open(self) -> None:
+        """Check the headers: compression, timeout, metadata, and who is calling.
 
-        :param profile: of this request.
-        :raises RemoteProtocolError: RESOURCE_EXHAUSTED, when they have.
+        :raises RemoteProtocolError: for a header that is malformed, unsupported or over a limit.
+        :raises RpcError: when the deadline has passed, or the caller may not call.
         """
-        limit = self.endpoint.settings.max_metadata_bytes
+        environ, endpoint = self.environ, self.endpoint
+        settings = endpoint.settings
+        profile = header_profile(environ)
+        timeout = settings.default_timeout
+        if profile.has_options:
+            if "HTTP_GRPC_ENCODING" in environ:
+                find_encoding(environ["HTTP_GRPC_ENCODING"])
+            text = environ.get("HTTP_GRPC_TIMEOUT")
+            if text is not None:
+                timeout = parse_timeout(text.strip())
+        if settings.max_timeout is not None:
+            timeout = settings.max_timeout if timeout is None else min(timeout, settings.max_timeout)
         # All headers together first: to look at them one by one would take longer than all the rest of a short call.
-        if profile.name_bytes + len("".join(profile.values(self.environ))) <= limit:
-            return
+        limit = settings.max_metadata_bytes
+        if profile.name_bytes + len("".join(profile.values(environ))) > limit:
+            self._check_metadata(limit)
+        if timeout is not None:
+            self.set_timeout(timeout)
+            self.check_deadline()
+        if endpoint.authenticate is not None:
+            self.caller = endpoint.authenticate(self)
+
+    def _check_metadata(self, limit: int) -> None:
+        """Check that names and values of the metadata have no more bytes together than they may have."""
         size = sum(len(name) + len(value) for name, value in self.metadata)
         if size > limit:
             raise over_limit(f"metadata of {size} bytes", limit)
@@ -242,6 +262,15 @@ class IncomingCall(CallContext):
         if self._message is None:
             self._message = self.endpoint.protocol.message(self)
         return self._message
+
+    def request(self) -> Message | Iterator[Message]:
+        """The request as a service function gets it: a message, or an iterator of messages.
+
+        :raises RemoteProtocolError: see :meth:`message`, or for a payload that is not a message of the method.
+        """
+        endpoint = self.endpoint
+        method = endpoint.method
+        return self.requests() if method.client_streaming else endpoint.decode(method.request_class, self.message())
 
     def requests(self) -> Iterator[Message]:
         """Read the requests of a client-streaming method.

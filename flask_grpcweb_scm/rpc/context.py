@@ -1,17 +1,37 @@
-"""The call that a service function serves, as it sees it."""
+"""The call that a service function serves, as it sees it, and the identity of its caller."""
 
 from __future__ import annotations
 
 import functools
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.identity import ANONYMOUS, Identity
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
-__all__ = ["CallContext", "CalledMethod"]
+__all__ = ["ANONYMOUS", "CallContext", "CalledMethod", "Identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller and what it may do; ``None`` stands for no restriction."""
+
+    name: str = "anonymous"
+    """For logs; never a credential."""
+    organizations: frozenset[int | str] | None = None
+    """Organizations it may reach, by id (int) or slug (str)."""
+    methods: frozenset[str] | None = None
+    """Methods it may call, as ``pkg.Service/Method`` or ``pkg.Service/*``."""
+
+    def may_call(self, service: str, method: str) -> bool:
+        """Return whether this caller may call a method, by its full name."""
+        return self.methods is None or not self.methods.isdisjoint((f"{service}/{method}", f"{service}/*"))
+
+
+ANONYMOUS = Identity()
+"""A stranger, who may do everything."""
 
 
 class NamedService(Protocol):
@@ -91,6 +111,11 @@ class CallContext:
         self.peer = peer
 
     # Most calls need none of these.
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``; of a request that names no method that is served, the path as it came."""
+        return self.method.path if self.method else ""
 
     @functools.cached_property
     def metadata(self) -> Metadata:

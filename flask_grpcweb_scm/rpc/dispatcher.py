@@ -1,4 +1,4 @@
-"""From a method path to the service function, through the interceptors."""
+"""From a method path to the service function, through the interceptors; and to the endpoint of a protocol."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.message import Message
-
+from flask_grpcweb_scm.rpc.call import Authenticate, BodyReader, CallSettings, Endpoint, IncomingCall, RpcProtocol
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.stream import call_for_stream
+from flask_grpcweb_scm.rpc.unary import call_for_message
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
-__all__ = ["Dispatcher", "wrong_type"]
+__all__ = ["Dispatcher", "Server"]
 
 
 class Dispatcher:
@@ -60,7 +61,8 @@ class Dispatcher:
 
     def _compose(self, method: RpcMethod) -> ServiceFunction:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
-        function: ServiceFunction = functools.partial(_invoke, method)
+        innermost = call_for_stream if method.server_streaming else call_for_message
+        function: ServiceFunction = functools.partial(innermost, method)
         for interceptor in reversed(interceptors):
             function = functools.partial(_intercept, interceptor, function)
         return function
@@ -102,26 +104,46 @@ def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, cont
     return interceptor(request, context, call_next)
 
 
-def _invoke(method: RpcMethod, request: Any, context: CallContext) -> Any:
-    if context.deadline is not None:
-        context.check_deadline()
-    response = method.function(request, context)
-    if method.server_streaming:
-        if not isinstance(response, Iterable) or (type(response) is tuple and not _are_messages(response)):
-            raise wrong_type(method, response)
-        context.responses = response
-        return response
-    if context.deadline is not None:
-        context.check_deadline()
-    if not isinstance(response, method.response_class):
-        raise wrong_type(method, response)
-    return response
+class Server:
+    """Makes the endpoints of an app.
 
+    :param authenticate: returns who is calling, or raises RpcError; None lets everybody in.
+    :param translate: turns an exception that nobody declared into the status to send, and logs it.
+    """
 
-def _are_messages(items: tuple[object, ...]) -> bool:
-    return all(isinstance(item, Message) for item in items)
+    def __init__(
+        self,
+        settings: CallSettings,
+        dispatcher: Dispatcher,
+        authenticate: Authenticate | None,
+        translate: Callable[[Exception, IncomingCall], RpcError],
+        reader: BodyReader,
+    ) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._authenticate = authenticate
+        self._translate = translate
+        self._reader = reader
+        self._endpoints: dict[tuple[RpcMethod, RpcProtocol], Endpoint] = {}
 
+    def endpoint(self, method: RpcMethod, protocol: RpcProtocol) -> Endpoint:
+        """The endpoint of a method in a protocol."""
+        key = method, protocol
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            codec = self._dispatcher.codecs[protocol.codec]
+            endpoint = self._endpoints[key] = Endpoint(
+                method,
+                protocol,
+                self._settings,
+                self._reader,
+                self._authenticate,
+                codec.decode,
+                codec.encoder(method.response_class),
+                self._dispatcher.functions,
+                self._status_of,
+            )
+        return endpoint
 
-def wrong_type(method: RpcMethod, response: object) -> ResponseTypeError:
-    """The error for a response that is not of the class that the method returns."""
-    return ResponseTypeError(method.path, method.response_class.DESCRIPTOR.full_name, response)
+    def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
+        return self._dispatcher.status_of(call.endpoint.method, error) or self._translate(error, call)

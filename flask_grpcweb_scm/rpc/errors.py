@@ -1,7 +1,8 @@
-"""Errors that service functions raise, and errors in the definition of a service."""
+"""Errors that service functions raise, errors in the definition of a service, and hints for their messages."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 from google.protobuf import any_pb2
@@ -12,7 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
-__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "retry_info"]
+__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "did_you_mean", "nearest", "retry_info"]
 
 
 class RpcError(Exception):
@@ -72,3 +73,14 @@ class ResponseTypeError(TypeError):
 
 class ServiceDefinitionError(Exception):
     """A service is bound wrongly: an unknown or missing method, or a function of the wrong kind."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence "X is unknown": the nearest known name, or nothing."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the nearest known name that is at least so similar; 1 is equal."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=similarity)), None)

@@ -12,8 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.did_you_mean import did_you_mean
-from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
+from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, did_you_mean
 from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = ["CallNext", "Interceptor", "Interceptors", "RpcMethod", "Service", "ServiceFunction"]
@@ -76,6 +75,10 @@ class RpcMethod:
     def path(self) -> str:
         """``/package.Service/Method``."""
         return f"/{self.service.name}/{self.name}"
+
+    def wrong_type(self, response: object) -> ResponseTypeError:
+        """The error for a response that is not of the class that the method returns."""
+        return ResponseTypeError(self.path, self.response_class.DESCRIPTOR.full_name, response)
 
 
 class Service:

@@ -16,12 +16,12 @@ from typing import Any
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
-from flask_grpcweb_scm.rpc.dispatcher import wrong_type
+from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.server import open_call
+from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import StatusCode, encode_prefix, encode_text
 
-__all__ = ["StreamReply", "serve_stream"]
+__all__ = ["StreamReply", "call_for_stream", "serve_stream"]
 
 BATCH_BYTES = 16 * 2**10
 BATCH_SECONDS = 0.005
@@ -34,14 +34,10 @@ _SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
 def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     """Serve a server-streaming call up to its first message. Raises no exception of the call's making."""
     endpoint = call.endpoint
-    method = endpoint.method
     try:
-        open_call(call)
-        if method.client_streaming:
-            request: Any = call.requests()
-        else:
-            request = endpoint.decode(method.request_class, call.message())
-        responses = iter(endpoint.functions[method](request, call))
+        call.open()
+        # Through the interceptors to call_for_stream().
+        responses = iter(endpoint.functions[endpoint.method](call.request(), call))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
@@ -53,6 +49,21 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
         _close(call, responses)
         return endpoint.protocol.failure(call, call.status)
     return StreamReply(call, responses, first, pieces)
+
+
+def call_for_stream(method: RpcMethod, request: Any, context: CallContext) -> Iterable[Message]:
+    """Call the service function of a method that streams its responses, which are checked one by one when sent.
+
+    :raises ResponseTypeError: for what is no iterable of responses.
+    """
+    context.check_deadline()
+    responses = method.function(request, context)
+    # A refusal of a decorator that protects views, (body, status), is no pair of messages.
+    is_refusal = type(responses) is tuple and not all(isinstance(item, Message) for item in responses)
+    if is_refusal or not isinstance(responses, Iterable):
+        raise method.wrong_type(responses)
+    context.responses = responses
+    return responses
 
 
 class StreamReply:
@@ -91,32 +102,26 @@ class StreamReply:
             if not self._has_ended:
                 self._pieces.close()
                 self.call.status = RpcError(StatusCode.CANCELLED, "the client has gone")
-                self._end()
+                self._end(is_wanted=False)
         finally:
             self._release()
 
     def _last_pieces(self) -> list[bytes]:
-        if self._has_ended:
-            return []
+        return [] if self._has_ended else self._end()
+
+    def _end(self, *, is_wanted: bool = True) -> list[bytes]:
+        """End the call; returns its last piece, if that is wanted."""
         self._has_ended = True
         call = self.call
-        _close(self.call, self._responses)
-        last = _piece(call, call.endpoint.protocol.stream_end(call, call.status))
-        self._tell_end()
-        return [last]
-
-    def _end(self) -> None:
-        self._has_ended = True
-        _close(self.call, self._responses)
-        self._tell_end()
-
-    def _tell_end(self) -> None:
+        _close(call, self._responses)
+        last = [_piece(call, call.endpoint.protocol.stream_end(call, call.status))] if is_wanted else []
         try:
             if self.on_end is not None:
                 self.on_end()
         except BaseException as error:
-            self.call.unhandled = error
+            call.unhandled = error
             raise
+        return last
 
     def _release(self) -> list[bytes]:
         on_close, self.on_close = self.on_close, None
@@ -148,7 +153,7 @@ def _frames(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes,
             if call.deadline is not None:
                 call.check_deadline()
             if not isinstance(message, response_class):
-                raise wrong_type(method, message)
+                raise method.wrong_type(message)
             payload = encode(message)
             size = len(payload)
             if size < short:

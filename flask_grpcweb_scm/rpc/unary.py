@@ -5,23 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from flask_grpcweb_scm.rpc.call import IncomingCall, Reply
-from flask_grpcweb_scm.rpc.server import open_call
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.service import RpcMethod
 
-__all__ = ["serve_unary"]
+__all__ = ["call_for_message", "serve_unary"]
 
 
 def serve_unary(call: IncomingCall) -> Reply:
     """Serve a unary or client-streaming call. Raises no exception of the call's making."""
     endpoint = call.endpoint
-    method = endpoint.method
     try:
-        open_call(call)
-        if method.client_streaming:
-            request: Any = call.requests()
-        else:
-            request = endpoint.decode(method.request_class, call.message())
-        response = endpoint.functions[method](request, call)
+        # The headers first: compression, timeout, metadata, and who is calling.
+        call.open()
+        # Through the interceptors to call_for_message().
+        response = endpoint.functions[endpoint.method](call.request(), call)
         return endpoint.protocol.success(call, endpoint.encode(response))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
+
+
+def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> Any:
+    """Call the service function of a method that has one response, in time and of the right class.
+
+    :raises RpcError: DEADLINE_EXCEEDED, also for a response that comes too late.
+    :raises ResponseTypeError: for a response of another class.
+    """
+    if context.deadline is not None:
+        context.check_deadline()
+    response = method.function(request, context)
+    if context.deadline is not None:
+        context.check_deadline()
+    if not isinstance(response, method.response_class):
+        raise method.wrong_type(response)
+    return response

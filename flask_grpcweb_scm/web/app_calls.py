@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from logging import INFO
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
 from flask.signals import got_request_exception
@@ -14,11 +12,13 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import get_current_url
 
+from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (
     Authenticate,
     Dispatcher,
     Endpoint,
     IncomingCall,
+    Pairs,
     Reply,
     ResponseTypeError,
     RpcError,
@@ -32,49 +32,63 @@ from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.body import BodyReader
 from flask_grpcweb_scm.web.flask_internals import handle_user_exception
 from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
+from flask_grpcweb_scm.web.observers import Observers
+from flask_grpcweb_scm.web.response import RequestScope
 from flask_grpcweb_scm.wire import PREFIX_BYTES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["AppCalls"]
 
 
 class AppCalls:
-    """The calls of one app: what they share, and the signals and log lines around each."""
+    """The calls of one app: what they share, and those who watch them."""
 
-    def __init__(self, app: Flask, settings: Settings, dispatcher: Dispatcher, authenticate: Authenticate) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        authenticate: Authenticate | None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.app = app
         self.settings = settings
         self.methods = dispatcher.methods
+        self.observers = Observers(
+            app, {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}, observers
+        )
+        self.run: Callable[[IncomingCall], Reply | StreamReply] = self._run_watched if observers else self._run
+        """Serves a call, up to the first message of a stream; tells those who watch."""
         self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.
         reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
         self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader).endpoint
 
-    def run(self, call: IncomingCall) -> Reply | StreamReply:
-        """Serve a call, up to the first message of a stream; log it and send the signals around it."""
-        serve = serve_stream if call.endpoint.method.server_streaming else serve_unary
-        is_logged = logger.isEnabledFor(logging.INFO)
-        if not (is_logged or rpc_started.receivers or rpc_finished.receivers):
-            return serve(call)
-        started = time.monotonic()
-        if is_logged:
-            _log_start(call)
-        if rpc_started.receivers:
-            rpc_started.send(self.app, context=call)
-        reply = serve(call)
-        if isinstance(reply, StreamReply):
-            reply.on_end = functools.partial(self._finish, call, started)
-        else:
-            call.bytes_sent = sum(map(len, reply[2]))
-            self._finish(call, started)
-        return reply
+    def _run(self, call: IncomingCall) -> Reply | StreamReply:
+        # As is_watched() says: this is all that most calls pay for observers.
+        if logger.isEnabledFor(INFO) or rpc_started.receivers or rpc_finished.receivers:
+            return self._run_watched(call)
+        return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
 
-    def _finish(self, call: IncomingCall, started: float) -> None:
-        seconds = time.monotonic() - started
-        if logger.isEnabledFor(logging.INFO):
-            _log_end(call, seconds)
-        if rpc_finished.receivers:
-            rpc_finished.send(self.app, context=call, code=call.code, seconds=seconds)
+    def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
+        serve = serve_stream if call.endpoint.method.server_streaming else serve_unary
+        return self.observers.watch(call, serve)
+
+    def finish(
+        self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None
+    ) -> list[Response]:
+        """Tell of the end of a request while its contexts are there; see :meth:`Observers.finish`.
+
+        :returns: the response that takes the place of ours where a receiver of a signal raises.
+        """
+        try:
+            self.observers.finish(scope, environ, replaced)
+        except Exception as error:
+            return [self.app.make_response(handle_user_exception(self.app, error))]
+        return []
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
         """The status of an undeclared exception: as in any view, the app's error handlers decide first."""
@@ -88,7 +102,9 @@ class AppCalls:
             return raised
         except Exception:
             # Its context is the exception that the handler was called for: both are in the log.
-            logger.exception("call %s failed, and so did the app's error handler", call.call_id)
+            logger.exception(
+                "call %s of %s failed, and so did the app's error handler", call.call_id, call.path, extra=_fields(call)
+            )
             return internal_error(call.call_id)
 
     def _response_to(self, error: Exception, call: IncomingCall) -> Any:
@@ -105,7 +121,7 @@ class AppCalls:
         except Exception as unhandled:
             call.unhandled = unhandled
             got_request_exception.send(self.app, exception=unhandled)
-            logger.exception("call %s failed", call.call_id)
+            logger.exception("call %s of %s failed", call.call_id, call.path, extra=_fields(call))
             return handle_user_exception(self.app, InternalServerError(original_exception=unhandled))
 
 
@@ -116,22 +132,5 @@ def _translated(response: Response, call: IncomingCall) -> RpcError:
     return status
 
 
-def _log_start(call: IncomingCall) -> None:
-    if not logger.isEnabledFor(logging.DEBUG):
-        return
-    names = sorted(name for name, _ in call.headers())
-    content_type = call.environ.get("CONTENT_TYPE")
-    logger.debug("call %s %s %r, headers %s", call.call_id, call.endpoint.method.path, content_type, names)
-
-
-def _log_end(call: IncomingCall, seconds: float) -> None:
-    logger.info(
-        "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s",
-        call.endpoint.method.path,
-        call.code.name,
-        seconds * 1000,
-        call.bytes_received,
-        call.bytes_sent,
-        call.peer,
-        call.call_id,
-    )
+def _fields(call: IncomingCall) -> dict[str, str]:
+    return {"method": call.path, "caller": call.caller.name, "peer": call.peer, "call_id": call.call_id}

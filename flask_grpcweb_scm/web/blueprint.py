@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from flask import Blueprint, Flask, Response, has_request_context, request
+from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Rule, ValidationError
 
 from flask_grpcweb_scm.rpc import (
+    Endpoint,
     IncomingCall,
     RpcError,
     StatusCode,
     StreamReply,
     did_you_mean,
-    peer_name,
 )
 from flask_grpcweb_scm.rpc.protocols import SUPPORTED, find_protocol, status_headers
-from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
+from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
+    RoutedRequestContext,
     current_context,
-    current_request,
     hold_context,
     max_content_length,
     pass_to_teardown,
@@ -42,6 +42,8 @@ __all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
 VERBS = ("POST", "OPTIONS")
+ORIGIN_CHARACTERS = 200
+"""Of an origin in the log."""
 
 
 class EveryVerb(set[str]):
@@ -112,26 +114,12 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
     prefix = settings.url_prefix
 
     def call(**_: str) -> Response:
-        current = current_request()
-        environ, path = current.environ, current.path[len(prefix) :]
-        if current.method == "OPTIONS":
-            return _allow(app, 204 if settings.cors_origins else 200)
-        protocol = find_protocol(environ)
-        if protocol is None:
-            return _refuse(app, path)
-        if settings.cors_credentials and _is_foreign(settings.cors_origins):
-            peer = peer_name(current.remote_addr)
-            logger.info("%r PERMISSION_DENIED, origin %r, peer %s", path, current.headers["origin"], peer)
-            error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
-            return refusal(app, protocol, error, environ)
-        method = methods.get(path)
-        if method is None:
-            logger.info("%r UNIMPLEMENTED, peer %s", path, peer_name(current.remote_addr))
-            message = f"no method {path} is served here{did_you_mean(path, methods)}"
-            return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
-        endpoint = calls.endpoint(method, protocol)
-        calls.on_route(current, endpoint)
-        return _serve(calls, IncomingCall(endpoint, environ, max_content_length(current, app), current.remote_addr))
+        context = current_context()
+        current: Request = context.request
+        if isinstance(context, RoutedRequestContext) and not settings.cors_credentials:
+            return _serve(calls, context.endpoint, current)
+        found = _find_endpoint(calls, current)
+        return found if isinstance(found, Response) else _serve(calls, found, current)
 
     def add_rules(*_: object) -> None:
         # Not by add_url_rule, whose rules match only the verbs that they list. An endpoint for each method, because
@@ -148,7 +136,9 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
             app.url_map.add(rule)
 
     blueprint.record_once(add_rules)
-    blueprint.url_value_preprocessor(_note_route)
+    if "wsgi_app" in vars(app):
+        # A middleware inside of this extension's application may hand Flask a copy of the environment.
+        blueprint.url_value_preprocessor(_note_route)
     blueprint.register_error_handler(HTTPException, describe)
     if settings.cors_origins:
         add_cors(blueprint, settings)
@@ -157,13 +147,40 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
 
 def _note_route(*_: object) -> None:
     # Before the hooks, which may respond in place of the view.
-    scope_of(request.environ).is_routed = True
+    scope = scope_of(request.environ)
+    scope.is_routed = True
+    scope.path = request.path
 
 
-def _serve(calls: AppCalls, call: IncomingCall) -> Response:
-    call.environ[CALL_KEY] = call
+def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
+    """The endpoint that a request calls, or the refusal of the request."""
+    app, settings, methods = calls.app, calls.settings, calls.methods
+    environ, path = current.environ, current.path[len(settings.url_prefix) :]
+    if current.method == "OPTIONS":
+        return _allow(app, 204 if settings.cors_origins else 200)
+    protocol = find_protocol(environ)
+    if protocol is None:
+        return _refuse(app, path)
+    if settings.cors_credentials and _is_foreign(settings.cors_origins):
+        scope_of(environ).reason = f"origin {current.headers['origin'][:ORIGIN_CHARACTERS]!r}"
+        error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
+        return refusal(app, protocol, error, environ)
+    method = methods.get(path)
+    if method is None:
+        message = f"no method {path} is served here{did_you_mean(path, methods)}"
+        return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
+    endpoint = calls.endpoint(method, protocol)
+    calls.on_route(current, endpoint)
+    return endpoint
+
+
+def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
+    environ = current.environ
+    call = environ[CALL_KEY] = IncomingCall(
+        endpoint, environ, max_content_length(current, calls.app), current.remote_addr
+    )
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
-    if SCOPE_KEY in call.environ:
+    if SCOPE_KEY in environ:
         active_call.set(call)
     status, headers, pieces = respond(calls.run(call), call, _hold)
     if call.unhandled is not None and not isinstance(pieces, StreamReply):
@@ -189,8 +206,10 @@ def _refuse(app: Flask, path: str) -> Response:
         status, message = 405, f"{path} is called with POST, not {request.method}"
     else:
         status, message = 415, f"content type {request.content_type!r} is not {SUPPORTED}"
+    scope = scope_of(request.environ)
+    scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
     headers = [
-        *status_headers(RpcError(StatusCode.UNIMPLEMENTED, message)),
+        *status_headers(scope.refusal),
         ("content-type", "text/plain; charset=utf-8"),
     ]
     response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)

@@ -32,7 +32,16 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.response import GrpcWebResponse, Release, RequestScope, refusal, respond, send, translated
+from flask_grpcweb_scm.web.response import (
+    GrpcWebResponse,
+    Release,
+    RequestScope,
+    is_grpc_web,
+    refusal,
+    respond,
+    scope_of,
+    translated,
+)
 from flask_grpcweb_scm.web.wsgi import in_own_context
 
 if TYPE_CHECKING:
@@ -91,7 +100,7 @@ class FastLane:
         # An upgrade is routed by other rules.
         if route is None or "HTTP_UPGRADE" in environ:
             return self._new_request_context(environ)
-        return RoutedRequestContext(self._app, environ, route.rule)
+        return RoutedRequestContext(self._app, environ, route.rule, route.endpoint)
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
@@ -110,17 +119,16 @@ class FastLane:
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
         app = self._app
-        call = environ[CALL_KEY] = IncomingCall(
-            route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
-        )
-        context = LateRequestContext(app, environ, route.rule)
+        call = IncomingCall(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+        context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
             try:
                 reply = self._calls.run(call)
             except Exception as raised:
+                environ[CALL_KEY] = call
                 response = app.finalize_request(app.handle_user_exception(raised))
-                return translated(app, response, environ)(environ, start_response)
+                return self._final(response, environ)(environ, start_response)
             pieces: Iterable[bytes]
             # Most calls leave nothing to do.
             if type(reply) is tuple and call.is_read:
@@ -129,11 +137,13 @@ class FastLane:
                 status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
-                return translated(app, response, environ)(environ, start_response)
-            return send(status, headers, pieces, start_response)
+                return self._final(response, environ)(environ, start_response)
+            start_response(status, headers)
+            return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
-            return self._respond_to(unhandled, call)(environ, start_response)
+            environ[CALL_KEY] = call
+            return self._final(self._respond_to(unhandled, call), environ)(environ, start_response)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -146,12 +156,22 @@ class FastLane:
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app
         try:
-            return translated(app, app.handle_exception(error), call.environ)
+            return app.handle_exception(error)
         except Exception:
             if propagates_exceptions(app):
+                self._calls.observers.finish(scope_of(call.environ), call.environ, ("500", []))
                 raise
-            logger.exception("call %s failed, and so did the app's error handler", call.call_id)
+            logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
             return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
+
+    def _final(self, response: Response, environ: WSGIEnvironment) -> Response:
+        """The response that is sent, after the app has had it."""
+        scope = scope_of(environ)
+        replaced = None
+        if not (isinstance(response, GrpcWebResponse) or is_grpc_web(response.headers)):
+            replaced = response.status, [*response.headers]
+        self._calls.observers.finish(scope, environ, replaced)
+        return translated(self._app, response, environ)
 
     # Whether nobody could tell
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
-from werkzeug.wsgi import get_current_url, get_path_info
+from werkzeug.wsgi import get_current_url
 
+from flask_grpcweb_scm.observe import Observation
 from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
-from flask_grpcweb_scm.signals import CALL_KEY, logger
+from flask_grpcweb_scm.signals import CALL_KEY
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
 
@@ -30,7 +32,6 @@ __all__ = [
     "respond",
     "response_class",
     "scope_of",
-    "send",
     "translated",
 ]
 
@@ -55,6 +56,17 @@ class RequestScope:
     """True when the response is of this extension, not one that the app gives instead."""
     stream: StreamReply | None = None
     """The stream that keeps the contexts of the request."""
+    path = ""
+    """The path that Flask has routed."""
+    refusal: RpcError | None = None
+    """The status of the last response that was made in place of one to a call."""
+    reason = ""
+    """The reason of the refusal, for the log."""
+    observation: Observation | None = None
+    """The request under observation, if somebody watches."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
 
 
 def scope_of(environ: WSGIEnvironment) -> RequestScope:
@@ -101,7 +113,8 @@ class GrpcWebResponse(Response):
         if parts is None or not isinstance(parts[0], str) or type(self) is not GrpcWebResponse:
             return super().__call__(environ, start_response)
         status, headers, pieces = parts
-        return send(status, headers, pieces, start_response)  # type: ignore[arg-type]
+        start_response(status, headers)  # type: ignore[arg-type]
+        return pieces
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class looks at every piece whether it is text."""
@@ -159,15 +172,6 @@ def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     return headers
 
 
-def send(status: str, headers: Pairs, pieces: Iterable[bytes], start_response: StartResponse) -> Iterable[bytes]:
-    """Send the response to a call."""
-    if isinstance(pieces, list):
-        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
-        headers = [*headers, ("Content-Length", str(size))]
-    start_response(status, headers)
-    return pieces
-
-
 # Responses in place of one to a call
 
 
@@ -178,6 +182,7 @@ def refusal(
 
     :param added: headers that are not of this extension.
     """
+    scope_of(environ).refusal = error
     status, headers, pieces = protocol.refusal(error, added)
     return response_class(app)(pieces, drained(headers, app, environ), status)
 
@@ -189,8 +194,6 @@ def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Resp
     protocol = find_protocol(environ)
     assert protocol is not None, "the request is a call"
     error = rpc_error_from_http(response, url=get_current_url(environ))
-    path, status = get_path_info(environ), response.status_code
-    logger.info("%r %s, answered by the app with HTTP %d", path, error.code.name, status)
     return refusal(app, protocol, error, environ, [pair for pair in response.headers if _is_kept(pair[0].lower())])
 
 

@@ -24,6 +24,7 @@ from werkzeug.wsgi import get_path_info
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import active_call, logger
+from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
@@ -48,6 +49,7 @@ Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[
 
 # Debuggers and test clients ask for the contexts of a request by it.
 _PRESERVE_CONTEXT = "werkzeug.debug.preserve_context"
+_NOTHING = nullcontext()
 
 
 class RpcApp:
@@ -57,8 +59,9 @@ class RpcApp:
     :param methods: all that are served, by path.
     """
 
-    def __init__(self, app: Flask, blueprint: Blueprint, methods: Mapping[str, RpcMethod]) -> None:
-        self._app = app
+    def __init__(self, calls: AppCalls, blueprint: Blueprint, methods: Mapping[str, RpcMethod]) -> None:
+        self._calls = calls
+        self._app = app = calls.app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
         # As a middleware inside of this application may.
@@ -80,20 +83,23 @@ class RpcApp:
     def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
         app = self._app
-        if "csrf" in app.extensions:
-            # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
-            # gRPC-Web's content types across origins only after a preflight.
-            app.extensions["csrf"].exempt(self._blueprint)
-        replaced: list[tuple[str, Headers]] = []
+        self._exempt_from_csrf()
+        replaced: tuple[str, Headers] | None = None
+        failed: list[Response] = []
         written: list[bytes] = []
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
+            nonlocal replaced
             is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
-            if is_routed and not scope.is_ours and not is_grpc_web(headers):
-                if find_protocol(environ) is not None:
-                    replaced.append((status, headers))
-                    return written.append
-                headers = drained(headers, app, environ)
+            is_replaced = is_routed and not scope.is_ours and not is_grpc_web(headers)
+            if is_replaced and find_protocol(environ) is None:
+                is_replaced, headers = False, drained(headers, app, environ)
+            # While the contexts of the request are there.
+            made = self._calls.finish(scope, environ, (status, headers) if is_replaced else None) if is_routed else []
+            failed.extend(made)
+            if is_replaced or made:
+                replaced = status, headers
+                return written.append
             # Of the response to a preflight no page reads a header.
             if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
                 headers = expose_headers(headers)
@@ -101,13 +107,16 @@ class RpcApp:
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         try:
-            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else nullcontext():
+            with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
-                if not (replaced or scope.is_started):
+                if not (scope.is_started or replaced):
                     pieces = _begun(pieces)
         except Exception:
             protocol = find_protocol(environ)
-            if protocol is None or not self._is_routed_here(scope, environ, "500") or propagates_exceptions(app):
+            if protocol is None or not self._is_routed_here(scope, environ, "500"):
+                raise
+            if propagates_exceptions(app):
+                self._calls.observers.finish(scope, environ, ("500", []))
                 raise
             # An error handler has failed, or a teardown function.
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
@@ -116,14 +125,19 @@ class RpcApp:
             exc_info = sys.exc_info() if scope.is_started else None
             response: Response = refusal(app, protocol, internal_error(), environ)
             return response(environ, functools.partial(start, exc_info=exc_info))
-        if not replaced:
+        if replaced is None:
             return pieces
-        status, headers = replaced[-1]
         try:
-            response = Response(itertools.chain(written, pieces), status, headers)
+            response = failed[-1] if failed else Response(itertools.chain(written, pieces), *replaced)
             return translated(app, response, environ)(environ, start)
         finally:
             _close(pieces)
+
+    def _exempt_from_csrf(self) -> None:
+        # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
+        # gRPC-Web's content types across origins only after a preflight.
+        if "csrf" in self._app.extensions:
+            self._app.extensions["csrf"].exempt(self._blueprint)
 
     def _is_routed_here(self, scope: RequestScope, environ: WSGIEnvironment, status: str) -> bool:
         """Return whether a response of the app would stand in place of one of this extension."""

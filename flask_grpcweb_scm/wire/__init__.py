@@ -3,24 +3,29 @@
 from flask_grpcweb_scm.wire.compression import ENCODINGS, Encoding, choose_encoding, find_encoding
 from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
 from flask_grpcweb_scm.wire.decoding import decode_frames
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.frames import (
     COMPRESSED,
     PREFIX_BYTES,
     TRAILERS,
     Frame,
     FrameReader,
+    decode_prefix,
     encode_frame,
     encode_prefix,
+    encode_trailers,
     over_limit,
-    plain_payload,
+    parse_trailers,
 )
+from flask_grpcweb_scm.wire.headers import format_timeout, parse_timeout, sign
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
-from flask_grpcweb_scm.wire.signature import sign
-from flask_grpcweb_scm.wire.status import MAX_MESSAGE_HEADER_BYTES, StatusCode, decode_message, encode_message
+from flask_grpcweb_scm.wire.status import (
+    MAX_MESSAGE_HEADER_BYTES,
+    RemoteProtocolError,
+    StatusCode,
+    decode_message,
+    encode_message,
+)
 from flask_grpcweb_scm.wire.text import TextDecoder, decode_text, encode_text
-from flask_grpcweb_scm.wire.timeout import format_timeout, parse_timeout
-from flask_grpcweb_scm.wire.trailers import encode_trailers, parse_trailers
 
 __all__ = [
     "COMPRESSED",
@@ -41,6 +46,7 @@ __all__ = [
     "decode_binary",
     "decode_frames",
     "decode_message",
+    "decode_prefix",
     "decode_text",
     "encode_binary",
     "encode_frame",
@@ -54,7 +60,6 @@ __all__ = [
     "parse_content_type",
     "parse_timeout",
     "parse_trailers",
-    "plain_payload",
     "response_content_type",
     "sign",
 ]

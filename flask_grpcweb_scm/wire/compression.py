@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.frames import over_limit
-from flask_grpcweb_scm.wire.status import StatusCode
+from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
 __all__ = ["ENCODINGS", "Encoding", "choose_encoding", "find_encoding"]
 

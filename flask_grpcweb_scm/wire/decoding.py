@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from flask_grpcweb_scm.wire.compression import Encoding
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
 from flask_grpcweb_scm.wire.frames import COMPRESSED, Frame, FrameReader
+from flask_grpcweb_scm.wire.status import RemoteProtocolError
 from flask_grpcweb_scm.wire.text import TextDecoder
 
 __all__ = ["decode_frames"]

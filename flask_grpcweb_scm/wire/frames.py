@@ -1,14 +1,13 @@
-"""Length-prefixed frames: 1 byte of flags, 4 bytes of big-endian length, the payload."""
+"""Length-prefixed frames: 1 byte of flags, 4 bytes of big-endian length, the payload. And what trailers are in one."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
-from flask_grpcweb_scm.wire.status import StatusCode
+from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
 __all__ = [
     "COMPRESSED",
@@ -16,10 +15,12 @@ __all__ = [
     "TRAILERS",
     "Frame",
     "FrameReader",
+    "decode_prefix",
     "encode_frame",
     "encode_prefix",
+    "encode_trailers",
     "over_limit",
-    "plain_payload",
+    "parse_trailers",
 ]
 
 COMPRESSED = 0x01
@@ -27,8 +28,6 @@ TRAILERS = 0x80
 
 _PREFIX = struct.Struct("!BI")
 PREFIX_BYTES = _PREFIX.size
-
-B = TypeVar("B", bytes, memoryview)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +44,38 @@ encode_prefix: Callable[[int, int], bytes] = _PREFIX.pack
 """The five bytes before a payload, from its flags and its length, which is at most 2**32 - 1."""
 
 
+decode_prefix: Callable[[bytes | bytearray], tuple[Any, ...]] = _PREFIX.unpack_from
+"""The flags and the length of the payload, from the beginning of a frame that has its five bytes."""
+
+
 def encode_frame(payload: bytes, *, flags: int = 0) -> bytes:
     """Put the prefix before a payload."""
     return encode_prefix(flags, len(payload)) + payload
 
 
-def plain_payload(body: B, max_payload: int) -> B | None:
-    """Return the payload of a body that is one frame without flags; None for any other, see :class:`FrameReader`."""
-    length = len(body) - PREFIX_BYTES
-    return body[PREFIX_BYTES:] if 0 <= length <= max_payload and _PREFIX.unpack_from(body) == (0, length) else None
+def encode_trailers(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Frame ``(name, value)`` pairs as trailers.
+
+    "use lower-case header/trailer names", each line closed by CRLF and no blank line after them (PROTOCOL-WEB.md).
+    """
+    lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in pairs)
+    return encode_frame(lines.encode("ascii"), flags=TRAILERS)
+
+
+def parse_trailers(payload: bytes) -> list[tuple[str, str]]:
+    """Read the payload of a trailers frame into ``(name, value)`` pairs, names in lower case.
+
+    :raises RemoteProtocolError: for a line without a colon.
+    """
+    pairs = []
+    for line in payload.decode("latin-1").split("\r\n"):
+        if not line:
+            continue
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise RemoteProtocolError(f"malformed trailer line {line[:40]!r}")
+        pairs.append((name.strip().lower(), value.strip()))
+    return pairs
 
 
 def over_limit(subject: str, limit: int) -> RemoteProtocolError:
@@ -94,7 +116,7 @@ class FrameReader:
 
     def _frames(self) -> Iterator[Frame]:
         while len(self._buffer) >= PREFIX_BYTES:
-            flags, length = _PREFIX.unpack_from(self._buffer)
+            flags, length = decode_prefix(self._buffer)
             self._check(flags, length)
             end = PREFIX_BYTES + length
             if len(self._buffer) < end:

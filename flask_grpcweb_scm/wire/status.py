@@ -1,11 +1,11 @@
-"""Status codes and the coding of ``grpc-message``."""
+"""Status codes, the coding of ``grpc-message``, and the one error of the wire layer."""
 
 from __future__ import annotations
 
 import enum
 import re
 
-__all__ = ["MAX_MESSAGE_HEADER_BYTES", "StatusCode", "decode_message", "encode_message"]
+__all__ = ["MAX_MESSAGE_HEADER_BYTES", "RemoteProtocolError", "StatusCode", "decode_message", "encode_message"]
 
 MAX_MESSAGE_HEADER_BYTES = 4096
 """Longest encoded ``grpc-message``; common clients and proxies refuse headers over 8 KiB in all."""
@@ -31,6 +31,15 @@ class StatusCode(enum.IntEnum):
     UNAVAILABLE = 14
     DATA_LOSS = 15
     UNAUTHENTICATED = 16
+
+
+class RemoteProtocolError(Exception):
+    """Raised for bytes of the peer that break the protocol or a limit; it has the status to respond with."""
+
+    def __init__(self, message: str, *, code: StatusCode = StatusCode.INTERNAL) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
 
 
 # "Percent-Byte-Unencoded → 1*( %x20-%x24 / %x26-%x7E )" (PROTOCOL-HTTP2.md)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
+from flask_grpcweb_scm.wire.status import RemoteProtocolError
 
 try:
     import pybase64

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from flask_cors import CORS
 
+from flask_grpcweb_scm import GrpcWebScm, Identity
 from flask_grpcweb_scm.cli.check import findings
-from tests.apps import ECHO, echo_app
+from tests.apps import ECHO, echo_app, echo_service
 from tests.security.support import FULL, HMAC_SECRET, OTHER_SECRET, SECRET_KEY, TOKEN_SECRET
 
 SOUND: dict[str, Any] = {
@@ -22,6 +23,7 @@ SOUND: dict[str, Any] = {
     "GRPC_CORS_CREDENTIALS": True,
     "GRPC_PUBLIC_METHODS": [ECHO[1:] + "Unary"],
 }
+NO_CREDENTIALS: dict[str, Any] = {"GRPC_AUTH_TOKENS": [], "GRPC_TOKEN_SECRETS": [], "GRPC_HMAC_SECRETS": []}
 WORKERS = {"WEB_CONCURRENCY": "4"}
 SQLITE = {"SQLALCHEMY_DATABASE_URI": "sqlite:///scm.db"}
 PLACEHOLDERS = [
@@ -47,6 +49,19 @@ def advice(config: dict[str, Any], environment: dict[str, str] | None = None) ->
         ({"GRPC_PAGE_TOKEN_SECRETS": OTHER_SECRET}, {}),
         ({"GRPC_PAGE_TOKEN_SECRETS": OTHER_SECRET, "SECRET_KEY": None}, {}),
         ({"SECRET_KEY": SECRET_KEY.encode()}, {}),
+        ({"SECRET_KEY": None}, {}),  # only ScmService has pages
+        ({**NO_CREDENTIALS, "GRPC_REQUIRE_AUTH": False}, {}),
+        ({**NO_CREDENTIALS, "GRPC_REQUIRE_AUTH": True, "GRPC_PUBLIC_METHODS": ECHO[1:] + "*"}, {}),
+        (
+            {
+                **NO_CREDENTIALS,
+                "GRPC_SCM": True,
+                "GRPC_REQUIRE_AUTH": True,
+                "GRPC_PUBLIC_METHODS": [ECHO[1:] + "*", "sentry.integrations.scm.v1.ScmService/*"],
+            },
+            {},
+        ),
+        ({"GRPC_XYZ": 1, "GRPC_IGNORED_KEYS": ["GRPC_XYZ"]}, {}),
     ],
 )
 def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) -> None:
@@ -56,9 +71,15 @@ def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) 
 @pytest.mark.parametrize(
     ("config", "environment", "start"),
     [
-        ({"GRPC_REQUIRE_AUTH": False}, {}, "GRPC_REQUIRE_AUTH is off: anyone may call"),
+        (NO_CREDENTIALS, {}, "GRPC_REQUIRE_AUTH is off: anyone may call; set"),
+        (
+            {"GRPC_REQUIRE_AUTH": False},
+            {},
+            "GRPC_REQUIRE_AUTH is off: anyone may call, and GRPC_AUTH_TOKENS and GRPC_TOKEN_SECRETS and"
+            " GRPC_HMAC_SECRETS guard nothing.",
+        ),
         ({"DEBUG": True}, {}, "The app is in debug mode"),
-        ({"SECRET_KEY": None}, {}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": None, "GRPC_SCM": True}, {}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "k" * 31}, {}, "SECRET_KEY has a value of fewer than 32 characters"),
         ({"GRPC_AUTH_TOKENS": ["k" * 31]}, {}, "GRPC_AUTH_TOKENS has a value of fewer"),
         ({"GRPC_TOKEN_SECRETS": [TOKEN_SECRET, "old"]}, {}, "GRPC_TOKEN_SECRETS has a value of fewer"),
@@ -81,6 +102,18 @@ def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) 
 def test_a_remark(config: dict[str, Any], environment: dict[str, str], start: str) -> None:
     (line,) = advice(config, environment)
     assert line.startswith(start)
+
+
+@pytest.mark.filterwarnings("ignore:configuration key")
+def test_an_unknown_key_is_remarked_on() -> None:
+    (line,) = advice({"GRPC_MAX_TIMOUT": 60})
+    assert line.startswith("configuration key GRPC_MAX_TIMOUT is unknown; did you mean 'GRPC_MAX_TIMEOUT'?")
+
+
+def test_an_authenticator_needs_no_key() -> None:
+    extension = GrpcWebScm(services=[echo_service()], authenticate=lambda context: Identity("ann"))
+    app = echo_app(extension=extension, **{**SOUND, **NO_CREDENTIALS})
+    assert findings(app, app.extensions["grpcweb_scm"].settings, {}) == []
 
 
 def test_public_methods_of_the_scm_service_are_remarked_on() -> None:

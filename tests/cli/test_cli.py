@@ -164,7 +164,7 @@ def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
     ("config", "advice"),
     [
         ({"GRPC_AUTH_TOKENS": ""}, "GRPC_REQUIRE_AUTH is off"),
-        ({"SECRET_KEY": None}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": None, "GRPC_SCM": True}, "SECRET_KEY is not set"),
         ({"GRPC_AUTH_TOKENS": "short"}, "GRPC_AUTH_TOKENS has a value of fewer than 32 characters"),
         (
             {"GRPC_HMAC_SECRETS": "short", "GRPC_HMAC_REQUIRE_TIMESTAMP": True},

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +67,7 @@ def build(lane: str, folder: Path) -> Flask:
     """The app, with hooks of every kind or, for the fast lane, those that it goes with."""
     notes = Notes(folder / "notes")
     app = Flask(__name__)
-    app.config.update(GRPC_SCM=False, SECRET_KEY="of the tests")
+    app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, SECRET_KEY="of the tests")
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder}/rows.db"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 1}}
     # Before the database, whose own teardown function would not be called after one that raises.
@@ -80,12 +79,10 @@ def build(lane: str, folder: Path) -> Flask:
     if lane == FLASK:
         Hooks(app, notes).add()
     functions = Functions(notes, db, row_class)
-    with warnings.catch_warnings():
-        # Neither debug nor testing, because both change what Flask does with exceptions.
-        warnings.filterwarnings("ignore", "RPCs of this app are open")
-        extension = GrpcWebScm(services=[echo_service(Unary=functions.unary, ServerStream=functions.server_stream)])
-        extension.intercept(Interceptor(notes))
-        extension.init_app(app)
+    # Neither debug nor testing, because both change what Flask does with exceptions.
+    extension = GrpcWebScm(services=[echo_service(Unary=functions.unary, ServerStream=functions.server_stream)])
+    extension.intercept(Interceptor(notes))
+    extension.init_app(app)
     app.add_url_rule("/twin", "twin", functions.twin, methods=["POST"])
     if lane == FAST:
         know_routes(app)

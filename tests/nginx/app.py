@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,15 +28,13 @@ LONG_NAME = "Long" + "name" * 700
 
 def create_app() -> Flask:
     app = Flask(__name__)
-    app.config["GRPC_SCM"] = False
+    app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False)
     if "HOST_HEADERS" in os.environ:
         app.config.update(SECRET_KEY="of the tests", GRPC_CORS_ORIGINS=PAGE)
         app.before_request(_log_in)
         app.after_request(_add_host_headers)
         app.before_request(_refuse)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "RPCs of this app are open")
-        GrpcWebScm(services=[echo_service(Unary=_unary, ServerStream=_server_stream), _long_service()]).init_app(app)
+    GrpcWebScm(services=[echo_service(Unary=_unary, ServerStream=_server_stream), _long_service()]).init_app(app)
     if "HOST_HEADERS" not in os.environ:
         know_routes(app)
     return app

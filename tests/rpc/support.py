@@ -100,11 +100,12 @@ def environ_of(headers: dict[str, str]) -> dict[str, Any]:
 
 
 def parts(reply: Reply | StreamReply) -> tuple[list[tuple[str, str]], list[bytes]]:
-    """The headers and the pieces of the body."""
+    """The headers, but for the last, which is the length of the body, and the pieces of the body."""
     if isinstance(reply, StreamReply):
         return reply.headers, list(reply)
-    status, headers, pieces = reply
+    status, [*headers, length], pieces = reply
     assert status == "200 OK"
+    assert length == ("content-length", str(sum(map(len, pieces))))
     return headers, pieces
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import sqlalchemy as sa
 from flask import Flask, jsonify
@@ -16,9 +15,8 @@ from flask_grpcweb_scm.scm import db
 def create_app() -> Flask:
     app = Flask(__name__)
     app.config.from_prefixed_env()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "RPCs of this app are open")
-        GrpcWebScm(app)
+    app.config.setdefault("GRPC_REQUIRE_AUTH", "GRPC_AUTH_TOKENS" in app.config)
+    GrpcWebScm(app)
     app.add_url_rule("/debug/process", view_func=_process)
     return app
 

@@ -80,6 +80,14 @@ def test_an_error_in_the_configuration_repeats_no_secret(
     assert HUSH not in caplog.text
 
 
+@pytest.mark.parametrize("key", ["GRPC_AUTH_TOKEN", "FLASK_GRPC_AUTH_TOKENS", "GRPC_PASSWORD"])
+@pytest.mark.parametrize("value", [HUSH, [HUSH], {HUSH: {}}])
+def test_neither_does_the_error_about_an_unknown_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=key) as caught:
+        Settings.from_config({key: value})
+    assert HUSH not in str(caught.value)
+
+
 def test_neither_does_the_repr_of_the_settings_or_a_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -87,7 +95,7 @@ def test_neither_does_the_repr_of_the_settings_or_a_warning() -> None:
             {
                 "SECRET_KEY": HUSH,
                 "GRPC_AUTH_TOKENS": HUSH,
-                "GRPC_AUTH_TOKEN": HUSH,
+                "GRPC_UNKNOWN": HUSH,
                 "GRPC_TOKEN_SECRETS": HUSH,
                 "GRPC_HMAC_SECRETS": HUSH,
                 "GRPC_PAGE_TOKEN_SECRETS": HUSH,

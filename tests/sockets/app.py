@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -23,12 +22,11 @@ _STATUS_FILE = Path("/proc/self/status")
 def create_app() -> Flask:
     app = Flask(__name__)
     lane = "FAST_LANE" in os.environ
-    app.config.update(GRPC_SCM=False, GRPC_CORS_ORIGINS=[] if lane else "https://page.example")
+    app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False)
+    app.config["GRPC_CORS_ORIGINS"] = [] if lane else "https://page.example"
     app.config["GRPC_MAX_MESSAGE_BYTES"] = MAX_MESSAGE_BYTES
-    with warnings.catch_warnings():
-        # Neither debug nor testing, because both change what Flask does with exceptions.
-        warnings.filterwarnings("ignore", "RPCs of this app are open")
-        GrpcWebScm(services=[_service()]).init_app(app)
+    # Neither debug nor testing, because both change what Flask does with exceptions.
+    GrpcWebScm(services=[_service()]).init_app(app)
     if lane:
         know_routes(app)
     else:

@@ -19,8 +19,8 @@ from flask_grpcweb_scm.wire import (
     parse_timeout,
     response_content_type,
 )
+from flask_grpcweb_scm.wire.headers import MAX_TIMEOUT
 from flask_grpcweb_scm.wire.status import MAX_MESSAGE_HEADER_BYTES
-from flask_grpcweb_scm.wire.timeout import MAX_TIMEOUT
 
 BINARY, TEXT = "application/grpc-web+proto", "application/grpc-web-text+proto"
 

@@ -12,6 +12,7 @@ from flask_grpcweb_scm.wire import (
     COMPRESSED,
     ENCODINGS,
     MAX_MESSAGE_HEADER_BYTES,
+    PREFIX_BYTES,
     ContentType,
     Encoding,
     FrameReader,
@@ -20,6 +21,7 @@ from flask_grpcweb_scm.wire import (
     StatusCode,
     choose_encoding,
     decode_frames,
+    decode_prefix,
     decode_text,
     encode_binary,
     encode_message,
@@ -29,7 +31,6 @@ from flask_grpcweb_scm.wire import (
     find_encoding,
     over_limit,
     parse_content_type,
-    plain_payload,
     response_content_type,
 )
 
@@ -94,8 +95,11 @@ class GrpcWeb:
         if len(body) > LARGE_BYTES and data and self.codec == "proto":
             # Protobuf reads it like bytes, and that is all it is for.
             data = cast("bytes", memoryview(data))
-        payload = None if data is None else plain_payload(data, endpoint.settings.max_message_bytes)
-        if payload is None:
+        length = len(data) - PREFIX_BYTES if data else -1
+        if data and 0 <= length <= endpoint.settings.max_message_bytes and decode_prefix(data) == (0, length):
+            # One frame without flags, as most bodies are.
+            payload = data[PREFIX_BYTES:]
+        else:
             payload = self._only_payload(call, _cut(body))
         call.bytes_received = len(body)
         return payload
@@ -142,24 +146,24 @@ class GrpcWeb:
                 headers += _added(call.given_trailing_metadata)
                 trailers = b""
         if len(payload) > LARGE_BYTES and not self.text:
-            return OK, headers, [prefix, payload, trailers]
-        body = b"".join((prefix, payload, trailers))
-        return OK, headers, [encode_text(body) if self.text else body]
+            size = len(prefix) + len(payload) + len(trailers)
+            return OK, [*headers, ("content-length", str(size))], [prefix, payload, trailers]
+        return self._complete(headers, b"".join((prefix, payload, trailers)))
 
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """See :class:`RpcProtocol`."""
         if not (call.given_initial_metadata or call.given_trailing_metadata):
             return self.refusal(error)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        return OK, self._headers(call), [self._piece(_trailers(call, error))]
+        return self._complete(self._headers(call), _trailers(call, error))
 
     def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = ()) -> Reply:
         """See :class:`RpcProtocol`."""
         headers = [self._content_type, *_accepted_encodings(error), *added]
         status = _status(error)
         if _size(status) + _size(added) <= MAX_TRAILERS_ONLY_BYTES:
-            return OK, headers + status, []
-        return OK, headers, [self._piece(encode_trailers(status))]
+            return self._complete(headers + status, b"")
+        return self._complete(headers, encode_trailers(status))
 
     def stream_headers(self, call: IncomingCall) -> Pairs:
         """See :class:`RpcProtocol`."""
@@ -181,8 +185,11 @@ class GrpcWeb:
                 headers.append(("grpc-encoding", encoding.name))
         return headers if call.given_initial_metadata is None else headers + _added(call.given_initial_metadata)
 
-    def _piece(self, data: bytes) -> bytes:
-        return encode_text(data) if self.text else data
+    def _complete(self, headers: Pairs, body: bytes) -> Reply:
+        if self.text:
+            body = encode_text(body)
+        headers.append(("content-length", str(len(body))))
+        return OK, headers, [body] if body else []
 
 
 def status_headers(error: RpcError) -> Pairs:

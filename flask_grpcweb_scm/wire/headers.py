@@ -1,13 +1,14 @@
-"""The ``grpc-timeout`` header."""
+"""The ``grpc-timeout`` header, and the signature of a request that is sent without a token."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 
-from flask_grpcweb_scm.wire.errors import RemoteProtocolError
-from flask_grpcweb_scm.wire.status import StatusCode
+from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
-__all__ = ["MAX_TIMEOUT", "format_timeout", "parse_timeout"]
+__all__ = ["MAX_TIMEOUT", "format_timeout", "parse_timeout", "sign"]
 
 MAX_TIMEOUT = 10 * 365 * 86400.0
 """Seconds; anything longer is cut to this, so that clocks and sockets never overflow."""
@@ -40,3 +41,14 @@ def format_timeout(seconds: float) -> str:
         if amount < 100_000_000:
             break
     return f"{amount}{unit}"
+
+
+def sign(secret: str, path: str, message: bytes, timestamp: int | None = None) -> str:
+    """Compute the ``X-Signature`` of a request: HMAC-SHA256 in hex over ``{path}:{hex of message}[:{timestamp}]``.
+
+    :param path: of the method, ``/package.Service/Method``; it is also sent as ``X-Method``.
+    :param message: the message as serialized, before compression and framing.
+    :param timestamp: seconds of Unix time, also sent as ``X-Timestamp``.
+    """
+    signed = f"{path}:{message.hex()}" + ("" if timestamp is None else f":{timestamp}")
+    return hmac.new(secret.encode(), signed.encode(), hashlib.sha256).hexdigest()

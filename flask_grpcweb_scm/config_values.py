@@ -1,0 +1,201 @@
+"""Values of configuration keys, from Python or as the text of an environment variable: how each kind is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import cast
+
+from flask_grpcweb_scm.rpc import Identity
+
+__all__ = [
+    "read_boolean",
+    "read_boolean_or_only",
+    "read_count",
+    "read_credentials",
+    "read_hosts",
+    "read_method_names",
+    "read_optional_bytes",
+    "read_optional_count",
+    "read_optional_seconds",
+    "read_origins",
+    "read_rates",
+    "read_seconds",
+    "read_text",
+    "read_texts",
+    "read_tokens",
+    "read_url_prefix",
+]
+
+_RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|day|month|year)s?\s*"
+# "The user-id and password MUST NOT contain any control characters" and "a user-id containing a colon character is
+# invalid" (RFC 7617, section 2). Vendors' tokens have more characters than RFC 6750 gives them.
+_CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
+
+
+def _fail(value: object, expected: str) -> ValueError:
+    return ValueError(f"{value!r} is not {expected}")
+
+
+def read_boolean(value: object) -> bool:
+    """Read a bool, or its text in an environment variable."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in {"true", "1", "yes", "on", "false", "0", "no", "off"}:
+        raise _fail(value, "true or false")
+    return text in {"true", "1", "yes", "on"}
+
+
+def read_boolean_or_only(value: object) -> bool | str:
+    """Read a bool, or the text ``only``."""
+    return "only" if value == "only" else read_boolean(value)
+
+
+def _number(value: object, expected: str, minimum: float) -> float:
+    try:
+        number = float(value) if isinstance(value, str) else cast("float", value)
+    except ValueError:
+        raise _fail(value, expected) from None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not minimum <= number < float("inf"):
+        raise _fail(value, expected)
+    return number
+
+
+def read_count(value: object) -> int:
+    """Read a whole number of at least 1."""
+    number = _number(value, "a whole number of at least 1", 1)
+    if number != int(number):
+        raise _fail(value, "a whole number of at least 1")
+    return int(number)
+
+
+def read_optional_count(value: object) -> int | None:
+    """Read a whole number of at least 1, or None."""
+    return None if value is None else read_count(value)
+
+
+def read_optional_bytes(value: object) -> int | None:
+    """Read a number of bytes, or None."""
+    return None if value is None else int(_number(value, "a number of bytes, or None", 0))
+
+
+def read_seconds(value: object) -> float:
+    """Read a number of seconds above 0."""
+    number = _number(value, "a number of seconds above 0", 0)
+    if number == 0:
+        raise _fail(value, "a number of seconds above 0")
+    return number
+
+
+def read_optional_seconds(value: object) -> float | None:
+    """Read a number of seconds above 0, or None."""
+    return None if value is None else read_seconds(value)
+
+
+def read_texts(value: object) -> tuple[str, ...]:
+    """Read a list of texts, or one text with commas between them."""
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",")]
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise _fail(type(value).__name__, "a list of texts, or one text with commas between them")
+    for item in value:
+        if not isinstance(item, str):
+            # No values here: they may be credentials.
+            raise ValueError(f"an item is {type(item).__name__}, not text; put it in quotes")
+    return tuple(item for item in value if item)
+
+
+def read_text(value: object) -> str:
+    """Read a text of at least one character."""
+    if not isinstance(value, str) or not value:
+        raise _fail(type(value).__name__, "a text of at least one character")
+    return value
+
+
+def read_rates(value: object) -> Mapping[str, str]:
+    """Read a mapping of methods to rates, or one rate for all of them."""
+    rates: Mapping[str, str] = value if isinstance(value, Mapping) else {"*": cast("str", value)} if value else {}
+    for rate in rates.values():
+        if not isinstance(rate, str) or re.fullmatch(_RATE + rf"(?:;{_RATE})*", rate) is None:
+            raise _fail(rate, "a rate such as '100/minute' or '10/second;1000/hour'")
+    return rates
+
+
+def read_url_prefix(value: object) -> str:
+    """Read the beginning of a path, or nothing."""
+    if not isinstance(value, str) or (value and re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
+        raise _fail(value, "empty or a path such as '/rpc', without a slash at its end")
+    return value
+
+
+def read_method_names(value: object) -> tuple[str, ...]:
+    """Read a list of methods, each ``pkg.Service/Method`` or ``pkg.Service/*``."""
+    names = read_texts(value)
+    for name in names:
+        if re.fullmatch(r"[\w.]+/(?:\w+|\*)", name) is None:
+            raise _fail(name, "a method such as 'pkg.Service/Method', or 'pkg.Service/*'")
+    return names
+
+
+def read_origins(value: object) -> tuple[str, ...]:
+    """Refuse patterns: Flask-CORS would read ``https://*.example`` as one that matches ``https://evilexample`` too."""
+    origins = read_texts(value)
+    for origin in origins:
+        if origin != "*" and re.fullmatch(r"[a-z][a-z0-9+.-]*://[\w.-]+(?::[0-9]+)?", origin.lower(), re.ASCII) is None:
+            raise _fail(origin, "'*' or an origin such as 'https://app.example', without a path or a pattern")
+    return tuple(origin.lower() for origin in origins)
+
+
+def read_tokens(value: object) -> Mapping[str, Identity]:
+    """Read a list of tokens, text with commas, or a mapping of tokens to scopes."""
+    scopes = value if isinstance(value, Mapping) else {token: {} for token in read_texts(value)}
+    return {read_text(token): _scope(number, scope) for number, (token, scope) in enumerate(scopes.items(), 1)}
+
+
+def _scope(number: int, scope: object) -> Identity:
+    if not isinstance(scope, Mapping):
+        raise ValueError(f"the scope of token {number} is not a mapping with 'organizations' and 'methods'")
+    if set(scope) - {"name", "organizations", "methods"}:
+        # Without the key: in a mapping of names to tokens it is a token.
+        raise ValueError(f"the scope of token {number} has keys besides organizations, methods and name")
+    # None and an empty list mean all; a value that is neither must not be read as one.
+    organizations, methods = scope.get("organizations"), scope.get("methods")
+    return Identity(
+        name=str(scope.get("name", f"token {number}")),
+        organizations=None if organizations is None else _organizations(number, organizations),
+        methods=None if methods is None else frozenset(read_method_names(methods)) or None,
+    )
+
+
+def _organizations(number: int, value: object) -> frozenset[int | str] | None:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(type(item) in {int, str} for item in value):
+        raise ValueError(f"organizations of token {number} are not a list of ids or slugs")
+    return frozenset(value) or None
+
+
+def read_hosts(value: object) -> frozenset[str]:
+    """Read a list of hosts, in lower case."""
+    hosts = read_texts(value)
+    for host in hosts:
+        if re.fullmatch(r"[\w.-]+|[0-9a-f:]+", host, re.IGNORECASE) is None:
+            raise _fail(host, "the name or the address of a host, without scheme, port or path")
+    return frozenset(host.lower() for host in hosts)
+
+
+def read_credentials(value: object) -> Mapping[str, Mapping[str, str]]:
+    """Read a mapping of names to tokens, or to users with passwords."""
+    if not isinstance(value, Mapping):
+        raise _fail(type(value).__name__, "a mapping of names to tokens")
+    return {read_text(name): _credential(name, credential) for name, credential in value.items()}
+
+
+def _credential(name: str, value: object) -> Mapping[str, str]:
+    """Read a token, by itself or in a mapping, or a user with a password."""
+    keys = {"token": value} if isinstance(value, str) else value
+    if not isinstance(keys, Mapping) or set(keys) not in ({"token"}, {"user", "password"}):
+        raise ValueError(f"{name!r} is neither a token nor a mapping with 'token', or with 'user' and 'password'")
+    for key, text in keys.items():
+        if not isinstance(text, str) or re.fullmatch(_CREDENTIALS[key], text) is None:
+            raise ValueError(f"{key} of {name!r} is empty, or has characters that it cannot have")
+    return dict(keys)

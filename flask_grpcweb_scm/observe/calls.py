@@ -1,0 +1,114 @@
+"""The interface between calls and their observers: log lines, signals, traces, metrics.
+
+An observer is told when a call begins, and returns what it wants to have called when the call ends. Every call ends
+once, whatever becomes of its response; so does a request that is refused before it becomes a call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from flask_grpcweb_scm.rpc import CalledMethod, Identity, RpcError, StatusCode
+from flask_grpcweb_scm.wire import Metadata
+
+__all__ = ["Observation", "Observed", "Observer", "Outcome"]
+
+
+class Observed(Protocol):
+    """A call, or a request that was refused before it became one, as observers see it."""
+
+    @property
+    def method(self) -> CalledMethod | None:
+        """The method; None when there is none at the path."""
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``; the caller's choice where there is no such method."""
+
+    @property
+    def caller(self) -> Identity:
+        """The caller, anonymous until it is authenticated."""
+
+    @property
+    def peer(self) -> str:
+        """The caller's network address."""
+
+    @property
+    def call_id(self) -> str:
+        """Names the call in the log."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Sent by the caller."""
+
+    @property
+    def environ(self) -> Mapping[str, Any]:
+        """The WSGI environment."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Of the body of the request, as far as it was read."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Of the body of the response."""
+
+
+class Outcome(NamedTuple):
+    """The end of a call."""
+
+    status: RpcError | None
+    """The error that it ended with; None for OK."""
+    seconds: float
+    """Since the request arrived."""
+    reason: str = ""
+    """The origin of a status that is not the service's own."""
+
+    @property
+    def code(self) -> StatusCode:
+        """The code of the status."""
+        return self.status.code if self.status else StatusCode.OK
+
+
+class Observer(Protocol):
+    """Somebody who watches calls."""
+
+    def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
+        """A call begins.
+
+        :param started: the instant of :func:`time.monotonic` at which its request arrived.
+        :returns: what is called at its end, in the context in which the service function ran.
+        """
+
+
+class Observation:
+    """One call under observation."""
+
+    def __init__(self, call: Observed, started: float | None = None) -> None:
+        self.call = call
+        self._started = time.monotonic() if started is None else started
+        self._ends: list[Callable[[Outcome], object]] = []
+        self._has_ended = False
+
+    def begin(self, observers: Iterable[Observer]) -> None:
+        """Tell the observers of the beginning; when one raises, only those before it are told of the end."""
+        for observer in observers:
+            self._ends.append(observer.begin(self.call, self._started))
+
+    def end(self, status: RpcError | None, reason: str = "") -> None:
+        """Tell of the end, the first time that it is called, in the reverse order."""
+        if not self._has_ended:
+            self._has_ended = True
+            self._tell(Outcome(status, time.monotonic() - self._started, reason))
+
+    def _tell(self, outcome: Outcome) -> None:
+        while self._ends:
+            end = self._ends.pop()
+            try:
+                end(outcome)
+            except BaseException:
+                # A receiver of a signal may raise; the others are told all the same.
+                self._tell(outcome)
+                raise

@@ -1,0 +1,112 @@
+"""The log and the signals tell of every call, once, what its client sees."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.signals import got_request_exception
+
+from flask_grpcweb_scm import StatusCode, rpc_finished, rpc_started
+from tests.apps import ECHO, know_routes
+from tests.observe.mixed import CASES, HOOKED_CASES, Case, hooked_app, in_process, mixed_app
+
+RUNS = [
+    *(pytest.param(mixed_app, CASES, is_known, id=f"{is_known=}") for is_known in (False, True)),
+    pytest.param(hooked_app, CASES + HOOKED_CASES, False, id="hooks"),
+]
+
+
+class Events:
+    """What the receivers of the signals were told, and the lines of the log."""
+
+    def __init__(self, app: Flask, log: pytest.LogCaptureFixture) -> None:
+        self.started: list[Any] = []
+        self.finished: list[Any] = []
+        self._log = log
+        log.set_level(logging.INFO, "flask_grpcweb_scm")
+        rpc_started.connect(self._start, app)
+        rpc_finished.connect(self._finish, app)
+
+    def _start(self, sender: Flask, context: Any) -> None:
+        self.started.append(context)
+
+    def _finish(self, sender: Flask, context: Any, code: StatusCode, seconds: float) -> None:
+        assert 0 <= seconds < 60
+        self.finished.append((context, code))
+
+    @property
+    def records(self) -> list[Any]:
+        return [record for record in self._log.records if record.levelno == logging.INFO]
+
+
+@pytest.mark.parametrize(("make", "cases", "is_known"), RUNS)
+def test_every_call_is_told_of_once_with_the_code_that_its_client_sees(
+    make: Any, cases: list[Case], is_known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make()
+    if is_known:
+        know_routes(app)
+    events = Events(app, caplog)
+    for case in cases:
+        assert (case.name, in_process(app, case)) == (case.name, case.code)
+    expected = [(case.path, case.code) for case in cases]
+    assert [(context.path, code) for context, code in events.finished] == expected
+    assert [context for context, _ in events.finished] == events.started
+    assert [(record.method, StatusCode[record.code]) for record in events.records] == expected
+    for case, record, context in zip(cases, events.records, events.started, strict=True):
+        line = record.getMessage()
+        assert line.startswith(f"{case.path if case.label else repr(case.path)} {case.code.name} ")
+        assert f" call {record.call_id}, caller {record.caller!r}" in line
+        assert (record.peer, record.call_id) == ("127.0.0.1", context.call_id)
+        assert (context.method is None) == (case.label == "")
+        assert record.bytes_in == (len(case.body) if case.messages[0] else record.bytes_in)
+        assert 0 <= record.seconds < 60
+
+
+def test_a_line_has_the_name_of_the_caller_and_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    events = Events(app := hooked_app(), caplog)
+    by_name = {case.name: case for case in CASES + HOOKED_CASES}
+    for name in ("unary", "hook of a call", "foreign origin", "GET"):
+        in_process(app, by_name[name])
+    assert [record.caller for record in events.records] == ["alice", "anonymous", "anonymous", "anonymous"]
+    ends = [record.getMessage().partition("caller ")[2] for record in events.records]
+    assert ends == [
+        "'alice'",
+        "'anonymous', HTTP 401 of the app",
+        "'anonymous', origin 'https://evil.example'",
+        "'anonymous', HTTP 405",
+    ]
+
+
+@pytest.mark.parametrize("path", ["/page", "/pkg.Other/Page"])
+def test_pages_preflights_and_routes_of_the_host_are_no_calls(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = hooked_app()
+    app.add_url_rule(path, "page", lambda: "page", methods=["GET", "POST"])
+    events = Events(app, caplog)
+    client = app.test_client()
+    client.get(path)
+    client.post(path, data=b"", content_type="application/grpc-web+proto")
+    client.get("/nothing")
+    client.options(ECHO + "Unary", headers={"origin": "https://app.example", "access-control-request-method": "POST"})
+    assert (events.started, events.records) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["unary, crash", "stream, crash"])
+@pytest.mark.parametrize("make", [mixed_app, hooked_app])
+def test_a_crash_reaches_flasks_signal_before_the_log(make: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    (case,) = [case for case in CASES if case.name == name]
+    app = make()
+    seen = []
+
+    def receive(sender: Flask, exception: BaseException, **_: object) -> None:
+        seen.append((exception, [record for record in caplog.records if record.exc_info]))
+
+    with got_request_exception.connected_to(receive, app):
+        in_process(app, case)
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert [(str(error), records) for error, records in seen] == [("crash of a service function", [])]
+    assert record.getMessage() == f"call {record.call_id} of {case.path} failed"
+    assert record.method == case.path
