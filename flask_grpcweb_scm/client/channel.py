@@ -57,6 +57,7 @@ class Channel:
     :param max_message_bytes: of a response message, also after decompression.
     :param transport: instead of sockets, for tests.
     :raises ValueError: for a parameter that is not as described.
+    :raises OSError: when `ca_certs` cannot be read.
     """
 
     def __init__(

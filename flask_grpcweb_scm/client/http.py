@@ -120,7 +120,8 @@ class SocketTransport:
     """Keeps up to ten idle connections to a server, for the process that opened them.
 
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
-    :raises ValueError: when the file has none.
+    :raises OSError: when the file cannot be read.
+    :raises ValueError: when it has none.
     """
 
     def __init__(self, url: Url, *, ca_certs: str | None = None) -> None:
@@ -356,14 +357,12 @@ class _DeadlineReader(io.RawIOBase):
 def _tls_context(ca_certs: str | None) -> ssl.SSLContext:
     if ca_certs is None:
         return ssl.create_default_context()
-    try:
-        # Of an unreadable file ssl tells no name, and the empty name is the system's certificates to it.
-        with open(ca_certs, "rb"):
+    # The errors of ssl do not name the file, and an empty name is the system's certificates to it.
+    with open(ca_certs, "rb"):
+        try:
             return ssl.create_default_context(cafile=ca_certs)
-    except ssl.SSLError:
-        raise ValueError(f"ca_certs: {ca_certs!r} has no certificate in PEM") from None
-    except OSError as error:
-        raise ValueError(f"ca_certs: {ca_certs!r} cannot be read: {error.strerror}") from None
+        except ssl.SSLError:
+            raise ValueError(f"ca_certs: {ca_certs!r} has no certificate in PEM") from None
 
 
 def _remaining(deadline: float | None) -> float | None:
