@@ -17,6 +17,7 @@ __all__ = [
     "read_method_names",
     "read_optional_bytes",
     "read_optional_count",
+    "read_optional_path",
     "read_optional_seconds",
     "read_origins",
     "read_rates",
@@ -126,6 +127,13 @@ def read_url_prefix(value: object) -> str:
     """Read the beginning of a path, or nothing."""
     if not isinstance(value, str) or (value and re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
         raise _fail(value, "empty or a path such as '/rpc', without a slash at its end")
+    return value
+
+
+def read_optional_path(value: object) -> str | None:
+    """Read the path of a page."""
+    if value is not None and (not isinstance(value, str) or re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
+        raise _fail(value, "None or a path such as '/metrics', without a slash at its end")
     return value
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response, request
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
@@ -19,9 +19,14 @@ from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
     from flask_sqlalchemy import SQLAlchemy
 
+    from flask_grpcweb_scm.observe.prometheus import Metrics
+
 __all__ = ["AppState", "GrpcWebScm"]
+
+METRICS_ENDPOINT = "grpcweb_scm_metrics"
 
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
@@ -74,17 +79,22 @@ class GrpcWebScm:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
-        first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
+        metrics = _metrics() if settings.metrics_path else None
+        first: list[Interceptor] = [metrics.count_messages] if metrics else []
+        if settings.max_streams:
+            first.append(StreamLimiter(settings.max_streams))
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate)
         app.extensions["grpcweb_scm"] = state
-        calls = AppCalls(app, settings, dispatcher, state.authenticate)
+        calls = AppCalls(app, settings, dispatcher, state.authenticate, [metrics] if metrics else [])
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
         _surround(calls, blueprint)
+        if settings.metrics_path:
+            _add_metrics_page(app, settings.metrics_path, _figures if settings.scm else dict)
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _init_scm(app, self._db)
@@ -102,6 +112,37 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
+
+
+def _metrics() -> Metrics:
+    try:
+        from flask_grpcweb_scm.observe.prometheus import metrics
+    except ImportError:
+        raise ConfigError(
+            "GRPC_METRICS_PATH needs prometheus_client: pip install 'flask_grpcweb_scm[prometheus]'"
+        ) from None
+    return metrics()
+
+
+def _add_metrics_page(app: Flask, path: str, figures: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+    from flask_grpcweb_scm.observe.prometheus import metrics_page
+
+    def page() -> ResponseReturnValue:
+        others = [rule for rule in app.url_map.iter_rules() if rule.rule == path and rule.endpoint != METRICS_ENDPOINT]
+        if others:
+            # The app's own page, which has come after this extension.
+            return app.ensure_sync(app.view_functions[others[0].endpoint])()  # type: ignore[no-any-return]
+        body, content_type = metrics_page(request.headers.get("accept", ""), figures)
+        return Response(body, content_type=content_type)
+
+    # Not of the blueprint: pages of other origins that may call need not read this.
+    app.add_url_rule(path, METRICS_ENDPOINT, page)
+
+
+def _figures() -> Mapping[str, tuple[str, float]]:
+    from flask_grpcweb_scm.scm import figures
+
+    return figures()
 
 
 def _scm_service() -> Service:

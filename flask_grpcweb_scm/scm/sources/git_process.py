@@ -14,6 +14,8 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
+from flask_grpcweb_scm.observe import work
+
 __all__ = ["GitError", "GitFailed", "GitTimeout", "run_git"]
 
 logger = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     command = arguments[0]
     if deadline is not None and deadline <= time.monotonic():
         raise GitTimeout(command)
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+    with work("git", command), tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(
