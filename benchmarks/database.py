@@ -22,7 +22,7 @@ from benchmarks.wsgi import BINARY, environ_of, exchange, frames, sender
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
-from flask_grpcweb_scm.scm.git_import.importer import prepare_import
+from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import postgresql_server
 from tests.scm.support import SERVICE, GitRepository

@@ -27,7 +27,7 @@ from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Project, Repository, db
 from flask_grpcweb_scm.scm.code_mappings.frames import read_path
-from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex, is_source_file
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, is_source_file
 from flask_grpcweb_scm.testing import channel_for
 
 PATHS = 50

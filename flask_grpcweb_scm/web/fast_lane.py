@@ -119,15 +119,14 @@ class FastLane:
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
         app = self._app
-        call = environ[CALL_KEY] = IncomingCall(
-            route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
-        )
-        context = LateRequestContext(app, environ, route.rule, route.endpoint)
+        call = IncomingCall(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+        context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
             try:
                 reply = self._calls.run(call)
             except Exception as raised:
+                environ[CALL_KEY] = call
                 response = app.finalize_request(app.handle_user_exception(raised))
                 return self._final(response, environ)(environ, start_response)
             pieces: Iterable[bytes]
@@ -143,6 +142,7 @@ class FastLane:
             return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
+            environ[CALL_KEY] = call
             return self._final(self._respond_to(unhandled, call), environ)(environ, start_response)
         except BaseException as fatal:
             call.unhandled = fatal

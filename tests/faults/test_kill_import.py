@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, CommitFileChange, Repository, db
-from flask_grpcweb_scm.scm.git_import.importer import BATCH_COMMITS
+from flask_grpcweb_scm.scm.git_import import BATCH_COMMITS
 from tests.faults.import_git import import_git
 from tests.faults.integrity import check_integrity
 from tests.forking import FORKSERVER

@@ -21,9 +21,9 @@ from flask_grpcweb_scm.client import Channel
 from flask_grpcweb_scm.client.scm import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
-from flask_grpcweb_scm.scm.code_mappings.tree_cache import TreeCache
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.sources.git_process import run_git
+from flask_grpcweb_scm.scm.sources.git import run_git
 from flask_grpcweb_scm.testing import ScmFactory
 from tests.forking import Child, alone
 from tests.scm.support import GitRepository, make_app, numbered

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "database": set(),
     "migrations": set(),
     "search": {"database"},
-    "queries": {"database", "settings", "validation"},
+    "queries": {"database", "search", "settings", "validation"},
     "trackers": {"database", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "sources"},
@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"code_mappings", "database", "git_import", "providers", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
-PURE = {"frames", "tracebacks", "tree_index", "tree_cache", "decide", "coverage"}
+PURE = {"frames", "tracebacks", "trees", "decide"}
 
 
 def room(module: str) -> str:

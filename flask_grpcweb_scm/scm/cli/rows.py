@@ -9,9 +9,8 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.cli.command import command, fail, fitting, organization_named, print_result, project_named
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import Model, db
+from flask_grpcweb_scm.scm.cli.commands import command, fail, fitting, organization_named, print_result, project_named
+from flask_grpcweb_scm.scm.database.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.database.models import (
     Group,
     Integration,
@@ -20,9 +19,9 @@ from flask_grpcweb_scm.scm.database.models import (
     Project,
     Repository,
 )
-from flask_grpcweb_scm.scm.git_import.importer import own_external_id
-from flask_grpcweb_scm.scm.providers.errors import ProviderMisconfigured
-from flask_grpcweb_scm.scm.trackers.open import open_tracker
+from flask_grpcweb_scm.scm.git_import import own_external_id
+from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
+from flask_grpcweb_scm.scm.trackers import open_tracker
 
 __all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db"]
 

@@ -1,15 +1,15 @@
-"""Decisions: which file a path of a stack trace means, and which roots of a code mapping lead to it; pure."""
+"""Decisions: which file a path of a stack trace means, the roots that lead to it, and which paths they cover; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath
-from flask_grpcweb_scm.scm.code_mappings.tree_index import EXAMPLES, Matches
+from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, Matches
 from flask_grpcweb_scm.scm.validation import MAX_ROOT_CHARACTERS
 
-__all__ = ["Finding", "Place", "Roots", "choose", "decide", "find_roots"]
+__all__ = ["Finding", "Place", "Roots", "apply_root", "choose", "covering", "decide", "find_roots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +150,29 @@ def _list(candidates: Sequence[object], count: int) -> str:
     if count > len(few):
         return f"{', '.join(few)} or {count - len(few)} more"
     return " or ".join([", ".join(few[:-1]), few[-1]])
+
+
+def covering(path: str, ranks: Mapping[str, int]) -> list[int]:
+    """Return the ranks, lowest first, of the stack roots that a path starts with on a segment boundary.
+
+    ``/app`` covers ``/app/x.py`` and not ``/application/x.py``; an empty root covers every path.
+
+    :param ranks: by stack root.
+    """
+    return sorted({ranks[start] for start in _starts(path) if start in ranks})
+
+
+def apply_root(path: str, stack_root: str, source_root: str) -> str:
+    """Replace the stack root of a path that it covers, which gives the path in the repository."""
+    return (source_root + path.removeprefix(stack_root)).replace("\\", "/").removeprefix("/")
+
+
+def _starts(path: str) -> Iterator[str]:
+    """Yield the prefixes of a path up to each separator, without it and with it, as long as a root can be."""
+    yield ""
+    for index, character in enumerate(path[: MAX_ROOT_CHARACTERS + 1]):
+        if character in "/\\":
+            yield path[:index]
+            yield path[: index + 1]
+    if len(path) <= MAX_ROOT_CHARACTERS:
+        yield path

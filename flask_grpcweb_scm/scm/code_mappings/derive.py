@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root, covering
-from flask_grpcweb_scm.scm.code_mappings.decide import Finding, choose
+from flask_grpcweb_scm.scm.code_mappings.decide import Finding, Place, apply_root, choose, covering, decide
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, read_frame
-from flask_grpcweb_scm.scm.code_mappings.search import search_repositories
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
+from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeCache, TreeTooLarge
+from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.models import CodeMapping, Project, Repository
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.code_mappings import code_mappings_of, code_mappings_with_roots, precedence
+from flask_grpcweb_scm.scm.queries.repositories import active_repositories
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources import open_source
+from flask_grpcweb_scm.scm.sources.git import GitError
+from flask_grpcweb_scm.scm.sources.source import Source
 from flask_grpcweb_scm.scm.validation import branch_problem
 
-__all__ = ["Derivation", "derive"]
+__all__ = ["Derivation", "derive", "search_repositories"]
 
+logger = logging.getLogger(__name__)
+
+READERS = 8
+TIP_CACHE_BYTES = 2**20
+TIP_BYTES = 500  # of one in the cache, roughly
+UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
 PROBLEMS = 3  # to name in an outcome
 MAX_REASON_CHARACTERS = 1000
 
 Outcome = scm_pb2.PathOutcome
+Tip = tuple[float, tuple[str, "str | None"]]
+"""An instant of :func:`time.monotonic` until which it is fresh, and a result of :meth:`Source.tree`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +173,92 @@ def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> li
         existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
         stored = {mapping.stack_root: mapping for mapping in existing}
     return [stored[row["stack_root"]] for row in rows if row["stack_root"] in stored]
+
+
+def search_repositories(
+    project: Project, paths: Sequence[StackPath], context: CallContext
+) -> tuple[dict[StackPath, Finding], list[str]]:
+    """Find out which file each path means in the active repositories of a project's organization.
+
+    Returns a finding for each path, and the problems of repositories that could not be searched.
+    """
+    repositories = active_repositories(project.organization_id) if paths else ()
+    searches = [search for repository in repositories if (search := _prepare(repository, context)) is not None]
+    if len(searches) == 1:
+        searches[0].run(paths)  # in this thread: starting another one is slow
+    elif searches:
+        with ThreadPoolExecutor(min(READERS, len(searches))) as pool:
+            # Only the matches of a tree are kept: the trees of all repositories may not fit into memory.
+            # In the context of the call: what it runs belongs to its span.
+            contexts = [copy_context() for _ in searches]
+            list(pool.map(lambda context, search: context.run(search.run, paths), contexts, searches))
+    context.check_deadline()
+    found = [(search.place, search.matches) for search in searches if search.place is not None]
+    findings = {
+        path: decide(path, [(place, matches[index]) for place, matches in found]) for index, path in enumerate(paths)
+    }
+    return findings, [f"{search.name} could not be searched: {search.problem}" for search in searches if search.problem]
+
+
+def _prepare(repository: Repository, context: CallContext) -> _Search | None:
+    """Prepare the search of a repository; None when it has no source."""
+    trees = kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes))
+    tips: LruCache[Tip] = kept_in_app("tips", lambda: LruCache(TIP_CACHE_BYTES))
+    search = _Search(repository.id, repository.name, repository.default_branch, trees, tips, context)
+    try:
+        search.source = open_source(repository, context)
+    except ProviderError as error:
+        search.fail(error)
+        return search
+    return None if search.source is None else search
+
+
+@dataclass(slots=True)
+class _Search:
+    """The search for paths in one repository; any thread may run it, because it needs no database."""
+
+    repository_id: int
+    name: str
+    branch: str
+    trees: TreeCache
+    tips: LruCache[Tip]
+    context: CallContext
+    source: Source | None = None
+    place: Place | None = None
+    """None when it was not searched."""
+    matches: list[Matches] = field(default_factory=list)
+    """One for each path."""
+    problem: str = ""
+
+    def run(self, paths: Sequence[StackPath]) -> None:
+        """Set the matches of each path, or the problem."""
+        if self.source is None:
+            return
+        try:
+            self._match(self.source, paths)
+        except UNREADABLE as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Set the problem."""
+        self.problem = str(error)
+        logger.warning("repository %d could not be searched: %s", self.repository_id, error)
+
+    def _match(self, source: Source, paths: Sequence[StackPath]) -> None:
+        branch, tree = self._newest_tree(source)
+        if tree is None:
+            return
+        index = self.trees.get((source.identity, tree), lambda: source.files(tree), timeout=self.context.remaining())
+        for path in paths:
+            self.context.check_deadline()
+            self.matches.append(index.find(path.normalized))
+        self.place = Place(self.repository_id, self.name, branch)
+
+    def _newest_tree(self, source: Source) -> tuple[str, str | None]:
+        key = (self.repository_id, source.identity, self.branch)
+        until, tip = self.tips.get(key) or (0.0, ("", None))
+        if until <= time.monotonic():
+            tip = source.tree(self.branch)
+            if source.tree_seconds:
+                self.tips.put(key, (time.monotonic() + source.tree_seconds, tip), TIP_BYTES)
+        return tip

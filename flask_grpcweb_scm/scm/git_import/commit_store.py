@@ -1,18 +1,21 @@
-"""Storage of git's commits in the tables of commits, authors and file changes."""
+"""Storage of git's commits in the tables of commits, authors and file changes; thousands of rows in a statement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.dialects import postgresql
 
-from flask_grpcweb_scm.scm.database.bulk import insert_new, insert_rows, is_one_of, json_writer
-from flask_grpcweb_scm.scm.database.db import Model, db
+from flask_grpcweb_scm.scm.database.db import Model, UtcDateTime, db, insert_new
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.sources.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.git import GitCommit
 
-__all__ = ["CommitRows", "CommitStore"]
+__all__ = ["CommitRows", "CommitStore", "JsonWriter", "insert_rows", "is_one_of", "json_writer"]
 
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
@@ -21,6 +24,9 @@ MAX_FILENAME_BYTES = 2048
 
 AuthorKey = tuple[str, str]
 """(e-mail address, "") or, for an author without one, ("", name)."""
+JsonWriter = Callable[[object], str]
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class CommitRows(NamedTuple):
@@ -115,3 +121,52 @@ def _table(model: type[Model]) -> sa.Table:
     """Return the table of a model, for an INSERT without the cost of mapped objects."""
     assert isinstance(model.__table__, sa.Table)
     return model.__table__
+
+
+def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) -> sa.ColumnElement[bool]:
+    """Build an ``IN`` for hundreds of values.
+
+    PostgreSQL gets them as one parameter: as many parameters would take longer to prepare than the query itself.
+    """
+    if db.engine.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
+    return column.in_(values)
+
+
+def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str]) -> Sequence[Any]:
+    """Run an INSERT of thousands of rows of text, numbers, instants and None.
+
+    Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text: as many parameters take
+    several times as long.
+
+    :param statement: without values.
+    :param names: of the columns, in the order of the values; all that have a default of Python's must be among them.
+    :param rows: the values of each as :func:`json_writer` writes them, separated by commas.
+    """
+    text = "],[".join(rows)
+    if not text:
+        return ()
+    document = sa.literal(f"[[{text}]]", sa.Text)
+    values: list[sa.ColumnElement[Any]] = []
+    if db.engine.dialect.name == "postgresql":
+        each = sa.func.jsonb_array_elements(sa.cast(document, postgresql.JSONB)).table_valued("value", name="each")
+        types = [statement.table.c[name].type for name in names]
+        values += [sa.cast(each.c.value.op("->>")(place), type_) for place, type_ in enumerate(types)]
+    else:
+        each = sa.func.json_each(document).table_valued("value", name="each")
+        values += [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(len(names))]
+    # Without a WHERE, SQLite parses ON CONFLICT as the condition of a join.
+    result: Any = db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
+    return result.all() if result.returns_rows else ()
+
+
+def json_writer() -> JsonWriter:
+    """Make a function that writes a value for :func:`insert_rows` as the app's database stores it; for any thread."""
+    dialect = db.engine.dialect
+    as_stored = UtcDateTime().dialect_impl(dialect).bind_processor(dialect)
+    assert as_stored is not None
+
+    def write(value: object) -> str:
+        return _as_json(str(as_stored(value)) if isinstance(value, datetime) else value)
+
+    return write

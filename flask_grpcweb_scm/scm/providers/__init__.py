@@ -1,21 +1,13 @@
-"""The APIs of providers: one HTTP client for trackers and sources, its credentials and its errors.
+"""The APIs of providers: errors, which carry their evidence, and credentials.
 
-The client itself is not among the names here: importing urllib3 is slow, and only who calls a provider needs it.
+The HTTP client is not among the names here: importing urllib3 is slow, and only who calls a provider needs it.
 """
 
-from flask_grpcweb_scm.scm.providers.credentials import Credential, find_credential, is_configured
-from flask_grpcweb_scm.scm.providers.errors import (
-    CredentialRefused,
-    ProviderConflict,
-    ProviderError,
-    ProviderForbidden,
-    ProviderMisconfigured,
-    ProviderNotFound,
-    ProviderRateLimited,
-    ProviderRejected,
-    ProviderTimeout,
-    ProviderUnavailable,
-)
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 __all__ = [
     "Credential",
@@ -29,6 +21,122 @@ __all__ = [
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
+    "basic",
     "find_credential",
     "is_configured",
 ]
+
+
+class ProviderError(Exception):
+    """Raised when a request to a provider fails.
+
+    The text may go to callers: it has the provider's own message at most, and no credential.
+
+    :param provider: kind of host, such as ``github``.
+    :param status: HTTP status of the response; None without a response.
+    :param retry_after: seconds to wait before the next request; None when the provider did not say.
+    :param fields: violations by field, as the provider reports them.
+    :param may_have_acted: whether the provider may have carried out the request all the same.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        fields: Mapping[str, str] | None = None,
+        may_have_acted: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.status = status
+        self.retry_after = retry_after
+        self.fields: Mapping[str, str] = fields or {}
+        self.may_have_acted = may_have_acted
+
+    def add(self, text: str) -> None:
+        """Append to the message."""
+        self.args = (f"{self}; {text}",)
+
+
+class ProviderMisconfigured(ProviderError):
+    """The settings of an integration cannot work: its URL, its credentials, or its kind of tracker."""
+
+
+class CredentialRefused(ProviderMisconfigured):
+    """The provider does not accept the integration's credentials."""
+
+
+class ProviderForbidden(ProviderError):
+    """The integration's credentials do not allow this."""
+
+
+class ProviderNotFound(ProviderError):
+    """The resource does not exist, or the integration's credentials do not reach it."""
+
+
+class ProviderConflict(ProviderError):
+    """A concurrent change got in the way."""
+
+
+class ProviderRejected(ProviderError):
+    """The provider found the request invalid; see :attr:`ProviderError.fields`."""
+
+
+class ProviderRateLimited(ProviderError):
+    """The provider's rate limit is exhausted; see :attr:`ProviderError.retry_after`."""
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider is unreachable, failed, or sent an unexpected response."""
+
+
+class ProviderTimeout(ProviderError):
+    """The deadline passed before the response was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token, or a user and a password."""
+
+    token: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    def authorization(self) -> str:
+        """Make the ``Authorization`` header: ``Bearer`` for a token, ``Basic`` for a user."""
+        return f"Bearer {self.token}" if self.token else basic(self.user, self.password)
+
+    def redact(self, text: str) -> str:
+        """Replace the secret in a text, should a provider repeat it, also in its encoded version."""
+        for secret in (self.authorization().partition(" ")[2], basic("", self.token)[6:], self.token, self.password):
+            text = text.replace(secret, "…") if secret else text
+        return text
+
+
+def basic(user: str, password: str) -> str:
+    """Make the ``Authorization`` header of RFC 7617."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def is_configured(metadata: Collection[str]) -> bool:
+    """Tell whether the metadata of an integration has settings for a provider: ``base_url`` or ``credentials``."""
+    return "base_url" in metadata or "credentials" in metadata
+
+
+def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *, provider: str) -> Credential:
+    """Return the credential with a name.
+
+    :param configured: ``GRPC_SCM_CREDENTIALS``.
+    :raises ProviderMisconfigured: when there is none.
+    """
+    if not isinstance(name, str) or not name:
+        raise ProviderMisconfigured(
+            "the integration names no credentials; set them with flask scm add-integration … --credentials NAME",
+            provider=provider,
+        )
+    if name not in configured:
+        raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
+    return Credential(**configured[name])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
+from urllib.parse import quote
 
-from flask_grpcweb_scm.scm.providers.credentials import Credential
-from flask_grpcweb_scm.scm.providers.errors import ProviderError
+from flask_grpcweb_scm.scm.providers import Credential, ProviderError
 from flask_grpcweb_scm.scm.providers.reply import Complaint
 
-__all__ = ["ProviderApi"]
+__all__ = ["ProviderApi", "path_of"]
 
 
 class ProviderApi(abc.ABC):
@@ -73,3 +73,13 @@ class ProviderApi(abc.ABC):
     def error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
         """Make an error of this provider."""
         return kind(text, provider=self.kind, **evidence)
+
+
+def path_of(*segments: str | int) -> str:
+    """Join the segments of a path, percent-encoded: none can become two, or climb.
+
+    :raises ValueError: for a segment that is empty, ``.`` or ``..``.
+    """
+    if {"", ".", ".."} & set(map(str, segments)):
+        raise ValueError(f"no path is made of {segments!r}")
+    return "".join("/" + quote(str(segment), safe="") for segment in segments)

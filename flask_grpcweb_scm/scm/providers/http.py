@@ -22,9 +22,8 @@ import urllib3
 from urllib3.util import Url, parse_url
 
 from flask_grpcweb_scm.observe import work
-from flask_grpcweb_scm.scm.providers.addresses import is_public, resolve
-from flask_grpcweb_scm.scm.providers.credentials import Credential
-from flask_grpcweb_scm.scm.providers.errors import (
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
     ProviderError,
     ProviderMisconfigured,
     ProviderRateLimited,
@@ -39,7 +38,7 @@ from flask_grpcweb_scm.scm.providers.reply import (
     printable,
     retry_after,
 )
-from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, make_connection
+from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_public, make_connection, resolve
 
 __all__ = ["HttpClient"]
 

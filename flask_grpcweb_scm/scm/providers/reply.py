@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flask_grpcweb_scm.scm.providers.errors import (
+from flask_grpcweb_scm.scm.providers import (
     CredentialRefused,
     ProviderConflict,
     ProviderError,

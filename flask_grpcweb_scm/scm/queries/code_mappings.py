@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Repository
+from flask_grpcweb_scm.scm.queries import select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
-from flask_grpcweb_scm.scm.queries.rows import select_row
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, find_project
 
 __all__ = ["CodeMappingRow", "code_mappings_of", "code_mappings_with_roots", "page_of_code_mappings", "precedence"]

@@ -10,7 +10,7 @@ from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.queries.rows import select_row
+from flask_grpcweb_scm.scm.queries import select_row
 
 __all__ = [
     "AuthorRow",

@@ -1,16 +1,19 @@
-"""External issues in pages."""
+"""External issues, and their links to error groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.orm import contains_eager
 
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import ExternalIssue, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType, Organization, Project
 from flask_grpcweb_scm.scm.queries.paging import Position
+from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible
 
-__all__ = ["page_of_external_issues"]
+__all__ = ["find_group", "find_group_and_issue", "find_link", "link_not_found", "page_of_external_issues"]
 
 
 def page_of_external_issues(
@@ -29,3 +32,58 @@ def page_of_external_issues(
         )
         statement = statement.where(ExternalIssue.id.in_(linked))
     return db.session.scalars(statement.order_by(ExternalIssue.id).limit(limit)).all()
+
+
+def find_group(context: CallContext, organization_id: int, group_id: int) -> Group:
+    """Return an error group of an organization, with its project.
+
+    :raises RpcError: NOT_FOUND.
+    """
+    statement = sa.select(Group).join(Group.project).join(Project.organization)
+    statement = statement.options(contains_eager(Group.project))
+    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context))
+    return find_one(statement, f"group {group_id} does not exist in organization {organization_id}")
+
+
+def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:
+    """Return a group and an external issue of one organization.
+
+    :raises RpcError: NOT_FOUND, which does not tell which of the two is missing.
+    """
+    statement = (
+        sa.select(Group, ExternalIssue)
+        .join(Group.project)
+        .join(Project.organization)
+        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
+    )
+    pair = db.session.execute(statement).one_or_none()
+    if pair is None:
+        raise RpcError(StatusCode.NOT_FOUND, f"no organization has both group {group_id} and external issue {issue_id}")
+    return pair[0], pair[1]
+
+
+def find_link(context: CallContext, group_id: int, issue_id: int) -> GroupLink:
+    """Return the link of a group and an external issue of one organization.
+
+    :raises RpcError: NOT_FOUND, which does not tell whether group, issue or link are missing.
+    """
+    statement = (
+        sa.select(GroupLink)
+        .join(Group, Group.id == GroupLink.group_id)
+        .join(Group.project)
+        .join(Project.organization)
+        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
+        .where(GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id == ExternalIssue.id)
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
+    )
+    link = db.session.scalars(statement).one_or_none()
+    if link is None:
+        raise link_not_found(group_id, issue_id)
+    return link
+
+
+def link_not_found(group_id: int, issue_id: int) -> RpcError:
+    """Make the error for a group and an external issue that are not linked."""
+    text = f"no organization has group {group_id} and external issue {issue_id} linked"
+    return RpcError(StatusCode.NOT_FOUND, text)

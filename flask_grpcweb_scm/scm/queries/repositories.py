@@ -14,10 +14,10 @@ from sqlalchemy.orm import joinedload
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Organization, Repository, RepositoryStatus
-from flask_grpcweb_scm.scm.database.name_search import name_contains, name_pattern
+from flask_grpcweb_scm.scm.queries import Statement, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
-from flask_grpcweb_scm.scm.queries.rows import Statement, select_row
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, VISIBLE, find_organization, visible, visible_values
+from flask_grpcweb_scm.scm.search import name_contains, name_pattern
 
 __all__ = [
     "RepositoryFilter",

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import Model, db
 from flask_grpcweb_scm.scm.database.models import (
     ExternalIssue,
-    Group,
-    GroupLink,
     IssueOperation,
-    LinkedType,
     Organization,
     OrganizationIntegration,
     Project,
@@ -30,15 +27,12 @@ from flask_grpcweb_scm.scm.database.models import (
 __all__ = [
     "EXISTING",
     "VISIBLE",
-    "find_group",
-    "find_group_and_issue",
     "find_installation",
-    "find_link",
+    "find_one",
     "find_organization",
     "find_project",
     "find_repository",
     "installation_of",
-    "link_not_found",
     "visible",
     "visible_values",
 ]
@@ -78,7 +72,12 @@ def visible_values(context: CallContext) -> dict[str, Any] | None:
     }
 
 
-def _one(statement: sa.Select[Row], missing: str) -> Row:
+def find_one(statement: sa.Select[Row], missing: str) -> Row:
+    """Return the row of a statement that has the rule in it.
+
+    :param missing: message of the error.
+    :raises RpcError: NOT_FOUND.
+    """
     row = db.session.scalars(statement).one_or_none()
     if row is None:
         raise RpcError(StatusCode.NOT_FOUND, missing)
@@ -91,7 +90,7 @@ def find_organization(context: CallContext, organization_id: int) -> Organizatio
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Organization).where(Organization.id == organization_id, visible(context))
-    return _one(statement, f"organization {organization_id} does not exist")
+    return find_one(statement, f"organization {organization_id} does not exist")
 
 
 def find_project(context: CallContext, organization_id: int, project_id: int) -> Project:
@@ -101,7 +100,7 @@ def find_project(context: CallContext, organization_id: int, project_id: int) ->
     """
     statement = sa.select(Project).join(Project.organization)
     statement = statement.where(Project.id == project_id, Organization.id == organization_id, visible(context))
-    return _one(statement, f"project {project_id} does not exist in organization {organization_id}")
+    return find_one(statement, f"project {project_id} does not exist in organization {organization_id}")
 
 
 def find_repository(context: CallContext, repository_id: int, *, organization_id: int | None = None) -> Repository:
@@ -112,9 +111,9 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
     statement = sa.select(Repository).join(Repository.organization)
     statement = statement.where(Repository.id == repository_id, EXISTING, visible(context))
     if organization_id is None:
-        return _one(statement, f"repository {repository_id} does not exist")
+        return find_one(statement, f"repository {repository_id} does not exist")
     statement = statement.where(Organization.id == organization_id)
-    return _one(statement, f"repository {repository_id} does not exist in organization {organization_id}")
+    return find_one(statement, f"repository {repository_id} does not exist in organization {organization_id}")
 
 
 def find_installation(context: CallContext, organization_id: int, integration_id: int) -> OrganizationIntegration:
@@ -125,7 +124,7 @@ def find_installation(context: CallContext, organization_id: int, integration_id
     statement = sa.select(OrganizationIntegration).join(OrganizationIntegration.organization)
     statement = statement.options(joinedload(OrganizationIntegration.integration))
     pair = sa.and_(Organization.id == organization_id, OrganizationIntegration.integration_id == integration_id)
-    return _one(
+    return find_one(
         statement.where(pair, visible(context)),
         f"integration {integration_id} is not installed in organization {organization_id}",
     )
@@ -139,58 +138,3 @@ def installation_of(row: ExternalIssue | IssueOperation | Repository) -> Organiz
         OrganizationIntegration.integration_id == row.integration_id,
     ]
     return db.session.scalars(statement.where(*same)).one_or_none()
-
-
-def find_group(context: CallContext, organization_id: int, group_id: int) -> Group:
-    """Return an error group of an organization, with its project.
-
-    :raises RpcError: NOT_FOUND.
-    """
-    statement = sa.select(Group).join(Group.project).join(Project.organization)
-    statement = statement.options(contains_eager(Group.project))
-    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context))
-    return _one(statement, f"group {group_id} does not exist in organization {organization_id}")
-
-
-def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:
-    """Return a group and an external issue of one organization.
-
-    :raises RpcError: NOT_FOUND, which does not tell which of the two is missing.
-    """
-    statement = (
-        sa.select(Group, ExternalIssue)
-        .join(Group.project)
-        .join(Project.organization)
-        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
-    )
-    pair = db.session.execute(statement).one_or_none()
-    if pair is None:
-        raise RpcError(StatusCode.NOT_FOUND, f"no organization has both group {group_id} and external issue {issue_id}")
-    return pair[0], pair[1]
-
-
-def find_link(context: CallContext, group_id: int, issue_id: int) -> GroupLink:
-    """Return the link of a group and an external issue of one organization.
-
-    :raises RpcError: NOT_FOUND, which does not tell whether group, issue or link are missing.
-    """
-    statement = (
-        sa.select(GroupLink)
-        .join(Group, Group.id == GroupLink.group_id)
-        .join(Group.project)
-        .join(Project.organization)
-        .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
-        .where(GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id == ExternalIssue.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
-    )
-    link = db.session.scalars(statement).one_or_none()
-    if link is None:
-        raise link_not_found(group_id, issue_id)
-    return link
-
-
-def link_not_found(group_id: int, issue_id: int) -> RpcError:
-    """Make the error for a group and an external issue that are not linked."""
-    text = f"no organization has group {group_id} and external issue {issue_id} linked"
-    return RpcError(StatusCode.NOT_FOUND, text)

@@ -10,14 +10,12 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping
-from flask_grpcweb_scm.scm.queries.code_mappings import page_of_code_mappings, precedence
+from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow, page_of_code_mappings, precedence
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.service.messages import code_mapping_message
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 
 __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]
@@ -46,7 +44,7 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
     mapping = db.session.scalars(statement.returning(CodeMapping)).one_or_none()
     if mapping is None:
         raise _mapping_exists(project.id, request.stack_root)
-    return code_mapping_message(mapping)
+    return _message(mapping)
 
 
 def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
@@ -74,9 +72,7 @@ def derive_code_mappings(
         for frame in request.frames
     ]
     derivation = derive(project, [*paths, *frames], dry_run=request.dry_run, context=context)
-    return scm_pb2.DeriveCodeMappingsResponse(
-        mappings=map(code_mapping_message, derivation.mappings), outcomes=derivation.outcomes
-    )
+    return scm_pb2.DeriveCodeMappingsResponse(mappings=map(_message, derivation.mappings), outcomes=derivation.outcomes)
 
 
 def _texts(frame: scm_pb2.StackFrame) -> tuple[str, ...]:
@@ -103,7 +99,7 @@ def list_code_mappings(
         context, request.organization_id, request.project_id, after=page.after, limit=page.limit
     )
     return scm_pb2.ListCodeMappingsResponse(
-        mappings=map(code_mapping_message, rows[: page.size]),
+        mappings=map(_message, rows[: page.size]),
         next_page_token=page.next_token(rows, precedence),
     )
 
@@ -121,3 +117,8 @@ def delete_code_mapping(
         text = f"code mapping {request.code_mapping_id} does not exist in organization {organization.id}"
         raise RpcError(StatusCode.NOT_FOUND, text)
     return scm_pb2.DeleteCodeMappingResponse()
+
+
+def _message(row: CodeMapping | CodeMappingRow) -> scm_pb2.CodeMapping:
+    """Make a code mapping."""
+    return scm_pb2.CodeMapping(**{name: getattr(row, name) for name in CodeMappingRow._fields})

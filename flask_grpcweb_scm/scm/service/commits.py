@@ -1,22 +1,48 @@
-"""Commits, and the commits that last changed lines."""
+"""Commits, and those that last changed lines: from the database, from memory or from the source of a repository."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from sys import getsizeof
 from typing import TypeVar
 
+from flask_grpcweb_scm.observe import tell_of_cache
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
-from flask_grpcweb_scm.scm.queries.commits import find_commit
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, Repository
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.queries.commits import (
+    AuthorRow,
+    find_author,
+    find_commit,
+    find_commits_starting_with,
+    last_change_of_file,
+)
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
-from flask_grpcweb_scm.scm.service.commit_lookup import LineBlamer, commit_not_found, complete_sha, fetch_commit
 from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.service.messages import commit_message
-from flask_grpcweb_scm.scm.sources.open import open_source
-from flask_grpcweb_scm.scm.validation import line_problem, path_problem, sha_problem, validate
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources import open_source
+from flask_grpcweb_scm.scm.sources.source import Line, Source
+from flask_grpcweb_scm.scm.validation import (
+    failed_precondition,
+    invalid_argument,
+    line_problem,
+    path_problem,
+    sha_problem,
+    validate,
+)
 
-__all__ = ["batch_get_commit_context", "get_commit", "get_commit_context"]
+__all__ = [
+    "LineBlamer",
+    "batch_get_commit_context",
+    "commit_not_found",
+    "complete_sha",
+    "fetch_commit",
+    "get_commit",
+    "get_commit_context",
+]
 
 T = TypeVar("T")
 
@@ -33,7 +59,7 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     commit = find_commit(repository, sha) or fetch_commit(repository, source, sha)
     if commit is None:
         raise commit_not_found(repository, sha)
-    return commit_message(commit)
+    return _commit_message(commit)
 
 
 @service.rpc("GetCommitContext")
@@ -103,3 +129,139 @@ def _outcome(found: scm_pb2.CommitContext | RpcError) -> scm_pb2.CommitContextOu
     if isinstance(found, RpcError):
         return scm_pb2.CommitContextOutcome(code=found.code, message=found.message)
     return scm_pb2.CommitContextOutcome(context=found)
+
+
+def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:
+    """Return the full SHA for its first 7 or more digits, from the stored commits or else from the source.
+
+    :raises RpcError: NOT_FOUND; INVALID_ARGUMENT for an ambiguous prefix.
+    """
+    if len(sha) in {40, 64}:
+        return sha
+    found = find_commits_starting_with(repository, sha)
+    if not found and source is not None:
+        found = source.commits_starting_with(sha)
+    if len(found) > 1:
+        raise invalid_argument({"commit_sha": f"{sha!r} begins the SHA of several commits; send more digits"})
+    if not found:
+        raise commit_not_found(repository, sha)
+    return found[0]
+
+
+def commit_not_found(repository: Repository, sha: str) -> RpcError:
+    """Make the error for a commit that neither the database nor the source has."""
+    return RpcError(StatusCode.NOT_FOUND, f"commit {sha} does not exist in repository {repository.id}")
+
+
+def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Commit | None:
+    """Store a commit of the source; None when it has no such commit."""
+    if source is None or not source.has_commit(sha):
+        return None
+    store = CommitStore(repository)
+    commits = [store.rows_of(source.commit(sha))]
+    store.add_file_changes(store.add_commits(commits), commits)
+    return find_commit(repository, sha)
+
+
+class LineBlamer:
+    """Finds the commits that last changed lines of a repository, with no request made twice."""
+
+    def __init__(self, repository: Repository, source: Source | None) -> None:
+        self._repository = repository
+        self._source = source
+        self._cache = _line_cache()
+        self._has_commit = cache(lambda sha: source is not None and source.has_commit(sha))
+        self._find_author = cache(lambda sha, email: find_author(repository, sha, email))
+
+    def blame(self, sha: str, path: str, numbers: Sequence[int]) -> dict[int, scm_pb2.CommitContext | RpcError]:
+        """Return the context of each line of a file at a commit, or its error.
+
+        :raises RpcError: when no line has a context.
+        """
+        if self._source is None or not self._has_commit(sha):
+            changed = self._last_change(sha, path)
+            author = _author_message(changed.author)
+            return {number: self._context(sha, path, number, changed.key, author) for number in numbers}
+        lines = self._lines(self._source, sha, path, numbers)
+        return {number: self._of_line(sha, path, number, lines.get(number)) for number in numbers}
+
+    def _lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
+        key = (self._repository.id, source.identity, sha, path)
+        lines = self._cache.get(key) or {}
+        missing = [number for number in numbers if number not in lines]
+        tell_of_cache("lines", not missing)
+        if missing:
+            found = source.lines(sha, path, missing)
+            if found is None:
+                raise _file_not_found(sha, path)
+            lines = {**lines, **found}
+            self._cache.put(key, lines, sum(map(_size, lines.values()), len(path)))
+        return lines
+
+    def _of_line(self, sha: str, path: str, number: int, line: Line | None) -> scm_pb2.CommitContext | RpcError:
+        if line is None:
+            return RpcError(StatusCode.NOT_FOUND, f"{path} has no line {number} at commit {sha}")
+        blame = line.blame
+        known = _author_message(self._find_author(blame.sha, blame.author_email))
+        author = known or scm_pb2.CommitAuthor(name=blame.author_name, email=blame.author_email)
+        return self._context(sha, path, number, blame.sha, author, line.snippet)
+
+    def _last_change(self, sha: str, path: str) -> Commit:
+        """Return the stored commit that changed the file last."""
+        commit = find_commit(self._repository, sha)
+        if commit is None:
+            raise commit_not_found(self._repository, sha)
+        change = last_change_of_file(commit, path)
+        if change is None:
+            text = f"repository {self._repository.id} has no source to read, and no stored commit touched {path}"
+            raise failed_precondition("SOURCE", f"repository {self._repository.id}", text)
+        if change.kind == "D":
+            raise _file_not_found(sha, path)
+        return change.commit
+
+    def _context(
+        self, sha: str, path: str, number: int, blamed: str, author: scm_pb2.CommitAuthor | None, snippet: str = ""
+    ) -> scm_pb2.CommitContext:
+        return scm_pb2.CommitContext(
+            repository_id=self._repository.id,
+            commit_id=sha,
+            filename=path,
+            line_number=number,
+            blame_commit_id=blamed,
+            blame_author=author,
+            code_snippet=snippet,
+        )
+
+
+def _line_cache() -> LruCache[dict[int, Line]]:
+    """Return blamed lines by number, for each file as it was at a commit."""
+    return kept_in_app("lines", lambda: LruCache(current_settings().blame_cache_bytes))
+
+
+def _size(line: Line) -> int:
+    """Bytes of memory, approximately."""
+    return sum(map(getsizeof, (line.snippet, line.blame.sha, line.blame.author_name, line.blame.author_email)), 200)
+
+
+def _file_not_found(sha: str, path: str) -> RpcError:
+    return RpcError(StatusCode.NOT_FOUND, f"file {path} does not exist at commit {sha}")
+
+
+def _commit_message(row: Commit) -> scm_pb2.Commit:
+    """Make a commit with its author."""
+    message = scm_pb2.Commit(
+        id=str(row.id),
+        repository_id=row.repository_id,
+        key=row.key,
+        message=row.message,
+        author=_author_message(row.author),
+    )
+    message.date_added.FromDatetime(row.date_added)
+    return message
+
+
+def _author_message(row: CommitAuthor | AuthorRow | None) -> scm_pb2.CommitAuthor | None:
+    """Make an author; None, which leaves the field unset, for none."""
+    if row is None:
+        return None
+    return scm_pb2.CommitAuthor(name=row.name, email=row.email or "", external_id=row.external_id or "")

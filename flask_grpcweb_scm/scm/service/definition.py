@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.transaction import transaction
+from flask_grpcweb_scm.scm.database.db import transaction
 from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
@@ -21,7 +21,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.sources.git_process import GitError, GitTimeout
+from flask_grpcweb_scm.scm.sources.git import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 
 __all__ = ["already_exists", "service"]

@@ -10,18 +10,13 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.database.transaction import commit_step
-from flask_grpcweb_scm.scm.providers.errors import ProviderError
-from flask_grpcweb_scm.scm.queries import tenancy
-from flask_grpcweb_scm.scm.queries.external_issues import page_of_external_issues
+from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
-from flask_grpcweb_scm.scm.service.messages import external_issue_message
-from flask_grpcweb_scm.scm.trackers import outbox
-from flask_grpcweb_scm.scm.trackers.open import comments_on_link, issue_defaults, open_tracker
+from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
@@ -57,11 +52,11 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
     )
     first = outbox.first_result(wanted)
     if first is not None:
-        return external_issue_message(first)
+        return _message(first)
     tracker = open_tracker(installation, context.remaining())
     if tracker is None:
-        return external_issue_message(_create_local_issue(wanted))
-    return external_issue_message(outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)))
+        return _message(_create_local_issue(wanted))
+    return _message(outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)))
 
 
 def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
@@ -88,13 +83,13 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
 @service.rpc("LinkExternalIssue")
 def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
     """Link an external issue to a group, and return it."""
-    group, issue = tenancy.find_group_and_issue(context, request.group_id, request.external_issue_id)
+    group, issue = external_issues.find_group_and_issue(context, request.group_id, request.external_issue_id)
     values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
     statement = insert_new(GroupLink).values(**values, linked_type=LinkedType.ISSUE)
     if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
-    message = external_issue_message(issue)
+    message = _message(issue)
     _comment_on_link(group, issue, context)
     return message
 
@@ -124,14 +119,15 @@ def list_external_issues(
     scope: PageScope = ["ListExternalIssues", request.organization_id, request.group_id]
     page = RequestedPage.of(request.page_size, request.page_token, scope)
     if request.group_id:
-        organization_id = tenancy.find_group(context, request.organization_id, request.group_id).project.organization_id
+        group = external_issues.find_group(context, request.organization_id, request.group_id)
+        organization_id = group.project.organization_id
     else:
         organization_id = tenancy.find_organization(context, request.organization_id).id
-    rows = page_of_external_issues(
+    rows = external_issues.page_of_external_issues(
         organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
     )
     return scm_pb2.ListExternalIssuesResponse(
-        issues=map(external_issue_message, rows[: page.size]),
+        issues=map(_message, rows[: page.size]),
         next_page_token=page.next_token(rows, lambda row: (row.id,)),
     )
 
@@ -141,9 +137,23 @@ def unlink_external_issue(
     request: scm_pb2.UnlinkExternalIssueRequest, context: CallContext
 ) -> scm_pb2.UnlinkExternalIssueResponse:
     """Unlink an external issue from a group."""
-    link = tenancy.find_link(context, request.group_id, request.external_issue_id)
+    link = external_issues.find_link(context, request.group_id, request.external_issue_id)
     # Of two concurrent calls one deletes the row, and the other finds it missing.
     gone = db.session.scalars(sa.delete(GroupLink).where(GroupLink.id == link.id).returning(GroupLink.id)).one_or_none()
     if gone is None:
-        raise tenancy.link_not_found(request.group_id, request.external_issue_id)
+        raise external_issues.link_not_found(request.group_id, request.external_issue_id)
     return scm_pb2.UnlinkExternalIssueResponse()
+
+
+def _message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
+    """Make an external issue."""
+    return scm_pb2.ExternalIssue(
+        id=row.id,
+        organization_id=row.organization_id,
+        integration_id=row.integration_id,
+        key=row.key,
+        title=row.title,
+        description=row.description,
+        web_url=row.web_url,
+        metadata=row.metadata_,
+    )

@@ -1,1 +1,80 @@
-"""Sources of the contents of repositories: local git mirrors, and the APIs of providers."""
+"""Sources of the contents of repositories: a local git mirror, or else the API of the integration.
+
+The metadata of an integration has ``base_url`` and ``credentials``, as for its tracker; the repository's configuration
+may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own name is not the provider's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.scm.database.models import Integration, Repository, provider_name
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.queries.tenancy import installation_of
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
+from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
+from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage
+from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
+
+__all__ = ["open_source"]
+
+COMMIT_SHARE = 1 / 16  # of the memory for lines
+
+
+def open_source(repository: Repository, context: CallContext) -> Source | None:
+    """Return the source of a repository, to be read until the call's deadline; None when it has none.
+
+    :raises ProviderMisconfigured: when the settings of its integration cannot work.
+    """
+    remaining = context.remaining()
+    if repository.mirror_path is not None:
+        limit = current_settings().git_timeout
+        timeout = limit if remaining is None else min(remaining, limit)
+        return Mirror(repository.mirror_path, timeout=timeout, commits=_commit_cache())
+    installation = installation_of(repository)
+    if installation is None or not is_configured(installation.integration.metadata_):
+        return None
+    limit = current_settings().tracker_timeout
+    deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
+    return _open_api(repository, installation.integration, deadline)
+
+
+def _commit_cache() -> LruCache[Storage]:
+    """Return where local mirrors had commits, by path of the mirror and id."""
+    return kept_in_app("commits", lambda: LruCache(int(current_settings().blame_cache_bytes * COMMIT_SHARE)))
+
+
+def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource | None:
+    provider = provider_name(integration.provider)
+    if provider not in SOURCES:
+        return None
+    source, project = SOURCES[provider]
+    settings = current_settings()
+    return source(
+        integration.metadata_.get("base_url", ""),
+        project(repository),
+        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
+        deadline=deadline,
+        allowed_hosts=settings.scm_allowed_hosts,
+    )
+
+
+def _github_project(repository: Repository) -> str:
+    return str(repository.config.get("name") or repository.name)
+
+
+def _gitlab_project(repository: Repository) -> str:
+    known = repository.config.get("project_id") or repository.config.get("path")
+    external_id = repository.external_id or ""
+    return str(known or (external_id if external_id.isdecimal() else repository.name))
+
+
+SOURCES: Mapping[str, tuple[type[ApiSource], Callable[[Repository], str]]] = {
+    "github": (GitHubSource, _github_project),
+    "github_enterprise": (GitHubEnterpriseSource, _github_project),
+    "gitlab": (GitLabSource, _gitlab_project),
+}

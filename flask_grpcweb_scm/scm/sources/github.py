@@ -19,11 +19,19 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, printable
-from flask_grpcweb_scm.scm.sources.api import MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
-from flask_grpcweb_scm.scm.sources.git_log import GitCommit
-from flask_grpcweb_scm.scm.sources.source import Blame, Line
+from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.source import (
+    MAX_CHANGES,
+    ApiSource,
+    Blame,
+    Line,
+    clean,
+    make_commit,
+    next_page,
+    snippet,
+)
 from flask_grpcweb_scm.scm.trackers.github import REPOSITORY, GitHub
 
 __all__ = ["GitHubEnterpriseSource", "GitHubSource"]

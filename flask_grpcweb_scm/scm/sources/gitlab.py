@@ -9,11 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flask_grpcweb_scm.scm.providers import ProviderNotFound
-from flask_grpcweb_scm.scm.providers.addresses import path_of
+from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.sources.api import ABSENT, MAX_CHANGES, ApiSource, clean, make_commit, next_page, snippet
-from flask_grpcweb_scm.scm.sources.git_log import GitCommit
-from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
+from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.source import (
+    ABSENT,
+    MAX_CHANGES,
+    SNIPPET_LINES,
+    ApiSource,
+    Blame,
+    Line,
+    clean,
+    make_commit,
+    next_page,
+    snippet,
+)
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
 
 __all__ = ["GitLabSource"]

@@ -10,8 +10,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log, split_stream
-from flask_grpcweb_scm.scm.sources.git_process import GitError, GitFailed, run_git
+from flask_grpcweb_scm.scm.sources.git import (
+    LOG_FORMAT,
+    GitCommit,
+    GitError,
+    GitFailed,
+    parse_log,
+    run_git,
+    split_stream,
+)
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
 
 __all__ = ["Mirror", "MirrorMissing", "Storage"]

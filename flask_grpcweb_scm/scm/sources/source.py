@@ -1,16 +1,51 @@
-"""The interface of sources: a repository's contents in a local git mirror or at its provider."""
+"""The interface of sources, and what those at providers have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import abc
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime, timezone
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
-from flask_grpcweb_scm.scm.sources.git_log import GitCommit
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
+    ProviderConflict,
+    ProviderNotFound,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.providers.reply import HttpReply
+from flask_grpcweb_scm.scm.sources.git import FileChange, GitCommit
 
-__all__ = ["SNIPPET_LINES", "Blame", "Line", "Source"]
+__all__ = [
+    "ABSENT",
+    "SNIPPET_LINES",
+    "ApiSource",
+    "Blame",
+    "Line",
+    "Source",
+    "clean",
+    "instant",
+    "make_commit",
+    "next_page",
+    "snippet",
+]
 
 SNIPPET_LINES = 3  # before the line, and after it
+# GitHub lists up to 100 000 files in one response, each with a URL.
+MAX_BODY_BYTES = 48 * 2**20
+MAX_LINE_CHARACTERS = 2000
+MAX_CHANGES = 3000  # files of one commit; GitHub lists no more
+
+ABSENT = (ProviderNotFound, ProviderRejected, ProviderConflict)
+"""Errors for a commit that does not exist: GitHub rejects it, or reports a conflict for an empty repository."""
+
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +98,133 @@ class Source(Protocol):
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
         """Return lines of a file at a commit, without those past its end; None when there is no such file."""
+
+
+class ApiSource(ProviderApi):
+    """A :class:`Source` at a provider.
+
+    Every method raises ProviderError when the provider does not respond as it should.
+
+    :param project: the provider's name of the repository.
+    """
+
+    max_body_bytes = MAX_BODY_BYTES
+    tree_seconds = 60.0  # providers limit requests: GitHub allows 5000 an hour
+
+    def __init__(
+        self,
+        base_url: str,
+        project: str,
+        credential: Credential,
+        *,
+        deadline: float,
+        allowed_hosts: Collection[str] = (),
+    ) -> None:
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        self.project = project
+
+    @property
+    def identity(self) -> str:
+        """Unique among all repositories of all callers."""
+        return f"{self.kind} {self.site} {self.project}"
+
+    def has_commit(self, sha: str) -> bool:
+        """Tell whether there is such a commit."""
+        return self.commits_starting_with(sha) == [sha]
+
+    def commits_starting_with(self, prefix: str) -> list[str]:
+        """Return the id of the commit with this prefix; none when there are several."""
+        try:
+            sha = self.commit_id(prefix)
+        except ABSENT:
+            return []
+        # A branch may have such a name.
+        return [sha] if sha.startswith(prefix) and _OBJECT_ID.fullmatch(sha) else []
+
+    @abc.abstractmethod
+    def commit_id(self, revision: str) -> str:
+        """Return the full id of a commit.
+
+        :raises ProviderError: one of :data:`ABSENT`, when there is none.
+        """
+
+    @abc.abstractmethod
+    def commit(self, sha: str) -> GitCommit:
+        """Return a commit that exists."""
+
+    @abc.abstractmethod
+    def tree(self, branch: str) -> tuple[str, str | None]:
+        """Return the name of a branch, by default the default branch, and an id of its tree; None without commits."""
+
+    @abc.abstractmethod
+    def files(self, tree: str) -> Iterator[str]:
+        """Yield the paths of all files of a tree, without submodules."""
+
+    @abc.abstractmethod
+    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Translate the errors of reading a response, which may have any content.
+
+        :raises ProviderUnavailable: for an unexpected response.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise self.error(ProviderUnavailable, f"unexpected response from {self.http.host}") from error
+
+
+def make_commit(
+    sha: str, committed: str, author: Mapping[str, Any], message: str, changes: Iterable[tuple[str, str]]
+) -> GitCommit:
+    """Make a commit as git itself would show it.
+
+    :param author: may have ``name`` and ``email``.
+    :param changes: paths, and their kinds of change.
+    """
+    return GitCommit(
+        sha=sha,
+        committed=instant(committed),
+        author_name=clean(author.get("name")).strip(),
+        author_email=clean(author.get("email")).strip().lower(),
+        message=clean(message).rstrip("\n"),
+        changes=[FileChange(clean(path), kind) for path, kind in dict(changes).items()],
+    )
+
+
+def clean(text: str | None) -> str:
+    """Make a text storable: JSON may have lone surrogates, and NUL."""
+    return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def instant(text: str) -> datetime:
+    """Parse a date with time of ISO 8601, by default in UTC.
+
+    :raises ValueError: for any other text.
+    """
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+
+
+def next_page(reply: HttpReply, parameter: str) -> str:
+    """Return a parameter of the next page's URL in the header ``Link`` (RFC 8288); empty for the last page.
+
+    Not the URL itself: it may lead anywhere.
+    """
+    for link in reply.headers.get("link", "").split(","):
+        match = re.fullmatch(r'\s*<(?P<url>[^>]*)>.*;\s*rel="?next"?.*', link)
+        if match is not None:
+            return parse_qs(urlsplit(match["url"]).query).get(parameter, [""])[0]
+    return ""
+
+
+def snippet(lines: Sequence[str], first: int, number: int) -> str:
+    """Return a line with a few around it.
+
+    :param lines: of a file, from line `first` on.
+    """
+    start = max(first, number - SNIPPET_LINES)
+    around = lines[start - first : number + SNIPPET_LINES + 1 - first]
+    return "\n".join(clean(line[:MAX_LINE_CHARACTERS]) for line in around)

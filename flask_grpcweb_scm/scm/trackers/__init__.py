@@ -1,1 +1,66 @@
-"""Trackers: hosts of issues."""
+"""Trackers: hosts of issues, and which one an integration has.
+
+The metadata of an integration has ``base_url`` and ``credentials``, the name of an entry of ``GRPC_SCM_CREDENTIALS``.
+The two say which host is trusted with what, so neither comes from anywhere else. The configuration of its installation
+in an organization has the rest: defaults for the fields of issues, and ``comment_on_link``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from flask_grpcweb_scm.rpc import did_you_mean
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, provider_name
+from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, find_credential, is_configured
+from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
+from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
+from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
+from flask_grpcweb_scm.scm.trackers.roundup import Roundup
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
+
+__all__ = ["TRACKERS", "comments_on_link", "issue_defaults", "open_tracker"]
+
+TRACKERS: Mapping[str, type[Tracker]] = {
+    tracker.kind: tracker
+    for tracker in (GitHub, GitHubEnterprise, GitLab, AzureDevOps, JiraCloud, JiraDataCenter, Roundup)
+}
+WITHOUT_TRACKER = {"bitbucket": "Bitbucket Cloud", "bitbucket_server": "Bitbucket Data Center"}
+
+
+def open_tracker(installation: OrganizationIntegration, timeout: float | None) -> Tracker | None:
+    """Return the tracker of an integration; None for an integration without settings for a tracker.
+
+    :param timeout: seconds for all requests together, at most ``GRPC_TRACKER_TIMEOUT``; None for that.
+    :raises ProviderMisconfigured: when the settings cannot work.
+    """
+    integration = installation.integration
+    provider = provider_name(integration.provider)
+    if provider in WITHOUT_TRACKER:
+        text = f"{WITHOUT_TRACKER[provider]} has no issue tracker any more; use a Jira integration"
+        raise ProviderMisconfigured(text, provider=provider)
+    if not is_configured(integration.metadata_):
+        return None
+    if provider not in TRACKERS:
+        text = f"there is no tracker {provider!r}{did_you_mean(provider, TRACKERS)}"
+        raise ProviderMisconfigured(text, provider=provider)
+    settings = current_settings()
+    limit = settings.tracker_timeout
+    return TRACKERS[provider](
+        integration.metadata_.get("base_url", ""),
+        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
+        deadline=time.monotonic() + (limit if timeout is None else min(timeout, limit)),
+        allowed_hosts=settings.scm_allowed_hosts,
+    )
+
+
+def issue_defaults(installation: OrganizationIntegration) -> dict[str, str]:
+    """Return the organization's defaults for the fields of issues."""
+    return {name: value for name, value in installation.config.items() if isinstance(value, str)}
+
+
+def comments_on_link(installation: OrganizationIntegration) -> bool:
+    """Tell whether linking an issue to an error group adds a comment at the tracker."""
+    return installation.config.get("comment_on_link") in {True, "true"}

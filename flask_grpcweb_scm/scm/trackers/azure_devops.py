@@ -9,9 +9,8 @@ import html
 import re
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.providers.addresses import path_of
-from flask_grpcweb_scm.scm.providers.credentials import Credential, basic
-from flask_grpcweb_scm.scm.providers.errors import CredentialRefused
+from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
+from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 

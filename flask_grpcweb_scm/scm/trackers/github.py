@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.providers.addresses import path_of
-from flask_grpcweb_scm.scm.providers.errors import ProviderUnavailable
+from flask_grpcweb_scm.scm.providers import ProviderUnavailable
+from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 

@@ -20,13 +20,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.bulk import insert_new
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
-from flask_grpcweb_scm.scm.database.transaction import commit_step
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
-from flask_grpcweb_scm.scm.trackers.open import open_tracker
+from flask_grpcweb_scm.scm.trackers import open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 from flask_grpcweb_scm.scm.validation import failed_precondition
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask_grpcweb_scm.scm.providers.addresses import path_of
-from flask_grpcweb_scm.scm.providers.credentials import Credential
-from flask_grpcweb_scm.scm.providers.errors import ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRejected
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
-from flask_grpcweb_scm.scm.providers.errors import ProviderError, ProviderRejected
 
 __all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
 

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Integration, db
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.scm.cli.test_rows import run
-from tests.scm.databases import disposed
 from tests.scm.support import Tenant
 from tests.scm.trackers import github_server as faults
-from tests.scm.trackers.github_server import GitHubServer, serve_github
-from tests.scm.trackers.tracking import Stored, create, stored, tracked, tracking_app
+from tests.scm.trackers.github_server import GitHubServer
+from tests.scm.trackers.tracking import Stored, app, create, github, ours, stored
 
-# Seconds: more than a busy machine needs for anything.
-PATIENCE = 30.0
-
-
-@pytest.fixture
-def github() -> Iterator[GitHubServer]:
-    with serve_github() as github:
-        yield github
-
-
-@pytest.fixture
-def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    # Whatever is cut off here has ended, and nobody waits for half a minute.
-    monkeypatch.setattr(Tracker, "search_delay", 0)
-    with disposed(tracking_app(database, PATIENCE)) as app:
-        yield app
-
-
-@pytest.fixture
-def ours(app: Flask, github: GitHubServer) -> Tenant:
-    return tracked(app, "ours", github.url)
+__all__ = ["app", "github", "ours"]  # fixtures
 
 
 def test_what_is_unfinished_is_listed_and_resumed(app: Flask, ours: Tenant, github: GitHubServer) -> None:

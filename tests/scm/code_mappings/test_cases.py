@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.code_mappings.coverage import apply_root
-from flask_grpcweb_scm.scm.code_mappings.decide import Place, choose, decide, find_roots
+from flask_grpcweb_scm.scm.code_mappings.decide import Place, apply_root, choose, decide, find_roots
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, extension, read_frame
-from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex, is_source_file
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, is_source_file
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("cases.json").read_text())
 

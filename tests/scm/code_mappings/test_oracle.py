@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flask_grpcweb_scm.scm.code_mappings.decide import Place, choose, decide, find_roots
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFrame, read_path
-from flask_grpcweb_scm.scm.code_mappings.tree_index import TreeIndex
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex
 from tests.scm.code_mappings import oracle
 
 SEGMENTS = st.sampled_from(["a", "b", "ab", "app:", "src", "..", ".", "", "C:", "a.b", "[x]", "<y>", "http:", "é"])

@@ -13,10 +13,9 @@ from flask import Flask
 
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import Group, Organization, db
-from flask_grpcweb_scm.scm.database.transaction import commit_step, transaction
-from flask_grpcweb_scm.scm.git_import import importer
-from flask_grpcweb_scm.scm.git_import.importer import BATCH_WEIGHT, CHANGE_WEIGHT
+from flask_grpcweb_scm.scm import Group, Organization, db, git_import
+from flask_grpcweb_scm.scm.database.db import commit_step, transaction
+from flask_grpcweb_scm.scm.git_import import BATCH_WEIGHT, CHANGE_WEIGHT
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.service.test_stream_repositories import fill, stream
@@ -90,7 +89,7 @@ def test_an_import_into_empty_tables_makes_plans_for_large_ones(
     app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch, batches = 200, 20  # the plan for a statement is settled after it has run ten times
-    monkeypatch.setattr(importer, "BATCH_COMMITS", batch)
+    monkeypatch.setattr(git_import, "BATCH_COMMITS", batch)
     repository = GitRepository(tmp_path)
     stream = bytearray()
     for number in range(batch * batches):
@@ -111,7 +110,7 @@ def test_an_import_into_empty_tables_makes_plans_for_large_ones(
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             # It is known then that they are empty.
             connection.execute(sa.text("VACUUM ANALYZE"))
-        job = importer.prepare_import(organization, Mirror.find(repository.path), "big")
+        job = git_import.prepare_import(organization, Mirror.find(repository.path), "big")
         assert list(job.run()) == [1, *(batches - 1) * [batch], batch - 1]
         db.session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
         db.session.commit()

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from flask import Flask
 
 from flask_grpcweb_scm.scm import MIGRATIONS, db
-from flask_grpcweb_scm.scm.database.name_search import include_object
+from flask_grpcweb_scm.scm.search import include_object
 from tests.scm.conftest import FlaskDb
 from tests.scm.databases import Databases, disposed
 from tests.scm.migrations.write_migration import revisions, write_migration

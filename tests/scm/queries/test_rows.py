@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, get_type_hints
 import pytest
 
 from flask_grpcweb_scm.scm import CodeMapping, CommitAuthor, Repository
+from flask_grpcweb_scm.scm.queries import select_row
 from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow
 from flask_grpcweb_scm.scm.queries.commits import AuthorRow
 from flask_grpcweb_scm.scm.queries.repositories import RepositoryRow
-from flask_grpcweb_scm.scm.queries.rows import select_row
 
 # Columns that are read as text, whatever they are.
 AS_TEXT = {"status", "config"}

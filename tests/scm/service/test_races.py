@@ -22,7 +22,7 @@ from flask_grpcweb_scm.scm import (
     Repository,
     db,
 )
-from flask_grpcweb_scm.scm.git_import.importer import prepare_import
+from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.support import GitRepository, Scm, Tenant, add_mapping
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_grpcweb_scm.scm.sources.git_process import GitError, GitFailed
+from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, MirrorMissing
 from tests.scm.support import GitRepository, numbered
 

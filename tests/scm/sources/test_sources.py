@@ -23,7 +23,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.sources.git_log import GitCommit
+from flask_grpcweb_scm.scm.sources.git import GitCommit
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
-from flask_grpcweb_scm.scm.trackers.open import TRACKERS, open_tracker
+from flask_grpcweb_scm.scm.trackers import TRACKERS, open_tracker
 from flask_grpcweb_scm.settings import Settings
 from tests.scm.support import make_app
 from tests.servers import free_port

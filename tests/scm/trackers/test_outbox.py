@@ -18,34 +18,30 @@ from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, Integration, IssueOperation, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
-from flask_grpcweb_scm.scm.trackers import outbox
-from flask_grpcweb_scm.scm.trackers.open import issue_defaults, open_tracker
+from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import Answer, call
 from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant
 from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import Fault, GitHubServer, serve_github
-from tests.scm.trackers.tracking import SECRET, Stored, create, stored, tracked, tracking_app
+from tests.scm.trackers.tracking import (
+    PATIENCE,
+    SECRET,
+    Stored,
+    app,
+    create,
+    github,
+    ours,
+    stored,
+    tracked,
+    tracking_app,
+)
 
-# Seconds: more than a busy machine needs for anything.
-PATIENCE = 30.0
+__all__ = ["app", "github", "ours"]  # fixtures
+
 # For what can only end by a timeout.
 IMPATIENCE = 1.0
-
-
-@pytest.fixture
-def github() -> Iterator[GitHubServer]:
-    with serve_github() as github:
-        yield github
-
-
-@pytest.fixture
-def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    # Whatever is cut off here has ended, and nobody waits for half a minute.
-    monkeypatch.setattr(Tracker, "search_delay", 0)
-    with disposed(tracking_app(database, PATIENCE)) as app:
-        yield app
 
 
 @pytest.fixture
@@ -53,11 +49,6 @@ def impatient(app: Flask, database: str) -> Iterator[Flask]:
     """The same app, that soon gives up waiting for a tracker."""
     with disposed(tracking_app(database, IMPATIENCE)) as impatient:
         yield impatient
-
-
-@pytest.fixture
-def ours(app: Flask, github: GitHubServer) -> Tenant:
-    return tracked(app, "ours", github.url)
 
 
 def detail(answer: Answer, kind: type[Message]) -> Any:

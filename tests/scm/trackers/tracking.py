@@ -1,19 +1,26 @@
-"""Apps whose integrations have a tracker."""
+"""Apps whose integrations have a tracker; as fixtures, one whose tracker is a server of ours."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, Integration, IssueOperation, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import Answer, call
+from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant, add_tenant, make_app
+from tests.scm.trackers.github_server import GitHubServer, serve_github
 
 SECRET = "s3cret-t0ken"
+# Seconds: more than a busy machine needs for anything.
+PATIENCE = 30.0
 
 
 def tracking_app(database: str, timeout: float) -> Flask:
@@ -60,3 +67,22 @@ def create(app: Flask, tenant: Tenant, key: str = "", *, timeout: str = "", **fi
     answer = call(app.test_client(), SERVICE + "CreateExternalIssue", request, headers=headers)
     assert SECRET not in answer.message
     return answer
+
+
+@pytest.fixture
+def github() -> Iterator[GitHubServer]:
+    with serve_github() as github:
+        yield github
+
+
+@pytest.fixture
+def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    # Whatever is cut off here has ended, and nobody waits for half a minute.
+    monkeypatch.setattr(Tracker, "search_delay", 0)
+    with disposed(tracking_app(database, PATIENCE)) as app:
+        yield app
+
+
+@pytest.fixture
+def ours(app: Flask, github: GitHubServer) -> Tenant:
+    return tracked(app, "ours", github.url)

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, db
-from flask_grpcweb_scm.scm.database.bulk import insert_new, insert_rows, json_writer
+from flask_grpcweb_scm.scm.database.db import insert_new
+from flask_grpcweb_scm.scm.git_import.commit_store import insert_rows, json_writer
 from tests.scm.support import Tenant
 
 MESSAGES = [

@@ -6,7 +6,8 @@ import ipaddress
 
 import pytest
 
-from flask_grpcweb_scm.scm.providers.addresses import is_public, path_of
+from flask_grpcweb_scm.scm.providers.api import path_of
+from flask_grpcweb_scm.scm.providers.sockets import is_public
 
 
 def test_segments_of_a_path_stay_segments() -> None:

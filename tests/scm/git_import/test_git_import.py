@@ -22,10 +22,10 @@ from flask_grpcweb_scm.scm import (
     Organization,
     Repository,
     db,
+    git_import,
 )
-from flask_grpcweb_scm.scm.git_import import importer
-from flask_grpcweb_scm.scm.git_import.importer import own_external_id, prepare_import
-from flask_grpcweb_scm.scm.sources.git_process import GitError
+from flask_grpcweb_scm.scm.git_import import guess_provider, own_external_id, prepare_import, public_url
+from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.cli.test_rows import add, run
 from tests.scm.support import GitRepository
@@ -215,11 +215,11 @@ class TestReadingAhead:
 
     @pytest.fixture(autouse=True)
     def small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importer, "BATCH_COMMITS", 2)
+        monkeypatch.setattr(git_import, "BATCH_COMMITS", 2)
 
-    def prepare(self, repository: GitRepository) -> importer.GitImport:
+    def prepare(self, repository: GitRepository) -> git_import.GitImport:
         organization = db.session.scalars(sa.select(Organization)).one()
-        return importer.prepare_import(organization, Mirror.find(repository.path), "repository")
+        return git_import.prepare_import(organization, Mirror.find(repository.path), "repository")
 
     def test_people_are_the_same_in_every_batch(self, imported: Flask, tmp_path: Path) -> None:
         repository = GitRepository(tmp_path / "people")
@@ -293,7 +293,7 @@ def test_an_external_id_of_our_own_fits(length: int) -> None:
 def test_an_import_goes_on_where_one_was_interrupted(
     app: Flask, history: GitRepository, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    monkeypatch.setattr(importer, "BATCH_COMMITS", 2)
+    monkeypatch.setattr(git_import, "BATCH_COMMITS", 2)
     with app.app_context():
         organization = Organization(slug="demo")
         db.session.add(organization)
@@ -314,7 +314,7 @@ def test_an_import_goes_on_where_one_was_interrupted(
 
 
 def test_a_batch_is_bounded_in_memory_too(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer, "BATCH_WEIGHT", 100_000)
+    monkeypatch.setattr(git_import, "BATCH_WEIGHT", 100_000)
     repository = GitRepository(tmp_path / "heavy")
     for number in range(4):
         repository.write("file", f"{number}\n")
@@ -340,3 +340,35 @@ def test_authors_without_an_address_are_told_apart_by_name_and_others_keep_their
         assert sorted(map(repr, rows)) == [
             "('Ann', 'ann@x', 2)", "('Ann', None, 2)", "('Bob', None, 1)", "(None, None, 1)"
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("remote", "url", "provider"),
+    [
+        ("https://github.com/acme/app.git", "https://github.com/acme/app.git", "github"),
+        ("https://user:secret@github.com/acme/app", "https://github.com/acme/app", "github"),
+        ("https://token@GitLab.com:8443/acme/app", "https://gitlab.com:8443/acme/app", "gitlab"),
+        ("https://bitbucket.org/a/b?access_token=secret#secret", "https://bitbucket.org/a/b", "bitbucket"),
+        ("https://acme@dev.azure.com/acme/p/_git/r", "https://dev.azure.com/acme/p/_git/r", "vsts"),
+        ("https://acme.visualstudio.com/p/_git/r", "https://acme.visualstudio.com/p/_git/r", "vsts"),
+        ("git@github.com:acme/app.git", "git@github.com:acme/app.git", "github"),
+        ("github.com:acme/app.git", "github.com:acme/app.git", "github"),
+        ("ssh://git:secret@github.com/acme/app", "ssh://git@github.com/acme/app", "github"),
+        ("ssh://git@example.org:2222/app", "ssh://git@example.org:2222/app", ""),
+        ("https://[2001:db8::1]:8/x", "https://[2001:db8::1]:8/x", ""),
+        ("https://github.com.evil.example/x", "https://github.com.evil.example/x", ""),
+        ("https://example.org/x", "https://example.org/x", ""),
+        ("", "", ""),
+        ("/srv/git/app.git", "", ""),
+        ("../app", "", ""),
+        ("file:///srv/git/app.git", "", ""),
+        ("C:\\git\\app", "", ""),
+        ("ext::sh -c date", "", ""),
+        ("https://[broken", "", ""),
+        ("https://host:port/x", "", ""),
+        ("https:///x", "", ""),
+    ],
+)
+def test_a_remote_is_shown_without_credentials_and_without_local_paths(remote: str, url: str, provider: str) -> None:
+    assert public_url(remote) == url
+    assert guess_provider(remote) == provider

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Repository, db
-from flask_grpcweb_scm.scm.database.name_search import SEARCH_INDEX
+from flask_grpcweb_scm.scm.search import SEARCH_INDEX
 from tests.scm.conftest import FlaskDb
 from tests.scm.databases import PostgresqlDatabases, disposed, installed_postgresql, installed_server
 from tests.scm.queries.plans import plan_of

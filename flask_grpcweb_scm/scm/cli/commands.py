@@ -1,0 +1,248 @@
+"""The group ``flask scm``, and its commands for git history, code mappings and the outbox."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, TypeVar
+
+import click
+import sqlalchemy as sa
+from flask.cli import with_appcontext
+from sqlalchemy.exc import DBAPIError
+
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.scm.code_mappings.derive import derive
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
+from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project
+from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
+from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.sources.git import GitError
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from flask_grpcweb_scm.scm.trackers import outbox
+
+__all__ = [
+    "command",
+    "derive_command",
+    "discard_operation",
+    "fail",
+    "fitting",
+    "import_git_command",
+    "list_operations",
+    "organization_named",
+    "outbox_cli",
+    "print_result",
+    "project_named",
+    "resume_operation",
+    "scm_cli",
+]
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+@click.group("scm")
+def scm_cli() -> None:
+    """Set up what ScmService serves."""
+
+
+def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
+    """Make a command with ``--json``, whose errors say the way out."""
+
+    def decorate(function: Command) -> click.Command:
+        @click.option("--json", "as_json", is_flag=True, help="Print an object.")
+        @with_appcontext
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            with _translated_errors():
+                function(*args, **kwargs)
+
+        return group.command(name)(run)
+
+    return decorate
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (GitError, ImportFailed, ProviderError) as error:
+        raise click.ClickException(str(error)) from error
+    except DBAPIError as error:
+        db.session.rollback()
+        if not sa.inspect(db.engine).has_table(Organization.__tablename__):
+            raise click.ClickException("the tables do not exist yet; run: flask scm init-db") from error
+        raise
+
+
+def fail(text: str) -> NoReturn:
+    """End the command with an error message."""
+    raise click.ClickException(text)
+
+
+def print_result(as_json: bool, text: str, **facts: Any) -> None:
+    """Print the result for people, or as a JSON object."""
+    click.echo(json.dumps(facts) if as_json else text)
+
+
+def fitting(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Callable[..., str | None]:
+    """Make a callback for an argument or option that has to fit into a column."""
+
+    def check(context: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value is not None and len(value) > limit:
+            raise click.BadParameter(f"{value[:40]!r}… has {len(value)} characters; the limit is {limit}")
+        if value is not None and re.fullmatch(pattern, value) is None:
+            raise click.BadParameter(f"{value!r} is not {wanted}")
+        return value
+
+    return check
+
+
+def organization_named(slug: str) -> Organization:
+    """Return an organization, or end the command."""
+    row = db.session.scalars(sa.select(Organization).filter_by(slug=slug)).one_or_none()
+    if row is None:
+        fail(f"there is no organization {slug!r}; run: flask scm add-organization {slug}")
+    return row
+
+
+def project_named(organization: str, slug: str) -> Project:
+    """Return a project of an organization, or end the command."""
+    of_organization = sa.select(Project).filter_by(organization_id=organization_named(organization).id, slug=slug)
+    row = db.session.scalars(of_organization).one_or_none()
+    if row is None:
+        fail(f"{organization!r} has no project {slug!r}; run: flask scm add-project {organization} {slug}")
+    return row
+
+
+@command("derive")
+@click.argument("organization", metavar="ORG")
+@click.argument("project", metavar="PROJECT")
+@click.option(
+    "--traceback",
+    "file",
+    type=click.File(encoding="utf-8", errors="replace"),
+    required=True,
+    help="Text with stack traces of Python, Java, JavaScript or Go; - for standard input.",
+)
+@click.option("--dry-run", is_flag=True, help="Store nothing.")
+def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
+    """Derive code mappings from pasted stack traces, and say of every frame what was found and why not."""
+    row = project_named(organization, project)
+    frames = list(parse_traceback(file.read()))
+    if not frames:
+        fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")
+    ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
+    derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
+    db.session.commit()
+    outcomes = dict(zip(ours, derivation.outcomes, strict=True))
+    facts = [_frame_facts(frame, outcomes.get(frame.frame)) for frame in frames]
+    mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
+    text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
+    print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
+
+
+def _frame_facts(frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None) -> dict[str, Any]:
+    """Describe the outcome of a frame; without one, it was not searched for."""
+    facts = {"place": str(frame), "path": frame.frame.text, "line": frame.line, "function": frame.function}
+    if outcome is None:
+        return {**facts, "outcome": "skipped", "source_path": "", "code_mapping_id": 0, "reason": frame.not_ours}
+    name = scm_pb2.PathOutcome.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
+    found = {"source_path": outcome.source_path, "code_mapping_id": outcome.code_mapping_id, "reason": outcome.reason}
+    return {**facts, "outcome": name, **found}
+
+
+def _frame_text(facts: dict[str, Any]) -> str:
+    found = f"{facts['source_path']} ({facts['reason']})" if facts["source_path"] else facts["reason"]
+    return f"{facts['place']}\n    {facts['outcome']}: {found}"
+
+
+def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
+    names = ("repository_id", "stack_root", "source_root", "default_branch", "automatically_generated")
+    return {"id": mapping.id or 0, **{name: getattr(mapping, name) for name in names}}
+
+
+def _mapping_text(mapping: CodeMapping) -> str:
+    name = f"code mapping {mapping.id}" if mapping.id else "a code mapping, not stored"
+    return f"{name}: {mapping.stack_root!r} becomes {mapping.source_root!r} in repository {mapping.repository_id}"
+
+
+@command("import-git")
+@click.argument("organization", metavar="ORG")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", callback=fitting(200), help="Name of the repository. Default: the directory's.")
+@click.option("--branch", callback=fitting(255), help="Default: the one that is checked out.")
+def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
+    """Import the commits, authors and file changes of a local git repository.
+
+    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    """
+    started = time.monotonic()
+    name = name or path.resolve().name.removesuffix(".git")
+    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
+    with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
+        for count in job.run():
+            bar.update(count)
+    seconds = time.monotonic() - started
+    row_id = job.repository.id
+    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
+
+
+@scm_cli.group("outbox")
+def outbox_cli() -> None:
+    """List and complete operations: issues that may have been created at a tracker, and are not known to be."""
+
+
+@command("list", outbox_cli)
+def list_operations(as_json: bool) -> None:
+    """List the operations whose outcome is not known."""
+    now = datetime.now(timezone.utc)
+    facts = [
+        {
+            "id": row.id,
+            "organization": row.organization.slug,
+            "integration": row.integration.name,
+            "title": row.title,
+            "added": row.date_added.isoformat(timespec="seconds"),
+            "attempts": row.attempts,
+            "state": "under way" if row.claimed_until > now else row.error or "killed",
+        }
+        for row in outbox.unfinished()
+    ]
+    lines = ["{id}  {added}  {organization}  {integration}  {title!r}: {state}".format(**fact) for fact in facts]
+    print_result(as_json, "\n".join(lines) or "nothing is left", operations=facts)
+
+
+@command("resume", outbox_cli)
+@click.argument("operation_id", metavar="ID", type=int)
+def resume_operation(operation_id: int, as_json: bool) -> None:
+    """Find the issue of an operation at its tracker, or else create it, and store it."""
+    try:
+        issue = outbox.resume(_operation(operation_id))
+    except RpcError as error:
+        raise click.ClickException(error.message) from error
+    print_result(as_json, f"issue {issue.key} is external issue {issue.id}", id=issue.id, key=issue.key)
+
+
+@command("discard", outbox_cli)
+@click.argument("operation_id", metavar="ID", type=int)
+def discard_operation(operation_id: int, as_json: bool) -> None:
+    """Delete an operation, once you have seen that its tracker has no issue of it, or do not want the issue."""
+    outbox.discard(_operation(operation_id))
+    print_result(as_json, f"operation {operation_id} is deleted", id=operation_id)
+
+
+def _operation(operation_id: int) -> IssueOperation:
+    row = db.session.get(IssueOperation, operation_id)
+    if row is None:
+        fail(f"there is no operation {operation_id}; see: flask scm outbox list")
+    return row
