@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, request
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
 from flask_grpcweb_scm.state import AppState
@@ -79,7 +80,10 @@ class GrpcWebScm:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
+        observers: list[Observer] = [_tracing()] if settings.otel else []
         metrics = _metrics() if settings.metrics_path else None
+        if metrics:
+            observers.append(metrics)
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
         if settings.max_streams:
             first.append(StreamLimiter(settings.max_streams))
@@ -89,7 +93,7 @@ class GrpcWebScm:
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate)
         app.extensions["grpcweb_scm"] = state
-        calls = AppCalls(app, settings, dispatcher, state.authenticate, [metrics] if metrics else [])
+        calls = AppCalls(app, settings, dispatcher, state.authenticate, observers)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
         _surround(calls, blueprint)
@@ -112,6 +116,14 @@ def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
+
+
+def _tracing() -> Observer:
+    try:
+        from flask_grpcweb_scm.observe.otel import server_tracing
+    except ImportError:
+        raise ConfigError("GRPC_OTEL needs opentelemetry-api: pip install 'flask_grpcweb_scm[otel]'") from None
+    return server_tracing()
 
 
 def _metrics() -> Metrics:

@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
-    "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "scm": (
         {"forks", "observe", "pb", "rpc"},
         {

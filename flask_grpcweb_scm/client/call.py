@@ -38,6 +38,7 @@ class Call(Generic[R]):
         *,
         deadline: float | None,
         retries: Retries,
+        watch: Callable[[Generator[R, None, None]], Generator[R, None, None]] | None = None,
     ) -> None:
         self._open_exchange = open_exchange
         self._read_response = read_response
@@ -46,7 +47,7 @@ class Call(Generic[R]):
         self._cancelled = threading.Event()
         self._exchange: Exchange | None = None
         self._response: Response | None = None
-        self._messages = self._run()
+        self._messages = self._run() if watch is None else watch(self._run())
 
     @property
     def initial_metadata(self) -> Metadata:
