@@ -49,7 +49,7 @@ SERVER_ERRORS = frozenset(
 """Codes of calls that the server has failed; the others are the caller's doing."""
 
 _FLASK_SPAN = "opentelemetry-flask.span_key"
-"""Where opentelemetry-instrumentation-flask keeps the span of a request, in its environment."""
+"""The key of the span of a request in its environment, by opentelemetry-instrumentation-flask."""
 _IS_OURS = context.create_key(f"{NAME}.call")
 
 R = TypeVar("R")
