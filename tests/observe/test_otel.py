@@ -8,18 +8,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
@@ -31,7 +27,10 @@ from tests.apps import echo_service, know_routes
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.observe.mixed import CASES, HOOKED_CASES, Case, hooked_app, in_process, mixed_app, over_http
 from tests.observe.otlp import Receiver, receiving
+from tests.observe.sdk import exporter, metric_reader, tree
 from tests.servers import ROOT, free_port, listening
+
+__all__ = ["exporter"]  # a fixture
 
 ECHO = DESCRIPTOR.services_by_name["Echo"]
 RUNS = [
@@ -48,27 +47,9 @@ def expected(cases: list[Case]) -> Counter[tuple[str, str]]:
     return Counter((method_of(case), case.code.name) for case in cases)
 
 
-@pytest.fixture(scope="module")
-def sdk() -> tuple[InMemorySpanExporter, InMemoryMetricReader]:
-    """Those of this process: it takes providers once."""
-    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    metrics.set_meter_provider(MeterProvider([reader]))
-    return exporter, reader
-
-
-@pytest.fixture
-def exporter(sdk: tuple[InMemorySpanExporter, InMemoryMetricReader]) -> Iterator[InMemorySpanExporter]:
-    sdk[0].clear()
-    yield sdk[0]
-    assert trace.get_current_span() is trace.INVALID_SPAN
-
-
-def durations(reader: InMemoryMetricReader) -> Counter[tuple[str, str]]:
+def durations() -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    data = reader.get_metrics_data()
+    data = metric_reader().get_metrics_data()
     for resource in data.resource_metrics if data else ():
         for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
             if metric.name == "rpc.server.call.duration":
@@ -80,18 +61,18 @@ def durations(reader: InMemoryMetricReader) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize(("make", "cases", "is_known"), RUNS)
 def test_every_call_has_a_span_and_a_duration(
-    make: Any, cases: list[Case], is_known: bool, exporter: InMemorySpanExporter, sdk: Any
+    make: Any, cases: list[Case], is_known: bool, exporter: InMemorySpanExporter
 ) -> None:
     app = make(GRPC_OTEL=True)
     if is_known:
         know_routes(app)
-    before = durations(sdk[1])
+    before = durations()
     for case in cases:
         in_process(app, case)
         (span,) = exporter.get_finished_spans()
         check(case, span)
         exporter.clear()
-    assert durations(sdk[1]) - before == expected(cases)
+    assert durations() - before == expected(cases)
 
 
 def check(case: Case, span: ReadableSpan) -> None:
@@ -149,12 +130,6 @@ def inner_app() -> Flask:
     app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, GRPC_OTEL=True)
     GrpcWebScm(services=[echo_service(Unary=unary)]).init_app(app)
     return app
-
-
-def tree(spans: tuple[ReadableSpan, ...], parent: int | None = None) -> dict[str, Any]:
-    """The spans by name and kind, with those inside."""
-    mine = [span for span in spans if (span.parent.span_id if span.parent else None) == parent]
-    return {f"{span.kind.name} {span.name}": tree(spans, span.context.span_id) for span in mine if span.context}
 
 
 def test_a_trace_goes_through_clients_and_servers(exporter: InMemorySpanExporter) -> None:
