@@ -18,6 +18,7 @@ __all__ = [
     "read_method_names",
     "read_optional_bytes",
     "read_optional_count",
+    "read_optional_path",
     "read_optional_seconds",
     "read_origins",
     "read_rates",
@@ -143,6 +144,13 @@ def read_subdomain(value: object) -> str:
     if not isinstance(value, str) or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*|", value) is None:
         raise _fail(value, "a subdomain such as 'api', without the domain")
     return value.lower()
+
+
+def read_optional_path(value: object) -> str | None:
+    """Read the path of a page."""
+    if value is not None and (not isinstance(value, str) or re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
+        raise _fail(value, "None or a path such as '/metrics', without a slash at its end")
+    return value
 
 
 def read_method_names(value: object) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from flask_grpcweb_scm.config_values import (
     read_method_names,
     read_optional_bytes,
     read_optional_count,
+    read_optional_path,
     read_optional_seconds,
     read_origins,
     read_rates,
@@ -149,6 +150,15 @@ class Settings:
 
     fast_lane: bool = _key(
         True, read_boolean, "Serve calls without Flask's request machinery while no hook of the app needs it."
+    )
+
+    metrics_path: str | None = _key(
+        None,
+        read_optional_path,
+        "Path of a page with metrics for Prometheus, such as `/metrics`; needs the extra `prometheus`.",
+    )
+    otel: bool = _key(
+        False, read_boolean, "Record a span and the duration of each call by OpenTelemetry; needs the extra `otel`."
     )
 
     page_size: int = _key(50, read_count, "Rows of a page when the request names no size.")

@@ -17,15 +17,16 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
     "config_values": ({"rpc"}, set()),
+    # Those of extras are imported by one module each, when a key is set.
+    "observe": ({"rpc", "wire"}, {"opentelemetry", "prometheus_client"}),
     "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
-    "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
-    "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
-        {"forks", "pb", "rpc", "transactions"},
+        {"forks", "observe", "pb", "rpc", "transactions"},
         {
             "alembic",
             "click",
@@ -50,7 +51,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "config_values", "rpc", "scm", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "observe", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
     "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),

@@ -42,6 +42,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_signatures(settings),
         *_browsers(settings),
         *_preflight(app),
+        *_metrics(app, settings.metrics_path),
         *_resources(settings, environment),
         *_processes(app, settings, environment),
     ]
@@ -129,6 +130,19 @@ def _preflight(app: Flask) -> Iterator[str]:
             "Pages of every origin may call with the cookies of their visitors: Flask-CORS has supports_credentials"
             " beside origins '*', which reflects any origin; list the origins."
         )
+
+
+def _metrics(app: Flask, path: str | None) -> Iterator[str]:
+    """Open the page as a stranger does: a hook may guard it."""
+    if path is None:
+        return
+    try:
+        status = app.test_client(use_cookies=False).get(path).status_code
+    except Exception as error:
+        yield f"The page of GRPC_METRICS_PATH fails: {type(error).__name__}."
+        return
+    if status == 200:
+        yield f"GRPC_METRICS_PATH: anyone who reaches {path} reads it; refuse it in the proxy, or in a hook of the app."
 
 
 def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ class Dispatcher:
     """The methods of some services, by path.
 
     :param interceptors: around every call, outermost first; they may grow until the first call.
+    :param first: interceptors outside of those, of this app alone.
     :param max_json_depth: messages inside each other that a request in JSON may have.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
@@ -40,12 +41,13 @@ class Dispatcher:
         services: Iterable[Service],
         interceptors: Interceptors | None = None,
         *,
+        first: Sequence[Interceptor] = (),
         max_json_depth: int = 100,
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
         self.codecs = codecs(max_json_depth)
-        self._first: tuple[Interceptor, ...] = ()
+        self._first = tuple(first)
         self._interceptors = interceptors or Interceptors("this extension")
         self._composed = _Composed(self._compose)
         self.functions: Mapping[RpcMethod, ServiceFunction] = self._composed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
@@ -127,7 +127,8 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         unknown = "/<grpcweb_unknown:grpc_service>/<grpcweb_unknown:grpc_method>"
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
-            app.view_functions[f"{NAME}.{name}"] = call
+            # A function for each, and by Flask's decorator, which agents wrap: they name transactions by functions.
+            app.endpoint(f"{NAME}.{name}")(_named(call, name))
             rule = Rule(
                 prefix + path,
                 endpoint=f"{NAME}.{name}",
@@ -150,6 +151,14 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
     if settings.cors_origins:
         add_cors(blueprint, settings)
     return blueprint
+
+
+def _named(view: Callable[..., Response], name: str) -> Callable[..., Response]:
+    def named(**values: str) -> Response:
+        return view(**values)
+
+    named.__name__ = named.__qualname__ = name
+    return named
 
 
 def _note_route(*_: object) -> None:

@@ -94,7 +94,8 @@ class RpcApp:
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
             nonlocal replaced
-            is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
+            # Noted, because an observer may raise, and the route is not known outside of the contexts.
+            is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
             is_replaced = is_routed and not scope.is_ours and not is_grpc_web(headers)
             if is_replaced and find_protocol(environ) is None:
                 is_replaced, headers = False, drained(headers, app, environ)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from flask_grpcweb_scm.pb import scm_pb2
@@ -215,7 +216,9 @@ def search_repositories(
     elif searches:
         with ThreadPoolExecutor(min(READERS, len(searches))) as pool:
             # Only the matches of a tree are kept: the trees of all repositories may not fit into memory.
-            list(pool.map(lambda search: search.run(paths), searches))
+            # In the context of the call: what it runs belongs to its span.
+            contexts = [copy_context() for _ in searches]
+            list(pool.map(lambda context, search: context.run(search.run, paths), contexts, searches))
     context.check_deadline()
     found = [(search.place, search.matches) for search in searches if search.place is not None]
     findings = {

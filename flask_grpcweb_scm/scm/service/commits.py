@@ -7,6 +7,7 @@ from functools import cache, partial
 from sys import getsizeof
 from typing import TypeVar
 
+from flask_grpcweb_scm.observe import tell_of_cache
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, Repository
@@ -218,6 +219,7 @@ class LineBlamer:
         key = (self._repository.id, source.identity, sha, path)
         lines = self._cache.get(key) or {}
         missing = [number for number in numbers if number not in lines]
+        tell_of_cache("lines", not missing)
         if missing:
             found = source.lines(sha, path, missing)
             if found is None:
