@@ -224,7 +224,7 @@ def test_an_expired_token_is_refused() -> None:
     assert error.message.startswith("page_token is expired")
 
 
-@pytest.mark.parametrize(("ahead", "reason"), [(0.5, ""), (1, ""), (59, ""), (62, "from a server whose clock is more than")])
+@pytest.mark.parametrize(("ahead", "reason"), [(0.5, ""), (1, ""), (59, ""), (62, "from a server whose clock is more")])
 def test_a_token_may_come_from_a_clock_that_is_ahead_by_a_minute(
     app: Flask, scm: Scm, organization: int, monkeypatch: pytest.MonkeyPatch, ahead: float, reason: str
 ) -> None:
