@@ -5,12 +5,14 @@ from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import ANONYMOUS, CallContext, CalledMethod, Identity
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server
 from flask_grpcweb_scm.rpc.errors import (
+    Incidents,
     ResponseTypeError,
     RpcError,
     ServiceDefinitionError,
     did_you_mean,
     nearest,
     retry_info,
+    unavailable,
 )
 from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
@@ -26,6 +28,7 @@ __all__ = [
     "Dispatcher",
     "Endpoint",
     "Identity",
+    "Incidents",
     "IncomingCall",
     "Interceptor",
     "Interceptors",
@@ -48,4 +51,5 @@ __all__ = [
     "retry_info",
     "serve_stream",
     "serve_unary",
+    "unavailable",
 ]

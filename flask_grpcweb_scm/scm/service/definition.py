@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import transaction
+from flask_grpcweb_scm.scm.database.transaction import transaction
 from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,

@@ -14,7 +14,7 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db, git_import
-from flask_grpcweb_scm.scm.database.db import commit_step, transaction
+from flask_grpcweb_scm.scm.database.transaction import commit_step, transaction
 from flask_grpcweb_scm.scm.git_import import BATCH_WEIGHT, CHANGE_WEIGHT
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import PostgresqlDatabases, disposed

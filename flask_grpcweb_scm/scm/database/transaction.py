@@ -1,0 +1,181 @@
+"""One transaction per call: what ends it, and the statuses of errors of the database."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from google.protobuf.message import Message
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
+from flask_grpcweb_scm.scm.database.db import db
+
+__all__ = ["TRY_AGAIN", "commit_step", "transaction"]
+
+CallNext = Callable[[Any, CallContext], Any]
+
+logger = logging.getLogger(__name__)
+_incidents: weakref.WeakKeyDictionary[sa.Engine, Incidents] = weakref.WeakKeyDictionary()
+
+
+def transaction(request: Message, context: CallContext, call_next: CallNext) -> Any:
+    """Intercept a call: commit when it returns within its deadline, else roll back.
+
+    A stream is one transaction too, from its first message to its last.
+    """
+    if context.method is not None and context.method.server_streaming:
+        return _stream(request, context, call_next)
+    with _committed(context):
+        return call_next(request, context)
+
+
+def _stream(request: Message, context: CallContext, call_next: CallNext) -> Iterator[Message]:
+    with _committed(context):
+        # Closes the function's generator with this one, before the session gives its connection back.
+        yield from call_next(request, context)
+
+
+@contextmanager
+def _committed(context: CallContext) -> Iterator[None]:
+    try:
+        _limit_statements(context)
+        yield
+        context.check_deadline()
+        _commit()
+    except SQLAlchemyError as error:
+        _roll_back()
+        status = _status_of(error)
+        if status is None:
+            raise
+        raise status from error
+    except BaseException:
+        _roll_back()
+        raise
+
+
+def commit_step() -> None:
+    """Commit the call's work so far and release the connection, before work that a transaction cannot include.
+
+    It also commits what the app's own hooks have written in this session before the call. Later statements have no
+    deadline: effects elsewhere are to be stored in any case.
+
+    :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
+    """
+    _commit()
+
+
+class UnconfirmedCommit(DBAPIError):
+    """Raised when the connection is lost between a COMMIT and its response: the database may have committed."""
+
+
+def _commit() -> None:
+    try:
+        db.session.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated and error.statement is None:
+            raise UnconfirmedCommit(None, None, error.orig or error, connection_invalidated=True) from error
+        raise
+
+
+def _roll_back() -> None:
+    try:
+        db.session.rollback()
+    except SQLAlchemyError:
+        # With its connection the transaction is gone, too.
+        db.session().invalidate()
+
+
+def _limit_statements(context: CallContext) -> None:
+    """Let PostgreSQL cancel statements at the deadline."""
+    remaining = context.remaining()
+    if remaining is not None and db.engine.dialect.name == "postgresql":
+        # 0 would mean no limit.
+        milliseconds = max(1, int(remaining * 1000))
+        db.session.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))
+
+
+# Errors of the database, and their statuses
+
+TRY_AGAIN = "another change got in the way; nothing was stored, try again"
+OUT = "the database is not available at present; try again"
+BUSY = "the database is busy; nothing was stored, try again"
+UNCONFIRMED = "the connection to the database was lost at the end: the changes may have been stored, or not"
+FULL = "the disk or the memory of the database is full; nothing was stored"
+DAMAGED = "the database is damaged; its administrator finds more in the log"
+LATE = "the database did not respond before the deadline"
+
+# Beginnings of codes; the longest one decides. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SQLSTATES = {
+    "08": (StatusCode.UNAVAILABLE, OUT),  # connection_exception
+    "25006": (StatusCode.UNAVAILABLE, OUT),  # read_only_sql_transaction: a server that has become a standby
+    "25P03": (StatusCode.UNAVAILABLE, OUT),  # idle_in_transaction_session_timeout
+    "25P04": (StatusCode.UNAVAILABLE, OUT),  # transaction_timeout
+    "40": (StatusCode.ABORTED, TRY_AGAIN),  # transaction_rollback: serialization_failure, deadlock_detected
+    "53": (StatusCode.RESOURCE_EXHAUSTED, FULL),  # insufficient_resources: disk_full, out_of_memory
+    "53300": (StatusCode.UNAVAILABLE, OUT),  # too_many_connections
+    "55P03": (StatusCode.UNAVAILABLE, BUSY),  # lock_not_available
+    "57014": (StatusCode.DEADLINE_EXCEEDED, LATE),  # query_canceled
+    "57P": (StatusCode.UNAVAILABLE, OUT),  # admin_shutdown, crash_shutdown, cannot_connect_now …
+    "58": (StatusCode.UNAVAILABLE, OUT),  # system_error: io_error
+    "58P01": (StatusCode.DATA_LOSS, DAMAGED),  # undefined_file
+    "XX001": (StatusCode.DATA_LOSS, DAMAGED),  # data_corrupted
+    "XX002": (StatusCode.DATA_LOSS, DAMAGED),  # index_corrupted
+}
+
+# Python 3.10 has no codes of SQLite's errors. https://www.sqlite.org/rescode.html
+_SQLITE_TEXTS = {
+    "is locked": (StatusCode.UNAVAILABLE, BUSY),
+    "locking protocol": (StatusCode.UNAVAILABLE, BUSY),
+    "disk I/O error": (StatusCode.UNAVAILABLE, OUT),
+    "unable to open database file": (StatusCode.UNAVAILABLE, OUT),
+    "readonly database": (StatusCode.UNAVAILABLE, OUT),
+    "database or disk is full": (StatusCode.RESOURCE_EXHAUSTED, FULL),
+    "disk image is malformed": (StatusCode.DATA_LOSS, DAMAGED),
+    "file is not a database": (StatusCode.DATA_LOSS, DAMAGED),
+}
+
+
+def _status_of(error: SQLAlchemyError) -> RpcError | None:
+    """Translate an error of the database for the caller, and log it; None when it is one of ours."""
+    if isinstance(error, sa.exc.TimeoutError):
+        found: tuple[StatusCode, str] | None
+        found = StatusCode.UNAVAILABLE, "all connections to the database are in use; try again"
+        cause: object = error
+    elif isinstance(error, DBAPIError):
+        found, cause = _find_status(error), error.orig
+    else:
+        return None
+    if found is None:
+        return None
+    code, text = found
+    if text is not LATE:
+        reason = str(cause).strip().partition("\n")[0]
+        _incidents_of(db.engine).log(f"{code.name} {text}", "calls end with %s: %s", code.name, reason)
+    return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
+
+
+def _find_status(error: DBAPIError) -> tuple[StatusCode, str] | None:
+    if isinstance(error, UnconfirmedCommit):
+        return StatusCode.UNAVAILABLE, UNCONFIRMED
+    if isinstance(error, IntegrityError):
+        # A race that no query handles, say a project that is deleted meanwhile; or a sequence that is behind its rows.
+        return StatusCode.ABORTED, TRY_AGAIN
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    for length in (5, 3, 2):
+        if state[:length] in _SQLSTATES:
+            return _SQLSTATES[state[:length]]
+    for text, status in _SQLITE_TEXTS.items():
+        if text in str(error.orig):
+            return status
+    # Without a code: the server has not been reached, or is gone.
+    is_cut_off = isinstance(error, sa.exc.OperationalError) and db.engine.dialect.name == "postgresql" and not state
+    return (StatusCode.UNAVAILABLE, OUT) if error.connection_invalidated or is_cut_off else None
+
+
+def _incidents_of(engine: sa.Engine) -> Incidents:
+    return _incidents.setdefault(engine, Incidents(logger))
