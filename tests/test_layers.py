@@ -14,6 +14,7 @@ from tests.imports import FILES, IMPORTS, PACKAGE, ROOT, circles, imported, reac
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "wire": (set(), {"pybase64"}),
     "forks": (set(), set()),
+    "time_limits": ({"forks"}, set()),
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
     "config_values": ({"rpc"}, set()),
@@ -21,10 +22,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "observe": ({"rpc", "wire"}, set()),
-    "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
+    "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "scm": (
-        {"forks", "pb", "rpc"},
+        {"forks", "pb", "rpc", "time_limits"},
         {
             "alembic",
             "click",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any
 
 from flask_grpcweb_scm.rpc.call import IncomingCall, Reply
@@ -31,10 +32,12 @@ def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> A
     :raises RpcError: DEADLINE_EXCEEDED, also for a response that comes too late.
     :raises ResponseTypeError: for a response of another class.
     """
-    if context.deadline is not None:
+    deadline = context.deadline
+    if deadline is not None and monotonic() >= deadline:
         context.check_deadline()
     response = method.function(request, context)
-    if context.deadline is not None:
+    deadline = context.deadline  # the function may have moved it
+    if deadline is not None and monotonic() >= deadline:
         context.check_deadline()
     if not isinstance(response, method.response_class):
         raise method.wrong_type(response)

@@ -9,6 +9,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.deadlines import CallPool
 from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
     Commit,
@@ -31,6 +32,7 @@ from flask_grpcweb_scm.scm.service import service
 
 __all__ = [
     "MIGRATIONS",
+    "CallPool",
     "CodeMapping",
     "Commit",
     "CommitAuthor",

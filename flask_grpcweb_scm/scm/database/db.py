@@ -15,6 +15,7 @@ from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.scm.database.deadlines import CallPool, limit_engine, limit_sessions
 
 __all__ = ["Model", "UtcDateTime", "db", "insert_new"]
 
@@ -73,12 +74,12 @@ class Database(SQLAlchemy):
         """Give the app's own SQLAlchemy instance the tables of the SCM models, or register this one.
 
         Without configuration the database is ``scm.db`` in the instance folder. Sessions and connections that are open
-        at a fork stay the parent's.
+        at a fork stay the parent's. Calls have deadlines in the database.
         """
         active = app.extensions.get("sqlalchemy")
         if active is None:
             app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
-            app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["SQLALCHEMY_DATABASE_URI"]))
+            app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(app.config)
             super().init_app(app)
             with app.app_context():
                 for engine in self.engines.values():
@@ -88,8 +89,10 @@ class Database(SQLAlchemy):
             _share_tables(self.metadata, active.metadata)
         with app.app_context():
             renew_after_fork(self.session, _renew_sessions)
+            limit_sessions(self.session)
             for engine in self.engines.values():
                 renew_after_fork(engine, _renew_pool)
+                limit_engine(engine, is_ours=active is None)
 
     @property
     def _active(self) -> SQLAlchemy:
@@ -113,14 +116,16 @@ class Database(SQLAlchemy):
         return super().engines if self._active is self else self._active.engines
 
 
-def _engine_options(uri: str | sa.URL) -> dict[str, Any]:
+def _engine_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return engine options for a server with a few dozen threads, each of which may have a stream open."""
-    url = sa.make_url(uri)
-    if url.get_backend_name() == "sqlite":
+    url = sa.make_url(config["SQLALCHEMY_DATABASE_URI"])
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
         # A database in memory is one connection.
-        return {} if url.database in {None, "", ":memory:"} else dict(POOL)
-    # Connections that a restart of the server has cut are replaced before a call gets them.
-    return {**POOL, "pool_pre_ping": True}
+        return {**config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
+    options = {**config.get("SQLALCHEMY_ENGINE_OPTIONS", POOL)}
+    if options.keys().isdisjoint({"pool", "poolclass"}):
+        options["poolclass"] = CallPool
+    return options
 
 
 def _renew_sessions(sessions: orm.scoped_session[Session]) -> object:

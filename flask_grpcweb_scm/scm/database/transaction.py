@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
 from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.deadlines import ConnectTimeout, begin_work_elsewhere, limit_call
 
 __all__ = ["TRY_AGAIN", "commit_step", "transaction"]
 
@@ -42,31 +43,32 @@ def _stream(request: Message, context: CallContext, call_next: CallNext) -> Iter
 
 @contextmanager
 def _committed(context: CallContext) -> Iterator[None]:
-    try:
-        _limit_statements(context)
-        yield
-        context.check_deadline()
-        _commit()
-    except SQLAlchemyError as error:
-        _roll_back()
-        status = _status_of(error)
-        if status is None:
+    with limit_call(db.session(), context):
+        try:
+            yield
+            context.check_deadline()
+            _commit()
+        except SQLAlchemyError as error:
+            _roll_back()
+            status = _status_of(error, context)
+            if status is None:
+                raise
+            raise status from error
+        except BaseException:
+            _roll_back()
             raise
-        raise status from error
-    except BaseException:
-        _roll_back()
-        raise
 
 
 def commit_step() -> None:
     """Commit the call's work so far and release the connection, before work that a transaction cannot include.
 
-    It also commits what the app's own hooks have written in this session before the call. Later statements have no
-    deadline: effects elsewhere are to be stored in any case.
+    It also commits what the app's own hooks have written in this session before the call. Later statements have ten
+    seconds after the deadline: effects elsewhere are to be stored.
 
     :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
     """
     _commit()
+    begin_work_elsewhere(db.session())
 
 
 class UnconfirmedCommit(DBAPIError):
@@ -90,24 +92,17 @@ def _roll_back() -> None:
         db.session().invalidate()
 
 
-def _limit_statements(context: CallContext) -> None:
-    """Let PostgreSQL cancel statements at the deadline."""
-    remaining = context.remaining()
-    if remaining is not None and db.engine.dialect.name == "postgresql":
-        # 0 would mean no limit.
-        milliseconds = max(1, int(remaining * 1000))
-        db.session.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))
-
-
 # Errors of the database, and their statuses
 
 TRY_AGAIN = "another change got in the way; nothing was stored, try again"
 OUT = "the database is not available at present; try again"
+IN_USE = "all connections to the database are in use; try again"
 BUSY = "the database is busy; nothing was stored, try again"
 UNCONFIRMED = "the connection to the database was lost at the end: the changes may have been stored, or not"
 FULL = "the disk or the memory of the database is full; nothing was stored"
 DAMAGED = "the database is damaged; its administrator finds more in the log"
 LATE = "the database did not respond before the deadline"
+CANCELLED = StatusCode.DEADLINE_EXCEEDED, LATE
 
 # Beginnings of codes; the longest one decides. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SQLSTATES = {
@@ -119,7 +114,7 @@ _SQLSTATES = {
     "53": (StatusCode.RESOURCE_EXHAUSTED, FULL),  # insufficient_resources: disk_full, out_of_memory
     "53300": (StatusCode.UNAVAILABLE, OUT),  # too_many_connections
     "55P03": (StatusCode.UNAVAILABLE, BUSY),  # lock_not_available
-    "57014": (StatusCode.DEADLINE_EXCEEDED, LATE),  # query_canceled
+    "57014": CANCELLED,  # query_canceled
     "57P": (StatusCode.UNAVAILABLE, OUT),  # admin_shutdown, crash_shutdown, cannot_connect_now …
     "58": (StatusCode.UNAVAILABLE, OUT),  # system_error: io_error
     "58P01": (StatusCode.DATA_LOSS, DAMAGED),  # undefined_file
@@ -131,6 +126,7 @@ _SQLSTATES = {
 _SQLITE_TEXTS = {
     "is locked": (StatusCode.UNAVAILABLE, BUSY),
     "locking protocol": (StatusCode.UNAVAILABLE, BUSY),
+    "interrupted": CANCELLED,
     "disk I/O error": (StatusCode.UNAVAILABLE, OUT),
     "unable to open database file": (StatusCode.UNAVAILABLE, OUT),
     "readonly database": (StatusCode.UNAVAILABLE, OUT),
@@ -140,26 +136,27 @@ _SQLITE_TEXTS = {
 }
 
 
-def _status_of(error: SQLAlchemyError) -> RpcError | None:
+def _status_of(error: SQLAlchemyError, context: CallContext) -> RpcError | None:
     """Translate an error of the database for the caller, and log it; None when it is one of ours."""
-    if isinstance(error, sa.exc.TimeoutError):
-        found: tuple[StatusCode, str] | None
-        found = StatusCode.UNAVAILABLE, "all connections to the database are in use; try again"
-        cause: object = error
-    elif isinstance(error, DBAPIError):
-        found, cause = _find_status(error), error.orig
-    else:
-        return None
+    found = _find_status(error)
     if found is None:
         return None
     code, text = found
-    if text is not LATE:
-        reason = str(cause).strip().partition("\n")[0]
-        _incidents_of(db.engine).log(f"{code.name} {text}", "calls end with %s: %s", code.name, reason)
+    if found == CANCELLED:
+        return RpcError(code, text)
+    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
+        # The connection was waited for until now, or was cut because nothing came.
+        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    _incidents_of(db.engine).log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
-def _find_status(error: DBAPIError) -> tuple[StatusCode, str] | None:
+def _find_status(error: SQLAlchemyError) -> tuple[StatusCode, str] | None:
+    if isinstance(error, sa.exc.TimeoutError):
+        return StatusCode.UNAVAILABLE, OUT if isinstance(error, ConnectTimeout) else IN_USE
+    if not isinstance(error, DBAPIError):
+        return None
     if isinstance(error, UnconfirmedCommit):
         return StatusCode.UNAVAILABLE, UNCONFIRMED
     if isinstance(error, IntegrityError):
