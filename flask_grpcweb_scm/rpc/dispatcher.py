@@ -13,6 +13,7 @@ from flask_grpcweb_scm.rpc.call import (
     CallSettings,
     Endpoint,
     IncomingCall,
+    LimitStreams,
     RpcProtocol,
     nearest_timeout,
 )
@@ -126,12 +127,14 @@ class Server:
         authenticate: Authenticate | None,
         translate: Callable[[Exception, IncomingCall], RpcError],
         reader: BodyReader,
+        limit_streams: LimitStreams = lambda context: lambda: None,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._authenticate = authenticate
         self._translate = translate
         self._reader = reader
+        self._limit_streams = limit_streams
         self._endpoints: dict[tuple[RpcMethod, RpcProtocol], Endpoint] = {}
 
     def endpoint(self, method: RpcMethod, protocol: RpcProtocol) -> Endpoint:
@@ -147,6 +150,7 @@ class Server:
                 settings,
                 self._reader,
                 self._authenticate,
+                self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),
                 nearest_timeout(

@@ -19,8 +19,8 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CallPool, db
-from flask_grpcweb_scm.scm.database import deadlines
-from flask_grpcweb_scm.scm.database.transaction import commit_step, transaction
+from flask_grpcweb_scm.scm.database.db import commit_step
+from flask_grpcweb_scm.transactions import deadlines, transaction
 from tests.faults.postgresql import ROLE, PostgresqlServer, postgresql_of_our_own
 from tests.forking import Child
 from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, create_tables, disposed

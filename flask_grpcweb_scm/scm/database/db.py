@@ -13,13 +13,24 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
+from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
-from flask_grpcweb_scm.scm.database.deadlines import CallPool, limit_engine, limit_sessions
+from flask_grpcweb_scm.transactions import commit
+from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
-__all__ = ["Model", "UtcDateTime", "db", "insert_new"]
+__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
+_LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_LIBPQ_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
 """Connections that are kept, additional ones when all are in use, and seconds to wait for one."""
 
@@ -74,7 +85,7 @@ class Database(SQLAlchemy):
         """Give the app's own SQLAlchemy instance the tables of the SCM models, or register this one.
 
         Without configuration the database is ``scm.db`` in the instance folder. Sessions and connections that are open
-        at a fork stay the parent's. Calls have deadlines in the database.
+        at a fork stay the parent's.
         """
         active = app.extensions.get("sqlalchemy")
         if active is None:
@@ -85,14 +96,15 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
+                    elif engine.dialect.driver in _LIBPQ:
+                        sa.event.listen(engine, "do_connect", _configure_libpq)
+                        sa.event.listen(engine, "checkout", _check_connection)
         elif active is not self:
             _share_tables(self.metadata, active.metadata)
         with app.app_context():
             renew_after_fork(self.session, _renew_sessions)
-            limit_sessions(self.session)
             for engine in self.engines.values():
                 renew_after_fork(engine, _renew_pool)
-                limit_engine(engine, is_ours=active is None)
 
     @property
     def _active(self) -> SQLAlchemy:
@@ -158,6 +170,21 @@ def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.create_function("lower", 1, _lower, deterministic=True)
 
 
+def _configure_libpq(dialect: sa.Dialect, record: object, arguments: object, options: dict[str, Any]) -> None:
+    for name, value in _LIBPQ_OPTIONS.items():
+        options.setdefault(name, value)
+
+
+def _check_connection(connection: Any, record: object, proxy: object) -> None:
+    """Replace connections that the server has closed.
+
+    A server that has something to say while nobody asked says farewell. To ask it would take a round trip, and hang if
+    the server does.
+    """
+    if wait_for_read(connection, timeout=0):
+        raise sa.exc.InvalidatePoolError("the server has closed the connection")
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -197,6 +224,19 @@ if TYPE_CHECKING:
         query: orm.Query[Any]
 else:
     Model = db.Model
+
+
+def commit_step() -> None:
+    """Commit the call's work so far and release the connection, before work that a transaction cannot include.
+
+    It also commits what the app's own hooks have written in this session before the call. Later statements have ten
+    seconds after the deadline: effects elsewhere are to be stored.
+
+    :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
+    """
+    session = db.session()
+    commit(session)
+    begin_work_elsewhere(session)
 
 
 def insert_new(table: type[Model] | sa.Table, constraint: str | None = None) -> sqlite.Insert | postgresql.Insert:

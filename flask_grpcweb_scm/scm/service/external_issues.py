@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
-from flask_grpcweb_scm.scm.database.transaction import TRY_AGAIN, commit_step
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.validation import text_problem, validate
+from flask_grpcweb_scm.transactions import TRY_AGAIN
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
 

@@ -12,21 +12,21 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
 import sqlalchemy as sa
 from flask import current_app, has_app_context
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm
-from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.time_limits import TimeLimit
 
-__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call", "limit_engine", "limit_sessions"]
+__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call", "prepare"]
 
-CONNECT_SECONDS = 10
 CUT_SECONDS = 0.4
 """After the deadline, for PostgreSQL to tell that it has cancelled a statement."""
 STORE_SECONDS = 10
@@ -34,15 +34,6 @@ STORE_SECONDS = 10
 TICK_SECONDS = 0.2
 
 _LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
-# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
-_LIBPQ_OPTIONS = {
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
 # Until the end of the transaction. A limit that the server, the role or the database has is kept.
 _LIMITS = sa.text(
     """
@@ -85,11 +76,12 @@ class _Limits:
 @contextlib.contextmanager
 def limit_call(session: orm.Session, context: CallContext) -> Iterator[None]:
     """Apply the deadline of a call to what its session does in the block."""
+    outer = session.info.get(_CALL)
     session.info[_CALL] = _Limits(context)
     try:
         yield
     finally:
-        session.info.pop(_CALL, None)
+        session.info[_CALL] = outer
 
 
 def begin_work_elsewhere(session: orm.Session) -> None:
@@ -106,13 +98,32 @@ def _current_limits() -> _Limits | None:
     return cast("_Limits | None", sessions.info.get(_CALL)) if sessions.registry.has() else None
 
 
-# Locks and statements
+_prepared: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+_preparing = threading.Lock()
 
 
-def limit_sessions(sessions: orm.scoped_session[Any]) -> None:
-    """Limit the transactions of an app's sessions, those of calls by their deadlines."""
+def prepare(db: SQLAlchemy) -> None:
+    """Make calls with the sessions and engines of an app heed their deadlines; outside of calls they are as before."""
+    for engine in db.engines.values():
+        if engine not in _prepared:
+            with _preparing:
+                if engine not in _prepared:
+                    _listen(engine, db.session)
+                    _prepared.add(engine)
+
+
+def _listen(engine: sa.Engine, sessions: orm.scoped_session[Any]) -> None:
     if not sa.event.contains(sessions, "after_begin", _limit_transaction):
         sa.event.listen(sessions, "after_begin", _limit_transaction)
+    if not isinstance(engine.pool, sa.QueuePool | sa.NullPool):  # of a database in memory, which does not hang
+        return
+    if engine.dialect.name == "postgresql" and not engine.dialect.is_async:
+        sa.event.listen(engine, "do_connect", _connect)
+    sa.event.listen(engine, "checkout", _watch)
+    sa.event.listen(engine, "checkin", _unwatch)
+
+
+# Locks and statements
 
 
 def _limit_transaction(session: orm.Session, transaction: orm.SessionTransaction, connection: sa.Connection) -> None:
@@ -170,27 +181,6 @@ class CallPool(sa.QueuePool):
 _connecting = TimeLimit("connecting to the database")
 
 
-def limit_engine(engine: sa.Engine, *, is_ours: bool) -> None:
-    """Limit the use of an engine by calls; outside of calls it is as it was.
-
-    :param is_ours: connect with the timeouts of this package too, and replace connections that a server has closed.
-    """
-    if not isinstance(engine.pool, sa.QueuePool | sa.NullPool):  # of a database in memory, which does not hang
-        return
-    if engine.dialect.name == "postgresql" and not engine.dialect.is_async:
-        if is_ours and engine.dialect.driver in _LIBPQ:
-            sa.event.listen(engine, "do_connect", _set_defaults)
-            sa.event.listen(engine, "checkout", _check_connection)
-        sa.event.listen(engine, "do_connect", _connect)
-    sa.event.listen(engine, "checkout", _watch)
-    sa.event.listen(engine, "checkin", _unwatch)
-
-
-def _set_defaults(dialect: sa.Dialect, record: object, arguments: Any, options: dict[str, Any]) -> None:
-    for name, value in _LIBPQ_OPTIONS.items():
-        options.setdefault(name, value)
-
-
 def _connect(dialect: sa.Dialect, record: object, arguments: Any, options: dict[str, Any]) -> Any:
     """Connect within the deadline: libpq waits for at least two seconds, and the resolver for as long as it likes."""
     limits = _current_limits()
@@ -207,16 +197,6 @@ def _connect(dialect: sa.Dialect, record: object, arguments: Any, options: dict[
         )
     except TimeoutError as error:
         raise ConnectTimeout("the database has not accepted a connection before the deadline") from error
-
-
-def _check_connection(connection: Any, record: object, proxy: object) -> None:
-    """Replace connections that the server has closed.
-
-    A server that has something to say while nobody asked says farewell. To ask it would take a round trip, and hang if
-    the server does.
-    """
-    if wait_for_read(connection, timeout=0):
-        raise sa.exc.InvalidatePoolError("the server has closed the connection")
 
 
 # Connections that hang

@@ -1,4 +1,4 @@
-"""One transaction per call: what ends it, and the statuses of errors of the database."""
+"""One transaction per call of a service, in the session of the app's Flask-SQLAlchemy; and errors of the database."""
 
 from __future__ import annotations
 
@@ -6,90 +6,100 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
 from google.protobuf.message import Message
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
-from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.deadlines import ConnectTimeout, begin_work_elsewhere, limit_call
+from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call, prepare
 
-__all__ = ["TRY_AGAIN", "commit_step", "transaction"]
+__all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
 
 CallNext = Callable[[Any, CallContext], Any]
 
 logger = logging.getLogger(__name__)
-_incidents: weakref.WeakKeyDictionary[sa.Engine, Incidents] = weakref.WeakKeyDictionary()
+_incidents: weakref.WeakKeyDictionary[Flask, Incidents] = weakref.WeakKeyDictionary()
 
 
-def transaction(request: Message, context: CallContext, call_next: CallNext) -> Any:
-    """Intercept a call: commit when it returns within its deadline, else roll back.
+def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
+    """Intercept a call: commit the session when it returns within its deadline, else roll back.
 
-    A stream is one transaction too, from its first message to its last.
+    A stream is one transaction too, from its first message to its last. Errors of the database that the caller can act
+    on become statuses, unless the service has declared them. For a service of an app with Flask-SQLAlchemy::
+
+        notes.intercept(transaction)
+
+    :raises RuntimeError: in an app without a ``SQLAlchemy()``.
     """
+    db = _app_db()
     if context.method is not None and context.method.server_streaming:
-        return _stream(request, context, call_next)
-    with _committed(context):
+        return _stream(db, request, context, call_next)
+    with _committed(db, context):
         return call_next(request, context)
 
 
-def _stream(request: Message, context: CallContext, call_next: CallNext) -> Iterator[Message]:
-    with _committed(context):
+def _app_db() -> SQLAlchemy:
+    db: SQLAlchemy | None = current_app.extensions.get("sqlalchemy")
+    if db is None:
+        raise RuntimeError("transaction() commits the session of Flask-SQLAlchemy; give the app one: SQLAlchemy(app)")
+    return db
+
+
+def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallNext) -> Iterator[Message]:
+    with _committed(db, context):
         # Closes the function's generator with this one, before the session gives its connection back.
         yield from call_next(request, context)
 
 
 @contextmanager
-def _committed(context: CallContext) -> Iterator[None]:
-    with limit_call(db.session(), context):
+def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
+    prepare(db)
+    session = db.session()
+    with limit_call(session, context):
         try:
             yield
             context.check_deadline()
-            _commit()
+            commit(session)
         except SQLAlchemyError as error:
-            _roll_back()
-            status = _status_of(error, context)
+            _roll_back(session)
+            status = None if _is_declared(context, error) else _status_of(error, db, context)
             if status is None:
                 raise
             raise status from error
         except BaseException:
-            _roll_back()
+            _roll_back(session)
             raise
-
-
-def commit_step() -> None:
-    """Commit the call's work so far and release the connection, before work that a transaction cannot include.
-
-    It also commits what the app's own hooks have written in this session before the call. Later statements have ten
-    seconds after the deadline: effects elsewhere are to be stored.
-
-    :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
-    """
-    _commit()
-    begin_work_elsewhere(db.session())
 
 
 class UnconfirmedCommit(DBAPIError):
     """Raised when the connection is lost between a COMMIT and its response: the database may have committed."""
 
 
-def _commit() -> None:
+def commit(session: Session) -> None:
+    """Commit a session.
+
+    :raises UnconfirmedCommit: see there.
+    :raises DBAPIError: when the database has not committed.
+    """
     try:
-        db.session.commit()
+        session.commit()
     except DBAPIError as error:
         if error.connection_invalidated and error.statement is None:
             raise UnconfirmedCommit(None, None, error.orig or error, connection_invalidated=True) from error
         raise
 
 
-def _roll_back() -> None:
+def _roll_back(session: Session) -> None:
     try:
-        db.session.rollback()
+        session.rollback()
     except SQLAlchemyError:
         # With its connection the transaction is gone, too.
-        db.session().invalidate()
+        session.invalidate()
 
 
 # Errors of the database, and their statuses
@@ -136,9 +146,13 @@ _SQLITE_TEXTS = {
 }
 
 
-def _status_of(error: SQLAlchemyError, context: CallContext) -> RpcError | None:
+def _is_declared(context: CallContext, error: Exception) -> bool:
+    return context.method is not None and context.method.service.declared_error(error) is not None
+
+
+def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> RpcError | None:
     """Translate an error of the database for the caller, and log it; None when it is one of ours."""
-    found = _find_status(error)
+    found = _find_status(error, db)
     if found is None:
         return None
     code, text = found
@@ -148,11 +162,11 @@ def _status_of(error: SQLAlchemyError, context: CallContext) -> RpcError | None:
         # The connection was waited for until now, or was cut because nothing came.
         code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    _incidents_of(db.engine).log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
+    _incidents_of_app().log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
-def _find_status(error: SQLAlchemyError) -> tuple[StatusCode, str] | None:
+def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, str] | None:
     if isinstance(error, sa.exc.TimeoutError):
         return StatusCode.UNAVAILABLE, OUT if isinstance(error, ConnectTimeout) else IN_USE
     if not isinstance(error, DBAPIError):
@@ -170,9 +184,10 @@ def _find_status(error: SQLAlchemyError) -> tuple[StatusCode, str] | None:
         if text in str(error.orig):
             return status
     # Without a code: the server has not been reached, or is gone.
-    is_cut_off = isinstance(error, sa.exc.OperationalError) and db.engine.dialect.name == "postgresql" and not state
+    is_postgresql = any(engine.dialect.name == "postgresql" for engine in db.engines.values())
+    is_cut_off = isinstance(error, sa.exc.OperationalError) and is_postgresql and not state
     return (StatusCode.UNAVAILABLE, OUT) if error.connection_invalidated or is_cut_off else None
 
 
-def _incidents_of(engine: sa.Engine) -> Incidents:
-    return _incidents.setdefault(engine, Incidents(logger))
+def _incidents_of_app() -> Incidents:
+    return _incidents.setdefault(cast("Any", current_app)._get_current_object(), Incidents(logger))
