@@ -15,6 +15,7 @@ from flask_grpcweb_scm.rpc.call import (
     IncomingCall,
     LimitStreams,
     RpcProtocol,
+    nearest_timeout,
 )
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
@@ -134,16 +135,20 @@ class Server:
         key = method, protocol
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            codec = self._dispatcher.codecs[protocol.codec]
+            codec, settings = self._dispatcher.codecs[protocol.codec], self._settings
+            is_stream = method.client_streaming or method.server_streaming
             endpoint = self._endpoints[key] = Endpoint(
                 method,
                 protocol,
-                self._settings,
+                settings,
                 self._reader,
                 self._authenticate,
                 self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),
+                nearest_timeout(
+                    settings.stream_timeout if is_stream else settings.default_timeout, settings.max_timeout
+                ),
                 self._dispatcher.functions,
                 self._status_of,
             )
