@@ -104,8 +104,10 @@ class GitFailed(GitError):
         """Standard error of git: may name paths of this machine."""
 
 
-def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, None]:
+def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
+
+    Returns the start of its standard error, which may name paths of this machine.
 
     On Linux the end of this process kills git too, whatever ends it.
 
@@ -135,11 +137,12 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
         yield from _output(process, deadline)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
+        errors.seek(0)
+        text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
         if process.returncode != 0:
-            errors.seek(0)
-            text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
             logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
             raise GitFailed(command, process.returncode, text)
+        return text
 
 
 def _nameless_file(size: int | None = None) -> IO[bytes]:
