@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import keyword
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -29,7 +31,10 @@ from flask_grpcweb_scm.wire import (
     sign,
 )
 
-__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "snake_case"]
+if TYPE_CHECKING:
+    from flask_grpcweb_scm.observe.otel import ClientTracing
+
+__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -53,8 +58,12 @@ class Channel:
     :param retry: None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
     :param max_message_bytes: of a response message, also after decompression.
+    :param otel: record a span and the duration of each call by OpenTelemetry, and send its ``traceparent``; needs the
+        extra ``otel``.
     :param transport: instead of sockets, for tests.
+    :raises ImportError: without that extra.
     :raises ValueError: for a parameter that is not as described.
+    :raises OSError: when `ca_certs` cannot be read.
     """
 
     def __init__(
@@ -71,6 +80,7 @@ class Channel:
         retry: RetryPolicy | None = None,
         ca_certs: str | None = None,
         max_message_bytes: int = 4 * 2**20,
+        otel: bool = False,
         transport: Transport | None = None,
     ) -> None:
         choices = codecs()
@@ -78,6 +88,7 @@ class Channel:
         if compression is not None:
             _check_choice("compression", compression, ENCODINGS)
         base = parse_base_url(url)
+        self._base = base
         self._host = base.netloc
         self._prefix = (base.path or "").rstrip("/")
         self._transport = transport or SocketTransport(base, ca_certs=ca_certs)
@@ -92,6 +103,7 @@ class Channel:
         self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
         self._retry = retry
         self._max_message_bytes = max_message_bytes
+        self._tracing = _tracing() if otel else None
         self._closed = False
 
     def stub(self, descriptor: ServiceDescriptor) -> Any:
@@ -116,9 +128,10 @@ class Channel:
         sent = Metadata([*self._metadata, *_pairs(metadata)])
         return Call(
             functools.partial(self._open, method, request, sent, deadline),
-            functools.partial(self._read, GetMessageClass(method.output_type)),
+            functools.partial(self._read, method),
             deadline=deadline,
             retries=Retries(self._retry if may_retry(method, sent) else None),
+            watch=self._watch(method, sent) if self._tracing else None,
         )
 
     def close(self) -> None:
@@ -137,10 +150,21 @@ class Channel:
     def __repr__(self) -> str:
         return f"<Channel {self._host}{self._prefix}>"
 
+    def _watch(self, method: MethodDescriptor, metadata: Metadata) -> Any:
+        assert self._tracing is not None
+        base = self._base
+        return functools.partial(
+            self._tracing.watch,
+            path=_path(method),
+            address=(base.host or "").strip("[]"),
+            port=base.port or (443 if base.scheme == "https" else 80),
+            metadata=metadata,
+        )
+
     def _open(
         self, method: MethodDescriptor, request: Any, metadata: Metadata, deadline: float | None, attempts: int
     ) -> Exchange:
-        path = f"/{method.containing_service.full_name}/{method.name}"
+        path = _path(method)
         headers = self._headers(deadline, attempts) + metadata.to_headers()
         encode = functools.partial(_encode, self._codec, GetMessageClass(method.input_type))
         body: bytes | Iterable[bytes]
@@ -185,14 +209,36 @@ class Channel:
             frame = encode_frame(self._encoding.compress(payload), flags=COMPRESSED)
         return encode_text(frame) if self._content_type.text else frame
 
-    def _read(self, message_class: type[Message], head: Head) -> Response:
-        return Response(head, message_class, codec=self._codec, max_message_bytes=self._max_message_bytes)
+    def _read(self, method: MethodDescriptor, head: Head) -> Response:
+        return Response(
+            head,
+            GetMessageClass(method.output_type),
+            streams=method.server_streaming,
+            codec=self._codec,
+            max_message_bytes=self._max_message_bytes,
+        )
+
+
+def _path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _tracing() -> ClientTracing:
+    try:
+        from flask_grpcweb_scm.observe.otel import client_tracing
+    except ImportError:
+        raise ImportError("otel=True needs opentelemetry-api: pip install 'flask_grpcweb_scm[otel]'") from None
+    return client_tracing()
 
 
 def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
     if not isinstance(message, message_class):
         raise TypeError(f"the method takes {message_class.DESCRIPTOR.full_name}, got {type(message).__name__}")
-    return codec.encode(message)
+    try:
+        return codec.encode(message)
+    except Exception as error:  # of many kinds: JSON has nothing for an Any of an unknown type, or for the year 10000
+        text = f"the {message_class.DESCRIPTOR.full_name} cannot be written in {codec.name}: {error}"
+        raise CallError(StatusCode.INTERNAL, text) from error
 
 
 def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:
@@ -212,6 +258,14 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def snake_case(name: str) -> str:
     """Return the Python name of a method: ``GetRepository`` → ``get_repository``."""
     return _WORD_START.sub("_", name).lower()
+
+
+def python_names(descriptor: ServiceDescriptor) -> dict[str, MethodDescriptor]:
+    """Return the methods of a service by Python name; those that would have the same, by the names that they have."""
+    counts = Counter(snake_case(method.name) for method in descriptor.methods)
+    return {
+        name if counts[name := snake_case(method.name)] == 1 else method.name: method for method in descriptor.methods
+    }
 
 
 class _Method(Generic[In, Out]):
@@ -260,14 +314,17 @@ class StreamMethod(_Method[In, Out]):
 
 
 class Stub:
-    """The methods of a service as attributes, under Python names."""
+    """The methods of a service as attributes, under Python names; under their own, when two have the same in Python."""
 
     def __init__(self, channel: Channel, descriptor: ServiceDescriptor) -> None:
-        for method in descriptor.methods:
+        for name, method in python_names(descriptor).items():
             kind: type[_Method[Any, Any]] = StreamMethod if method.server_streaming else UnaryMethod
-            setattr(self, snake_case(method.name), kind(channel, method))
+            setattr(self, f"{name}_" if keyword.iskeyword(name) else name, kind(channel, method))
 
     if not TYPE_CHECKING:  # where it would hide misspelt names
 
         def __getattr__(self, name: str) -> Any:
+            same = [own for own in vars(self) if snake_case(own) == name]
+            if same:
+                raise AttributeError(f"{name} is {' or '.join(same)}; call them by these names")
             raise AttributeError(f"{type(self).__name__} has no method {name!r}{did_you_mean(name, vars(self))}")

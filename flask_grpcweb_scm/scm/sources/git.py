@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import IO, Any, NamedTuple
 
+from flask_grpcweb_scm.observe import work
+
 if sys.platform != "win32":
     import fcntl
 
@@ -119,7 +121,12 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     command = arguments[0]
     if deadline is not None and deadline <= time.monotonic():
         raise GitTimeout(command)
-    with _nameless_file() as given, _nameless_file(MAX_ERROR_FILE_BYTES) as errors, _Leash() as leash:
+    with (
+        work("git", command),
+        _nameless_file() as given,
+        _nameless_file(MAX_ERROR_FILE_BYTES) as errors,
+        _Leash() as leash,
+    ):
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(

@@ -30,7 +30,16 @@ from flask_grpcweb_scm.scm.trackers import open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 from flask_grpcweb_scm.scm.validation import failed_precondition
 
-__all__ = ["WantedIssue", "create_at_tracker", "database_now", "discard", "first_result", "resume", "unfinished"]
+__all__ = [
+    "WantedIssue",
+    "create_at_tracker",
+    "database_now",
+    "discard",
+    "figures",
+    "first_result",
+    "resume",
+    "unfinished",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +129,16 @@ def unfinished() -> Sequence[IssueOperation]:
     """Return all operations whose outcome is not known, oldest first."""
     both = joinedload(IssueOperation.organization), joinedload(IssueOperation.integration)
     return db.session.scalars(sa.select(IssueOperation).options(*both).order_by(IssueOperation.id)).all()
+
+
+def figures() -> Mapping[str, tuple[str, float]]:
+    """Return the figures of the outbox for metrics, by name, each with its meaning."""
+    oldest, count = db.session.execute(sa.select(sa.func.min(IssueOperation.date_added), sa.func.count())).one()
+    age = 0.0 if oldest is None else (database_now() - oldest).total_seconds()
+    return {
+        "scm_outbox_operations": ("Issues that may have been created at a tracker, and are not known to be.", count),
+        "scm_outbox_oldest_age_seconds": ("Age of the oldest of them; 0 when there is none.", max(0.0, age)),
+    }
 
 
 def resume(operation: IssueOperation) -> ExternalIssue:
