@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -250,12 +249,8 @@ class IncomingCall(CallContext):
         if profile.name_bytes + len("".join(profile.values(environ))) > limit:
             self._check_metadata(limit)
         if timeout is not None:
-<<<<<<< HEAD
-            self.deadline = time.monotonic() + timeout
-=======
             # Not by set_timeout(), because nearly every call comes this way.
             self.deadline = monotonic() + timeout
->>>>>>> outages
             if timeout <= 0:
                 self.check_deadline()
         if endpoint.authenticate is not None:

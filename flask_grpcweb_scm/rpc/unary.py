@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import functools
 from collections.abc import Sequence
-=======
->>>>>>> outages
 from time import monotonic
 from typing import Any
 
@@ -52,11 +49,7 @@ def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> A
     if deadline is not None and monotonic() >= deadline:
         context.check_deadline()
     response = method.function(request, context)
-<<<<<<< HEAD
-    deadline = context.deadline
-=======
     deadline = context.deadline  # the function may have moved it
->>>>>>> outages
     if deadline is not None and monotonic() >= deadline:
         context.check_deadline()
     if not isinstance(response, method.response_class):

@@ -31,7 +31,6 @@ from flask_grpcweb_scm.scm.database.models import (
     RepositoryStatus,
 )
 from flask_grpcweb_scm.scm.service import service
-from flask_grpcweb_scm.transactions.deadlines import CallPool
 from flask_grpcweb_scm.scm.trackers import outbox
 from flask_grpcweb_scm.transactions.deadlines import CallPool
 

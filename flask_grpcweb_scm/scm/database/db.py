@@ -14,7 +14,6 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 from urllib3.util import wait_for_read
-from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.transactions import commit
@@ -106,10 +105,7 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
-                    elif engine.dialect.driver in _LIBPQ:
-                        sa.event.listen(engine, "do_connect", _configure_libpq)
-                        sa.event.listen(engine, "checkout", _check_connection)
-                    elif engine.dialect.driver in _LIBPQ:
+                    elif engine.dialect.driver in _LIBPQ or engine.dialect.driver in _LIBPQ:
                         sa.event.listen(engine, "do_connect", _configure_libpq)
                         sa.event.listen(engine, "checkout", _check_connection)
         elif active is not self:

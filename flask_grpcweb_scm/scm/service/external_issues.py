@@ -19,7 +19,6 @@ from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
-from flask_grpcweb_scm.transactions import TRY_AGAIN
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
 
