@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response, request
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.config_values import read_host
+from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
 from flask_grpcweb_scm.state import AppState
@@ -19,9 +21,14 @@ from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
     from flask_sqlalchemy import SQLAlchemy
 
+    from flask_grpcweb_scm.observe.prometheus import Metrics
+
 __all__ = ["AppState", "GrpcWebScm"]
+
+METRICS_ENDPOINT = "grpcweb_scm_metrics"
 
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
@@ -74,34 +81,103 @@ class GrpcWebScm:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
-        first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
+        observers: list[Observer] = [_tracing()] if settings.otel else []
+        metrics = _metrics() if settings.metrics_path else None
+        if metrics:
+            observers.append(metrics)
+        first: list[Interceptor] = [metrics.count_messages] if metrics else []
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
-        state = AppState(settings, dispatcher, authenticate)
+        state = AppState(settings, dispatcher, authenticate, _host(app, settings))
         app.extensions["grpcweb_scm"] = state
-        calls = AppCalls(app, settings, dispatcher, state.authenticate)
+        limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
+        calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
-        _surround(calls, blueprint)
+        _surround(calls, blueprint, state.host)
+        if settings.metrics_path:
+            _add_metrics_page(app, settings.metrics_path, _figures if settings.scm else dict)
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _init_scm(app, self._db)
 
 
-def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
+def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
     """Put a WSGI application around that of the app."""
     app, prefix = calls.app, calls.settings.url_prefix
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(calls, blueprint, methods).wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(calls, blueprint, methods, host).wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
         lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
+
+
+def _host(app: Flask, settings: Settings) -> str:
+    """The host that serves the RPCs; empty when it does not matter.
+
+    :raises ConfigError: when the app would not look at what is configured, or at nothing else.
+    """
+    is_matched = app.url_map.host_matching
+    if is_matched and not settings.host:
+        raise ConfigError(
+            "GRPC_HOST is not set, but the app has host_matching=True: no request would reach its RPCs; set it to their"
+            " host, with the port, such as 'api.example.com'"
+        )
+    if settings.host and not is_matched:
+        raise ConfigError(f"GRPC_HOST {settings.host!r} needs an app that matches hosts: Flask(…, host_matching=True)")
+    if not settings.subdomain:
+        return settings.host
+    if is_matched or not app.subdomain_matching or not app.config["SERVER_NAME"]:
+        raise ConfigError(
+            f"GRPC_SUBDOMAIN {settings.subdomain!r} needs an app that matches subdomains of its SERVER_NAME: set that,"
+            " and Flask(…, subdomain_matching=True) without host_matching"
+        )
+    return read_host(f"{settings.subdomain}.{app.config['SERVER_NAME']}")
+
+
+def _tracing() -> Observer:
+    try:
+        from flask_grpcweb_scm.observe.otel import server_tracing
+    except ImportError:
+        raise ConfigError("GRPC_OTEL needs opentelemetry-api: pip install 'flask_grpcweb_scm[otel]'") from None
+    return server_tracing()
+
+
+def _metrics() -> Metrics:
+    try:
+        from flask_grpcweb_scm.observe.prometheus import metrics
+    except ImportError:
+        raise ConfigError(
+            "GRPC_METRICS_PATH needs prometheus_client: pip install 'flask_grpcweb_scm[prometheus]'"
+        ) from None
+    return metrics()
+
+
+def _add_metrics_page(app: Flask, path: str, figures: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+    from flask_grpcweb_scm.observe.prometheus import metrics_page
+
+    def page() -> ResponseReturnValue:
+        others = [rule for rule in app.url_map.iter_rules() if rule.rule == path and rule.endpoint != METRICS_ENDPOINT]
+        if others:
+            # The app's own page, which has come after this extension.
+            return app.ensure_sync(app.view_functions[others[0].endpoint])()  # type: ignore[no-any-return]
+        body, content_type = metrics_page(request.headers.get("accept", ""), figures)
+        return Response(body, content_type=content_type)
+
+    # Not of the blueprint: pages of other origins that may call need not read this.
+    app.add_url_rule(path, METRICS_ENDPOINT, page)
+
+
+def _figures() -> Mapping[str, tuple[str, float]]:
+    from flask_grpcweb_scm.scm import figures
+
+    return figures()
 
 
 def _scm_service() -> Service:

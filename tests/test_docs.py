@@ -85,7 +85,7 @@ def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_the_observers(tmp_path: Path) -> None:
-    written = "".join(blocks(DOC["observability"], "python"))
+    written = "".join(code for code in blocks(DOC["observability"], "python") if "gunicorn" not in code)
     page = f"import example_app\napp = example_app.create_app()\n{written}"
     page += f"app.test_client().post('{PATH}', data=b'', content_type='application/grpc-web+json')\n"
     command = [sys.executable, "-W", "error", "-W", "ignore:RPCs of this app are open", "-c", page]

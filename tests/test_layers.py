@@ -17,14 +17,16 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
     "config_values": ({"rpc"}, set()),
+    # Those of extras are imported by one module each, when a key is set.
+    "observe": ({"rpc", "wire"}, {"opentelemetry", "prometheus_client"}),
     "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
-    "observe": ({"rpc", "wire"}, set()),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
-    "client": ({"pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
-        {"forks", "pb", "rpc"},
+        {"forks", "observe", "pb", "rpc", "transactions"},
         {
             "alembic",
             "click",
@@ -49,10 +51,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "rpc", "scm", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "observe", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
-    "__init__": ({"extension", "rpc", "settings", "signals", "wire"}, set()),
+    "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),
 }  # fmt: skip
 # Private parts of Flask and Werkzeug, and a connection of urllib3 over a socket
 # that is connected already.

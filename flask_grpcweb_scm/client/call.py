@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -39,10 +39,12 @@ class Call(Generic[R]):
         *,
         deadline: float | None,
         retries: Retries,
+        watch: Callable[[Generator[R, None, None]], Generator[R, None, None]] | None = None,
     ) -> None:
         self._attempts = _Attempts(open_exchange, read_response, deadline, retries)
         # Nothing in it knows this object: a call that nobody holds any more is closed at once.
-        self._messages = self._attempts.messages()
+        messages: Generator[Any, None, None] = self._attempts.messages()
+        self._messages = messages if watch is None else watch(messages)
 
     @property
     def initial_metadata(self) -> Metadata:

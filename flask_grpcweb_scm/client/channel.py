@@ -31,6 +31,9 @@ from flask_grpcweb_scm.wire import (
     sign,
 )
 
+if TYPE_CHECKING:
+    from flask_grpcweb_scm.observe.otel import ClientTracing
+
 __all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
@@ -55,7 +58,10 @@ class Channel:
     :param retry: None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
     :param max_message_bytes: of a response message, also after decompression.
+    :param otel: record a span and the duration of each call by OpenTelemetry, and send its ``traceparent``; needs the
+        extra ``otel``.
     :param transport: instead of sockets, for tests.
+    :raises ImportError: without that extra.
     :raises ValueError: for a parameter that is not as described.
     :raises OSError: when `ca_certs` cannot be read.
     """
@@ -74,6 +80,7 @@ class Channel:
         retry: RetryPolicy | None = None,
         ca_certs: str | None = None,
         max_message_bytes: int = 4 * 2**20,
+        otel: bool = False,
         transport: Transport | None = None,
     ) -> None:
         choices = codecs()
@@ -81,6 +88,7 @@ class Channel:
         if compression is not None:
             _check_choice("compression", compression, ENCODINGS)
         base = parse_base_url(url)
+        self._base = base
         self._host = base.netloc
         self._prefix = (base.path or "").rstrip("/")
         self._transport = transport or SocketTransport(base, ca_certs=ca_certs)
@@ -95,6 +103,7 @@ class Channel:
         self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
         self._retry = retry
         self._max_message_bytes = max_message_bytes
+        self._tracing = _tracing() if otel else None
         self._closed = False
 
     def stub(self, descriptor: ServiceDescriptor) -> Any:
@@ -122,6 +131,7 @@ class Channel:
             functools.partial(self._read, method),
             deadline=deadline,
             retries=Retries(self._retry if may_retry(method, sent) else None),
+            watch=self._watch(method, sent) if self._tracing else None,
         )
 
     def close(self) -> None:
@@ -140,10 +150,21 @@ class Channel:
     def __repr__(self) -> str:
         return f"<Channel {self._host}{self._prefix}>"
 
+    def _watch(self, method: MethodDescriptor, metadata: Metadata) -> Any:
+        assert self._tracing is not None
+        base = self._base
+        return functools.partial(
+            self._tracing.watch,
+            path=_path(method),
+            address=(base.host or "").strip("[]"),
+            port=base.port or (443 if base.scheme == "https" else 80),
+            metadata=metadata,
+        )
+
     def _open(
         self, method: MethodDescriptor, request: Any, metadata: Metadata, deadline: float | None, attempts: int
     ) -> Exchange:
-        path = f"/{method.containing_service.full_name}/{method.name}"
+        path = _path(method)
         headers = self._headers(deadline, attempts) + metadata.to_headers()
         encode = functools.partial(_encode, self._codec, GetMessageClass(method.input_type))
         body: bytes | Iterable[bytes]
@@ -196,6 +217,18 @@ class Channel:
             codec=self._codec,
             max_message_bytes=self._max_message_bytes,
         )
+
+
+def _path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _tracing() -> ClientTracing:
+    try:
+        from flask_grpcweb_scm.observe.otel import client_tracing
+    except ImportError:
+        raise ImportError("otel=True needs opentelemetry-api: pip install 'flask_grpcweb_scm[otel]'") from None
+    return client_tracing()
 
 
 def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:

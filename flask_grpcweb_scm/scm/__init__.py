@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.database.db import db
@@ -28,6 +31,7 @@ from flask_grpcweb_scm.scm.database.models import (
     RepositoryStatus,
 )
 from flask_grpcweb_scm.scm.service import service
+from flask_grpcweb_scm.scm.trackers import outbox
 
 __all__ = [
     "MIGRATIONS",
@@ -48,13 +52,26 @@ __all__ = [
     "Repository",
     "RepositoryStatus",
     "db",
+    "figures",
     "init_app",
     "scm_cli",
     "service",
 ]
 
+logger = logging.getLogger(__name__)
+
 MIGRATIONS = str(Path(__file__).with_name("migrations"))
 """The folder for Flask-Migrate: ``Migrate(app, db, directory=MIGRATIONS)``."""
+
+
+def figures() -> Mapping[str, tuple[str, float]]:
+    """Return figures for metrics that only the database has, by name, each with its meaning; none when it fails."""
+    try:
+        return outbox.figures()
+    except SQLAlchemyError as error:
+        db.session.rollback()
+        logger.warning("no figures of the outbox: %s", type(error).__name__)
+        return {}
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:

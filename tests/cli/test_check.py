@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flask import request
 from flask_cors import CORS
 
 from flask_grpcweb_scm import GrpcWebScm, Identity
@@ -62,6 +63,7 @@ def advice(config: dict[str, Any], environment: dict[str, str] | None = None) ->
             {},
         ),
         ({"GRPC_XYZ": 1, "GRPC_IGNORED_KEYS": ["GRPC_XYZ"]}, {}),
+        ({}, {"GUNICORN_CMD_ARGS": "--bind :80 --threads=10"}),
     ],
 )
 def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) -> None:
@@ -72,6 +74,8 @@ def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) 
     ("config", "environment", "start"),
     [
         (NO_CREDENTIALS, {}, "GRPC_REQUIRE_AUTH is off: anyone may call; set"),
+        ({"GRPC_MAX_STREAMS_TOTAL": None}, {}, "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads"),
+        ({}, {"GUNICORN_CMD_ARGS": "--threads 9"}, "GRPC_MAX_STREAMS_TOTAL is 8 and GUNICORN_CMD_ARGS has 9 threads"),
         (
             {"GRPC_REQUIRE_AUTH": False},
             {},
@@ -157,3 +161,19 @@ def test_a_preflight_that_fails_is_remarked_on() -> None:
     app.before_request(lambda: {}["secret"])
     (remark,) = findings(app, app.extensions["grpcweb_scm"].settings, {})
     assert remark == f"A preflight for {ECHO}Unary fails: KeyError in a hook of the app."
+
+
+@pytest.mark.parametrize(
+    ("hook", "found"),
+    [
+        (lambda: None, ["anyone who reaches /metrics reads it"]),
+        (lambda: ("log in first", 401), []),
+        (lambda: {}["page"], ["The page of GRPC_METRICS_PATH fails: KeyError"]),
+    ],
+    ids=["open", "guarded", "broken"],
+)
+def test_the_page_of_metrics_is_opened_as_a_stranger_does(hook: Any, found: list[str]) -> None:
+    app = echo_app(**SOUND, GRPC_METRICS_PATH="/metrics")
+    app.before_request(lambda: hook() if request.endpoint == "grpcweb_scm_metrics" else None)
+    lines = findings(app, app.extensions["grpcweb_scm"].settings, {})
+    assert [expected in line for line, expected in zip(lines, found, strict=True)] == [True] * len(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from flask import Flask, copy_current_request_context, request, session
+from flask import Flask, copy_current_request_context, current_app, request, session
 
 from tests.neighbours.neighbour import Neighbour
 
@@ -156,6 +156,30 @@ class CopiedContext(Neighbour):
         return host.call(cell).texts[0] == expected_whereabouts(cell)
 
 
+class PytestFlask(Neighbour):
+    name = "pytest-flask"
+    distribution = "pytest-flask"
+    sign = "responses are of its class; the request context that it pushes around a test is there after the call"
+    orders = ("after",)  # as its fixtures
+
+    def install(self, app: Flask) -> None:
+        from pytest_flask.plugin import _make_test_response_class
+
+        app.response_class = _make_test_response_class(app.response_class)
+
+    def speak(self, text: str) -> str:
+        return f"{request.path} {current_app.response_class.__name__}"
+
+    def acts(self, cell: str, host: Host) -> object:
+        from tests.neighbours.host import PATHS
+
+        with host.app.test_request_context("/outside"):
+            response = host.call(cell)
+            is_there = request.path == "/outside"
+        text = f"{PATHS[cell]} <class 'pytest_flask.plugin.JSONResponse'>"
+        return is_there and set(response.texts) == {text}
+
+
 class FlaskSqlalchemy(Neighbour):
     name = "Flask-SQLAlchemy (the host's own instance)"
     distribution = "Flask-SQLAlchemy"
@@ -205,6 +229,6 @@ class Beaker(Neighbour):
 
 
 CONTEXTS = [
-    *(FlaskSession, FlaskCaching, FlaskBabel, FlaskHtmx, FlaskExecutor, CopiedContext, FlaskSqlalchemy),
-    Beaker,
+    *(FlaskSession, FlaskCaching, FlaskBabel, FlaskHtmx, FlaskExecutor, CopiedContext, PytestFlask),
+    *(FlaskSqlalchemy, Beaker),
 ]

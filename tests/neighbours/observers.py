@@ -94,7 +94,15 @@ class Prometheus(Observer):
 class OpenTelemetry(Observer):
     name = "OpenTelemetry"
     distribution = "opentelemetry-instrumentation-flask"
-    sign = "a span with the route"
+    sign = "one span with the route; with `GRPC_OTEL` it has the method and the code too"
+    config = {"GRPC_OTEL": True}
+
+    def names_of(self, cell: str) -> tuple[str, ...]:
+        from tests.neighbours.host import PATHS
+
+        if cell == "page":
+            return (PATHS[cell],)
+        return f"{PATHS[cell]} {PATHS[cell][1:]} {'NOT_FOUND' if cell == 'error' else 'OK'}", "a span"
 
     def install(self, app: Flask) -> None:
         from opentelemetry.instrumentation.flask import FlaskInstrumentor
@@ -105,11 +113,13 @@ class OpenTelemetry(Observer):
 
         class Kept(SpanExporter):
             def export(self, spans: Any) -> SpanExportResult:
-                seen.extend(_route(span) for span in spans)
+                seen.extend(_names(span) for span in spans)
+                seen.extend("a span" for _ in spans)
                 return SpanExportResult.SUCCESS
 
-        def _route(span: ReadableSpan) -> str:
-            return str((span.attributes or {}).get("http.route"))
+        def _names(span: ReadableSpan) -> str:
+            keys = ("http.route", "rpc.method", "rpc.response.status_code")
+            return " ".join(str(value) for key in keys if (value := (span.attributes or {}).get(key)))
 
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(Kept()))
@@ -181,7 +191,7 @@ class Datadog(Observer):
 class NewRelic(Neighbour):
     name = "New Relic"
     distribution = "newrelic"
-    sign = "the functions run in a transaction of it"
+    sign = "the functions run in a transaction of it, with a name for each method"
 
     @classmethod
     def before_import(cls) -> None:
@@ -195,10 +205,14 @@ class NewRelic(Neighbour):
     def speak(self, text: str) -> str:
         from newrelic.agent import current_transaction
 
-        return type(current_transaction()).__name__
+        return f"{type(current_transaction()).__name__} {current_transaction().name}"
 
     def is_seen_in(self, response: Response) -> object:
-        return set(response.texts) == {"WSGIWebTransaction"}
+        ends = {"page": "page", "stream": "tests_echo_v1_Echo/ServerStream"}
+        (text,) = set(response.texts)
+        return text.startswith("WSGIWebTransaction ") and text.endswith(
+            ends.get(response.cell, "tests_echo_v1_Echo/Unary")
+        )
 
 
 class FlaskProfiler(Observer):

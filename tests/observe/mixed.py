@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +13,11 @@ from flask import Flask, Response, abort, after_this_request, request
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, RpcError, StatusCode
-from tests.apps import ECHO, echo_service
+from tests.apps import ECHO, echo_service, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, read
 
-__all__ = ["CASES", "HOOKED_CASES", "Case", "hooked_app", "in_process", "mixed_app"]
+__all__ = ["CASES", "HOOKED_CASES", "Case", "create_app", "hooked_app", "in_process", "mixed_app", "over_http"]
 
 
 def act(text: str) -> None:
@@ -64,6 +66,7 @@ def identify(context: CallContext) -> Identity:
 
 def mixed_app(**config: Any) -> Flask:
     app = Flask(__name__)
+    app.config.from_prefixed_env()
     app.config.update(
         GRPC_SCM=False,
         GRPC_RATE_LIMITS={"tests.echo.v1.Echo/Missing": "1/day"},
@@ -159,3 +162,39 @@ def in_process(app: Flask, case: Case) -> int:
                 next(response.iter_encoded())
             return StatusCode.CANCELLED
         return read(response.status_code, response.headers, response.data).code
+
+
+def over_http(port: int, case: Case) -> int:
+    """The same over a socket."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request(case.verb, case.path, case.body, case.headers)
+        response = connection.getresponse()
+        if case.pieces is not None:
+            response.read1()
+            return StatusCode.CANCELLED
+        return read(response.status, response.getheaders(), response.read()).code
+
+
+def create_app() -> Flask:
+    """For servers."""
+    app = hooked_app() if "HOOKS" in os.environ else mixed_app()
+    know_routes(app)
+    return app
+
+
+def create_exporting_app() -> Flask:
+    """The same with an SDK of its own, which exports to where the environment says."""
+    from opentelemetry import metrics, trace
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    traces = TracerProvider()
+    traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(traces)
+    metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())]))
+    return create_app()

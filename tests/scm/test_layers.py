@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
         "trackers", "validation",
     },
     "cli": {"code_mappings", "database", "git_import", "providers", "sources", "trackers"},
-    "__init__": {"cli", "database", "service"},
+    "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
 PURE = {"frames", "tracebacks", "trees", "decide"}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -92,6 +94,35 @@ def test_pages_preflights_and_routes_of_the_host_are_no_calls(path: str, caplog:
     client.get("/nothing")
     client.options(ECHO + "Unary", headers={"origin": "https://app.example", "access-control-request-method": "POST"})
     assert (events.started, events.records) == ([], [])
+
+
+@pytest.mark.parametrize(("status", "code"), [(None, StatusCode.OK), (401, StatusCode.UNAUTHENTICATED)])
+def test_a_method_has_its_name_also_behind_a_prefix(
+    status: int | None, code: StatusCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = hooked_app(GRPC_URL_PREFIX="/rpc")
+    events = Events(app, caplog)
+    (case,) = [case for case in CASES if case.name == "unary"]
+    headers = {**case.headers, **({"x-hook": "y"} if status else {})}
+    in_process(app, dataclasses.replace(case, path=f"/rpc{case.path}", headers=headers))
+    assert [(context.path, found) for context, found in events.finished] == [(case.path, code)]
+
+
+@pytest.mark.parametrize("name", ["rpc_started", "rpc_finished"])
+@pytest.mark.parametrize("case", ["unary", "stream", "hook of a call", "misspelt"])
+def test_a_receiver_that_raises_keeps_no_call_out_of_the_log(
+    name: str, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(sender: Flask, **_: object) -> None:
+        raise KeyError("receiver")
+
+    app = hooked_app(PROPAGATE_EXCEPTIONS=False)
+    caplog.set_level(logging.INFO, "flask_grpcweb_scm")
+    (one,) = [one for one in CASES + HOOKED_CASES if one.name == case]
+    with {"rpc_started": rpc_started, "rpc_finished": rpc_finished}[name].connected_to(fail, app), suppress(KeyError):
+        in_process(app, one)
+    (record,) = [record for record in caplog.records if hasattr(record, "seconds")]
+    assert record.method == one.path
 
 
 @pytest.mark.parametrize("name", ["unary, crash", "stream, crash"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.observe import tell_of_cache
 from flask_grpcweb_scm.scm.code_mappings.frames import extension
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 
@@ -138,6 +139,7 @@ class TreeCache:
         :raises TreeTooLarge: for files that would exceed the limit of the cache.
         """
         index = self._indexes.get(key)
+        tell_of_cache("trees", index is not None)
         return self._build(key, files, timeout) if index is None else index
 
     def _build(self, key: Hashable, files: Callable[[], Iterable[str]], timeout: float | None) -> TreeIndex:
