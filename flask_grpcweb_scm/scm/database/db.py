@@ -31,15 +31,6 @@ _LIBPQ_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-_LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
-# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
-_LIBPQ_OPTIONS = {
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
 """Connections that are kept, additional ones when all are in use, and seconds to wait for one."""
 
@@ -105,7 +96,7 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
-                    elif engine.dialect.driver in _LIBPQ or engine.dialect.driver in _LIBPQ:
+                    elif engine.dialect.driver in _LIBPQ:
                         sa.event.listen(engine, "do_connect", _configure_libpq)
                         sa.event.listen(engine, "checkout", _check_connection)
         elif active is not self:
@@ -177,21 +168,6 @@ def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     # SQLite's own lower() knows only ASCII letters, and searches for names are case-insensitive.
     connection.create_function("lower", 1, _lower, deterministic=True)
-
-
-def _configure_libpq(dialect: sa.Dialect, record: object, arguments: object, options: dict[str, Any]) -> None:
-    for name, value in _LIBPQ_OPTIONS.items():
-        options.setdefault(name, value)
-
-
-def _check_connection(connection: Any, record: object, proxy: object) -> None:
-    """Replace connections that the server has closed.
-
-    A server that has something to say while nobody asked says farewell. To ask it would take a round trip, and hang if
-    the server does.
-    """
-    if wait_for_read(connection, timeout=0):
-        raise sa.exc.InvalidatePoolError("the server has closed the connection")
 
 
 def _configure_libpq(dialect: sa.Dialect, record: object, arguments: object, options: dict[str, Any]) -> None:
