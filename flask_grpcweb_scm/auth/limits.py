@@ -91,7 +91,8 @@ class RateLimiter:
         except self._storage_errors:
             # Refused: else an attacker who stops the storage is free of the limit.
             text = "call %s of %s refused: GRPC_RATE_LIMIT_STORAGE cannot count"
-            logger.exception(text, context.call_id, context.path)
+            fields = {"method": context.path, "call_id": context.call_id}
+            logger.exception(text, context.call_id, context.path, extra=fields)
             raise RpcError(StatusCode.UNAVAILABLE, "calls cannot be counted at present; try again later") from None
 
     def _hit(self, context: CallContext) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from flask_grpcweb_scm.observe import work
+from flask_grpcweb_scm.observe import observed_work
 
 __all__ = [
     "LOG_FORMAT",
@@ -112,7 +112,7 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     command = arguments[0]
     if deadline is not None and deadline <= time.monotonic():
         raise GitTimeout(command)
-    with work("git", command), tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+    with observed_work("git", command), tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(
