@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
     from flask_grpcweb_scm.settings import ConfigError
     from flask_grpcweb_scm.signals import current_rpc, rpc_finished, rpc_started
+    from flask_grpcweb_scm.transactions import transaction
     from flask_grpcweb_scm.wire import Metadata
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "current_rpc",
     "rpc_finished",
     "rpc_started",
+    "transaction",
 ]
 
 # Imported on first use: the client must not import Flask, nor the pytest plugin everything.
@@ -35,6 +37,7 @@ _MODULES = {
     "current_rpc": "signals",
     "rpc_finished": "signals",
     "rpc_started": "signals",
+    "transaction": "transactions",
 }
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "read_boolean_or_only",
     "read_count",
     "read_credentials",
+    "read_host",
     "read_hosts",
     "read_method_names",
     "read_optional_bytes",
@@ -22,6 +23,7 @@ __all__ = [
     "read_origins",
     "read_rates",
     "read_seconds",
+    "read_subdomain",
     "read_text",
     "read_texts",
     "read_tokens",
@@ -128,6 +130,20 @@ def read_url_prefix(value: object) -> str:
     if not isinstance(value, str) or (value and re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
         raise _fail(value, "empty or a path such as '/rpc', without a slash at its end")
     return value
+
+
+def read_host(value: object) -> str:
+    """Read the host of a URL, or nothing; in lower case, and without the ports that werkzeug leaves out."""
+    if not isinstance(value, str) or re.fullmatch(r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|", value.lower()) is None:
+        raise _fail(value, "a host such as 'api.example.com' or 'localhost:5000', without a scheme or a path")
+    return value.lower().removesuffix(":80").removesuffix(":443")
+
+
+def read_subdomain(value: object) -> str:
+    """Read what stands before the name of a server and a dot, or nothing; in lower case."""
+    if not isinstance(value, str) or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*|", value) is None:
+        raise _fail(value, "a subdomain such as 'api', without the domain")
+    return value.lower()
 
 
 def read_optional_path(value: object) -> str | None:

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, request
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
 from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
 from flask_grpcweb_scm.settings import ConfigError, Settings
@@ -85,18 +86,17 @@ class GrpcWebScm:
         if metrics:
             observers.append(metrics)
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
-        if settings.max_streams:
-            first.append(StreamLimiter(settings.max_streams))
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
-        state = AppState(settings, dispatcher, authenticate)
+        state = AppState(settings, dispatcher, authenticate, _host(app, settings))
         app.extensions["grpcweb_scm"] = state
-        calls = AppCalls(app, settings, dispatcher, state.authenticate, observers)
+        limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
+        calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
-        _surround(calls, blueprint)
+        _surround(calls, blueprint, state.host)
         if settings.metrics_path:
             _add_metrics_page(app, settings.metrics_path, _figures if settings.scm else dict)
         app.cli.add_command(grpc_cli)
@@ -104,18 +104,41 @@ class GrpcWebScm:
             _init_scm(app, self._db)
 
 
-def _surround(calls: AppCalls, blueprint: Blueprint) -> None:
+def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
     """Put a WSGI application around that of the app."""
     app, prefix = calls.app, calls.settings.url_prefix
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(calls, blueprint, methods).wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = RpcApp(calls, blueprint, methods, host).wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
         lane = FastLane(calls, blueprint)
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
+
+
+def _host(app: Flask, settings: Settings) -> str:
+    """The host that serves the RPCs; empty when it does not matter.
+
+    :raises ConfigError: when the app would not look at what is configured, or at nothing else.
+    """
+    is_matched = app.url_map.host_matching
+    if is_matched and not settings.host:
+        raise ConfigError(
+            "GRPC_HOST is not set, but the app has host_matching=True: no request would reach its RPCs; set it to their"
+            " host, with the port, such as 'api.example.com'"
+        )
+    if settings.host and not is_matched:
+        raise ConfigError(f"GRPC_HOST {settings.host!r} needs an app that matches hosts: Flask(…, host_matching=True)")
+    if not settings.subdomain:
+        return settings.host
+    if is_matched or not app.subdomain_matching or not app.config["SERVER_NAME"]:
+        raise ConfigError(
+            f"GRPC_SUBDOMAIN {settings.subdomain!r} needs an app that matches subdomains of its SERVER_NAME: set that,"
+            " and Flask(…, subdomain_matching=True) without host_matching"
+        )
+    return read_host(f"{settings.subdomain}.{app.config['SERVER_NAME']}")
 
 
 def _tracing() -> Observer:

@@ -14,6 +14,7 @@ from flask_grpcweb_scm.config_values import (
     read_boolean_or_only,
     read_count,
     read_credentials,
+    read_host,
     read_hosts,
     read_method_names,
     read_optional_bytes,
@@ -23,6 +24,7 @@ from flask_grpcweb_scm.config_values import (
     read_origins,
     read_rates,
     read_seconds,
+    read_subdomain,
     read_text,
     read_texts,
     read_tokens,
@@ -59,6 +61,12 @@ class Settings:
 
     scm: bool = _key(True, read_boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
     url_prefix: str = _key("", read_url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
+    host: str = _key(
+        "", read_host, "Host that serves the RPCs, with its port, in an app with `Flask(host_matching=True)`."
+    )
+    subdomain: str = _key(
+        "", read_subdomain, "Subdomain that serves the RPCs, in an app with `Flask(subdomain_matching=True)`."
+    )
 
     require_auth: bool = _key(
         False,
@@ -101,7 +109,13 @@ class Settings:
         secret=True,  # such a URI may have a password
     )
     max_streams: int | None = _key(
-        None, read_optional_count, "Streams that a caller may have open at a time, per process."
+        4, read_optional_count, "Streams that a caller may have open at a time, per process. None: any number."
+    )
+    max_streams_total: int | None = _key(
+        8,
+        read_optional_count,
+        "Streams that all callers together may have open at a time, per process: two less than it has threads, for"
+        " other calls. None: any number.",
     )
 
     max_message_bytes: int = _key(4 * 2**20, read_count, "Longest request message in bytes, also after decompression.")
@@ -115,6 +129,12 @@ class Settings:
     default_timeout: float | None = _key(None, read_optional_seconds, "Seconds for calls without a deadline.")
     max_timeout: float | None = _key(
         None, read_optional_seconds, "Seconds that no call may exceed, whatever its timeout."
+    )
+    idle_timeout: float | None = _key(
+        60,
+        read_optional_seconds,
+        "Seconds to wait for a client that neither reads nor sends, in calls without a deadline, where the server gives"
+        " its socket (gunicorn).",
     )
     compression_min_bytes: int | None = _key(
         1024,

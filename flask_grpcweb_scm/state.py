@@ -18,3 +18,5 @@ class AppState:
     dispatcher: Dispatcher
     authenticate: Authenticate | None
     """None when every caller is let in."""
+    host: str
+    """The ``Host`` of requests for RPCs; empty when any will do."""

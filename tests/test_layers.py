@@ -24,8 +24,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
+    "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
-        {"forks", "observe", "pb", "rpc"},
+        {"forks", "observe", "pb", "rpc", "transactions"},
         {
             "alembic",
             "click",
@@ -50,10 +51,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "observe", "rpc", "scm", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "observe", "rpc", "scm", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy"},
     ),
-    "__init__": ({"extension", "rpc", "settings", "signals", "wire"}, set()),
+    "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),
 }  # fmt: skip
 # Private parts of Flask and Werkzeug, and a connection of urllib3 over a socket
 # that is connected already.

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from flask import Flask
 
 from flask_grpcweb_scm.settings import Settings, unknown_keys
+from flask_grpcweb_scm.state import AppState
 
 __all__ = ["findings"]
 
@@ -23,13 +24,15 @@ _PLACEHOLDER = re.compile(
     r"|\A(?:token|secret|password|test|dev|todo|x+)\W?\d*\Z",
     re.IGNORECASE,
 )
+_GUNICORN_THREADS = re.compile(r"--threads[ =](\d+)")
 _LOCAL_ORIGIN = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::\d+)?")
 
 
 def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return advice on an app's configuration, a line each, with the key to change and never its value.
 
-    :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes.
+    :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes, and perhaps gunicorn's
+        ``GUNICORN_CMD_ARGS``.
     """
     return [
         *(unknown.message for unknown in unknown_keys(app.config, settings.ignored_keys)),
@@ -40,7 +43,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_browsers(settings),
         *_preflight(app),
         *_metrics(app, settings.metrics_path),
-        *_resources(settings),
+        *_resources(settings, environment),
         *_processes(app, settings, environment),
     ]
 
@@ -56,7 +59,8 @@ def _access(app: Flask, settings: Settings) -> Iterator[str]:
         )
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
-    is_open = settings.are_public(app.extensions["grpcweb_scm"].dispatcher.methods)
+    state: AppState = app.extensions["grpcweb_scm"]
+    is_open = settings.are_public(state.dispatcher.methods)
     if any(name.startswith(SCM_SERVICE) for name in settings.public_methods) and not is_open:
         yield "GRPC_PUBLIC_METHODS has methods of ScmService: anyone reaches the rows of every organization."
 
@@ -107,11 +111,14 @@ def _browsers(settings: Settings) -> Iterator[str]:
 
 def _preflight(app: Flask) -> Iterator[str]:
     """Send the preflight of a foreign page: the response counts, whether of Flask-CORS or of a hook."""
-    path = next(iter(app.extensions["grpcweb_scm"].dispatcher.methods), None)
+    state: AppState = app.extensions["grpcweb_scm"]
+    path = next(iter(state.dispatcher.methods), None)
     if path is None:
         return
-    url = app.extensions["grpcweb_scm"].settings.url_prefix + path
+    url = state.settings.url_prefix + path
     headers = {"Origin": STRANGER, "Access-Control-Request-Method": "POST"}
+    if state.host:
+        headers["Host"] = state.host
     try:
         allowed = app.test_client(use_cookies=False).options(url, headers=headers).headers
     except Exception as error:
@@ -138,9 +145,18 @@ def _metrics(app: Flask, path: str | None) -> Iterator[str]:
         yield f"GRPC_METRICS_PATH: anyone who reaches {path} reads it; refuse it in the proxy, or in a hook of the app."
 
 
-def _resources(settings: Settings) -> Iterator[str]:
+def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if settings.max_timeout is None:
         yield "GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread without limit."
+    streams = settings.max_streams_total
+    if streams is None:
+        yield "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads of the server; set it to two less."
+    threads = _GUNICORN_THREADS.search(environment.get("GUNICORN_CMD_ARGS", ""))
+    if streams is not None and threads is not None and streams > int(threads[1]) - 2:
+        yield (
+            f"GRPC_MAX_STREAMS_TOTAL is {streams} and GUNICORN_CMD_ARGS has {threads[1]} threads: streams may take"
+            " nearly all of them; leave two for other calls."
+        )
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -42,6 +42,10 @@ class NamedService(Protocol):
         """Its full name, ``package.Service``."""
         ...
 
+    def declared_error(self, error: Exception) -> RpcError | None:
+        """Turn a declared exception into the status it was declared as; None for any other."""
+        ...
+
 
 class CalledMethod(Protocol):
     """The method of a call, as far as the call tells; it is a :class:`~flask_grpcweb_scm.rpc.RpcMethod`."""

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flask_grpcweb_scm.rpc.call import Authenticate, BodyReader, CallSettings, Endpoint, IncomingCall, RpcProtocol
+from flask_grpcweb_scm.rpc.call import (
+    Authenticate,
+    BodyReader,
+    CallSettings,
+    Endpoint,
+    IncomingCall,
+    LimitStreams,
+    RpcProtocol,
+)
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
@@ -118,12 +126,14 @@ class Server:
         authenticate: Authenticate | None,
         translate: Callable[[Exception, IncomingCall], RpcError],
         reader: BodyReader,
+        limit_streams: LimitStreams = lambda context: lambda: None,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._authenticate = authenticate
         self._translate = translate
         self._reader = reader
+        self._limit_streams = limit_streams
         self._endpoints: dict[tuple[RpcMethod, RpcProtocol], Endpoint] = {}
 
     def endpoint(self, method: RpcMethod, protocol: RpcProtocol) -> Endpoint:
@@ -138,6 +148,7 @@ class Server:
                 self._settings,
                 self._reader,
                 self._authenticate,
+                self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),
                 self._dispatcher.functions,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -118,13 +119,14 @@ class Service:
         :param batch: of a server-streaming method: messages are sent together, up to 16 kB or 5 milliseconds of them,
             which is many times faster for many small ones. A message may then have to wait for the next. The function
             may also return a sequence, or any other iterable, instead of being a generator function.
-        :raises ServiceDefinitionError: when the service has no such method, the method is bound already, or the
-            function's kind is not the method's.
+        :raises ServiceDefinitionError: when the service has no such method, the method is bound already, the function's
+            kind is not the method's, or its annotations have the messages of another one.
         """
         method = self._find(name)
         if name in self._functions:
             raise ServiceDefinitionError(f"{self.name}/{name} is bound twice; remove one of the functions")
         _check_function(f"{self.name}/{name}", function, server_streaming=method.server_streaming, batch=batch)
+        _check_annotations(method, function)
         self._functions[name] = function
         if batch:
             self._batched.add(name)
@@ -227,6 +229,42 @@ def _check_function(where: str, function: ServiceFunction, *, server_streaming: 
         inspect.signature(function).bind(None, None)
     except TypeError as error:
         raise ServiceDefinitionError(f"{where}: {function!r} must take (request, context): {error}") from None
+
+
+def _check_annotations(method: MethodDescriptor, function: ServiceFunction) -> None:
+    """Compare the messages in the annotations of a function, where there are any, with those of its method."""
+    signature = inspect.signature(function)
+    request = next(iter(signature.parameters.values()))
+    for role, annotation, expected in (
+        ("request", request.annotation, method.input_type),
+        ("response", signature.return_annotation, method.output_type),
+    ):
+        names = [*_message_names(_resolved(annotation, function))]
+        if names and expected.full_name not in names:
+            raise ServiceDefinitionError(
+                f"{method.containing_service.full_name}/{method.name} takes {method.input_type.full_name} and returns"
+                f" {method.output_type.full_name}, but the annotation of the {role} of {function!r} is"
+                f" {' and '.join(names)}"
+            )
+
+
+def _resolved(annotation: Any, function: ServiceFunction) -> Any:
+    """The annotation itself, which may be its source; None when the names in that are not of the module."""
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"its": annotation}), names)["its"]
+    except Exception:
+        return None
+
+
+def _message_names(annotation: Any) -> Iterator[str]:
+    """Yield the full names of the messages in a type such as ``Iterator[Message | None]``."""
+    arguments = get_args(annotation)
+    for argument in arguments:
+        yield from _message_names(argument)
+    # In Python 3.10, list[int] is a type that issubclass() does not take.
+    if not arguments and isinstance(annotation, type) and issubclass(annotation, Message) and annotation.DESCRIPTOR:
+        yield annotation.DESCRIPTOR.full_name
 
 
 def _unimplemented(request: Any, context: CallContext) -> Message:

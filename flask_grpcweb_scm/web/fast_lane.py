@@ -32,6 +32,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
+from flask_grpcweb_scm.web.peers import call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
     Release,
@@ -81,12 +82,15 @@ class FastLane:
         self._hooks = _hooks_of(app)
         self._seen: tuple[object, bool] = None, False
         settings = calls.settings
+        self._matches_hosts = bool(settings.host or settings.subdomain)
         self._is_open = settings.fast_lane and not settings.cors_origins and not settings.cors_credentials
 
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
         key = _key(request.environ)
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
+            return
+        if self._matches_hosts and not _is_whole_host(key[1]):
             return
         if sum(len(part) for part in key if part) > MAX_KEY_CHARACTERS:
             return
@@ -119,7 +123,8 @@ class FastLane:
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
         app = self._app
-        call = IncomingCall(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+        new_call = call_class(environ)
+        call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
         context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
@@ -150,6 +155,7 @@ class FastLane:
         finally:
             active_call.reset(token)
             if scope is None or scope.stream is None:
+                call.close()
                 error = call.unhandled
                 context.leave(None if error is not None and app.should_ignore_error(error) else error)
 
@@ -231,6 +237,11 @@ def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:
     """The part of a request that decides its route, and its endpoint."""
     get = environ.get
     return get("REQUEST_METHOD"), get("HTTP_HOST"), get("PATH_INFO"), get("CONTENT_TYPE"), get("HTTP_ACCEPT")
+
+
+def _is_whole_host(host: str | None) -> bool:
+    """Return whether the header says all that is known of the host, whatever the scheme and the server's own name."""
+    return host is not None and not host.endswith((":80", ":443"))
 
 
 def _has_receivers(signal: NamedSignal, app: Any) -> bool:

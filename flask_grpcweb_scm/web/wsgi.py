@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response
-from werkzeug.wsgi import get_path_info
+from werkzeug.wsgi import get_host, get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
@@ -57,19 +57,23 @@ class RpcApp:
 
     :param blueprint: of the RPCs, which is registered.
     :param methods: all that are served, by path.
+    :param host: that serves them; empty when any does.
     """
 
-    def __init__(self, calls: AppCalls, blueprint: Blueprint, methods: Mapping[str, RpcMethod]) -> None:
+    def __init__(self, calls: AppCalls, blueprint: Blueprint, methods: Mapping[str, RpcMethod], host: str = "") -> None:
         self._calls = calls
         self._app = app = calls.app
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
-        # As a middleware inside of this application may.
+        # As a middleware inside of this application may, and the host.
         self._may_change_path = getattr(self._flask, "__func__", None) is not Flask.wsgi_app
         self._methods = methods
+        self._host = host
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Have an RPC served by Flask in such a way, and any other request by Flask alone."""
+        if self._host and not self._may_change_path and get_host(environ).lower() != self._host:
+            return self._flask(environ, start_response)
         method = self._methods.get(environ.get("PATH_INFO", ""))
         if method is not None and not method.server_streaming:
             return _in_this_context(self._respond, environ, start_response)

@@ -31,9 +31,10 @@ def set_up(app: Flask, tracker: str) -> None:
         db.session.commit()
 
 
-def create(app: Flask) -> Answer:
+def create(app: Flask, timeout: str = "60S") -> Answer:
     request = scm_pb2.CreateExternalIssueRequest(organization_id=1, integration_id=1, title="Bug")
-    return call(app.test_client(), SERVICE + "CreateExternalIssue", request, headers={"idempotency-key": "k"})
+    headers = {"idempotency-key": "k", "grpc-timeout": timeout}
+    return call(app.test_client(), SERVICE + "CreateExternalIssue", request, headers=headers)
 
 
 def create_and_die(database: str, point: str, answers: Connection) -> None:

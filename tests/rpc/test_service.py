@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar, Union
 
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BoolValue, StringValue
 
 from flask_grpcweb_scm.rpc import (
     CallContext,
@@ -20,6 +23,9 @@ from flask_grpcweb_scm.rpc import (
 from flask_grpcweb_scm.wire import RemoteProtocolError
 from tests.apps import echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
+
+if TYPE_CHECKING:
+    pass
 
 ECHO = DESCRIPTOR.services_by_name["Echo"]
 
@@ -181,3 +187,111 @@ def test_a_context_past_its_deadline_says_so() -> None:
         context.check_deadline()
     context.set_timeout(60)
     assert 59 < (context.remaining() or 0) <= 60
+
+
+# Annotations
+
+METHODS = ["Unary", "ServerStream", "ClientStream", "Bidi"]
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+RIGHT: list[tuple[Any, Any]] = [
+    (EchoRequest, EchoReply),
+    ("EchoRequest", "EchoReply"),
+    (Iterator[EchoRequest], Iterator[EchoReply]),
+    ("Iterator[EchoRequest]", "Iterator[EchoReply]"),
+    (Iterable["EchoRequest"], Generator["EchoReply", None, None]),
+    (Annotated[EchoRequest, "of a caller"], Sequence[EchoReply]),
+    ("EchoRequest | StringValue", "EchoReply | None"),
+    (Union[EchoRequest, StringValue], Optional[EchoReply]),  # noqa: UP007, UP045
+    (Message, Message),
+    (AnyMessage, list[AnyMessage]),
+    (Any, object),
+    (str, "tuple[str, int]"),
+    (dict[str, Any], Callable[[int], str]),
+    ("No.Such", "Names['here']"),
+    ("not even a type", ""),
+    ("EveryField", "Iterator[EveryField]"),
+    (None, None),
+    (7, [EchoRequest]),
+]
+WRONG: list[tuple[Any, str]] = [
+    (StringValue, "google.protobuf.StringValue"),
+    ("StringValue", "google.protobuf.StringValue"),
+    ("Iterator[StringValue]", "google.protobuf.StringValue"),
+    (list[StringValue], "google.protobuf.StringValue"),
+    ("Annotated[StringValue, 1] | None", "google.protobuf.StringValue"),
+    (Union[BoolValue, StringValue], "google.protobuf.BoolValue and google.protobuf.StringValue"),  # noqa: UP007
+]
+
+
+if sys.version_info >= (3, 11):  # which looks at names inside of generic types
+    WRONG.append((Iterator["StringValue"], "google.protobuf.StringValue"))
+
+
+def annotated(method: str, request: Any, response: Any) -> Any:
+    """A function that fits, but for its annotations."""
+    if method in ("Unary", "ClientStream"):
+
+        def function(request: Any, context: CallContext) -> Any:
+            return EchoReply()
+    else:
+
+        def function(request: Any, context: CallContext) -> Any:
+            yield EchoReply()
+
+    function.__annotations__.update(request=request)
+    function.__annotations__["return"] = response
+    return function
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("request_", "response"), RIGHT)
+def test_annotations_that_fit_or_say_nothing_are_fine(method: str, request_: Any, response: Any) -> None:
+    Service(ECHO).add_rpc(method, annotated(method, request_, response))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("annotation", "names"), [*WRONG, (EchoReply, "tests.echo.v1.EchoReply")])
+def test_the_annotation_of_another_request_is_refused(method: str, annotation: Any, names: str) -> None:
+    with pytest.raises(ServiceDefinitionError) as caught:
+        Service(ECHO).add_rpc(method, annotated(method, annotation, EchoReply))
+    text = str(caught.value)
+    assert f"Echo/{method} takes tests.echo.v1.EchoRequest and returns tests.echo.v1.EchoReply" in text
+    assert "the annotation of the request of <function annotated.<locals>.function at " in text
+    assert text.endswith(f"> is {names}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("annotation", "names"), [*WRONG, (EchoRequest, "tests.echo.v1.EchoRequest")])
+def test_the_annotation_of_another_response_is_refused(method: str, annotation: Any, names: str) -> None:
+    with pytest.raises(ServiceDefinitionError, match=rf"the annotation of the response of <function .*> is {names}$"):
+        Service(ECHO).add_rpc(method, annotated(method, "EchoRequest", annotation))
+
+
+def takes_another(request: StringValue, context: CallContext) -> EchoReply:
+    return EchoReply()
+
+
+class Functions:
+    def takes_another(self, request: StringValue, context: CallContext) -> EchoReply:
+        return EchoReply()
+
+    def __call__(self, request: EchoRequest, context: CallContext) -> EchoReply:
+        return EchoReply()
+
+
+@functools.wraps(takes_another)
+def decorated(*args: Any) -> Any:
+    return takes_another(*args)
+
+
+@pytest.mark.parametrize("function", [takes_another, decorated, Functions().takes_another])
+def test_annotations_of_every_kind_of_function_are_seen(function: Any) -> None:
+    with pytest.raises(ServiceDefinitionError, match=r"the annotation of the request of .* is google\.protobuf"):
+        Service(ECHO).add_rpc("Unary", function)
+
+
+@pytest.mark.parametrize(
+    "function", [Functions(), functools.partial(takes_another), lambda request, context: EchoReply()]
+)
+def test_what_cannot_be_resolved_is_left_alone(function: Any) -> None:
+    Service(ECHO).add_rpc("Unary", function)

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
@@ -205,7 +204,7 @@ def outbox_cli() -> None:
 @command("list", outbox_cli)
 def list_operations(as_json: bool) -> None:
     """List the operations whose outcome is not known."""
-    now = datetime.now(timezone.utc)
+    now = outbox.database_now()
     facts = [
         {
             "id": row.id,

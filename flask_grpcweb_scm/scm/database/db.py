@@ -1,10 +1,9 @@
-"""The database of the SCM models: the app's own SQLAlchemy instance or one of ours, and one transaction per RPC."""
+"""The database of the SCM models: the app's own SQLAlchemy instance or one of ours."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +11,16 @@ import sqlalchemy as sa
 from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
-from google.protobuf.message import Message
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from flask_grpcweb_scm.forks import renew_after_fork
-from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 
-__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new", "transaction"]
-
-CallNext = Callable[[Any, CallContext], Any]
+__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
 """Connections that are kept, additional ones when all are in use, and seconds to wait for one."""
-
-TRY_AGAIN = "another change got in the way; nothing was stored, try again"
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-_SQLSTATES = {
-    "40001": (StatusCode.ABORTED, TRY_AGAIN),  # serialization_failure
-    "40P01": (StatusCode.ABORTED, TRY_AGAIN),  # deadlock_detected
-    "57014": (StatusCode.DEADLINE_EXCEEDED, "the database did not respond before the deadline"),  # query_canceled
-}
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -209,44 +194,6 @@ else:
     Model = db.Model
 
 
-def transaction(request: Message, context: CallContext, call_next: CallNext) -> Any:
-    """Intercept a call: commit when it returns within its deadline, else roll back.
-
-    A stream is one transaction too, from its first message to its last.
-    """
-    if context.method is not None and context.method.server_streaming:
-        return _stream(request, context, call_next)
-    with _committed(context):
-        return call_next(request, context)
-
-
-def _stream(request: Message, context: CallContext, call_next: CallNext) -> Iterator[Message]:
-    with _committed(context):
-        # Closes the function's generator with this one, before the session gives its connection back.
-        yield from call_next(request, context)
-
-
-@contextmanager
-def _committed(context: CallContext) -> Iterator[None]:
-    try:
-        _limit_statements(context)
-        yield
-        context.check_deadline()
-        db.session.commit()
-    except DBAPIError as error:
-        db.session.rollback()
-        status = _translate(error)
-        if status is None:
-            raise
-        raise status from error
-    except sa.exc.TimeoutError as error:
-        db.session.rollback()
-        raise RpcError(StatusCode.UNAVAILABLE, "all connections to the database are in use; try again") from error
-    except BaseException:
-        db.session.rollback()
-        raise
-
-
 def commit_step() -> None:
     """Commit the call's work so far and release the connection, before work that a transaction cannot include.
 
@@ -254,26 +201,6 @@ def commit_step() -> None:
     deadline: effects elsewhere are to be stored in any case.
     """
     db.session.commit()
-
-
-def _limit_statements(context: CallContext) -> None:
-    """Let PostgreSQL cancel statements at the deadline."""
-    remaining = context.remaining()
-    if remaining is not None and db.engine.dialect.name == "postgresql":
-        # 0 would mean no limit.
-        milliseconds = max(1, int(remaining * 1000))
-        db.session.execute(sa.select(sa.func.set_config("statement_timeout", str(milliseconds), True)))
-
-
-def _translate(error: DBAPIError) -> RpcError | None:
-    """Translate a database error for the caller; None when only the log has it."""
-    if isinstance(error, IntegrityError):
-        # A race that no query handles: say, a project that is deleted meanwhile.
-        return RpcError(StatusCode.ABORTED, TRY_AGAIN)
-    if "database is locked" in str(error.orig):
-        return RpcError(StatusCode.UNAVAILABLE, "the database is busy; nothing was stored, try again")
-    known = _SQLSTATES.get(getattr(error.orig, "sqlstate", None) or "")
-    return None if known is None else RpcError(*known)
 
 
 def insert_new(table: type[Model] | sa.Table) -> sqlite.Insert | postgresql.Insert:

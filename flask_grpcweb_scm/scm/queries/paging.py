@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from itsdangerous import BadData, SignatureExpired, TimestampSigner, base64_decode, base64_encode
+from itsdangerous import BadData, TimestampSigner, base64_decode, base64_encode
 
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.scm.settings import ScmSettings, current_settings
 from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 
 __all__ = ["PageScope", "Position", "RequestedPage", "page_size", "read_page_token", "write_page_token"]
+
+CLOCK_TOLERANCE = 60
+"""Seconds that the clock of the machine which has signed a token may be ahead of ours."""
 
 PageScope = list[str | int]
 """The RPC and its fields, except the position, that decide which rows it lists and in which order."""
@@ -84,12 +88,16 @@ def read_page_token(token: str, scope: PageScope, settings: ScmSettings) -> Posi
     if not token:
         return None
     try:
-        signed = _signer(settings.page_token_secrets).unsign(token, max_age=int(settings.page_token_max_age))
+        # Without max_age: it would refuse a token that another machine, with a clock half a second ahead, has signed.
+        signed, signing_time = _signer(settings.page_token_secrets).unsign(token, return_timestamp=True)
         issued_for, *after = json.loads(base64_decode(signed))
-    except SignatureExpired:
-        raise _refusal("expired") from None
     except BadData:
         raise _refusal("not one of this server") from None
+    age = int(time.time()) - signing_time.timestamp()
+    if age > int(settings.page_token_max_age):
+        raise _refusal("expired")
+    if age < -CLOCK_TOLERANCE:
+        raise _refusal(f"from a server whose clock is more than {CLOCK_TOLERANCE} seconds ahead")
     if issued_for != scope:
         raise _refusal("of another request")
     return tuple(after)

@@ -9,7 +9,6 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import transaction
 from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
@@ -23,6 +22,7 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.sources.git import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
+from flask_grpcweb_scm.transactions import transaction
 
 __all__ = ["already_exists", "service"]
 

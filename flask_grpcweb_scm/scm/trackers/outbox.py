@@ -2,7 +2,8 @@
 
 A tracker and the database have no transaction in common. So an operation is committed before the request to the
 tracker, and replaced by the issue after the response. Whatever fails in between, the operation stays, and the next call
-that claims it searches the tracker for its marker first.
+that claims it searches the tracker for its marker first. Claims end by the clock of the database, which is one for all
+servers.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
+from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
@@ -28,7 +30,16 @@ from flask_grpcweb_scm.scm.trackers import open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 from flask_grpcweb_scm.scm.validation import failed_precondition
 
-__all__ = ["WantedIssue", "create_at_tracker", "discard", "figures", "first_result", "resume", "unfinished"]
+__all__ = [
+    "WantedIssue",
+    "create_at_tracker",
+    "database_now",
+    "discard",
+    "figures",
+    "first_result",
+    "resume",
+    "unfinished",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +47,10 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 10
 # How far the tracker's clock may be behind ours.
 CLOCK_SKEW = timedelta(minutes=10)
+# Between two looks at the operation of another call: the first pause, and the longest.
+PAUSE_SECONDS = 0.05, 0.5
+# For a caller whose deadline has come first.
+RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +70,15 @@ class WantedIssue:
 def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[str, str]) -> ExternalIssue:
     """Create the issue that a caller requests, unless a call with its idempotency key has created it.
 
-    Commits more than once, together with what the current transaction has done before.
+    Waits for such a call that is under way, without a connection to the database. Commits more than once, together with
+    what the current transaction has done before.
 
     :param defaults: see :func:`issue_defaults`.
     :raises ProviderError: when the tracker did not create it, or may have.
-    :raises RpcError: UNAVAILABLE, while another call has claimed the operation; FAILED_PRECONDITION, when the key came
-        with a different request.
+    :raises RpcError: UNAVAILABLE, while another call has claimed the operation until the deadline of `tracker`;
+        FAILED_PRECONDITION, when the key came with a different request.
     """
+    now = database_now()
     operation = IssueOperation(
         organization_id=wanted.organization_id,
         integration_id=wanted.integration_id,
@@ -72,20 +89,24 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[s
         fields={**defaults, **wanted.metadata},
         idempotency_key=wanted.idempotency_key,
         request_digest=wanted.digest,
-        claimed_until=_lease_end(tracker),
-        date_added=_now(),
+        claimed_until=_lease_end(tracker, now),
+        date_added=now,
     )
     tracker.check(_new_issue(operation))
-    started = _insert(operation)
-    # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
-    done = first_result(wanted)
-    if done is not None:
+    while True:
+        started = _insert(operation)
+        # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
+        done = first_result(wanted)
+        if done is not None:
+            if started is not None:
+                db.session.delete(started)
+            return done
         if started is not None:
-            db.session.delete(started)
-        return done
-    if started is not None:
-        return _run(tracker, started)
-    return _resume(tracker, _operation_of(wanted), wanted.digest)
+            return _run(tracker, started)
+        free = _wait_for_operation(tracker, wanted)
+        claimed = None if free is None else _claim(tracker, *free)
+        if free is not None and claimed is not None:
+            return _run(tracker, claimed, last_attempt=free.claimed_until)
 
 
 def first_result(wanted: WantedIssue) -> ExternalIssue | None:
@@ -131,7 +152,11 @@ def resume(operation: IssueOperation) -> ExternalIssue:
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
-    return _resume(tracker, operation, operation.request_digest)
+    last_attempt = operation.claimed_until
+    claimed = _claim(tracker, operation.id, last_attempt) if last_attempt <= database_now() else None
+    if claimed is None:
+        raise _busy()
+    return _run(tracker, claimed, last_attempt=last_attempt)
 
 
 def discard(operation: IssueOperation) -> None:
@@ -149,36 +174,45 @@ def _insert(operation: IssueOperation) -> IssueOperation | None:
     return db.session.scalars(insert_new(IssueOperation).values(columns).returning(IssueOperation)).one_or_none()
 
 
-def _operation_of(wanted: WantedIssue) -> IssueOperation:
-    same = sa.and_(
+class _Free(NamedTuple):
+    """An operation whose lease is over."""
+
+    id: int
+    claimed_until: datetime
+
+
+def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
+    """Return the operation with an idempotency key once it is free; None once there is none."""
+    columns = IssueOperation.id, IssueOperation.claimed_until, IssueOperation.request_digest, _clock()
+    statement = sa.select(*columns).where(
         IssueOperation.organization_id == wanted.organization_id,
         IssueOperation.idempotency_key == wanted.idempotency_key,
     )
-    operation = db.session.scalars(sa.select(IssueOperation).where(same)).one_or_none()
-    if operation is None:  # it was completed a moment ago
-        raise _busy(0)
-    return operation
+    pause, longest = PAUSE_SECONDS
+    while True:
+        row = db.session.execute(statement).one_or_none()
+        # Before the pause: what waits here is to hold neither a transaction nor a connection.
+        commit_step()
+        if row is None:
+            return None
+        operation_id, claimed_until, digest, now = row
+        if digest != wanted.digest:
+            raise _key_reused(wanted.idempotency_key)
+        if claimed_until <= now:
+            return _Free(operation_id, claimed_until)
+        if time.monotonic() + pause >= tracker.http.deadline:
+            raise _busy()
+        time.sleep(pause)
+        pause = min(pause * 2, longest)
 
 
-def _resume(tracker: Tracker, operation: IssueOperation, digest: str) -> ExternalIssue:
-    """Claim an operation whose lease is over, and run it."""
-    if operation.request_digest != digest:
-        raise _key_reused(operation.idempotency_key)
-    last_attempt = operation.claimed_until
-    wait = (last_attempt - _now()).total_seconds()
-    if wait > 0:
-        raise _busy(wait)
-    return _run(tracker, _claim(tracker, operation), last_attempt=last_attempt)
-
-
-def _claim(tracker: Tracker, operation: IssueOperation) -> IssueOperation:
-    seen = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
+def _claim(tracker: Tracker, operation_id: int, claimed_until: datetime) -> IssueOperation | None:
+    """Claim an operation; None when another call was faster."""
+    seen = sa.and_(IssueOperation.id == operation_id, IssueOperation.claimed_until == claimed_until)
+    lease_end = _lease_end(tracker, database_now())
     claim = sa.update(IssueOperation).where(seen).returning(IssueOperation)
-    claim = claim.values(claimed_until=_lease_end(tracker), attempts=IssueOperation.attempts + 1, error="")
-    claimed = db.session.scalars(claim, execution_options={"populate_existing": True}).one_or_none()
-    if claimed is None:
-        raise _busy(1)
-    return claimed
+    claim = claim.values(claimed_until=lease_end, attempts=IssueOperation.attempts + 1, error="")
+    return db.session.scalars(claim, execution_options={"populate_existing": True}).one_or_none()
 
 
 def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime | None = None) -> ExternalIssue:
@@ -205,7 +239,8 @@ def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_att
     """Return the issue of an earlier attempt; None when it has certainly created none."""
     try:
         found = tracker.find(issue)
-        wait = tracker.search_delay - (_now() - last_attempt).total_seconds()
+        wait = tracker.search_delay - (database_now() - last_attempt).total_seconds()
+        commit_step()
         if found is None and wait > 0:
             text = f"whether an earlier attempt has created the issue is seen at {tracker.kind} in {math.ceil(wait)} s"
             raise ProviderUnavailable(text, provider=tracker.kind, retry_after=wait, may_have_acted=True)
@@ -220,7 +255,7 @@ def _create(tracker: Tracker, operation: IssueOperation, issue: NewIssue) -> Tra
         return tracker.create(issue)
     except ProviderError as error:
         if error.may_have_acted:
-            _release(operation, error, claimed_until=_now())
+            _release(operation, error, claimed_until=database_now())
         else:
             _delete(operation)
         raise
@@ -276,18 +311,27 @@ def _new_issue(operation: IssueOperation) -> NewIssue:
     )
 
 
-def _lease_end(tracker: Tracker) -> datetime:
-    return _now() + timedelta(seconds=tracker.http.deadline - time.monotonic() + GRACE_SECONDS)
+def _lease_end(tracker: Tracker, now: datetime) -> datetime:
+    return now + timedelta(seconds=tracker.http.deadline - time.monotonic() + GRACE_SECONDS)
 
 
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
+def database_now() -> datetime:
+    """Return the instant by the clock of the database; those of servers differ."""
+    now: datetime = db.session.execute(sa.select(_clock())).scalar_one()
+    return now
 
 
-def _busy(seconds: float) -> RpcError:
-    return RpcError(
-        StatusCode.UNAVAILABLE, "another call is creating this issue; try again", details=[retry_info(seconds)]
-    )
+def _clock() -> sa.ColumnElement[datetime]:
+    if db.engine.dialect.name == "postgresql":
+        # Not now(), which is the start of the transaction: it may have waited for a lock.
+        return sa.func.clock_timestamp(type_=UtcDateTime)
+    # With as many digits as are stored, so that they compare as texts too.
+    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=UtcDateTime)
+
+
+def _busy() -> RpcError:
+    details = [retry_info(RETRY_SECONDS)]
+    return RpcError(StatusCode.UNAVAILABLE, "another call is creating this issue; try again", details=details)
 
 
 def _key_reused(key: str | None) -> RpcError:

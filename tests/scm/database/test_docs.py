@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.scm.search import SEARCH_INDEX
 from tests.documents import ROOT, blocks, files
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import make_app
@@ -39,6 +40,7 @@ def test_the_apps_and_their_commands(empty_database: str, tmp_path: Path, shell_
     with disposed(make_app(empty_database)) as app, app.app_context():
         tables = set(sa.inspect(db.engine).get_table_names())
     assert {*db.metadata.tables, "alembic_version"} | ({"team"} if name == "host_app" else set()) == tables
+    assert SEARCH_INDEX not in "".join(path.read_text() for path in tmp_path.glob("migrations/versions/*.py"))
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db, git_import
-from flask_grpcweb_scm.scm.database.db import commit_step, transaction
+from flask_grpcweb_scm.scm.database.db import commit_step
 from flask_grpcweb_scm.scm.git_import import BATCH_WEIGHT, CHANGE_WEIGHT
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from flask_grpcweb_scm.transactions import transaction
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.service.test_stream_repositories import fill, stream
 from tests.scm.support import GitRepository, Scm, add_organization, make_app

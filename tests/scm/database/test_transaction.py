@@ -14,7 +14,7 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db
-from flask_grpcweb_scm.scm.database.db import transaction
+from flask_grpcweb_scm.transactions import transaction
 from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.support import Scm, Tenant, make_app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -221,6 +222,25 @@ def test_an_expired_token_is_refused() -> None:
     time.sleep(2.1)  # the age counts whole seconds
     error = scm.error(StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=1, page_token=token)
     assert error.message.startswith("page_token is expired")
+
+
+@pytest.mark.parametrize(("ahead", "reason"), [(0.5, ""), (1, ""), (59, ""), (62, "from a server whose clock is more")])
+def test_a_token_may_come_from_a_clock_that_is_ahead_by_a_minute(
+    app: Flask, scm: Scm, organization: int, monkeypatch: pytest.MonkeyPatch, ahead: float, reason: str
+) -> None:
+    add(app, organization, "a", "b")
+    now = time.time
+    with monkeypatch.context() as patch:
+        # The worst moment for half a second: the end of one.
+        patch.setattr(time, "time", lambda: math.ceil(now()) - 0.1 + ahead)
+        token = scm("ListRepositories", organization_id=organization, page_size=1).next_page_token
+    if reason:
+        error = scm.error(
+            StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=organization, page_token=token
+        )
+        assert error.message.startswith(f"page_token is {reason}")
+    else:
+        assert names(scm("ListRepositories", organization_id=organization, page_token=token)) == ["b"]
 
 
 def test_secrets_of_tokens_can_be_replaced_one_after_the_other(sqlite_databases: SqliteDatabases) -> None:

@@ -23,9 +23,10 @@ SECRET = "s3cret-t0ken"
 PATIENCE = 30.0
 
 
-def tracking_app(database: str, timeout: float) -> Flask:
+def tracking_app(database: str, timeout: float, **config: Any) -> Flask:
     return make_app(
         database,
+        **config,
         GRPC_SCM_CREDENTIALS={"bot": SECRET},
         GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
         GRPC_TRACKER_TIMEOUT=timeout,

@@ -1,0 +1,75 @@
+"""Servers whose clocks differ, on one database: one issue for one key."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.client import Channel
+from flask_grpcweb_scm.client.scm import ScmStub
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.testing import assert_rpc_error
+from tests.scm.support import Tenant
+from tests.scm.trackers import github_server as faults
+from tests.scm.trackers.github_server import GitHubServer
+from tests.scm.trackers.tracking import PATIENCE, SECRET, app, github, ours
+from tests.servers import gunicorn
+
+__all__ = ["app", "github", "ours"]  # fixtures
+
+pytestmark = pytest.mark.needs("server")
+
+
+@contextlib.contextmanager
+def server_with_clock(seconds: float, database: str, log: Path) -> Iterator[ScmStub]:
+    environ = {
+        "CLOCK_SECONDS": str(seconds),
+        "FLASK_SQLALCHEMY_DATABASE_URI": database,
+        "FLASK_GRPC_SCM_CREDENTIALS": f'{{"bot": "{SECRET}"}}',
+        "FLASK_GRPC_SCM_ALLOWED_HOSTS": "127.0.0.1",
+        "FLASK_SECRET_KEY": "the same on all servers",
+    }
+    with (
+        gunicorn("tests.scm.skewed_app:create_app", log, "--threads", "4", environ=environ) as port,
+        Channel(f"http://127.0.0.1:{port}", timeout=PATIENCE) as channel,
+    ):
+        yield ScmStub(channel)
+
+
+@pytest.mark.parametrize("ahead", [-60, 60])
+def test_one_issue_whatever_the_clocks_say(
+    app: Flask, ours: Tenant, database: str, github: GitHubServer, tmp_path: Path, ahead: float
+) -> None:
+    request = scm_pb2.CreateExternalIssueRequest(
+        organization_id=ours.organization, integration_id=ours.integration, title="Bug"
+    )
+    key = {"idempotency-key": "k"}
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(peer: Any, act: Any) -> None:
+        asked.set()
+        go_on.wait(PATIENCE)
+        faults.answer(peer, act)
+
+    github.faults = [wait]
+    with (
+        server_with_clock(0, database, tmp_path / "one") as one,
+        server_with_clock(ahead, database, tmp_path / "other") as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(one.create_external_issue, request, metadata=key)
+        assert asked.wait(PATIENCE)
+        with assert_rpc_error(StatusCode.UNAVAILABLE):
+            other.create_external_issue(request, metadata=key, timeout=1)
+        go_on.set()
+        assert first.result().key == "o/r#1"
+        assert other.create_external_issue(request, metadata=key) == first.result()
+    assert len(github.issues) == 1
