@@ -134,7 +134,7 @@ def unfinished() -> Sequence[IssueOperation]:
 def figures() -> Mapping[str, tuple[str, float]]:
     """Return the figures of the outbox for metrics, by name, each with its meaning."""
     oldest, count = db.session.execute(sa.select(sa.func.min(IssueOperation.date_added), sa.func.count())).one()
-    age = 0.0 if oldest is None else (_now() - oldest).total_seconds()
+    age = 0.0 if oldest is None else (database_now() - oldest).total_seconds()
     return {
         "scm_outbox_operations": ("Issues that may have been created at a tracker, and are not known to be.", count),
         "scm_outbox_oldest_age_seconds": ("Age of the oldest of them; 0 when there is none.", max(0.0, age)),
