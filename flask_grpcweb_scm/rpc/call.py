@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -242,8 +243,9 @@ class IncomingCall(CallContext):
         if profile.name_bytes + len("".join(profile.values(environ))) > limit:
             self._check_metadata(limit)
         if timeout is not None:
-            self.set_timeout(timeout)
-            self.check_deadline()
+            self.deadline = time.monotonic() + timeout
+            if timeout <= 0:
+                self.check_deadline()
         if endpoint.authenticate is not None:
             self.caller = endpoint.authenticate(self)
 
