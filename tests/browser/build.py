@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "browser"
 MODULES = HERE / "node_modules"
 PROTOC_PYTHON = ROOT / ".venv-protos" / "bin" / "python"
-SNIPPETS = tuple(sorted(path.stem for path in (HERE / "snippets").glob("*.js")))
+SNIPPETS = tuple(sorted(path.stem for path in (HERE / "snippets").glob("*.ts")))
 
 PROTOS = (
     "tests/echo.proto",
@@ -27,7 +27,7 @@ PROTOS = (
     "google/rpc/error_details.proto",
 )
 GENERATORS = {
-    "gen": ("es", "target=js"),
+    "gen": ("es", "target=js+dts"),
     "gen-protobuf-ts": ("ts", ""),
     "gen-ts-proto": ("ts_proto", "outputServices=nice-grpc,outputServices=generic-definitions,esModuleInterop=true"),
 }
@@ -68,6 +68,7 @@ def build() -> None:
     for folder, (generator, options) in GENERATORS.items():
         _generate(BUILD / folder, generator, options)
     _bundle()
+    _check_types()
     stamp.write_text(key)
 
 
@@ -100,13 +101,22 @@ def _generate(folder: Path, generator: str, options: str) -> None:
 
 
 def _bundle() -> None:
-    entries = ["main.js", *(f"{name}.js" for name in SNIPPETS)]
+    entries = ["main.js", *(f"{name}.ts" for name in SNIPPETS)]
     output = BUILD / "pages"
     _run([str(MODULES / ".bin" / "esbuild"), *entries, "--bundle", "--log-level=warning", f"--outdir={output}"])
     for entry in entries:
-        name = "index" if entry == "main.js" else Path(entry).stem
-        html = f'<!doctype html>\n<meta charset="utf-8">\n<title>{name}</title>\n<script src="{entry}"></script>\n'
+        script = Path(entry).stem
+        name = "index" if script == "main" else script
+        html = f'<!doctype html>\n<meta charset="utf-8">\n<title>{name}</title>\n<script src="{script}.js"></script>\n'
         (output / f"{name}.html").write_text(html)
+
+
+def _check_types() -> None:
+    """Check the snippets, which are the README's, as strictly as their readers may."""
+    # The compiler looks for packages beside the files that it compiles.
+    (BUILD / "node_modules").symlink_to(MODULES)
+    options = ["--strict", "--noEmit", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
+    _run([str(MODULES / ".bin" / "tsc"), *options, *(f"{name}.ts" for name in SNIPPETS)])
 
 
 def _run(command: list[str]) -> None:
