@@ -75,14 +75,14 @@ class GrpcWebScm:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
-        first = [StreamLimiter(settings.max_streams)] if settings.max_streams else []
-        dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
+        dispatcher = Dispatcher(services, self._interceptors, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate, _host(app, settings))
         app.extensions["grpcweb_scm"] = state
-        calls = AppCalls(app, settings, dispatcher, state.authenticate)
+        limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
+        calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
         _surround(calls, blueprint, state.host)

@@ -108,7 +108,13 @@ class Settings:
         secret=True,  # such a URI may have a password
     )
     max_streams: int | None = _key(
-        None, read_optional_count, "Streams that a caller may have open at a time, per process."
+        4, read_optional_count, "Streams that a caller may have open at a time, per process. None: any number."
+    )
+    max_streams_total: int | None = _key(
+        8,
+        read_optional_count,
+        "Streams that all callers together may have open at a time, per process: two less than it has threads, for"
+        " other calls. None: any number.",
     )
 
     max_message_bytes: int = _key(4 * 2**20, read_count, "Longest request message in bytes, also after decompression.")
@@ -122,6 +128,12 @@ class Settings:
     default_timeout: float | None = _key(None, read_optional_seconds, "Seconds for calls without a deadline.")
     max_timeout: float | None = _key(
         None, read_optional_seconds, "Seconds that no call may exceed, whatever its timeout."
+    )
+    idle_timeout: float | None = _key(
+        60,
+        read_optional_seconds,
+        "Seconds to wait for a client that neither reads nor sends, in calls without a deadline, where the server gives"
+        " its socket (gunicorn).",
     )
     compression_min_bytes: int | None = _key(
         1024,

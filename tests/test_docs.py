@@ -62,16 +62,26 @@ def url(app: Flask) -> Iterator[str]:
         yield url
 
 
-def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/scm.db")
+    app = example_app.create_app()
+    made_by_run = re.findall(r"^\t@\$\(FLASK\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(made_by_run) == 3
+    for command in made_by_run:
+        assert app.test_cli_runner().invoke(args=command.split()).exit_code == 0
+    capsys.readouterr()
     names: dict[str, Any] = {}
-    for code in blocks(DOC["client"], "python"):
-        exec(code.replace("http://127.0.0.1:8000", url), names)
-    names["channel"].close()
-    names["client"].close()
+    with serving(app) as url:
+        for code in blocks(DOC["client"], "python"):
+            exec(code.replace("http://127.0.0.1:8000", url), names)
+        names["channel"].close()
+        names["client"].close()
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "Found 2 repositories, the first is acme/api"
-    assert printed[1].startswith("acme/api 20")
+    assert printed[0] == "Found 1 repositories, the first is example/repository"
+    assert printed[1].startswith("example/repository 20")
     assert printed[-1] == "commit_sha"
+    with app.app_context():
+        db.engine.dispose()
 
 
 def test_the_observers(tmp_path: Path) -> None:
@@ -88,16 +98,17 @@ def test_the_observers(tmp_path: Path) -> None:
 
 def test_the_tests(tmp_path: Path) -> None:
     written = files(DOC["testing"])
-    assert set(written) == {"app.py", "conftest.py", "test_app.py"}
+    assert set(written) == {"app.py", "conftest.py", "test_app.py", "test_users.py"}
     (last,) = [code for code in blocks(DOC["testing"], "python") if code not in written.values()]
     indented = "".join(f"    {line}\n" for line in last.splitlines())
     written["test_last.py"] = f"def test_last(tmp_path):\n{indented}"
+    written["users_app.py"] = files(DOC["authentication"])["users_app.py"]
     for name, code in written.items():
         (tmp_path / name).write_text(code)
     environ = {**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db"}
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
-    assert "5 passed" in done.stdout, done.stdout
+    assert "7 passed" in done.stdout, done.stdout
 
 
 MARK = "@@@"

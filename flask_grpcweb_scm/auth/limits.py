@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode, retry_info
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RateLimiter", "StreamLimiter"]
 
 logger = logging.getLogger("flask_grpcweb_scm")
+
+RETRY_STREAM_SECONDS = 1.0
+"""After which a caller may see whether a stream has ended."""
 
 
 def _caller_key(context: CallContext) -> str:
@@ -111,13 +113,15 @@ class RateLimiter:
 
 
 class StreamLimiter:
-    """An interceptor that counts the open streams of each caller, in this process.
+    """Counts the open streams of each caller, and of all together, in this process: each holds a worker thread.
 
-    :param max_streams: that a caller may have open at a time; each holds a worker thread.
+    :param of_a_caller: that one may have open at a time; None for any number.
+    :param in_total: that all together may have; None for any number.
     """
 
-    def __init__(self, max_streams: int) -> None:
-        self._max_streams = max_streams
+    def __init__(self, of_a_caller: int | None, in_total: int | None) -> None:
+        self._of_a_caller = of_a_caller
+        self._in_total = in_total
         self._renew()
         renew_after_fork(self, StreamLimiter._renew)
 
@@ -125,28 +129,26 @@ class StreamLimiter:
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def __call__(self, request: Any, context: CallContext, call_next: Any) -> Any:
-        """Start a stream, or raise RpcError RESOURCE_EXHAUSTED."""
-        assert context.method is not None
-        if not context.method.server_streaming:
-            return call_next(request, context)
-        return self._counted(_caller_key(context), call_next, request, context)
+    def __call__(self, context: CallContext) -> Callable[[], object]:
+        """Count a stream, until the returned function is called.
 
-    def _counted(self, key: str, call_next: Any, request: Any, context: CallContext) -> Iterator[Any]:
-        with self._slot(key):
-            yield from call_next(request, context)
-
-    @contextlib.contextmanager
-    def _slot(self, key: str) -> Iterator[None]:
+        :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be.
+        """
+        key = _caller_key(context)
         with self._lock:
-            if self._open[key] >= self._max_streams:
-                text = f"{self._max_streams} streams of this caller are open already; close one first"
-                raise RpcError(StatusCode.RESOURCE_EXHAUSTED, text)
+            if self._of_a_caller is not None and self._open[key] >= self._of_a_caller:
+                raise _too_many(f"{self._of_a_caller} streams of this caller are open already; close one first")
+            if self._in_total is not None and self._open.total() >= self._in_total:
+                raise _too_many(f"{self._in_total} streams are open already, and the others are for other calls")
             self._open[key] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open[key] -= 1
-                if not self._open[key]:
-                    del self._open[key]
+        return lambda: self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        with self._lock:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+
+def _too_many(text: str) -> RpcError:
+    return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(RETRY_STREAM_SECONDS)])

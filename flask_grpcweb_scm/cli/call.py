@@ -11,12 +11,11 @@ from typing import Any
 
 import click
 from flask import Flask
-from google.protobuf import json_format
 
 from flask_grpcweb_scm.client import Call, CallError, Channel
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
 from flask_grpcweb_scm.client.cli.options import parse_metadata
-from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, safe_json
+from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, message_dict, safe_json
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.testing import channel_for
 from flask_grpcweb_scm.wire import Metadata, encode_binary
@@ -78,7 +77,7 @@ def _print_object(made: Call[Any]) -> int:
     responses: list[Any] = []
     status: dict[str, Any] = {"code": 0, "name": "OK"}
     try:
-        responses.extend(json_format.MessageToDict(response) for response in made)
+        responses.extend(message_dict(response) for response in made)
     except CallError as error:
         details = [detail_dict(detail) for detail in error.details]
         status = {"code": int(error.code), "name": error.code.name, "message": error.message, "details": details}

@@ -24,13 +24,15 @@ _PLACEHOLDER = re.compile(
     r"|\A(?:token|secret|password|test|dev|todo|x+)\W?\d*\Z",
     re.IGNORECASE,
 )
+_GUNICORN_THREADS = re.compile(r"--threads[ =](\d+)")
 _LOCAL_ORIGIN = re.compile(r"http://(?:localhost|127\.0\.0\.1)(?::\d+)?")
 
 
 def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return advice on an app's configuration, a line each, with the key to change and never its value.
 
-    :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes.
+    :param environment: has ``WEB_CONCURRENCY`` when the app is served by several processes, and perhaps gunicorn's
+        ``GUNICORN_CMD_ARGS``.
     """
     return [
         *(unknown.message for unknown in unknown_keys(app.config, settings.ignored_keys)),
@@ -40,7 +42,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_signatures(settings),
         *_browsers(settings),
         *_preflight(app),
-        *_resources(settings),
+        *_resources(settings, environment),
         *_processes(app, settings, environment),
     ]
 
@@ -129,9 +131,18 @@ def _preflight(app: Flask) -> Iterator[str]:
         )
 
 
-def _resources(settings: Settings) -> Iterator[str]:
+def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if settings.max_timeout is None:
         yield "GRPC_MAX_TIMEOUT is not set: a call may hold a worker thread without limit."
+    streams = settings.max_streams_total
+    if streams is None:
+        yield "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads of the server; set it to two less."
+    threads = _GUNICORN_THREADS.search(environment.get("GUNICORN_CMD_ARGS", ""))
+    if streams is not None and threads is not None and streams > int(threads[1]) - 2:
+        yield (
+            f"GRPC_MAX_STREAMS_TOTAL is {streams} and GUNICORN_CMD_ARGS has {threads[1]} threads: streams may take"
+            " nearly all of them; leave two for other calls."
+        )
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar, cast
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.message import Message
 
 from flask_grpcweb_scm.client.http import Exchange, Head, TransportError
 from flask_grpcweb_scm.client.response import CallError, Response
@@ -39,30 +40,23 @@ class Call(Generic[R]):
         deadline: float | None,
         retries: Retries,
     ) -> None:
-        self._open_exchange = open_exchange
-        self._read_response = read_response
-        self._deadline = deadline
-        self._retries = retries
-        self._cancelled = threading.Event()
-        self._exchange: Exchange | None = None
-        self._response: Response | None = None
-        self._messages = self._run()
+        self._attempts = _Attempts(open_exchange, read_response, deadline, retries)
+        # Nothing in it knows this object: a call that nobody holds any more is closed at once.
+        self._messages = self._attempts.messages()
 
     @property
     def initial_metadata(self) -> Metadata:
         """Sent by the server before its first message; empty until that has arrived."""
-        return self._response.initial_metadata if self._response else Metadata()
+        return self._attempts.metadata[0]
 
     @property
     def trailing_metadata(self) -> Metadata:
         """Sent by the server after its last message; empty until the call has ended."""
-        return self._response.trailing_metadata if self._response else Metadata()
+        return self._attempts.metadata[1]
 
     def cancel(self) -> None:
         """Stop the call, from any thread; a thread that waits for a response gets CANCELLED."""
-        self._cancelled.set()
-        if self._exchange is not None:
-            self._exchange.abort()
+        self._attempts.cancel()
 
     def close(self) -> None:
         """Cancel the call, unless it has ended, and release its connection."""
@@ -78,7 +72,7 @@ class Call(Generic[R]):
         if len(messages) != 1:
             self.close()
             count = "none" if not messages else "more than one"
-            raise self._with_metadata(
+            raise self._attempts.with_metadata(
                 CallError(StatusCode.UNIMPLEMENTED, f"the method has exactly one response, the server sent {count}")
             )
         return messages[0]
@@ -87,7 +81,7 @@ class Call(Generic[R]):
         return self
 
     def __next__(self) -> R:
-        return next(self._messages)
+        return cast("R", next(self._messages))
 
     def __enter__(self) -> Call[R]:
         return self
@@ -97,7 +91,33 @@ class Call(Generic[R]):
     ) -> None:
         self.close()
 
-    def _run(self) -> Generator[R, None, None]:
+
+class _Attempts:
+    """The attempts of a call, one after the other, and the state of the current one."""
+
+    def __init__(
+        self,
+        open_exchange: Callable[[int], Exchange],
+        read_response: Callable[[Head], Response],
+        deadline: float | None,
+        retries: Retries,
+    ) -> None:
+        self._open_exchange = open_exchange
+        self._read_response = read_response
+        self._deadline = deadline
+        self._retries = retries
+        self._cancelled = threading.Event()
+        self._exchange: Exchange | None = None
+        self._response: Response | None = None
+
+    def cancel(self) -> None:
+        """Stop the call, from any thread."""
+        self._cancelled.set()
+        if self._exchange is not None:
+            self._exchange.abort()
+
+    def messages(self) -> Generator[Message, None, None]:
+        """Make the call, and retry it until a first message has arrived."""
         while True:
             responded = False
             try:
@@ -111,22 +131,22 @@ class Call(Generic[R]):
                     raise
             self._cancelled.wait(pause)
 
-    def _attempt(self) -> Iterator[R]:
+    def _attempt(self) -> Iterator[Message]:
         self._response = None
         exchange = self._exchange = self._open_exchange(self._retries.attempts)
         try:
             self._check()
             response = self._response = self._read_response(exchange.start())
             for message in response.messages(self._chunks(exchange)):
-                yield cast("R", message)
+                yield message
                 self._check()
         except CallError as error:
-            raise self._with_metadata(error) from None
+            raise self.with_metadata(error) from None
         except RemoteProtocolError as error:
-            raise self._with_metadata(CallError(error.code, error.message)) from None
+            raise self.with_metadata(CallError(error.code, error.message)) from None
         except TransportError as error:
             broken = self._stopped() or CallError(StatusCode.UNAVAILABLE, str(error))
-            raise self._with_metadata(broken) from error
+            raise self.with_metadata(broken) from error
         finally:
             exchange.close()
 
@@ -154,9 +174,15 @@ class Call(Generic[R]):
     def _time_left_after(self, seconds: float) -> bool:
         return self._deadline is None or time.monotonic() + seconds < self._deadline
 
-    def _with_metadata(self, error: CallError) -> CallError:
-        error.initial_metadata = self.initial_metadata
-        error.trailing_metadata = self.trailing_metadata
+    @property
+    def metadata(self) -> tuple[Metadata, Metadata]:
+        """Initial and trailing metadata, as far as they have arrived."""
+        response = self._response
+        return (response.initial_metadata, response.trailing_metadata) if response else (Metadata(), Metadata())
+
+    def with_metadata(self, error: CallError) -> CallError:
+        """Add the metadata to an error."""
+        error.initial_metadata, error.trailing_metadata = self.metadata
         return error
 
 

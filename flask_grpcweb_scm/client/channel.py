@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import keyword
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -29,7 +31,7 @@ from flask_grpcweb_scm.wire import (
     sign,
 )
 
-__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "snake_case"]
+__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -55,6 +57,7 @@ class Channel:
     :param max_message_bytes: of a response message, also after decompression.
     :param transport: instead of sockets, for tests.
     :raises ValueError: for a parameter that is not as described.
+    :raises OSError: when `ca_certs` cannot be read.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class Channel:
         sent = Metadata([*self._metadata, *_pairs(metadata)])
         return Call(
             functools.partial(self._open, method, request, sent, deadline),
-            functools.partial(self._read, GetMessageClass(method.output_type)),
+            functools.partial(self._read, method),
             deadline=deadline,
             retries=Retries(self._retry if may_retry(method, sent) else None),
         )
@@ -185,14 +188,24 @@ class Channel:
             frame = encode_frame(self._encoding.compress(payload), flags=COMPRESSED)
         return encode_text(frame) if self._content_type.text else frame
 
-    def _read(self, message_class: type[Message], head: Head) -> Response:
-        return Response(head, message_class, codec=self._codec, max_message_bytes=self._max_message_bytes)
+    def _read(self, method: MethodDescriptor, head: Head) -> Response:
+        return Response(
+            head,
+            GetMessageClass(method.output_type),
+            streams=method.server_streaming,
+            codec=self._codec,
+            max_message_bytes=self._max_message_bytes,
+        )
 
 
 def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
     if not isinstance(message, message_class):
         raise TypeError(f"the method takes {message_class.DESCRIPTOR.full_name}, got {type(message).__name__}")
-    return codec.encode(message)
+    try:
+        return codec.encode(message)
+    except Exception as error:  # of many kinds: JSON has nothing for an Any of an unknown type, or for the year 10000
+        text = f"the {message_class.DESCRIPTOR.full_name} cannot be written in {codec.name}: {error}"
+        raise CallError(StatusCode.INTERNAL, text) from error
 
 
 def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:
@@ -212,6 +225,14 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def snake_case(name: str) -> str:
     """Return the Python name of a method: ``GetRepository`` → ``get_repository``."""
     return _WORD_START.sub("_", name).lower()
+
+
+def python_names(descriptor: ServiceDescriptor) -> dict[str, MethodDescriptor]:
+    """Return the methods of a service by Python name; those that would have the same, by the names that they have."""
+    counts = Counter(snake_case(method.name) for method in descriptor.methods)
+    return {
+        name if counts[name := snake_case(method.name)] == 1 else method.name: method for method in descriptor.methods
+    }
 
 
 class _Method(Generic[In, Out]):
@@ -260,14 +281,17 @@ class StreamMethod(_Method[In, Out]):
 
 
 class Stub:
-    """The methods of a service as attributes, under Python names."""
+    """The methods of a service as attributes, under Python names; under their own, when two have the same in Python."""
 
     def __init__(self, channel: Channel, descriptor: ServiceDescriptor) -> None:
-        for method in descriptor.methods:
+        for name, method in python_names(descriptor).items():
             kind: type[_Method[Any, Any]] = StreamMethod if method.server_streaming else UnaryMethod
-            setattr(self, snake_case(method.name), kind(channel, method))
+            setattr(self, f"{name}_" if keyword.iskeyword(name) else name, kind(channel, method))
 
     if not TYPE_CHECKING:  # where it would hide misspelt names
 
         def __getattr__(self, name: str) -> Any:
+            same = [own for own in vars(self) if snake_case(own) == name]
+            if same:
+                raise AttributeError(f"{name} is {' or '.join(same)}; call them by these names")
             raise AttributeError(f"{type(self).__name__} has no method {name!r}{did_you_mean(name, vars(self))}")

@@ -120,12 +120,15 @@ class SocketTransport:
     """Keeps up to ten idle connections to a server, for the process that opened them.
 
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    :raises OSError: when the file cannot be read.
+    :raises ValueError: when it has none.
     """
 
     def __init__(self, url: Url, *, ca_certs: str | None = None) -> None:
         self._host = (url.host or "").strip("[]")
         self._port = url.port
-        self._tls = ssl.create_default_context(cafile=ca_certs) if url.scheme == "https" else None
+        self._ca_certs = ca_certs
+        self._tls = _tls_context(ca_certs) if url.scheme == "https" else None
         # A deque needs no lock, which a fork could leave locked in the child.
         self._idle: deque[HTTPConnection] = deque()
 
@@ -168,9 +171,12 @@ class SocketTransport:
             connection = HTTPSConnection(self._host, self._port, timeout=timeout, ssl_context=self._tls)
         try:
             connection.connect()
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, ssl.SSLCertVerificationError) and self._ca_certs is not None:
+                raise TransportError(f"{error}; trusted are the certificates of {self._ca_certs!r}") from error
             raise
+        connection.response_class = _FinalResponse
         assert connection.sock is not None
         # A DeadlineSocket has only those methods of a socket that http.client and urllib3 use.
         connection.sock = DeadlineSocket(connection.sock)
@@ -251,6 +257,23 @@ class SocketExchange:
         connection.close()
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """A response that is not preceded by others.
+
+    "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110, 15.2);
+    http.client does so with 100 alone.
+    """
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            # As begin() finds them.
+            self.headers = self.msg = None  # type: ignore[assignment]
+            self.length, self.chunked, self.will_close = None, False, True
+            super().begin()
+
+
 class DeadlineSocket:
     """A connected socket with one deadline for all operations on it.
 
@@ -329,6 +352,17 @@ class _DeadlineReader(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+def _tls_context(ca_certs: str | None) -> ssl.SSLContext:
+    if ca_certs is None:
+        return ssl.create_default_context()
+    # The errors of ssl do not name the file, and an empty name is the system's certificates to it.
+    with open(ca_certs, "rb"):
+        try:
+            return ssl.create_default_context(cafile=ca_certs)
+        except ssl.SSLError:
+            raise ValueError(f"ca_certs: {ca_certs!r} has no certificate in PEM") from None
 
 
 def _remaining(deadline: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Results as Python values: ``issue.key`` and ``issue["key"]`` are the same."""
+"""Python values to messages, and results as Python values: ``issue.key`` and ``issue["key"]`` are the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
+
 __all__ = [
     "CodeMapping",
     "Commit",
@@ -22,8 +24,10 @@ __all__ = [
     "Record",
     "Repository",
     "enum_name",
+    "new_message",
 ]
 
+M = TypeVar("M", bound=Message)
 T = TypeVar("T", bound="Record")
 
 
@@ -176,3 +180,28 @@ def _value(message: Message, name: str) -> Any:
 
 
 _NESTED: dict[str, type[Record]] = {"CommitAuthor": CommitAuthor, "CommitContext": CommitContext}
+
+
+def new_message(message_class: type[M], **values: Any) -> M:
+    """Make a message; other than protobuf's own errors, those raised here name the field.
+
+    :raises TypeError: for a value of another type.
+    :raises ValueError: for a value out of range.
+    """
+    declared: Mapping[str, Any] = message_class.DESCRIPTOR.fields_by_name
+    for name, value in values.items():
+        if name in declared and is_repeated(declared[name]) and not isinstance(value, (Mapping, type(None))):
+            # As an iterable, a text would be a list of its characters.
+            if isinstance(value, (str, bytes)):
+                raise TypeError(f"{message_class.DESCRIPTOR.name}.{name} is a list, got {value!r:.100}")
+            values[name] = list(value)
+    try:
+        return message_class(**values)
+    except (TypeError, ValueError):
+        for name, value in values.items():
+            try:
+                message_class(**{name: value})
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"{message_class.DESCRIPTOR.name}.{name} cannot be {value!r:.100}: {error}") from None
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from urllib3.util import parse_url
 
-from flask_grpcweb_scm.client.http import Head, Pairs
+from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
 from flask_grpcweb_scm.rpc import Codec, RpcError
 from flask_grpcweb_scm.wire import (
     TRAILERS,
@@ -33,6 +34,12 @@ from flask_grpcweb_scm.wire import (
 
 __all__ = ["CallError", "Response"]
 
+MAX_PAGE_BYTES = 8192
+MAX_LINE = 200
+
+_TEXT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)\b", re.ASCII)
+_TAG = re.compile(r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
+
 # "HTTP to gRPC Status Code Mapping" (gRPC, http-grpc-status-mapping.md); any other status is UNKNOWN.
 _HTTP_CODES = {
     400: StatusCode.INTERNAL,
@@ -49,16 +56,20 @@ _HTTP_CODES = {
 class Response:
     """Reads a response.
 
+    :param streams: the method has a stream of responses.
     :param codec: that the request was written in.
     :param max_message_bytes: of a message, also after decompression.
     """
 
-    def __init__(self, head: Head, message_class: type[Message], *, codec: Codec, max_message_bytes: int) -> None:
+    def __init__(
+        self, head: Head, message_class: type[Message], *, streams: bool, codec: Codec, max_message_bytes: int
+    ) -> None:
         self.initial_metadata = Metadata.from_headers(head.headers)
         self.trailing_metadata = Metadata()
         self._head = head
         self._headers = dict(head.headers)
         self._message_class = message_class
+        self._streams = streams
         self._codec = codec
         self._limit = max_message_bytes
 
@@ -68,42 +79,47 @@ class Response:
         :raises CallError: the status, when it is not OK.
         :raises RemoteProtocolError: when the response breaks the protocol, or is cut short.
         """
-        content_type = self._content_type()
+        content_type = self._content_type(chunks)
         reader = FrameReader(max_payload=self._limit, trailers=True)
         frames = decode_frames(chunks, reader, text=content_type.text, encoding=self._encoding(), limit=self._limit)
         trailers: Pairs | None = None
-        empty = True
+        count = 0
         for frame in frames:
             if trailers is not None:
                 raise RemoteProtocolError("a frame follows the trailers")
-            empty = False
             if frame.flags & TRAILERS:
                 trailers = parse_trailers(frame.payload)
             else:
+                count += 1
                 yield self._codec.decode(self._message_class, frame.payload)
-        self._end(self._trailers_only() if empty else trailers)
+        self._end(trailers, count)
 
-    def _content_type(self) -> ContentType:
+    def _content_type(self, chunks: Iterator[bytes]) -> ContentType:
         status, value = self._head.status, self._headers.get("content-type", "")
         content_type = parse_content_type(value)
         if status != 200 or content_type is None:
-            raise self._not_grpc()
+            raise self._not_grpc(chunks)
         if content_type.codec != self._codec.name:
             raise RemoteProtocolError(f"requested messages in {self._codec.name}, got content type {value[:100]!r}")
         return content_type
 
-    def _not_grpc(self) -> CallError:
+    def _not_grpc(self, chunks: Iterator[bytes]) -> CallError:
         if "grpc-status" in self._headers:
             error = read_status(self._head.headers)
             if error is not None:
                 return error
         status = self._head.status
-        if status == 200:
-            value = self._headers.get("content-type", "")[:100]
-            return CallError(StatusCode.UNKNOWN, f"content type {value!r} is not gRPC-Web; is the URL right?")
         if 300 <= status < 400:
             return CallError(StatusCode.UNKNOWN, f"HTTP status {status}, {self._elsewhere()}")
-        return CallError(_HTTP_CODES.get(status, StatusCode.UNKNOWN), f"HTTP status {status} without a gRPC status")
+        content_type = self._headers.get("content-type", "")
+        line = _first_line(chunks, content_type.lower())
+        if status == 200:
+            told = f" It begins with {line!r}" if line else ""
+            text = f"content type {content_type[:100]!r} is not gRPC-Web; is the URL right?{told}"
+            return CallError(StatusCode.UNKNOWN, text)
+        told = f": {line!r}" if line else ""
+        code = _HTTP_CODES.get(status, StatusCode.UNKNOWN)
+        return CallError(code, f"HTTP status {status} without a gRPC status{told}")
 
     def _elsewhere(self) -> str:
         try:
@@ -119,20 +135,39 @@ class Response:
             # UNIMPLEMENTED is for a request in an encoding that the server does not know.
             raise RemoteProtocolError(error.message) from None
 
-    def _trailers_only(self) -> Pairs | None:
-        """Return the headers when they are "Trailers-Only": the status of a response without a body."""
-        if "grpc-status" not in self._headers:
-            return None
-        self.initial_metadata = Metadata()
-        return self._head.headers
-
-    def _end(self, trailers: Pairs | None) -> None:
-        if trailers is None:
-            raise RemoteProtocolError("the response ends without trailers: it was cut short")
-        self.trailing_metadata = Metadata.from_headers(trailers)
-        error = read_status(trailers)
+    def _end(self, trailers: Pairs | None, count: int) -> None:
+        status = trailers or []
+        if "grpc-status" not in dict(status):
+            if "grpc-status" in self._headers:
+                # "Trailers-Only": proxies may add a trailers frame, without what they have sent in the headers.
+                status = self._head.headers
+            elif trailers is None:
+                raise RemoteProtocolError("the response ends without trailers: it was cut short")
+        if status is self._head.headers and not count:
+            self.initial_metadata = Metadata()
+            self.trailing_metadata = Metadata.from_headers([*self._head.headers, *(trailers or [])])
+        else:
+            self.trailing_metadata = Metadata.from_headers(trailers or [])
+        error = read_status(status)
         if error is not None:
             raise error
+        if trailers is None and count and self._streams:
+            raise RemoteProtocolError("the stream ends without trailers: it was cut short")
+
+
+def _first_line(chunks: Iterator[bytes], content_type: str) -> str:
+    """Read the first line of text of a page; empty when there is none."""
+    if _TEXT.match(content_type) is None:
+        return ""
+    try:
+        text = next(chunks, b"")[:MAX_PAGE_BYTES].decode(errors="replace")
+    except TransportError:
+        return ""
+    if "html" in content_type:
+        text = html.unescape(_TAG.sub("\n", text))
+    elif "json" in content_type:
+        text = " ".join(text.split())
+    return next(filter(None, map(str.strip, text.splitlines())), "")[:MAX_LINE]
 
 
 # The status, as an exception

@@ -19,6 +19,7 @@ from flask_grpcweb_scm.client.records import (
     Record,
     Repository,
     enum_name,
+    new_message,
 )
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import did_you_mean
@@ -131,7 +132,8 @@ class ScmGrpcClient:
         :raises ValueError: when there is no such provider.
         """
         response = self.stub.list_repositories(
-            scm_pb2.ListRepositoriesRequest(
+            new_message(
+                scm_pb2.ListRepositoriesRequest,
                 organization_id=organization_id,
                 provider=_provider(provider),
                 query=query,
@@ -162,27 +164,34 @@ class ScmGrpcClient:
 
         :raises ValueError: when there is no such provider.
         """
-        request = scm_pb2.StreamRepositoriesRequest(
-            organization_id=organization_id, provider=_provider(provider), query=query
+        request = new_message(
+            scm_pb2.StreamRepositoriesRequest,
+            organization_id=organization_id,
+            provider=_provider(provider),
+            query=query,
         )
         return _records(self.stub.stream_repositories(request), Repository)
 
     def get_repository(self, *, repository_id: int) -> Repository:
         """Return a repository."""
-        request = scm_pb2.GetRepositoryRequest(repository_id=repository_id)
+        request = new_message(scm_pb2.GetRepositoryRequest, repository_id=repository_id)
         return Repository.from_message(self.stub.get_repository(request))
 
     def get_commit(self, *, repository_id: int, commit_sha: str) -> Commit:
         """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters."""
-        request = scm_pb2.GetCommitRequest(repository_id=repository_id, commit_sha=commit_sha)
+        request = new_message(scm_pb2.GetCommitRequest, repository_id=repository_id, commit_sha=commit_sha)
         return Commit.from_message(self.stub.get_commit(request))
 
     def get_commit_context(
         self, *, repository_id: int, commit_sha: str, filepath: str, line_number: int
     ) -> CommitContext:
         """Return the commit that last changed a line, counted from 1, of a file as of a commit."""
-        request = scm_pb2.GetCommitContextRequest(
-            repository_id=repository_id, commit_sha=commit_sha, filepath=filepath, line_number=line_number
+        request = new_message(
+            scm_pb2.GetCommitContextRequest,
+            repository_id=repository_id,
+            commit_sha=commit_sha,
+            filepath=filepath,
+            line_number=line_number,
         )
         return CommitContext.from_message(self.stub.get_commit_context(request))
 
@@ -198,9 +207,12 @@ class ScmGrpcClient:
         :param lines: file paths and line numbers; a third item is the commit of that line.
         :param commit_sha: of the lines that have none.
         """
-        request = scm_pb2.BatchGetCommitContextRequest(repository_id=repository_id, commit_sha=commit_sha)
-        for filepath, line_number, *own in lines:
-            request.lines.add(filepath=filepath, line_number=line_number, commit_sha="".join(own))
+        request = new_message(
+            scm_pb2.BatchGetCommitContextRequest,
+            repository_id=repository_id,
+            commit_sha=commit_sha,
+            lines=[_line(*line) for line in lines],
+        )
         return list(map(CommitContextOutcome.from_message, self.stub.batch_get_commit_context(request).outcomes))
 
     def create_code_mapping(
@@ -214,7 +226,8 @@ class ScmGrpcClient:
         default_branch: str = "",
     ) -> CodeMapping:
         """Record how paths in a project's stack traces become paths in a repository."""
-        request = scm_pb2.CreateCodeMappingRequest(
+        request = new_message(
+            scm_pb2.CreateCodeMappingRequest,
             organization_id=organization_id,
             project_id=project_id,
             repository_id=repository_id,
@@ -239,11 +252,12 @@ class ScmGrpcClient:
             name no file.
         :param dry_run: return the mappings without storing new ones.
         """
-        request = scm_pb2.DeriveCodeMappingsRequest(
+        request = new_message(
+            scm_pb2.DeriveCodeMappingsRequest,
             organization_id=organization_id,
             project_id=project_id,
             stacktrace_paths=stacktrace_paths,
-            frames=[scm_pb2.StackFrame(**frame) for frame in frames],
+            frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
             dry_run=dry_run,
         )
         response = self.stub.derive_code_mappings(request)
@@ -255,8 +269,12 @@ class ScmGrpcClient:
         self, *, organization_id: int, project_id: int, page_size: int = 0, page_token: str = ""
     ) -> Page[CodeMapping]:
         """One page of a project's code mappings, in order of precedence."""
-        request = scm_pb2.ListCodeMappingsRequest(
-            organization_id=organization_id, project_id=project_id, page_size=page_size, page_token=page_token
+        request = new_message(
+            scm_pb2.ListCodeMappingsRequest,
+            organization_id=organization_id,
+            project_id=project_id,
+            page_size=page_size,
+            page_token=page_token,
         )
         response = self.stub.list_code_mappings(request)
         return Page(map(CodeMapping.from_message, response.mappings), response.next_page_token)
@@ -271,9 +289,10 @@ class ScmGrpcClient:
 
     def delete_code_mapping(self, *, organization_id: int, code_mapping_id: int) -> None:
         """Remove a code mapping."""
-        self.stub.delete_code_mapping(
-            scm_pb2.DeleteCodeMappingRequest(organization_id=organization_id, code_mapping_id=code_mapping_id)
+        request = new_message(
+            scm_pb2.DeleteCodeMappingRequest, organization_id=organization_id, code_mapping_id=code_mapping_id
         )
+        self.stub.delete_code_mapping(request)
 
     def create_external_issue(
         self,
@@ -290,7 +309,8 @@ class ScmGrpcClient:
         :param metadata: further fields that the tracker requires.
         :param idempotency_key: one for each issue; a call that has one may be retried.
         """
-        request = scm_pb2.CreateExternalIssueRequest(
+        request = new_message(
+            scm_pb2.CreateExternalIssueRequest,
             organization_id=organization_id,
             integration_id=integration_id,
             title=title,
@@ -302,13 +322,13 @@ class ScmGrpcClient:
 
     def link_external_issue(self, *, group_id: int, external_issue_id: int) -> ExternalIssue:
         """Attach an external issue to an error group."""
-        request = scm_pb2.LinkExternalIssueRequest(group_id=group_id, external_issue_id=external_issue_id)
+        request = new_message(scm_pb2.LinkExternalIssueRequest, group_id=group_id, external_issue_id=external_issue_id)
         return ExternalIssue.from_message(self.stub.link_external_issue(request))
 
     def unlink_external_issue(self, *, group_id: int, external_issue_id: int) -> None:
         """Detach an external issue from an error group; the issue stays."""
         self.stub.unlink_external_issue(
-            scm_pb2.UnlinkExternalIssueRequest(group_id=group_id, external_issue_id=external_issue_id)
+            new_message(scm_pb2.UnlinkExternalIssueRequest, group_id=group_id, external_issue_id=external_issue_id)
         )
 
     def list_external_issues(
@@ -318,8 +338,12 @@ class ScmGrpcClient:
 
         :param group_id: only those linked to this error group; 0 for all.
         """
-        request = scm_pb2.ListExternalIssuesRequest(
-            organization_id=organization_id, group_id=group_id, page_size=page_size, page_token=page_token
+        request = new_message(
+            scm_pb2.ListExternalIssuesRequest,
+            organization_id=organization_id,
+            group_id=group_id,
+            page_size=page_size,
+            page_token=page_token,
         )
         response = self.stub.list_external_issues(request)
         return Page(map(ExternalIssue.from_message, response.issues), response.next_page_token)
@@ -345,6 +369,10 @@ class ScmGrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _line(filepath: str, line_number: int, commit_sha: str = "") -> scm_pb2.LineOfFile:
+    return new_message(scm_pb2.LineOfFile, filepath=filepath, line_number=line_number, commit_sha=commit_sha)
 
 
 def _records(call: Call[Any], record: type[R]) -> Iterator[R]:

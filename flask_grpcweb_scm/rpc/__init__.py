@@ -1,6 +1,15 @@
 """Services, their functions and the calls to them: protobuf, but no Flask."""
 
-from flask_grpcweb_scm.rpc.call import Authenticate, Endpoint, IncomingCall, Pairs, Reply, RpcProtocol, peer_name
+from flask_grpcweb_scm.rpc.call import (
+    Authenticate,
+    Endpoint,
+    IncomingCall,
+    LimitStreams,
+    Pairs,
+    Reply,
+    RpcProtocol,
+    peer_name,
+)
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import ANONYMOUS, CallContext, CalledMethod, Identity
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server
@@ -29,6 +38,7 @@ __all__ = [
     "IncomingCall",
     "Interceptor",
     "Interceptors",
+    "LimitStreams",
     "Pairs",
     "Reply",
     "ResponseTypeError",

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.rpc.context import CallContext, Identity
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.service import RpcMethod, ServiceFunction
-from flask_grpcweb_scm.wire import Metadata, StatusCode, find_encoding, over_limit, parse_timeout
+from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode, find_encoding, over_limit, parse_timeout
 
 __all__ = [
     "Authenticate",
@@ -22,6 +22,7 @@ __all__ = [
     "CallSettings",
     "Endpoint",
     "IncomingCall",
+    "LimitStreams",
     "Pairs",
     "Reply",
     "RpcProtocol",
@@ -40,6 +41,8 @@ Pairs = list[tuple[str, str]]
 Reply = tuple[str, Pairs, list[bytes]]
 """A complete response: the HTTP status (``"200 OK"``), headers and the pieces of the body."""
 Authenticate = Callable[[CallContext], Identity]
+LimitStreams = Callable[[CallContext], Callable[[], object]]
+"""Returns what ends a stream, or raises RpcError when there may not be another one."""
 
 
 class BodyReader(Protocol):
@@ -78,6 +81,11 @@ class CallSettings(Protocol):
     @property
     def max_timeout(self) -> float | None:
         """The most that a call may take."""
+        ...
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """For peers that neither read nor send, in calls without a deadline."""
         ...
 
     @property
@@ -152,6 +160,7 @@ class Endpoint:
     reader: BodyReader
     authenticate: Authenticate | None
     """Returns who is calling, or raises RpcError; None lets everybody in as anonymous."""
+    limit_streams: LimitStreams
     decode: Callable[[type[Message], bytes], Message]
     encode: Callable[[Message], bytes]
     functions: Mapping[RpcMethod, ServiceFunction]
@@ -260,7 +269,12 @@ class IncomingCall(CallContext):
         :raises RemoteProtocolError: when the body has another number of messages, or is malformed.
         """
         if self._message is None:
-            self._message = self.endpoint.protocol.message(self)
+            try:
+                self._message = self.endpoint.protocol.message(self)
+            except RemoteProtocolError:
+                # Else it is the reason.
+                self.check_deadline()
+                raise
         return self._message
 
     def request(self) -> Message | Iterator[Message]:
@@ -278,10 +292,17 @@ class IncomingCall(CallContext):
         :raises RemoteProtocolError: when the body is malformed, or a payload is not a message of the method.
         """
         endpoint = self.endpoint
-        for payload in endpoint.protocol.payloads(self):
-            # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
+        try:
+            for payload in endpoint.protocol.payloads(self):
+                # A caller that dribbles would otherwise hold a worker thread for as long as it likes.
+                self.check_deadline()
+                yield endpoint.decode(endpoint.method.request_class, payload)
+        except RemoteProtocolError:
             self.check_deadline()
-            yield endpoint.decode(endpoint.method.request_class, payload)
+            raise
+
+    def close(self) -> None:
+        """Say that the call needs its connection no longer, but for sending the response."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flask_grpcweb_scm.rpc.call import Authenticate, BodyReader, CallSettings, Endpoint, IncomingCall, RpcProtocol
+from flask_grpcweb_scm.rpc.call import (
+    Authenticate,
+    BodyReader,
+    CallSettings,
+    Endpoint,
+    IncomingCall,
+    LimitStreams,
+    RpcProtocol,
+)
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
@@ -23,7 +31,6 @@ class Dispatcher:
     """The methods of some services, by path.
 
     :param interceptors: around every call, outermost first; they may grow until the first call.
-    :param first: interceptors outside of those, of this app alone.
     :param max_json_depth: messages inside each other that a request in JSON may have.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
@@ -33,13 +40,12 @@ class Dispatcher:
         services: Iterable[Service],
         interceptors: Interceptors | None = None,
         *,
-        first: Sequence[Interceptor] = (),
         max_json_depth: int = 100,
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
         self.codecs = codecs(max_json_depth)
-        self._first = tuple(first)
+        self._first: tuple[Interceptor, ...] = ()
         self._interceptors = interceptors or Interceptors("this extension")
         self._composed = _Composed(self._compose)
         self.functions: Mapping[RpcMethod, ServiceFunction] = self._composed
@@ -118,12 +124,14 @@ class Server:
         authenticate: Authenticate | None,
         translate: Callable[[Exception, IncomingCall], RpcError],
         reader: BodyReader,
+        limit_streams: LimitStreams = lambda context: lambda: None,
     ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._authenticate = authenticate
         self._translate = translate
         self._reader = reader
+        self._limit_streams = limit_streams
         self._endpoints: dict[tuple[RpcMethod, RpcProtocol], Endpoint] = {}
 
     def endpoint(self, method: RpcMethod, protocol: RpcProtocol) -> Endpoint:
@@ -138,6 +146,7 @@ class Server:
                 self._settings,
                 self._reader,
                 self._authenticate,
+                self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),
                 self._dispatcher.functions,

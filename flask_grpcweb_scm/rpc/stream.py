@@ -34,11 +34,14 @@ _SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
 def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     """Serve a server-streaming call up to its first message. Raises no exception of the call's making."""
     endpoint = call.endpoint
+    leave: Callable[[], object] = list
     try:
         call.open()
+        leave = endpoint.limit_streams(call)
         # Through the interceptors to call_for_stream().
         responses = iter(endpoint.functions[endpoint.method](call.request(), call))
     except Exception as error:
+        leave()
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
     # The first step comes before the headers, so that an error in it can still be told in their place.
@@ -47,8 +50,9 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     if call.status and not first:
         # Not left to the garbage collector: what the function holds is free before the call ends.
         _close(call, responses)
+        leave()
         return endpoint.protocol.failure(call, call.status)
-    return StreamReply(call, responses, first, pieces)
+    return StreamReply(call, responses, first, pieces, leave)
 
 
 def call_for_stream(method: RpcMethod, request: Any, context: CallContext) -> Iterable[Message]:
@@ -72,6 +76,7 @@ class StreamReply:
     :param responses: of the service function.
     :param first: the piece of the first messages, if there are any.
     :param pieces: those of the others.
+    :param leave: called at the end of the stream.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class StreamReply:
         responses: Iterator[Message],
         first: list[bytes],
         pieces: Generator[bytes, None, None],
+        leave: Callable[[], object],
     ) -> None:
         self.call = call
         self.headers: Pairs = call.endpoint.protocol.stream_headers(call)
@@ -89,6 +95,7 @@ class StreamReply:
         """Called once, after all else."""
         self._responses = responses
         self._pieces = pieces
+        self._leave = leave
         self._has_ended = False
         # Not through a generator of ours: of ten thousand messages that is a twentieth of the time.
         self._iterator = itertools.chain(first, pieces, _Lazy(self._last_pieces), _Lazy(self._release))
@@ -114,6 +121,7 @@ class StreamReply:
         self._has_ended = True
         call = self.call
         _close(call, self._responses)
+        self._leave()
         last = [_piece(call, call.endpoint.protocol.stream_end(call, call.status))] if is_wanted else []
         try:
             if self.on_end is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 from flask import Flask
@@ -15,6 +16,8 @@ __all__ = ["channel_for"]
 
 def channel_for(app: Flask, **options: Any) -> Channel:
     """Open a channel to an app's services, through all of its hooks.
+
+    A call shares the thread with its caller, and nothing else: as over a socket, neither sees contexts of the other.
 
     :param options: those of :class:`~flask_grpcweb_scm.client.Channel`.
     """
@@ -39,19 +42,23 @@ class _AppExchange:
         self._request = request
         self._response: Any = None
         self._chunks: Iterator[bytes] = iter(())
+        # Empty, as that of a thread of a server.
+        self._context = Context()
 
     def start(self) -> Head:
         request = self._request
         body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
         host = self._client.application.extensions["grpcweb_scm"].host
         headers = [*request.headers, ("Host", host)] if host else request.headers
-        self._response = self._client.open(request.path, method=request.method, data=body, headers=headers)
+        self._response = self._context.run(
+            self._client.open, request.path, method=request.method, data=body, headers=headers
+        )
         self._chunks = self._response.iter_encoded()
         headers = [(name.lower(), value) for name, value in self._response.headers.items()]
         return Head(self._response.status_code, headers)
 
     def read(self) -> bytes:
-        return next(filter(None, self._chunks), b"")
+        return self._context.run(next, filter(None, self._chunks), b"")
 
     def abort(self) -> None:
         # The server runs in the thread of the caller: no other thread waits.
@@ -59,4 +66,4 @@ class _AppExchange:
 
     def close(self) -> None:
         if self._response is not None:
-            self._response.close()
+            self._context.run(self._response.close)

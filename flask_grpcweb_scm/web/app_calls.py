@@ -18,6 +18,7 @@ from flask_grpcweb_scm.rpc import (
     Dispatcher,
     Endpoint,
     IncomingCall,
+    LimitStreams,
     Pairs,
     Reply,
     ResponseTypeError,
@@ -51,6 +52,7 @@ class AppCalls:
         settings: Settings,
         dispatcher: Dispatcher,
         authenticate: Authenticate | None,
+        limit_streams: LimitStreams,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.app = app
@@ -65,7 +67,7 @@ class AppCalls:
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.
         reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
-        self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader).endpoint
+        self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader, limit_streams).endpoint
 
     def _run(self, call: IncomingCall) -> Reply | StreamReply:
         # As is_watched() says: this is all that most calls pay for observers.

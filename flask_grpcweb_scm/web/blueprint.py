@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
@@ -10,7 +10,6 @@ from werkzeug.routing import BaseConverter, Rule, ValidationError
 
 from flask_grpcweb_scm.rpc import (
     Endpoint,
-    IncomingCall,
     RpcError,
     StatusCode,
     StreamReply,
@@ -28,6 +27,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     pass_to_teardown,
 )
 from flask_grpcweb_scm.web.http_errors import describe
+from flask_grpcweb_scm.web.peers import call_class
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
     Release,
@@ -183,13 +183,17 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
 
 def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
     environ = current.environ
-    call = environ[CALL_KEY] = IncomingCall(
-        endpoint, environ, max_content_length(current, calls.app), current.remote_addr
-    )
+    new_call = call_class(environ)
+    call = environ[CALL_KEY] = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
     if SCOPE_KEY in environ:
         active_call.set(call)
-    status, headers, pieces = respond(calls.run(call), call, _hold)
+    pieces: Iterable[bytes] = ()
+    try:
+        status, headers, pieces = respond(calls.run(call), call, _hold)
+    finally:
+        if not isinstance(pieces, StreamReply):
+            call.close()
     if call.unhandled is not None and not isinstance(pieces, StreamReply):
         pass_to_teardown(current_context(), call.unhandled)
     return response_class(calls.app)(pieces, headers, status)

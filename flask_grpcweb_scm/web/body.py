@@ -10,7 +10,8 @@ from flask import has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_content_length
 
-from flask_grpcweb_scm.wire import RemoteProtocolError, over_limit
+from flask_grpcweb_scm.web.peers import end_reading, impatient
+from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode, over_limit
 
 __all__ = ["BodyReader", "drain", "read_body"]
 
@@ -47,7 +48,7 @@ class BodyReader:
         try:
             body: bytes = environ["wsgi.input"].read(length)
         except Exception as error:
-            raise _unreadable(error) from error
+            raise _unreadable(error, environ) from error
         return body if len(body) == length else b"".join([body, *_read_on(environ, length, len(body))])
 
     def read_chunks(self, environ: dict[str, Any], limit: int | None) -> Iterator[bytes]:
@@ -93,27 +94,32 @@ def _read(environ: dict[str, Any], size: int, *, is_first: bool = True) -> bytes
     try:
         chunk: bytes = environ["wsgi.input"].read(size)
     except Exception as error:
-        raise _unreadable(error) from error
+        raise _unreadable(error, environ) from error
     return chunk if chunk or not is_first else _already_read()
 
 
-def _unreadable(error: Exception) -> RemoteProtocolError:
+def _unreadable(error: Exception, environ: dict[str, Any]) -> RemoteProtocolError:
+    end_reading(environ)
+    if isinstance(error, TimeoutError):
+        return RemoteProtocolError("the rest of the body did not come", code=StatusCode.CANCELLED)
     # Every server has its own for malformed chunks and lost connections.
     return RemoteProtocolError(f"the body could not be read ({type(error).__name__})")
 
 
-def drain(chunks: Iterator[bytes]) -> bool:
+def drain(chunks: Iterator[bytes], environ: dict[str, Any]) -> bool:
     """Read and drop the rest of a body, so that the next request on its connection is not read from the middle of it.
 
-    :returns: whether the end was reached within :data:`MAX_DRAIN_BYTES` and :data:`MAX_DRAIN_SECONDS`.
+    :returns: whether the end was reached within :data:`MAX_DRAIN_BYTES` and :data:`MAX_DRAIN_SECONDS`. A client that
+        sends nothing is not waited for, where the server gives its socket.
     """
     stop = time.monotonic() + MAX_DRAIN_SECONDS
     dropped = 0
     try:
-        for chunk in chunks:
-            dropped += len(chunk)
-            if dropped > MAX_DRAIN_BYTES or time.monotonic() > stop:
-                return False
+        with impatient(environ):
+            for chunk in chunks:
+                dropped += len(chunk)
+                if dropped > MAX_DRAIN_BYTES or time.monotonic() > stop:
+                    return False
     except RemoteProtocolError:
         return False
     return True

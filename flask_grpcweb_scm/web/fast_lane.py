@@ -32,6 +32,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
+from flask_grpcweb_scm.web.peers import call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
     Release,
@@ -122,7 +123,8 @@ class FastLane:
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
         app = self._app
-        call = IncomingCall(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+        new_call = call_class(environ)
+        call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
         context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
@@ -153,6 +155,7 @@ class FastLane:
         finally:
             active_call.reset(token)
             if scope is None or scope.stream is None:
+                call.close()
                 error = call.unhandled
                 context.leave(None if error is not None and app.should_ignore_error(error) else error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
@@ -16,6 +16,7 @@ from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import CALL_KEY
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
+from flask_grpcweb_scm.web.peers import end_reading
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -142,7 +143,9 @@ def respond(
     """
     if isinstance(reply, StreamReply):
         reply.on_close = functools.partial(_end_stream, call, hold(reply))
-        return "200 OK", [*reply.headers, _UNBUFFERED], reply
+        # Messages that may wait for the next ones may wait in nginx too, and leave the worker to others.
+        unbuffered = [] if call.endpoint.method.batch else [_UNBUFFERED]
+        return "200 OK", [*reply.headers, *unbuffered], reply
     status, headers, pieces = reply
     if not call.is_read and must_close(call.chunks, call.environ):
         return status, [*headers, ("connection", "close")], pieces
@@ -151,15 +154,19 @@ def respond(
 
 def _end_stream(call: IncomingCall, release: Release) -> None:
     try:
-        drain(call.chunks)
+        drain(call.chunks, call.environ)
     finally:
+        call.close()
         release(call.unhandled)
 
 
-def must_close(chunks: Iterator[bytes], environ: Mapping[str, Any]) -> bool:
+def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment) -> bool:
     """Read the rest of a request's body; when that is too much, the connection cannot go on."""
+    if drain(chunks, environ):
+        return False
+    end_reading(environ)
     # PEP 3333 forbids to close it. waitress insists on that, and has read the whole body before it calls the app.
-    return not drain(chunks) and "waitress.client_disconnected" not in environ
+    return "waitress.client_disconnected" not in environ
 
 
 def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:

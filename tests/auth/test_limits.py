@@ -9,9 +9,10 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm import ConfigError, GrpcWebScm
+from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
-from tests.grpcweb import PROTO, Answer, call, frame
+from tests.grpcweb import PROTO, Answer, call, frame, read
 
 
 def codes(client: Any, method: str, times: int, **headers: str) -> list[int]:
@@ -113,6 +114,26 @@ def test_a_caller_may_hold_so_many_streams_and_unary_calls_besides() -> None:
     second.close()
     assert codes(client, "ServerStream", 2) == [0, 0]
     first.close()
+
+
+def test_all_callers_together_may_hold_so_many_streams() -> None:
+    client = echo_app(GRPC_MAX_STREAMS=None, GRPC_MAX_STREAMS_TOTAL=2).test_client()
+    body = frame(EchoRequest(count=100).SerializeToString())
+    streams = [
+        client.post(ECHO + "ServerStream", data=body, content_type=PROTO, environ_overrides={"REMOTE_ADDR": address})
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    ]
+    refused = read(200, streams[2].headers, streams[2].data)
+    assert (refused.code, refused.message) == (8, "2 streams are open already, and the others are for other calls")
+    assert [info.retry_delay.seconds for info in refused.details(RetryInfo)] == [1]
+    assert codes(client, "Unary", 1) == [0]
+    streams[0].close()
+    assert codes(client, "ServerStream", 2) == [0, 0]
+    streams[1].close()
+
+
+def test_by_default_a_caller_has_half_of_the_streams() -> None:
+    assert (Settings().max_streams, Settings().max_streams_total) == (4, 8)
 
 
 def test_a_stream_that_fails_gives_its_place_back() -> None:

@@ -62,6 +62,7 @@ def advice(config: dict[str, Any], environment: dict[str, str] | None = None) ->
             {},
         ),
         ({"GRPC_XYZ": 1, "GRPC_IGNORED_KEYS": ["GRPC_XYZ"]}, {}),
+        ({}, {"GUNICORN_CMD_ARGS": "--bind :80 --threads=10"}),
     ],
 )
 def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) -> None:
@@ -72,6 +73,8 @@ def test_nothing_to_remark(config: dict[str, Any], environment: dict[str, str]) 
     ("config", "environment", "start"),
     [
         (NO_CREDENTIALS, {}, "GRPC_REQUIRE_AUTH is off: anyone may call; set"),
+        ({"GRPC_MAX_STREAMS_TOTAL": None}, {}, "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads"),
+        ({}, {"GUNICORN_CMD_ARGS": "--threads 9"}, "GRPC_MAX_STREAMS_TOTAL is 8 and GUNICORN_CMD_ARGS has 9 threads"),
         (
             {"GRPC_REQUIRE_AUTH": False},
             {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,8 +159,14 @@ def test_another_thread_cancels_a_call(script: Callable[[Peer], None]) -> None:
         assert time.monotonic() - started < 2
 
 
-def test_leaving_a_stream_closes_its_connection() -> None:
-    gone = threading.Event()
+@pytest.fixture
+def gone() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def watched(gone: threading.Event) -> Iterator[Any]:
+    """A stub; its server tells when the connection of an unfinished stream is closed."""
 
     def script(peer: Peer) -> None:
         peer.send(UNTIL_CLOSED + REPLY)
@@ -168,10 +175,25 @@ def test_leaving_a_stream_closes_its_connection() -> None:
         gone.set()
 
     with serve(script) as server, Channel(server.url) as channel:
-        with channel.stub(ECHO).server_stream(EchoRequest()) as replies:
-            assert next(replies).text == "hi"
+        yield channel.stub(ECHO)
+
+
+def test_leaving_a_stream_closes_its_connection(watched: Any, gone: threading.Event) -> None:
+    with watched.server_stream(EchoRequest()) as replies:
+        assert next(replies).text == "hi"
+    assert gone.wait(5)
+    assert list(replies) == []
+
+
+def test_so_does_dropping_it_before_garbage_is_collected(watched: Any, gone: threading.Event) -> None:
+    gc.disable()
+    try:
+        for reply in watched.server_stream(EchoRequest()):
+            assert reply.text == "hi"
+            break
         assert gone.wait(5)
-        assert list(replies) == []
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_stream_tells_so() -> None:

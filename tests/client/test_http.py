@@ -28,13 +28,15 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         lambda peer: peer.drip(HEAD * 1000, 0.02),
         lambda peer: peer.drip(HEAD + b"x: " + b"y" * 1000, 0.02),
         lambda peer: peer.drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 10**5, 0),
+        lambda peer: peer.drip(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 10**5, 0),
         lambda peer: (peer.send(UNTIL_CLOSED), peer.drip(frame(b"x" * 1000), 0.02)),
         lambda peer: (peer.send(CHUNKED), peer.drip(chunk(frame(b"x" * 1000)), 0.02)),
         lambda peer: (peer.send(CHUNKED + b"fff\r\n"), peer.drip(frame(b"x" * 1000), 0.02)),
         lambda peer: (peer.send(UNTIL_CLOSED + REPLY), peer.wait()),
         lambda peer: (peer.send(UNTIL_CLOSED + REPLY + OK), peer.wait()),
     ],
-    ids=["silence", "dripped status line", "dripped header", "no end of 100 Continue", "dripped body", "dripped chunk",
+    ids=["silence", "dripped status line", "dripped header", "no end of 100 Continue", "no end of 103 Early Hints",
+         "dripped body", "dripped chunk",
          "dripped in a chunk", "no trailers", "no end"],
 )  # fmt: skip
 def test_a_slow_server_does_not_outlive_the_deadline(method: str, script: Callable[[Peer], None]) -> None:
@@ -68,6 +70,36 @@ def test_a_deadline_that_has_passed_sends_nothing(timeout: float) -> None:
         with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
             channel.stub(ECHO).unary(EchoRequest(), timeout=timeout)
         assert server.requests == []
+
+
+INFORMATION = [
+    b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 199 What\r\ngrpc-status: 5\r\ncontent-length: 7\r\ntransfer-encoding: chunked\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    "information", [*INFORMATION, b"".join(INFORMATION * 2)], ids=["103", "102", "100", "199", "several"]
+)
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+def test_informational_responses_are_skipped(method: str, information: bytes) -> None:
+    responses = [http(REPLY + OK), CHUNKED + chunk(REPLY + OK) + b"0\r\n\r\n"]
+
+    def script(peer: Peer) -> None:
+        peer.send(information + responses[len(peer.server.requests) % 2])
+
+    with serve(script) as server, Channel(server.url, timeout=5) as channel:
+        for _ in range(4):
+            replies = getattr(channel.stub(ECHO), method).start(EchoRequest())
+            assert [reply.text for reply in replies] == ["hi"]
+        assert (replies.initial_metadata.get("link"), server.connections) == (None, 1)
+
+
+def test_a_switch_of_protocols_is_no_grpc() -> None:
+    error = call_error(respond(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n"))
+    assert (error.code, "HTTP status 101" in error.message) == (StatusCode.UNKNOWN, True)
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect",

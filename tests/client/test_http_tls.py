@@ -45,8 +45,10 @@ def test_a_trusted_certificate(tls: ssl.SSLContext) -> None:
 def test_another_certificate_gets_no_request(tls: ssl.SSLContext, host: str, ca_certs: str | None) -> None:
     with serve(RESPOND, tls) as server:
         channel = Channel(server.url.replace("localhost", host), ca_certs=ca_certs, timeout=5, token="secret")
-        with assert_rpc_error(StatusCode.UNAVAILABLE, match=r"certificate verify failed"):
+        with assert_rpc_error(StatusCode.UNAVAILABLE, match=r"certificate verify failed") as caught:
             channel.stub(ECHO).unary(EchoRequest())
+        trusted = f"; trusted are the certificates of {ca_certs!r}"
+        assert caught.value.message.endswith(trusted) == (ca_certs is not None)
         assert server.requests == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import struct
 import tracemalloc
@@ -12,7 +13,7 @@ from flask_grpcweb_scm.client import CallError, Channel, StatusCode
 from tests.client.scripted import CHUNKED, OK, REPLY, UNTIL_CLOSED, Peer, chunk, http, respond, serve, trailers
 from tests.client.support import ECHO, call_error
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import JSON, TEXT, frame
+from tests.grpcweb import JSON, PROTO, TEXT, frame
 
 GZIPPED = frame(gzip.compress(EchoReply(text="hi").SerializeToString()), 1)
 
@@ -37,6 +38,7 @@ REDIRECT = "location: http://thief.example/Echo/Unary?a=b"
         (http(status="500 Internal Server Error"), 2, "500"),
         (http(status="418 I'm a teapot"), 2, "418"),
         (http(b"<h1>", content_type=HTML), 2, "content type 'text/html; charset=utf-8' is not gRPC-Web"),
+        (http(b"<title>Log in</title>", content_type=HTML), 2, "is the URL right? It begins with 'Log in'"),
         (http(b"", REDIRECT, status="302 Found"), 2, "a redirect to thief.example"),
         (http(b"", REDIRECT, status="307 Temporary Redirect"), 2, "a redirect to thief.example"),
         (http(b"", "location: /login", status="303 See Other"), 2, "a redirect to another path"),
@@ -61,7 +63,6 @@ REDIRECT = "location: http://thief.example/Echo/Unary?a=b"
         # Trailers
         (http(), 13, "cut short"),
         (http(REPLY), 13, "cut short"),
-        (http(REPLY, "grpc-status: 0"), 13, "cut short"),
         (http(REPLY + OK + OK), 13, "a frame follows the trailers"),
         (http(OK + REPLY), 13, "a frame follows the trailers"),
         (http(REPLY + trailers("grpc-message: x\r\n")), 13, "grpc-status 0 times"),
@@ -121,6 +122,81 @@ def test_a_response_may_arrive_byte_by_byte(response: bytes) -> None:
 def test_a_unary_method_has_one_response(body: bytes, count: str) -> None:
     error = call_error(respond(http(body)))
     assert (error.code, count in error.message) == (StatusCode.UNIMPLEMENTED, True)
+
+
+def test_a_stream_is_not_complete_by_a_status_that_was_sent_before_it() -> None:
+    error = call_error(respond(http(REPLY, "grpc-status: 0")), "server_stream")
+    assert (error.code, "cut short" in error.message) == (StatusCode.INTERNAL, True)
+
+
+EMPTY = trailers("")
+NO_STATUS = trailers("x-last: 1\r\n")
+
+
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+@pytest.mark.parametrize("content_type", [PROTO, TEXT])
+@pytest.mark.parametrize("body", [b"", EMPTY, NO_STATUS, REPLY, REPLY + EMPTY, REPLY + NO_STATUS])
+def test_a_status_in_the_headers_is_the_status_when_no_trailers_have_one(
+    method: str, content_type: str, body: bytes
+) -> None:
+    """improbable's Go proxy and Traefik send it so when their server has sent trailers alone."""
+    sent = base64.b64encode(body) if content_type == TEXT else body
+    status = ["grpc-status: 9", "grpc-message: not%20now", "x-last: 1" if body != NO_STATUS else "x-first: 1"]
+    error = call_error(respond(http(sent, *status, content_type=content_type)), method)
+    assert (error.code, error.message) == (StatusCode.FAILED_PRECONDITION, "not now")
+    if REPLY not in body:
+        assert error.trailing_metadata.get("x-last") == "1"
+
+
+@pytest.mark.parametrize("trailers_frame", [b"", EMPTY, NO_STATUS])
+@pytest.mark.parametrize("method", ["unary", "server_stream"])
+def test_so_it_is_with_ok(method: str, trailers_frame: bytes) -> None:
+    if (method, trailers_frame) == ("server_stream", b""):
+        return
+    with serve(respond(http(REPLY + trailers_frame, "grpc-status: 0"))) as server, Channel(server.url) as channel:
+        replies = getattr(channel.stub(ECHO), method).start(EchoRequest())
+        assert [reply.text for reply in replies] == ["hi"]
+
+
+NGINX = b"""\
+<html>
+<head><title>502 Bad Gateway</title></head>
+<body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body>
+</html>
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "line"),
+    [
+        (NGINX, HTML, "502 Bad Gateway"),
+        (b"<!doctype html>\n<style>p { color: red }</style><p>R&amp;D is\naway", HTML, "R&D is"),
+        (b"\r\n upstream connect error\r\nmore", "text/plain", "upstream connect error"),
+        (b'{"message": "no"}', "application/json", '{"message": "no"}'),
+        (b'{\n  "message": "no"\n}', "application/problem+json", '{ "message": "no" }'),
+        ("grüße".encode(), "text/plain; charset=utf-8", "grüße"),
+        ("grüße".encode("latin-1"), "text/plain", "gr\ufffd\ufffde"),
+        (b"\x1b[31mred\x07", "text/plain", "\\x1b[31mred\\x07"),
+        (b"x" * 300, "text/plain", "x" * 200),
+        (b"x" * 200_000, "text/plain", "x" * 200),
+        (b"", "text/plain", None),
+        (b"<html><body></body></html>", HTML, None),
+        (b"\x89PNG", "image/png", None),
+        (REPLY, PROTO, None),
+    ],
+)
+def test_an_http_error_tells_the_first_line_of_its_page(body: bytes, content_type: str, line: str | None) -> None:
+    error = call_error(respond(http(body, status="502 Bad Gateway", content_type=content_type)))
+    told = "" if line is None else f": '{line}'"
+    assert (error.code, error.message) == (StatusCode.UNAVAILABLE, f"HTTP status 502 without a gRPC status{told}")
+
+
+def test_a_page_that_is_cut_or_never_comes_changes_no_status() -> None:
+    head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\n"
+    for script in (respond(head, close=True), respond(head + b"busy", close=True), respond(head)):
+        error = call_error(script, timeout=0.3)
+        assert error.code is StatusCode.UNAVAILABLE
+        assert error.message.startswith("HTTP status 503 without a gRPC status")
 
 
 def test_endless_responses_to_a_unary_method_are_not_read() -> None:

@@ -192,6 +192,48 @@ def test_one_text_is_no_list_of_secrets() -> None:
         ScmGrpcClient("http://example.test", hmac_secrets="secret")
 
 
+@pytest.mark.parametrize(
+    ("method", "values", "message"),
+    [
+        ("list_repositories", {"organization_id": "1"}, "^ListRepositoriesRequest.organization_id cannot be '1': "),
+        ("list_repositories", {"organization_id": 1.5}, "organization_id cannot be 1.5: "),
+        ("list_repositories", {"organization_id": 2**63}, "organization_id cannot be 9223372036854775808: "),
+        ("list_repositories", {"organization_id": 1, "query": 5}, "query cannot be 5: "),
+        ("list_repositories", {"organization_id": 1, "query": "\ud800"}, r"query cannot be '\\ud800': "),
+        ("get_commit", {"repository_id": 1, "commit_sha": 1234567}, "commit_sha cannot be 1234567: "),
+        (
+            "batch_get_commit_context",
+            {"repository_id": 1, "lines": [("a.py", 1), ("b.py", "2")]},
+            "LineOfFile.line_number cannot be '2': ",
+        ),
+        (
+            "derive_code_mappings",
+            {"organization_id": 1, "project_id": 1, "stacktrace_paths": "src/app.py"},
+            "^DeriveCodeMappingsRequest.stacktrace_paths is a list, got 'src/app.py'$",
+        ),
+        (
+            "derive_code_mappings",
+            {"organization_id": 1, "project_id": 1, "stacktrace_paths": iter(["a", 5])},
+            r"stacktrace_paths cannot be \['a', 5\]: ",
+        ),
+        (
+            "derive_code_mappings",
+            {"organization_id": 1, "project_id": 1, "frames": [{"path": None}, {"path": 7}]},
+            "StackFrame.path cannot be 7: ",
+        ),
+        ("derive_code_mappings", {"organization_id": 1, "project_id": 1, "frames": [{"pth": ""}]}, "pth"),
+        (
+            "create_external_issue",
+            {"organization_id": 1, "integration_id": 1, "title": "Bug", "metadata": {"a": 1}},
+            r"CreateExternalIssueRequest.metadata cannot be \{'a': 1\}: ",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_field(method: str, values: dict[str, Any], message: str) -> None:
+    with ScmGrpcClient("http://example.test") as client, pytest.raises((TypeError, ValueError), match=message):
+        getattr(client, method)(**values)
+
+
 # Methods that need rows of their own to be served are called where their messages are seen.
 
 

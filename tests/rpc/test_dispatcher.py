@@ -50,8 +50,8 @@ def test_interceptors_run_from_the_first_to_the_apps_to_the_services_own() -> No
     for name in ("service 1", "service 2"):
         service.intercept(noting(name, notes))
     of_app = [noting("app 1", notes), noting("app 2", notes)]
-    dispatch(service, UNARY, interceptors=of_app, first=[noting("first", notes)])
-    names = ["first", "app 1", "app 2", "service 1", "service 2"]
+    dispatch(service, UNARY, interceptors=of_app)
+    names = ["app 1", "app 2", "service 1", "service 2"]
     assert notes == [f"{name} in" for name in names] + ["function"] + [f"{name} out" for name in reversed(names)]
 
 
@@ -74,7 +74,9 @@ def test_interceptors_may_be_added_until_the_first_call() -> None:
 
 def test_an_interceptor_may_be_around_all_for_a_while() -> None:
     notes: list[str] = []
-    dispatcher = Dispatcher([echo_service()], first=[noting("first", notes)])
+    service = echo_service()
+    service.intercept(noting("first", notes))
+    dispatcher = Dispatcher([service])
     method = dispatcher.methods[UNARY]
 
     def call() -> list[str]:

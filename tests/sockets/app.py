@@ -25,6 +25,7 @@ def create_app() -> Flask:
     app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False)
     app.config["GRPC_CORS_ORIGINS"] = [] if lane else "https://page.example"
     app.config["GRPC_MAX_MESSAGE_BYTES"] = MAX_MESSAGE_BYTES
+    app.config.from_prefixed_env()
     # Neither debug nor testing, because both change what Flask does with exceptions.
     GrpcWebScm(services=[_service()]).init_app(app)
     if lane:
@@ -49,14 +50,14 @@ def _service() -> Service:
         _answer_metadata(context)
         if request.text.startswith("fail"):
             raise RpcError(StatusCode.NOT_FOUND, request.text)
-        return EchoReply(text=request.text[:1000].upper(), number=number)
+        return EchoReply(text=_large(request) or request.text[:1000].upper(), number=number)
 
     def server_stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         next(_calls)
         try:
             for number in range(request.count):
                 _nap(request)
-                yield EchoReply(text=request.text, number=number)
+                yield EchoReply(text=_large(request) or request.text, number=number)
             _nap(request)
             if request.text.startswith("fail"):
                 raise RpcError(StatusCode.DATA_LOSS, request.text)
@@ -74,6 +75,11 @@ def _nap(request: EchoRequest) -> None:
     """``nap 20`` sleeps 20 ms and looks at no deadline."""
     if request.text.startswith("nap "):
         time.sleep(int(request.text.removeprefix("nap ")) / 1000)
+
+
+def _large(request: EchoRequest) -> str:
+    """``large 5000`` has responses of that length."""
+    return "x" * int(request.text.removeprefix("large ")) if request.text.startswith("large ") else ""
 
 
 def _answer_metadata(context: CallContext) -> None:

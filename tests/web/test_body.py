@@ -128,13 +128,13 @@ def endless() -> Iterator[bytes]:
 
 
 def test_draining_stops_at_its_limit_in_bytes() -> None:
-    assert drain(iter([b"a", b"b"]))
-    assert not drain(endless())
+    assert drain(iter([b"a", b"b"]), {})
+    assert not drain(endless(), {})
 
 
 def test_draining_stops_at_its_limit_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "MAX_DRAIN_SECONDS", 0.0)
-    assert not drain(endless())
+    assert not drain(endless(), {})
 
 
 class Endless:

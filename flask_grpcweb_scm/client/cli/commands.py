@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from flask_grpcweb_scm.client.channel import Channel, snake_case
+from flask_grpcweb_scm.client.channel import Channel, python_names
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
 from flask_grpcweb_scm.client.cli.options import (
     DEFAULT_TIMEOUT,
@@ -56,8 +56,8 @@ def service_group(descriptor: ServiceDescriptor, comments: Mapping[str, str], *,
     :param comments: see :func:`read_comments`.
     """
     group = click.Group(params=list(connection_options(environment=True)), help=f"{help_text}\n\n{_EXIT_CODES}")
-    for method in descriptor.methods:
-        group.add_command(MethodCommand(method, comments))
+    for name, method in python_names(descriptor).items():
+        group.add_command(MethodCommand(name.replace("_", "-"), method, comments))
     group.add_command(DoctorCommand(descriptor))
     group.add_command(completion_command)
     return group
@@ -66,13 +66,13 @@ def service_group(descriptor: ServiceDescriptor, comments: Mapping[str, str], *,
 class MethodCommand(click.Command):
     """Calls a method, with an option for each field of its request."""
 
-    def __init__(self, method: MethodDescriptor, comments: Mapping[str, str]) -> None:
+    def __init__(self, name: str, method: MethodDescriptor, comments: Mapping[str, str]) -> None:
         self._method = method
         fields = [] if method.client_streaming else list(field_options(method.input_type, comments))
         own_flags = {flag for option in fields for flag in option.opts}
         self._field_names = {option.name for option in fields}
         super().__init__(
-            snake_case(method.name).replace("_", "-"),
+            name,
             params=[*fields, *_request_options(method, own_flags), *connection_options(own_flags=own_flags)],
             callback=self._run,
             help=comments.get(f"{method.containing_service.name}.{method.name}"),

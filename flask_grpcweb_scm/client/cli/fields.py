@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import click
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.records import enum_name
+from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 
-__all__ = ["Field", "field_options", "is_map", "is_repeated", "message_from", "parse_json", "parse_lines"]
+__all__ = ["Field", "field_options", "message_from", "parse_json", "parse_lines"]
 
 _FLOATS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
 _MISTAKES = (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError)
@@ -26,23 +25,6 @@ _PREFIX = "field_"
 
 # The stubs declare most attributes of a FieldDescriptor as optional, whatever its type.
 Field = Any
-
-
-@functools.cache
-def is_repeated(field: Field) -> bool:
-    """Test a field for being a list or a map."""
-    # Newer versions of protobuf have no FieldDescriptor.label, older ones not its replacement.
-    message = DescriptorProto()
-    field.containing_type.CopyToProto(message)
-    return any(
-        other.number == field.number and other.label == FieldDescriptorProto.LABEL_REPEATED for other in message.field
-    )
-
-
-def is_map(field: Field) -> bool:
-    """Test a field for being a map."""
-    entry = field.message_type
-    return entry is not None and bool(entry.GetOptions().map_entry)
 
 
 class JsonType(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only

@@ -13,12 +13,13 @@ import click
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flask_grpcweb_scm.client.cli.fields import Field, is_map, is_repeated
+from flask_grpcweb_scm.client.cli.fields import Field
 from flask_grpcweb_scm.client.records import enum_name
 from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = [
@@ -29,11 +30,13 @@ __all__ = [
     "echo_error",
     "exit_code",
     "json_text",
+    "message_dict",
     "printable",
     "safe_json",
 ]
 
 FIRST_EXIT_CODE = 64
+_NO_JSON = (TypeError, ValueError, DecodeError)
 GAP = "  "
 # Controls, and marks that turn the direction of a text.
 _CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -58,16 +61,26 @@ def detail_dict(detail: Message) -> dict[str, Any]:
         packed.Pack(detail)
     try:
         return json_format.MessageToDict(packed)
-    except TypeError:
+    except _NO_JSON:
         return {"@type": packed.type_url, "value": base64.b64encode(packed.value).decode()}
 
 
-def json_text(message: Message, *, indent: int | None = 2, defaults: bool = False) -> str:
-    """Return a message as JSON.
+def message_dict(message: Message, *, defaults: bool = False) -> dict[str, Any]:
+    """Convert a message for JSON.
 
     :param defaults: include fields without a value.
+    :raises click.ClickException: when it has no JSON: an Any of an unknown type for example.
     """
-    return safe_json(json_format.MessageToDict(message, always_print_fields_with_no_presence=defaults), indent=indent)
+    try:
+        return json_format.MessageToDict(message, always_print_fields_with_no_presence=defaults)
+    except _NO_JSON as error:
+        text = f"the {message.DESCRIPTOR.full_name} cannot be written as JSON: {error}"
+        raise click.ClickException(text) from None
+
+
+def json_text(message: Message, *, indent: int | None = 2, defaults: bool = False) -> str:
+    """Return a message as JSON; parameters and errors are those of :func:`message_dict`."""
+    return safe_json(message_dict(message, defaults=defaults), indent=indent)
 
 
 def safe_json(value: Any, *, indent: int | None = 2) -> str:

@@ -85,11 +85,13 @@ class GrpcWeb:
     def message(self, call: IncomingCall) -> bytes:
         """See :class:`RpcProtocol`."""
         endpoint = call.endpoint
-        # Also when this fails: nothing more would come.
-        call.is_read = True
-        body = endpoint.reader.read_whole(call.environ, call.body_limit)
+        body: bytes | None = b""
+        try:
+            body = endpoint.reader.read_whole(call.environ, call.body_limit)
+        finally:
+            # Also when this fails: nothing more would come.
+            call.is_read = body is not None
         if body is None:
-            call.is_read = False
             return self._only_payload(call, call.chunks)
         data = decode_text(body) if self._is_text_request else body
         if len(body) > LARGE_BYTES and data and self.codec == "proto":

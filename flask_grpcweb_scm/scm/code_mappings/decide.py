@@ -9,7 +9,7 @@ from flask_grpcweb_scm.scm.code_mappings.frames import StackPath
 from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, Matches
 from flask_grpcweb_scm.scm.validation import MAX_ROOT_CHARACTERS
 
-__all__ = ["Finding", "Place", "Roots", "apply_root", "choose", "covering", "decide", "find_roots"]
+__all__ = ["Finding", "Place", "Roots", "apply_root", "choose", "covering", "decide", "find_roots", "possible_roots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def covering(path: str, ranks: Mapping[str, int]) -> list[int]:
 
     :param ranks: by stack root.
     """
-    return sorted({ranks[start] for start in _starts(path) if start in ranks})
+    return sorted({ranks[start] for start in possible_roots(path) if start in ranks})
 
 
 def apply_root(path: str, stack_root: str, source_root: str) -> str:
@@ -167,8 +167,8 @@ def apply_root(path: str, stack_root: str, source_root: str) -> str:
     return (source_root + path.removeprefix(stack_root)).replace("\\", "/").removeprefix("/")
 
 
-def _starts(path: str) -> Iterator[str]:
-    """Yield the prefixes of a path up to each separator, without it and with it, as long as a root can be."""
+def possible_roots(path: str) -> Iterator[str]:
+    """Yield the stack roots that cover a path: its prefixes up to each separator, without it and with it, and none."""
     yield ""
     for index, character in enumerate(path[: MAX_ROOT_CHARACTERS + 1]):
         if character in "/\\":

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.decide import Finding, Place, apply_root, choose, covering, decide
+from flask_grpcweb_scm.scm.code_mappings.decide import (
+    Finding,
+    Place,
+    apply_root,
+    choose,
+    covering,
+    decide,
+    possible_roots,
+)
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, read_frame
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeCache, TreeTooLarge
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import CodeMapping, Project, Repository
+from flask_grpcweb_scm.scm.database.models import CodeMapping, OrganizationIntegration, Project, Repository
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import ProviderError
-from flask_grpcweb_scm.scm.queries.code_mappings import code_mappings_of, code_mappings_with_roots, precedence
-from flask_grpcweb_scm.scm.queries.repositories import active_repositories
+from flask_grpcweb_scm.scm.queries.code_mappings import code_mappings_with_roots, precedence, stack_roots_of
+from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
+from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.sources import open_source
+from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.source import Source
 from flask_grpcweb_scm.scm.validation import branch_problem
@@ -33,6 +42,7 @@ READERS = 8
 TIP_CACHE_BYTES = 2**20
 TIP_BYTES = 500  # of one in the cache, roughly
 UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
+MAX_ROOTS = 20_000  # to look up: more paths than a trace has, or very deep ones
 PROBLEMS = 3  # to name in an outcome
 MAX_REASON_CHARACTERS = 1000
 
@@ -56,11 +66,12 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
 
     :param dry_run: derive them without storing them.
     """
-    stored = _Coverage(code_mappings_of(project.id))
+    paths = [_read(frame) for frame in frames]
+    texts = {text for frame, (path, _) in zip(frames, paths, strict=True) for text in _texts(frame, path) if text}
+    stored = _Coverage(_stored_mappings(project, texts))
     outcomes: dict[int, scm_pb2.PathOutcome] = {}
     uncovered: dict[int, StackPath] = {}
-    for index, frame in enumerate(frames):
-        path, problem = _read(frame)
+    for index, (frame, (path, problem)) in enumerate(zip(frames, paths, strict=True)):
         if cover := stored.cover(frame, path):
             outcomes[index] = cover
         elif path is None:
@@ -82,6 +93,23 @@ def _read(frame: StackFrame) -> tuple[StackPath | None, str]:
         return None, str(problem)
 
 
+def _texts(frame: StackFrame, path: StackPath | None) -> tuple[str, str]:
+    """Return the texts that a mapping may cover: the path of a frame, or else its absolute path."""
+    return frame.path if path is None else path.raw, "" if frame.names_module else frame.abs_path
+
+
+def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
+    """Return the code mappings of a project that cover any of these texts, in order of precedence."""
+    roots: set[str] = set()
+    for text in texts:
+        roots.update(root for root in possible_roots(text) if "\0" not in root)
+        if len(roots) > MAX_ROOTS:
+            stored = stack_roots_of(project.id)
+            roots = {root for text in texts for root in possible_roots(text) if root in stored}
+            break
+    return code_mappings_with_roots(project.id, roots) if roots else ()
+
+
 class _Coverage:
     """Code mappings in order of precedence, and which of them have been used."""
 
@@ -96,10 +124,10 @@ class _Coverage:
 
     def cover(self, frame: StackFrame, path: StackPath | None) -> scm_pb2.PathOutcome | None:
         """Return the outcome of a frame that a mapping covers, by its path or else by its absolute path."""
-        text = frame.path if path is None else path.raw
+        text, absolute = _texts(frame, path)
         mapping = self._best(text)
-        if mapping is None and not frame.names_module and frame.abs_path:
-            text = frame.abs_path
+        if mapping is None and absolute:
+            text = absolute
             mapping = self._best(text, with_empty=False)
         if mapping is None:
             return None
@@ -181,8 +209,7 @@ def search_repositories(
 
     Returns a finding for each path, and the problems of repositories that could not be searched.
     """
-    repositories = active_repositories(project.organization_id) if paths else ()
-    searches = [search for repository in repositories if (search := _prepare(repository, context)) is not None]
+    searches = _searches(project.organization_id, context) if paths else []
     if len(searches) == 1:
         searches[0].run(paths)  # in this thread: starting another one is slow
     elif searches:
@@ -197,17 +224,23 @@ def search_repositories(
     return findings, [f"{search.name} could not be searched: {search.problem}" for search in searches if search.problem]
 
 
-def _prepare(repository: Repository, context: CallContext) -> _Search | None:
-    """Prepare the search of a repository; None when it has no source."""
+def _searches(organization_id: int, context: CallContext) -> list[_Search]:
+    """Prepare the search of each repository that has a source."""
+    installed = installations_of(organization_id)
+    readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
+    repositories = repositories_to_search(organization_id, readable)
+    return [_prepare(repository, readable.get(repository.integration_id or 0), context) for repository in repositories]
+
+
+def _prepare(repository: Repository, installation: OrganizationIntegration | None, context: CallContext) -> _Search:
     trees = kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes))
     tips: LruCache[Tip] = kept_in_app("tips", lambda: LruCache(TIP_CACHE_BYTES))
     search = _Search(repository.id, repository.name, repository.default_branch, trees, tips, context)
     try:
-        search.source = open_source(repository, context)
+        search.source = open_installed_source(repository, installation, context)
     except ProviderError as error:
         search.fail(error)
-        return search
-    return None if search.source is None else search
+    return search
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 INTEGRATION_PREFIX = "integrations:"
+
+_MIRRORED = sa.text("mirror_path IS NOT NULL")
 
 
 def _now() -> datetime:
@@ -160,6 +163,10 @@ class Repository(Model):
         sa.UniqueConstraint("organization_id", "provider", "external_id", name="uq_scm_repository_external_id"),
         # Everything that decides whether a row is on a page, so that only the rows of the page are read from the table.
         sa.Index("ix_scm_repository_page", "organization_id", "status", "name", "id", "provider"),
+        sa.Index("ix_scm_repository_provider", "organization_id", "status", "provider", "name", "id"),
+        sa.Index(
+            "ix_scm_repository_mirror", "organization_id", "status", postgresql_where=_MIRRORED, sqlite_where=_MIRRORED
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -213,10 +220,7 @@ class Commit(Model):
     """A commit of a repository; `date_added` is git's commit date."""
 
     __tablename__ = "scm_commit"
-    __table_args__ = (
-        sa.UniqueConstraint("repository_id", "key", name="uq_scm_commit_key"),
-        sa.Index("ix_scm_commit_date", "repository_id", "date_added"),
-    )
+    __table_args__ = (sa.UniqueConstraint("repository_id", "key", name="uq_scm_commit_key"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     repository_id: Mapped[int] = _reference("scm_repository")
@@ -229,14 +233,34 @@ class Commit(Model):
     author: Mapped[CommitAuthor | None] = relationship()
 
 
+def _of_commit(column: str) -> Callable[[Any], Any]:
+    """Make the default of a column that repeats one of the row's commit."""
+
+    def default(context: Any) -> Any:
+        value = sa.select(Commit.__table__.c[column])
+        commit_id = context.get_current_parameters()["commit_id"]
+        return context.connection.scalar(value.where(Commit.__table__.c.id == commit_id))
+
+    return default
+
+
 class CommitFileChange(Model):
-    """A file that a commit added (A), deleted (D) or modified (M)."""
+    """A file that a commit added (A), deleted (D) or modified (M).
+
+    `repository_id` and `date_added` are the commit's: an index over two tables, to find the last change of a file, does
+    not exist.
+    """
 
     __tablename__ = "scm_commit_file_change"
+    __table_args__ = (
+        sa.Index("ix_scm_commit_file_change_path", "repository_id", "filename", "date_added", "commit_id"),
+    )
 
     commit_id: Mapped[int] = mapped_column(sa.ForeignKey("scm_commit.id", ondelete="CASCADE"), primary_key=True)
     filename: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     type: Mapped[str] = mapped_column(sa.String(1))
+    repository_id: Mapped[int] = mapped_column(default=_of_commit("repository_id"))
+    date_added: Mapped[datetime] = mapped_column(default=_of_commit("date_added"))
 
     commit: Mapped[Commit] = relationship()
 
@@ -245,13 +269,18 @@ class CodeMapping(Model):
     """Replacement of a prefix that turns paths of a project's stack traces into paths of a repository."""
 
     __tablename__ = "scm_code_mapping"
-    __table_args__ = (sa.UniqueConstraint("project_id", "stack_root", name="uq_scm_code_mapping_stack_root"),)
+    __table_args__ = (
+        sa.UniqueConstraint("project_id", "stack_root", name="uq_scm_code_mapping_stack_root"),
+        sa.Index("ix_scm_code_mapping_page", "project_id", "automatically_generated", "root_rank", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     organization_id: Mapped[int] = _reference("scm_organization", index=True)
     project_id: Mapped[int] = _reference("scm_project")
     repository_id: Mapped[int] = _reference("scm_repository", index=True)
     stack_root: Mapped[str] = mapped_column(sa.String(512), default="")
+    root_rank: Mapped[int] = mapped_column(sa.Computed("-length(stack_root)", persisted=True))
+    """Of two mappings the one with the longer stack root comes first."""
     source_root: Mapped[str] = mapped_column(sa.String(512), default="")
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     automatically_generated: Mapped[bool] = mapped_column(default=False)

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import orm
-from sqlalchemy.dialects import postgresql
 
 from flask_grpcweb_scm.scm.database.db import Model, UtcDateTime, db, insert_new
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
+from flask_grpcweb_scm.scm.queries import is_one_of, json_columns
 from flask_grpcweb_scm.scm.sources.git import GitCommit
 
-__all__ = ["CommitRows", "CommitStore", "JsonWriter", "insert_rows", "is_one_of", "json_writer"]
+__all__ = ["CommitRows", "CommitStore", "JsonWriter", "insert_rows", "json_writer"]
 
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
@@ -36,7 +35,8 @@ class CommitRows(NamedTuple):
     author: AuthorKey
     author_name: str
     values: str
-    """SHA, message and date."""
+    """SHA and message."""
+    date: str
     changes: list[str]
     """Path and kind of each file change."""
 
@@ -58,7 +58,7 @@ class CommitStore:
         """Prepare the rows of a commit, in any thread."""
         as_json = self._as_json
         email, name = commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]
-        values = f"{as_json(commit.sha)},{as_json(commit.message)},{as_json(commit.committed)}"
+        values = f"{as_json(commit.sha)},{as_json(commit.message)}"
         # As a dictionary, because two paths may be one, once they are read as UTF-8.
         changes = dict(commit.changes).items()
         return CommitRows(
@@ -66,6 +66,7 @@ class CommitStore:
             author=(email, "") if email else ("", name),
             author_name=name,
             values=values,
+            date=as_json(commit.committed),
             changes=[
                 f"{as_json(path)},{as_json(kind)}" for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES
             ],
@@ -77,7 +78,10 @@ class CommitStore:
         Returns their ids by SHA; their file changes are for :meth:`add_file_changes`.
         """
         authors = self._author_ids = self._find_authors(commits)
-        rows = (f"{self._repository_id},{authors.get(commit.author, 'null')},{commit.values}" for commit in commits)
+        rows = (
+            f"{self._repository_id},{authors.get(commit.author, 'null')},{commit.values},{commit.date}"
+            for commit in commits
+        )
         table = _table(Commit)
         statement = insert_new(table).returning(table.c.key, table.c.id)
         new = insert_rows(statement, ("repository_id", "author_id", "key", "message", "date_added"), rows)
@@ -85,9 +89,15 @@ class CommitStore:
 
     def add_file_changes(self, new: Mapping[str, int], commits: Iterable[CommitRows]) -> None:
         """Store the file changes of new commits, in the transaction that has stored the commits."""
-        rows = (f"{new[commit.sha]},{change}" for commit in commits if commit.sha in new for change in commit.changes)
+        rows = (
+            f"{new[commit.sha]},{self._repository_id},{commit.date},{change}"
+            for commit in commits
+            if commit.sha in new
+            for change in commit.changes
+        )
         # Nobody else can have stored any: the commits are visible to this transaction alone.
-        insert_rows(sa.insert(_table(CommitFileChange)), ("commit_id", "filename", "type"), rows)
+        names = ("commit_id", "repository_id", "date_added", "filename", "type")
+        insert_rows(sa.insert(_table(CommitFileChange)), names, rows)
 
     def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:
         """Return the ids of all authors, stored if they are new; the name that was stored first stays."""
@@ -123,16 +133,6 @@ def _table(model: type[Model]) -> sa.Table:
     return model.__table__
 
 
-def is_one_of(column: orm.InstrumentedAttribute[Any], values: Sequence[object]) -> sa.ColumnElement[bool]:
-    """Build an ``IN`` for hundreds of values.
-
-    PostgreSQL gets them as one parameter: as many parameters would take longer to prepare than the query itself.
-    """
-    if db.engine.dialect.name == "postgresql":
-        return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
-    return column.in_(values)
-
-
 def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str]) -> Sequence[Any]:
     """Run an INSERT of thousands of rows of text, numbers, instants and None.
 
@@ -146,15 +146,7 @@ def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str])
     text = "],[".join(rows)
     if not text:
         return ()
-    document = sa.literal(f"[[{text}]]", sa.Text)
-    values: list[sa.ColumnElement[Any]] = []
-    if db.engine.dialect.name == "postgresql":
-        each = sa.func.jsonb_array_elements(sa.cast(document, postgresql.JSONB)).table_valued("value", name="each")
-        types = [statement.table.c[name].type for name in names]
-        values += [sa.cast(each.c.value.op("->>")(place), type_) for place, type_ in enumerate(types)]
-    else:
-        each = sa.func.json_each(document).table_valued("value", name="each")
-        values += [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(len(names))]
+    values = json_columns(sa.literal(f"[[{text}]]", sa.Text), [statement.table.c[name].type for name in names])
     # Without a WHERE, SQLite parses ON CONFLICT as the condition of a join.
     result: Any = db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
     return result.all() if result.returns_rows else ()

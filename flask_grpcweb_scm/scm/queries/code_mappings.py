@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Repository
-from flask_grpcweb_scm.scm.queries import select_row
+from flask_grpcweb_scm.scm.queries import is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, find_project
 
-__all__ = ["CodeMappingRow", "code_mappings_of", "code_mappings_with_roots", "page_of_code_mappings", "precedence"]
+__all__ = ["CodeMappingRow", "code_mappings_with_roots", "page_of_code_mappings", "precedence", "stack_roots_of"]
 
 
 class CodeMappingRow(NamedTuple):
@@ -31,7 +31,9 @@ class CodeMappingRow(NamedTuple):
 
 
 # Users' mappings before generated ones, then longer stack roots first: the same rule in SQL and in Python.
-_PRECEDENCE = (CodeMapping.automatically_generated, -sa.func.length(CodeMapping.stack_root), CodeMapping.id)
+_PRECEDENCE = (CodeMapping.automatically_generated, CodeMapping.root_rank, CodeMapping.id)
+# Not a join, for which PostgreSQL may read all repositories: this is looked up for each mapping that is read.
+_OF_EXISTING = sa.select(EXISTING).where(Repository.id == CodeMapping.repository_id).correlate(CodeMapping)
 
 
 def precedence(mapping: CodeMapping | CodeMappingRow) -> tuple[bool, int, int]:
@@ -39,25 +41,20 @@ def precedence(mapping: CodeMapping | CodeMappingRow) -> tuple[bool, int, int]:
     return mapping.automatically_generated, -len(mapping.stack_root), mapping.id or 0
 
 
-_OF_PROJECT = (
-    sa.select(CodeMapping)
-    .join(Repository, Repository.id == CodeMapping.repository_id)
-    .where(CodeMapping.project_id == sa.bindparam("project_id"), EXISTING)
-    .order_by(*_PRECEDENCE)
-)
-
-
-def code_mappings_of(project_id: int) -> Sequence[CodeMapping]:
-    """Return a project's code mappings in order of precedence, without those of repositories being deleted."""
-    mappings: Sequence[CodeMapping] = db.session.scalars(_OF_PROJECT, {"project_id": project_id}).all()
-    return mappings
-
-
 def code_mappings_with_roots(project_id: int, stack_roots: Collection[str]) -> Sequence[CodeMapping]:
-    """Return those of :func:`code_mappings_of` that have one of these stack roots."""
-    statement = _OF_PROJECT.where(CodeMapping.stack_root.in_(stack_roots))
-    mappings: Sequence[CodeMapping] = db.session.scalars(statement, {"project_id": project_id}).all()
+    """Return a project's code mappings with these stack roots in order of precedence.
+
+    Those of repositories being deleted are left out.
+    """
+    statement = sa.select(CodeMapping).where(CodeMapping.project_id == project_id, _OF_EXISTING.scalar_subquery())
+    statement = statement.where(is_one_of(CodeMapping.stack_root, [*stack_roots]))
+    mappings: Sequence[CodeMapping] = db.session.scalars(statement.order_by(*_PRECEDENCE)).all()
     return mappings
+
+
+def stack_roots_of(project_id: int) -> Collection[str]:
+    """Return the stack roots of all code mappings of a project."""
+    return set(db.session.scalars(sa.select(CodeMapping.stack_root).where(CodeMapping.project_id == project_id)))
 
 
 def page_of_code_mappings(
@@ -68,9 +65,28 @@ def page_of_code_mappings(
     :raises RpcError: NOT_FOUND, for the project.
     """
     project = find_project(context, organization_id, project_id)
-    statement = select_row(CodeMappingRow, CodeMapping).join(Repository, Repository.id == CodeMapping.repository_id)
-    statement = statement.where(CodeMapping.project_id == project.id, EXISTING)
-    if after is not None:
-        statement = statement.where(sa.tuple_(*_PRECEDENCE) > sa.tuple_(*after))
-    rows = db.session.execute(statement.order_by(*_PRECEDENCE).limit(limit)).all()
-    return cast("Sequence[CodeMappingRow]", rows)
+    row = select_row(CodeMappingRow, CodeMapping).add_columns(CodeMapping.root_rank)
+    of_project = row.where(CodeMapping.project_id == project.id, _OF_EXISTING.scalar_subquery())
+    pages = [
+        sa.select(of_project.where(part).order_by(*_PRECEDENCE).limit(limit).subquery()) for part in _parts_after(after)
+    ]
+    rows = sa.union_all(*pages).subquery("rows").c
+    statement = sa.select(*[rows[name] for name in CodeMappingRow._fields])
+    statement = statement.order_by(rows.automatically_generated, rows.root_rank, rows.id).limit(limit)
+    return cast("Sequence[CodeMappingRow]", db.session.execute(statement).all())
+
+
+def _parts_after(position: Position | None) -> list[sa.ColumnElement[bool]]:
+    """Build conditions for the mappings after a position, of which an index has those of each in their order.
+
+    For all of them at once, as a comparison of rows, SQLite would use the first column alone.
+    """
+    if position is None:
+        return [sa.true()]
+    generated, rank, row_id = position
+    same_kind = CodeMapping.automatically_generated.is_(bool(generated))
+    return [
+        sa.and_(same_kind, CodeMapping.root_rank == rank, CodeMapping.id > row_id),
+        sa.and_(same_kind, CodeMapping.root_rank > rank),
+        *([] if generated else [CodeMapping.automatically_generated.is_(True)]),
+    ]

@@ -1,24 +1,26 @@
-"""Stored commits, their authors, and the files they changed."""
+"""Stored commits, their authors, and the files they changed: one statement for any number of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+import functools
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.queries import select_row
+from flask_grpcweb_scm.scm.queries import Statement, is_one_of, json_columns, select_row
 
 __all__ = [
     "AuthorRow",
     "LastChange",
-    "find_author",
+    "find_authors",
     "find_commit",
     "find_commits_starting_with",
-    "last_change_of_file",
+    "last_changes",
 ]
 
 
@@ -31,20 +33,15 @@ class AuthorRow(NamedTuple):
 
 
 _AUTHOR = select_row(AuthorRow, CommitAuthor)
-_AUTHOR_OF_COMMIT = _AUTHOR.join(Commit, Commit.author_id == CommitAuthor.id).where(
-    Commit.repository_id == sa.bindparam("repository_id"), Commit.key == sa.bindparam("sha")
-)
-_AUTHOR_WITH_EMAIL = _AUTHOR.where(
-    CommitAuthor.organization_id == sa.bindparam("organization_id"), CommitAuthor.email == sa.bindparam("email")
-)
 
 
 class LastChange(NamedTuple):
-    """A commit that changed a file."""
+    """The change of a file by the last commit that changed it."""
 
-    commit: Commit
+    sha: str
     kind: str
     """A added, D deleted, M modified."""
+    author: AuthorRow | None
 
 
 def find_commit(repository: Repository, sha: str) -> Commit | None:
@@ -53,39 +50,106 @@ def find_commit(repository: Repository, sha: str) -> Commit | None:
     return db.session.scalars(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
 
 
-def find_commits_starting_with(repository: Repository, prefix: str) -> Sequence[str]:
-    """Return up to two SHAs of stored commits, which is enough to know whether a prefix is ambiguous."""
+def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """Return up to two SHAs of stored commits by the prefixes that they have; only the prefixes with any."""
+    if not prefixes:
+        return {}
+    values = {"repository_id": repository.id, "prefixes": json.dumps([[prefix] for prefix in prefixes])}
+    rows = db.session.execute(_starting_with(db.engine.dialect.name), values)
+    return {prefix: [first] if first == last else [first, last] for prefix, first, last in rows if first is not None}
+
+
+@functools.cache
+def _starting_with(dialect: str) -> Statement:
+    # One after the other: for a join, PostgreSQL may read all commits of the repository.
+    (prefix,) = json_columns(sa.bindparam("prefixes", type_=sa.Text), [sa.Text()])
+    wanted = sa.select(prefix.label("prefix")).subquery("wanted")
+    key = Commit.__table__.c.key
     # A range, because SQLite uses no index for LIKE; "g" sorts after every hexadecimal digit.
-    between = sa.and_(Commit.key >= prefix, Commit.key < prefix + "g")
-    return db.session.scalars(
-        sa.select(Commit.key).where(Commit.repository_id == repository.id, between).limit(2)
-    ).all()
+    between = sa.and_(key >= wanted.c.prefix, key < wanted.c.prefix + "g")
+    of_repository = Commit.__table__.c.repository_id == sa.bindparam("repository_id")
+    ends = [sa.select(end(key)).where(of_repository, between).correlate(wanted) for end in (sa.func.min, sa.func.max)]
+    return sa.select(wanted.c.prefix, *[end.scalar_subquery() for end in ends])
 
 
-def find_author(repository: Repository, sha: str, email: str) -> AuthorRow | None:
-    """Return the author of a stored commit, else the organization's author with an e-mail address."""
-    values: dict[str, object] = {"repository_id": repository.id, "sha": sha}
-    row = db.session.execute(_AUTHOR_OF_COMMIT, values).one_or_none()
-    if row is None:
-        values = {"organization_id": repository.organization_id, "email": email}
-        row = db.session.execute(_AUTHOR_WITH_EMAIL, values).one_or_none()
-    return cast("AuthorRow | None", row)
+def find_authors(repository: Repository, blamed: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], AuthorRow]:
+    """Return the author of each stored commit, else the organization's author with an e-mail address.
+
+    :param blamed: SHAs, each with the address to fall back on; commits whose author is unknown are left out.
+    """
+    with_key = _AUTHOR.add_columns(Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
+    shas = {sha for sha, _ in blamed}
+    rows = db.session.execute(with_key.where(Commit.repository_id == repository.id, is_one_of(Commit.key, [*shas])))
+    by_sha = {row.key: AuthorRow(*row[:-1]) for row in rows}
+    emails = {email for sha, email in blamed if sha not in by_sha}
+    by_email: dict[str | None, AuthorRow] = {}
+    if emails:
+        statement = _AUTHOR.where(CommitAuthor.organization_id == repository.organization_id)
+        rows = db.session.execute(statement.where(is_one_of(CommitAuthor.email, [*emails])))
+        by_email = {row.email: AuthorRow(*row) for row in rows}
+    found = {pair: by_sha.get(pair[0]) or by_email.get(pair[1]) for pair in blamed}
+    return {pair: author for pair, author in found.items() if author is not None}
 
 
-def last_change_of_file(commit: Commit, path: str) -> LastChange | None:
-    """Return the newest stored commit, at or before another by date, that changed a file."""
-    statement = (
-        sa.select(Commit, CommitFileChange.type)
-        .join(CommitFileChange)
-        .options(joinedload(Commit.author))
-        .where(
-            Commit.repository_id == commit.repository_id,
-            Commit.date_added <= commit.date_added,
-            CommitFileChange.filename == path,
-        )
-        # Of commits in the same second the given one is the newest.
-        .order_by(Commit.date_added.desc(), sa.case((Commit.id == commit.id, 0), else_=1), Commit.id.desc())
+def last_changes(
+    repository: Repository, files: Collection[tuple[str, str]]
+) -> Mapping[tuple[str, str], LastChange | None]:
+    """Return the last change of each file, by the newest stored commit at or before another by date.
+
+    :param files: full SHAs, each with a path. A commit that is not stored is missing in the result; None stands for a
+        file that no commit changed.
+    """
+    commit = Commit.__table__.c
+    given = sa.select(commit.key, commit.id).where(commit.repository_id == repository.id)
+    shas = {sha for sha, _ in files}
+    ids = {key: row_id for key, row_id in db.session.execute(given.where(is_one_of(commit.key, [*shas])))}  # noqa: C416
+    known = [(sha, path) for sha, path in files if sha in ids]
+    if not known:
+        return {}
+    document = json.dumps([[place, ids[sha], path] for place, (sha, path) in enumerate(known)])
+    values = {"repository_id": repository.id, "files": document}
+    changed = db.session.execute(_last_changes(db.engine.dialect.name), values).all()
+    newest = _commits_with_authors({row.commit_id for row in changed if row.commit_id is not None})
+    return {
+        known[place]: None if commit_id is None else LastChange(newest[commit_id][0], kind, newest[commit_id][1])
+        for place, commit_id, kind in changed
+    }
+
+
+@functools.cache
+def _last_changes(dialect: str) -> Statement:
+    # One file after the other: for joins, PostgreSQL may read all commits and all changes.
+    numbers = sa.BigInteger()
+    columns = json_columns(sa.bindparam("files", type_=sa.Text), [numbers, numbers, sa.Text()])
+    names = ("place", "commit_id", "path")
+    wanted = sa.select(*[column.label(name) for name, column in zip(names, columns, strict=True)]).subquery("wanted")
+    commit, change = Commit.__table__.c, CommitFileChange.__table__.alias("change").c
+    date = sa.select(commit.date_added).where(commit.id == wanted.c.commit_id).correlate(wanted).scalar_subquery()
+    # Of commits in the same second the given one is the newest, so it is the last if it changed the file.
+    own = sa.select(change.commit_id).where(change.commit_id == wanted.c.commit_id, change.filename == wanted.c.path)
+    earlier = (
+        sa.select(change.commit_id)
+        .where(change.repository_id == sa.bindparam("repository_id"), change.filename == wanted.c.path)
+        .where(change.date_added <= date)
+        .order_by(change.date_added.desc(), change.commit_id.desc())
         .limit(1)
     )
-    row = db.session.execute(statement).one_or_none()
-    return None if row is None else LastChange(row[0], row[1])
+    last = sa.func.coalesce(*(each.correlate(wanted).scalar_subquery() for each in (own, earlier)))
+    found = sa.select(wanted.c.place, wanted.c.path, last.label("commit_id")).cte("found")
+    found = found.prefix_with("MATERIALIZED", dialect="postgresql")
+    kind = sa.select(change.type).where(change.commit_id == found.c.commit_id, change.filename == found.c.path)
+    return sa.select(found.c.place, found.c.commit_id, kind.correlate(found).scalar_subquery().label("kind"))
+
+
+def _commits_with_authors(ids: Collection[int]) -> dict[int, tuple[str, AuthorRow | None]]:
+    """Return SHAs and authors by the ids of commits."""
+    if not ids:
+        return {}
+    commit, author = Commit.__table__.c, CommitAuthor.__table__.c
+    statement = _AUTHOR.add_columns(author.id, commit.id, commit.key).select_from(Commit.__table__)
+    statement = statement.outerjoin(CommitAuthor.__table__, author.id == commit.author_id)
+    rows = db.session.execute(statement.where(is_one_of(commit.id, [*ids])))
+    return {
+        commit_id: (key, None if author_id is None else AuthorRow(*columns))
+        for *columns, author_id, commit_id, key in rows
+    }

@@ -10,6 +10,7 @@ from sqlalchemy.orm import contains_eager
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType, Organization, Project
+from flask_grpcweb_scm.scm.queries import is_one_of
 from flask_grpcweb_scm.scm.queries.paging import Position
 from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible
 
@@ -23,15 +24,24 @@ def page_of_external_issues(
 
     :param group_id: of the group that they must be linked to; None for all issues.
     """
+    first = 0 if after is None else int(after[0])
     statement = sa.select(ExternalIssue).where(ExternalIssue.organization_id == organization_id)
-    if after is not None:
-        statement = statement.where(ExternalIssue.id > after[0])
     if group_id is not None:
-        linked = sa.select(GroupLink.linked_id).where(
-            GroupLink.group_id == group_id, GroupLink.linked_type == LinkedType.ISSUE
-        )
-        statement = statement.where(ExternalIssue.id.in_(linked))
-    return db.session.scalars(statement.order_by(ExternalIssue.id).limit(limit)).all()
+        ids = db.session.scalars(_linked(organization_id, group_id, first).limit(limit)).all()
+        statement = statement.where(is_one_of(ExternalIssue.id, ids)) if ids else statement.where(sa.false())
+    return db.session.scalars(statement.where(ExternalIssue.id > first).order_by(ExternalIssue.id).limit(limit)).all()
+
+
+def _linked(organization_id: int, group_id: int, first: int) -> sa.Select[int]:
+    """Build the SELECT for the ids of a group's issues after the first one, in their order."""
+    # Not a join, for which PostgreSQL may read all issues up to these: each is looked up.
+    owner = sa.select(ExternalIssue.organization_id).where(ExternalIssue.id == GroupLink.linked_id).correlate(GroupLink)
+    return (
+        sa.select(GroupLink.linked_id)
+        .where(GroupLink.group_id == group_id, GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id > first)
+        .where(owner.scalar_subquery() == organization_id)
+        .order_by(GroupLink.linked_id)
+    )
 
 
 def find_group(context: CallContext, organization_id: int, group_id: int) -> Group:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Organization, Repository, RepositoryStatus
-from flask_grpcweb_scm.scm.queries import Statement, select_row
+from flask_grpcweb_scm.scm.queries import Statement, is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, VISIBLE, find_organization, visible, visible_values
 from flask_grpcweb_scm.scm.search import name_contains, name_pattern
@@ -22,8 +21,8 @@ from flask_grpcweb_scm.scm.search import name_contains, name_pattern
 __all__ = [
     "RepositoryFilter",
     "RepositoryRow",
-    "active_repositories",
     "page_of_repositories",
+    "repositories_to_search",
     "repository_row",
     "stream_of_repositories",
 ]
@@ -121,7 +120,8 @@ class StatementKey(NamedTuple):
     dialect: str
     restricted: bool
     """True for a caller who may reach some organizations only."""
-    of_provider: bool
+    providers: int
+    """Number of spellings of the provider; 0 for any provider."""
     with_name: bool
     from_position: bool
 
@@ -131,8 +131,7 @@ def _key_and_values(
 ) -> tuple[StatementKey, dict[str, Any]]:
     visible = visible_values(context)
     values: dict[str, Any] = {"organization_id": wanted.organization_id, **(visible or {})}
-    if wanted.providers:
-        values["providers"] = wanted.providers
+    values.update({f"provider_{number}": spelling for number, spelling in enumerate(wanted.providers)})
     if wanted.query:
         values["pattern"] = name_pattern(wanted.query)
     if after is not None:
@@ -140,7 +139,7 @@ def _key_and_values(
     key = StatementKey(
         dialect=db.engine.dialect.name,
         restricted=visible is not None,
-        of_provider=bool(wanted.providers),
+        providers=len(wanted.providers),
         with_name=bool(wanted.query),
         from_position=after is not None,
     )
@@ -151,20 +150,34 @@ def _key_and_values(
 def _page(key: StatementKey) -> Statement:
     # PostgreSQL expects a tenth of all rows where a prepared statement leaves their number open, and so makes a plan at
     # every call. That is better only where the best plan depends on the values.
-    planned_once = key.dialect == "postgresql" and not (key.of_provider or key.with_name)
+    planned_once = key.dialect == "postgresql" and not key.with_name
     limit = sa.bindparam("limit", type_=sa.Integer, literal_execute=planned_once)
-    # The rows of a page are chosen from the index alone, and only they are read from the table.
-    page = _restrict(sa.select(_repository.id), key).order_by(*_BY_NAME).limit(limit)
-    if key.from_position:
-        position = sa.bindparam("after_name", type_=sa.String), sa.bindparam("after_id", type_=sa.BigInteger)
-        page = page.where(sa.tuple_(*_BY_NAME) > sa.tuple_(*position))
+    # The rows of a page are chosen from an index alone, and only they are read from the table.
+    page = _after(_restrict(sa.select(_repository.id, _repository.name), key), key).order_by(*_BY_NAME).limit(limit)
+    if key.providers:
+        # For each spelling a page of its own, of which the index has the order; with both it has none.
+        pages = [page.where(_repository.provider == provider).subquery() for provider in _spellings(key)]
+        rows = sa.union_all(*[sa.select(each) for each in pages]).subquery()
+        page = sa.select(rows.c.id).order_by(rows.c.name, rows.c.id).limit(limit)
     chosen = page.subquery()
     return _REPOSITORY.join(chosen, chosen.c.id == _repository.id).order_by(*_BY_NAME)
 
 
+def _after(statement: Statement, key: StatementKey) -> Statement:
+    if not key.from_position:
+        return statement
+    position = sa.bindparam("after_name", type_=sa.String), sa.bindparam("after_id", type_=sa.BigInteger)
+    return statement.where(sa.tuple_(*_BY_NAME) > sa.tuple_(*position))
+
+
+def _spellings(key: StatementKey) -> list[sa.BindParameter[str]]:
+    return [sa.bindparam(f"provider_{number}", type_=sa.String) for number in range(key.providers)]
+
+
 @functools.cache
 def _stream(key: StatementKey) -> Statement:
-    return _restrict(_REPOSITORY, key).order_by(*_BY_NAME)
+    statement = _restrict(_REPOSITORY, key).order_by(*_BY_NAME)
+    return statement.where(_repository.provider.in_(_spellings(key))) if key.providers else statement
 
 
 def _restrict(statement: Statement, key: StatementKey) -> Statement:
@@ -175,22 +188,16 @@ def _restrict(statement: Statement, key: StatementKey) -> Statement:
     if key.restricted:
         # Not a join: it is decided once, the order stays that of the index, and nothing is read for a stranger.
         statement = statement.where(sa.exists().where(_organization.id == organization_id, VISIBLE))
-    if key.of_provider:
-        statement = statement.where(_repository.provider.in_(sa.bindparam("providers", expanding=True)))
     return statement.where(name_contains(sa.bindparam("pattern"), key.dialect)) if key.with_name else statement
 
 
-@functools.cache  # not at the import, because a relationship configures the mappers, of the app's own models too
-def _active() -> Statement:
-    readable = sa.or_(Repository.mirror_path.is_not(None), Repository.integration_id.is_not(None))
-    active = sa.and_(
-        Repository.organization_id == sa.bindparam("organization_id"), Repository.status == RepositoryStatus.ACTIVE
+def repositories_to_search(organization_id: int, integration_ids: Collection[int]) -> Sequence[Repository]:
+    """Return an organization's active repositories that have a mirror or one of its integrations, oldest first."""
+    active = sa.select(Repository).where(
+        Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE
     )
-    statement = sa.select(Repository).options(joinedload(Repository.integration))
-    return statement.where(active, readable).order_by(Repository.id)
-
-
-def active_repositories(organization_id: int) -> Sequence[Repository]:
-    """Return an organization's active repositories that have a source, oldest first."""
-    rows: Sequence[Repository] = db.session.scalars(_active(), {"organization_id": organization_id}).all()
-    return rows
+    found = {row.id: row for row in db.session.scalars(active.where(Repository.mirror_path.is_not(None)))}
+    if integration_ids:
+        integrated = active.where(is_one_of(Repository.integration_id, [*integration_ids]))
+        found.update({row.id: row for row in db.session.scalars(integrated)})
+    return [found[row_id] for row_id in sorted(found)]

@@ -6,7 +6,7 @@ take the same time and end in the same error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ __all__ = [
     "find_project",
     "find_repository",
     "installation_of",
+    "installations_of",
     "visible",
     "visible_values",
 ]
@@ -138,3 +139,10 @@ def installation_of(row: ExternalIssue | IssueOperation | Repository) -> Organiz
         OrganizationIntegration.integration_id == row.integration_id,
     ]
     return db.session.scalars(statement.where(*same)).one_or_none()
+
+
+def installations_of(organization_id: int) -> Mapping[int, OrganizationIntegration]:
+    """Return all integrations of an organization as they are installed there, by the integration's id."""
+    statement = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
+    rows = db.session.scalars(statement.where(OrganizationIntegration.organization_id == organization_id))
+    return {row.integration_id: row for row in rows}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from sys import getsizeof
 from typing import TypeVar
@@ -14,10 +14,11 @@ from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
-    find_author,
+    LastChange,
+    find_authors,
     find_commit,
     find_commits_starting_with,
-    last_change_of_file,
+    last_changes,
 )
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.definition import service
@@ -45,6 +46,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+BlamedLine = tuple[str, str, int]
+"""A commit, the path of a file, and the number of a line."""
+
 MAX_LINES = 200  # of one BatchGetCommitContext
 
 
@@ -68,7 +72,9 @@ def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallCo
     repository = find_repository(context, request.repository_id)
     source = open_source(repository, context)
     sha = complete_sha(repository, source, request.commit_sha.lower())
-    found = LineBlamer(repository, source).blame(sha, request.filepath, [request.line_number])[request.line_number]
+    blamer = LineBlamer(repository, source)
+    blamer.read(sha, request.filepath, [request.line_number])
+    (found,) = blamer.contexts().values()
     if isinstance(found, RpcError):
         raise found
     return found
@@ -84,7 +90,7 @@ def batch_get_commit_context(
     source = open_source(repository, context)
     blamer = LineBlamer(repository, source)
     lines = [(line.commit_sha or request.commit_sha, line.filepath, line.line_number) for line in request.lines]
-    found: dict[tuple[str, str, int], scm_pb2.CommitContext | RpcError] = {}
+    found: dict[BlamedLine, scm_pb2.CommitContext | RpcError] = {}
     files: dict[tuple[str, str], list[int]] = {}
     for line in dict.fromkeys(lines):
         problem = _attempt(partial(_check_line, *line))
@@ -92,12 +98,17 @@ def batch_get_commit_context(
             found[line] = problem
         else:
             files.setdefault(line[:2], []).append(line[2])
-    complete = cache(lambda text: _attempt(partial(complete_sha, repository, source, text)))
+    complete = _complete_shas(repository, source, {text.lower() for text, _ in files})
     for (text, path), numbers in files.items():
         context.check_deadline()
-        sha = complete(text.lower())
-        blamed = sha if isinstance(sha, RpcError) else _attempt(partial(blamer.blame, sha, path, numbers))
-        found.update({(text, path, n): blamed if isinstance(blamed, RpcError) else blamed[n] for n in numbers})
+        sha = complete[text.lower()]
+        problem = sha if isinstance(sha, RpcError) else _attempt(partial(blamer.read, sha, path, numbers))
+        if problem is not None:
+            found.update({(text, path, number): problem for number in numbers})
+    contexts = blamer.contexts()
+    for text, path, number in lines:
+        if (text, path, number) not in found:
+            found[text, path, number] = contexts[str(complete[text.lower()]), path, number]
     return scm_pb2.BatchGetCommitContextResponse(outcomes=[_outcome(found[line]) for line in lines])
 
 
@@ -135,9 +146,23 @@ def complete_sha(repository: Repository, source: Source | None, sha: str) -> str
 
     :raises RpcError: NOT_FOUND; INVALID_ARGUMENT for an ambiguous prefix.
     """
-    if len(sha) in {40, 64}:
+    return _choose_sha(repository, source, sha, find_commits_starting_with(repository, _prefixes([sha])))
+
+
+def _complete_shas(repository: Repository, source: Source | None, shas: Collection[str]) -> dict[str, str | RpcError]:
+    """Return the result of :func:`complete_sha`, or its error, for each SHA."""
+    stored = find_commits_starting_with(repository, _prefixes(shas))
+    return {sha: _attempt(partial(_choose_sha, repository, source, sha, stored)) for sha in shas}
+
+
+def _prefixes(shas: Iterable[str]) -> list[str]:
+    return [sha for sha in shas if len(sha) not in {40, 64}]
+
+
+def _choose_sha(repository: Repository, source: Source | None, sha: str, stored: Mapping[str, Sequence[str]]) -> str:
+    if not _prefixes([sha]):
         return sha
-    found = find_commits_starting_with(repository, sha)
+    found = stored.get(sha, ())
     if not found and source is not None:
         found = source.commits_starting_with(sha)
     if len(found) > 1:
@@ -163,28 +188,33 @@ def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Com
 
 
 class LineBlamer:
-    """Finds the commits that last changed lines of a repository, with no request made twice."""
+    """Finds the commits that last changed lines of a repository, with no request made twice.
+
+    Lines of any number of files are read first; what the database has about all of them takes few statements then.
+    """
 
     def __init__(self, repository: Repository, source: Source | None) -> None:
         self._repository = repository
         self._source = source
         self._cache = _line_cache()
         self._has_commit = cache(lambda sha: source is not None and source.has_commit(sha))
-        self._find_author = cache(lambda sha, email: find_author(repository, sha, email))
+        self._lines: dict[BlamedLine, Line | None] = {}
+        """None for a line that its file does not have."""
+        self._stored: dict[tuple[str, str], list[int]] = {}
+        """Numbers of lines that the source does not know, by commit and path."""
 
-    def blame(self, sha: str, path: str, numbers: Sequence[int]) -> dict[int, scm_pb2.CommitContext | RpcError]:
-        """Return the context of each line of a file at a commit, or its error.
+    def read(self, sha: str, path: str, numbers: Sequence[int]) -> None:
+        """Read lines of a file at a commit from the source, if that has the commit.
 
-        :raises RpcError: when no line has a context.
+        :raises RpcError: when there is no such file.
         """
         if self._source is None or not self._has_commit(sha):
-            changed = self._last_change(sha, path)
-            author = _author_message(changed.author)
-            return {number: self._context(sha, path, number, changed.key, author) for number in numbers}
-        lines = self._lines(self._source, sha, path, numbers)
-        return {number: self._of_line(sha, path, number, lines.get(number)) for number in numbers}
+            self._stored.setdefault((sha, path), []).extend(numbers)
+            return
+        lines = self._cached_lines(self._source, sha, path, numbers)
+        self._lines.update({(sha, path, number): lines.get(number) for number in numbers})
 
-    def _lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
+    def _cached_lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
         key = (self._repository.id, source.identity, sha, path)
         lines = self._cache.get(key) or {}
         missing = [number for number in numbers if number not in lines]
@@ -196,39 +226,60 @@ class LineBlamer:
             self._cache.put(key, lines, sum(map(_size, lines.values()), len(path)))
         return lines
 
-    def _of_line(self, sha: str, path: str, number: int, line: Line | None) -> scm_pb2.CommitContext | RpcError:
+    def contexts(self) -> dict[BlamedLine, scm_pb2.CommitContext | RpcError]:
+        """Return the context of each line that :meth:`read` was called for, or its error."""
+        blamed = {(line.blame.sha, line.blame.author_email) for line in self._lines.values() if line is not None}
+        authors = find_authors(self._repository, blamed) if blamed else {}
+        changes = last_changes(self._repository, self._stored) if self._stored else {}
+        contexts = {key: self._of_line(key, line, authors) for key, line in self._lines.items()}
+        for (sha, path), numbers in self._stored.items():
+            changed = self._of_change(sha, path, changes)
+            contexts.update({(sha, path, number): self._with_number(changed, number) for number in numbers})
+        return contexts
+
+    def _of_line(
+        self, key: BlamedLine, line: Line | None, authors: Mapping[tuple[str, str], AuthorRow]
+    ) -> scm_pb2.CommitContext | RpcError:
+        sha, path, number = key
         if line is None:
             return RpcError(StatusCode.NOT_FOUND, f"{path} has no line {number} at commit {sha}")
         blame = line.blame
-        known = _author_message(self._find_author(blame.sha, blame.author_email))
+        known = _author_message(authors.get((blame.sha, blame.author_email)))
         author = known or scm_pb2.CommitAuthor(name=blame.author_name, email=blame.author_email)
-        return self._context(sha, path, number, blame.sha, author, line.snippet)
+        context = self._context(sha, path, blame.sha, author)
+        context.line_number, context.code_snippet = number, line.snippet
+        return context
 
-    def _last_change(self, sha: str, path: str) -> Commit:
-        """Return the stored commit that changed the file last."""
-        commit = find_commit(self._repository, sha)
-        if commit is None:
-            raise commit_not_found(self._repository, sha)
-        change = last_change_of_file(commit, path)
+    def _of_change(
+        self, sha: str, path: str, changes: Mapping[tuple[str, str], LastChange | None]
+    ) -> scm_pb2.CommitContext | RpcError:
+        """Return the context of a file at a commit, by its last change, or its error."""
+        if (sha, path) not in changes:
+            return commit_not_found(self._repository, sha)
+        change = changes[sha, path]
         if change is None:
             text = f"repository {self._repository.id} has no source to read, and no stored commit touched {path}"
-            raise failed_precondition("SOURCE", f"repository {self._repository.id}", text)
+            return failed_precondition("SOURCE", f"repository {self._repository.id}", text)
         if change.kind == "D":
-            raise _file_not_found(sha, path)
-        return change.commit
+            return _file_not_found(sha, path)
+        return self._context(sha, path, change.sha, _author_message(change.author))
 
-    def _context(
-        self, sha: str, path: str, number: int, blamed: str, author: scm_pb2.CommitAuthor | None, snippet: str = ""
-    ) -> scm_pb2.CommitContext:
+    def _context(self, sha: str, path: str, blamed: str, author: scm_pb2.CommitAuthor | None) -> scm_pb2.CommitContext:
         return scm_pb2.CommitContext(
             repository_id=self._repository.id,
             commit_id=sha,
             filename=path,
-            line_number=number,
             blame_commit_id=blamed,
             blame_author=author,
-            code_snippet=snippet,
         )
+
+    @staticmethod
+    def _with_number(found: scm_pb2.CommitContext | RpcError, number: int) -> scm_pb2.CommitContext | RpcError:
+        if isinstance(found, RpcError):
+            return found
+        context = scm_pb2.CommitContext(line_number=number)
+        context.MergeFrom(found)
+        return context
 
 
 def _line_cache() -> LruCache[dict[int, Line]]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import Integration, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import find_credential, is_configured
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
@@ -20,7 +20,7 @@ from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
-__all__ = ["open_source"]
+__all__ = ["has_api", "open_installed_source", "open_source"]
 
 COMMIT_SHARE = 1 / 16  # of the memory for lines
 
@@ -30,17 +30,32 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
     :raises ProviderMisconfigured: when the settings of its integration cannot work.
     """
+    has_mirror = repository.mirror_path is not None or repository.integration_id is None
+    return open_installed_source(repository, None if has_mirror else installation_of(repository), context)
+
+
+def open_installed_source(
+    repository: Repository, installation: OrganizationIntegration | None, context: CallContext
+) -> Source | None:
+    """Return what :func:`open_source` does, for a repository whose integration is known.
+
+    :param installation: None for no integration, or one that is not installed.
+    """
     remaining = context.remaining()
     if repository.mirror_path is not None:
         limit = current_settings().git_timeout
         timeout = limit if remaining is None else min(remaining, limit)
         return Mirror(repository.mirror_path, timeout=timeout, commits=_commit_cache())
-    installation = installation_of(repository)
-    if installation is None or not is_configured(installation.integration.metadata_):
+    if installation is None or not has_api(installation.integration):
         return None
     limit = current_settings().tracker_timeout
     deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
     return _open_api(repository, installation.integration, deadline)
+
+
+def has_api(integration: Integration) -> bool:
+    """Tell whether the repositories of an integration can be read at its provider."""
+    return provider_name(integration.provider) in SOURCES and is_configured(integration.metadata_)
 
 
 def _commit_cache() -> LruCache[Storage]:
@@ -48,10 +63,8 @@ def _commit_cache() -> LruCache[Storage]:
     return kept_in_app("commits", lambda: LruCache(int(current_settings().blame_cache_bytes * COMMIT_SHARE)))
 
 
-def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource | None:
+def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:
     provider = provider_name(integration.provider)
-    if provider not in SOURCES:
-        return None
     source, project = SOURCES[provider]
     settings = current_settings()
     return source(

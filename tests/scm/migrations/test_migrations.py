@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 
-from flask_grpcweb_scm.scm import MIGRATIONS, db
+from flask_grpcweb_scm.scm import MIGRATIONS, CodeMapping, CommitFileChange, db
 from flask_grpcweb_scm.scm.search import include_object
 from tests.scm.conftest import FlaskDb
 from tests.scm.databases import Databases, disposed
@@ -71,6 +71,40 @@ def test_downgrade_takes_everything_away(empty_database: str, flask_db: FlaskDb)
         flask_db("own", empty_database, "upgrade")
         flask_db("own", empty_database, "downgrade", "base")
         assert schema(app) == before
+
+
+def test_rows_stay_and_get_what_is_new(empty_database: str, flask_db: FlaskDb) -> None:
+    flask_db("own", empty_database, "upgrade", "scm0002")
+    now = "'2026-01-02 03:04:05+00'"
+    with disposed(make_app(empty_database)) as app:
+        with app.app_context():
+            for statement in (
+                f"INSERT INTO scm_organization VALUES (1, 'acme', '', {now})",
+                f"INSERT INTO scm_project VALUES (2, 1, 'web', '', NULL, {now})",
+                "INSERT INTO scm_repository (id, organization_id, name, url, provider, status, config, date_added,"
+                f" default_branch) VALUES (3, 1, 'r', '', '', 'active', '{{}}', {now}, '')",
+                f"INSERT INTO scm_commit VALUES (4, 3, '{40 * 'a'}', NULL, '', {now})",
+                "INSERT INTO scm_commit_file_change VALUES (4, 'x.py', 'A')",
+                f"INSERT INTO scm_code_mapping VALUES (5, 1, 2, 3, '/äpp', 'src', '', false, {now})",
+            ):
+                db.session.execute(sa.text(statement))
+            db.session.commit()
+        flask_db("own", empty_database, "upgrade")
+        with app.app_context():
+            change = db.session.scalars(sa.select(CommitFileChange)).one()
+            assert (change.commit_id, change.filename, change.type, change.repository_id) == (4, "x.py", "A", 3)
+            assert change.date_added == change.commit.date_added
+            mapping = db.session.scalars(sa.select(CodeMapping)).one()
+            assert (mapping.id, mapping.stack_root, mapping.root_rank) == (5, "/äpp", -4)
+            db.session.remove()
+            db.engine.dispose()
+        flask_db("own", empty_database, "downgrade", "scm0002")
+        with app.app_context():
+            rows = [
+                db.session.execute(sa.text(f"SELECT * FROM {name}")).all()
+                for name in ("scm_commit_file_change", "scm_code_mapping")
+            ]
+            assert [tuple(row)[:5] for (row,) in rows] == [(4, "x.py", "A"), (5, 1, 2, 3, "/äpp")]
 
 
 def test_tables_that_init_db_made_are_taken_over_by_a_stamp(database: str, flask_db: FlaskDb) -> None:

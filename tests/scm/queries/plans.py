@@ -12,14 +12,16 @@ from flask_grpcweb_scm.scm import db
 
 EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}
 
+Statement = tuple[str, Any]
+"""A text, and the values of its parameters."""
 
-def plan_of(app: Flask, run: Callable[[], object]) -> str:
-    """The plan of the only statement that reads repositories, with the values that it had."""
-    seen: list[tuple[str, Any]] = []
+
+def statements_of(app: Flask, run: Callable[[], object]) -> list[Statement]:
+    """The statements of a call, with the values that they had."""
+    seen: list[Statement] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if "FROM scm_repository" in statement:
-            seen.append((statement, parameters))
+        seen.append((statement, parameters))
 
     with app.app_context():
         engine = db.engine
@@ -28,7 +30,12 @@ def plan_of(app: Flask, run: Callable[[], object]) -> str:
         run()
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
-    ((statement, parameters),) = seen
-    with engine.connect() as connection:
-        rows = connection.exec_driver_sql(EXPLAIN[engine.dialect.name] + statement, parameters)
+    return seen
+
+
+def plan_of(app: Flask, run: Callable[[], object]) -> str:
+    """The plan of the only statement that reads repositories."""
+    ((statement, parameters),) = (each for each in statements_of(app, run) if "FROM scm_repository" in each[0])
+    with app.app_context(), db.engine.connect() as connection:
+        rows = connection.exec_driver_sql(EXPLAIN[db.engine.dialect.name] + statement, parameters)
         return "\n".join(str(row[-1]) for row in rows)

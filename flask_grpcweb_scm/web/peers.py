@@ -1,0 +1,161 @@
+"""Peers that stop: a call never waits for one that no longer reads or sends for longer than the call may take.
+
+WSGI has no timeouts, and a service function has control only between two messages. Where the server gives its socket,
+as gunicorn does for HTTP/1.1, the connection of a call is cut: soon after the deadline, or, without one, when the peer
+has neither taken nor sent a byte for the idle timeout. What is cut fails as if the client had left.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import socket
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.rpc import IncomingCall
+
+__all__ = ["SocketCall", "call_class", "end_reading", "impatient"]
+
+_KEY = "gunicorn.socket"
+
+LOOK_SECONDS = 0.25
+"""Between two looks at the open calls: a deadline is noticed this much later at most."""
+
+STATUS_SECONDS = 0.5
+"""After the deadline, for the peer to take what is sent."""
+
+DRAIN_SECONDS = 0.5
+"""For the next bytes of a body that nobody needs."""
+
+
+def call_class(environ: dict[str, Any]) -> type[IncomingCall]:
+    """The class of the call that a request makes."""
+    return SocketCall if _KEY in environ and _socket(environ) is not None else IncomingCall
+
+
+def _socket(environ: dict[str, Any]) -> socket.socket | None:
+    # One of HTTP/2 is shared with other calls.
+    return environ.get(_KEY) if environ.get("SERVER_PROTOCOL") in {"HTTP/1.0", "HTTP/1.1"} else None
+
+
+class SocketCall(IncomingCall):
+    """A call whose connection can be cut."""
+
+    connection: socket.socket | None = None
+    """The socket, until the call is over."""
+    sends_since: float | None = None
+    """The instant, after the deadline, since which the peer takes nothing; None when it takes everything."""
+
+    def open(self) -> None:
+        """See :meth:`IncomingCall.open`; from then on the peer is waited for with patience that ends."""
+        super().open()
+        self.connection = _socket(self.environ)
+        assert self.connection is not None
+        if self.deadline is None:
+            self.connection.settimeout(self.endpoint.settings.idle_timeout)
+        else:
+            _watch.add(self)
+
+    def close(self) -> None:
+        """End the patience: the connection may go on to another request.
+
+        A response that is still to be sent has as much time as the call had left.
+        """
+        connection, self.connection = self.connection, None
+        if connection is not None and self.deadline is not None:
+            _watch.remove(self)
+            with contextlib.suppress(OSError):
+                connection.settimeout(max(self.deadline - time.monotonic(), 0) + STATUS_SECONDS)
+
+
+class _Watch:
+    """The calls with a deadline and a socket, and a thread that looks at them while there are any."""
+
+    def __init__(self) -> None:
+        self._renew()
+        renew_after_fork(self, _Watch._renew)
+
+    def _renew(self) -> None:
+        self._calls: dict[int, SocketCall] = {}
+        self._is_running = False
+
+    def add(self, call: SocketCall) -> None:
+        self._calls[id(call)] = call
+        # Two threads would do no harm.
+        if not self._is_running:
+            self._is_running = True
+            threading.Thread(target=self._run, name="flask_grpcweb_scm deadlines", daemon=True).start()
+
+    def remove(self, call: SocketCall) -> None:
+        self._calls.pop(id(call), None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            for call in self._calls.copy().values():
+                if call.deadline is not None and call.connection is not None and now >= call.deadline:
+                    _hurry(call, call.connection, now)
+
+
+def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
+    """Cut the connection of a call that is over its deadline, if it waits for its peer."""
+    if not call.is_read:
+        # Wakes a thread that waits for the rest of the request; it can still send the status.
+        _shut_down(connection, socket.SHUT_RD)
+    if not _is_sending(connection):
+        call.sends_since = None
+    elif call.sends_since is None:
+        call.sends_since = now
+    elif now >= call.sends_since + STATUS_SECONDS:
+        _shut_down(connection, socket.SHUT_RDWR)
+
+
+def _is_sending(connection: socket.socket) -> bool:
+    """Return whether the peer has not taken everything that was sent to it."""
+    unsent = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unsent)
+    except (OSError, ValueError):  # the server has closed it meanwhile
+        return False
+    return unsent[0] > 0
+
+
+_watch = _Watch()
+
+
+def _shut_down(connection: socket.socket, how: int) -> None:
+    # Not by the method of an SSLSocket, which is in use in another thread and would lose its state.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, how)
+
+
+def end_reading(environ: dict[str, Any]) -> None:
+    """Have the server close the connection after the response: what comes of the request would be read as the next one.
+
+    gunicorn takes no notice of the header ``Connection``, and waits for the rest of a body for some seconds.
+    """
+    connection = _socket(environ)
+    if connection is not None:
+        _shut_down(connection, socket.SHUT_RD)
+
+
+@contextlib.contextmanager
+def impatient(environ: dict[str, Any]) -> Iterator[None]:
+    """Wait only for a moment for each of the next bytes of a request, while the block runs."""
+    connection = _socket(environ)
+    if connection is None:
+        yield
+        return
+    timeout = connection.gettimeout()
+    connection.settimeout(DRAIN_SECONDS)
+    try:
+        yield
+    finally:
+        connection.settimeout(timeout)

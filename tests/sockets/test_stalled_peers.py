@@ -1,0 +1,150 @@
+"""Peers that stop reading or sending: with as many of them as threads, the next call gets its response."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.grpcweb import frame
+from tests.servers import gunicorn
+from tests.sockets.contract import check_answer
+from tests.sockets.http1 import Connection, Response
+from tests.sockets.rows import HELLO, REQUESTS, STREAM, UNARY, message, rpc
+from tests.sockets.servers import complaints
+
+pytestmark = pytest.mark.needs("server")
+
+THREADS = 8
+ENDLESS = frame(message("large 20000", count=2**31 - 1))
+LARGE = frame(message("large 8000000"))
+RIGHT = {"authorization": "Bearer right"}
+IN_A_SECOND = {**RIGHT, "grpc-timeout": "1S"}
+
+SETTINGS = {
+    "FLASK_GRPC_AUTH_TOKENS": "right",
+    "FLASK_GRPC_REQUIRE_AUTH": "true",
+    "FLASK_GRPC_IDLE_TIMEOUT": "1",
+    "FLASK_GRPC_DEFAULT_TIMEOUT": "null",
+}
+SERVERS = {
+    "gthread blueprint": ("gthread", SETTINGS),
+    "gthread lane": ("gthread", {**SETTINGS, "FAST_LANE": "1"}),
+    "gevent blueprint": ("gevent", SETTINGS),
+    "longest timeout": ("gthread", {**SETTINGS, "FLASK_GRPC_MAX_TIMEOUT": "1", "FLASK_GRPC_IDLE_TIMEOUT": "null"}),
+}
+COMPLAINT_OF_GUNICORN = re.compile(r"\[ERROR\] Socket error processing request|^Traceback|^TimeoutError: timed out")
+"""It tells of a timeout in the middle of a response with a traceback."""
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    worker, environ = SERVERS[request.param]
+    log = tmp_path_factory.mktemp("stalled") / "log"
+    limit = ["--threads", str(THREADS)] if worker == "gthread" else ["--worker-connections", str(THREADS)]
+    options = ["--worker-class", worker, *limit, "--keep-alive", "30"]
+    with gunicorn("tests.sockets.app:create_app", log, *options, environ=environ) as port:
+        yield port
+    assert [line for line in complaints(log.read_text()) if not COMPLAINT_OF_GUNICORN.search(line)] == []
+
+
+@contextlib.contextmanager
+def stalled_reader(port: int, data: bytes) -> Iterator[None]:
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(("127.0.0.1", port))
+        peer.sendall(data)
+        yield
+
+
+def response_of(port: int, data: bytes) -> Response:
+    with Connection(port) as connection:
+        connection.send(data)
+        return connection.response()
+
+
+def code_of(response: Response) -> int:
+    return check_answer(response.status, response.headers, response.body).code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(rpc(ENDLESS, IN_A_SECOND, target=STREAM), id="stream with a deadline"),
+        pytest.param(rpc(ENDLESS, RIGHT, target=STREAM), id="stream without a deadline"),
+        pytest.param(rpc(LARGE, IN_A_SECOND, target=UNARY), id="large response with a deadline"),
+        pytest.param(rpc(LARGE, RIGHT, target=UNARY), id="large response without a deadline"),
+    ],
+)
+def test_readers_that_stop_hold_no_thread(port: int, data: bytes) -> None:
+    with contextlib.ExitStack() as peers:
+        for _ in range(THREADS):
+            peers.enter_context(stalled_reader(port, data))
+        assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
+
+
+@pytest.mark.parametrize("target", [UNARY, REQUESTS])
+@pytest.mark.parametrize("headers", [IN_A_SECOND, RIGHT], ids=["with a deadline", "without a deadline"])
+def test_senders_that_stop_get_the_status_and_hold_no_thread(
+    request: pytest.FixtureRequest, port: int, headers: dict[str, str], target: str
+) -> None:
+    has_deadline = headers is IN_A_SECOND or "longest timeout" in request.node.name
+    one_byte = rpc(HELLO, headers, target=target)[: 1 - len(HELLO)]
+    with contextlib.ExitStack() as peers:
+        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        for connection in connections:
+            connection.send(one_byte)
+        assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
+        for connection in connections:
+            assert code_of(connection.response()) == (4 if has_deadline else 1)
+            assert connection.is_closed()
+
+
+def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
+    sent = rpc(frame(bytes(1000)), IN_A_SECOND)
+    with Connection(port) as connection:
+        connection.send(sent[:-1000])
+        connection.send(sent[-1000:-900], step=1, pause=0.02)
+        assert code_of(connection.response()) == 4
+
+
+@pytest.mark.parametrize(
+    ("whole", "status", "code"),
+    [
+        pytest.param(rpc(HELLO), 200, 16, id="without credentials"),
+        pytest.param(rpc(HELLO, {"authorization": "Bearer wrong"}, target=STREAM), 200, 16, id="with wrong ones"),
+        pytest.param(rpc(HELLO, target="/tests.echo.v1.Echo/Unknown"), 200, 12, id="unknown method"),
+        pytest.param(rpc(HELLO, content_type="text/plain"), 415, 12, id="content type"),
+    ],
+)
+def test_the_body_of_a_refused_stranger_is_not_waited_for(port: int, whole: bytes, status: int, code: int) -> None:
+    with contextlib.ExitStack() as peers:
+        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        for connection in connections:
+            connection.send(whole[: 1 - len(HELLO)])
+        for connection in connections:
+            response = connection.response()
+            assert (response.status, code_of(response)) == (status, code)
+            assert connection.is_closed()
+        with Connection(port) as connection:
+            for _ in range(3):
+                connection.send(whole)
+                response = connection.response()
+                assert (response.status, code_of(response), response.closes) == (status, code, False)
+            connection.send(rpc(HELLO, RIGHT))
+            assert code_of(connection.response()) == 0
+
+
+def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -> None:
+    with Connection(port) as connection:
+        for text, timeout, code in [
+            ("nap 1500", "400m", 4),
+            ("hello", "1S", 0),
+            ("nap 700", "9S", 0),
+            ("hello", "1S", 0),
+        ]:
+            connection.send(rpc(frame(message(text)), {**RIGHT, "grpc-timeout": timeout}))
+            assert code_of(connection.response()) == code
