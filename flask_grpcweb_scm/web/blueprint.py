@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Rule, ValidationError
+from werkzeug.routing import BaseConverter, ValidationError
 
 from flask_grpcweb_scm.rpc import (
     Endpoint,
@@ -20,6 +20,7 @@ from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
+    LateRule,
     RoutedRequestContext,
     current_context,
     hold_context,
@@ -128,7 +129,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             app.view_functions[f"{NAME}.{name}"] = call
-            rule = Rule(
+            rule = LateRule(
                 prefix + path,
                 endpoint=f"{NAME}.{name}",
                 merge_slashes=False,
