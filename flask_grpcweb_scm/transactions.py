@@ -106,5 +106,7 @@ def _translate(error: DBAPIError) -> RpcError | None:
         return RpcError(StatusCode.ABORTED, TRY_AGAIN)
     if "database is locked" in str(error.orig):
         return RpcError(StatusCode.UNAVAILABLE, "the database is busy; nothing was stored, try again")
+    if "unable to open database file" in str(error.orig):
+        return RpcError(StatusCode.UNAVAILABLE, "the database is not available at present; try again")
     known = _SQLSTATES.get(getattr(error.orig, "sqlstate", None) or "")
     return None if known is None else RpcError(*known)

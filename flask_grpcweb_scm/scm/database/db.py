@@ -15,6 +15,7 @@ from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.scm.database.sqlite_file import watch_file
 
 __all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new"]
 
@@ -84,6 +85,7 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
+                        watch_file(engine)
         elif active is not self:
             _share_tables(self.metadata, active.metadata)
         with app.app_context():
