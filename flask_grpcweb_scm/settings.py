@@ -35,6 +35,7 @@ from flask_grpcweb_scm.rpc import Identity, did_you_mean, nearest
 __all__ = ["ConfigError", "Settings", "UnknownKey", "check_method_names", "unknown_keys"]
 
 PREFIX = "GRPC_"
+DEFAULT_TIMEOUT = 60.0
 NEARLY_OURS = 0.9
 """Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
 _MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{2}", re.IGNORECASE)
@@ -126,7 +127,12 @@ class Settings:
     max_json_depth: int = _key(
         100, read_count, "Deepest nesting of messages in a JSON request; protobuf itself allows 100."
     )
-    default_timeout: float | None = _key(None, read_optional_seconds, "Seconds for calls without a deadline.")
+    default_timeout: float | None = _key(
+        DEFAULT_TIMEOUT,
+        read_optional_seconds,
+        "Seconds for calls without a deadline. The default is for unary calls only; a value that is set is for streams"
+        " too.",
+    )
     max_timeout: float | None = _key(
         None, read_optional_seconds, "Seconds that no call may exceed, whatever its timeout."
     )
@@ -231,6 +237,11 @@ class Settings:
         check_method_names("GRPC_PUBLIC_METHODS", self.public_methods, method_paths)
         check_method_names("GRPC_AUTH_TOKENS", scoped, method_paths)
         check_method_names("GRPC_RATE_LIMITS", set(self.rate_limits) - {"*"}, method_paths)
+
+    @property
+    def stream_timeout(self) -> float | None:
+        """Seconds for streams without a deadline."""
+        return None if self.default_timeout is DEFAULT_TIMEOUT else self.default_timeout
 
     def are_public(self, method_paths: Iterable[str]) -> bool:
         """Return whether all of these methods are open to callers without credentials."""

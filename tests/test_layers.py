@@ -14,6 +14,7 @@ from tests.imports import FILES, IMPORTS, PACKAGE, ROOT, circles, imported, reac
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "wire": (set(), {"pybase64"}),
     "forks": (set(), set()),
+    "time_limits": ({"forks"}, set()),
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
     "config_values": ({"rpc"}, set()),
@@ -22,9 +23,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"config_values", "rpc"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
-    "auth": ({"forks", "rpc", "wire"}, {"google", "itsdangerous", "limits"}),
+    "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
     "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
-    "transactions": ({"rpc"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
+    "transactions": ({"forks", "rpc", "time_limits"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
         {"forks", "observe", "pb", "rpc", "transactions"},
         {

@@ -11,13 +11,25 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from flask_grpcweb_scm.forks import renew_after_fork
-from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, RpcError, StatusCode, retry_info
+from flask_grpcweb_scm.rpc import (
+    Authenticate,
+    CallContext,
+    Identity,
+    Incidents,
+    RpcError,
+    StatusCode,
+    retry_info,
+    unavailable,
+)
+from flask_grpcweb_scm.time_limits import TimeLimit
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
 
 __all__ = ["RateLimiter", "StreamLimiter"]
+
+STORAGE_SECONDS = 2
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -45,6 +57,8 @@ class RateLimiter:
         self._storage_errors = limits.errors.StorageError
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         self._storage = storage
+        self._time_limit = None if storage.startswith("memory") else TimeLimit("counting calls")
+        self._incidents = Incidents(logger)
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
         except limits.errors.ConfigurationError:
@@ -58,7 +72,7 @@ class RateLimiter:
         """Count a call once its caller is known; a refused call counts for its address.
 
         :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up, and
-            UNAVAILABLE while the storage cannot count.
+            UNAVAILABLE or DEADLINE_EXCEEDED while the storage cannot count.
         """
 
         def authorize(context: CallContext) -> Identity:
@@ -73,7 +87,10 @@ class RateLimiter:
     def _make(self) -> SlidingWindowCounterRateLimiter:
         import limits
 
-        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True)
+        # Threads that wait for a Redis that hangs come to their end.
+        timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
+        options = timeouts if self._storage.startswith(("redis", "valkey")) else {}
+        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
         return limits.strategies.SlidingWindowCounterRateLimiter(counts)
 
     def _renew(self) -> object:
@@ -89,12 +106,17 @@ class RateLimiter:
 
     def _count(self, context: CallContext) -> None:
         try:
-            self._hit(context)
-        except self._storage_errors:
+            if self._time_limit is None:
+                self._hit(context)
+            else:
+                remaining = context.remaining()
+                seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
+                self._time_limit.call(seconds, lambda: self._hit(context))
+        except (self._storage_errors, TimeoutError) as error:
             # Refused: else an attacker who stops the storage is free of the limit.
-            text = "call %s of %s refused: GRPC_RATE_LIMIT_STORAGE cannot count"
-            logger.exception(text, context.call_id, context.path)
-            raise RpcError(StatusCode.UNAVAILABLE, "calls cannot be counted at present; try again later") from None
+            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", error)
+            context.check_deadline()
+            raise unavailable("calls cannot be counted at present; try again later") from None
 
     def _hit(self, context: CallContext) -> None:
         assert context.method is not None

@@ -14,12 +14,14 @@ from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import ANONYMOUS, CallContext, CalledMethod, Identity
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server
 from flask_grpcweb_scm.rpc.errors import (
+    Incidents,
     ResponseTypeError,
     RpcError,
     ServiceDefinitionError,
     did_you_mean,
     nearest,
     retry_info,
+    unavailable,
 )
 from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
@@ -35,6 +37,7 @@ __all__ = [
     "Dispatcher",
     "Endpoint",
     "Identity",
+    "Incidents",
     "IncomingCall",
     "Interceptor",
     "Interceptors",
@@ -58,4 +61,5 @@ __all__ = [
     "retry_info",
     "serve_stream",
     "serve_unary",
+    "unavailable",
 ]

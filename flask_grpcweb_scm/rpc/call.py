@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -27,6 +28,7 @@ __all__ = [
     "Reply",
     "RpcProtocol",
     "header_profile",
+    "nearest_timeout",
     "peer_name",
 ]
 
@@ -75,7 +77,12 @@ class CallSettings(Protocol):
 
     @property
     def default_timeout(self) -> float | None:
-        """For calls that ask for no deadline."""
+        """For unary calls that ask for no deadline."""
+        ...
+
+    @property
+    def stream_timeout(self) -> float | None:
+        """For other calls that ask for no deadline."""
         ...
 
     @property
@@ -163,6 +170,8 @@ class Endpoint:
     limit_streams: LimitStreams
     decode: Callable[[type[Message], bytes], Message]
     encode: Callable[[Message], bytes]
+    default_timeout: float | None
+    """Seconds for calls that ask for no deadline; None for no limit."""
     functions: Mapping[RpcMethod, ServiceFunction]
     """The service functions with the interceptors around them, which may change."""
     status_of: Callable[[Exception, IncomingCall], RpcError]
@@ -228,22 +237,22 @@ class IncomingCall(CallContext):
         environ, endpoint = self.environ, self.endpoint
         settings = endpoint.settings
         profile = header_profile(environ)
-        timeout = settings.default_timeout
+        timeout = endpoint.default_timeout
         if profile.has_options:
             if "HTTP_GRPC_ENCODING" in environ:
                 find_encoding(environ["HTTP_GRPC_ENCODING"])
             text = environ.get("HTTP_GRPC_TIMEOUT")
             if text is not None:
-                timeout = parse_timeout(text.strip())
-        if settings.max_timeout is not None:
-            timeout = settings.max_timeout if timeout is None else min(timeout, settings.max_timeout)
+                timeout = nearest_timeout(parse_timeout(text.strip()), settings.max_timeout)
         # All headers together first: to look at them one by one would take longer than all the rest of a short call.
         limit = settings.max_metadata_bytes
         if profile.name_bytes + len("".join(profile.values(environ))) > limit:
             self._check_metadata(limit)
         if timeout is not None:
-            self.set_timeout(timeout)
-            self.check_deadline()
+            # Not by set_timeout(), because nearly every call comes this way.
+            self.deadline = monotonic() + timeout
+            if timeout <= 0:
+                self.check_deadline()
         if endpoint.authenticate is not None:
             self.caller = endpoint.authenticate(self)
 
@@ -303,6 +312,11 @@ class IncomingCall(CallContext):
 
     def close(self) -> None:
         """Say that the call needs its connection no longer, but for sending the response."""
+
+
+def nearest_timeout(*timeouts: float | None) -> float | None:
+    """The shortest of some timeouts; None stands for no limit."""
+    return min((timeout for timeout in timeouts if timeout is not None), default=None)
 
 
 @functools.lru_cache(maxsize=1024)

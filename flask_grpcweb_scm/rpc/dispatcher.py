@@ -15,13 +15,14 @@ from flask_grpcweb_scm.rpc.call import (
     IncomingCall,
     LimitStreams,
     RpcProtocol,
+    nearest_timeout,
 )
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.rpc.stream import call_for_stream
-from flask_grpcweb_scm.rpc.unary import call_for_message
+from flask_grpcweb_scm.rpc.unary import call_for_message, intercepted
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
 __all__ = ["Dispatcher", "Server"]
@@ -70,10 +71,7 @@ class Dispatcher:
     def _compose(self, method: RpcMethod) -> ServiceFunction:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
         innermost = call_for_stream if method.server_streaming else call_for_message
-        function: ServiceFunction = functools.partial(innermost, method)
-        for interceptor in reversed(interceptors):
-            function = functools.partial(_intercept, interceptor, function)
-        return function
+        return intercepted(functools.partial(innermost, method), interceptors)
 
     @contextmanager
     def around_all(self, interceptor: Interceptor) -> Iterator[None]:
@@ -108,10 +106,6 @@ class _Composed(dict[RpcMethod, ServiceFunction]):
         return function
 
 
-def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:
-    return interceptor(request, context, call_next)
-
-
 class Server:
     """Makes the endpoints of an app.
 
@@ -141,16 +135,20 @@ class Server:
         key = method, protocol
         endpoint = self._endpoints.get(key)
         if endpoint is None:
-            codec = self._dispatcher.codecs[protocol.codec]
+            codec, settings = self._dispatcher.codecs[protocol.codec], self._settings
+            is_stream = method.client_streaming or method.server_streaming
             endpoint = self._endpoints[key] = Endpoint(
                 method,
                 protocol,
-                self._settings,
+                settings,
                 self._reader,
                 self._authenticate,
                 self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),
+                nearest_timeout(
+                    settings.stream_timeout if is_stream else settings.default_timeout, settings.max_timeout
+                ),
                 self._dispatcher.functions,
                 self._status_of,
             )

@@ -1,8 +1,11 @@
-"""Errors that service functions raise, errors in the definition of a service, and hints for their messages."""
+"""Errors that service functions raise, errors in the definition of a service, and their messages and log lines."""
 
 from __future__ import annotations
 
 import difflib
+import logging
+import random
+import time
 from collections.abc import Iterable, Sequence
 
 from google.protobuf import any_pb2
@@ -13,7 +16,20 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from flask_grpcweb_scm.wire import StatusCode, decode_message, encode_message
 
-__all__ = ["ResponseTypeError", "RpcError", "ServiceDefinitionError", "did_you_mean", "nearest", "retry_info"]
+__all__ = [
+    "Incidents",
+    "ResponseTypeError",
+    "RpcError",
+    "ServiceDefinitionError",
+    "did_you_mean",
+    "nearest",
+    "retry_info",
+    "unavailable",
+]
+
+RETRY_SECONDS = 0.5, 1.0
+"""Shortest and longest pause before a call is repeated that found a server out."""
+INCIDENT_SECONDS = 60.0
 
 
 class RpcError(Exception):
@@ -60,6 +76,28 @@ class RpcError(Exception):
 def retry_info(seconds: float) -> RetryInfo:
     """The detail of a status that says after how many seconds trying again makes sense."""
     return RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9)))
+
+
+def unavailable(text: str) -> RpcError:
+    """Make the status of a call that found a database or another server out, with the time to come back."""
+    # Not the same for all callers, which would come back together.
+    pause = random.uniform(*RETRY_SECONDS)  # noqa: S311  # spreads load, guards nothing
+    return RpcError(StatusCode.UNAVAILABLE, text, [retry_info(pause)])
+
+
+class Incidents:
+    """Log lines about what fails every call for a while: one for each kind and minute."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._logged: dict[str, float] = {}
+
+    def log(self, kind: str, text: str, *values: object) -> None:
+        """Log a warning, unless one of its kind was logged within the last minute."""
+        now = time.monotonic()
+        if now - self._logged.get(kind, -INCIDENT_SECONDS) >= INCIDENT_SECONDS:
+            self._logged[kind] = now
+            self._logger.warning(text, *values)
 
 
 class ResponseTypeError(TypeError):

@@ -32,9 +32,11 @@ from flask_grpcweb_scm.scm.database.models import (
 )
 from flask_grpcweb_scm.scm.service import service
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.transactions.deadlines import CallPool
 
 __all__ = [
     "MIGRATIONS",
+    "CallPool",
     "CodeMapping",
     "Commit",
     "CommitAuthor",

@@ -10,6 +10,7 @@ from werkzeug.routing import BaseConverter, Rule, ValidationError
 
 from flask_grpcweb_scm.rpc import (
     Endpoint,
+    IncomingCall,
     RpcError,
     StatusCode,
     StreamReply,
@@ -27,7 +28,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     pass_to_teardown,
 )
 from flask_grpcweb_scm.web.http_errors import describe
-from flask_grpcweb_scm.web.peers import call_class
+from flask_grpcweb_scm.web.peers import SOCKET_KEY, call_class
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
     Release,
@@ -192,7 +193,7 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
 
 def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
     environ = current.environ
-    new_call = call_class(environ)
+    new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
     call = environ[CALL_KEY] = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
     if SCOPE_KEY in environ:

@@ -296,6 +296,18 @@ def test_the_deadline_is_the_nearest_of_all(
     assert seen == [expected if expected is None else pytest.approx(expected, abs=1)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "of_unary", "of_streams"),
+    [(Settings(), 60, None), (Settings(default_timeout=60.0), 60, 60), (Settings(max_timeout=5), 5, 5)],
+)
+def test_a_timeout_that_nobody_has_set_is_for_unary_calls(
+    settings: Settings, of_unary: float, of_streams: float | None
+) -> None:
+    for method, expected in (("Unary", of_unary), ("ServerStream", of_streams), ("ClientStream", of_streams)):
+        remaining = Call(method, body_of(EchoRequest()), settings=settings).incoming.remaining()
+        assert remaining == (expected if expected is None else pytest.approx(expected, abs=1))
+
+
 def test_a_unary_call_that_overruns_is_answered_4() -> None:
     def slow(request: EchoRequest, context: CallContext) -> EchoReply:
         time.sleep(0.03)

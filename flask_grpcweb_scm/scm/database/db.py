@@ -13,13 +13,25 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
+from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.scm.database.sqlite_file import watch_file
+from flask_grpcweb_scm.transactions import commit
+from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
 __all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
+_LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_LIBPQ_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 POOL = {"pool_size": 16, "max_overflow": 16, "pool_timeout": 10}
 """Connections that are kept, additional ones when all are in use, and seconds to wait for one."""
 
@@ -79,13 +91,16 @@ class Database(SQLAlchemy):
         active = app.extensions.get("sqlalchemy")
         if active is None:
             app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
-            app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", _engine_options(app.config["SQLALCHEMY_DATABASE_URI"]))
+            app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(app.config)
             super().init_app(app)
             with app.app_context():
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
                         watch_file(engine)
+                    elif engine.dialect.driver in _LIBPQ:
+                        sa.event.listen(engine, "do_connect", _configure_libpq)
+                        sa.event.listen(engine, "checkout", _check_connection)
         elif active is not self:
             _share_tables(self.metadata, active.metadata)
         with app.app_context():
@@ -115,14 +130,16 @@ class Database(SQLAlchemy):
         return super().engines if self._active is self else self._active.engines
 
 
-def _engine_options(uri: str | sa.URL) -> dict[str, Any]:
+def _engine_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return engine options for a server with a few dozen threads, each of which may have a stream open."""
-    url = sa.make_url(uri)
-    if url.get_backend_name() == "sqlite":
+    url = sa.make_url(config["SQLALCHEMY_DATABASE_URI"])
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
         # A database in memory is one connection.
-        return {} if url.database in {None, "", ":memory:"} else dict(POOL)
-    # Connections that a restart of the server has cut are replaced before a call gets them.
-    return {**POOL, "pool_pre_ping": True}
+        return {**config.get("SQLALCHEMY_ENGINE_OPTIONS", {})}
+    options = {**config.get("SQLALCHEMY_ENGINE_OPTIONS", POOL)}
+    if options.keys().isdisjoint({"pool", "poolclass"}):
+        options["poolclass"] = CallPool
+    return options
 
 
 def _renew_sessions(sessions: orm.scoped_session[Session]) -> object:
@@ -153,6 +170,21 @@ def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     # SQLite's own lower() knows only ASCII letters, and searches for names are case-insensitive.
     connection.create_function("lower", 1, _lower, deterministic=True)
+
+
+def _configure_libpq(dialect: sa.Dialect, record: object, arguments: object, options: dict[str, Any]) -> None:
+    for name, value in _LIBPQ_OPTIONS.items():
+        options.setdefault(name, value)
+
+
+def _check_connection(connection: Any, record: object, proxy: object) -> None:
+    """Replace connections that the server has closed.
+
+    A server that has something to say while nobody asked says farewell. To ask it would take a round trip, and hang if
+    the server does.
+    """
+    if wait_for_read(connection, timeout=0):
+        raise sa.exc.InvalidatePoolError("the server has closed the connection")
 
 
 def _lower(value: Any) -> Any:
@@ -199,22 +231,37 @@ else:
 def commit_step() -> None:
     """Commit the call's work so far and release the connection, before work that a transaction cannot include.
 
-    It also commits what the app's own hooks have written in this session before the call. Later statements have no
-    deadline: effects elsewhere are to be stored in any case.
+    It also commits what the app's own hooks have written in this session before the call. Later statements have ten
+    seconds after the deadline: effects elsewhere are to be stored.
+
+    :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
     """
-    db.session.commit()
+    session = db.session()
+    commit(session)
+    begin_work_elsewhere(session)
 
 
-def insert_new(table: type[Model] | sa.Table) -> sqlite.Insert | postgresql.Insert:
+def insert_new(table: type[Model] | sa.Table, constraint: str | None = None) -> sqlite.Insert | postgresql.Insert:
     """Build an INSERT that skips rows whose unique values exist, also those of a concurrent transaction.
 
     A failed INSERT would end the transaction on PostgreSQL, and savepoints commit early with Python's SQLite driver.
 
+    :param constraint: name of the only unique constraint that a row is skipped for; another one that does not hold, say
+        of ids whose sequence is behind its rows, is an IntegrityError. None for all of them.
     :raises NotImplementedError: for a database that is neither SQLite nor PostgreSQL.
     """
     dialect = db.engine.dialect.name
+    columns = None if constraint is None else _columns_of(table, constraint)
     if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
+        return postgresql.insert(table).on_conflict_do_nothing(index_elements=columns)
     if dialect == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
+        return sqlite.insert(table).on_conflict_do_nothing(index_elements=columns)
     raise NotImplementedError(f"the SCM service stores in SQLite or PostgreSQL, not in {dialect}")
+
+
+def _columns_of(model: type[Model] | sa.Table, constraint: str) -> list[str]:
+    table = model if isinstance(model, sa.Table) else model.__table__
+    assert isinstance(table, sa.Table)
+    (unique,) = (found for found in table.constraints if found.name == constraint)
+    assert isinstance(unique, sa.UniqueConstraint)
+    return [column.name for column in unique.columns]

@@ -33,7 +33,7 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
     )
     project = find_project(context, request.organization_id, request.project_id)
     repository = find_repository(context, request.repository_id, organization_id=request.organization_id)
-    statement = insert_new(CodeMapping).values(
+    statement = insert_new(CodeMapping, "uq_scm_code_mapping_stack_root").values(
         organization_id=project.organization_id,
         project_id=project.id,
         repository_id=repository.id,

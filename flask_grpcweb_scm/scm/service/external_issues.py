@@ -9,7 +9,7 @@ import uuid
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -18,6 +18,7 @@ from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.validation import text_problem, validate
+from flask_grpcweb_scm.transactions import TRY_AGAIN
 
 __all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
 
@@ -60,7 +61,7 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
 
 
 def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
-    statement = insert_new(ExternalIssue).values(
+    statement = insert_new(ExternalIssue, "uq_scm_external_issue_idempotency_key").values(
         organization_id=wanted.organization_id,
         integration_id=wanted.integration_id,
         key=uuid.uuid4().hex,
@@ -73,7 +74,8 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
     issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
     if issue is None:  # a concurrent call was faster
         first = outbox.first_result(wanted)
-        assert first is not None
+        if first is None:  # and its issue is deleted again
+            raise RpcError(StatusCode.ABORTED, TRY_AGAIN)
         return first
     # No concurrent transaction can choose the number of this row.
     issue.key = f"ISSUE-{issue.id}"
@@ -85,7 +87,7 @@ def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: Call
     """Link an external issue to a group, and return it."""
     group, issue = external_issues.find_group_and_issue(context, request.group_id, request.external_issue_id)
     values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
-    statement = insert_new(GroupLink).values(**values, linked_type=LinkedType.ISSUE)
+    statement = insert_new(GroupLink, "uq_scm_group_link_linked").values(**values, linked_type=LinkedType.ISSUE)
     if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import IO, Any, NamedTuple
 
-from flask_grpcweb_scm.observe import work
+from flask_grpcweb_scm.observe import observed_work
 
 if sys.platform != "win32":
     import fcntl
@@ -122,7 +122,7 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     if deadline is not None and deadline <= time.monotonic():
         raise GitTimeout(command)
     with (
-        work("git", command),
+        observed_work("git", command),
         _nameless_file() as given,
         _nameless_file(MAX_ERROR_FILE_BYTES) as errors,
         _Leash() as leash,

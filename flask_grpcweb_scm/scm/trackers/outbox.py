@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
@@ -171,7 +171,8 @@ def _insert(operation: IssueOperation) -> IssueOperation | None:
         for column in sa.inspect(IssueOperation).column_attrs
         if getattr(operation, column.key) is not None
     }
-    return db.session.scalars(insert_new(IssueOperation).values(columns).returning(IssueOperation)).one_or_none()
+    statement = insert_new(IssueOperation, "uq_scm_issue_operation_idempotency_key").values(columns)
+    return db.session.scalars(statement.returning(IssueOperation)).one_or_none()
 
 
 class _Free(NamedTuple):
@@ -191,8 +192,9 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
     pause, longest = PAUSE_SECONDS
     while True:
         row = db.session.execute(statement).one_or_none()
-        # Before the pause: what waits here is to hold neither a transaction nor a connection.
-        commit_step()
+        # Before the pause: what waits here is to hold neither a transaction nor a connection. Not commit_step(): nothing
+        # has had effects elsewhere.
+        db.session.commit()
         if row is None:
             return None
         operation_id, claimed_until, digest, now = row
@@ -229,8 +231,8 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
         created = _create(tracker, operation, issue)
     try:
         return _complete(operation, created)
-    except DBAPIError as error:
-        logger.exception("operation %d: issue %s could not be stored", operation.id, created.key)
+    except (DBAPIError, NoResultFound) as error:
+        logger.error("operation %d: issue %s could not be stored: %s", operation.id, created.key, error)
         text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
         raise RpcError(StatusCode.UNAVAILABLE, text) from error
 

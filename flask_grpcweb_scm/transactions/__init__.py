@@ -1,0 +1,193 @@
+"""One transaction per call of a service, in the session of the app's Flask-SQLAlchemy; and errors of the database."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
+from google.protobuf.message import Message
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
+from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call, prepare
+
+__all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
+
+CallNext = Callable[[Any, CallContext], Any]
+
+logger = logging.getLogger(__name__)
+_incidents: weakref.WeakKeyDictionary[Flask, Incidents] = weakref.WeakKeyDictionary()
+
+
+def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
+    """Intercept a call: commit the session when it returns within its deadline, else roll back.
+
+    A stream is one transaction too, from its first message to its last. Errors of the database that the caller can act
+    on become statuses, unless the service has declared them. For a service of an app with Flask-SQLAlchemy::
+
+        notes.intercept(transaction)
+
+    :raises RuntimeError: in an app without a ``SQLAlchemy()``.
+    """
+    db = _app_db()
+    if context.method is not None and context.method.server_streaming:
+        return _stream(db, request, context, call_next)
+    with _committed(db, context):
+        return call_next(request, context)
+
+
+def _app_db() -> SQLAlchemy:
+    db: SQLAlchemy | None = current_app.extensions.get("sqlalchemy")
+    if db is None:
+        raise RuntimeError("transaction() commits the session of Flask-SQLAlchemy; give the app one: SQLAlchemy(app)")
+    return db
+
+
+def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallNext) -> Iterator[Message]:
+    with _committed(db, context):
+        # Closes the function's generator with this one, before the session gives its connection back.
+        yield from call_next(request, context)
+
+
+@contextmanager
+def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
+    prepare(db)
+    session = db.session()
+    with limit_call(session, context):
+        try:
+            yield
+            context.check_deadline()
+            commit(session)
+        except SQLAlchemyError as error:
+            _roll_back(session)
+            status = None if _is_declared(context, error) else _status_of(error, db, context)
+            if status is None:
+                raise
+            raise status from error
+        except BaseException:
+            _roll_back(session)
+            raise
+
+
+class UnconfirmedCommit(DBAPIError):
+    """Raised when the connection is lost between a COMMIT and its response: the database may have committed."""
+
+
+def commit(session: Session) -> None:
+    """Commit a session.
+
+    :raises UnconfirmedCommit: see there.
+    :raises DBAPIError: when the database has not committed.
+    """
+    try:
+        session.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated and error.statement is None:
+            raise UnconfirmedCommit(None, None, error.orig or error, connection_invalidated=True) from error
+        raise
+
+
+def _roll_back(session: Session) -> None:
+    try:
+        session.rollback()
+    except SQLAlchemyError:
+        # With its connection the transaction is gone, too.
+        session.invalidate()
+
+
+# Errors of the database, and their statuses
+
+TRY_AGAIN = "another change got in the way; nothing was stored, try again"
+OUT = "the database is not available at present; try again"
+IN_USE = "all connections to the database are in use; try again"
+BUSY = "the database is busy; nothing was stored, try again"
+UNCONFIRMED = "the connection to the database was lost at the end: the changes may have been stored, or not"
+FULL = "the disk or the memory of the database is full; nothing was stored"
+DAMAGED = "the database is damaged; its administrator finds more in the log"
+LATE = "the database did not respond before the deadline"
+CANCELLED = StatusCode.DEADLINE_EXCEEDED, LATE
+
+# Beginnings of codes; the longest one decides. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SQLSTATES = {
+    "08": (StatusCode.UNAVAILABLE, OUT),  # connection_exception
+    "25006": (StatusCode.UNAVAILABLE, OUT),  # read_only_sql_transaction: a server that has become a standby
+    "25P03": (StatusCode.UNAVAILABLE, OUT),  # idle_in_transaction_session_timeout
+    "25P04": (StatusCode.UNAVAILABLE, OUT),  # transaction_timeout
+    "40": (StatusCode.ABORTED, TRY_AGAIN),  # transaction_rollback: serialization_failure, deadlock_detected
+    "53": (StatusCode.RESOURCE_EXHAUSTED, FULL),  # insufficient_resources: disk_full, out_of_memory
+    "53300": (StatusCode.UNAVAILABLE, OUT),  # too_many_connections
+    "55P03": (StatusCode.UNAVAILABLE, BUSY),  # lock_not_available
+    "57014": CANCELLED,  # query_canceled
+    "57P": (StatusCode.UNAVAILABLE, OUT),  # admin_shutdown, crash_shutdown, cannot_connect_now …
+    "58": (StatusCode.UNAVAILABLE, OUT),  # system_error: io_error
+    "58P01": (StatusCode.DATA_LOSS, DAMAGED),  # undefined_file
+    "XX001": (StatusCode.DATA_LOSS, DAMAGED),  # data_corrupted
+    "XX002": (StatusCode.DATA_LOSS, DAMAGED),  # index_corrupted
+}
+
+# Python 3.10 has no codes of SQLite's errors. https://www.sqlite.org/rescode.html
+_SQLITE_TEXTS = {
+    "is locked": (StatusCode.UNAVAILABLE, BUSY),
+    "locking protocol": (StatusCode.UNAVAILABLE, BUSY),
+    "interrupted": CANCELLED,
+    "disk I/O error": (StatusCode.UNAVAILABLE, OUT),
+    "unable to open database file": (StatusCode.UNAVAILABLE, OUT),
+    "readonly database": (StatusCode.UNAVAILABLE, OUT),
+    "database or disk is full": (StatusCode.RESOURCE_EXHAUSTED, FULL),
+    "disk image is malformed": (StatusCode.DATA_LOSS, DAMAGED),
+    "file is not a database": (StatusCode.DATA_LOSS, DAMAGED),
+}
+
+
+def _is_declared(context: CallContext, error: Exception) -> bool:
+    return context.method is not None and context.method.service.declared_error(error) is not None
+
+
+def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> RpcError | None:
+    """Translate an error of the database for the caller, and log it; None when it is one of ours."""
+    found = _find_status(error, db)
+    if found is None:
+        return None
+    code, text = found
+    if found == CANCELLED:
+        return RpcError(code, text)
+    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
+        # The connection was waited for until now, or was cut because nothing came.
+        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    _incidents_of_app().log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
+    return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
+
+
+def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, str] | None:
+    if isinstance(error, sa.exc.TimeoutError):
+        return StatusCode.UNAVAILABLE, OUT if isinstance(error, ConnectTimeout) else IN_USE
+    if not isinstance(error, DBAPIError):
+        return None
+    if isinstance(error, UnconfirmedCommit):
+        return StatusCode.UNAVAILABLE, UNCONFIRMED
+    if isinstance(error, IntegrityError):
+        # A race that no query handles, say a project that is deleted meanwhile; or a sequence that is behind its rows.
+        return StatusCode.ABORTED, TRY_AGAIN
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    for length in (5, 3, 2):
+        if state[:length] in _SQLSTATES:
+            return _SQLSTATES[state[:length]]
+    for text, status in _SQLITE_TEXTS.items():
+        if text in str(error.orig):
+            return status
+    # Without a code: the server has not been reached, or is gone.
+    is_postgresql = any(engine.dialect.name == "postgresql" for engine in db.engines.values())
+    is_cut_off = isinstance(error, sa.exc.OperationalError) and is_postgresql and not state
+    return (StatusCode.UNAVAILABLE, OUT) if error.connection_invalidated or is_cut_off else None
+
+
+def _incidents_of_app() -> Incidents:
+    return _incidents.setdefault(cast("Any", current_app)._get_current_object(), Incidents(logger))
