@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new
+from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
@@ -192,9 +192,8 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
     pause, longest = PAUSE_SECONDS
     while True:
         row = db.session.execute(statement).one_or_none()
-        # Before the pause: what waits here is to hold neither a transaction nor a connection. Not commit_step(): nothing
-        # has had effects elsewhere.
-        db.session.commit()
+        # Before the pause: what waits here is to hold neither a transaction nor a connection.
+        release_connection()
         if row is None:
             return None
         operation_id, claimed_until, digest, now = row
