@@ -192,8 +192,8 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
     pause, longest = PAUSE_SECONDS
     while True:
         row = db.session.execute(statement).one_or_none()
-        # Before the pause: what waits here is to hold neither a transaction nor a connection. Not commit_step(): nothing
-        # has had effects elsewhere.
+        # Before the pause: what waits here is to hold neither a transaction nor a connection. It is no commit_step(),
+        # because nothing has had effects elsewhere.
         db.session.commit()
         if row is None:
             return None
