@@ -49,8 +49,9 @@ GRACE_SECONDS = 10
 CLOCK_SKEW = timedelta(minutes=10)
 # Between two looks at the operation of another call: the first pause, and the longest.
 PAUSE_SECONDS = 0.05, 0.5
-# For a caller whose deadline has come first.
+# For a caller whose deadline comes first: when to try again, and how much of its time is left for the response.
 RETRY_SECONDS = 1
+RESPONSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
             raise _key_reused(wanted.idempotency_key)
         if claimed_until <= now:
             return _Free(operation_id, claimed_until)
-        if time.monotonic() + pause >= tracker.http.deadline:
+        if time.monotonic() + pause + RESPONSE_SECONDS >= tracker.http.deadline:
             raise _busy()
         time.sleep(pause)
         pause = min(pause * 2, longest)
