@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -158,11 +159,12 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     code, text = found
     if found == CANCELLED:
         return RpcError(code, text)
-    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
-        # The connection was waited for until now, or was cut because nothing came.
-        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    _incidents_of_app().log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
+    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
+        # It was waited for until now, or cut off because nothing came.
+        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
+        reason = f"the database has not responded in time: {reason}"
+    _incidents_of_app().log(re.sub(r"\d+", "", reason), "calls end with %s: %s", code.name, reason)
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
