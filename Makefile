@@ -31,7 +31,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit bench bench-quick clean
+.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit bench bench-quick scale clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -120,6 +120,9 @@ bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='-
 
 bench-quick: .venv-bench/.installed ## The same in a few minutes, without servers: what moved since the committed ratios
 	.venv-bench/bin/python -m benchmarks --quick $(BENCH)
+
+scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of rows, on PostgreSQL (SCALE='--rows 100000')
+	$(BIN)/python -m benchmarks.scale $(SCALE)
 
 clean: ## Remove the environments, the example's database and every cache
 	rm -rf .venv .venv-audit .venv-bench .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Blueprint, Flask, Response, request
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from flask_grpcweb_scm.observe.prometheus import Metrics
 
 __all__ = ["AppState", "GrpcWebScm"]
-
-METRICS_ENDPOINT = "grpcweb_scm_metrics"
 
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
@@ -98,7 +96,7 @@ class GrpcWebScm:
         app.register_blueprint(blueprint)
         _surround(calls, blueprint, state.host)
         if settings.metrics_path:
-            _add_metrics_page(app, settings.metrics_path, _figures if settings.scm else dict)
+            _add_metrics_page(app, settings, settings.metrics_path)
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _init_scm(app, self._db)
@@ -159,19 +157,21 @@ def _metrics() -> Metrics:
     return metrics()
 
 
-def _add_metrics_page(app: Flask, path: str, figures: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+def _add_metrics_page(app: Flask, settings: Settings, path: str) -> None:
     from flask_grpcweb_scm.observe.prometheus import metrics_page
 
+    own, host, subdomain = "grpcweb_scm_metrics", settings.host or None, settings.subdomain or None
+
     def page() -> ResponseReturnValue:
-        others = [rule for rule in app.url_map.iter_rules() if rule.rule == path and rule.endpoint != METRICS_ENDPOINT]
-        if others:
-            # The app's own page, which has come after this extension.
-            return app.ensure_sync(app.view_functions[others[0].endpoint])()  # type: ignore[no-any-return]
-        body, content_type = metrics_page(request.headers.get("accept", ""), figures)
+        for rule in app.url_map.iter_rules():
+            if (rule.rule, rule.host, rule.subdomain or None) == (path, host, subdomain) and rule.endpoint != own:
+                # The app's own page, which has come after this extension.
+                return app.ensure_sync(app.view_functions[rule.endpoint])()  # type: ignore[no-any-return]
+        body, content_type = metrics_page(request.headers.get("accept", ""), _figures if settings.scm else dict)
         return Response(body, content_type=content_type)
 
     # Not of the blueprint: pages of other origins that may call need not read this.
-    app.add_url_rule(path, METRICS_ENDPOINT, page)
+    app.add_url_rule(path, own, page, host=host, subdomain=subdomain)
 
 
 def _figures() -> Mapping[str, tuple[str, float]]:

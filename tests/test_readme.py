@@ -60,8 +60,8 @@ def test_the_statuses_are_listed_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
-def test_the_javascript_is_what_the_browser_tests_run(name: str) -> None:
-    assert f"```js\n{(ROOT / f'tests/browser/snippets/{name}.js').read_text()}```" in README
+def test_the_typescript_is_what_the_browser_tests_run(name: str) -> None:
+    assert f"```ts\n{(ROOT / f'tests/browser/snippets/{name}.ts').read_text()}```" in README
 
 
 @pytest.fixture

@@ -181,6 +181,7 @@ def test_a_constraint_that_fails_is_aborted_unless_the_service_declares_it(empty
     assert codes == [0, 10, 6, 6]
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_the_deadline_of_a_call_is_the_limit_of_its_statements(postgresql_databases: Any) -> None:
     def sleep(request: EchoRequest, context: CallContext) -> EchoReply:
         db.session.execute(sa.select(sa.func.pg_sleep(20)))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Work", "WorkObserver", "tell_of_cache", "watch_work", "work"]
+__all__ = ["Work", "WorkObserver", "observed_work", "tell_of_cache", "watch_work"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def watch_work(observer: WorkObserver) -> None:
 
 
 @contextmanager
-def work(kind: str, name: str, target: str = "", **attributes: str | int) -> Iterator[Work]:
+def observed_work(kind: str, name: str, target: str = "", **attributes: str | int) -> Iterator[Work]:
     """Tell of the work in a block. Keywords are attributes, with ``_`` for a dot."""
     piece = Work(kind, name, target, {key.replace("_", "."): value for key, value in attributes.items()})
     ends = [observer.begin_work(piece) for observer in _observers]

@@ -20,9 +20,9 @@ from flask_grpcweb_scm.rpc.call import (
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
 from flask_grpcweb_scm.rpc.stream import call_for_stream
-from flask_grpcweb_scm.rpc.unary import call_for_message
+from flask_grpcweb_scm.rpc.unary import call_for_message, intercepted
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
 __all__ = ["Dispatcher", "Server"]
@@ -71,10 +71,7 @@ class Dispatcher:
     def _compose(self, method: RpcMethod) -> ServiceFunction:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
         innermost = call_for_stream if method.server_streaming else call_for_message
-        function: ServiceFunction = functools.partial(innermost, method)
-        for interceptor in reversed(interceptors):
-            function = functools.partial(_intercept, interceptor, function)
-        return function
+        return intercepted(functools.partial(innermost, method), interceptors)
 
     @contextmanager
     def around_all(self, interceptor: Interceptor) -> Iterator[None]:
@@ -107,10 +104,6 @@ class _Composed(dict[RpcMethod, ServiceFunction]):
     def __missing__(self, method: RpcMethod) -> ServiceFunction:
         function = self[method] = self._compose(method)
         return function
-
-
-def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:
-    return interceptor(request, context, call_next)
 
 
 class Server:

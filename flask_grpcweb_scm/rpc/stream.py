@@ -38,7 +38,7 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     try:
         call.open()
         leave = endpoint.limit_streams(call)
-        # Through the interceptors to call_for_stream().
+        # The function is intercepted(), and ends in call_for_stream().
         responses = iter(endpoint.functions[endpoint.method](call.request(), call))
     except Exception as error:
         leave()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from flask_grpcweb_scm.rpc.call import IncomingCall, Reply
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.service import RpcMethod
+from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, ServiceFunction
 
-__all__ = ["call_for_message", "serve_unary"]
+__all__ = ["call_for_message", "intercepted", "serve_unary"]
 
 
 def serve_unary(call: IncomingCall) -> Reply:
@@ -18,12 +20,23 @@ def serve_unary(call: IncomingCall) -> Reply:
     try:
         # The headers first: compression, timeout, metadata, and who is calling.
         call.open()
-        # Through the interceptors to call_for_message().
+        # The function is intercepted(), and ends in call_for_message().
         response = endpoint.functions[endpoint.method](call.request(), call)
         return endpoint.protocol.success(call, endpoint.encode(response))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
+
+
+def intercepted(function: ServiceFunction, interceptors: Sequence[Interceptor]) -> ServiceFunction:
+    """Put interceptors around a service function; the first one is the outermost."""
+    for interceptor in reversed(interceptors):
+        function = functools.partial(_intercept, interceptor, function)
+    return function
+
+
+def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:
+    return interceptor(request, context, call_next)
 
 
 def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> Any:

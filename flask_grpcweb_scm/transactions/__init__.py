@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from google.protobuf.message import Message
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -24,7 +23,8 @@ __all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
 CallNext = Callable[[Any, CallContext], Any]
 
 logger = logging.getLogger(__name__)
-_incidents: weakref.WeakKeyDictionary[Flask, Incidents] = weakref.WeakKeyDictionary()
+_INCIDENTS = "flask_grpcweb_scm.transactions"
+"""The key of app.extensions that has what was logged of the database of an app."""
 
 
 def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
@@ -192,4 +192,5 @@ def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, st
 
 
 def _incidents_of_app() -> Incidents:
-    return _incidents.setdefault(cast("Any", current_app)._get_current_object(), Incidents(logger))
+    incidents: Incidents = current_app.extensions.setdefault(_INCIDENTS, Incidents(logger))
+    return incidents

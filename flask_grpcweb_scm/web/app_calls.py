@@ -86,6 +86,9 @@ class AppCalls:
 
         :returns: the response that takes the place of ours where a receiver of a signal raises.
         """
+        if scope.observation is None and scope.refusal is None and replaced is None:
+            # A call that nobody watches.
+            return []
         try:
             self.observers.finish(scope, environ, replaced)
         except Exception as error:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable
 
 from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Rule, ValidationError
+from werkzeug.routing import BaseConverter, ValidationError
 
 from flask_grpcweb_scm.rpc import (
     Endpoint,
+    IncomingCall,
     RpcError,
     StatusCode,
     StreamReply,
@@ -20,6 +21,7 @@ from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
+    LateRule,
     RoutedRequestContext,
     current_context,
     hold_context,
@@ -27,7 +29,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     pass_to_teardown,
 )
 from flask_grpcweb_scm.web.http_errors import describe
-from flask_grpcweb_scm.web.peers import call_class
+from flask_grpcweb_scm.web.peers import SOCKET_KEY, call_class
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
     Release,
@@ -129,7 +131,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             # A function for each, and by Flask's decorator, which agents wrap: they name transactions by functions.
             app.endpoint(f"{NAME}.{name}")(_named(call, name))
-            rule = Rule(
+            rule = LateRule(
                 prefix + path,
                 endpoint=f"{NAME}.{name}",
                 merge_slashes=False,
@@ -192,7 +194,7 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
 
 def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
     environ = current.environ
-    new_call = call_class(environ)
+    new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
     call = environ[CALL_KEY] = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
     if SCOPE_KEY in environ:

@@ -32,7 +32,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.peers import call_class
+from flask_grpcweb_scm.web.peers import SOCKET_KEY, call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
     Release,
@@ -123,7 +123,7 @@ class FastLane:
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
         app = self._app
-        new_call = call_class(environ)
+        new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
         call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
         context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)

@@ -20,9 +20,10 @@ from typing import Any
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import IncomingCall
 
-__all__ = ["SocketCall", "call_class", "end_reading", "impatient"]
+__all__ = ["SOCKET_KEY", "SocketCall", "call_class", "end_reading", "impatient"]
 
-_KEY = "gunicorn.socket"
+SOCKET_KEY = "gunicorn.socket"
+"""The key of the WSGI environment that has the socket."""
 
 LOOK_SECONDS = 0.25
 """Between two looks at the open calls: a deadline is noticed this much later at most."""
@@ -35,13 +36,13 @@ DRAIN_SECONDS = 0.5
 
 
 def call_class(environ: dict[str, Any]) -> type[IncomingCall]:
-    """The class of the call that a request makes."""
-    return SocketCall if _KEY in environ and _socket(environ) is not None else IncomingCall
+    """The class of the call that a request with :data:`SOCKET_KEY` makes."""
+    return IncomingCall if _socket(environ) is None else SocketCall
 
 
 def _socket(environ: dict[str, Any]) -> socket.socket | None:
     # One of HTTP/2 is shared with other calls.
-    return environ.get(_KEY) if environ.get("SERVER_PROTOCOL") in {"HTTP/1.0", "HTTP/1.1"} else None
+    return environ.get(SOCKET_KEY) if environ.get("SERVER_PROTOCOL") in {"HTTP/1.0", "HTTP/1.1"} else None
 
 
 class SocketCall(IncomingCall):

@@ -99,8 +99,9 @@ class RpcApp:
             is_replaced = is_routed and not scope.is_ours and not is_grpc_web(headers)
             if is_replaced and find_protocol(environ) is None:
                 is_replaced, headers = False, drained(headers, app, environ)
+            has_news = is_replaced or scope.observation or scope.refusal
             # While the contexts of the request are there.
-            made = self._calls.finish(scope, environ, (status, headers) if is_replaced else None) if is_routed else []
+            made = self._calls.finish(scope, environ, (status, headers) if is_replaced else None) if has_news else []
             failed.extend(made)
             if is_replaced or made:
                 replaced = status, headers

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from google.rpc import status_pb2
 
-__all__ = ["BUILD", "SNIPPETS", "build", "missing_tools", "versions"]
+__all__ = ["BUILD", "SNIPPETS", "build", "check_types", "missing_tools", "versions"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "browser"
 MODULES = HERE / "node_modules"
 PROTOC_PYTHON = ROOT / ".venv-protos" / "bin" / "python"
-SNIPPETS = tuple(sorted(path.stem for path in (HERE / "snippets").glob("*.js")))
+SNIPPETS = tuple(sorted(path.stem for path in (HERE / "snippets").glob("*.ts")))
 
 PROTOS = (
     "tests/echo.proto",
@@ -27,7 +27,7 @@ PROTOS = (
     "google/rpc/error_details.proto",
 )
 GENERATORS = {
-    "gen": ("es", "target=js"),
+    "gen": ("es", "target=js+dts"),
     "gen-protobuf-ts": ("ts", ""),
     "gen-ts-proto": ("ts_proto", "outputServices=nice-grpc,outputServices=generic-definitions,esModuleInterop=true"),
 }
@@ -65,6 +65,8 @@ def build() -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     shutil.copytree(HERE / "page", BUILD)
     shutil.copytree(HERE / "snippets", BUILD, dirs_exist_ok=True)
+    # Where the compiler of TypeScript looks for packages.
+    (BUILD / "node_modules").symlink_to(MODULES)
     for folder, (generator, options) in GENERATORS.items():
         _generate(BUILD / folder, generator, options)
     _bundle()
@@ -100,13 +102,20 @@ def _generate(folder: Path, generator: str, options: str) -> None:
 
 
 def _bundle() -> None:
-    entries = ["main.js", *(f"{name}.js" for name in SNIPPETS)]
+    entries = ["main.js", *(f"{name}.ts" for name in SNIPPETS)]
     output = BUILD / "pages"
     _run([str(MODULES / ".bin" / "esbuild"), *entries, "--bundle", "--log-level=warning", f"--outdir={output}"])
     for entry in entries:
         name = "index" if entry == "main.js" else Path(entry).stem
-        html = f'<!doctype html>\n<meta charset="utf-8">\n<title>{name}</title>\n<script src="{entry}"></script>\n'
+        script = Path(entry).with_suffix(".js")
+        html = f'<!doctype html>\n<meta charset="utf-8">\n<title>{name}</title>\n<script src="{script}"></script>\n'
         (output / f"{name}.html").write_text(html)
+
+
+def check_types(name: str) -> None:
+    """Compile a snippet as a strict project does."""
+    options = ["--strict", "--noEmit", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
+    _run([str(MODULES / ".bin" / "tsc"), *options, "--lib", "es2022,dom", "--verbatimModuleSyntax", f"{name}.ts"])
 
 
 def _run(command: list[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser.browser import Browser, pages, running_browser
-from tests.browser.build import HERE, SNIPPETS, build, missing_tools
+from tests.browser.build import HERE, SNIPPETS, build, check_types, missing_tools
 from tests.browser.conftest import CHROMIUM
 from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES, MISTAKES, Case, Client, expected
 from tests.browser.report import Results
@@ -56,6 +56,11 @@ def test_mistake_of_a_page(browser: Browser, mistake: str) -> None:
 @pytest.mark.parametrize("name", SNIPPETS)
 def test_snippet_logs_the_repositories(browser: Browser, name: str) -> None:
     assert browser.open(f"{name}.html") == {"type": "log", "values": [["demo/api", "demo/web"]]}
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_snippet_is_strict_typescript(browser: Browser, name: str) -> None:
+    check_types(name)
 
 
 def test_differences_name_clients_and_cases() -> None:

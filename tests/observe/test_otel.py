@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from flask_grpcweb_scm import GrpcWebScm
 from flask_grpcweb_scm.client import CallError, Channel
-from flask_grpcweb_scm.observe import otel, work
+from flask_grpcweb_scm.observe import observed_work, otel
 from flask_grpcweb_scm.testing import channel_for
 from tests.apps import echo_service, know_routes
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
@@ -115,9 +115,9 @@ def test_the_names_are_those_of_the_conventions() -> None:
 
 
 def unary(message: EchoRequest, context: Any) -> EchoReply:
-    with work("git", "blame"):
+    with observed_work("git", "blame"):
         pass
-    with work("http", "GET", "github", server_address="api.github.example") as piece:
+    with observed_work("http", "GET", "github", server_address="api.github.example") as piece:
         piece.attributes["http.response.status_code"] = 404
     if message.text == "call":
         with channel_for(inner_app(), otel=True) as channel:
@@ -148,7 +148,7 @@ def test_a_trace_goes_through_clients_and_servers(exporter: InMemorySpanExporter
 
 def test_work_outside_of_all_spans_is_not_recorded(exporter: InMemorySpanExporter) -> None:
     otel.server_tracing()
-    with work("git", "log"):
+    with observed_work("git", "log"):
         pass
     assert exporter.get_finished_spans() == ()
 

@@ -21,9 +21,9 @@ import pytest
 from flask import Flask, abort, request
 from prometheus_client.parser import text_string_to_metric_families
 
-from flask_grpcweb_scm import ConfigError, StatusCode
+from flask_grpcweb_scm import ConfigError, GrpcWebScm, StatusCode
 from flask_grpcweb_scm.scm import db
-from tests.apps import echo_app, know_routes
+from tests.apps import echo_app, echo_service, know_routes
 from tests.observe.mixed import CASES, HOOKED_CASES, Case, hooked_app, in_process, mixed_app, over_http
 from tests.servers import ROOT, free_port, gunicorn, listening
 
@@ -142,6 +142,23 @@ def test_a_page_of_the_app_at_the_same_path_wins(order: str) -> None:
     assert app.test_client().get(PATH).text == "own page"
 
 
+@pytest.mark.parametrize(
+    ("options", "config"),
+    [
+        ({"host_matching": True, "static_host": "www.example.test"}, {"GRPC_HOST": "api.example.test"}),
+        ({"subdomain_matching": True}, {"GRPC_SUBDOMAIN": "api", "SERVER_NAME": "example.test"}),
+    ],
+    ids=["host", "subdomain"],
+)
+def test_the_page_is_where_the_rpcs_are(options: dict[str, Any], config: dict[str, Any]) -> None:
+    app = Flask(__name__, **options)
+    app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, GRPC_METRICS_PATH=PATH, **config)
+    GrpcWebScm(services=[echo_service()]).init_app(app)
+    client = app.test_client()
+    found = [client.get(PATH, base_url=f"http://{name}.example.test").status_code for name in ("api", "www")]
+    assert found == [200, 404]
+
+
 def test_without_its_key_there_is_no_page_and_with_a_wrong_one_no_app() -> None:
     assert echo_app().test_client().get(PATH).status_code == 404
     with pytest.raises(ConfigError, match=r"GRPC_METRICS_PATH: 'metrics' is not None or a path"):
@@ -258,8 +275,6 @@ def query(port: int, cases: list[Case]) -> Samples:
 def test_figures_of_scm(empty_database: str) -> None:
     app = Flask(__name__)
     app.config.update(SQLALCHEMY_DATABASE_URI=empty_database, GRPC_METRICS_PATH=PATH, GRPC_REQUIRE_AUTH=False)
-    from flask_grpcweb_scm import GrpcWebScm
-
     GrpcWebScm(app)
     assert "scm_outbox" not in app.test_client().get(PATH).text
     with app.app_context():

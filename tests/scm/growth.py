@@ -18,7 +18,7 @@ SCARCE = 10
 """For so many repositories there is one code mapping and one link."""
 # Changed by the first commit alone, and by every commit.
 RARE, COMMON = "docs/rare.md", "CHANGES.md"
-PAGE = 20
+PAGE, MAX_PAGE = 20, 1000
 
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})",
@@ -79,6 +79,8 @@ def grow(app: Flask, tenant: Tenant, first: int, last: int) -> None:
             for table, select in _ROWS.items():
                 text = f"INSERT INTO {table} {numbers} {select.format(**values)}"
                 connection.exec_driver_sql(text.replace("%", "%%") if dialect == "postgresql" else text)
+                # The next INSERT may read this table.
+                connection.exec_driver_sql(f"ANALYZE {table.partition(' ')[0]}")
             connection.exec_driver_sql("VACUUM ANALYZE" if dialect == "postgresql" else "ANALYZE")
 
 
@@ -112,6 +114,7 @@ class Calls:
         lines += [{"filepath": path, "line_number": 1} for path in (RARE, COMMON, "absent.py")]
         shas = [{"commit_sha": key_of(number)[:9], "filepath": RARE, "line_number": 1} for number in range(1, 21)]
         covered = [f"/srv/app{middle + SCARCE * number}/x.py" for number in range(5)]
+        linked = self.scm("ListExternalIssues", **organization, **group, page_size=1).issues[0].id
         return {
             "GetRepository": lambda: self.scm("GetRepository", **repository),
             "ListRepositories": lambda: self.scm("ListRepositories", **page),
@@ -132,11 +135,10 @@ class Calls:
                 "BatchGetCommitContext", **repository, commit_sha=newest, lines=lines
             ),
             "BatchGetCommitContext, 20 commits": lambda: self.scm("BatchGetCommitContext", **repository, lines=shas),
-            "CreateCodeMapping": lambda: self._create_mapping(organization, project, repository),
+            "CreateCodeMapping, DeleteCodeMapping": lambda: self._create_mapping(organization, project, repository),
             "CreateCodeMapping, again": lambda: self._fails(
                 "CreateCodeMapping", **organization, **project, **repository, stack_root=f"/srv/app{middle}/"
             ),
-            "DeleteCodeMapping": lambda: self._create_mapping(organization, project, repository),
             "ListCodeMappings": lambda: self.scm("ListCodeMappings", **page, **project),
             "ListCodeMappings, next page": self._next("ListCodeMappings", **page, **project),
             "DeriveCodeMappings, covered": lambda: self.scm(
@@ -152,8 +154,8 @@ class Calls:
                 title="x",
                 metadata=[("idempotency-key", f"{self.rows} {next(self._numbers)}")],
             ),
-            "LinkExternalIssue": lambda: self._fails("LinkExternalIssue", **group, external_issue_id=self._linked()),
-            "UnlinkExternalIssue": lambda: self._unlink(),
+            "LinkExternalIssue, again": lambda: self._fails("LinkExternalIssue", **group, external_issue_id=linked),
+            "LinkExternalIssue, UnlinkExternalIssue": lambda: self._unlink(),
             "ListExternalIssues": lambda: self.scm("ListExternalIssues", **page),
             "ListExternalIssues, next page": self._next("ListExternalIssues", **page),
             "ListExternalIssues, of a group": lambda: self.scm("ListExternalIssues", **page, **group),
@@ -168,7 +170,14 @@ class Calls:
         raise AssertionError(f"{method} has to fail")
 
     def _next(self, method: str, **fields: Any) -> Callable[[], object]:
-        token = self.scm(method, **{**fields, "page_size": min(self.rows // SCARCE // 2, 1000)}).next_page_token
+        """Make a call for a page from the middle of the scarcest rows."""
+        token, left = "", self.rows // SCARCE // 2
+        while left > 0:
+            size = min(left, MAX_PAGE)
+            token, left = (
+                self.scm(method, **{**fields, "page_size": size}, page_token=token).next_page_token,
+                left - size,
+            )
         assert token
         return lambda: self.scm(method, **fields, page_token=token)
 
@@ -176,11 +185,6 @@ class Calls:
         fields = {name: value for part in ids for name, value in part.items()}
         created = self.scm("CreateCodeMapping", **fields, stack_root=f"/new/{self.rows}/{next(self._numbers)}")
         self.scm("DeleteCodeMapping", organization_id=self.tenant.organization, code_mapping_id=created.id)
-
-    def _linked(self) -> int:
-        fields = {"organization_id": self.tenant.organization, "group_id": self.tenant.group, "page_size": 1}
-        issues = self.scm("ListExternalIssues", **fields).issues
-        return int(issues[0].id)
 
     def _unlink(self) -> None:
         ids = {"group_id": self.tenant.group, "external_issue_id": self.tenant.issue}

@@ -16,10 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.scm.database.sqlite_file import watch_file
 from flask_grpcweb_scm.transactions import commit
 from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
-__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new"]
+__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new", "release_connection"]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 _LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
@@ -96,6 +97,7 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
+                        watch_file(engine)
                     elif engine.dialect.driver in _LIBPQ:
                         sa.event.listen(engine, "do_connect", _configure_libpq)
                         sa.event.listen(engine, "checkout", _check_connection)
@@ -234,9 +236,16 @@ def commit_step() -> None:
 
     :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
     """
-    session = db.session()
-    commit(session)
-    begin_work_elsewhere(session)
+    release_connection()
+    begin_work_elsewhere(db.session())
+
+
+def release_connection() -> None:
+    """Commit the call's work so far and release the connection; the next statement begins a new transaction.
+
+    :raises DBAPIError: see :func:`commit_step`.
+    """
+    commit(db.session())
 
 
 def insert_new(table: type[Model] | sa.Table, constraint: str | None = None) -> sqlite.Insert | postgresql.Insert:

@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urljoin
 import urllib3
 from urllib3.util import Url, parse_url
 
-from flask_grpcweb_scm.observe import work
+from flask_grpcweb_scm.observe import observed_work
 from flask_grpcweb_scm.scm.providers import (
     Credential,
     ProviderError,
@@ -162,7 +162,8 @@ class HttpClient:
         """Send a request and follow redirects within this host."""
         for _ in range(MAX_REDIRECTS + 1):
             started = time.monotonic()
-            with work("http", method, self.provider, server_address=self._host, server_port=self._port) as piece:
+            host, port = self._host, self._port
+            with observed_work("http", method, self.provider, server_address=host, server_port=port) as piece:
                 status, response_headers, content = self._exchange(method, target, body, headers)
                 piece.attributes["http.response.status_code"] = status
             milliseconds = (time.monotonic() - started) * 1000

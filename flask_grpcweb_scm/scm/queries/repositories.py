@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import db, release_connection
 from flask_grpcweb_scm.scm.database.models import Organization, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.queries import Statement, is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
@@ -100,18 +100,24 @@ def page_of_repositories(
 
 
 def stream_of_repositories(context: CallContext, wanted: RepositoryFilter) -> Iterator[RepositoryRow]:
-    """Yield repositories in the order (name, id), as they are at one instant, in constant memory.
+    """Yield repositories in the order (name, id): once each that is there, with this name, from beginning to end.
+
+    Page by page, each in a transaction of its own: whoever reads slowly keeps no connection from others, and no version
+    of any row alive.
 
     :raises RpcError: NOT_FOUND, for the organization.
     """
-    key, values = _key_and_values(context, wanted, None)
-    row = None
-    # A cursor that is read as the rows are used; on PostgreSQL one of the server.
-    with db.session.execute(_stream(key), values, execution_options={"yield_per": STREAM_ROWS}) as result:
-        for row in cast("Iterable[RepositoryRow]", result):
-            yield row
-    if row is None:
-        find_organization(context, wanted.organization_id)
+    after: Position | None = None
+    while True:
+        key, values = _key_and_values(context, wanted, after)
+        rows = cast("Sequence[RepositoryRow]", db.session.execute(_page(key), {**values, "limit": STREAM_ROWS}).all())
+        if not rows and after is None:
+            find_organization(context, wanted.organization_id)
+        release_connection()
+        yield from rows
+        if len(rows) < STREAM_ROWS:
+            return
+        after = rows[-1].name, rows[-1].id
 
 
 class StatementKey(NamedTuple):
@@ -172,12 +178,6 @@ def _after(statement: Statement, key: StatementKey) -> Statement:
 
 def _spellings(key: StatementKey) -> list[sa.BindParameter[str]]:
     return [sa.bindparam(f"provider_{number}", type_=sa.String) for number in range(key.providers)]
-
-
-@functools.cache
-def _stream(key: StatementKey) -> Statement:
-    statement = _restrict(_REPOSITORY, key).order_by(*_BY_NAME)
-    return statement.where(_repository.provider.in_(_spellings(key))) if key.providers else statement
 
 
 def _restrict(statement: Statement, key: StatementKey) -> Statement:

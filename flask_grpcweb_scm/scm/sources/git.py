@@ -11,16 +11,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from flask_grpcweb_scm.observe import work
+from flask_grpcweb_scm.observe import observed_work
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = [
     "LOG_FORMAT",
@@ -39,6 +43,7 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 2**10
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
 MAX_ERROR_BYTES = 2 * 2**10
+MAX_ERROR_FILE_BYTES = 64 * 2**10
 
 # Nothing from outside and nothing of the user's: only the repository's own configuration is left, and what that could
 # use to run or to fetch something is switched off. GIT_ALLOW_PROTOCOL beats any `protocol.<name>.allow` in it, and
@@ -101,8 +106,12 @@ class GitFailed(GitError):
         """Standard error of git: may name paths of this machine."""
 
 
-def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, None]:
+def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
+
+    Returns the start of its standard error, which may name paths of this machine.
+
+    On Linux the end of this process kills git too, whatever ends it.
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :raises GitTimeout: at the deadline.
@@ -112,7 +121,12 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     command = arguments[0]
     if deadline is not None and deadline <= time.monotonic():
         raise GitTimeout(command)
-    with work("git", command), tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+    with (
+        observed_work("git", command),
+        _nameless_file() as given,
+        _nameless_file(MAX_ERROR_FILE_BYTES) as errors,
+        _Leash() as leash,
+    ):
         given.write(stdin)
         given.seek(0)
         process = subprocess.Popen(
@@ -124,15 +138,66 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
             pipesize=PIPE_BYTES,
             cwd=os.path.dirname(git_dir),  # files that the configuration names are relative to the working tree
             start_new_session=True,
+            pass_fds=leash.pass_fds,
         )
+        leash.tie(process.pid)
         yield from _output(process, deadline)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
+        errors.seek(0)
+        text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
         if process.returncode != 0:
-            errors.seek(0)
-            text = errors.read(MAX_ERROR_BYTES).decode("utf-8", "replace").strip()
             logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
             raise GitFailed(command, process.returncode, text)
+        return text
+
+
+def _nameless_file(size: int | None = None) -> IO[bytes]:
+    """Make a file in memory, because a disk may be full; where there are none, in the folder of temporary files.
+
+    :param size: in bytes, of a file in memory that is filled with NUL and cannot grow.
+    """
+    if sys.platform != "linux" or not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile()
+    file = os.memfd_create("git", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    if size is not None:
+        os.truncate(file, size)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    return open(file, "w+b" if size is None else "r+b")
+
+
+class _Leash:
+    """A pipe that kills git when this process ends: one end is git's, and the kernel signals that the other is closed.
+
+    Unlike ``PR_SET_PDEATHSIG`` it needs no code between fork and exec, which threads make unsafe, and the thread that
+    has started git may end. "Linux-specific" (fcntl(2), F_SETSIG): elsewhere there is no pipe.
+    """
+
+    def __init__(self) -> None:
+        self._ends: Sequence[int] = os.pipe() if sys.platform == "linux" else ()
+
+    @property
+    def pass_fds(self) -> Sequence[int]:
+        """The descriptors that git is to inherit."""
+        return self._ends[:1]
+
+    def tie(self, group: int) -> None:
+        """Have the end of this process kill a process group, whose leader has inherited :attr:`pass_fds`."""
+        if sys.platform != "linux":
+            return
+        end, *self._ends = self._ends
+        with suppress(ProcessLookupError):  # it has ended, and gevent has noticed already
+            fcntl.fcntl(end, fcntl.F_SETOWN, -group)
+            fcntl.fcntl(end, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(end, fcntl.F_SETFL, os.O_ASYNC)
+        os.close(end)
+
+    def __enter__(self) -> _Leash:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for end in self._ends:
+            os.close(end)
 
 
 def _find_git() -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
+from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.sources.git import (
     LOG_FORMAT,
@@ -21,12 +23,15 @@ from flask_grpcweb_scm.scm.sources.git import (
 )
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
 
-__all__ = ["Mirror", "MirrorMissing", "Storage"]
+__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage"]
+
+logger = logging.getLogger(__name__)
 
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
 STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
+
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
@@ -40,10 +45,21 @@ class MirrorMissing(GitError):
     """There is no git repository at the path."""
 
 
+class MirrorDamaged(GitError):
+    """Objects of the repository are lost or broken."""
+
+    def __init__(self) -> None:
+        super().__init__("the git mirror of the repository is damaged: run git fsck, or clone and import it again")
+
+
+_incidents = Incidents(logger)
+
+
 class Mirror:
     """A git directory on this machine, to be read within one time limit.
 
-    Every method raises MirrorMissing without a repository, GitTimeout after the time limit, GitFailed when git fails.
+    Every method raises MirrorMissing without a repository, GitTimeout after the time limit, GitFailed when git fails,
+    and MirrorDamaged. The log has a warning with the path and the errors of git, once a minute for each mirror.
 
     :param git_dir: absolute path of a ``.git`` directory or a bare repository.
     :param timeout: seconds from now; None for no limit.
@@ -66,7 +82,8 @@ class Mirror:
         root = Path(path).absolute()
         guess = root / ".git" if (root / ".git").exists() else root
         try:
-            return cls(cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir"), timeout=None)
+            git_dir = cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir", is_guess=True)
+            return cls(git_dir, timeout=None)
         except GitError as error:
             raise MirrorMissing(f"{path} is not a git repository") from error
 
@@ -216,9 +233,21 @@ class Mirror:
         return packs, _state(f"{objects}/{sha[:2]}")
 
     def _object_types(self, shas: Iterable[str]) -> list[str]:
-        lines = "".join(f"{_object_id(sha)}\n" for sha in shas)
-        output = self._text("cat-file", "--batch-check=%(objecttype)", stdin=lines.encode())
-        return [line.rpartition(" ")[2] for line in output.splitlines()]
+        """Return the types of objects, "missing" for those that do not exist.
+
+        :raises MirrorDamaged: when one is missing because objects are lost or broken.
+        """
+        # git calls an object that it cannot read "missing" too, and says more on standard error. HEAD is there to tell
+        # whether there are objects at all.
+        lines = [*map(_object_id, shas), "HEAD"]
+        chunks = self._chunks("cat-file", "--batch-check=%(objecttype)", stdin="\n".join([*lines, ""]).encode())
+        output, errors = self._read(chunks, "cat-file")
+        *types, head = (line.rpartition(" ")[2] for line in output.splitlines())
+        is_missed = "missing" in types or not types
+        if is_missed and ("error: " in errors or (head == "missing" and self.branch()[1] is not None)):
+            self._warn(f"git cat-file: {errors or 'the commit of HEAD is missing'}")
+            raise MirrorDamaged
+        return types
 
     def _log(self, *arguments: str) -> Iterator[GitCommit]:
         what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
@@ -227,23 +256,50 @@ class Mirror:
         return parse_log(self._chunks("log", *what, *safe, *arguments, "--"))
 
     def _optional_text(self, *arguments: str) -> str | None:
-        with suppress(GitFailed):
-            return self._text(*arguments)
+        """Return the output of a command; None when that what it is to show does not exist."""
+        try:
+            return self._text(*arguments, is_guess=True)
+        except GitFailed as error:
+            if error.status != 1 and "not a valid ref" not in error.errors:
+                self._warn(f"{error}: {error.errors}")
+                raise
         return None
 
-    def _text(self, *arguments: str, stdin: bytes = b"") -> str:
-        output = b""
-        with closing(self._chunks(*arguments, stdin=stdin)) as chunks:
-            for chunk in chunks:
-                output += chunk
-                if len(output) > MAX_OUTPUT_BYTES:
-                    raise GitFailed(arguments[0], 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
-        return output.decode("utf-8", "surrogateescape").removesuffix("\n")
+    def _text(self, *arguments: str, is_guess: bool = False) -> str:
+        return self._read(self._chunks(*arguments, is_guess=is_guess), arguments[0])[0]
 
-    def _chunks(self, *arguments: str, stdin: bytes = b"") -> Generator[bytes, None, None]:
+    def _read(self, chunks: Generator[bytes, None, str], command: str) -> tuple[str, str]:
+        """Return standard output and standard error of a command."""
+        output, errors = b"", ""
+        with closing(chunks):
+            while True:
+                try:
+                    output += next(chunks)
+                except StopIteration as end:
+                    errors = end.value
+                    break
+                if len(output) > MAX_OUTPUT_BYTES:
+                    raise GitFailed(command, 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
+        return output.decode("utf-8", "surrogateescape").removesuffix("\n"), errors
+
+    def _chunks(self, *arguments: str, stdin: bytes = b"", is_guess: bool = False) -> Generator[bytes, None, str]:
+        """Run git.
+
+        :param is_guess: its failure is no reason for a warning.
+        """
         if not os.path.exists(self.git_dir):
+            if not is_guess:
+                self._warn("it does not exist")
             raise MirrorMissing("the git mirror of the repository is gone; import it again")
-        return run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin)
+        try:
+            return (yield from run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin))
+        except GitFailed as error:
+            if not is_guess:
+                self._warn(f"{error}: {error.errors}")
+            raise
+
+    def _warn(self, reason: str) -> None:
+        _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
 
 
 def _state(folder: str) -> Folder | None:

@@ -15,7 +15,9 @@ from flask import Flask
 from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Project, Repository, RepositoryStatus, db
+from flask_grpcweb_scm.scm.code_mappings import derive as derivation
 from tests.scm.code_mappings.test_cases import CASES
+from tests.scm.queries.plans import statements_of
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 Outcome = scm_pb2.PathOutcome
@@ -434,3 +436,30 @@ def test_the_deadline_is_kept(app: Flask, scm: Scm, ours: Tenant, add_repository
     ids = {"organization_id": ours.organization, "project_id": ours.project}
     scm.error(StatusCode.DEADLINE_EXCEEDED, "DeriveCodeMappings", **ids, stacktrace_paths=["shop/cart.py"], timeout=0)
     assert stored(app) == []
+
+
+@pytest.mark.parametrize("limit", [0, 3, 20_000])
+def test_the_same_mappings_cover_few_paths_and_very_many(
+    app: Flask, scm: Scm, ours: Tenant, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(derivation, "MAX_ROOTS", limit)
+    for root in ("/srv/app/", "/srv", "/other/", ""):
+        add_mapping(app, ours, root, "")
+    response = derive(scm, ours, "/srv/app/x.py", "/srv/y.py", "/srv/app\0/z.py")
+    assert [mapping.stack_root for mapping in response.mappings] == ["/srv/app/", "/srv", ""]
+    assert [outcome.source_path for outcome in response.outcomes][:2] == ["x.py", "y.py"]
+
+
+def test_repositories_of_an_integration_without_settings_are_not_searched(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    searched = add_repository("monolith", ["shop/cart.py"])
+    with app.app_context():
+        rows = [
+            Repository(organization_id=ours.organization, name="r", external_id=f"{n}", integration_id=ours.integration)
+            for n in range(50)
+        ]
+        db.session.add_all(rows)
+        db.session.commit()
+    assert len(statements_of(app, lambda: derive(scm, ours, "/srv/shop/cart.py", dry_run=True))) < 10
+    assert [mapping.repository_id for mapping in derive(scm, ours, "/srv/shop/cart.py").mappings] == [searched]

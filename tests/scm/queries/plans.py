@@ -34,8 +34,8 @@ def statements_of(app: Flask, run: Callable[[], object]) -> list[Statement]:
 
 
 def plan_of(app: Flask, run: Callable[[], object]) -> str:
-    """The plan of the only statement that reads repositories."""
-    ((statement, parameters),) = (each for each in statements_of(app, run) if "FROM scm_repository" in each[0])
+    """The plan of the last statement that reads repositories."""
+    *_, (statement, parameters) = (each for each in statements_of(app, run) if "FROM scm_repository" in each[0])
     with app.app_context(), db.engine.connect() as connection:
         rows = connection.exec_driver_sql(EXPLAIN[db.engine.dialect.name] + statement, parameters)
         return "\n".join(str(row[-1]) for row in rows)

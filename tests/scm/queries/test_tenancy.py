@@ -76,7 +76,8 @@ def statements(app: Flask, run: Any) -> list[str]:
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        seen.append(statement)
+        if not statement.startswith("PRAGMA"):  # of a new connection
+            seen.append(statement)
 
     with app.app_context():
         engine = db.engine

@@ -11,6 +11,7 @@ from flask import Flask
 
 from flask_grpcweb_scm import Identity, RpcError, StatusCode
 from flask_grpcweb_scm.scm import Commit, CommitFileChange, db
+from tests.scm.queries.plans import statements_of
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 LINES = [
@@ -84,6 +85,20 @@ def test_lines_of_one_file_share_runs_of_git(
     # What an id names never changes: of lines that were asked for nothing is asked again.
     assert many(scm, mirrored, head, lines[5:]) == outcomes[5:]
     assert runs_of_git() == 0
+
+
+def test_as_many_statements_are_run_for_all_lines_as_for_one(
+    app: Flask, scm: Scm, ours: Tenant, mirrored: int, history: GitRepository
+) -> None:
+    head = history.git("rev-parse", "main")
+    lines = [{"filepath": path, "line_number": number} for number in range(1, 12) for path in ("README", "src/app.py")]
+    lines += [{"commit_sha": history.git("rev-parse", f"main~{n}")[:9], **lines[n]} for n in range(3)]
+    for repository in (mirrored, ours.repository):
+        counts = {
+            len(statements_of(app, lambda few=few: many(scm, repository, head, few)))  # noqa: B023  # is called at once
+            for few in (lines[-2:], lines)
+        }
+        assert len(counts) == 1
 
 
 @pytest.mark.parametrize(("count", "message"), [(0, "lines is empty"), (201, "lines has 201 items; the limit is 200")])

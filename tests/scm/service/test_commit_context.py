@@ -269,7 +269,7 @@ def test_objects_that_are_stored_elsewhere_are_looked_for_every_time(
     asked = {"repository_id": ours.repository, "commit_sha": sha, "filepath": "x", "line_number": 1}
     assert scm("GetCommitContext", **asked).blame_commit_id == sha
     (repository.path / ".git/objects" / sha[:2] / sha[2:]).unlink()
-    with pytest.raises(RpcError, match="does not exist in repository"):
+    with pytest.raises(RpcError, match="mirror of the repository is damaged"):
         scm("GetCommitContext", **asked)
 
 

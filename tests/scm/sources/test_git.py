@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +27,7 @@ from flask_grpcweb_scm.scm.sources.git import (
 )
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.support import GitRepository, numbered, processes_with
+from tests.servers import ROOT
 
 A, B = "a" * 40, "b" * 64
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -140,6 +147,97 @@ def test_git_is_killed_when_nobody_reads_on(tmp_path: Path) -> None:
         assert next(chunks).startswith(b"line 1\n")
         assert processes_with(git_dir)
     assert processes_with(git_dir) == []
+
+
+READERS = {
+    "main thread": "read()",
+    "a thread": """
+import threading
+threading.Thread(target=read).start()
+""",
+    "a forked child": """
+if os.fork():
+    os.wait()
+else:
+    read()
+""",
+    "a greenlet": """
+import gevent
+gevent.spawn(read).join()
+""",
+}
+"""Ways to run git in a process of its own."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has a signal for a pipe that is closed")
+@pytest.mark.parametrize("reader", READERS)
+def test_git_dies_with_the_process_that_reads_it(stuck: Path, reader: str) -> None:
+    if reader == "a greenlet":
+        pytest.importorskip("gevent")
+    patch = "from gevent import monkey; monkey.patch_all()" if reader == "a greenlet" else ""
+    script = f"""
+{patch}
+import os, sys
+from flask_grpcweb_scm.scm.sources.git import run_git
+git_dir = sys.argv[1]
+def read():
+    print(os.getpid(), flush=True)
+    list(run_git(git_dir, "cat-file", "--batch-check", deadline=None))
+{READERS[reader]}
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(stuck)], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            assert process.stdout is not None
+            worker = process.stdout.readline()
+            assert eventually(lambda: processes_with(f"--git-dir={stuck}"))
+            os.kill(int(worker), signal.SIGKILL)
+            assert eventually(lambda: not processes_with(f"--git-dir={stuck}"))
+        finally:
+            process.kill()
+
+
+def test_git_goes_on_when_the_thread_ends_that_has_started_it(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("big", text := numbered(1, 400_000))
+    repository.commit("first")
+    blob = repository.git("rev-parse", "HEAD:big")
+    chunks = run_git(str(repository.path / ".git"), "cat-file", "blob", blob, deadline=None)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, chunks).result()
+    assert (first + b"".join(chunks)).decode() == text
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    stop = time.monotonic() + 20
+    while not condition() and time.monotonic() < stop:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
+def test_git_needs_no_room_for_temporary_files(
+    history: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    mirror = Mirror(str(history.path / ".git"), timeout=30)
+    assert mirror.has_commit(history.head())
+    assert mirror.blame(history.head(), "README", [3])
+    with pytest.raises(GitFailed) as caught:
+        mirror.count("a" * 40)
+    assert "bad object" in caught.value.errors
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
+def test_errors_of_git_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nyes 'error: no' | head -c 10000000 >&2\nstat -Lc %s /proc/self/fd/2\nexit 3\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    sizes = []
+    with pytest.raises(GitFailed) as caught:
+        sizes.extend(run_git(str(tmp_path / "x"), "log", deadline=None))
+    assert caught.value.errors.startswith("error: no\nerror: no")
+    assert int(b"".join(sizes)) <= 64 * 1024
 
 
 def test_an_error_of_git_names_no_path_in_its_text(tmp_path: Path) -> None:
