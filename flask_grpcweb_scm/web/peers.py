@@ -14,13 +14,13 @@ import socket
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import IncomingCall
 
-__all__ = ["SOCKET_KEY", "SocketCall", "call_class", "end_reading", "impatient"]
+__all__ = ["SOCKET_KEY", "PatientAgain", "SocketCall", "call_class", "end_reading", "impatient"]
 
 SOCKET_KEY = "gunicorn.socket"
 """The key of the WSGI environment that has the socket."""
@@ -73,6 +73,32 @@ class SocketCall(IncomingCall):
             _watch.remove(self)
             with contextlib.suppress(OSError):
                 connection.settimeout(max(self.deadline - time.monotonic(), 0) + STATUS_SECONDS)
+
+
+class PatientAgain:
+    """The response to a call, after which its connection is as patient as before: others use it, such as views.
+
+    Of the workers of gunicorn, gevent's keep the timeout of a connection from one request to the next.
+    """
+
+    def __init__(self, environ: dict[str, Any], respond: Callable[[], Iterable[bytes]]) -> None:
+        self._connection = _socket(environ)
+        self._timeout = None if self._connection is None else self._connection.gettimeout()
+        self._pieces = respond()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        """Close the response, which the server has sent."""
+        try:
+            close: Callable[[], object] = getattr(self._pieces, "close", lambda: None)
+            close()
+        finally:
+            if self._connection is not None:
+                # The server may have closed it meanwhile.
+                with contextlib.suppress(OSError):
+                    self._connection.settimeout(self._timeout)
 
 
 class _Watch:
