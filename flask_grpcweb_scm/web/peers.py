@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import socket
-import termios
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,10 @@ from typing import Any
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import IncomingCall
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 __all__ = ["SOCKET_KEY", "PatientAgain", "SocketCall", "call_class", "end_reading", "impatient"]
 
@@ -127,8 +130,10 @@ class _Watch:
             time.sleep(LOOK_SECONDS)
             now = time.monotonic()
             for call in self._calls.copy().values():
-                if call.deadline is not None and call.connection is not None and now >= call.deadline:
-                    _hurry(call, call.connection, now)
+                # Each looked at once: the thread of the call may let go of them.
+                deadline, connection = call.deadline, call.connection
+                if deadline is not None and connection is not None and now >= deadline:
+                    _hurry(call, connection, now)
 
 
 def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
@@ -146,6 +151,8 @@ def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
 
 def _is_sending(connection: socket.socket) -> bool:
     """Return whether the peer has not taken everything that was sent to it."""
+    if sys.platform == "win32":  # where gunicorn is not
+        return False
     unsent = array.array("i", [0])
     try:
         fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unsent)
