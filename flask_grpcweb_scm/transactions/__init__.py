@@ -60,20 +60,21 @@ def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallN
 @contextmanager
 def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
     prepare(db)
-    session = db.session()
-    with limit_call(session, context):
+    # Looked up again at the end: the function may have removed the session, and gone on with a new one.
+    session = db.session
+    with limit_call(session(), context):
         try:
             yield
             context.check_deadline()
-            commit(session)
+            commit(session())
         except SQLAlchemyError as error:
-            _roll_back(session)
+            _roll_back(session())
             status = None if _is_declared(context, error) else _status_of(error, db, context)
             if status is None:
                 raise
             raise status from error
         except BaseException:
-            _roll_back(session)
+            _roll_back(session())
             raise
 
 
