@@ -67,7 +67,7 @@ def test_an_open_app_in_production_is_warned_of() -> None:
 
 def test_warnings_name_the_line_of_the_app() -> None:
     for start in (GrpcWebScm, GrpcWebScm().init_app):
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="GRPC_") as caught:
             start(bare_app(GRPC_MAX_TIMOUT=1))
         assert [warning.filename for warning in caught] == [__file__] * 2
 
