@@ -42,7 +42,7 @@ PREFIX = "GRPC_"
 DEFAULT_TIMEOUT = 60.0
 NEARLY_OURS = 0.9
 """Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
-_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{2}", re.IGNORECASE)
+_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{3}", re.IGNORECASE)
 _CREDENTIALS = re.compile("AUTH|TOKEN|SECRET|HMAC|CREDENTIAL|PASSWORD|PUBLIC")
 
 

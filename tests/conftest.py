@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     # Thousands of tests are looked at by every full collection of garbage otherwise.
     gc.freeze()
+    # The apps of the tests are garbage in cycles, and are looked at often enough.
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

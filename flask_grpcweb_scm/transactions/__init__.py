@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import weakref
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from google.protobuf.message import Message
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -23,7 +23,8 @@ __all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
 CallNext = Callable[[Any, CallContext], Any]
 
 logger = logging.getLogger(__name__)
-_incidents: weakref.WeakKeyDictionary[Flask, Incidents] = weakref.WeakKeyDictionary()
+_INCIDENTS = "flask_grpcweb_scm.transactions"
+"""The key of app.extensions that has what was logged of the database of an app."""
 
 
 def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
@@ -167,11 +168,12 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     code, text = found
     if found == CANCELLED:
         return RpcError(code, text)
-    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
-        # The connection was waited for until now, or was cut because nothing came.
-        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    _incidents_of_app().log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
+    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
+        # It was waited for until now, or cut off because nothing came.
+        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
+        reason = f"the database has not responded in time: {reason}"
+    _incidents_of_app().log(re.sub(r"\d+", "", reason), "calls end with %s: %s", code.name, reason)
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
@@ -199,4 +201,5 @@ def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, st
 
 
 def _incidents_of_app() -> Incidents:
-    return _incidents.setdefault(cast("Any", current_app)._get_current_object(), Incidents(logger))
+    incidents: Incidents = current_app.extensions.setdefault(_INCIDENTS, Incidents(logger))
+    return incidents
