@@ -50,8 +50,8 @@ _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
         {
             "type": click.FloatRange(min=0, min_open=True),
             "metavar": "SECONDS",
-            "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, none for streams, {DOCTOR_TIMEOUT:g} for a request of"
-            " doctor.",
+            "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, none for streams,"
+            f" {DOCTOR_TIMEOUT:g} for a request of doctor.",
         },
         None,
     ),
