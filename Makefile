@@ -25,7 +25,7 @@ Three things to try:
 2. List the repositories, from another terminal:
 printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-binary @- --header 'Content-Type: application/grpc-web+json' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
 
-3. Ask who last changed the first line of the Makefile:
+3. Ask who last changed the first line of the Makefile, from this folder:
 $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
 
 endef

@@ -31,7 +31,8 @@ def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
     """Intercept a call: commit the session when it returns within its deadline, else roll back.
 
     A stream is one transaction too, from its first message to its last. Errors of the database that the caller can act
-    on become statuses, unless the service has declared them. For a service of an app with Flask-SQLAlchemy::
+    on become statuses, unless the service has declared them; no status has the text of a statement. For a service of an
+    app with Flask-SQLAlchemy::
 
         notes.intercept(transaction)
 
@@ -60,20 +61,21 @@ def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallN
 @contextmanager
 def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
     prepare(db)
-    session = db.session()
-    with limit_call(session, context):
+    # Looked up again at the end: the function may have removed the session, and gone on with a new one.
+    session = db.session
+    with limit_call(session(), context):
         try:
             yield
             context.check_deadline()
-            commit(session)
+            commit(session())
         except SQLAlchemyError as error:
-            _roll_back(session)
-            status = None if _is_declared(context, error) else _status_of(error, db, context)
+            _roll_back(session())
+            status = _declared_status(error, context) or _status_of(error, db, context)
             if status is None:
                 raise
             raise status from error
         except BaseException:
-            _roll_back(session)
+            _roll_back(session())
             raise
 
 
@@ -111,6 +113,8 @@ IN_USE = "all connections to the database are in use; try again"
 BUSY = "the database is busy; nothing was stored, try again"
 UNCONFIRMED = "the connection to the database was lost at the end: the changes may have been stored, or not"
 FULL = "the disk or the memory of the database is full; nothing was stored"
+UNFULFILLED = "a constraint of the database does not hold; nothing was stored"
+REFUSED = "the database refused the statement; nothing was stored"
 DAMAGED = "the database is damaged; its administrator finds more in the log"
 LATE = "the database did not respond before the deadline"
 CANCELLED = StatusCode.DEADLINE_EXCEEDED, LATE
@@ -147,8 +151,14 @@ _SQLITE_TEXTS = {
 }
 
 
-def _is_declared(context: CallContext, error: Exception) -> bool:
-    return context.method is not None and context.method.service.declared_error(error) is not None
+def _declared_status(error: SQLAlchemyError, context: CallContext) -> RpcError | None:
+    """The status that the service has declared for an error; None when it has declared none."""
+    declared = context.method.service.declared_error(error) if context.method is not None else None
+    if declared is None or not isinstance(error, DBAPIError):
+        return declared
+    # The error's own text has the statement and its parameters.
+    text = UNFULFILLED if isinstance(error, IntegrityError) else REFUSED
+    return RpcError(declared.code, text, declared.details)
 
 
 def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> RpcError | None:
