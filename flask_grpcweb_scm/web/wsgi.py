@@ -138,6 +138,9 @@ class RpcApp:
             return translated(app, response, environ)(environ, start)
         finally:
             _close(pieces)
+            if scope.stream is not None:
+                # Nothing of it is sent. Test clients close no response.
+                scope.stream.close()
 
     def _exempt_from_csrf(self) -> None:
         # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send

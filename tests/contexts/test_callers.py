@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Response
 from werkzeug.test import TestResponse
 
-from tests.apps import ECHO
+from tests.apps import ECHO, echo_app
 from tests.contexts.aftermath import ANY_ERROR, ANY_LANE, World
 from tests.contexts.app import FLASK, LANES, build
 from tests.contexts.callers import BareCaller, Traces, Use, call, close, complete
@@ -253,3 +254,15 @@ def test_nothing_is_left_by_a_test_client_that(
     caller.run(post_keeping_contexts if is_kept else post)
     here.check_end("NoneType")
     here.check_many_requests(20)
+
+
+@pytest.mark.parametrize("hook", [lambda response: {}["after"], lambda response: Response("no", 403)])
+def test_a_stream_ends_when_the_app_responds_in_its_place(hook: Callable[[Response], Response]) -> None:
+    ended: list[str] = []
+    app = echo_app(PROPAGATE_EXCEPTIONS=False)
+    app.after_request(hook)
+    app.teardown_request(lambda error: ended.append("request"))
+    # Test clients close no response, and the traceback of the hook's error has the frames that know of it.
+    response = app.test_client().post(ECHO + "ServerStream", data=body_of(EchoRequest(count=3)), content_type=PROTO)
+    assert response.headers["grpc-status"] in {"7", "13"}
+    assert ended == ["request"]
