@@ -25,13 +25,13 @@ Three things to try:
 2. List the repositories, from another terminal:
 printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-binary @- --header 'Content-Type: application/grpc-web+json' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
 
-3. Ask who last changed the first line of the Makefile:
+3. Ask who last changed the first line of the Makefile, from this folder:
 $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
 
 endef
 export TRY
 
-.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance fuzz audit bench bench-quick scale clean
+.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit bench bench-quick scale clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -101,6 +101,9 @@ peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc an
 
 conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
 	tests/conformance/run.sh $(SERVERS)
+
+faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
+	$(BIN)/python -m tests.faults.table
 
 fuzz: $(DEV) ## Fuzz the whole request path, or the JSON codec, for a minute (TARGET=json; FUZZ=… goes to libFuzzer)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +12,7 @@ from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
-from flask_grpcweb_scm.settings import ConfigError, Settings
+from flask_grpcweb_scm.settings import ConfigError, Settings, warn
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
@@ -226,8 +225,7 @@ def _limit_rates(authenticate: Authenticate | None, settings: Settings) -> Authe
 
 def _warn_if_open(app: Flask, settings: Settings) -> None:
     if not (settings.require_auth or "GRPC_REQUIRE_AUTH" in app.config or app.debug or app.testing):
-        warnings.warn(
+        warn(
             "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to authenticate callers,"
-            " or GRPC_REQUIRE_AUTH to False if that is on purpose",
-            stacklevel=3,
+            " or GRPC_REQUIRE_AUTH to False if that is on purpose"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import os
 import re
 import secrets
 import warnings
@@ -32,13 +34,15 @@ from flask_grpcweb_scm.config_values import (
 )
 from flask_grpcweb_scm.rpc import Identity, did_you_mean, nearest
 
-__all__ = ["ConfigError", "Settings", "UnknownKey", "check_method_names", "unknown_keys"]
+__all__ = ["ConfigError", "Settings", "UnknownKey", "check_method_names", "unknown_keys", "warn"]
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 PREFIX = "GRPC_"
 DEFAULT_TIMEOUT = 60.0
 NEARLY_OURS = 0.9
 """Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
-_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{2}", re.IGNORECASE)
+_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{3}", re.IGNORECASE)
 _CREDENTIALS = re.compile("AUTH|TOKEN|SECRET|HMAC|CREDENTIAL|PASSWORD|PUBLIC")
 
 
@@ -210,7 +214,7 @@ class Settings:
         for unknown in unknown_keys(config, values.get("ignored_keys", ())):
             if unknown.is_about_credentials:
                 raise ConfigError(unknown.message)
-            warnings.warn(unknown.message, stacklevel=3)
+            warn(unknown.message)
         if has_authenticator or any(values.get(name) for name in ("auth_tokens", "token_secrets", "hmac_secrets")):
             values.setdefault("require_auth", True)
         if not values.get("page_token_secrets"):
@@ -261,6 +265,14 @@ def check_method_names(key: str, names: Iterable[str], method_paths: Iterable[st
 def _names(method_path: str) -> set[str]:
     """The names of a method in configuration keys."""
     return {method_path[1:], method_path[1:].partition("/")[0] + "/*"}
+
+
+def warn(message: str) -> None:
+    """Warn of the configuration of an app, at the line of the app that has called this package."""
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 class UnknownKey(NamedTuple):

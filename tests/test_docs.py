@@ -96,6 +96,7 @@ def test_the_observers(tmp_path: Path) -> None:
     assert (record["method"], record["code"], record["caller"]) == (PATH, "UNIMPLEMENTED", "anonymous")
 
 
+@pytest.mark.needs("pytest")
 def test_the_tests(tmp_path: Path) -> None:
     written = files(DOC["testing"])
     assert set(written) == {"app.py", "conftest.py", "test_app.py", "test_users.py"}

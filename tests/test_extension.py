@@ -65,6 +65,13 @@ def test_an_open_app_in_production_is_warned_of() -> None:
         GrpcWebScm(bare_app(), services=[echo_service()])
 
 
+def test_warnings_name_the_line_of_the_app() -> None:
+    for start in (GrpcWebScm, GrpcWebScm().init_app):
+        with pytest.warns(UserWarning, match="GRPC_") as caught:
+            start(bare_app(GRPC_MAX_TIMOUT=1))
+        assert [warning.filename for warning in caught] == [__file__] * 2
+
+
 @pytest.mark.parametrize("config", [{"TESTING": True}, {"DEBUG": True}, {"GRPC_AUTH_TOKENS": "t"}])
 def test_no_warning_in_development_or_with_authentication(config: dict[str, Any]) -> None:
     GrpcWebScm(bare_app(**config), services=[echo_service()])

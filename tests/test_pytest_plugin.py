@@ -54,18 +54,21 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.needs("pytest")
 def test_the_fixtures_are_there_without_an_import(project: Path) -> None:
     done = run_pytest(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.needs("pytest")
 def test_the_fixture_app_is_the_users(project: Path) -> None:
     (project / "conftest.py").write_text("")
     done = run_pytest(project)
     assert "fixture 'app' not found" in done.stdout
 
 
+@pytest.mark.needs("pytest")
 def test_loading_it_imports_nothing_that_coverage_should_see(project: Path) -> None:
     (project / "conftest.py").write_text(
         "import sys\nassert {'flask', 'flask_grpcweb_scm.wire', 'flask_grpcweb_scm.rpc'}.isdisjoint(sys.modules)\n"

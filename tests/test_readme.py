@@ -80,7 +80,6 @@ def greeter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[types.M
 
 
 def test_the_service_of_the_readme_works(greeter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLASK_GRPC_SCM", "false")
     monkeypatch.setenv("FLASK_TESTING", "true")
     pb = greeter.greeter_pb2
     client = greeter.create_app().test_client()

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from flask import Flask, abort
 from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.exc import IntegrityError
+from google.rpc.error_details_pb2 import RetryInfo
+from sqlalchemy.exc import IntegrityError, NoResultFound, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, Service, StatusCode, transaction
 from flask_grpcweb_scm.client import ScmGrpcClient
+from flask_grpcweb_scm.rpc import retry_info
 from flask_grpcweb_scm.scm import db as scm_db
 from flask_grpcweb_scm.testing import ScmFactory, channel_for
 from tests import documents
@@ -182,6 +184,34 @@ def test_a_constraint_that_fails_is_aborted_unless_the_service_declares_it(empty
         assert texts(app) == ["a"]
         dispose(app)
     assert codes == [0, 10, 6, 6]
+
+
+@pytest.mark.parametrize("declared", [IntegrityError, SQLAlchemyError])
+def test_no_caller_reads_the_statement_of_a_declared_error(
+    empty_database: str, declared: type[SQLAlchemyError]
+) -> None:
+    service = service_of_notes()
+    service.declare_error(declared, StatusCode.ALREADY_EXISTS, details=lambda error: [retry_info(1)])
+    app = app_of_notes(empty_database, service)
+    call(app.test_client(), ECHO + "Unary", EchoRequest(text="a"))
+    response = call(app.test_client(), ECHO + "Unary", EchoRequest(text="a"))
+    expected = "a constraint of the database does not hold; nothing was stored"
+    assert (response.code, response.message) == (6, expected)
+    assert response.details(RetryInfo) == [retry_info(1)]
+    dispose(app)
+
+
+def test_a_declared_error_without_a_statement_keeps_its_text(empty_database: str) -> None:
+    def missing(request: EchoRequest, context: CallContext) -> EchoReply:
+        raise NoResultFound("no such note")
+
+    service = echo_service(Unary=missing)
+    service.intercept(transaction)
+    service.declare_error(NoResultFound, StatusCode.NOT_FOUND)
+    app = app_of_notes(empty_database, service)
+    response = call(app.test_client(), ECHO + "Unary", EchoRequest())
+    assert (response.code, response.message) == (5, "no such note")
+    dispose(app)
 
 
 @pytest.mark.needs("PostgreSQL")

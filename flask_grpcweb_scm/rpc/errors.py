@@ -30,6 +30,8 @@ __all__ = [
 RETRY_SECONDS = 0.5, 1.0
 """Shortest and longest pause before a call is repeated that found a server out."""
 INCIDENT_SECONDS = 60.0
+MAX_INCIDENTS = 100
+"""Kinds that are remembered."""
 
 
 class RpcError(Exception):
@@ -96,6 +98,8 @@ class Incidents:
         """Log a warning, unless one of its kind was logged within the last minute."""
         now = time.monotonic()
         if now - self._logged.get(kind, -INCIDENT_SECONDS) >= INCIDENT_SECONDS:
+            if len(self._logged) >= MAX_INCIDENTS:
+                self._logged.clear()
             self._logged[kind] = now
             self._logger.warning(text, *values)
 

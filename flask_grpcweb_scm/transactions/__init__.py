@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import weakref
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from google.protobuf.message import Message
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -23,14 +23,16 @@ __all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
 CallNext = Callable[[Any, CallContext], Any]
 
 logger = logging.getLogger(__name__)
-_incidents: weakref.WeakKeyDictionary[Flask, Incidents] = weakref.WeakKeyDictionary()
+_INCIDENTS = "flask_grpcweb_scm.transactions"
+"""The key of app.extensions that has what was logged of the database of an app."""
 
 
 def transaction(request: Any, context: CallContext, call_next: CallNext) -> Any:
     """Intercept a call: commit the session when it returns within its deadline, else roll back.
 
     A stream is one transaction too, from its first message to its last. Errors of the database that the caller can act
-    on become statuses, unless the service has declared them. For a service of an app with Flask-SQLAlchemy::
+    on become statuses, unless the service has declared them; no status has the text of a statement. For a service of an
+    app with Flask-SQLAlchemy::
 
         notes.intercept(transaction)
 
@@ -68,7 +70,7 @@ def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
             commit(session())
         except SQLAlchemyError as error:
             _roll_back(session())
-            status = None if _is_declared(context, error) else _status_of(error, db, context)
+            status = _declared_status(error, context) or _status_of(error, db, context)
             if status is None:
                 raise
             raise status from error
@@ -111,6 +113,8 @@ IN_USE = "all connections to the database are in use; try again"
 BUSY = "the database is busy; nothing was stored, try again"
 UNCONFIRMED = "the connection to the database was lost at the end: the changes may have been stored, or not"
 FULL = "the disk or the memory of the database is full; nothing was stored"
+UNFULFILLED = "a constraint of the database does not hold; nothing was stored"
+REFUSED = "the database refused the statement; nothing was stored"
 DAMAGED = "the database is damaged; its administrator finds more in the log"
 LATE = "the database did not respond before the deadline"
 CANCELLED = StatusCode.DEADLINE_EXCEEDED, LATE
@@ -147,8 +151,14 @@ _SQLITE_TEXTS = {
 }
 
 
-def _is_declared(context: CallContext, error: Exception) -> bool:
-    return context.method is not None and context.method.service.declared_error(error) is not None
+def _declared_status(error: SQLAlchemyError, context: CallContext) -> RpcError | None:
+    """The status that the service has declared for an error; None when it has declared none."""
+    declared = context.method.service.declared_error(error) if context.method is not None else None
+    if declared is None or not isinstance(error, DBAPIError):
+        return declared
+    # The error's own text has the statement and its parameters.
+    text = UNFULFILLED if isinstance(error, IntegrityError) else REFUSED
+    return RpcError(declared.code, text, declared.details)
 
 
 def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> RpcError | None:
@@ -159,11 +169,12 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     code, text = found
     if found == CANCELLED:
         return RpcError(code, text)
-    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
-        # The connection was waited for until now, or was cut because nothing came.
-        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    _incidents_of_app().log(f"{code.name} {found[1]}", "calls end with %s: %s", code.name, reason)
+    if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
+        # It was waited for until now, or cut off because nothing came.
+        code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
+        reason = f"the database has not responded in time: {reason}"
+    _incidents_of_app().log(re.sub(r"\d+", "", reason), "calls end with %s: %s", code.name, reason)
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
@@ -191,4 +202,5 @@ def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, st
 
 
 def _incidents_of_app() -> Incidents:
-    return _incidents.setdefault(cast("Any", current_app)._get_current_object(), Incidents(logger))
+    incidents: Incidents = current_app.extensions.setdefault(_INCIDENTS, Incidents(logger))
+    return incidents

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from flask import Blueprint, Flask, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter, Rule, ValidationError
+from werkzeug.routing import BaseConverter, ValidationError
 
 from flask_grpcweb_scm.rpc import (
     Endpoint,
@@ -21,6 +21,7 @@ from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
+    LateRule,
     RoutedRequestContext,
     current_context,
     hold_context,
@@ -130,7 +131,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             # A function for each, and by Flask's decorator, which agents wrap: they name transactions by functions.
             app.endpoint(f"{NAME}.{name}")(_named(call, name))
-            rule = Rule(
+            rule = LateRule(
                 prefix + path,
                 endpoint=f"{NAME}.{name}",
                 merge_slashes=False,

@@ -109,7 +109,7 @@ class World:
         assert self.traces.rows() == [f"committed by {committing.name}"]
         self.check_outside()
 
-    def check_many_requests(self, count: int = 200) -> None:
+    def check_many_requests(self, count: int = 50) -> None:
         """Check that no request fails, or sees what is not of it, while garbage is collected in the middle of it."""
         for number in range(count):
             if number % 8 == 0:

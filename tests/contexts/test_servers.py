@@ -83,7 +83,7 @@ class Host:
     def stop(self) -> None:
         """Check the whole life of a server without failures."""
         if self._world is not None:
-            self._world.check_many_requests()
+            self._world.check_many_requests(200)
         self._running.close()
         if self._world is not None:
             assert COMPLAINTS.findall(self.log.read_text(errors="replace")) == []

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -220,24 +221,31 @@ def test_an_outage_is_one_line_a_minute(
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_reads_of_our_own_client_outlast_a_restart(caller: Caller, server: PostgresqlServer, mode: str) -> None:
     over = threading.Event()
+    reads: deque[None] = deque()  # whose appends are atomic
 
-    def read(number: int) -> int:
-        count = 0
+    def read_on() -> None:
         with ScmGrpcClient(url, timeout=20) as scm:
             while not over.is_set():
                 scm.get_repository(repository_id=caller.tenant.repository)
-                count += 1
-        return count
+                reads.append(None)
 
     with serving(caller.app) as url, ThreadPoolExecutor(6) as pool:
-        reads = [pool.submit(read, number) for number in range(6)]
-        time.sleep(1)
+        readers = [pool.submit(read_on) for _ in range(6)]
+        wait_until(lambda: len(reads) > 100)
+        # From a server that refuses to one that is there again, it is half a second.
         server.stop(mode)
-        time.sleep(0.5)
         server.start()
-        time.sleep(1)
+        wait_until(lambda: len(reads) > 250 or any(reader.done() for reader in readers))
         over.set()
-        assert sum(future.result() for future in reads) >= 250
+        for reader in readers:
+            reader.result()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @needs_postgresql

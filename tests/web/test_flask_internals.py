@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, url_for
 
 from flask_grpcweb_scm.web import flask_internals
-from flask_grpcweb_scm.web.flask_internals import is_plain_flask
+from flask_grpcweb_scm.web.flask_internals import LateRule, is_plain_flask
+from tests.apps import echo_app
 
 PACKAGE = Path(flask_internals.__file__).parents[1]
 PRIVATE = {
     *("_cv_app", "_cv_request", "_cv_tokens", "_cv_token", "_push_count", "_after_request_functions"),
     *("_max_content_length", "_get_current_object", "_find_error_handler", "_got_first_request", "_session"),
-    *("RequestContext", "request_ctx", "app_ctx", "AppContext", "handle_user_exception"),
+    *("RequestContext", "request_ctx", "app_ctx", "AppContext", "handle_user_exception", "_compile_builder"),
 }
 
 
@@ -111,3 +112,16 @@ def test_importing_the_package_warns_of_nothing() -> None:
     command = [sys.executable, "-W", "error", "-W", "ignore:Protobuf gencode:UserWarning", "-c", source]
     result = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_rule_compiles_what_builds_its_url_when_that_is_used() -> None:
+    app = echo_app(GRPC_URL_PREFIX="/rpc")
+    endpoint = "grpcweb_scm.tests_echo_v1_Echo/Unary"
+    (rule,) = app.url_map.iter_rules(endpoint)
+    assert isinstance(rule, LateRule)
+    with app.test_request_context():
+        for _ in range(2):
+            assert url_for(endpoint) == "/rpc/tests.echo.v1.Echo/Unary"
+            assert url_for(endpoint, a="b c") == "/rpc/tests.echo.v1.Echo/Unary?a=b+c"
+            assert url_for(endpoint, _external=True, _anchor="x") == "http://localhost/rpc/tests.echo.v1.Echo/Unary#x"
+            assert url_for("grpcweb_scm.unknown", grpc_service="a.B", grpc_method="C", d=1) == "/rpc/a.B/C?d=1"

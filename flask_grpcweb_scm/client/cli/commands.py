@@ -20,6 +20,7 @@ from flask_grpcweb_scm.client.channel import Channel, python_names
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
 from flask_grpcweb_scm.client.cli.options import (
     DEFAULT_TIMEOUT,
+    DOCTOR_TIMEOUT,
     connection_options,
     given_options,
     open_channel,
@@ -39,7 +40,6 @@ from flask_grpcweb_scm.client.response import CallError
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
 
-DOCTOR_TIMEOUT = 10.0
 LEVEL_WIDTH = 6
 SUBJECT_WIDTH = 16
 
@@ -198,7 +198,7 @@ class DoctorCommand(click.Command):
             callback=self._run,
             short_help="Examines a running server, and advises.",
             help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
-            f" versions. It changes nothing there. The timeout of a request is {DOCTOR_TIMEOUT:g} s, or --timeout."
+            " versions. It changes nothing there."
             "\n\nExits with 1 when a check fails; a warning is no failure.",
         )
 

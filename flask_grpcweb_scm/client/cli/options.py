@@ -14,6 +14,8 @@ __all__ = ["connection_options", "given_options", "open_channel", "parse_metadat
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds, for a call with one response."""
+DOCTOR_TIMEOUT = 10.0
+"""Seconds, for each request of ``scm-grpc doctor``."""
 
 # name, flags, settings, environment variable
 _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
@@ -48,7 +50,8 @@ _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
         {
             "type": click.FloatRange(min=0, min_open=True),
             "metavar": "SECONDS",
-            "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, and none for streams.",
+            "help": f"The call's deadline. Default: {DEFAULT_TIMEOUT:g}, none for streams,"
+            f" {DOCTOR_TIMEOUT:g} for a request of doctor.",
         },
         None,
     ),

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
+from flask_grpcweb_scm.scm.database.sqlite_file import watch_file
 from flask_grpcweb_scm.transactions import commit
 from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
@@ -96,6 +97,7 @@ class Database(SQLAlchemy):
                 for engine in self.engines.values():
                     if engine.dialect.name == "sqlite":
                         sa.event.listen(engine, "connect", _configure_sqlite)
+                        watch_file(engine)
                     elif engine.dialect.driver in _LIBPQ:
                         sa.event.listen(engine, "do_connect", _configure_libpq)
                         sa.event.listen(engine, "checkout", _check_connection)

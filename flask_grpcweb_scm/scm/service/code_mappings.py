@@ -17,6 +17,7 @@ from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
+from flask_grpcweb_scm.transactions import TRY_AGAIN
 
 __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings", "list_code_mappings"]
 
@@ -49,7 +50,9 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
 
 def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
     same = sa.and_(CodeMapping.project_id == project_id, CodeMapping.stack_root == stack_root)
-    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(same)).one()
+    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(same)).one_or_none()
+    if mapping_id is None:  # it was deleted a moment ago
+        return RpcError(StatusCode.ABORTED, TRY_AGAIN)
     return already_exists(
         "CodeMapping", mapping_id, f"code mapping {mapping_id} of project {project_id} has stack_root {stack_root!r}"
     )

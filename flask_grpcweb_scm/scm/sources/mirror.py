@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.sources.git import (
     LOG_FORMAT,
@@ -31,7 +32,6 @@ MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
 STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
 
-WARNING_SECONDS = 60
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
@@ -52,8 +52,7 @@ class MirrorDamaged(GitError):
         super().__init__("the git mirror of the repository is damaged: run git fsck, or clone and import it again")
 
 
-_warned: dict[str, float] = {}
-"""The last warning about each mirror, as an instant of :func:`time.monotonic`."""
+_incidents = Incidents(logger)
 
 
 class Mirror:
@@ -300,10 +299,7 @@ class Mirror:
             raise
 
     def _warn(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - _warned.get(self.git_dir, -WARNING_SECONDS) >= WARNING_SECONDS:
-            _warned[self.git_dir] = now
-            logger.warning("git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
+        _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
 
 
 def _state(folder: str) -> Folder | None:

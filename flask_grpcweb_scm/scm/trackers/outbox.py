@@ -18,11 +18,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, NoResultFound
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload
 
-from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info, unavailable
+from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
@@ -49,8 +49,9 @@ GRACE_SECONDS = 10
 CLOCK_SKEW = timedelta(minutes=10)
 # Between two looks at the operation of another call: the first pause, and the longest.
 PAUSE_SECONDS = 0.05, 0.5
-# For a caller whose deadline has come first.
+# For a caller whose deadline comes first: when to try again, and how much of its time is left for the response.
 RETRY_SECONDS = 1
+RESPONSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
     while True:
         row = db.session.execute(statement).one_or_none()
         # Before the pause: what waits here is to hold neither a transaction nor a connection.
-        commit_step()
+        release_connection()
         if row is None:
             return None
         operation_id, claimed_until, digest, now = row
@@ -201,7 +202,7 @@ def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
             raise _key_reused(wanted.idempotency_key)
         if claimed_until <= now:
             return _Free(operation_id, claimed_until)
-        if time.monotonic() + pause >= tracker.http.deadline:
+        if time.monotonic() + pause + RESPONSE_SECONDS >= tracker.http.deadline:
             raise _busy()
         time.sleep(pause)
         pause = min(pause * 2, longest)
@@ -230,10 +231,10 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
         created = _create(tracker, operation, issue)
     try:
         return _complete(operation, created)
-    except (DBAPIError, NoResultFound) as error:
+    except SQLAlchemyError as error:
         logger.error("operation %d: issue %s could not be stored: %s", operation.id, created.key, error)
         text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
-        raise RpcError(StatusCode.UNAVAILABLE, text) from error
+        raise unavailable(text) from error
 
 
 def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_attempt: datetime) -> TrackerIssue | None:

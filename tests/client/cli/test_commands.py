@@ -294,6 +294,12 @@ def test_a_redirect_gets_no_credential() -> None:
 # Any service: the generator knows nothing about ours.
 
 ECHO = service_group(DESCRIPTOR.services_by_name["Echo"], {}, help_text="Echo.")
+# Without what this module imports.
+ECHO_PROGRAM = """
+from flask_grpcweb_scm.client.cli.commands import service_group
+from tests.echo_pb2 import DESCRIPTOR
+service_group(DESCRIPTOR.services_by_name["Echo"], {}, help_text="Echo.")()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -330,8 +336,7 @@ def test_a_method_that_is_not_implemented(echo_url: str) -> None:
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_a_stream_is_printed_as_it_comes(echo_url: str, output: str) -> None:
-    code = "from tests.client.cli.test_commands import ECHO; ECHO()"
-    command = [sys.executable, "-c", code, "server-stream", "--text", "slow", "--count", "2", "--url", echo_url]
+    command = [sys.executable, "-c", ECHO_PROGRAM, "server-stream", "--text", "slow", "--count", "2", "--url", echo_url]
     with subprocess.Popen([*command, "-o", output], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
