@@ -180,6 +180,9 @@ def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: S
             context.run(scope.stream.close)
         raise
     if scope.stream is not None:
+        if scope.refusal is not None:
+            # The app has responded in its place, and nothing of it is sent. Test clients close no response.
+            context.run(scope.stream.close)
         return _Body(context, pieces, scope.stream)
     # Agents keep their transaction in a context variable, and end it when the response is closed.
     steps = _steps(context, functools.partial(next, iter(pieces)))
