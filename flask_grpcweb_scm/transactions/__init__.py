@@ -180,11 +180,11 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
 
 def _advise(error: SQLAlchemyError) -> None:
     """Add what to do about a table or a column that is missing to the text of an error, for the log."""
-    if isinstance(error, DBAPIError):
-        if _sqlstate(error) in ("42P01", "42703") or any(
-            text in str(error.orig) for text in ("no such table", "no such column", "has no column")
-        ):
-            error.add_detail("run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService")
+    if isinstance(error, DBAPIError) and (
+        _sqlstate(error) in ("42P01", "42703")
+        or any(text in str(error.orig) for text in ("no such table", "no such column", "has no column"))
+    ):
+        error.add_detail("run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService")
 
 
 def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, str] | None:
