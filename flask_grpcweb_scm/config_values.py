@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 _RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|day|month|year)s?\s*"
+# As clients send it: of a name with other characters in Punycode, "xn--…".
+_HOST = r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|"
 # "The user-id and password MUST NOT contain any control characters" and "a user-id containing a colon character is
 # invalid" (RFC 7617, section 2). Vendors' tokens have more characters than RFC 6750 gives them.
 _CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
@@ -134,14 +136,14 @@ def read_url_prefix(value: object) -> str:
 
 def read_host(value: object) -> str:
     """Read the host of a URL, or nothing; in lower case, and without the ports that werkzeug leaves out."""
-    if not isinstance(value, str) or re.fullmatch(r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|", value.lower()) is None:
+    if not isinstance(value, str) or re.fullmatch(_HOST, value.lower(), re.ASCII) is None:
         raise _fail(value, "a host such as 'api.example.com' or 'localhost:5000', without a scheme or a path")
     return value.lower().removesuffix(":80").removesuffix(":443")
 
 
 def read_subdomain(value: object) -> str:
     """Read what stands before the name of a server and a dot, or nothing; in lower case."""
-    if not isinstance(value, str) or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*|", value) is None:
+    if not isinstance(value, str) or re.fullmatch(r"[\w-]+(?:\.[\w-]+)*|", value, re.ASCII) is None:
         raise _fail(value, "a subdomain such as 'api', without the domain")
     return value.lower()
 

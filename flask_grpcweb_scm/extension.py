@@ -163,9 +163,11 @@ def _add_metrics_page(app: Flask, settings: Settings, path: str) -> None:
 
     def page() -> ResponseReturnValue:
         for rule in app.url_map.iter_rules():
-            if (rule.rule, rule.host, rule.subdomain or None) == (path, host, subdomain) and rule.endpoint != own:
+            is_same = (rule.rule, rule.host, rule.subdomain or None) == (path, host, subdomain)
+            if is_same and "GET" in (rule.methods or ["GET"]) and rule.endpoint != own:
                 # The app's own page, which has come after this extension.
-                return app.ensure_sync(app.view_functions[rule.endpoint])()  # type: ignore[no-any-return]
+                view = app.ensure_sync(app.view_functions[rule.endpoint])
+                return view(**(rule.defaults or {}))  # type: ignore[no-any-return]
         body, content_type = metrics_page(request.headers.get("accept", ""), _figures if settings.scm else dict)
         return Response(body, content_type=content_type)
 

@@ -24,11 +24,14 @@ if importlib.util.find_spec("click"):  # not there for the peers
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     servers.quick = config.option.markexpr == "not needs"
+    if servers.quick:
+        settings.load_profile("quick")
 
 
 def pytest_collection_finish() -> None:

@@ -57,6 +57,26 @@ def test_what_an_import_leaves_out(code: str, absent: set[str]) -> None:
     assert modules_after(code) & absent == set()
 
 
+def test_an_app_starts_on_windows_which_lacks_modules() -> None:
+    code = """
+import sys, flask, flask_sqlalchemy, google.rpc.error_details_pb2
+sys.platform = "win32"
+sys.modules.update(fcntl=None, termios=None)
+from flask_grpcweb_scm import GrpcWebScm
+app = flask.Flask("app")
+app.config.update(GRPC_REQUIRE_AUTH=False, SQLALCHEMY_DATABASE_URI="sqlite://")
+GrpcWebScm(app)
+from flask_grpcweb_scm.scm import db
+with app.app_context():
+    db.create_all()
+path = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
+answer = app.test_client().post(path, data=bytes(5), content_type="application/grpc-web+proto")
+assert answer.status_code == 200
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_oldest_versions_are_tested() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

@@ -54,6 +54,8 @@ def outcome(text: str, context: CallContext) -> None:
 
 
 def write(text: str, context: CallContext) -> None:
+    if text == "new session":
+        db.session.remove()
     db.session.add(Note(text=text))
     db.session.flush()
     outcome(text, context)
@@ -125,8 +127,9 @@ METHODS = ["Unary", "ServerStream", "ClientStream", "Bidi"]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_call_that_succeeds_is_committed(app: Flask, client: FlaskClient, method: str) -> None:
-    assert call(client, ECHO + method, EchoRequest(text="a")).code == 0
-    assert texts(app) == ["a"]
+    for text in ("a", "new session"):
+        assert call(client, ECHO + method, EchoRequest(text=text)).code == 0
+    assert texts(app) == ["a", "new session"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RateLimiter", "StreamLimiter"]
 
-STORAGE_SECONDS = 2
+STORAGE_SECONDS = 1
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -57,7 +57,10 @@ class RateLimiter:
         self._storage_errors = limits.errors.StorageError
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         self._storage = storage
-        self._time_limit = None if storage.startswith("memory") else TimeLimit("counting calls")
+        self._has_timeouts = storage.startswith(("redis", "valkey"))
+        self._is_prompt = storage.startswith("memory")
+        """False until it has counted, and when it has not: then in threads, which take as long as Redis itself."""
+        self._time_limit = TimeLimit("counting calls")
         self._incidents = Incidents(logger)
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
@@ -87,9 +90,8 @@ class RateLimiter:
     def _make(self) -> SlidingWindowCounterRateLimiter:
         import limits
 
-        # Threads that wait for a Redis that hangs come to their end.
         timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
-        options = timeouts if self._storage.startswith(("redis", "valkey")) else {}
+        options = timeouts if self._has_timeouts else {}
         counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
         return limits.strategies.SlidingWindowCounterRateLimiter(counts)
 
@@ -106,17 +108,21 @@ class RateLimiter:
 
     def _count(self, context: CallContext) -> None:
         try:
-            if self._time_limit is None:
+            if self._is_prompt:
                 self._hit(context)
             else:
                 remaining = context.remaining()
                 seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
                 self._time_limit.call(seconds, lambda: self._hit(context))
+                self._is_prompt = self._has_timeouts
+            return
         except (self._storage_errors, TimeoutError) as error:
-            # Refused: else an attacker who stops the storage is free of the limit.
-            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", error)
-            context.check_deadline()
-            raise unavailable("calls cannot be counted at present; try again later") from None
+            reason = str(error)
+        # Refused: else an attacker who stops the storage is free of the limit. Outside, as the error refers to sockets.
+        self._is_prompt = False
+        self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
+        context.check_deadline()
+        raise unavailable("calls cannot be counted at present; try again later")
 
     def _hit(self, context: CallContext) -> None:
         assert context.method is not None

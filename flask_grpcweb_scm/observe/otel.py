@@ -177,11 +177,14 @@ def _inject(span: Span, metadata: Metadata) -> None:
 
 
 def _span_of_others(environ: Mapping[str, Any]) -> Span | None:
+    """The span of the request by an instrumentation; also where it records nothing, because it is not sampled."""
     span: Span | None = environ.get(_FLASK_SPAN)
     if span is None and context.get_value(_IS_OURS) is None:
         current = trace.get_current_span()
-        span = current if getattr(current, "kind", None) is SpanKind.SERVER else None
-    return span if span is not None and span.is_recording() else None
+        found = current.get_span_context()
+        is_not_sampled = found.is_valid and not (found.is_remote or current.is_recording())
+        span = current if is_not_sampled or getattr(current, "kind", None) is SpanKind.SERVER else None
+    return span
 
 
 def _addresses(call: Observed) -> Mapping[str, AttributeValue]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -27,6 +27,8 @@ Interceptor = Callable[[Any, CallContext, CallNext], Any]
 E = TypeVar("E", bound=Exception)
 F = TypeVar("F", bound=ServiceFunction)
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
+
+_HANDED_ON = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
 
 
 class Interceptors:
@@ -214,11 +216,13 @@ class Service:
 
 def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool, batch: bool) -> None:
     plain = inspect.unwrap(function)
-    if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+    # Inside of a decorator it may be run to its end.
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise ServiceDefinitionError(f"{where}: {function!r} is async; service functions are plain functions")
     if batch and not server_streaming:
         raise ServiceDefinitionError(f"{where} has one response: there is nothing to batch")
-    if server_streaming and not batch and not inspect.isgeneratorfunction(plain):
+    yields = inspect.isgeneratorfunction(plain) or inspect.isgeneratorfunction(function)
+    if server_streaming and not batch and not yields:
         raise ServiceDefinitionError(
             f"{where} streams responses: its function must yield them, {function!r} does not; with batch=True it may"
             " return them all at once"
@@ -226,20 +230,39 @@ def _check_function(where: str, function: ServiceFunction, *, server_streaming: 
     if not server_streaming and inspect.isgeneratorfunction(plain):
         raise ServiceDefinitionError(f"{where} has one response: its function must return it, {function!r} yields")
     try:
-        inspect.signature(function).bind(None, None)
+        inspect.signature(_called(function), follow_wrapped=False).bind(None, None)
     except TypeError as error:
         raise ServiceDefinitionError(f"{where}: {function!r} must take (request, context): {error}") from None
 
 
+def _called(function: Any) -> Any:
+    """The function whose parameters a call has to fit: that of a decorator, unless it hands on whatever it gets."""
+    while hasattr(function, "__wrapped__"):
+        try:
+            parameters = inspect.signature(function, follow_wrapped=False).parameters
+        except ValueError:  # functools.cache is not written in Python
+            parameters = MappingProxyType({})
+        if any(parameter.kind not in _HANDED_ON for parameter in parameters.values()):
+            break
+        inner = function.__wrapped__
+        function = MethodType(inner, function.__self__) if inspect.ismethod(function) else inner
+    return function
+
+
 def _check_annotations(method: MethodDescriptor, function: ServiceFunction) -> None:
     """Compare the messages in the annotations of a function, where there are any, with those of its method."""
-    signature = inspect.signature(function)
+    called = _called(function)
+    if hasattr(called, "__wrapped__"):
+        # A decorator with copies of another function's annotations, which may make other messages of them.
+        return
+    signature = inspect.signature(called)
     request = next(iter(signature.parameters.values()))
+    returned = signature.return_annotation if called is function else Any
     for role, annotation, expected in (
         ("request", request.annotation, method.input_type),
-        ("response", signature.return_annotation, method.output_type),
+        ("response", returned, method.output_type),
     ):
-        names = [*_message_names(_resolved(annotation, function))]
+        names = [*_message_names(_resolved(annotation, called))]
         if names and expected.full_name not in names:
             raise ServiceDefinitionError(
                 f"{method.containing_service.full_name}/{method.name} takes {method.input_type.full_name} and returns"

@@ -40,13 +40,20 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
         leave = endpoint.limit_streams(call)
         # The function is intercepted(), and ends in call_for_stream().
         responses = iter(endpoint.functions[endpoint.method](call.request(), call))
-    except Exception as error:
+    except BaseException as error:
         leave()
+        if not isinstance(error, Exception):
+            raise
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
     # The first step comes before the headers, so that an error in it can still be told in their place.
     pieces = _pieces(call, responses)
-    first = [*itertools.islice(pieces, 1)]
+    try:
+        first = [*itertools.islice(pieces, 1)]
+    except BaseException:
+        # Not of the call's making: SystemExit, or a timeout of gevent. The worker may go on.
+        leave()
+        raise
     if call.status and not first:
         # Not left to the garbage collector: what the function holds is free before the call ends.
         _close(call, responses)

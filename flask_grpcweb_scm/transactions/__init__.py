@@ -61,21 +61,22 @@ def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallN
 @contextmanager
 def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
     prepare(db)
-    session = db.session()
-    with limit_call(session, context):
+    # Looked up again at the end: the function may have removed the session, and gone on with a new one.
+    session = db.session
+    with limit_call(session(), context):
         try:
             yield
             context.check_deadline()
-            commit(session)
+            commit(session())
         except SQLAlchemyError as error:
-            _roll_back(session)
+            _roll_back(session())
             status = _declared_status(error, context) or _status_of(error, db, context)
             if status is None:
                 _advise(error)
                 raise
             raise status from error
         except BaseException:
-            _roll_back(session)
+            _roll_back(session())
             raise
 
 

@@ -139,8 +139,10 @@ def _limit_transaction(session: orm.Session, transaction: orm.SessionTransaction
 
 
 def _limit_busy_timeout(connection: sa.Connection, remaining: float | None) -> None:
-    """Have SQLite wait for other writers no longer than the deadline; what it is set to is asked for but once."""
+    """Have SQLite wait for other writers no longer than the deadline; its own setting is read once."""
     if _BUSY_TIMEOUT not in connection.info:
+        if remaining is None:
+            return
         usual = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
         connection.info[_BUSY_TIMEOUT] = usual, usual
     usual, current = connection.info[_BUSY_TIMEOUT]

@@ -32,7 +32,7 @@ from flask_grpcweb_scm.web.flask_internals import (
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.peers import SOCKET_KEY, call_class
+from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain, call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
     Release,
@@ -111,6 +111,11 @@ class FastLane:
         route = self._routes.get(_key(environ))
         if route is None or not self._may_pass(environ):
             return self._wsgi_app(environ, start_response)
+        if SOCKET_KEY in environ:
+            return PatientAgain(environ, lambda: self._enter(route, environ, start_response))
+        return self._enter(route, environ, start_response)
+
+    def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if route.endpoint.method.server_streaming:
             return in_own_context(functools.partial(self._serve, route), environ, start_response)
         return self._serve(route, None, environ, start_response)

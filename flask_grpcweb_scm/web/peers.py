@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import socket
-import termios
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import IncomingCall
 
-__all__ = ["SOCKET_KEY", "SocketCall", "call_class", "end_reading", "impatient"]
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+__all__ = ["SOCKET_KEY", "PatientAgain", "SocketCall", "call_class", "end_reading", "impatient"]
 
 SOCKET_KEY = "gunicorn.socket"
 """The key of the WSGI environment that has the socket."""
@@ -75,6 +78,32 @@ class SocketCall(IncomingCall):
                 connection.settimeout(max(self.deadline - time.monotonic(), 0) + STATUS_SECONDS)
 
 
+class PatientAgain:
+    """The response to a call, after which its connection is as patient as before: others use it, such as views.
+
+    Of the workers of gunicorn, gevent's keep the timeout of a connection from one request to the next.
+    """
+
+    def __init__(self, environ: dict[str, Any], respond: Callable[[], Iterable[bytes]]) -> None:
+        self._connection = _socket(environ)
+        self._timeout = None if self._connection is None else self._connection.gettimeout()
+        self._pieces = respond()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        """Close the response, which the server has sent."""
+        try:
+            close: Callable[[], object] = getattr(self._pieces, "close", lambda: None)
+            close()
+        finally:
+            if self._connection is not None:
+                # The server may have closed it meanwhile.
+                with contextlib.suppress(OSError):
+                    self._connection.settimeout(self._timeout)
+
+
 class _Watch:
     """The calls with a deadline and a socket, and a thread that looks at them while there are any."""
 
@@ -101,8 +130,10 @@ class _Watch:
             time.sleep(LOOK_SECONDS)
             now = time.monotonic()
             for call in self._calls.copy().values():
-                if call.deadline is not None and call.connection is not None and now >= call.deadline:
-                    _hurry(call, call.connection, now)
+                # Each looked at once: the thread of the call may let go of them.
+                deadline, connection = call.deadline, call.connection
+                if deadline is not None and connection is not None and now >= deadline:
+                    _hurry(call, connection, now)
 
 
 def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
@@ -120,6 +151,8 @@ def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
 
 def _is_sending(connection: socket.socket) -> bool:
     """Return whether the peer has not taken everything that was sent to it."""
+    if sys.platform == "win32":  # where gunicorn is not
+        return False
     unsent = array.array("i", [0])
     try:
         fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unsent)

@@ -28,6 +28,7 @@ from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
+from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
     Closing,
@@ -75,14 +76,13 @@ class RpcApp:
         if self._host and not self._may_change_path and get_host(environ).lower() != self._host:
             return self._flask(environ, start_response)
         method = self._methods.get(environ.get("PATH_INFO", ""))
-        if method is not None and not method.server_streaming:
-            return _in_this_context(self._respond, environ, start_response)
-        if method is not None:
-            return in_own_context(self._respond, environ, start_response)
-        if "grpc" in environ.get("CONTENT_TYPE", "").lower():
-            enter = in_own_context if self._may_change_path else _in_this_context
-            return enter(self._respond, environ, start_response)
-        return self._flask(environ, start_response)
+        if method is None and "grpc" not in environ.get("CONTENT_TYPE", "").lower():
+            return self._flask(environ, start_response)
+        is_stream = self._may_change_path if method is None else method.server_streaming
+        enter = in_own_context if is_stream else _in_this_context
+        if SOCKET_KEY in environ:
+            return PatientAgain(environ, lambda: enter(self._respond, environ, start_response))
+        return enter(self._respond, environ, start_response)
 
     def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""

@@ -145,6 +145,22 @@ def test_a_stream_that_fails_gives_its_place_back() -> None:
     assert codes(client, "ServerStream", 3) == [13, 13, 13]
 
 
+@pytest.mark.parametrize("is_generator", [True, False])
+def test_a_stream_that_stops_its_thread_gives_its_place_back(is_generator: bool) -> None:
+    def generator(request: EchoRequest, context: object) -> Any:
+        if request.text == "exit":
+            sys.exit("not of the call's making")
+        yield from ()
+
+    service = echo_service(ServerStream=generator)
+    if not is_generator:
+        service.intercept(lambda request, context, call_next: [*call_next(request, context)])
+    client = echo_app(extension=GrpcWebScm(services=[service]), GRPC_MAX_STREAMS=1).test_client()
+    with pytest.raises(SystemExit):
+        call(client, ECHO + "ServerStream", EchoRequest(text="exit"))
+    assert codes(client, "ServerStream", 1) == [0]
+
+
 def test_a_response_over_its_limit_is_refused() -> None:
     client = echo_app(GRPC_MAX_RESPONSE_BYTES=10).test_client()
     assert call(client, ECHO + "Unary", EchoRequest(text="a" * 8)).code == 0

@@ -15,8 +15,9 @@ import pytest
 from flask import Flask
 from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from flask_grpcweb_scm import GrpcWebScm
@@ -109,6 +110,23 @@ def test_the_names_are_those_of_the_conventions() -> None:
     names = {"error": otel.ERROR_TYPE, "client": otel.CLIENT_ADDRESS, "server": otel.SERVER_ADDRESS}
     for module, name in names.items():
         assert name in vars(importlib.import_module(f"{common}.{module}_attributes")).values()
+
+
+@pytest.mark.parametrize("instrument", ["flask", "wsgi"])
+def test_a_request_that_an_instrumentation_does_not_sample_has_no_span_of_ours(
+    instrument: str, exporter: InMemorySpanExporter
+) -> None:
+    module: Any = pytest.importorskip(f"opentelemetry.instrumentation.{instrument}")
+    app, before, off = mixed_app(GRPC_OTEL=True), durations(), TracerProvider(sampler=ALWAYS_OFF)
+    if instrument == "flask":
+        module.FlaskInstrumentor().instrument_app(app, tracer_provider=off)
+    else:
+        app.wsgi_app = module.OpenTelemetryMiddleware(app.wsgi_app, tracer_provider=off)  # type: ignore[method-assign]
+    with channel_for(app) as channel:
+        list(channel.stub(ECHO).server_stream(EchoRequest(count=2)))
+        channel.stub(ECHO).unary(EchoRequest())
+    assert exporter.get_finished_spans() == ()
+    assert (durations() - before).total() == 2
 
 
 # Client and server, and what a call waits for

@@ -22,6 +22,7 @@ from flask import Flask, abort, request
 from prometheus_client.parser import text_string_to_metric_families
 
 from flask_grpcweb_scm import ConfigError, GrpcWebScm, StatusCode
+from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.scm import db
 from tests.apps import echo_app, echo_service, know_routes
 from tests.observe.mixed import CASES, HOOKED_CASES, Case, hooked_app, in_process, mixed_app, over_http
@@ -134,12 +135,14 @@ def test_hooks_of_the_app_guard_the_page_as_any_other() -> None:
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_a_page_of_the_app_at_the_same_path_wins(order: str) -> None:
     def add(app: Flask) -> None:
-        app.add_url_rule(PATH, "own", lambda: "own page")
+        app.add_url_rule(PATH, "hook", lambda: "of a hook", methods=["POST"])
+        app.add_url_rule(PATH, "own", lambda name: f"own {name}", defaults={"name": "page"})
 
     app = echo_app(GRPC_METRICS_PATH=PATH, prepare=add if order == "before" else None)
     if order == "after":
         add(app)
     assert app.test_client().get(PATH).text == "own page"
+    assert app.test_client().post(PATH).text == "of a hook"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,7 @@ def test_the_page_is_where_the_rpcs_are(options: dict[str, Any], config: dict[st
     client = app.test_client()
     found = [client.get(PATH, base_url=f"http://{name}.example.test").status_code for name in ("api", "www")]
     assert found == [200, 404]
+    assert [line for line in findings(app, app.extensions["grpcweb_scm"].settings, {}) if "GRPC_METRICS_PATH" in line]
 
 
 def test_without_its_key_there_is_no_page_and_with_a_wrong_one_no_app() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -295,3 +296,45 @@ def test_annotations_of_every_kind_of_function_are_seen(function: Any) -> None:
 )
 def test_what_cannot_be_resolved_is_left_alone(function: Any) -> None:
     Service(ECHO).add_rpc("Unary", function)
+
+
+def making(decorate: Callable[[Any], Any], function: Any) -> Any:
+    return functools.wraps(function)(decorate(function))
+
+
+def value_of(request: EchoRequest, context: CallContext) -> StringValue:
+    return StringValue()
+
+
+def values_of(request: EchoRequest, context: CallContext) -> list[StringValue]:
+    return [StringValue()]
+
+
+def with_user(user: str, request: EchoRequest, context: CallContext) -> EchoReply:
+    return EchoReply()
+
+
+async def awaited(request: EchoRequest, context: CallContext) -> EchoReply:
+    return EchoReply()
+
+
+@pytest.mark.parametrize(
+    ("method", "function"),
+    [
+        ("Unary", making(lambda f: lambda request, context: EchoReply(text=f(request, context).value), value_of)),
+        ("Unary", making(lambda f: lambda *args: EchoReply(text=f(*args).value), value_of)),
+        ("Unary", making(lambda f: lambda request, context: f(StringValue(), context), takes_another)),
+        ("Unary", making(lambda f: lambda request, context: f("user", request, context), with_user)),
+        ("Unary", making(lambda f: lambda *args: asyncio.run(f(*args)), awaited)),
+        ("Unary", functools.cache(returns)),
+        ("ServerStream", making(lambda f: lambda *args: (yield from map(EchoReply, f(*args))), values_of)),
+    ],
+)
+def test_a_decorator_may_make_others_of_arguments_and_results(method: str, function: Any) -> None:
+    Service(ECHO).add_rpc(method, function)
+
+
+@pytest.mark.parametrize("decorate", [lambda f: lambda *args: f(*args), functools.cache])
+def test_a_decorator_that_hands_on_its_arguments_hides_none_that_are_missing(decorate: Callable[[Any], Any]) -> None:
+    with pytest.raises(ServiceDefinitionError, match=r"must take \(request, context\)"):
+        Service(ECHO).add_rpc("Unary", making(decorate, takes_one))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from tests.grpcweb import frame
 from tests.servers import gunicorn
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import Connection, Response
+from tests.sockets.http1 import request as http_request
 from tests.sockets.rows import HELLO, REQUESTS, STREAM, UNARY, message, rpc
 from tests.sockets.servers import complaints
 
@@ -148,3 +150,19 @@ def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -
         ]:
             connection.send(rpc(frame(message(text)), {**RIGHT, "grpc-timeout": timeout}))
             assert code_of(connection.response()) == code
+
+
+@pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "100m"}, RIGHT], ids=["deadline", "no deadline"])
+@pytest.mark.parametrize("target", [UNARY, STREAM])
+def test_views_of_the_host_wait_for_their_clients_on_the_connection_of_a_call(
+    port: int, headers: dict[str, str], target: str
+) -> None:
+    upload = http_request("/host", b"slow")
+    with Connection(port) as connection:
+        connection.send(rpc(HELLO, headers, target=target))
+        assert code_of(connection.response()) == 0
+        connection.send(upload[:-4])
+        time.sleep(1.5)
+        connection.send(upload[-4:])
+        response = connection.response()
+    assert (response.status, response.body) == (200, b"4")

@@ -89,14 +89,15 @@ class CommitStore:
 
     def add_file_changes(self, new: Mapping[str, int], commits: Iterable[CommitRows]) -> None:
         """Store the file changes of new commits, in the transaction that has stored the commits."""
-        rows = (
-            f"{new[commit.sha]},{self._repository_id},{commit.date},{change}"
+        # Sorted by path, as the index of changes is.
+        rows = sorted(
+            f"{change},{new[commit.sha]},{self._repository_id},{commit.date}"
             for commit in commits
             if commit.sha in new
             for change in commit.changes
         )
         # Nobody else can have stored any: the commits are visible to this transaction alone.
-        names = ("commit_id", "repository_id", "date_added", "filename", "type")
+        names = ("filename", "type", "commit_id", "repository_id", "date_added")
         insert_rows(sa.insert(_table(CommitFileChange)), names, rows)
 
     def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:

@@ -18,10 +18,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, NoResultFound
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload
 
-from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info, unavailable
 from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
@@ -231,10 +231,10 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
         created = _create(tracker, operation, issue)
     try:
         return _complete(operation, created)
-    except (DBAPIError, NoResultFound) as error:
+    except SQLAlchemyError as error:
         logger.error("operation %d: issue %s could not be stored: %s", operation.id, created.key, error)
         text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
-        raise RpcError(StatusCode.UNAVAILABLE, text) from error
+        raise unavailable(text) from error
 
 
 def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_attempt: datetime) -> TrackerIssue | None:

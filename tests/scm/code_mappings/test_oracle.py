@@ -10,6 +10,7 @@ from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFra
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex
 from tests.scm.code_mappings import oracle
 
+EXAMPLES = settings().max_examples
 SEGMENTS = st.sampled_from(["a", "b", "ab", "app:", "src", "..", ".", "", "C:", "a.b", "[x]", "<y>", "http:", "é"])
 NAMES = st.sampled_from(["a.py", "b.py", "ab.py", ".py", "x", "a.spec.jsx", "__init__.py"])
 FILES = st.builds(
@@ -37,14 +38,14 @@ def read(path: str) -> StackPath | None:
 
 
 @given(PATHS)
-@settings(max_examples=300)
+@settings(max_examples=6 * EXAMPLES)
 def test_reading(path: str) -> None:
     reading = read(path)
     assert (reading and (reading.raw, reading.normalized, reading.stack_root)) == oracle.read_path(path)
 
 
 @given(PATHS, FILES)
-@settings(max_examples=500)
+@settings(max_examples=10 * EXAMPLES)
 @example("/a/a.py", "a/a/a.py")
 @example("//a/a.py", "src/a/a.py")
 @example("app:////a/a.py", "src/a/a.py")
@@ -64,7 +65,7 @@ def test_roots(path: str, file: str) -> None:
     st.lists(PATHS, max_size=6),
     st.dictionaries(st.sampled_from(["one", "two", "three"]), st.lists(FILES, unique=True, max_size=8)),
 )
-@settings(max_examples=500)
+@settings(max_examples=10 * EXAMPLES)
 def test_whole_runs(paths: list[str], files_by_repo: dict[str, list[str]]) -> None:
     indexes = {Place(0, name, "main"): TreeIndex(files) for name, files in files_by_repo.items()}
     readings = [reading for path in paths if (reading := read(path)) is not None]

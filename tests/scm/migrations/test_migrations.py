@@ -75,7 +75,7 @@ def test_downgrade_takes_everything_away(empty_database: str, flask_db: FlaskDb)
 
 def test_rows_stay_and_get_what_is_new(empty_database: str, flask_db: FlaskDb) -> None:
     flask_db("own", empty_database, "upgrade", "scm0002")
-    now = "'2026-01-02 03:04:05+00'"
+    now = "'2026-01-02 03:04:05.000000'"
     with disposed(make_app(empty_database)) as app:
         with app.app_context():
             for statement in (
