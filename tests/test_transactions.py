@@ -201,6 +201,17 @@ def test_no_caller_reads_the_statement_of_a_declared_error(
     dispose(app)
 
 
+@pytest.mark.parametrize("change", ["DROP TABLE note", "ALTER TABLE note RENAME COLUMN text TO other"])
+def test_the_log_says_how_tables_and_columns_that_are_missing_are_made(
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    with app.app_context():
+        db.session.execute(sa.text(change))
+        db.session.commit()
+    assert call(client, ECHO + "Unary", EchoRequest(text="a")).code == 13
+    assert "run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService" in caplog.text
+
+
 def test_a_declared_error_without_a_statement_keeps_its_text(empty_database: str) -> None:
     def missing(request: EchoRequest, context: CallContext) -> EchoReply:
         raise NoResultFound("no such note")

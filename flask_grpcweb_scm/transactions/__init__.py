@@ -72,6 +72,7 @@ def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
             _roll_back(session())
             status = _declared_status(error, context) or _status_of(error, db, context)
             if status is None:
+                _advise(error)
                 raise
             raise status from error
         except BaseException:
@@ -178,6 +179,15 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
+def _advise(error: SQLAlchemyError) -> None:
+    """Add what to do about a table or a column that is missing to the text of an error, for the log."""
+    if isinstance(error, DBAPIError) and (
+        _sqlstate(error) in ("42P01", "42703")
+        or any(text in str(error.orig) for text in ("no such table", "no such column", "has no column"))
+    ):
+        error.add_detail("run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService")
+
+
 def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, str] | None:
     if isinstance(error, sa.exc.TimeoutError):
         return StatusCode.UNAVAILABLE, OUT if isinstance(error, ConnectTimeout) else IN_USE
@@ -188,7 +198,7 @@ def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, st
     if isinstance(error, IntegrityError):
         # A race that no query handles, say a project that is deleted meanwhile; or a sequence that is behind its rows.
         return StatusCode.ABORTED, TRY_AGAIN
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+    state = _sqlstate(error)
     for length in (5, 3, 2):
         if state[:length] in _SQLSTATES:
             return _SQLSTATES[state[:length]]
@@ -199,6 +209,10 @@ def _find_status(error: SQLAlchemyError, db: SQLAlchemy) -> tuple[StatusCode, st
     is_postgresql = any(engine.dialect.name == "postgresql" for engine in db.engines.values())
     is_cut_off = isinstance(error, sa.exc.OperationalError) and is_postgresql and not state
     return (StatusCode.UNAVAILABLE, OUT) if error.connection_invalidated or is_cut_off else None
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
 
 
 def _incidents_of_app() -> Incidents:
