@@ -56,8 +56,10 @@ def serve_stream(call: IncomingCall) -> Reply | StreamReply:
         raise
     if call.status and not first:
         # Not left to the garbage collector: what the function holds is free before the call ends.
-        _close(call, responses)
-        leave()
+        try:
+            _close(call, responses)
+        finally:
+            leave()
         return endpoint.protocol.failure(call, call.status)
     return StreamReply(call, responses, first, pieces, leave)
 
@@ -127,8 +129,10 @@ class StreamReply:
         """End the call; returns its last piece, if that is wanted."""
         self._has_ended = True
         call = self.call
-        _close(call, self._responses)
-        self._leave()
+        try:
+            _close(call, self._responses)
+        finally:
+            self._leave()
         last = [_piece(call, call.endpoint.protocol.stream_end(call, call.status))] if is_wanted else []
         try:
             if self.on_end is not None:

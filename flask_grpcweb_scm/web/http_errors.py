@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
@@ -12,9 +12,9 @@ from flask import Flask, Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
-from flask_grpcweb_scm.wire import Metadata
+from flask_grpcweb_scm.wire import Metadata, decode_message
 
-__all__ = ["describe", "internal_error", "metadata_of", "propagates_exceptions", "rpc_error_from_http"]
+__all__ = ["describe", "internal_error", "metadata_of", "propagates_exceptions", "rpc_error_from_http", "status_in"]
 
 MAX_MESSAGE_CHARACTERS = 1000
 NOT_FOR_CALLERS = {
@@ -67,6 +67,15 @@ def rpc_error_from_http(response: Response, call_id: str = "", *, url: str = "")
     text = _message(response) if status < 500 else ""
     wait = _seconds_to_wait(response)
     return RpcError(code, text or _phrase(status), [] if wait is None else [retry_info(wait)])
+
+
+def status_in(headers: Iterable[tuple[str, str]]) -> RpcError | None:
+    """The error in the headers of a gRPC-Web response; None when there is none."""
+    given = {name.lower(): value for name, value in headers}
+    code = given.get("grpc-status", "0")
+    if not code.isdecimal() or int(code) not in range(1, 17):
+        return None
+    return RpcError(int(code), decode_message(given.get("grpc-message", "")))
 
 
 def internal_error(call_id: str = "") -> RpcError:

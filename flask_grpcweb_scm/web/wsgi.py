@@ -96,12 +96,14 @@ class RpcApp:
             nonlocal replaced
             # Noted, because an observer may raise, and the route is not known outside of the contexts.
             is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
-            is_replaced = is_routed and not scope.is_ours and not is_grpc_web(headers)
-            if is_replaced and find_protocol(environ) is None:
-                is_replaced, headers = False, drained(headers, app, environ)
-            has_news = is_replaced or scope.observation or scope.refusal
+            is_of_app = is_routed and not scope.is_ours
+            is_replaced = is_of_app and not is_grpc_web(headers)
+            if is_of_app and find_protocol(environ) is None:
+                is_of_app = is_replaced = False
+                headers = drained(headers, app, environ)
             # While the contexts of the request are there.
-            made = self._calls.finish(scope, environ, (status, headers) if is_replaced else None) if has_news else []
+            has_news = is_of_app or scope.observation or scope.refusal
+            made = self._calls.finish(scope, environ, (status, headers) if is_of_app else None) if has_news else []
             failed.extend(made)
             if is_replaced or made:
                 replaced = status, headers
@@ -180,6 +182,9 @@ def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: S
             context.run(scope.stream.close)
         raise
     if scope.stream is not None:
+        if scope.refusal is not None:
+            # The app has responded in its place, and nothing of it is sent. Test clients close no response.
+            context.run(scope.stream.close)
         return _Body(context, pieces, scope.stream)
     # Agents keep their transaction in a context variable, and end it when the response is closed.
     steps = _steps(context, functools.partial(next, iter(pieces)))

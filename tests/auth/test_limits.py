@@ -11,8 +11,8 @@ from google.rpc.error_details_pb2 import RetryInfo
 from flask_grpcweb_scm import ConfigError, GrpcWebScm
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app, echo_service
-from tests.echo_pb2 import EchoRequest
-from tests.grpcweb import PROTO, Answer, call, frame, read
+from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.grpcweb import PROTO, Answer, body_of, call, frame, read
 
 
 def codes(client: Any, method: str, times: int, **headers: str) -> list[int]:
@@ -158,6 +158,22 @@ def test_a_stream_that_stops_its_thread_gives_its_place_back(is_generator: bool)
     client = echo_app(extension=GrpcWebScm(services=[service]), GRPC_MAX_STREAMS=1).test_client()
     with pytest.raises(SystemExit):
         call(client, ECHO + "ServerStream", EchoRequest(text="exit"))
+    assert codes(client, "ServerStream", 1) == [0]
+
+
+def test_a_stream_that_stops_its_thread_when_it_is_closed_gives_its_place_back() -> None:
+    def stream(request: EchoRequest, context: object) -> Any:
+        try:
+            yield EchoReply()
+        finally:
+            if request.text == "exit":
+                sys.exit("not of the call's making")
+
+    client = echo_app(GRPC_MAX_STREAMS=1, ServerStream=stream).test_client()
+    response = client.post(ECHO + "ServerStream", data=body_of(EchoRequest(text="exit")), content_type=PROTO)
+    next(response.iter_encoded())
+    with pytest.raises(SystemExit):
+        response.close()
     assert codes(client, "ServerStream", 1) == [0]
 
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Response, after_this_request
 from werkzeug.test import TestResponse
 
-from tests.apps import ECHO
+from tests.apps import ECHO, echo_app, know_routes
 from tests.contexts.aftermath import ANY_ERROR, ANY_LANE, World
 from tests.contexts.app import FLASK, LANES, build
 from tests.contexts.callers import BareCaller, Traces, Use, call, close, complete
 from tests.contexts.faults import AS_FLASK, FATAL_FAULTS, FAULTS, Fault
-from tests.echo_pb2 import EchoRequest
+from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of
 
 
@@ -253,3 +254,21 @@ def test_nothing_is_left_by_a_test_client_that(
     caller.run(post_keeping_contexts if is_kept else post)
     here.check_end("NoneType")
     here.check_many_requests(20)
+
+
+@pytest.mark.parametrize("hook", [lambda response: {}["after"], lambda response: Response("no", 403)])
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_a_stream_ends_when_the_app_responds_in_its_place(hook: Callable[[Response], Response], is_fast: bool) -> None:
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        after_this_request(hook)
+        yield EchoReply()
+
+    ended: list[str] = []
+    app = echo_app(ServerStream=stream, PROPAGATE_EXCEPTIONS=False)
+    app.teardown_appcontext(lambda error: ended.append("app"))
+    if is_fast:
+        know_routes(app)
+    # Test clients close no response, and the traceback of the hook's error has the frames that know of it.
+    response = app.test_client().post(ECHO + "ServerStream", data=body_of(EchoRequest(count=3)), content_type=PROTO)
+    assert response.headers["grpc-status"] in {"7", "13"}
+    assert ended == ["app"]

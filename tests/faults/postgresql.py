@@ -12,11 +12,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import psycopg
+from typing import TYPE_CHECKING, Any
 
 from tests.servers import check_need, free_port
+
+if TYPE_CHECKING:
+    import psycopg  # not there where tests need no PostgreSQL
 
 SECONDS = 30
 DATABASE = "faulty"
@@ -80,6 +81,8 @@ class PostgresqlServer:
         return rows
 
     def connect(self, database: str = DATABASE) -> psycopg.Connection[Any]:
+        import psycopg
+
         return psycopg.connect(
             host="127.0.0.1", port=self.port, dbname=database, user="postgres", autocommit=True, connect_timeout=5
         )
@@ -107,12 +110,14 @@ class PostgresqlServer:
 
     def wait_until_ready(self, database: str = DATABASE) -> None:
         """Wait until it accepts connections again."""
+        from psycopg import OperationalError
+
         deadline = time.monotonic() + SECONDS
         while True:
             try:
                 self.connect(database).close()
                 return
-            except psycopg.OperationalError:
+            except OperationalError:
                 assert time.monotonic() < deadline, "the server does not come back"
                 time.sleep(0.02)
 

@@ -73,6 +73,7 @@ def silent_listener() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_a_server_that_accepts_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with silent_listener() as port, disposed(make_app(f"postgresql+psycopg://u@127.0.0.1:{port}/d")) as app:
         for _ in range(2):
@@ -82,6 +83,7 @@ def test_a_server_that_accepts_and_says_nothing(caplog: pytest.LogCaptureFixture
     assert "not accepted a connection" in caplog.text
 
 
+@pytest.mark.needs("PostgreSQL")
 def test_a_name_that_resolves_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: resolved.wait(60) and [])

@@ -81,8 +81,15 @@ def hooked_app(**config: Any) -> Flask:
     """The same with hooks, which take every call out of the fast lane."""
     app = mixed_app(GRPC_CORS_ORIGINS=["https://app.example"], GRPC_CORS_CREDENTIALS=True, **config)
     app.before_request(lambda: abort(401) if "x-hook" in request.headers else None)
+    app.before_request(lambda: _in_grpc_web(16) if "x-grpc-hook" in request.headers else None)
     app.after_request(lambda response: Response("no", 403) if "x-after" in request.headers else response)
     return app
+
+
+def _in_grpc_web(code: int) -> Response:
+    """The response of a hook that knows gRPC-Web."""
+    headers = {"grpc-status": str(code), "grpc-message": "log%20in"}
+    return Response(headers=headers, content_type="application/grpc-web+proto")
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,7 @@ HOOKED_CASES = [
     _case("hook of a call", "Unary", StatusCode.UNAUTHENTICATED, (0, 0), HI, headers={"x-hook": "y"}),
     _case("hook of a stream", "ServerStream", StatusCode.UNAUTHENTICATED, (0, 0), HI, headers={"x-hook": "y"}),
     _case("hook of no method", "Misspelt", StatusCode.UNAUTHENTICATED, (0, 0), HI, headers={"x-hook": "y"}),
+    _case("hook in gRPC-Web", "Unary", StatusCode.UNAUTHENTICATED, (0, 0), HI, headers={"x-grpc-hook": "y"}),
     _case("hook after a call", "Unary", StatusCode.PERMISSION_DENIED, (1, 1), HI, headers={"x-after": "y"}),
     _case("hook after a stream", "ServerStream", StatusCode.PERMISSION_DENIED, (1, 0), HI, headers={"x-after": "y"}),
     _case("foreign origin", "Unary", StatusCode.PERMISSION_DENIED, (0, 0), HI, headers={"origin": "https://evil.example"}),

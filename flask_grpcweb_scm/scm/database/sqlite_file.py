@@ -21,6 +21,8 @@ def watch_file(engine: sa.Engine) -> None:
     The refusal is an OperationalError, as for any file that cannot be opened. Databases in memory, and those named by a
     URI, are not watched. A file that is deleted is not made anew, unless the engine is disposed of.
     """
+    if engine.dialect.driver != "pysqlite":  # another module has connections of its own
+        return
     file = _File()
     sa.event.listen(engine, "do_connect", file.before_connect)
     sa.event.listen(engine, "connect", file.after_connect)

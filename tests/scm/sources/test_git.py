@@ -171,6 +171,7 @@ gevent.spawn(read).join()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system has a signal for a pipe that is closed")
 @pytest.mark.parametrize("reader", READERS)
+@pytest.mark.needs("processes that are killed")
 def test_git_dies_with_the_process_that_reads_it(stuck: Path, reader: str) -> None:
     if reader == "a greenlet":
         pytest.importorskip("gevent")
