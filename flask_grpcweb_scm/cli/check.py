@@ -151,7 +151,7 @@ def _host(app: Flask) -> dict[str, str]:
 
 def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
     if settings.max_timeout is None:
-        yield "GRPC_MAX_TIMEOUT is not set: a stream or a call with a long deadline may hold a worker thread for any time."
+        yield "GRPC_MAX_TIMEOUT is not set: streams and long deadlines may hold a worker thread for any time."
     streams = settings.max_streams_total
     if streams is None:
         yield "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads of the server; set it to two less."
