@@ -31,4 +31,10 @@ def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
 
 def create_app() -> Flask:
     status_header = os.environ.get("STATUS_HEADER", "true")
-    return echo_app(Unary=unary, ServerStream=stream, GRPC_COMPRESSION_MIN_BYTES=0, GRPC_STATUS_HEADER=status_header)
+    return echo_app(
+        Unary=unary,
+        ServerStream=stream,
+        GRPC_COMPRESSION_MIN_BYTES=0,
+        GRPC_STATUS_HEADER=status_header,
+        GRPC_DEFAULT_TIMEOUT=None,
+    )
