@@ -175,7 +175,15 @@ def serve(server: str, request: Any, tls: Sequence[str]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "FLASK_GRPC_SCM": "false", "FLASK_TESTING": "true"}
+    environment = {
+        **os.environ,
+        "FLASK_GRPC_SCM": "false",
+        "FLASK_TESTING": "true",
+        # The suite expects no deadline where it sends none, and opens as many streams as it likes.
+        "FLASK_GRPC_DEFAULT_TIMEOUT": "null",
+        "FLASK_GRPC_MAX_STREAMS": "null",
+        "FLASK_GRPC_MAX_STREAMS_TOTAL": "null",
+    }
     if request.message_receive_limit:
         environment["FLASK_GRPC_MAX_MESSAGE_BYTES"] = str(request.message_receive_limit)
     process = subprocess.Popen(command(server, port, tls), stdin=subprocess.DEVNULL, stdout=sys.stderr, env=environment)
