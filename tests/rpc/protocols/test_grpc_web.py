@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm.rpc import CallContext, Pairs, RpcError, StatusCode, codecs
+from flask_grpcweb_scm.rpc.protocols.grpc_web import LARGE_BYTES
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import ENCODINGS
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -132,3 +133,11 @@ def test_trailers_are_not_compressed_and_flags_say_what_is() -> None:
     reply = Served("Unary", upper, settings=settings, headers=headers).run()
     compressed = frame(ENCODINGS["gzip"].compress(b"\n\x02HI"), 1)
     assert parts(reply) == ([TYPE, ("grpc-encoding", "gzip")], [compressed + OK])
+
+
+def test_a_large_message_is_handed_on_as_it_is() -> None:
+    text = "x" * (LARGE_BYTES + 1)
+    reply = Served("Unary", lambda request, context: EchoReply(text=text)).run()
+    _, pieces = parts(reply)
+    message = EchoReply(text=text).SerializeToString()
+    assert pieces == [frame(message)[:5], message, OK]
