@@ -127,12 +127,17 @@ def listening(
             wait_until_listening(port, process, log)
             yield
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Have a server end by itself; kill it when that takes too long."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_until_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,7 +22,7 @@ from tests.faults.load import Load, Outcome
 from tests.faults.postgresql import DATABASE, ROLE, PostgresqlServer, postgresql_of_our_own
 from tests.scm.databases import create_tables, disposed
 from tests.scm.support import add_tenant, make_app
-from tests.servers import ROOT, command, free_port, wait_until_listening
+from tests.servers import ROOT, command, end, free_port, wait_until_listening
 
 PAGE = ROOT / "docs/reliability.md"
 SERVERS = ["gunicorn", "granian", "waitress"]
@@ -220,12 +220,7 @@ def _serving(server: str, uri: str, log: Path) -> Iterator[tuple[str, subprocess
             wait_until_listening(port, process, log)
             yield f"http://127.0.0.1:{port}", process
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 @contextlib.contextmanager

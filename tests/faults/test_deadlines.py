@@ -21,28 +21,15 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CallPool, db
 from flask_grpcweb_scm.scm.database.db import commit_step
 from flask_grpcweb_scm.transactions import deadlines, transaction
-from tests.faults.postgresql import ROLE, PostgresqlServer, postgresql_of_our_own
+from tests.faults.postgresql import ROLE, PostgresqlServer
 from tests.forking import Child
-from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, create_tables, disposed
+from tests.scm.databases import PostgresqlDatabases, SqliteDatabases, disposed
 from tests.scm.support import make_app
 
 REQUEST = scm_pb2.GetRepositoryRequest()
 SECONDS = 0.5
 LIMIT = 5
 """Seconds in which such a call has ended, also on a busy machine; without its deadline it would take ten, or hang."""
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresqlServer]:
-    with postgresql_of_our_own() as server:
-        yield server
-
-
-@pytest.fixture
-def server(own_server: PostgresqlServer) -> PostgresqlServer:
-    own_server.reset()
-    create_tables(own_server.uri)
-    return own_server
 
 
 def select_one() -> None:

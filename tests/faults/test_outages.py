@@ -77,19 +77,6 @@ def calling(uri: str) -> Iterator[Caller]:
         yield Caller(app, tenant)
 
 
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresqlServer]:
-    with postgresql_of_our_own() as server:
-        yield server
-
-
-@pytest.fixture
-def server(own_server: PostgresqlServer) -> PostgresqlServer:
-    own_server.reset()
-    create_tables(own_server.uri)
-    return own_server
-
-
 @pytest.fixture
 def caller(server: PostgresqlServer) -> Iterator[Caller]:
     with calling(server.uri) as caller:
