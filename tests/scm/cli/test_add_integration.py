@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.grpcweb import call
 from tests.scm.cli.test_rows import run
-from tests.scm.databases import disposed
 from tests.scm.support import SERVICE
-from tests.scm.trackers.github_server import GitHubServer, serve_github
-from tests.scm.trackers.tracking import tracking_app
+from tests.scm.trackers.github_server import GitHubServer
+from tests.scm.trackers.tracking import app, github
 
-# Seconds: more than a busy machine needs for anything.
-PATIENCE = 30.0
-
-
-@pytest.fixture
-def github() -> Iterator[GitHubServer]:
-    with serve_github() as github:
-        yield github
-
-
-@pytest.fixture
-def app(database: str, github: GitHubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    # Whatever is cut off here has ended, and nobody waits for half a minute.
-    monkeypatch.setattr(Tracker, "search_delay", 0)
-    with disposed(tracking_app(database, PATIENCE)) as app:
-        yield app
+__all__ = ["app", "github"]  # fixtures
 
 
 def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, github: GitHubServer) -> None:
