@@ -135,7 +135,9 @@ class GrpcWeb:
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
-        if call.given_initial_metadata is None and _OPTION not in environ and settings.max_response_bytes is None:
+        limit = settings.max_response_bytes
+        is_short = limit is None or len(payload) <= limit
+        if call.given_initial_metadata is None and _OPTION not in environ and is_short:
             # Most responses.
             headers, prefix = [self._content_type], encode_prefix(0, len(payload))
         else:
