@@ -36,7 +36,7 @@ class Codec:
 def _proto_codec(max_items: int) -> Codec:
     def decode(message_class: type[M], payload: bytes) -> M:
         if len(payload) > max_items:  # few are as long
-            check_proto_items(message_class.DESCRIPTOR, payload, max_items)
+            check_proto_items(message_class, payload, max_items)
         try:
             return message_class.FromString(payload)
         except DecodeError:
@@ -56,7 +56,7 @@ def _json_codec(max_depth: int, max_items: int) -> Codec:
 
     def decode(message_class: type[M], payload: bytes) -> M:
         if len(payload) > max_items:  # few are as long
-            check_json_items(message_class.DESCRIPTOR, payload, max_items)
+            check_json_items(message_class, payload, max_items)
         try:
             return codec.decode(message_class, payload)
         except (ParseError, ValueError, RecursionError) as error:

@@ -5,7 +5,9 @@ The count ends at the limit, so that it takes no longer for more.
 
 from __future__ import annotations
 
-from google.protobuf.descriptor import Descriptor
+from typing import Any
+
+from google.protobuf.message import Message
 
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 
@@ -16,18 +18,18 @@ _MAX_DEPTH = 100
 """Protobuf refuses messages that are deeper inside each other."""
 
 
-def check_proto_items(descriptor: Descriptor, payload: bytes, limit: int) -> None:
+def check_proto_items(message_class: type[Message], payload: bytes, limit: int) -> None:
     """Check the number of fields, items of lists and entries of maps in a message, and in those that have others inside.
 
     What is not protobuf is left to the parser.
 
     :raises RemoteProtocolError: INVALID_ARGUMENT, when there are more than `limit`.
     """
-    if len(payload) > limit and _count_records(descriptor, payload, limit) > limit:
-        raise _too_many(descriptor, limit)
+    if len(payload) > limit and _count_records(message_class.DESCRIPTOR, payload, limit) > limit:
+        raise _too_many(message_class, limit)
 
 
-def check_json_items(descriptor: Descriptor, payload: bytes, limit: int) -> None:
+def check_json_items(message_class: type[Message], payload: bytes, limit: int) -> None:
     """Check the number of values in JSON.
 
     What is not JSON is left to the parser.
@@ -36,20 +38,20 @@ def check_json_items(descriptor: Descriptor, payload: bytes, limit: int) -> None
     """
     # Most are far below, also with those in texts.
     if len(payload) > limit and _count_marks(payload) > limit and _count_values(payload, limit) > limit:
-        raise _too_many(descriptor, limit)
+        raise _too_many(message_class, limit)
 
 
-def _too_many(descriptor: Descriptor, limit: int) -> RemoteProtocolError:
-    text = f"the {descriptor.full_name} has more than {limit} items; send fewer at a time"
+def _too_many(message_class: type[Message], limit: int) -> RemoteProtocolError:
+    text = f"the {message_class.DESCRIPTOR.full_name} has more than {limit} items; send fewer at a time"
     return RemoteProtocolError(text, code=StatusCode.INVALID_ARGUMENT)
 
 
-def _count_records(descriptor: Descriptor, payload: bytes, limit: int) -> int:
+def _count_records(descriptor: Any, payload: bytes, limit: int) -> int:
     """Count the records of a message up to one more than the limit."""
     # "A protocol buffer message is a series of key-value pairs … called a Tag-Length-Value" (Encoding, protobuf.dev).
     count, position, end = 0, 0, len(payload)
     fields = _inner_messages(descriptor)
-    outer: list[tuple[int, dict[int, Descriptor]]] = []
+    outer: list[tuple[int, dict[int, Any]]] = []
     try:
         while count <= limit:
             while position >= end:
@@ -98,7 +100,7 @@ def _varint(payload: bytes, position: int) -> tuple[int, int]:
             return number, position
 
 
-def _inner_messages(descriptor: Descriptor) -> dict[int, Descriptor]:
+def _inner_messages(descriptor: Any) -> dict[int, Any]:
     """Return the fields, by number, whose messages may have messages inside: others take little more than their bytes."""
     return {
         field.number: field.message_type
