@@ -169,7 +169,7 @@ class Commit(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     AUTHOR_FIELD_NUMBER: builtins.int
     DATE_ADDED_FIELD_NUMBER: builtins.int
-    FILE_CHANGES_TRUNCATED_FIELD_NUMBER: builtins.int
+    MORE_CHANGES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The record's identifier; opaque. A commit is addressed by its key."""
     repository_id: builtins.int
@@ -177,7 +177,7 @@ class Commit(google.protobuf.message.Message):
     """The full SHA: 40 or 64 lower-case hexadecimal digits."""
     message: builtins.str
     """Subject and body."""
-    file_changes_truncated: builtins.bool
+    more_changes: builtins.bool
     """Whether the commit changed more files than the server records of one (20 000), so that
     GetCommitContext, for a repository that has no source to read, may not know of it.
     """
@@ -198,10 +198,10 @@ class Commit(google.protobuf.message.Message):
         message: builtins.str = ...,
         author: global___CommitAuthor | None = ...,
         date_added: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        file_changes_truncated: builtins.bool = ...,
+        more_changes: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "file_changes_truncated", b"file_changes_truncated", "id", b"id", "key", b"key", "message", b"message", "repository_id", b"repository_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "id", b"id", "key", b"key", "message", b"message", "more_changes", b"more_changes", "repository_id", b"repository_id"]) -> None: ...
 
 global___Commit = Commit
 

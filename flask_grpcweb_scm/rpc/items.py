@@ -5,6 +5,8 @@ The count ends at the limit, so that it takes no longer for more.
 
 from __future__ import annotations
 
+import functools
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,12 +16,13 @@ from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 __all__ = ["check_json_items", "check_proto_items"]
 
 _VARINT, _FIXED64, _DELIMITED, _GROUP, _END_GROUP, _FIXED32 = range(6)
+_FIXED_BYTES = {_FIXED64: 8, _GROUP: 0, _END_GROUP: 0, _FIXED32: 4}
 _MAX_DEPTH = 100
 """Protobuf refuses messages that are deeper inside each other."""
 
 
 def check_proto_items(message_class: type[Message], payload: bytes, limit: int) -> None:
-    """Check the number of fields, items of lists and entries of maps in a message, and in those that have others inside.
+    """Check the number of fields, items of lists and entries of maps in a message, and in most of those inside.
 
     What is not protobuf is left to the parser.
 
@@ -48,60 +51,61 @@ def _too_many(message_class: type[Message], limit: int) -> RemoteProtocolError:
 
 def _count_records(descriptor: Any, payload: bytes, limit: int) -> int:
     """Count the records of a message up to one more than the limit."""
-    # "A protocol buffer message is a series of key-value pairs … called a Tag-Length-Value" (Encoding, protobuf.dev).
+    # "A protocol buffer message is a series of key-value pairs" (Encoding, protobuf.dev).
     count, position, end = 0, 0, len(payload)
     fields = _inner_messages(descriptor)
     outer: list[tuple[int, dict[int, Any]]] = []
-    try:
+    with suppress(IndexError):  # it is cut short: the parser says so
         while count <= limit:
-            while position >= end:
+            if position >= end:
                 if not outer:
-                    return count
+                    break
                 end, fields = outer.pop()
+                continue
             count += 1
-            tag = payload[position]
-            position += 1
-            if tag >= 0x80:
-                tag, position = _varint(payload, position - 1)
-            kind = tag & 7
-            if kind == _DELIMITED:
-                length = payload[position]
-                position += 1
-                if length >= 0x80:
-                    length, position = _varint(payload, position - 1)
-                inner = fields.get(tag >> 3)
-                if inner is not None and len(outer) < _MAX_DEPTH:
-                    outer.append((end, fields))
-                    end, fields = min(end, position + length), _inner_messages(inner)
-                else:
-                    position += length
-            elif kind == _VARINT:
-                while payload[position] >= 0x80:
-                    position += 1
-                position += 1
-            elif kind in {_FIXED32, _FIXED64}:
-                position += 4 if kind == _FIXED32 else 8
-            elif kind not in {_GROUP, _END_GROUP}:
-                return count
-    except IndexError:
-        return count  # it is cut short: the parser says so
+            tag, position = _varint(payload, position)
+            if tag & 7 != _DELIMITED:
+                position = _skip(payload, position, tag & 7)
+                continue
+            length, position = _varint(payload, position)
+            inner = fields.get(tag >> 3)
+            if inner is None or len(outer) == _MAX_DEPTH:
+                position += length
+            else:
+                outer.append((end, fields))
+                end, fields = min(end, position + length), _inner_messages(inner)
     return count
+
+
+def _skip(payload: bytes, position: int, kind: int) -> int:
+    """Return the position behind a value that begins at one.
+
+    :raises IndexError: when it has no end.
+    """
+    if kind == _VARINT:
+        return _varint(payload, position)[1]
+    if kind in _FIXED_BYTES:
+        return position + _FIXED_BYTES[kind]
+    raise IndexError(kind)
 
 
 def _varint(payload: bytes, position: int) -> tuple[int, int]:
     """Read a number; returns it and the position behind it."""
-    number = shift = 0
-    while True:
-        byte = payload[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80 or shift >= 70:
-            return number, position
+    number = payload[position]
+    position += 1
+    if number >= 0x80:
+        number, shift, byte = number & 0x7F, 7, 0x80
+        while byte >= 0x80 and shift < 70:
+            byte = payload[position]
+            position += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+    return number, position
 
 
+@functools.lru_cache(maxsize=1024)
 def _inner_messages(descriptor: Any) -> dict[int, Any]:
-    """Return the fields, by number, whose messages may have messages inside: others take little more than their bytes."""
+    """Return the fields, by number, whose messages may have others inside: what is in one without is cheap."""
     return {
         field.number: field.message_type
         for field in descriptor.fields

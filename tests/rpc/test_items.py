@@ -105,7 +105,14 @@ def test_more_values_of_json_than_the_limit_are_refused(name: str, separators: t
 @pytest.mark.parametrize(
     "payload",
     [
-        *(b"\x2a\x7f" * 3, b"\xff" * 99, b"\x2a\xff\xff\xff\xff\x0f" * 9, b"\x10" + b"\x80" * 99, b"\x0e" * 50, b"\0" * 50),
+        *(
+            b"\x2a\x7f" * 3,
+            b"\xff" * 99,
+            b"\x2a\xff\xff\xff\xff\x0f" * 9,
+            b"\x10" + b"\x80" * 99,
+            b"\x0e" * 50,
+            b"\0" * 50,
+        ),
         *(b'"' * 99, b"[" * 10 + b'"' * 50, b'"a" ' * 50, b'{"a' * 6 + b"," * 99, b"\\" * 99, b"}" * 99),
     ],
 )

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
         "code_mappings", "database", "git_import", "lru_cache", "providers", "queries", "settings", "sources",
         "trackers", "validation",
     },
-    "cli": {"code_mappings", "database", "git_import", "providers", "sources", "trackers"},
+    "cli": {"code_mappings", "database", "git_import", "providers", "settings", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
 PURE = {"frames", "tracebacks", "trees", "decide"}

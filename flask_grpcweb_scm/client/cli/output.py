@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flask_grpcweb_scm.client.cli.fields import Field
 from flask_grpcweb_scm.client.records import enum_name
 from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -31,7 +32,6 @@ __all__ = [
     "exit_code",
     "json_text",
     "message_dict",
-    "printable",
     "safe_json",
 ]
 
@@ -186,13 +186,6 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def printable(text: str) -> str:
-    """Escape control characters: the text may be hostile to a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _width(text: str) -> int:

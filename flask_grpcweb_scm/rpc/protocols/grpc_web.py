@@ -19,6 +19,7 @@ from flask_grpcweb_scm.wire import (
     Metadata,
     RemoteProtocolError,
     StatusCode,
+    cached_by_headers,
     choose_encoding,
     decode_frames,
     decode_prefix,
@@ -59,7 +60,7 @@ _OK_TRAILERS = encode_trailers(_OK_STATUS)
 """The last frame of a call that has ended well and has no metadata."""
 
 
-@functools.lru_cache(maxsize=256)
+@cached_by_headers
 def find_grpc_web(content_type: str | None, accept: str | None) -> GrpcWeb | None:
     """The kind of gRPC-Web that a request speaks by its headers ``Content-Type`` and ``Accept``, if it does."""
     request_type = parse_content_type(content_type)

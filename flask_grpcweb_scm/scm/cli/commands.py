@@ -18,13 +18,14 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, CodeMapping, IssueOperation, Organization, Project
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
 from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import outbox
@@ -74,9 +75,9 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (GitError, ImportFailed, ProviderError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
+        reason = printable(str(error.orig).strip().partition("\n")[0])
         if _is_full(error, reason):
             text = f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
             raise click.ClickException(text) from error
@@ -94,12 +95,15 @@ def _is_full(error: DBAPIError, reason: str) -> bool:
 
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
-    raise click.ClickException(text)
+    raise click.ClickException(printable(text))
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:
-    """Print the result for people, or as a JSON object."""
-    click.echo(json.dumps(facts) if as_json else text)
+    """Print the result for people, or as a JSON object.
+
+    :param text: of lines; texts from elsewhere in it are :func:`printable`, or a line break would make one.
+    """
+    click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, text.split("\n"))))
 
 
 def fitting(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Callable[..., str | None]:
@@ -171,7 +175,7 @@ def _frame_facts(frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None) -> 
 
 def _frame_text(facts: dict[str, Any]) -> str:
     found = f"{facts['source_path']} ({facts['reason']})" if facts["source_path"] else facts["reason"]
-    return f"{facts['place']}\n    {facts['outcome']}: {found}"
+    return f"{printable(facts['place'])}\n    {facts['outcome']}: {printable(found)}"
 
 
 def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
@@ -189,21 +193,39 @@ def _mapping_text(mapping: CodeMapping) -> str:
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", callback=fitting(200), help="Name of the repository. Default: the directory's.")
 @click.option("--branch", callback=fitting(255), help="Default: the one that is checked out.")
-def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Read it also where its files lead to other folders.")
+def import_git_command(
+    organization: str, path: Path, name: str | None, branch: str | None, follow: bool, as_json: bool
+) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
     A second import adds what is new. The repository stays where it is: lines are blamed there.
     """
     started = time.monotonic()
     name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
-    with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
+    mirror = Mirror.find(path, memory=current_settings().git_memory_bytes)
+    _check_inside(path, mirror, follow=follow)
+    job = prepare_import(organization_named(organization), mirror, name, branch=branch)
+    with click.progressbar(length=job.total, label=f"importing {printable(name)}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
     text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
-    print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
+    if job.truncated:
+        text += f"; {job.truncated} changed more files than the {MAX_FILE_CHANGES} that are stored of each"
+    facts = {"commits": job.stored, "truncated": job.truncated, "seconds": round(seconds, 3)}
+    print_result(as_json, text, id=row_id, name=name, **facts)
+
+
+def _check_inside(path: Path, mirror: Mirror, *, follow: bool) -> None:
+    """Refuse a folder whose files lead to others, unless that is meant: whoever has made it chooses what is read."""
+    outside = [folder for folder in mirror.folders() if not folder.is_relative_to(path.resolve())]
+    if outside:
+        names = ", ".join(repr(str(folder)) for folder in dict.fromkeys(outside))
+        if not follow:
+            fail(f"{str(path)!r} leads to {names}; if that is to be read, add --follow")
+        click.echo(f"{str(path)!r} leads to {names}", err=True)
 
 
 @scm_cli.group("outbox")
@@ -227,7 +249,8 @@ def list_operations(as_json: bool) -> None:
         }
         for row in outbox.unfinished()
     ]
-    lines = ["{id}  {added}  {organization}  {integration}  {title!r}: {state}".format(**fact) for fact in facts]
+    line = "{id}  {added}  {organization}  {integration}  {title!r}: {state}"
+    lines = [printable(line.format(**fact)) for fact in facts]
     print_result(as_json, "\n".join(lines) or "nothing is left", operations=facts)
 
 
@@ -238,7 +261,7 @@ def resume_operation(operation_id: int, as_json: bool) -> None:
     try:
         issue = outbox.resume(_operation(operation_id))
     except RpcError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(printable(error.message)) from error
     print_result(as_json, f"issue {issue.key} is external issue {issue.id}", id=issue.id, key=issue.key)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 from flask_grpcweb_scm.scm.database.db import Model
 
 __all__ = [
+    "MAX_FILE_CHANGES",
     "CodeMapping",
     "Commit",
     "CommitAuthor",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 INTEGRATION_PREFIX = "integrations:"
+MAX_FILE_CHANGES = 20_000
+"""Of one commit. One that changes more is stored with one more, which tells it from one that changes as many."""
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL")
 

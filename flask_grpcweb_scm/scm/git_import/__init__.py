@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import Organization, Repository
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
@@ -57,6 +57,8 @@ class GitImport:
     """Number of commits to read."""
     stored: int = 0
     """Number of commits that were new."""
+    truncated: int = 0
+    """Number of commits that changed more files than are stored of one."""
 
     def run(self) -> Iterator[int]:
         """Store batch by batch; yield the size of each after its commit.
@@ -80,6 +82,7 @@ class GitImport:
                 self.repository.imported_key = batch[-1].sha
                 db.session.commit()
                 self.stored += len(new)
+                self.truncated += sum(len(commit.changes) > MAX_FILE_CHANGES for commit in batch)
                 yield len(batch)
                 batch, number = following.result(), number + 1
 
