@@ -53,7 +53,7 @@ def echo_app(
 
     :param prepare: called with the app before the extension.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.testing = True
     app.config["GRPC_SCM"] = False
     app.config.update({key: value for key, value in options.items() if key.isupper()})
