@@ -24,7 +24,7 @@ if importlib.util.find_spec("click"):  # not there for the peers
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
 settings.load_profile("default")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 from collections.abc import Iterable
@@ -26,7 +27,11 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from flask_grpcweb_scm.scm.database.db import Model
+from flask_grpcweb_scm.scm.providers import http
 from flask_grpcweb_scm.testing import assert_rpc_error
+
+# There are as many attempts at a provider, but nobody waits for them.
+http.FIRST_PAUSE_SECONDS = 0.01
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
 
@@ -196,6 +201,14 @@ class GitRepository:
     def _dates(self) -> dict[str, str]:
         self.now += 3600
         return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
+
+
+class ReadRepository(GitRepository):
+    """A repository that does not change any more: git is asked once for everything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.git = functools.cache(super().git)  # type: ignore[method-assign]
 
 
 def processes_with(text: str) -> list[str]:
