@@ -82,7 +82,7 @@ def _pool() -> ResponseReturnValue:
 
 
 class Server:
-    """What is seen of the worker process of a server."""
+    """Figures of the worker process of a server."""
 
     def __init__(self, port: int, master: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
