@@ -2,7 +2,7 @@
 
 A real server with PostgreSQL, called at a modest rate. Every few seconds the callers pause for a moment, so that what
 is counted is at rest: memory, descriptors, threads, connections of the pool, children. Writes its table into
-docs/reliability.md, and exits with 1 when the memory grows by more than its goal, or anything else by one.
+docs/reliability.md, and exits with 1 when the memory grows by more than its goal, or anything else grows.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ CACHE = 2**20
 REST = 1.5
 """Seconds that callers pause, in which the server ends what was abandoned."""
 MIB_PER_HOUR = 2.0
+NOISE = 3
+"""Of the descriptors: connections that callers keep."""
 SCM = scm_pb2.DESCRIPTOR.services_by_name["ScmService"]
 DICE = dice_pb2.DESCRIPTOR.services_by_name["Dice"]
 
@@ -407,7 +409,7 @@ def _table(samples: list[tuple[float, list[float]]], minutes: float, statuses: C
     for name, series in found.items():
         first, last = series.ends
         digits = 1 if "MiB" in name else 0
-        is_right &= series.slope <= MIB_PER_HOUR if "MiB" in name else last <= first
+        is_right &= series.slope <= MIB_PER_HOUR if "MiB" in name else last <= first + (name == "descriptors") * NOISE
         cells = [f"{first:.{digits}f}", f"{last:.{digits}f}"]
         cells += [f"{min(series.values):.{digits}f} to {max(series.values):.{digits}f}", f"{series.slope:+.1f}"]
         lines.append("| " + " | ".join([name, *cells]) + " |")

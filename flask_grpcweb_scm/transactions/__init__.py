@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
-from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call, prepare
+from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call
 
 __all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
 
@@ -60,10 +60,9 @@ def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallN
 
 @contextmanager
 def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
-    prepare(db)
     # Looked up again at the end: the function may have removed the session, and gone on with a new one.
     session = db.session
-    with limit_call(session(), context):
+    with limit_call(db, context):
         try:
             yield
             context.check_deadline()
