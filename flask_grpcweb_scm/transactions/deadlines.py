@@ -79,7 +79,7 @@ def limit_call(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
     """Apply the deadline of a call to what sessions of its app context do in the block."""
     _prepare(db)
     # Not the session, which the call may remove, and go on with a new one.
-    here = g._get_current_object()  # type: ignore[attr-defined]
+    here = g._get_current_object()
     outer = here.get(_CALL)
     setattr(here, _CALL, _Limits(context))
     try:

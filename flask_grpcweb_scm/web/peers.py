@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import socket
 import sys
 import threading
@@ -88,17 +89,27 @@ class PatientAgain:
         self._connection = _socket(environ)
         self._timeout = None if self._connection is None else self._connection.gettimeout()
         self._pieces = respond()
+        self._is_under_way = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return itertools.chain(self._note(True), self._pieces, self._note(False))
+
+    def _note(self, is_under_way: bool) -> Iterator[bytes]:
+        self._is_under_way = is_under_way
+        yield from ()
 
     def close(self) -> None:
-        """Close the response, which the server has sent."""
+        """Close the response, and the connection of one that the server could not send to its end.
+
+        gunicorn's sync worker would wait two seconds more for the peer.
+        """
         try:
             close: Callable[[], object] = getattr(self._pieces, "close", lambda: None)
             close()
         finally:
             if self._connection is not None:
+                if self._is_under_way:
+                    _shut_down(self._connection, socket.SHUT_RDWR)
                 # The server may have closed it meanwhile.
                 with contextlib.suppress(OSError):
                     self._connection.settimeout(self._timeout)

@@ -36,6 +36,7 @@ SERVERS = {
     "gthread blueprint": ("gthread", SETTINGS),
     "gthread lane": ("gthread", {**SETTINGS, "FAST_LANE": "1"}),
     "gevent blueprint": ("gevent", SETTINGS),
+    "sync blueprint": ("sync", SETTINGS),
     "longest timeout": ("gthread", {**SETTINGS, "FLASK_GRPC_MAX_TIMEOUT": "1", "FLASK_GRPC_IDLE_TIMEOUT": "null"}),
 }
 COMPLAINT_OF_GUNICORN = re.compile(r"\[ERROR\] Socket error processing request|^Traceback|^TimeoutError: timed out")
@@ -51,6 +52,17 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with gunicorn("tests.sockets.app:create_app", log, *options, environ=environ) as port:
         yield port
     assert [line for line in complaints(log.read_text()) if not COMPLAINT_OF_GUNICORN.search(line)] == []
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> int:
+    """How many peers hold all threads. A sync worker has one, and meets the peers one after the other."""
+    return 3 if "sync" in request.node.name else THREADS
+
+
+@pytest.fixture
+def keeps_alive(request: pytest.FixtureRequest) -> bool:
+    return "sync" not in request.node.name
 
 
 @contextlib.contextmanager
@@ -81,9 +93,9 @@ def code_of(response: Response) -> int:
         pytest.param(rpc(LARGE, RIGHT, target=UNARY), id="large response without a deadline"),
     ],
 )
-def test_readers_that_stop_hold_no_thread(port: int, data: bytes) -> None:
+def test_readers_that_stop_hold_no_thread(port: int, threads: int, data: bytes) -> None:
     with contextlib.ExitStack() as peers:
-        for _ in range(THREADS):
+        for _ in range(threads):
             peers.enter_context(stalled_reader(port, data))
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
 
@@ -91,12 +103,12 @@ def test_readers_that_stop_hold_no_thread(port: int, data: bytes) -> None:
 @pytest.mark.parametrize("target", [UNARY, REQUESTS])
 @pytest.mark.parametrize("headers", [IN_A_SECOND, RIGHT], ids=["with a deadline", "without a deadline"])
 def test_senders_that_stop_get_the_status_and_hold_no_thread(
-    request: pytest.FixtureRequest, port: int, headers: dict[str, str], target: str
+    request: pytest.FixtureRequest, port: int, threads: int, headers: dict[str, str], target: str
 ) -> None:
     has_deadline = headers is IN_A_SECOND or "longest timeout" in request.node.name
     one_byte = rpc(HELLO, headers, target=target)[: 1 - len(HELLO)]
     with contextlib.ExitStack() as peers:
-        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        connections = [peers.enter_context(Connection(port)) for _ in range(threads)]
         for connection in connections:
             connection.send(one_byte)
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
@@ -122,15 +134,19 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
         pytest.param(rpc(HELLO, content_type="text/plain"), 415, 12, id="content type"),
     ],
 )
-def test_the_body_of_a_refused_stranger_is_not_waited_for(port: int, whole: bytes, status: int, code: int) -> None:
+def test_the_body_of_a_refused_stranger_is_not_waited_for(
+    port: int, threads: int, keeps_alive: bool, whole: bytes, status: int, code: int
+) -> None:
     with contextlib.ExitStack() as peers:
-        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        connections = [peers.enter_context(Connection(port)) for _ in range(threads)]
         for connection in connections:
             connection.send(whole[: 1 - len(HELLO)])
         for connection in connections:
             response = connection.response()
             assert (response.status, code_of(response)) == (status, code)
             assert connection.is_closed()
+        if not keeps_alive:
+            return
         with Connection(port) as connection:
             for _ in range(3):
                 connection.send(whole)
@@ -140,7 +156,9 @@ def test_the_body_of_a_refused_stranger_is_not_waited_for(port: int, whole: byte
             assert code_of(connection.response()) == 0
 
 
-def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -> None:
+def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int, keeps_alive: bool) -> None:
+    if not keeps_alive:
+        pytest.skip("each connection has one call")
     with Connection(port) as connection:
         for text, timeout, code in [
             ("nap 1500", "400m", 4),
@@ -155,8 +173,10 @@ def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -
 @pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "100m"}, RIGHT], ids=["deadline", "no deadline"])
 @pytest.mark.parametrize("target", [UNARY, STREAM])
 def test_views_of_the_host_wait_for_their_clients_on_the_connection_of_a_call(
-    port: int, headers: dict[str, str], target: str
+    port: int, keeps_alive: bool, headers: dict[str, str], target: str
 ) -> None:
+    if not keeps_alive:
+        pytest.skip("each connection has one call")
     upload = http_request("/host", b"slow")
     with Connection(port) as connection:
         connection.send(rpc(HELLO, headers, target=target))
