@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.grpcweb import frame
-from tests.servers import gunicorn
+from tests.servers import gunicorn, running
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import Connection, Response
 from tests.sockets.http1 import request as http_request
@@ -52,6 +52,15 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with gunicorn("tests.sockets.app:create_app", log, *options, environ=environ) as port:
         yield port
     assert [line for line in complaints(log.read_text()) if not COMPLAINT_OF_GUNICORN.search(line)] == []
+
+
+@pytest.fixture(scope="module", params=["blueprint", "lane"])
+def granian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    environ = {**SETTINGS, "FAST_LANE": "1"} if request.param == "lane" else SETTINGS
+    log = tmp_path_factory.mktemp("granian") / "log"
+    with running("granian", "tests.sockets.app:create_app", log, environ, threads=THREADS) as port:
+        yield port
+    assert complaints(log.read_text()) == []
 
 
 @pytest.fixture
@@ -125,7 +134,7 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
         assert code_of(connection.response()) == 4
 
 
-@pytest.mark.parametrize(
+REFUSED = pytest.mark.parametrize(
     ("whole", "status", "code"),
     [
         pytest.param(rpc(HELLO), 200, 16, id="without credentials"),
@@ -134,26 +143,49 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
         pytest.param(rpc(HELLO, content_type="text/plain"), 415, 12, id="content type"),
     ],
 )
+
+
+@REFUSED
 def test_the_body_of_a_refused_stranger_is_not_waited_for(
     port: int, threads: int, keeps_alive: bool, whole: bytes, status: int, code: int
 ) -> None:
+    refuse_strangers(port, threads, whole, status, code)
+    if keeps_alive:
+        refuse_one_after_the_other(port, whole, status, code)
+
+
+@REFUSED
+def test_nor_on_granian(granian: int, whole: bytes, status: int, code: int) -> None:
+    refuse_strangers(granian, THREADS, whole, status, code)
+    refuse_one_after_the_other(granian, whole, status, code)
+
+
+def test_a_large_body_that_is_refused_does_not_cost_the_status_on_granian(granian: int) -> None:
+    for size in (20_000, 500_000, 8_000_000):
+        assert code_of(response_of(granian, rpc(frame(bytes(size))))) == 16
+
+
+def refuse_strangers(port: int, count: int, whole: bytes, status: int, code: int) -> None:
+    """As many, with incomplete bodies, as there are threads."""
     with contextlib.ExitStack() as peers:
-        connections = [peers.enter_context(Connection(port)) for _ in range(threads)]
+        connections = [peers.enter_context(Connection(port)) for _ in range(count)]
         for connection in connections:
             connection.send(whole[: 1 - len(HELLO)])
         for connection in connections:
             response = connection.response()
             assert (response.status, code_of(response)) == (status, code)
             assert connection.is_closed()
-        if not keeps_alive:
-            return
-        with Connection(port) as connection:
-            for _ in range(3):
-                connection.send(whole)
-                response = connection.response()
-                assert (response.status, code_of(response), response.closes) == (status, code, False)
-            connection.send(rpc(HELLO, RIGHT))
-            assert code_of(connection.response()) == 0
+
+
+def refuse_one_after_the_other(port: int, whole: bytes, status: int, code: int) -> None:
+    """Complete requests on one connection, which goes on."""
+    with Connection(port) as connection:
+        for _ in range(3):
+            connection.send(whole)
+            response = connection.response()
+            assert (response.status, code_of(response), response.closes) == (status, code, False)
+        connection.send(rpc(HELLO, RIGHT))
+        assert code_of(connection.response()) == 0
 
 
 def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int, keeps_alive: bool) -> None:
