@@ -110,12 +110,8 @@ def drain(chunks: Iterator[bytes], environ: dict[str, Any]) -> bool:
     """Read and drop the rest of a body, so that the next request on its connection is not read from the middle of it.
 
     :returns: whether the end was reached within :data:`MAX_DRAIN_BYTES` and :data:`MAX_DRAIN_SECONDS`. A client that
-        sends nothing is not waited for, where the server gives its socket, and on granian.
+        sends nothing is not waited for, where the server gives its socket.
     """
-    if environ.get("SERVER_SOFTWARE") == "Granian":
-        # It would wait for ever. What has arrived it drops by itself after the response, and closes the connection when
-        # that is not all.
-        return True
     stop = time.monotonic() + MAX_DRAIN_SECONDS
     dropped = 0
     try:

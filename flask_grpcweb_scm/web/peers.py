@@ -35,6 +35,9 @@ LOOK_SECONDS = 0.25
 STATUS_SECONDS = 0.5
 """After the deadline, for the peer to take what is sent."""
 
+SHORTEST_SECONDS = 0.001
+"""As a timeout of a socket: 0 means that it does not wait at all, which TLS tells by another error."""
+
 DRAIN_SECONDS = 0.5
 """For the next bytes of a body that nobody needs."""
 
@@ -65,6 +68,7 @@ class SocketCall(IncomingCall):
         if self.deadline is None:
             self.connection.settimeout(self.endpoint.settings.idle_timeout)
         else:
+            _hurry_reading(self, self.connection, time.monotonic(), self.deadline)
             _watch.add(self)
 
     def close(self) -> None:
@@ -143,15 +147,26 @@ class _Watch:
             for call in self._calls.copy().values():
                 # Each looked at once: the thread of the call may let go of them.
                 deadline, connection = call.deadline, call.connection
-                if deadline is not None and connection is not None and now >= deadline:
-                    _hurry(call, connection, now)
+                if deadline is not None and connection is not None:
+                    _hurry_reading(call, connection, now, deadline)
+                    if now >= deadline:
+                        _hurry_sending(call, connection, now)
 
 
-def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
-    """Cut the connection of a call that is over its deadline, if it waits for its peer."""
-    if not call.is_read:
-        # Wakes a thread that waits for the rest of the request; it can still send the status.
+def _hurry_reading(call: SocketCall, connection: socket.socket, now: float, deadline: float) -> None:
+    """Have a thread that waits for the rest of a request go on at the deadline; it can still send the status."""
+    if call.is_read:
+        return
+    if hasattr(connection, "cipher"):
+        # TLS ends for good, in both directions, where the peer's end does not tell of its own. A read that has begun
+        # keeps the time that it had then.
+        connection.settimeout(max(deadline - now, SHORTEST_SECONDS))
+    elif now >= deadline:
         _shut_down(connection, socket.SHUT_RD)
+
+
+def _hurry_sending(call: SocketCall, connection: socket.socket, now: float) -> None:
+    """Cut the connection of a call that is over its deadline, if the peer takes nothing."""
     if not _is_sending(connection):
         call.sends_since = None
     elif call.sends_since is None:

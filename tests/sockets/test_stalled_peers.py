@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.grpcweb import frame
-from tests.servers import gunicorn, running
+from tests.servers import ROOT, gunicorn, running
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import Connection, Response
 from tests.sockets.http1 import request as http_request
@@ -25,6 +26,9 @@ ENDLESS = frame(message("large 20000", count=2**31 - 1))
 LARGE = frame(message("large 8000000"))
 RIGHT = {"authorization": "Bearer right"}
 IN_A_SECOND = {**RIGHT, "grpc-timeout": "1S"}
+
+PEM = ROOT / "tests/client/localhost.pem"
+TRUSTING = ssl.create_default_context(cafile=str(PEM))
 
 SETTINGS = {
     "FLASK_GRPC_AUTH_TOKENS": "right",
@@ -52,6 +56,15 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with gunicorn("tests.sockets.app:create_app", log, *options, environ=environ) as port:
         yield port
     assert [line for line in complaints(log.read_text()) if not COMPLAINT_OF_GUNICORN.search(line)] == []
+
+
+@pytest.fixture(scope="module")
+def tls_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    log = tmp_path_factory.mktemp("tls") / "log"
+    options = ["--worker-class", "gthread", "--keep-alive", "30", "--certfile", str(PEM), "--keyfile", str(PEM)]
+    with gunicorn("tests.sockets.app:create_app", log, *options, environ=SETTINGS) as port:
+        yield port
+    assert complaints(log.read_text()) == []
 
 
 @pytest.fixture(scope="module", params=["blueprint", "lane"])
@@ -124,6 +137,20 @@ def test_senders_that_stop_get_the_status_and_hold_no_thread(
         for connection in connections:
             assert code_of(connection.response()) == (4 if has_deadline else 1)
             assert connection.is_closed()
+
+
+@pytest.mark.parametrize("target", [UNARY, REQUESTS])
+@pytest.mark.parametrize(("headers", "code"), [(IN_A_SECOND, 4), (RIGHT, 1)], ids=["deadline", "no deadline"])
+def test_senders_that_stop_get_the_status_over_tls(
+    tls_port: int, headers: dict[str, str], code: int, target: str
+) -> None:
+    with Connection(tls_port, TRUSTING) as connection:
+        for _ in range(2):
+            connection.send(rpc(HELLO, headers))
+            assert code_of(connection.response()) == 0
+        connection.send(rpc(HELLO, headers, target=target)[: 1 - len(HELLO)])
+        assert code_of(connection.response()) == code
+        assert connection.is_closed()
 
 
 def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
