@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Blueprint, Flask, Response, request
 
 from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
-from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
@@ -76,6 +76,10 @@ class GrpcWebScm:
         """
         if "grpcweb_scm" in app.extensions:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
+        with config_errors_in_commands():
+            self._init_app(app)
+
+    def _init_app(self, app: Flask) -> None:
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
         observers: list[Observer] = [_tracing()] if settings.otel else []
