@@ -91,7 +91,7 @@ class GrpcWebScm:
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
-        state = AppState(settings, dispatcher, authenticate, _host(app, settings))
+        state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
         app.extensions["grpcweb_scm"] = state
         limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
         calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
@@ -140,6 +140,11 @@ def _host(app: Flask, settings: Settings) -> str:
             " and Flask(…, subdomain_matching=True) without host_matching"
         )
     return read_host(f"{settings.subdomain}.{app.config['SERVER_NAME']}")
+
+
+def _scheme(app: Flask) -> str:
+    port = (app.config["SERVER_NAME"] or "").rpartition(":")[2]
+    return {"80": "http", "443": "https"}.get(port) or str(app.config["PREFERRED_URL_SCHEME"])
 
 
 def _tracing() -> Observer:

@@ -198,7 +198,7 @@ def reason_of(error: SQLAlchemyError) -> str:
 
 def _advise(error: SQLAlchemyError) -> None:
     """Add what to do about a table or a column that is missing to the text of an error, for the log."""
-    if lacks_schema(error):
+    if isinstance(error, DBAPIError) and lacks_schema(error):
         error.add_detail("run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService")
 
 
