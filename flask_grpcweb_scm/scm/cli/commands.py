@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 import sqlalchemy as sa
 from flask.cli import with_appcontext
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError
@@ -28,6 +28,7 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.transactions import is_full, lacks_schema, reason_of
 
 __all__ = [
     "command",
@@ -75,21 +76,20 @@ def _translated_errors() -> Iterator[None]:
         yield
     except (GitError, ImportFailed, ProviderError) as error:
         raise click.ClickException(str(error)) from error
-    except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        if _is_full(error, reason):
-            text = f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
-            raise click.ClickException(text) from error
-        if isinstance(error, OperationalError) and "no such table" not in reason:
-            raise click.ClickException(f"the database failed: {reason}") from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error: SQLAlchemyError) -> str:
+    reason = reason_of(error)
+    if lacks_schema(error):
         db.session.rollback()
-        if not sa.inspect(db.engine).has_table(Organization.__tablename__):
-            raise click.ClickException("the tables do not exist yet; run: flask scm init-db") from error
-        raise
-
-
-def _is_full(error: DBAPIError, reason: str) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "53100" or "disk is full" in reason
+        if sa.inspect(db.engine).has_table(Organization.__tablename__):
+            return f"the tables are of another version ({reason}); run: flask db upgrade"
+        return "the tables do not exist yet; run: flask scm init-db"
+    if is_full(error):
+        return f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
+    return f"the database failed: {reason}"
 
 
 def fail(text: str) -> NoReturn:
