@@ -192,17 +192,21 @@ def _mapping_text(mapping: CodeMapping) -> str:
 def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
-    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    A second import adds what is new. The repository stays where it is: lines are blamed there. It is known by its
+    remote, whatever the folder is called, or by its name without one.
     """
     started = time.monotonic()
-    name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
+    given, name = name, name or path.resolve().name.removesuffix(".git")
+    row, mirror = organization_named(organization), Mirror.find(path)
+    job = prepare_import(row, mirror, name, branch=branch, is_chosen=given is not None)
+    name = job.repository.name
     with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
-    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    corrected = f", and corrected {job.corrected} stored ones," if job.corrected else ""
+    text = f"imported {job.stored} commits{corrected} into repository {name!r} with id {row_id} in {seconds:.1f} s"
     print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
 
 

@@ -19,8 +19,8 @@ from flask_grpcweb_scm.scm.database.models import (
     Project,
     Repository,
 )
-from flask_grpcweb_scm.scm.git_import import own_external_id
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
+from flask_grpcweb_scm.scm.remotes import own_external_id
 from flask_grpcweb_scm.scm.trackers import open_tracker
 
 __all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db"]

@@ -325,9 +325,7 @@ def test_a_batch_is_bounded_in_memory_too(app: Flask, tmp_path: Path, monkeypatc
         assert list(prepare_import(organization, Mirror.find(repository.path), "heavy").run()) == [2, 2]
 
 
-def test_authors_without_an_address_are_told_apart_by_name_and_others_keep_their_first_name(
-    app: Flask, tmp_path: Path
-) -> None:
+def test_authors_are_told_apart_by_name_and_address(app: Flask, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "git")
     authors = [b"Ann <>", b"Bob <>", b"Ann <>", b"Ann <ann@x>", b"Annie <ANN@x>", b" <>"]
     commit = b"commit refs/heads/main\nauthor %s %d +0000\ncommitter C <c@x> %d +0000\ndata 1\nm\n"
@@ -338,7 +336,7 @@ def test_authors_without_an_address_are_told_apart_by_name_and_others_keep_their
         counted = sa.select(CommitAuthor.name, CommitAuthor.email, sa.func.count()).select_from(Commit)
         rows = db.session.execute(counted.outerjoin(Commit.author).group_by(CommitAuthor.id))
         assert sorted(map(repr, rows)) == [
-            "('Ann', 'ann@x', 2)", "('Ann', None, 2)", "('Bob', None, 1)", "(None, None, 1)"
+            "('Ann', 'ann@x', 1)", "('Ann', None, 2)", "('Annie', 'ann@x', 1)", "('Bob', None, 1)", "(None, None, 1)"
         ]  # fmt: skip
 
 
