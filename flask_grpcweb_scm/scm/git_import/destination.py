@@ -105,13 +105,14 @@ def _with_name(
     if len(fitting) > 1:
         _fail_several(organization, fitting, repr(name))
     if rows and not fitting:
-        row = rows[0]
+        row, known = rows[0], public_url(rows[0].url) or _known_remote(rows[0])
+        is_other = f"is {known}" if known else "has another history"
         host = parse_remote(url)
-        other = host.path if host is not None and host.path != name else f"{name}-2"
+        other = host.path if host is not None and host.path != name and " " not in host.path else f"{name}-2"
         raise ImportFailed(
-            f"repository {name!r} of {organization.slug!r} is {_shown(row.url) or 'another one'}, and this is"
-            f" {_shown(url) or 'another one'}; give it a name of its own, such as --name {other}, or if the repository"
-            f" has moved, run: flask scm rename repository {organization.slug} {row.id} --url URL"
+            f"repository {name!r} of {organization.slug!r} {is_other}, and this is {_shown(url) or mirror.git_dir}; give"
+            f" it a name of its own, such as --name {other}, or if it has moved, run: flask scm rename repository"
+            f" {organization.slug} {row.id} --url URL"
         )
     return fitting[0] if fitting else None
 

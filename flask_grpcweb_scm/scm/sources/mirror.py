@@ -87,12 +87,16 @@ class Mirror:
         try:
             return cls._open(root)
         except GitError as error:
-            # Not of git itself, which would read the configuration of whoever owns the folders above.
-            for top in root.resolve().parents:
-                with suppress(GitError):
-                    cls._open(top)
-                    raise MirrorMissing(f"{path} is a folder of the git repository {top}; name that") from error
-            raise MirrorMissing(f"{path} is not a git repository") from error
+            top = next(filter(cls._is_repository, root.resolve().parents), None)
+            text = "not a git repository" if top is None else f"a folder of the git repository {top}; name that"
+            raise MirrorMissing(f"{path} is {text}") from error
+
+    @classmethod
+    def _is_repository(cls, root: Path) -> bool:
+        with suppress(GitError):
+            cls._open(root)
+            return True
+        return False
 
     @classmethod
     def _open(cls, root: Path) -> Mirror:

@@ -227,6 +227,7 @@ def _is_known(connection: sa.Connection, columns: Any, row: Any, external_id: st
 HOSTS: Sequence[str] = ("github.com", "gitlab.com", "bitbucket.org", "dev.azure.com")
 OTHER_NAMES = {
     "www.github.com": "github.com",
+    "api.github.com": "github.com",
     "ssh.github.com": "github.com",
     "www.gitlab.com": "gitlab.com",
     "altssh.gitlab.com": "gitlab.com",
