@@ -59,7 +59,17 @@ def test_all_urls_of_a_remote_have_one_key(key: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "/srv/git/app.git", "../app", "C:\\app", "ext::sh", "https://github.com", "https://[broken", "https://h:port/x"]
+    "url",
+    [
+        "",
+        "/srv/git/app.git",
+        "../app",
+        "C:\\app",
+        "ext::sh",
+        "https://github.com",
+        "https://[broken",
+        "https://h:port/x",
+    ],
 )
 def test_what_names_no_repository_on_a_host(url: str) -> None:
     assert remote_of(url) is None
@@ -67,8 +77,9 @@ def test_what_names_no_repository_on_a_host(url: str) -> None:
 
 def test_paths_are_remotes_too_and_never_those_of_hosts(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "app.git")
-    same = [f"{tmp_path}/app", f"{tmp_path}/app.git", f"{tmp_path}/app/.git", f"file://{tmp_path}/app.git", "app/", "link"]
-    assert {key_of_remote(url, str(tmp_path)) for url in same} == {str(tmp_path / "app")}
+    top = f"{tmp_path}/app"
+    same = [top, f"{top}.git", f"{top}/.git", f"file://{top}.git", "app/", "link"]
+    assert {key_of_remote(url, str(tmp_path)) for url in same} == {top}
     others = [*SAME, f"{tmp_path}/other", f"{tmp_path}/b\udcff", "s3://bucket/app", "ext::sh -c x", "x" * 5000]
     keys = [key_of_remote(url, str(tmp_path)) for url in others]
     for one, other in itertools.combinations(keys, 2):

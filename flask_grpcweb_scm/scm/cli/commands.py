@@ -43,6 +43,7 @@ __all__ = [
     "project_named",
     "resume_operation",
     "scm_cli",
+    "shown",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -53,8 +54,11 @@ def scm_cli() -> None:
     """Set up what ScmService serves."""
 
 
-def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
-    """Make a command with ``--json``, whose errors say the way out."""
+def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Callable[[Command], click.Command]:
+    """Make a command with ``--json``, whose errors say the way out.
+
+    :param attributes: of :class:`click.Command`.
+    """
 
     def decorate(function: Command) -> click.Command:
         @click.option("--json", "as_json", is_flag=True, help="Print an object.")
@@ -64,7 +68,7 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
             with _translated_errors():
                 function(*args, **kwargs)
 
-        return group.command(name)(run)
+        return group.command(name, **attributes)(run)
 
     return decorate
 
@@ -95,6 +99,11 @@ def _is_full(error: DBAPIError, reason: str) -> bool:
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
     raise click.ClickException(text)
+
+
+def shown(text: str) -> str:
+    """Escape what would move the cursor, or hide a part of a line, in a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:

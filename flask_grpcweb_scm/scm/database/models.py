@@ -179,7 +179,8 @@ class Repository(Model):
         ),
         sa.Index(
             *("ix_scm_repository_remote", "organization_id", "remote"),
-            postgresql_where=_WITH_REMOTE, sqlite_where=_WITH_REMOTE,
+            postgresql_where=_WITH_REMOTE,
+            sqlite_where=_WITH_REMOTE,
         ),
     )
 

@@ -128,7 +128,8 @@ class CommitStore:
             stored[commit_id].add(self._change(path, kind))
         wrong = {row.key: row.id for row in rows if stored[row.id] != set(known[row.key].changes)}
         if wrong:
-            db.session.execute(sa.delete(_table(CommitFileChange)).where(is_one_of(change.commit_id, [*wrong.values()])))
+            of_wrong = is_one_of(change.commit_id, [*wrong.values()])
+            db.session.execute(sa.delete(_table(CommitFileChange)).where(of_wrong))
             self.add_file_changes(wrong, commits)
         return len({values["commit"] for values in authors} | set(wrong.values()))
 

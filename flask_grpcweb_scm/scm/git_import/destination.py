@@ -72,9 +72,7 @@ def find_destination(organization: Organization, mirror: Mirror, name: str, *, i
     return row
 
 
-def _with_remote(
-    organization: Organization, url: str, remote: str, name: str, *, is_chosen: bool
-) -> Repository | None:
+def _with_remote(organization: Organization, url: str, remote: str, name: str, *, is_chosen: bool) -> Repository | None:
     of_organization = sa.select(Repository).where(Repository.organization_id == organization.id, EXISTING)
     rows = [*db.session.scalars(of_organization.where(Repository.remote == remote).limit(MAX_CANDIDATES))]
     host = parse_remote(url)
@@ -93,7 +91,7 @@ def _with_remote(
             f"{_shown(url)} is repository {row.name!r} of {organization.slug!r} already; leave --name out, or run:"
             f" flask scm rename repository {organization.slug} {row.id} NAME"
         )
-    return rows[0] if rows else None
+    return next(iter(rows), None)
 
 
 def _with_name(
@@ -110,11 +108,11 @@ def _with_name(
         host = parse_remote(url)
         other = host.path if host is not None and host.path != name and " " not in host.path else f"{name}-2"
         raise ImportFailed(
-            f"repository {name!r} of {organization.slug!r} {is_other}, and this is {_shown(url) or mirror.git_dir}; give"
-            f" it a name of its own, such as --name {other}, or if it has moved, run: flask scm rename repository"
+            f"repository {name!r} of {organization.slug!r} {is_other}, and this is {_shown(url) or mirror.git_dir};"
+            f" give it a name of its own, such as --name {other}, or if it has moved, run: flask scm rename repository"
             f" {organization.slug} {row.id} --url URL"
         )
-    return fitting[0] if fitting else None
+    return next(iter(fitting), None)
 
 
 def _may_be(row: Repository, mirror: Mirror, url: str, remote: str | None) -> bool:

@@ -76,7 +76,7 @@ def test_a_remote_is_one_repository_wherever_its_clones_are(demo: Flask, tmp_pat
     [
         (["acme/api", "--provider", "github", "--external-id", "5"], None, "git@github.com:acme/api.git"),
         (["acme/api", "--provider", "integrations:gitlab", "--external-id", "5"], None, "https://gitlab.com/acme/api"),
-        (["acme/api", "--provider", "gitlab", "--external-id", "5"], "https://git.example/", "git@git.example:acme/api"),
+        (["acme/api", "--provider", "gitlab", "--external-id", "5"], "https://git.example", "git@git.example:acme/api"),
         (["x", "--provider", "github", "--external-id", "5", "--url", "https://github.com/acme/api"], None,
          "git@github.com:acme/api.git"),
         (["x", "--url", "https://github.com/acme/api"], None, "git@github.com:acme/api.git"),

@@ -38,9 +38,8 @@ def five(tmp_path: Path) -> GitRepository:
 
 
 def clone(origin: GitRepository, path: Path, *options: str) -> GitRepository:
-    subprocess.run(
-        ["git", "clone", "--quiet", *options, f"file://{origin.path}", path], check=True, timeout=60, capture_output=True
-    )
+    command = ["git", "clone", "--quiet", *options, f"file://{origin.path}", path]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
     return GitRepository(path)
 
 
@@ -151,9 +150,8 @@ def test_a_partial_clone_needs_no_mailmap(demo: Flask, five: GitRepository, tmp_
     five.git("config", "uploadpack.allowFilter", "true")
     for number, options in enumerate((["--bare"], ["--no-checkout"])):
         path = tmp_path / f"partial{number}"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--filter=blob:none", *options, f"file://{five.path}", path], check=True, timeout=60
-        )
+        command = ["git", "clone", "--quiet", "--filter=blob:none", *options, f"file://{five.path}", path]
+        subprocess.run(command, check=True, timeout=60)
         assert add(demo, "import-git", "demo", str(path))["commits"] == (0 if number else 7)
     assert stored(demo) == as_git_log_says(five)
 
@@ -225,9 +223,7 @@ def test_two_people_with_one_address_are_two(demo: Flask, scm: Scm, tmp_path: Pa
                 db.session.get_one(Repository, row).mirror_path = str(repository.path / ".git")
                 db.session.commit()
         for line, (name, sha) in enumerate(zip(people, shas, strict=True), 1):
-            context = scm(
-                "GetCommitContext", repository_id=row, commit_sha=shas[-1], filepath="file", line_number=line
-            )
+            context = scm("GetCommitContext", repository_id=row, commit_sha=shas[-1], filepath="file", line_number=line)
             assert (context.blame_commit_id, context.blame_author.email) == (sha, "team@example.com")
             if is_stored:
                 assert context.blame_author.name == name

@@ -167,8 +167,8 @@ def _make_repositories_anew() -> None:
 def _rows_left_alone() -> Iterator[None]:
     """Keep SQLite from deleting what refers to rows of a table that is made anew, in one transaction.
 
-    A foreign key follows a table that is renamed, unless legacy_alter_table says otherwise, and a table that is dropped
-    loses its rows first. foreign_keys has no effect within a transaction (sqlite.org/lang_altertable.html, pragma.html).
+    A foreign key follows a table that is renamed, unless legacy_alter_table says otherwise; a table that is dropped
+    loses its rows first; and a transaction keeps its foreign_keys (sqlite.org/lang_altertable.html, pragma.html).
     """
     had_keys = context.is_offline_mode() or op.get_bind().scalar(sa.text("PRAGMA foreign_keys"))
     with op.get_context().autocommit_block():
