@@ -49,14 +49,16 @@ Arguments = tuple[str, ...]
 def repository_named(organization: str, name: str) -> Repository:
     """Return a repository of an organization by id or name, or end the command."""
     of_organization = sa.select(Repository).where(Repository.organization_id == organization_named(organization).id)
-    return _one(of_organization, Repository.id, Repository.name, "repository", organization, name)
+    row: Repository = _one(of_organization, Repository.id, Repository.name, "repository", organization, name)
+    return row
 
 
 def installation_named(organization: str, name: str) -> OrganizationIntegration:
     """Return an integration of an organization by id or name, or end the command."""
     installed = sa.select(OrganizationIntegration).join(OrganizationIntegration.integration)
     installed = installed.where(OrganizationIntegration.organization_id == organization_named(organization).id)
-    return _one(installed, Integration.id, Integration.name, "integration", organization, name)
+    row: OrganizationIntegration = _one(installed, Integration.id, Integration.name, "integration", organization, name)
+    return row
 
 
 def _one(statement: sa.Select[Any], key: Any, label: Any, kind: str, organization: str, name: str) -> Any:
@@ -140,7 +142,7 @@ class Kind:
 
     plural: str
     arguments: Arguments
-    """What names a row, beginning with what names the list."""
+    """Names of the arguments that name a row, beginning with what names the list."""
     model: type[Model]
     find: Callable[..., Any]
     of: Callable[..., sa.ColumnElement[bool]]
@@ -235,7 +237,7 @@ def _name(kind: str, row: Any) -> str:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    return "  ".join(shown(str(value)) for value in facts.values() if value != "")
+    return "  ".join(shown(str(value)) or "-" for value in facts.values())
 
 
 def _add_list(kind: Kind) -> None:

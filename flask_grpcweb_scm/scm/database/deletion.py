@@ -124,8 +124,8 @@ def delete_with(row: Model, dependents: Sequence[Dependents]) -> Iterator[int]:
         deque(_change(Repository, sa.and_(mine, Repository.status != gone), status=gone), maxlen=0)
     integration_ids: list[int] = []
     if isinstance(row, OrganizationIntegration | Organization):
-        mine = {"organization_id": row.id} if isinstance(row, Organization) else {"id": row.id}
-        installed = sa.select(OrganizationIntegration.integration_id).filter_by(**mine)
+        key = "organization_id" if isinstance(row, Organization) else "id"
+        installed = sa.select(OrganizationIntegration.integration_id).filter_by(**{key: row.id})
         integration_ids = [*db.session.scalars(installed)]
     for _, model, where, is_kept in dependents:
         yield from _change(model, where, integration_id=None) if is_kept else _change(model, where)

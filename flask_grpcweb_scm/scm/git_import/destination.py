@@ -74,7 +74,8 @@ def find_destination(organization: Organization, mirror: Mirror, name: str, *, i
 
 def _with_remote(organization: Organization, url: str, remote: str, name: str, *, is_chosen: bool) -> Repository | None:
     of_organization = sa.select(Repository).where(Repository.organization_id == organization.id, EXISTING)
-    rows = [*db.session.scalars(of_organization.where(Repository.remote == remote).limit(MAX_CANDIDATES))]
+    with_remote = of_organization.where(Repository.remote == remote)
+    rows: list[Repository] = [*db.session.scalars(with_remote.limit(MAX_CANDIDATES))]
     host = parse_remote(url)
     if host is not None:
         # Providers know repositories by their paths, with no URL.
@@ -98,7 +99,7 @@ def _with_name(
     organization: Organization, mirror: Mirror, url: str, remote: str | None, name: str
 ) -> Repository | None:
     named = sa.select(Repository).where(Repository.organization_id == organization.id, Repository.name == name)
-    rows = db.session.scalars(named.where(EXISTING).limit(MAX_CANDIDATES)).all()
+    rows: Sequence[Repository] = db.session.scalars(named.where(EXISTING).limit(MAX_CANDIDATES)).all()
     fitting = [row for row in rows if _may_be(row, mirror, url, remote)]
     if len(fitting) > 1:
         _fail_several(organization, fitting, repr(name))

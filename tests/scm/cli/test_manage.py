@@ -110,7 +110,7 @@ def test_lists_come_page_by_page(app: Flask, ours: Tenant, monkeypatch: pytest.M
     result = run(app, "list", "repositories", "ours")
     lines = result.stdout.splitlines()
     assert len(lines) == 6
-    assert lines[-1].endswith("r\\x1b[2J\\u202e4  active  4")
+    assert lines[-1].endswith("r\\x1b[2J\\u202e4  active  -  4  -")
     assert run(app, "list", "groups", "theirs", "web").exit_code == 0
 
 
