@@ -203,7 +203,10 @@ class KindGroup(click.Group):
         other = {kind.plural: name for name, kind in KINDS.items()} | {
             name: kind.plural for name, kind in KINDS.items()
         }
-        return super().get_command(ctx, cmd_name) or super().get_command(ctx, other.get(cmd_name, cmd_name))
+        found = super().get_command(ctx, cmd_name) or super().get_command(ctx, other.get(cmd_name, cmd_name))
+        if found is None and cmd_name in other:
+            raise click.UsageError(f"{ctx.info_name} is for {', '.join(self.commands)}, not for {cmd_name}", ctx)
+        return found
 
 
 def _group(verb: str, text: str) -> click.Group:

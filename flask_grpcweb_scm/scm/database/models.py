@@ -158,7 +158,7 @@ class OrganizationIntegration(Model):
 
 
 def _remote_of_url(context: Any) -> str | None:
-    return remote_of(context.get_current_parameters().get("url") or "")
+    return remote_of((context.get_current_parameters() or {}).get("url") or "")
 
 
 class Repository(Model):

@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.database.models import Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
 from flask_grpcweb_scm.scm.git_import.destination import ImportFailed, find_destination
 from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, public_url
+from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
 __all__ = ["GitImport", "ImportFailed", "guess_provider", "own_external_id", "prepare_import", "public_url"]
@@ -50,7 +51,17 @@ class GitImport:
         After an interruption the next import continues after the last batch.
 
         :raises GitError: when the mirror cannot be read.
+        :raises ImportFailed: for a partial clone without what changes are found by.
         """
+        try:
+            yield from self._run()
+        except GitFailed as error:
+            if not self.mirror.is_partial():
+                raise
+            text = "the partial clone has no trees; run in it: git fetch --refetch --filter=blob:none"
+            raise ImportFailed(text) from error
+
+    def _run(self) -> Iterator[int]:
         if self.tip is None:
             return
         store = CommitStore(self.repository)
@@ -87,6 +98,10 @@ def prepare_import(
         raise ImportFailed(
             f"the branch {branch_name!r} that HEAD names does not exist; use --branch{mirror.other_branches()}"
         )
+    for what, text, limit in (("name", name, 200), ("branch", branch_name, 255), ("path", mirror.git_dir, 2**16)):
+        if len(text) > limit or (not text.isascii() and text != text.encode("utf-8", "replace").decode()):
+            way_out = "move it" if what == "path" else f"use another --{what}"
+            raise ImportFailed(f"the {what} {text[:80]!r} is not UTF-8, or has more than {limit} characters; {way_out}")
     repository = find_destination(organization, mirror, name, is_chosen=is_chosen)
     repository.default_branch = branch_name
     db.session.commit()

@@ -39,6 +39,7 @@ class CommitRows(NamedTuple):
     date: str
     changes: list[str]
     """Path and kind of each file change."""
+    is_cut_off: bool
 
 
 class CommitStore:
@@ -67,6 +68,7 @@ class CommitStore:
             values=values,
             date=as_json(commit.committed),
             changes=[self._change(path, kind) for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES],
+            is_cut_off=commit.is_cut_off,
         )
 
     def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
@@ -126,7 +128,11 @@ class CommitStore:
         changes = sa.select(change.commit_id, change.filename, change.type)
         for commit_id, path, kind in db.session.execute(changes.where(is_one_of(change.commit_id, [*stored]))):
             stored[commit_id].add(self._change(path, kind))
-        wrong = {row.key: row.id for row in rows if stored[row.id] != set(known[row.key].changes)}
+        wrong = {
+            row.key: row.id
+            for row in rows
+            if stored[row.id] != set(known[row.key].changes) and not known[row.key].is_cut_off
+        }
         if wrong:
             of_wrong = is_one_of(change.commit_id, [*wrong.values()])
             db.session.execute(sa.delete(_table(CommitFileChange)).where(of_wrong))

@@ -178,4 +178,5 @@ def _fail_several(organization: Organization, rows: Sequence[Repository], which:
 
 
 def _shown(url: str) -> str:
-    return public_url(url) or (repr(url) if url else "")
+    public = public_url(url)
+    return public if public and public.isprintable() else repr(url) if url else ""

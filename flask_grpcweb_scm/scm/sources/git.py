@@ -255,6 +255,8 @@ class GitCommit:
     author_email: str
     message: str
     changes: list[FileChange] = field(default_factory=list)
+    is_cut_off: bool = False
+    """True for a commit whose parents, and so its changes, a shallow clone does not have."""
 
 
 def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:

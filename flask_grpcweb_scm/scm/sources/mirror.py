@@ -166,6 +166,10 @@ class Mirror:
         """Tell whether parents of commits are left out, as in a clone with ``--depth``."""
         return self._text("rev-parse", "--is-shallow-repository") == "true"
 
+    def is_partial(self) -> bool:
+        """Tell whether objects may be left out, as in a clone with ``--filter``."""
+        return self._optional_text("config", "--get-regexp", r"^remote\..*\.promisor$") is not None
+
     def remote_url(self) -> str:
         """Return the URL of the remote ``origin``, else of the first, perhaps with credentials; empty without one."""
         listing = self._optional_text("config", "-z", "--get-regexp", r"^remote\..*\.url$") or ""
@@ -321,7 +325,7 @@ class Mirror:
         cut = self._commits_cut_off()
         for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
             # git shows all files of a commit without parents as added.
-            yield replace(commit, changes=[]) if commit.sha in cut else commit
+            yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
 
     def _commits_cut_off(self) -> frozenset[str]:
         """Return the commits whose parents a shallow clone does not have."""

@@ -75,6 +75,37 @@ def test_what_a_shallow_clone_leaves_out_is_imported_once_it_is_there(
         assert db.session.scalars(sa.select(Repository.imported_key)).one() == five.head()
 
 
+def test_what_is_stored_of_a_whole_clone_stays_when_it_becomes_a_shallow_one(
+    demo: Flask, five: GitRepository, tmp_path: Path
+) -> None:
+    imported(demo, clone(five, tmp_path / "whole"))
+    with demo.app_context():
+        db.session.execute(sa.update(Repository).values(imported_key=None))
+        db.session.commit()
+    before = stored(demo)
+    assert imported(demo, clone(five, tmp_path / "shallow", "--depth=1")) == 0
+    assert stored(demo) == before == as_git_log_says(five)
+
+
+def test_a_commit_that_was_fetched_from_a_shallow_clone_gets_its_changes(
+    demo: Flask, scm: Scm, five: GitRepository, tmp_path: Path
+) -> None:
+    shallow = clone(five, tmp_path / "shallow", "--depth=1")
+    shallow.write("file4", "changed\n")
+    shallow.commit("local")
+    shallow.git("fetch", "--quiet", "--depth=1")
+    row = add(demo, "add-repository", "demo", "shallow")["id"]
+    with demo.app_context():
+        db.session.get_one(Repository, row).mirror_path = str(shallow.path / ".git")
+        db.session.commit()
+    scm("GetCommit", repository_id=row, commit_sha=five.head())
+    ((*_, changes),) = stored(demo).values()
+    assert changes == []
+    shallow.git("fetch", "--quiet", "--unshallow")
+    imported(demo, shallow)
+    assert stored(demo) == as_git_log_says(shallow)
+
+
 def test_stored_commits_are_corrected_by_an_import(demo: Flask, five: GitRepository) -> None:
     imported(demo, five)
     before = stored(demo)
@@ -154,6 +185,28 @@ def test_a_partial_clone_needs_no_mailmap(demo: Flask, five: GitRepository, tmp_
         subprocess.run(command, check=True, timeout=60)
         assert add(demo, "import-git", "demo", str(path))["commits"] == (0 if number else 7)
     assert stored(demo) == as_git_log_says(five)
+
+
+def test_a_clone_without_trees_says_what_to_fetch(demo: Flask, five: GitRepository, tmp_path: Path) -> None:
+    five.git("config", "uploadpack.allowFilter", "true")
+    command = ["git", "clone", "--quiet", "--bare", "--filter=tree:0", f"file://{five.path}", tmp_path / "treeless"]
+    subprocess.run(command, check=True, timeout=60)
+    assert refusal(demo, tmp_path / "treeless").endswith("git fetch --refetch --filter=blob:none")
+
+
+def test_names_that_cannot_be_stored_are_refused(demo: Flask, tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / ("x" * 240))
+    repository.commit()
+    assert "use another --name" in refusal(demo, repository.path)
+    assert imported(demo, repository, "--name", "x") == 1
+    (repository.path / ".git/HEAD").write_bytes(b"ref: refs/heads/\xff\n")
+    repository.git("branch", "--quiet", b"\xff".decode("utf-8", "surrogateescape"), "main")
+    assert "use another --branch" in refusal(demo, repository.path, "--name", "x")
+    broken = tmp_path / b"\xff".decode("utf-8", "surrogateescape")
+    repository.path.rename(broken)
+    assert "--branch" in refusal(demo, broken, "--name", "x")
+    (broken / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    assert "the path '" in refusal(demo, broken, "--name", "x")
 
 
 def test_grafts_are_no_history(demo: Flask, five: GitRepository) -> None:
