@@ -101,7 +101,7 @@ def test_what_there_is_of_a_repository(app: Flask, ours: Tenant) -> None:
 
 
 def test_lists_come_page_by_page(app: Flask, ours: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flask_grpcweb_scm.scm.cli.manage.PAGE_ROWS", 2)
+    monkeypatch.setattr("flask_grpcweb_scm.scm.cli.kinds.PAGE_ROWS", 2)
     with app.app_context():
         for number in range(5):
             name = f"r\x1b[2J\u202e{number}"

@@ -27,9 +27,6 @@ branch_labels = None
 depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-AUTHOR = "id, organization_id, name, email, external_id"
-REPOSITORY = """id, organization_id, integration_id, name, url, provider, external_id, config, status, date_added,
-    default_branch, mirror_path, imported_key"""
 BATCH_ROWS = 1000
 
 BY_NAME = ("uq_scm_commit_author_name", ["organization_id", "email", "name"])
@@ -111,7 +108,12 @@ def _make_authors_anew(name: str, columns: list[str]) -> None:
         sa.UniqueConstraint(*columns, name=name),
         sa.UniqueConstraint("organization_id", "external_id", name="uq_scm_commit_author_external_id"),
     )
-    op.execute(f"INSERT INTO scm_commit_author ({AUTHOR}) SELECT {AUTHOR} FROM scm_commit_author_before")  # noqa: S608  # no value is in it
+    op.execute(
+        """
+        INSERT INTO scm_commit_author (id, organization_id, name, email, external_id)
+        SELECT id, organization_id, name, email, external_id FROM scm_commit_author_before
+        """
+    )
     op.drop_table("scm_commit_author_before")
 
 
@@ -156,7 +158,14 @@ def _make_repositories_anew() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scm_repository")),
         sa.UniqueConstraint("organization_id", "provider", "external_id", name="uq_scm_repository_external_id"),
     )
-    op.execute(f"INSERT INTO scm_repository ({REPOSITORY}) SELECT {REPOSITORY} FROM scm_repository_before")  # noqa: S608  # no value is in it
+    op.execute(
+        """
+        INSERT INTO scm_repository (id, organization_id, integration_id, name, url, provider, external_id, config,
+            status, date_added, default_branch, mirror_path, imported_key)
+        SELECT id, organization_id, integration_id, name, url, provider, external_id, config,
+            status, date_added, default_branch, mirror_path, imported_key FROM scm_repository_before
+        """
+    )
     op.drop_table("scm_repository_before")
     for name, columns in indexes.items():
         mirrored = sa.text("mirror_path IS NOT NULL") if name == "ix_scm_repository_mirror" else None
