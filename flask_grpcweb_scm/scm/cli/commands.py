@@ -44,6 +44,7 @@ __all__ = [
     "project_named",
     "resume_operation",
     "scm_cli",
+    "shown",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -54,8 +55,11 @@ def scm_cli() -> None:
     """Set up what ScmService serves."""
 
 
-def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
-    """Make a command with ``--json``, whose errors say the way out."""
+def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Callable[[Command], click.Command]:
+    """Make a command with ``--json``, whose errors say the way out.
+
+    :param attributes: of :class:`click.Command`.
+    """
 
     def decorate(function: Command) -> click.Command:
         @click.option("--json", "as_json", is_flag=True, help="Print an object.")
@@ -65,7 +69,7 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
             with _translated_errors():
                 function(*args, **kwargs)
 
-        return group.command(name)(run)
+        return group.command(name, **attributes)(run)
 
     return decorate
 
@@ -95,6 +99,11 @@ def _sentence(error: SQLAlchemyError) -> str:
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
     raise click.ClickException(text)
+
+
+def shown(text: str) -> str:
+    """Escape what would move the cursor, or hide a part of a line, in a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:
@@ -192,17 +201,21 @@ def _mapping_text(mapping: CodeMapping) -> str:
 def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
-    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    A second import adds what is new. The repository stays where it is: lines are blamed there. It is known by its
+    remote, whatever the folder is called, or by its name without one.
     """
     started = time.monotonic()
-    name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
+    given, name = name, name or path.resolve().name.removesuffix(".git")
+    row, mirror = organization_named(organization), Mirror.find(path)
+    job = prepare_import(row, mirror, name, branch=branch, is_chosen=given is not None)
+    name = job.repository.name
     with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
-    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    corrected = f", and corrected {job.corrected} stored ones," if job.corrected else ""
+    text = f"imported {job.stored} commits{corrected} into repository {name!r} with id {row_id} in {seconds:.1f} s"
     print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
 
 
