@@ -73,8 +73,10 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (GitError, ImportFailed, ProviderError) as error:
+    except (GitError, ImportFailed) as error:
         raise click.ClickException(str(error)) from error
+    except ProviderError as error:
+        raise click.ClickException(error.private) from error
     except DBAPIError as error:
         reason = str(error.orig).strip().partition("\n")[0]
         if _is_full(error, reason):

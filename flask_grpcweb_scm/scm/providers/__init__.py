@@ -30,13 +30,14 @@ __all__ = [
 class ProviderError(Exception):
     """Raised when a request to a provider fails.
 
-    The text may go to callers: it has the provider's own message at most, and no credential.
+    The text may go to callers: it has the provider's own message at most, no credential, and no name of a host.
 
     :param provider: kind of host, such as ``github``.
     :param status: HTTP status of the response; None without a response.
     :param retry_after: seconds to wait before the next request; None when the provider did not say.
     :param fields: violations by field, as the provider reports them.
     :param may_have_acted: whether the provider may have carried out the request all the same.
+    :param private: the text for operators, which names hosts; None for the same.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         fields: Mapping[str, str] | None = None,
         may_have_acted: bool = False,
+        private: str | None = None,
     ) -> None:
         super().__init__(message)
         self.provider = provider
@@ -55,10 +57,12 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         self.fields: Mapping[str, str] = fields or {}
         self.may_have_acted = may_have_acted
+        self.private = private or message
 
     def add(self, text: str) -> None:
         """Append to the message."""
         self.args = (f"{self}; {text}",)
+        self.private = f"{self.private}; {text}"
 
 
 class ProviderMisconfigured(ProviderError):

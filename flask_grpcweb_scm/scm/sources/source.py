@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -16,7 +15,6 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderNotFound,
     ProviderRejected,
-    ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.providers.reply import HttpReply
@@ -163,17 +161,6 @@ class ApiSource(ProviderApi):
     @abc.abstractmethod
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
         """Return lines of a file at a commit, without those past its end; None when there is no such file."""
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Translate the errors of reading a response, which may have any content.
-
-        :raises ProviderUnavailable: for an unexpected response.
-        """
-        try:
-            yield
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise self.error(ProviderUnavailable, f"unexpected response from {self.http.host}") from error
 
 
 def make_commit(
