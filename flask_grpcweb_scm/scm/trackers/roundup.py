@@ -30,7 +30,7 @@ class Roundup(Tracker):
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/data/issue``."""
-        message = self._find_message(issue) or self._message(self.body(issue), messageid=issue.marker)
+        message = self._find_message(issue) or self._write(self.body(issue), messageid=issue.marker)
         fields = {name: issue.fields[name] for name in ("priority", "status", "assignedto") if issue.fields.get(name)}
         return self._issue(self._create("issue", title=self.title(issue), messages=[message], **fields))
 
@@ -47,13 +47,13 @@ class Roundup(Tracker):
             raise self.invalid_key(key)
         path = path_of(*DATA, "issue", match[1])
         version = self.http.get(path).value("data", "@etag", kind=str)
-        message = self._message(self.write(text))
+        message = self._write(self.write(text))
         self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})
 
     def _find_message(self, issue: NewIssue) -> str | None:
         return self._first("msg", messageid=issue.marker)
 
-    def _message(self, text: str, **properties: str) -> str:
+    def _write(self, text: str, **properties: str) -> str:
         """Create a message; unlike the tracker's pages its API fills in neither author nor date."""
         return self._create("msg", content=text, author=self.credential.user, date=".", **properties)
 
