@@ -6,6 +6,7 @@ The HTTP client is not among the names here: importing urllib3 is slow, and only
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -113,6 +114,12 @@ class Credential:
         """Make the ``Authorization`` header: ``Bearer`` for a token, ``Basic`` for a user."""
         return f"Bearer {self.token}" if self.token else basic(self.user, self.password)
 
+    def is_sendable(self) -> bool:
+        """Tell whether a header can have it."""
+        texts = (self.user, self.password)
+        printable = all(re.search("[\x00-\x1f\x7f\ud800-\udfff]", text) is None for text in texts)
+        return printable and re.fullmatch("[\x20-\x7e]*", self.token) is not None
+
     def redact(self, text: str) -> str:
         """Replace the secret in a text, should a provider repeat it, also in its encoded version."""
         for secret in (self.authorization().partition(" ")[2], basic("", self.token)[6:], self.token, self.password):
@@ -143,4 +150,11 @@ def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *
         )
     if name not in configured:
         raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
-    return Credential(**configured[name])
+    credential = Credential(**configured[name])
+    if not credential.is_sendable():
+        # Said here, and without the secret: errors of HTTP repeat the header.
+        text = (
+            f"the credentials {name!r} of GRPC_SCM_CREDENTIALS have a character that no header has; is it a line break?"
+        )
+        raise ProviderMisconfigured(text, provider=provider)
+    return credential

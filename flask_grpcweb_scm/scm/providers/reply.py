@@ -23,7 +23,16 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
 )
 
-__all__ = ["MAX_FIELDS", "Complaint", "HttpReply", "default_complaint", "error_class", "parse_json", "printable", "retry_after"]
+__all__ = [
+    "MAX_FIELDS",
+    "Complaint",
+    "HttpReply",
+    "default_complaint",
+    "error_class",
+    "parse_json",
+    "printable",
+    "retry_after",
+]
 
 MAX_TEXT_CHARACTERS = 500
 MAX_FIELDS = 20

@@ -134,7 +134,7 @@ _BACKSLASH = "&#92;"
 
 
 def to_wiki(text: str) -> str:
-    """Write a text in the markup of Jira Data Center: "\\ Escape special character" (its help on text formatting)."""
+    r"""Write a text in the markup of Jira Data Center: "\ Escape special character" (its help on text formatting)."""
 
     def sign(match: re.Match[str]) -> str:
         char, line, at = match[0], match.string, match.start()
@@ -170,5 +170,7 @@ def _spaced(line: str) -> str:
 
 def _joined(lines: list[str], line_break: str) -> str:
     """Join lines; between paragraphs there is no break but the empty line."""
-    parts = [line + (line_break if line and after else "\n") for line, after in zip(lines, [*lines[1:], ""], strict=True)]
+    parts = [
+        line + (line_break if line and after else "\n") for line, after in zip(lines, [*lines[1:], ""], strict=True)
+    ]
     return "".join(parts).removesuffix("\n")

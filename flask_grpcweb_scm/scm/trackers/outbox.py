@@ -244,7 +244,7 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
 
 @contextlib.contextmanager
 def _released(operation: IssueOperation, claimed_until: datetime | None) -> Iterator[None]:
-    """End the lease of an operation when something fails that is no error of the provider: a bug, or a thread that ends.
+    """End the lease of an operation after an exception that is no error of the provider, such as the end of a thread.
 
     :param claimed_until: end of the lease then; None for now.
     """

@@ -313,8 +313,9 @@ class TrackerContract:
     @pytest.mark.parametrize(
         "value",
         [
-            "..", ".", "", "../../x", "a\0", "\ud800", "x" * 300_000, "-1", "7 ", "7\n", "ABC-", "ABC-7/..", "ABC-" + "7" * 300,
-            "%2e%2e", "javascript:alert(1)", "https://a@b/", "https://a b", "https://" + "x" * 300_000, "٧",
+            "..", ".", "", "../../x", "a\0", "\ud800", "x" * 300_000, "-1", "7 ", "7\n", "ABC-",
+            "ABC-7/..", "ABC-" + "7" * 300,
+            "%2e%2e", "javascript:alert(1)", "https://a@b/", "https://a b", "https://" + "x" * 300_000, "\u0667",
             None, True, False, 0, -1, 1.5, 2**63, 10**4000, float("nan"), float("inf"), [], [7], {}, {"id": 7},
         ],
         ids=lambda value: repr(value)[:20],
@@ -330,7 +331,7 @@ class TrackerContract:
                     try:
                         issue = at.create(self.issue())
                     except ProviderUnavailable as error:
-                        assert error.may_have_acted  # noqa: PT017
+                        assert error.may_have_acted
                     else:
                         # It was a value that is not read, or none that matters.
                         assert issue.key == self.expected(vendor).key

@@ -1,4 +1,4 @@
-"""Texts in the markup of trackers: tables of each one's own syntax, and a renderer of GitHub's Markdown as the judge."""
+"""Texts in the markup of trackers: a table of each one's own syntax, and a renderer of Markdown as the judge."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_shortened() -> None:
 
 
 class Page(HTMLParser):
-    """What a person reads of a page, its text outside links, and its elements that are no paragraphs, breaks or links."""
+    """What a person reads of a page, its text outside links, and what is no paragraph, break or link of it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -179,11 +179,82 @@ class Page(HTMLParser):
         self.others.append(data)
 
 
-PIECES = """\
-@ # ! ~ % $ & ^ * _ ` ``` ~~~ <!-- --> <details> <b> </b> [ ]( ) ( ] [x]:  http:// https://a.example/c_d www. /close
-@admin #1 | |-| --- === \\ 1. 1) - + > &lt; &#64; a b1 é x_y __init__ :smile: : " mailto: a@b.example { + } < $x$ [^1]
-[x] ![ {{ GH-1 = . :: ftp://x_y_ xmpp:a@b.example/c https:// javascript: https://x.example?a=_b_&copy=1 @all
-https://git.example/o/r/issues/1 <https://x.example> :-""".split()
+PIECES = [
+    "@",
+    "#",
+    "!",
+    "~",
+    "%",
+    "$",
+    "&",
+    "^",
+    "*",
+    "_",
+    "`",
+    "```",
+    "~~~",
+    "<!--",
+    "-->",
+    "<details>",
+    "<b>",
+    "</b>",
+    "[",
+    "](",
+    ")",
+    "(",
+    "]",
+    "[x]:",
+    "http://",
+    "https://a.example/c_d",
+    "www.",
+    "/close",
+    "@admin",
+    "#1",
+    "|",
+    "|-|",
+    "---",
+    "===",
+    "\\",
+    "1.",
+    "1)",
+    "-",
+    "+",
+    ">",
+    "&lt;",
+    "&#64;",
+    "a",
+    "b1",
+    "é",
+    "x_y",
+    "__init__",
+    ":smile:",
+    ":",
+    '"',
+    "mailto:",
+    "a@b.example",
+    "{",
+    "+",
+    "}",
+    "<",
+    "$x$",
+    "[^1]",
+    "[x]",
+    "![",
+    "{{",
+    "GH-1",
+    "=",
+    ".",
+    "::",
+    "ftp://x_y_",
+    "xmpp:a@b.example/c",
+    "https://",
+    "javascript:",
+    "https://x.example?a=_b_&copy=1",
+    "@all",
+    "https://git.example/o/r/issues/1",
+    "<https://x.example>",
+    ":-",
+]
 BREAKS = [" ", "  ", "     ", "\n", "\n\n", "\r", "\x0b", "\t", Z]
 
 

@@ -505,7 +505,9 @@ def test_a_hostile_response_is_unavailable_and_leaves_no_claim(
     assert len(github.issues) == 1
 
 
-@pytest.mark.parametrize("key", ["..", ".", "", "ABC-7/..", "a\0-1", "x" * 300_000, "ABC-" + "7" * 300, 7, None, ["ABC-7"]])
+@pytest.mark.parametrize(
+    "key", ["..", ".", "", "ABC-7/..", "a\0-1", "x" * 300_000, "ABC-" + "7" * 300, 7, None, ["ABC-7"]]
+)
 def test_a_hostile_key_is_unavailable(app: Flask, key: Any) -> None:
     script = respond(http(json.dumps({"id": "1", "key": key}).encode(), status="201 Created"))
     with serve(script) as server:
@@ -590,7 +592,13 @@ def test_a_comment_that_fails_does_not_make_the_link_fail(
 
 @pytest.mark.parametrize(
     "title",
-    ["KeyError: x\n/close\n/assign @admin", "\r\n/close\u2028/close", "<!-- \n--> @all #1", "x" * 9999 + "\n/close", "\n"],
+    [
+        "KeyError: x\n/close\n/assign @admin",
+        "\r\n/close\u2028/close",
+        "<!-- \n--> @all #1",
+        "x" * 9999 + "\n/close",
+        "\n",
+    ],
 )
 def test_a_title_of_a_stranger_is_a_line_of_text(app: Flask, github: GitHubServer, title: str) -> None:
     tenant = tracked(app, "ours", github.url, comment_on_link=True, markup=True)
@@ -656,9 +664,7 @@ def test_a_long_title_is_whole_in_our_row(app: Flask, ours: Tenant, github: GitH
 
 @pytest.mark.parametrize("projects", [["o/*"], ["O/R", "x/y"], "x/y, o/r", ["*"], ["*/r"]])
 @pytest.mark.parametrize("repo", [{}, {"repo": "o/r"}, {"repo": "O/r"}])
-def test_a_project_that_may_be_named(
-    app: Flask, github: GitHubServer, projects: Any, repo: dict[str, str]
-) -> None:
+def test_a_project_that_may_be_named(app: Flask, github: GitHubServer, projects: Any, repo: dict[str, str]) -> None:
     tenant = tracked(app, "ours", github.url, projects=projects)
     assert create(app, tenant, metadata=repo).only(scm_pb2.ExternalIssue).key.lower() == "o/r#1"
 
@@ -666,9 +672,12 @@ def test_a_project_that_may_be_named(
 @pytest.mark.parametrize(
     "repo",
     [
-        "team-b/app", "team-ab/app", "xteam-a/app", "team-b/team-a", "TEAM-B/app", "team-a/../team-b", "team-a%2Fapp/../b",
-        "team-a/..", "team-a/%2e%2e", "team-a//app", "/team-a/app", "team-a/app/", "team-a\\app", "team-a", "team-a/", "*",
-        "team-a/*", "team-\u0430/app", "team-\uff41/app", "\u017fteam-a/app", "team-a /app", "team-a/app\n", "team-a/a?b=c",
+        "team-b/app", "team-ab/app", "xteam-a/app", "team-b/team-a", "TEAM-B/app", "team-a/../team-b",
+        "team-a%2Fapp/../b",
+        "team-a/..", "team-a/%2e%2e", "team-a//app", "/team-a/app", "team-a/app/", "team-a\\app", "team-a", "team-a/",
+        "*",
+        "team-a/*", "team-\u0430/app", "team-\uff41/app", "\u017fteam-a/app", "team-a /app", "team-a/app\n",
+        "team-a/a?b=c",
         "team-a/app#1", "team-a/" + "x" * 300_000,
     ],
 )  # fmt: skip

@@ -238,7 +238,9 @@ class TestJiraDataCenter(TrackerContract):
     search = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
     find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=search)]
     find_nothing = [Step("GET", "/rest/api/2/search", {"issues": []})]
-    comment = [Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked &lt;b&gt;."})]
+    comment = [
+        Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked &lt;b&gt;."})
+    ]
     foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
     complaint = (
         {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},
