@@ -78,8 +78,10 @@ def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Calla
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (GitError, ImportFailed, ProviderError) as error:
+    except (GitError, ImportFailed) as error:
         raise click.ClickException(str(error)) from error
+    except ProviderError as error:
+        raise click.ClickException(error.private) from error
     except SQLAlchemyError as error:
         raise click.ClickException(_sentence(error)) from error
 
