@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from flask_grpcweb_scm.scm.code_mappings.decide import (
     possible_roots,
     ties_of,
 )
-from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, read
+from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
 from flask_grpcweb_scm.scm.code_mappings.repositories import RepositoryTree, RepositoryTrees, read_all
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeIndex
 from flask_grpcweb_scm.scm.database.db import db, insert_new
@@ -149,20 +149,22 @@ def _find_tied(
     context: CallContext,
 ) -> dict[Reading, Finding]:
     """Return findings for those paths that are below a root of other frames, and exist there."""
-    candidates: dict[Reading, list[list[Mapped]]] = {}
+    candidates: dict[Reading, list[tuple[StackPath, list[Mapped]]]] = {}
+    wanted: dict[int, set[str]] = {}
     for reading in readings:
         context.check_deadline()
-        candidates[reading] = [group for path in reading.paths for group in find_tied(path, ties)]
-    wanted: dict[int, set[str]] = {}
-    for mapped in (mapped for groups in candidates.values() for group in groups for mapped in group):
-        wanted.setdefault(mapped.place.repository_id, set()).add(mapped.file)
+        candidates[reading] = [(path, group) for path in reading.paths for group in find_tied(path, ties)]
+        for mapped in (mapped for _, group in candidates[reading] for mapped in group):
+            wanted.setdefault(mapped.place.repository_id, set()).add(mapped.file)
     there = _existing(trees, wanted)
     findings = {}
     for reading, groups in candidates.items():
-        for group in groups:
+        for path, group in groups:
             existing = [mapped for mapped in group if (mapped.place.repository_id, mapped.file) in there]
             if len({(mapped.place, mapped.file) for mapped in existing}) == 1:
-                findings[reading] = Finding(existing[0], f"it is {existing[0]}, as other frames say")
+                found = existing[0]
+                shortest = replace(found, roots=find_roots(path, found.file) or found.roots)
+                findings[reading] = Finding(shortest, f"it is {found}, where other frames are")
             elif existing:
                 names = " or ".join(sorted(map(str, existing)))
                 findings[reading] = Finding(None, f"it could be {names}", ambiguous=True)
@@ -222,8 +224,16 @@ def _record(
     if len(stored) < len(rows):
         # Another call, perhaps a user's, has stored some meanwhile.
         existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
-        stored = {mapping.stack_root: mapping for mapping in existing}
-    return {row["stack_root"]: stored[row["stack_root"]] for row in rows if row["stack_root"] in stored}
+        stored = {
+            mapping.stack_root: mapping
+            for mapping in existing
+            if (mapping.repository_id, mapping.source_root) == _target(*targets[mapping.stack_root])
+        }
+    return {root: stored[root] for root in targets if root in stored}
+
+
+def _target(mapped: Mapped, roots: Roots) -> Target:
+    return mapped.place.repository_id, roots.source_root
 
 
 def _outcome(text: str, finding: Finding, row: CodeMapping | None, problems: Sequence[str]) -> scm_pb2.PathOutcome:
