@@ -9,14 +9,13 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.decide import Mapped, Place, Roots, apply_root, covering
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading
-from flask_grpcweb_scm.scm.code_mappings.repositories import RepositoryTree, RepositoryTrees, read_all
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, main_file
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 
 __all__ = ["Cover", "Coverage"]
 
 Outcome = scm_pb2.PathOutcome
-Branch = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,8 @@ class Coverage:
             candidates[reading] = [*self._candidates(reading)]
             for rank, _, file in candidates[reading]:
                 wanted.setdefault(_branch(self.mappings[rank]), set()).update((file, main_file(file)))
-        places, there = self._look_up(wanted)
+        there = self._trees.existing(wanted)
+        places = {branch: self._trees.place(branch) for branch in there}
         covers: dict[Reading, Cover] = {}
         for reading, found in candidates.items():
             for rank, text, file in found:
@@ -99,11 +99,8 @@ class Coverage:
         wanted: dict[Branch, set[str]] = {}
         for row in rows:
             wanted.setdefault(_branch(row), set()).add(row.source_root)
-        dead = set()
-        for branch, tree in self._trees.of_branches(wanted).items():
-            empty = tree.read(lambda index, _: {root for root in wanted[branch] if not index.has_below(root)})
-            dead |= {row.stack_root for row in rows if _branch(row) == branch and row.source_root in (empty or ())}
-        return dead
+        living = self._trees.existing(wanted, TreeIndex.has_below)
+        return {row.stack_root for row in rows if row.source_root not in living.get(_branch(row), {row.source_root})}
 
     def _candidates(self, reading: Reading) -> Iterator[tuple[int, str, str]]:
         """Yield rank, text and file of mappings that may cover a reading, in order of precedence."""
@@ -114,20 +111,6 @@ class Coverage:
             if mapping.automatically_generated and not _is_within(reading, text, mapping.stack_root):
                 continue
             yield rank, text, apply_root(text, mapping.stack_root, mapping.source_root)
-
-    def _look_up(self, wanted: dict[Branch, set[str]]) -> tuple[dict[Branch, Place], dict[Branch, set[str]]]:
-        """Return the places of those branches whose trees can be read, and the files that exist there."""
-        trees = self._trees.of_branches(wanted)
-        files: dict[RepositoryTree, set[str]] = {}
-        for branch, tree in trees.items():
-            files.setdefault(tree, set()).update(wanted[branch])
-
-        def existing(index: TreeIndex, tree: RepositoryTree) -> set[str]:
-            return {file for file in files[tree] if index.has(file)}
-
-        found = dict(read_all(files, existing))
-        there = {branch: found[tree] for branch, tree in trees.items() if tree in found}
-        return {branch: trees[branch].place for branch in there}, there
 
 
 def _branch(mapping: CodeMapping) -> Branch:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from urllib.parse import quote
 
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackPath
 from flask_grpcweb_scm.scm.code_mappings.libraries import Package
-from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, NOTHING, Matches, TreeIndex, source_set
+from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, NOTHING, Matches, TreeIndex, common_length, source_set
 from flask_grpcweb_scm.scm.validation import MAX_ROOT_CHARACTERS
 
 __all__ = [
@@ -30,6 +29,16 @@ __all__ = [
     "ties_of",
 ]
 
+MAX_ORIGINS = 20  # of the paths below one root, which say where others are
+
+_PAGES = {
+    "github": "https://{remote}/blob/{branch}/{file}",
+    "github_enterprise": "https://{remote}/blob/{branch}/{file}",
+    "gitlab": "https://{remote}/-/blob/{branch}/{file}",
+    "bitbucket": "https://{remote}/src/{branch}/{file}",
+    "vsts": "https://{remote}?path=/{file}&version=GB{branch}",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -43,6 +52,11 @@ class Place:
     provider: str = ""
 
     @property
+    def key(self) -> tuple[int, str]:
+        """The repository, and the branch."""
+        return self.repository_id, self.branch
+
+    @property
     def identities(self) -> list[list[str]]:
         """Segments of its names, in lower case."""
         names = [self.remote] if self.remote else []
@@ -52,15 +66,6 @@ class Place:
         """Return the address of a file's page at the provider; empty when unknown."""
         page = _PAGES.get(self.provider, "") if self.remote and self.branch else ""
         return page.format(remote=self.remote, branch=quote(self.branch), file=quote(file))
-
-
-_PAGES = {
-    "github": "https://{remote}/blob/{branch}/{file}",
-    "github_enterprise": "https://{remote}/blob/{branch}/{file}",
-    "gitlab": "https://{remote}/-/blob/{branch}/{file}",
-    "bitbucket": "https://{remote}/src/{branch}/{file}",
-    "vsts": "https://{remote}?path=/{file}&version=GB{branch}",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +304,7 @@ def _overlap(rest: str, file: str, head: str) -> Roots | None:
         while rest.startswith(prefix):
             head, rest = head + prefix, rest.removeprefix(prefix)
     # One pass from the end, and one to the first segment that begins in what both have.
-    start = len(rest) - len(commonprefix((rest[::-1], file[::-1])))
+    start = len(rest) - common_length(rest[::-1], file[::-1])
     if start > 0 and rest[start - 1] != "/":
         start = rest.find("/", start) + 1 or len(rest)
     end = rest[start:]
@@ -329,13 +334,13 @@ def find_tied(path: StackPath, ties: Mapping[str, set[tuple[Place, str]]]) -> li
 
     Of these files any may not exist.
     """
-    roots = sorted({root for root in possible_roots(path.raw) if root in ties}, key=len, reverse=True)
+    roots = {root for root in possible_roots(path.raw) if len(ties.get(root, ())) in range(1, MAX_ORIGINS + 1)}
     return [
         [
             Mapped(place, apply_root(path.raw, root, source_root), path.raw, Roots(root, source_root))
             for place, source_root in ties[root]
         ]
-        for root in roots
+        for root in sorted(roots, key=len, reverse=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ from flask_grpcweb_scm.scm.code_mappings.decide import (
     ties_of,
 )
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
-from flask_grpcweb_scm.scm.code_mappings.repositories import RepositoryTree, RepositoryTrees, read_all
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTree, RepositoryTrees, read_all
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeIndex
 from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
@@ -150,17 +150,17 @@ def _find_tied(
 ) -> dict[Reading, Finding]:
     """Return findings for those paths that are below a root of other frames, and exist there."""
     candidates: dict[Reading, list[tuple[StackPath, list[Mapped]]]] = {}
-    wanted: dict[int, set[str]] = {}
+    wanted: dict[Branch, set[str]] = {}
     for reading in readings:
         context.check_deadline()
         candidates[reading] = [(path, group) for path in reading.paths for group in find_tied(path, ties)]
         for mapped in (mapped for _, group in candidates[reading] for mapped in group):
-            wanted.setdefault(mapped.place.repository_id, set()).add(mapped.file)
-    there = _existing(trees, wanted)
+            wanted.setdefault(mapped.place.key, set()).add(mapped.file)
+    there = trees.existing(wanted)
     findings = {}
     for reading, groups in candidates.items():
         for path, group in groups:
-            existing = [mapped for mapped in group if (mapped.place.repository_id, mapped.file) in there]
+            existing = [mapped for mapped in group if mapped.file in there.get(mapped.place.key, ())]
             if len({(mapped.place, mapped.file) for mapped in existing}) == 1:
                 found = existing[0]
                 shortest = replace(found, roots=find_roots(path, found.file) or found.roots)
@@ -171,16 +171,6 @@ def _find_tied(
             if existing:
                 break
     return findings
-
-
-def _existing(trees: RepositoryTrees, wanted: Mapping[int, Iterable[str]]) -> set[tuple[int, str]]:
-    """Return which of these files exist, by repository."""
-    opened = trees.of_branches({(repository_id, "") for repository_id in wanted})
-    there: set[tuple[int, str]] = set()
-    for (repository_id, _), tree in opened.items():
-        found = tree.read(lambda index, _: [file for file in wanted[repository_id] if index.has(file)])
-        there.update((repository_id, file) for file in found or ())
-    return there
 
 
 def _record(
@@ -212,7 +202,7 @@ def _record(
         for row in replaced:
             if row.stack_root in targets:
                 logger.info(
-                    "code mapping %d of project %d, %r to %r, is replaced: no file of repository %d is below its source root",
+                    "code mapping %d of project %d, %r to %r, is replaced: no file of repository %d is below its root",
                     *(row.id, project.id, row.stack_root, row.source_root, row.repository_id),
                 )
         generated = sa.and_(CodeMapping.id.in_(gone), CodeMapping.automatically_generated.is_(True))

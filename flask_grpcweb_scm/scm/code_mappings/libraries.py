@@ -18,11 +18,11 @@ class Package:
     path: str
     """Path in the stack trace."""
     name: tuple[str, ...]
-    """Segments of the package's name that its repository has in its own; empty for a language that imports by folders."""
+    """Segments of the name that its repository has in its own; empty for a language that imports by folders."""
     file: str
     """Path in the package; with the package's folder, where imports begin with it."""
     root: int
-    """Number of characters of the path up to the folder of the package, inclusive: no root of a mapping is shorter."""
+    """Number of characters of the path up to the package's folder, inclusive: no root of a mapping is shorter."""
     beside: str = ""
     """Path from the folder of packages on, when it may be a folder of the repository itself with such a name."""
 
@@ -46,18 +46,21 @@ _GO_STANDARD = (
 )
 _PYTHON, _GO = (".py", ".pyx", ".pyi", ".pyc"), (".go", ".s")
 _PYTHON_ZIP = re.compile(r"(?:.*/)?(?:python\d+|base_library)\.zip/", re.IGNORECASE)
-_LIBRARIES: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = [
+# The library, extensions of its files, a text in all of their paths without which nothing is compared, the folders.
+_LIBRARIES: list[tuple[str, tuple[str, ...], str, re.Pattern[str]]] = [
     # lib/python3.12/ of CPython, conda, pyenv, uv, Nix, Homebrew and Bazel; lib/pypy3.10/ and lib-python/3/ of PyPy.
     (
         "Python's own library",
         _PYTHON,
+        "/lib",
         re.compile(r"(?:.*/)?(?:lib(?:32|64)?/(?:python|pypy)\d[\w.]*|lib-python/\d[\w.]*|lib_pypy)/"),
     ),
-    ("Python's own library", _PYTHON, _PYTHON_ZIP),
+    ("Python's own library", _PYTHON, ".zip/", _PYTHON_ZIP),
     # Windows: Python312\\Lib, miniconda3\\envs\\ml\\Lib, hostedtoolcache\\windows\\Python\\3.12.1\\x64\\Lib.
     (
         "Python's own library",
         _PYTHON,
+        "/lib/",
         re.compile(
             r"[a-z]:/(?:.*/)?(?:(?:c?python|pypy)-?\d(?:\d|\.\d)[\w.-]*|pythonsoftwarefoundation\.python\.[^/]*"
             rf"|python\d*/(?:current|{_NUMBER}){_MACHINE}|pyenv-win/versions/{_NUMBER}"
@@ -66,30 +69,35 @@ _LIBRARIES: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = [
             re.IGNORECASE,
         ),
     ),
-    # GOROOT/src/, with GOROOT as packagers and version managers name it; nothing before the package under -trimpath.
+    # GOROOT/src/, with GOROOT as packagers and version managers name it.
     (
         "Go's own library",
         _GO,
+        "/src/",
         re.compile(
-            r"(?:(?:.*/)?(?:go(?:lang|root)?|go-?\d[\w.-]*|[\w.~+-]{0,100}go_sdk[\w.~+-]{0,100}"
+            r"(?:.*/)?(?:go(?:lang|root)?|go-?\d[\w.-]*|[\w.~+-]{0,100}go_sdk[\w.~+-]{0,100}"
             rf"|(?:go|golang)/(?:{_NUMBER}|\d+){_MACHINE}|\.goenv/versions/{_NUMBER}"
-            rf"|go(?:@[\w.]+)?(?:/{_NUMBER})?/libexec)/src/)?(?:{_GO_STANDARD})/",
+            rf"|go(?:@[\w.]+)?(?:/{_NUMBER})?/libexec)/src/(?:{_GO_STANDARD})/",
             re.IGNORECASE,
         ),
     ),
+    ("Go's own library", _GO, "", re.compile(rf"(?:{_GO_STANDARD})/")),  # -trimpath
     (
         "Node's own library",
         (".js",),
+        "internal/",
         re.compile(r"internal/(?:bootstrap|crypto|deps|fs|main|modules|process|streams|timers|url|util)(?:/|\.js)"),
     ),
-    ("Rust's own library", (".rs",), re.compile(r"(?:.*/)?(?:rustc/[0-9a-f]{40}|lib/rustlib/src/rust)/")),
-    ("Ruby's own library", (".rb",), re.compile(r"(?:.*/)?lib(?:64)?/ruby/\d[\w.]*/")),
-    ("Dart's own library", (".dart",), re.compile(r"dart:|org-dartlang-sdk:|package:flutter/|(?:.*/)?flutter/packages/")),
-    ("a header of the system", (".h", ".hpp", ".hh"), re.compile(r"/usr/(?:local/)?include/")),
+    ("Rust's own library", (".rs",), "rust", re.compile(r"(?:.*/)?(?:rustc/[0-9a-f]{40}|lib/rustlib/src/rust)/")),
+    ("Ruby's own library", (".rb",), "/ruby/", re.compile(r"(?:.*/)?lib(?:64)?/ruby/\d[\w.]*/")),
+    ("Dart's own library", (".dart",), "", re.compile(r"dart:|org-dartlang-sdk:|package:flutter/")),
+    ("Dart's own library", (".dart",), "/flutter/packages/", re.compile("")),
+    ("a header of the system", (".h", ".hpp", ".hh"), "/include/", re.compile(r"/usr/(?:local/)?include/")),
 ]
 # The module of the runtime may be there too: "java.base@17/java.lang.Thread".
 _JAVA_LIBRARY = re.compile(
-    r"(?:[^/]*/)?(?:java|jdk)\.[\w.]+(?:@[^/]*)?/|(?:[^/]*/){0,2}(?:java|javax|jdk|sun|com\.sun|kotlin|scala|clojure|groovy)\."
+    r"(?:[^/]*/)?(?:java|jdk)\.[\w.]+(?:@[^/]*)?/"
+    r"|(?:[^/]*/){0,2}(?:java|javax|jdk|sun|com\.sun|kotlin|scala|clojure|groovy)\."
 )
 
 
@@ -98,8 +106,9 @@ def library_of_path(path: str) -> str:
     text = path.replace("\\", "/")
     if text.startswith("node:"):
         return "Node's own library"
-    for name, extensions, pattern in _LIBRARIES:
-        if text.endswith(extensions) and pattern.match(text):
+    lower = text.lower()
+    for name, extensions, part, pattern in _LIBRARIES:
+        if lower.endswith(extensions) and part in lower and pattern.match(text):
             return name
     return ""
 
@@ -123,6 +132,11 @@ _FOLDER = re.compile(
     r"|(?:^|/)(?P<vendor>vendor)/(?=[^/]+/[^/]+/.)"
     r"|(?:^|/)(?P<hex>deps)/(?=[^/]+/.)"
 )
+# Folders that are in all of their paths.
+_PARTS = (
+    "-packages/", ".zip/", ".egg/", ".whl/", ".pyz/", ".pex/", "node_modules/", "pkg/mod/", "gems/", "registry/src/",
+    "pub-cache/", "checkouts/", ".nuget/", "vendor/", "deps/",
+)  # fmt: skip
 _GO_VERSION = re.compile(r"@v\d[^/]*/")
 _ONLY = {"vendor": (".php", *_GO), "go": (*_GO, ".c", ".h"), "hex": (".ex", ".exs", ".erl")}
 """Extensions for which a folder with such a common name holds packages."""
@@ -131,10 +145,12 @@ _ONLY = {"vendor": (".php", *_GO), "go": (*_GO, ".c", ".h"), "hex": (".ex", ".ex
 def installed_package(path: str) -> Package | None:
     """Return the package that has a file, by the folder where it is installed; None for a file that is in none."""
     text = path.replace("\\", "/")
-    if _PYTHON_ZIP.match(text):
+    if ".zip/" in text and _PYTHON_ZIP.match(text):
         return None
     if text.endswith(_GO) and "." in text.partition("/")[0].strip(".") and _GO_VERSION.search(text):
         return _go_package(path, text, 0)  # -trimpath
+    if not any(part in text for part in _PARTS):
+        return None
     found = None
     for match in _FOLDER.finditer(text):
         kind = match.lastgroup or ""
@@ -152,8 +168,9 @@ def _package(kind: str, path: str, text: str, match: re.Match[str]) -> Package |
     if kind == "npm":
         scope = first.removeprefix("@") if first.startswith("@") else ""
         name, _, file = rest.partition("/")
-        # A name without a scope may be anybody's.
-        return Package(path, (scope, name), file, start + len(first) + len(name) + 2) if scope else _of_others(path, start)
+        if not scope:  # the name may be anybody's
+            return _of_others(path, start)
+        return Package(path, (scope, name), file, start + len(first) + len(name) + 2)
     if kind == "go" or (kind == "vendor" and text.endswith((".go", ".s"))):
         return _go_package(path, text, start) if "." in first else None
     if kind == "vendor":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.source import Source
 
-__all__ = ["RepositoryTree", "RepositoryTrees", "read_all"]
+__all__ = ["Branch", "RepositoryTree", "RepositoryTrees", "read_all"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
 _URL = re.compile(r"(?:[\w+.-]+://)?(?:[^@/]*@)?(?P<host>[^:/@]+)(?::\d+(?=/))?[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?")
 
 Result = TypeVar("Result")
+Branch = tuple[int, str]
+"""A repository, and the name of a branch; empty for its default branch."""
 Tip = tuple[float, tuple[str, "str | None"]]
 """An instant of :func:`time.monotonic` until which it is fresh, and a result of :meth:`Source.tree`."""
 
@@ -109,31 +111,53 @@ class RepositoryTrees:
     def __init__(self, organization_id: int, context: CallContext) -> None:
         self.organization_id, self.context = organization_id, context
         self._trees: dict[tuple[int, str], RepositoryTree] = {}
-        self._branches: dict[int, str] = {}
+        self._rows: dict[int, Repository] = {}
         self._readable: Mapping[int, OrganizationIntegration] | None = None
 
     def all(self) -> list[RepositoryTree]:
         """Return the trees of all default branches, of the oldest repository first."""
-        return [self._open(row, row.default_branch) for row in self._rows(None)]
+        self._load(None)
+        return [self._open(self._rows[row_id], self._rows[row_id].default_branch) for row_id in sorted(self._rows)]
 
-    def of_branches(self, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], RepositoryTree]:
-        """Return the trees of branches by repository and branch; an empty name is that of the default branch."""
-        rows = {row.id: row for row in self._rows({repository_id for repository_id, _ in wanted})} if wanted else {}
+    def existing(
+        self, wanted: Mapping[Branch, Collection[str]], has: Callable[[TreeIndex, str], bool] = TreeIndex.has
+    ) -> dict[Branch, set[str]]:
+        """Return which of these texts the trees of branches have, for each tree that can be read.
+
+        :param has: tells it of one text, by default of the path of a file.
+        """
+        trees = self._of_branches(wanted)
+        texts: dict[RepositoryTree, set[str]] = {}
+        for branch, tree in trees.items():
+            texts.setdefault(tree, set()).update(wanted[branch])
+        found = dict(read_all(texts, lambda index, tree: {text for text in texts[tree] if has(index, text)}))
+        return {branch: found[tree].intersection(wanted[branch]) for branch, tree in trees.items() if tree in found}
+
+    def place(self, branch: Branch) -> Place:
+        """Return the place of a branch whose tree has been read."""
+        return self._of_branches([branch])[branch].place
+
+    def _of_branches(self, wanted: Collection[Branch]) -> dict[Branch, RepositoryTree]:
+        """Return the trees of branches; an empty name is that of the repository's default branch."""
+        unknown = {repository_id for repository_id, _ in wanted} - self._rows.keys()
+        if unknown:
+            self._load(unknown)
         return {
-            (row_id, branch): self._open(rows[row_id], branch or rows[row_id].default_branch)
+            (row_id, branch): self._open(row, branch or row.default_branch)
             for row_id, branch in wanted
-            if row_id in rows
+            if (row := self._rows.get(row_id)) is not None
         }
 
     def problems(self) -> list[str]:
         """Return why repositories could not be searched."""
         return [f"{tree.name} could not be searched: {tree.problem}" for tree in self._trees.values() if tree.problem]
 
-    def _rows(self, ids: Collection[int] | None) -> Iterable[Repository]:
+    def _load(self, only: Collection[int] | None) -> None:
         if self._readable is None:
             installed = installations_of(self.organization_id)
             self._readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
-        return repositories_to_search(self.organization_id, self._readable, only=ids)
+        for row in repositories_to_search(self.organization_id, self._readable, only=only):
+            self._rows[row.id] = row
 
     def _open(self, row: Repository, branch: str) -> RepositoryTree:
         known = self._trees.get((row.id, branch))

@@ -9,14 +9,23 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.observe import tell_of_cache
 from flask_grpcweb_scm.scm.code_mappings.frames import extension
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 
-__all__ = ["NOTHING", "Matches", "TreeCache", "TreeIndex", "TreeTooLarge", "is_source_file", "main_file", "source_set"]
+__all__ = [
+    "NOTHING",
+    "Matches",
+    "TreeCache",
+    "TreeIndex",
+    "TreeTooLarge",
+    "common_length",
+    "is_source_file",
+    "main_file",
+    "source_set",
+]
 
 _EXTENSIONS = """
     c h cc cpp hpp m mm
@@ -65,8 +74,8 @@ NOTHING = Matches(0, [])
 class TreeIndex:
     """An index that finds source files by the ends of their paths, by whole segments, and knows which files there are.
 
-    The source files are one sorted list of paths from their last segment to their first, so that files with the same end
-    are adjacent. Of all files and folders it has hashes, of 64 bits: they take little memory, and no two collide.
+    The source files are one sorted list of paths from their last segment to their first, so that files with the same
+    end are adjacent. Of all files and folders it has hashes, of 64 bits: they take little memory, and no two collide.
 
     :param files: all files of the repository.
     :param max_bytes: of memory, approximately.
@@ -104,7 +113,7 @@ class TreeIndex:
         return len(self._keys)
 
     def has(self, path: str) -> bool:
-        """Tell whether there is a file, in any language, with this path; or a folder, when the path ends with a slash."""
+        """Tell whether there is a file, in any language, with this path; a folder, when the path ends with a slash."""
         wanted = hash(path)
         index = bisect_left(self._hashes, wanted)
         return index < len(self._hashes) and self._hashes[index] == wanted
@@ -173,17 +182,30 @@ class TreeIndex:
 
     def _longest_end(self, key: str) -> str:
         index = bisect_left(self._keys, key)
-        return max((_whole_segments(near, key) for near in self._keys[max(index - 1, 0) : index + 1]), key=len, default="")
+        near = self._keys[max(index - 1, 0) : index + 1]
+        return max((_whole_segments(each, key) for each in near), key=len, default="")
 
 
 def _whole_segments(key: str, other: str) -> str:
     """Return the segments with which both begin."""
-    common = commonprefix((key, other))
-    return common[: common.rfind("/") + 1]
+    return key[: key.rfind("/", 0, common_length(key, other)) + 1]
+
+
+def common_length(one: str, other: str) -> int:
+    """Return the number of characters with which both begin."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        # Only what is not known yet is compared, so that the time is linear.
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _without_tests(files: list[str]) -> list[str]:
-    """Leave out files of ``src/test/`` that ``src/main/`` has too: the class path has the others first only in tests."""
+    """Leave out files of ``src/test/`` that ``src/main/`` has too."""
     main = set(files)
     return [file for file in files if (other := main_file(file)) == file or other not in main]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,9 +56,7 @@ class Field:
                 "project_id": db.session.scalars(sa.select(Project.id)).one(),
                 "repository_id": db.session.scalars(sa.select(Repository.id).filter_by(name=repository)).one(),
             }
-        Scm(self.app)(
-            "CreateCodeMapping", **ids, stack_root=stack_root, source_root=source_root, default_branch="main"
-        )
+        Scm(self.app)("CreateCodeMapping", **ids, stack_root=stack_root, source_root=source_root, default_branch="main")
 
     def trace(self, text: str) -> list[Frame]:
         """What ``flask scm derive`` says of each frame."""

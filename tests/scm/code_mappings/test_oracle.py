@@ -59,6 +59,6 @@ def test_roots(path: str, file: str) -> None:
     expected = oracle.find_roots(path, reading.stack_root, file)
     if expected is not None and not oracle.verify(path, expected, file):
         expected = None
-    if expected is not None and (not path.startswith(expected[0]) or (expected[0] == "" and re.search(r"[/\\\\]", path))):
-        return  # amended: test_derive.py
+    if expected is not None and (not path.startswith(expected[0]) or (not expected[0] and re.search(r"[/\\]", path))):
+        return  # amended: no empty stack root, unless there is no folder
     assert (roots and (roots.stack_root, roots.source_root)) == expected

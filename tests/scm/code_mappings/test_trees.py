@@ -98,7 +98,8 @@ PATHS = st.lists(SEGMENTS, min_size=1, max_size=5).map("/".join)
 def common_end(file: str, path: str) -> int:
     """Number of segments with which both end."""
     pairs = zip(file.split("/")[::-1], path.split("/")[::-1], strict=False)
-    return next((number for number, (one, other) in enumerate(pairs) if one != other), min(file.count("/"), path.count("/")) + 1)
+    shorter = min(file.count("/"), path.count("/")) + 1
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), shorter)
 
 
 @given(st.lists(PATHS, unique=True, max_size=30), PATHS, st.booleans(), st.booleans())
