@@ -9,8 +9,8 @@ unless (Weber and Seidl, "On the degree of the ambiguity of finite automata", 19
 
 A pattern that is searched for may begin anywhere, so that it is tested with ``.*`` before it, unless it says where it
 begins. That ``.*`` and a repetition at its own end are no two: the latter takes all that it can, and the next search
-begins there. A repetition of at most :data:`FEW` turns is as many optional ones, any other has no limit. Lookarounds
-are left out, and what a group has matched may be any text.
+begins there. A repetition of at most :data:`FEW` turns is as many optional ones; any other with a limit counts for the
+first rule alone. Lookarounds are left out, and what a group has matched may be any text.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class Automaton:
         parsed = sre_parser.parse(pattern, flags)
         self.flags = parsed.state.flags
         self._is_searched = is_searched
+        self._limited: set[int] = set()
         start = self._loop(self._place(frozenset(SAMPLE))) if is_searched else Piece()
         self._ends = self._join([start, self._sequence(parsed)]).last
         self._reached = [self._reach(place) for place in range(len(self.follow))]
@@ -121,7 +122,10 @@ class Automaton:
 
     def _repetition(self, least: int, most: int, body: Any) -> Piece:
         if most > FEW:
+            start = len(self.follow)
             piece = self._loop(self._sequence(body))
+            inside = range(start, len(self.follow))
+            self._limited = self._limited - {*inside} if most is sre.MAXREPEAT else self._limited | {*inside}
             return Piece(piece.first, piece.last, int(least == 0))
         # "a{1,3}" is "a(a(a)?)?": nothing is left out before what is read.
         piece = Piece()
@@ -158,8 +162,10 @@ class Automaton:
                 return EXPONENTIAL
             if self._leads((place, place), (place, place), apart=True):
                 return EXPONENTIAL
-        for first in loops:
-            for second in loops:
+        # With a limit there are as many ways at most.
+        unlimited = [place for place in loops if place not in self._limited]
+        for first in unlimited:
+            for second in unlimited:
                 is_behind = second in self._reached[first] and first != second
                 if self._is_searched and first == 0 and all(end in self._ends for end in self._loop_of(second)):
                     continue
@@ -219,7 +225,7 @@ def _either(pieces: list[Piece]) -> Piece:
             r"\s*(\w|\s)*x",
             "a*(?:b|a*)",
             r"\d+\w+",
-            "a{0,50}a{0,50}",
+            "([a-z]{0,50}){0,50}",
             "(?i:a*A*)",
             "[^b]*a*",
             rb"[^b]*a*",

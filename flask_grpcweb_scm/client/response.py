@@ -15,8 +15,9 @@ from google.rpc import error_details_pb2, status_pb2
 from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
-from flask_grpcweb_scm.rpc import Codec, RpcError
+from flask_grpcweb_scm.rpc import Codec, RpcError, printable
 from flask_grpcweb_scm.wire import (
+    MAX_TIMEOUT,
     TRAILERS,
     ContentType,
     Encoding,
@@ -201,6 +202,10 @@ class CallError(RpcError):
         self.retry_after = retry_after
         """Seconds to wait before a retry, set by the server; infinite when it forbids one, None when it sets none."""
 
+    def __str__(self) -> str:
+        # In one line and without control characters: the server may be hostile to a terminal, or to a log.
+        return f"{self.code.name}: {printable(self.message)}"
+
     @property
     def call_id(self) -> str | None:
         """The id of the call in the server's log, from the text of an internal error; None when the text has none."""
@@ -246,7 +251,7 @@ def _unpack(detail: AnyMessage) -> Message:
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
         return GetMessageClass(descriptor).FromString(detail.value)
-    except (KeyError, DecodeError):
+    except (KeyError, ValueError, TypeError, DecodeError):
         return detail
 
 
@@ -257,5 +262,6 @@ def _retry_after(pushback: str | None, details: Iterable[Message]) -> float | No
         return int(pushback) / 1000 if _MILLISECONDS.fullmatch(pushback) else math.inf
     for detail in details:
         if isinstance(detail, error_details_pb2.RetryInfo):
-            return float(detail.retry_delay.ToTimedelta().total_seconds())
+            delay = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
+            return min(max(0.0, float(delay)), MAX_TIMEOUT)
     return None

@@ -131,6 +131,8 @@ def nearest(name: str, known: Iterable[str], similarity: float = 0.6) -> str | N
 
 def printable(text: str) -> str:
     """Escape control characters, and others that no one sees: the text may be hostile to a terminal."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

@@ -39,6 +39,7 @@ __all__ = [
     "GitOutOfMemory",
     "GitTimeout",
     "parse_log",
+    "path_text",
     "run_git",
     "split_stream",
 ]
@@ -59,6 +60,7 @@ ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_GRAFT_FILE": os.devnull,  # as --no-replace-objects: a commit is what it was when it was made
     "GIT_FLUSH": "0",  # else `git log` writes commit by commit into a pipe
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -300,6 +302,8 @@ class GitCommit:
     author_email: str
     message: str
     changes: list[FileChange] = field(default_factory=list)
+    is_cut_off: bool = False
+    """True for a commit whose parents, and so its changes, a shallow clone does not have."""
 
 
 def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
@@ -318,6 +322,12 @@ def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Itera
         yield rest
 
 
+def path_text(path: bytes) -> str:
+    r"""Return the name of a file as callers see it, and as they name it: a byte that is not UTF-8 is ``\xff``."""
+    # Not "replace": two paths of one commit must stay two.
+    return path.decode("utf-8", "backslashreplace")
+
+
 def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
     """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`.
 
@@ -332,9 +342,7 @@ def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
             name = next(fields)
             if not is_due:
                 continue
-            # Not "replace": two paths of one commit must stay two.
-            path = name.decode("utf-8", "backslashreplace")
-            commit.changes.append(FileChange(path, _CHANGE_TYPES.get(text[-1:], "M")))
+            commit.changes.append(FileChange(path_text(name), _CHANGE_TYPES.get(text[-1:], "M")))
             if len(commit.changes) > MAX_FILE_CHANGES:
                 yield commit
                 is_due = False

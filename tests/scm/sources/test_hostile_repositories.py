@@ -150,7 +150,7 @@ def test_the_file_changes_of_a_commit_are_bounded(
     sha = many_files(repository, count)
     if by_import:
         answer = add(little_app, "import-git", "demo", str(repository.path))
-        assert (answer["commits"], answer["truncated"]) == (1, is_truncated)
+        assert (answer["commits"], answer.get("truncated", 0)) == (1, is_truncated)
         again = run(little_app, "import-git", "demo", str(repository.path), "--name", "again")
         assert ("; 1 changed more files than the 20000 that are stored" in again.stdout) == is_truncated
     else:
