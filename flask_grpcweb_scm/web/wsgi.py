@@ -91,6 +91,7 @@ class RpcApp:
         replaced: tuple[str, Headers] | None = None
         failed: list[Response] = []
         written: list[bytes] = []
+        send_head = _HeldStart(start_response)
 
         def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
             nonlocal replaced
@@ -112,13 +113,14 @@ class RpcApp:
             if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
                 headers = expose_headers(headers)
             scope.is_started = True
-            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+            return send_head(status, headers, exc_info)
 
         try:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
                 if not (scope.is_started or replaced):
                     pieces = _begun(pieces)
+                send_head.release(is_wanted=replaced is None)
         except Exception:
             protocol = find_protocol(environ)
             if protocol is None or not self._is_routed_here(scope, environ, "500"):
@@ -130,7 +132,8 @@ class RpcApp:
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
             # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
             # been called".
-            exc_info = sys.exc_info() if scope.is_started else None
+            exc_info = sys.exc_info() if send_head.is_sent else None
+            send_head.release(is_wanted=False)
             response: Response = refusal(app, protocol, internal_error(), environ)
             return response(environ, functools.partial(start, exc_info=exc_info))
         if replaced is None:
@@ -156,6 +159,42 @@ class RpcApp:
             # Before Flask has routed a request, only a failure is for the caller of an RPC.
             return status.startswith("5") and environ.get("PATH_INFO", "") in self._methods
         return endpoint.startswith(f"{self._blueprint.name}.")
+
+
+class _HeldStart:
+    """The server's start_response, called once the contexts of a request have ended.
+
+    A teardown function that fails has the response replaced, and gunicorn would send the headers of both.
+    """
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self._start_response = start_response
+        self._held: tuple[str, Headers] | None = None
+        self._is_holding = True
+        self._write: Callable[[bytes], object] | None = None
+
+    def __call__(self, status: str, headers: Headers, exc_info: OptExcInfo | None) -> Callable[[bytes], object]:
+        if self._is_holding:
+            self._held = status, headers
+            return self._write_at_once
+        start = self._start_response
+        return start(status, headers, exc_info) if exc_info else start(status, headers)
+
+    @property
+    def is_sent(self) -> bool:
+        """True once the server knows of the response."""
+        return self._write is not None
+
+    def release(self, *, is_wanted: bool) -> None:
+        """Tell the server of the response that was begun, if it is to be sent; hold no later one."""
+        if self._is_holding and is_wanted and self._held is not None:
+            self._write = self._start_response(*self._held)
+        self._is_holding = False
+
+    def _write_at_once(self, data: bytes) -> object:
+        self.release(is_wanted=True)
+        assert self._write is not None
+        return self._write(data)
 
 
 def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
