@@ -31,7 +31,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit bench bench-quick scale soak clean
+.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -114,6 +114,9 @@ audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and 
 	@# Strict: a package that could not be looked up is an error, not a package without vulnerabilities.
 	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/installed.txt
+
+field: $(DEV) ## Import the real git repositories of a folder, and compare with what git says of them (REPOS=…)
+	$(BIN)/python -m tests.field.run '$(REPOS)'
 
 bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
 	.venv-bench/bin/python -m benchmarks $(BENCH)

@@ -52,7 +52,7 @@ class RequestScope:
     """The outermost that is known of a request for an RPC."""
 
     is_started = False
-    """True once the server has been told of the response."""
+    """True once there is a response for the server."""
     is_routed = False
     """True once Flask has sent the request to the blueprint, perhaps with a copy of the environment."""
     is_ours = False
@@ -67,6 +67,12 @@ class RequestScope:
     """The reason of the refusal, for the log."""
     observation: Observation | None = None
     """The request under observation, if somebody watches."""
+    replaced: tuple[str, Pairs] | None = None
+    """Status and headers of a response that is not sent: another one takes its place."""
+    written: list[bytes] | None = None
+    """The pieces that the replaced response has written, beside those it returns."""
+    failed: Response | None = None
+    """The response in place of any other, because an observer has raised."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
