@@ -129,7 +129,7 @@ def add_integration(
     try:
         open_tracker(installation, None)
     except ProviderMisconfigured as error:
-        click.echo(f"Its tracker cannot be used so far: {error}", err=True)
+        click.echo(f"Its tracker cannot be used so far: {error.private}", err=True)
 
 
 @command("add-repository")
