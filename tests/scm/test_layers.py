@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
         "code_mappings", "database", "git_import", "lru_cache", "providers", "queries", "settings", "sources",
         "trackers", "validation",
     },
-    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "sources", "trackers"},
+    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "settings", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
 PURE = {"frames", "tracebacks", "trees", "decide"}

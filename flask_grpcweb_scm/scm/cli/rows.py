@@ -9,6 +9,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.cli.commands import command, fail, fitting, organization_named, print_result, project_named
 from flask_grpcweb_scm.scm.database.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.database.models import (
@@ -129,7 +130,7 @@ def add_integration(
     try:
         open_tracker(installation, None)
     except ProviderMisconfigured as error:
-        click.echo(f"Its tracker cannot be used so far: {error.private}", err=True)
+        click.echo(f"Its tracker cannot be used so far: {printable(error.private)}", err=True)
 
 
 @command("add-repository")

@@ -137,7 +137,7 @@ _PARTS = (
     "-packages/", ".zip/", ".egg/", ".whl/", ".pyz/", ".pex/", "node_modules/", "pkg/mod/", "gems/", "registry/src/",
     "pub-cache/", "checkouts/", ".nuget/", "vendor/", "deps/",
 )  # fmt: skip
-_GO_VERSION = re.compile(r"@v\d[^/]*/")
+_GO_VERSION = re.compile(r"@v\d[^/@]*/")
 _ONLY = {"vendor": (".php", *_GO), "go": (*_GO, ".c", ".h"), "hex": (".ex", ".exs", ".erl")}
 """Extensions for which a folder with such a common name holds packages."""
 

@@ -158,7 +158,7 @@ def test_a_detached_head_a_working_tree_of_its_own_and_nothing_at_all(
     demo: Flask, five: GitRepository, tmp_path: Path
 ) -> None:
     five.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"), "HEAD~1")
-    linked = add(demo, "import-git", "demo", str(tmp_path / "linked"))
+    linked = add(demo, "import-git", "demo", str(tmp_path / "linked"), "--follow")
     assert (linked["name"], linked["commits"]) == ("linked", int(five.git("rev-list", "--count", "HEAD~1")))
     five.git("checkout", "--quiet", "--detach", "HEAD~1")
     assert imported(demo, five) == linked["commits"]
