@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
@@ -57,6 +58,13 @@ def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
     assert answer.blame_author.name == "As stored"
+    with app.app_context():
+        db.session.scalars(
+            sa.select(CommitAuthor).where(CommitAuthor.name == "As stored")
+        ).one().email = "bob@example.com"
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "Bob"
 
 
 @pytest.mark.parametrize(
