@@ -94,7 +94,7 @@ class Transport(Protocol):
 
 # Sockets, with urllib3's connections
 
-MAX_HEAD_BYTES = 2**20
+MAX_HEAD_BYTES = 2**18
 """Of all that comes before a chunk of the body: 1xx responses, headers, extensions of chunks, trailers of HTTP."""
 MAX_IDLE_CONNECTIONS = 10
 CHUNK_BYTES = 65536
@@ -256,7 +256,7 @@ class SocketExchange:
         """Release the connection when its response was read to the end; else close it."""
         # A released connection belongs to another call: aborting this one must not touch it.
         with self._lock:
-            self._socket = None
+            opened, self._socket = self._socket, None
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -266,6 +266,9 @@ class SocketExchange:
         if self._response is not None:
             self._response.close()
         connection.close()
+        if opened is not None:
+            # Of a response that urllib3 refuses, such as one with two lengths, nobody else has the file.
+            opened.close_file()
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -299,6 +302,7 @@ class DeadlineSocket:
         self.ended = False
         """True once a read has found the end of the peer's data."""
         self._socket = connected
+        self._file: io.RawIOBase | None = None
         self._owner = os.getpid()
 
     @property
@@ -321,7 +325,8 @@ class DeadlineSocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a file to read from, under the deadline."""
-        return io.BufferedReader(_DeadlineReader(self, self._socket.makefile(mode, buffering=0)))  # type: ignore[call-overload]
+        self._file = self._socket.makefile(mode, buffering=0)  # type: ignore[call-overload]
+        return io.BufferedReader(_DeadlineReader(self, self._file))
 
     def arm(self) -> None:
         """Set the timeout of the next operation to the remaining time.
@@ -346,6 +351,11 @@ class DeadlineSocket:
     def close(self) -> None:
         """Close the socket; files made from it stay open."""
         self._socket.close()
+
+    def close_file(self) -> None:
+        """Close the file that was made from it."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _DeadlineReader(io.RawIOBase):
