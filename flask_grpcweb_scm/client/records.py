@@ -139,6 +139,9 @@ class PathOutcome(Record):
     code_mapping_id: int
     source_path: str
     reason: str
+    repository_id: int
+    branch: str
+    source_url: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubS
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.sources.source import Source
+from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
 from tests.scm.trackers.contract import changed
@@ -312,18 +313,17 @@ def test_a_repository_without_commits(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(sqlite_databases: SqliteDatabases) -> Iterator[Flask]:
+    uri = sqlite_databases.create()
     app = make_app(
-        f"sqlite:///{tmp_path}/scm.db",
+        uri,
         GRPC_SCM_CREDENTIALS={"bot": SECRET},
         GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
         GRPC_TRACKER_TIMEOUT=2,
     )
-    with app.app_context():
-        db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with disposed(app):
+        yield app
+    sqlite_databases.drop(uri)
 
 
 def connect(app: Flask, tenant: Tenant, provider: str, name: str, **metadata: str) -> int:
