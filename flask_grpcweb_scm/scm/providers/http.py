@@ -184,7 +184,9 @@ class HttpClient:
             if 300 <= status <= 399 and "location" in response_headers:
                 target = self._redirected(method, status, target, response_headers["location"])
                 continue
-            if not 200 <= status <= 299:
+            if not 200 <= status <= 599:
+                raise self.unexpected(status)
+            if status >= 300:
                 raise self._refused(status, response_headers, content)
             return HttpReply(status, response_headers, content, functools.partial(self.unexpected, status))
         raise self._misconfigured(f"{HOST} redirects in circles")
