@@ -197,6 +197,13 @@ def test_values_of_a_trailer_are_bounded() -> None:
     assert (error.code, len(error.trailing_metadata)) == (StatusCode.UNAVAILABLE, 1000)
 
 
+def test_details_are_bounded() -> None:
+    for count, kept in ((10**5, 0), (5000, 100)):
+        value = base64.b64encode(b"\x1a\x00" * count).decode()
+        error = call_error(respond(failed("grpc-message: busy", f"grpc-status-details-bin: {value}")))
+        assert (error.message, len(error.details)) == ("busy", kept)
+
+
 @pytest.mark.parametrize(
     "length",
     [

@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
     ProviderForbidden,
+    ProviderMisconfigured,
     ProviderNotFound,
     ProviderRateLimited,
     ProviderRejected,
@@ -49,6 +50,7 @@ _STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
     401: CredentialRefused,
     403: ProviderForbidden,
     404: ProviderNotFound,
+    405: ProviderMisconfigured,  # GitLab: "Non GET methods are not allowed for moved projects"
     408: ProviderTimeout,
     409: ProviderConflict,
     410: ProviderNotFound,

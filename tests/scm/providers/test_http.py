@@ -323,6 +323,7 @@ def test_redirects_end() -> None:
         ("401 Unauthorized", CredentialRefused, False),
         ("403 Forbidden", ProviderForbidden, False),
         ("404 Not Found", ProviderNotFound, False),
+        ("405 Method Not Allowed", ProviderMisconfigured, False),
         ("408 Request Timeout", ProviderTimeout, True),
         ("409 Conflict", ProviderConflict, False),
         ("418 Teapot", ProviderRejected, False),
@@ -515,6 +516,23 @@ def test_a_forbidden_that_says_when_to_come_back_is_about_the_rate() -> None:
         refusal(ProviderRateLimited, lambda: client(server.url).get("/"))
 
 
+@pytest.mark.parametrize(
+    ("message", "error", "wait"),
+    [
+        ("You have exceeded a secondary rate limit. Please wait a few minutes.", ProviderRateLimited, 60),
+        ("Resource not accessible by integration", ProviderForbidden, None),
+    ],
+)
+def test_a_limit_that_is_in_no_header_is_read_from_the_message(
+    message: str, error: type[ProviderError], wait: float | None
+) -> None:
+    body = json.dumps({"message": message}).encode()
+    headers = ["X-RateLimit-Remaining: 4711", f"X-RateLimit-Reset: {int(time.time()) + 900}"]
+    with serve(answer(http(body, *headers, status="403 No"))) as server:
+        found = refusal(error, lambda: client(server.url).request("POST", "/", json={}))
+    assert found.retry_after == wait
+
+
 # Credentials
 
 
@@ -536,7 +554,8 @@ def test_credentials_are_found_by_name_and_shown_to_nobody(caplog: pytest.LogCap
     "configured",
     [
         {"token": f"{SECRET}\n"}, {"token": f"\r{SECRET}"}, {"token": f"{SECRET}é"}, {"token": f"{SECRET}\udc80"},
-        {"token": f"{SECRET}\0"}, {"user": "a", "password": f"{SECRET}\n"}, {"user": f"{SECRET}\udc80", "password": "x"},
+        {"token": f"{SECRET}\0"}, {"user": "a", "password": f"{SECRET}\n"},
+        {"user": f"{SECRET}\udc80", "password": "x"},
     ],
     ids=repr,
 )  # fmt: skip
