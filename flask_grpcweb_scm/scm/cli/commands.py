@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
@@ -140,7 +140,7 @@ def project_named(organization: str, slug: str) -> Project:
     "file",
     type=click.File(encoding="utf-8", errors="replace"),
     required=True,
-    help="Text with stack traces of Python, Java, JavaScript or Go; - for standard input.",
+    help=f"Text with stack traces of {LANGUAGES}; - for standard input.",
 )
 @click.option("--dry-run", is_flag=True, help="Store nothing.")
 def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
@@ -148,7 +148,7 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     row = project_named(organization, project)
     frames = list(parse_traceback(file.read()))
     if not frames:
-        fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")
+        fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
     ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
