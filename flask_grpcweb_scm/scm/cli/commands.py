@@ -154,6 +154,9 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
     facts = [_frame_facts(frame, outcomes.get(frame.frame)) for frame in frames]
+    for fact, frame in zip(facts, frames, strict=True):
+        if frame.bundle and not fact["source_path"]:
+            fact["reason"] = f"it is a bundle whose source map is missing; {fact['reason']}".removesuffix("; ")
     mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
     text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)

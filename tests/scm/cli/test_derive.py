@@ -73,3 +73,11 @@ def test_what_cannot_work_says_the_way_out(
     result = app.test_cli_runner().invoke(args=["scm", "derive", *arguments, "--traceback", "-"], input=text)
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_a_bundle_says_that_its_source_map_is_missing(app: Flask, ours: Tenant) -> None:
+    lines = ["/app/dist/main.4f2a91c0.js:1:2345", "https://cdn.example/main.js:1:23456", "/app/x.js:1:2"]
+    text = "".join(f"    at run ({line})\n" for line in lines)
+    arguments = ["scm", "derive", "ours", "web", "--traceback", "-", "--json"]
+    frames = json.loads(app.test_cli_runner().invoke(args=arguments, input=text).stdout)["frames"]
+    assert ["source map is missing" in frame["reason"] for frame in frames] == [True, True, False]

@@ -41,6 +41,13 @@ def parse_traceback(text: str) -> Iterator[TracebackFrame]:
     yield from reader.finish()
 
 
+def _content(rest: str) -> str:
+    """Return the rest of a line without spaces, and without what a box, a list or a log puts behind it."""
+    if len(rest) > MAX_FRAME_CHARACTERS:
+        return ""
+    return _CLOSING.sub("", rest.strip()).strip("`").rstrip(" \t│┃|,;").strip()
+
+
 @dataclass(slots=True)
 class _Reader:
     """The frames of a text, and the streams of lines that it is made of."""
@@ -99,15 +106,15 @@ class _Reader:
         places = cuts(line)
         rests = [(line[:place], line[place:]) for place in reversed(places)]
         streams = [name + stream_name(prefix) for prefix, _ in rests]
-        read = any(
-            self._complete(stream, rest.strip()) or self._read_frame(stream, prefix, rest)
+        read = self._read_json(rests, streams[0], depth) or any(
+            self._complete(stream, _content(rest)) or self._read_frame(stream, prefix, rest)
             for stream, (prefix, rest) in zip(streams, rests, strict=True)
         )
-        if not read and not self._read_inside(line, rests, streams[0], depth):
+        if not read and not self._read_inside(line, streams[0], depth):
             self._read_anywhere(line, streams[-1])
         for stream_key, (_, rest) in zip(streams, rests, strict=True):
             stream = self._stream(stream_key)
-            stream.before = rest.strip()
+            stream.before = _content(rest)
             announced = any(
                 language.announcement.fullmatch(stream.before)
                 for language in _LANGUAGES
@@ -126,7 +133,7 @@ class _Reader:
         if name not in self.unfinished:
             return False
         index, later, left = self.unfinished.pop(name)
-        match = later.pattern.fullmatch(line)
+        match = later.pattern.fullmatch(line) or later.pattern.fullmatch(line.rpartition("\t")[2])
         if match is not None:
             self.frames[index] = completed(self.frames[index], match)
             self.dropped.discard(index)
@@ -151,24 +158,28 @@ class _Reader:
     def _frame(self, name: str, prefix: str, rest: str) -> tuple[TracebackFrame, Later | None] | None:
         if len(rest) > MAX_FRAME_CHARACTERS:
             return None
-        text = _CLOSING.sub("", rest.strip()).strip("`").rstrip(" \t│┃|").strip()
+        text = _content(rest)
         if _WORTH.search(text) is None:
             return None
         stream = self._stream(name)
         stream.prefix, stream.indented = prefix, rest.startswith(("\t", "  "))
-        return next((found for language in _LANGUAGES if (found := language.read(text, stream)) is not None), None)
+        found = next((found for language in _LANGUAGES if (found := language.read(text, stream)) is not None), None)
+        if found is not None and stream.announced:
+            stream.announced = ANNOUNCED + 1
+        return found
 
-    def _read_inside(self, line: str, rests: list[tuple[str, str]], name: str, depth: int) -> bool:
+    def _read_json(self, rests: list[tuple[str, str]], name: str, depth: int) -> bool:
+        """Read a line of JSON; tell whether it is one."""
+        value = next((value for _, rest in rests if (value := json_value(rest)) is not None), None)
+        if value is not None and depth < MAX_DEPTH:
+            self._read_value(value, name, depth + 1)
+        return value is not None
+
+    def _read_inside(self, line: str, name: str, depth: int) -> bool:
         """Read the strings in a line; tell whether they have frames."""
-        if depth >= MAX_DEPTH:
-            return False
-        for _, rest in rests:
-            value = json_value(rest)
-            if value is not None:
-                count = len(self.frames)
-                self._read_value(value, name, depth + 1)
-                return len(self.frames) > count
         found = False
+        if depth >= MAX_DEPTH:
+            return found
         if '"' in line:
             for text in strings(line):
                 found = self.read(text, name, depth + 1) or found
@@ -178,8 +189,14 @@ class _Reader:
 
     def _read_anywhere(self, line: str, name: str) -> None:
         """Read a frame after a prefix that is not known, or a trace whose lines were joined."""
-        if any(self._read_frame(name, line[:place], "  " + line[place:]) for place in unknown_cuts(line)):
-            return
+        before = self._stream(name).before
+        for place in unknown_cuts(line):
+            end = len(line[:place].rstrip())
+            # The line before has the same prefix, but perhaps for digits.
+            same = before[: end // 2] == line[: end // 2]
+            self._stream(name).before = before[end:].strip() if same else ""
+            if self._read_frame(name, line[:place], "  " + line[place:]):
+                return
         pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
         found = [frame for piece in pieces if (frame := self._frame(name, "", piece)) is not None] if pieces else []
         if len(found) > 1:

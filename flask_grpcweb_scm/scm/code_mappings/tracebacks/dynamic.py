@@ -19,6 +19,8 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
 __all__ = ["DART", "ELIXIR", "PHP", "RUBY"]
 
 _DRIVE = r"(?:[A-Za-z]:(?=[\\/]))?"
+# A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
+_FREE = r"(?:(?:[A-Za-z]:|\.{1,2})?[\\/][^:\"()]*|[^\s:\"()]+)"
 _LINE = r"(?P<line>\d{1,9})"
 
 
@@ -33,7 +35,7 @@ RUBY = Language(
     (
         # "x.rb:7:in `f'", "1: from x.rb:7:in 'C#f'", with the text of the exception in the first line
         Row(":in ", re.compile(
-            rf"(?:\d+: +)?(?:from )?(?P<path><internal:[^<>]+>|\([^()]*\)|{_DRIVE}[^:]+):{_LINE}:in "
+            rf"(?:\d+: +)?(?:from )?(?P<path><internal:[^<>]+>|\([^()]*\)|{_FREE}):{_LINE}:in "
             r"[`'\u2018](?P<function>[^'\u2019]*)(?:['\u2019].*)?"
         ), _read_ruby),
         Row(" p:", re.compile(rf"c:\d+ p:\S+ s:\d+ e:\w+ \w+ +(?P<path>[^:]+):{_LINE}(?: \[FINISH\])?"), _read_ruby),
@@ -59,7 +61,8 @@ PHP = Language(
         Row("[internal", re.compile(r"#\d+ \[internal function\]: (?P<function>.+)"), _read_internal),
         Row("thrown in ", re.compile(rf"thrown in (?P<path>.+) on line {_LINE}")),
         Row(" in ", re.compile(
-            rf"(?:PHP )?(?:Fatal error: +)?(?:Uncaught|Next) \S.* in (?P<path>(?:(?! in )[^:])+\.\w+):{_LINE}"
+            r"(?:PHP )?(?:Fatal error: +)?(?:(?:Uncaught|Next) \S|[\w\\]*(?:Error|Exception): ).* in "
+            rf"(?P<path>(?:(?! in )[^:])+\.\w+):{_LINE}"
         )),
         # Xdebug: "1. f() /x.php:51"
         Row(". ", re.compile(
@@ -129,11 +132,11 @@ ELIXIR = Language(
         # "(shop 0.1.0) lib/shop/cart.ex:7: Shop.Cart.total/1"
         Row(": ", re.compile(
             r"(?:└─ )?(?:\((?P<app>[\w.-]+)(?: [^()]*)?\) )?"
-            rf"(?P<path>{_DRIVE}[^:()]+\.(?:exs?|l?eex|heex|[ehxy]rl)):{_LINE}(?::\d+)?: (?P<function>.+)"
+            rf"(?P<path>{_FREE}\.(?:exs?|l?eex|heex|[ehxy]rl)):{_LINE}(?::\d+)?: (?P<function>.+)"
         ), _read_elixir),
         # A stack trace as a term: "{Shop.Cart, :total, 1, [file: ~c"lib/shop/cart.ex", line: 7]}"
         Row("file", re.compile(
-            r"[\[{(]*(?P<function>[^{}\[\]]+), ?\[\{?file(?:: |,) ?(?:~c)?[\"'](?P<path>[^\"']+)[\"']\}?, ?"
+            r"[\[{(]*(?:(?P<function>[^{}\[\]]+), ?)?\[\{?file(?:: |,) ?(?:~c)?[\"'](?P<path>[^\"']+)[\"']\}?, ?"
             rf"\{{?line(?:: |,) ?{_LINE}\D*"
         ), lambda match, stream: matched_frame(match, "elixir")),
     ),

@@ -116,7 +116,11 @@ def _read_indented(match: re.Match[str], stream: Stream) -> TracebackFrame | Non
     return _read_named(match, stream) if stream.indented else None
 
 
-_NAME = r"(?P<function>(?:(?:async|new|get|set|bound|static) )*[\w$.<>#/*\[\]]+)"
+def _read_announced(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
+    return _read_named(match, stream) if stream.announced else None
+
+
+_NAME = r"(?P<function>(?:(?:async|new|get|set|bound|static) )*[\w$.<>#/*\[\]]+(?: \[as [\w$.<>#]+\])?)"
 
 JAVASCRIPT = Language(
     "JavaScript",
@@ -124,10 +128,10 @@ JAVASCRIPT = Language(
     (
         # V8: "at f (x.js:1:2)", "at async Promise.all (index 0)", "at x.js:1:2"
         # Hermes: "at f (address at x.bundle:1:2)"
-        Row("at ", re.compile(
-            r"at (?:async )?(?P<function>[^(]*(?:\(anonymous function\)[^(]*)?) \((?P<place>.+)\)(?:,? [{\[])?"
+        Row("at", re.compile(
+            r"at:? (?:async )?(?P<function>[^(]*(?:\(anonymous function\)[^(]*)?) \((?P<place>.+)\)(?:,? [{\[])?"
         ), _read_v8),
-        Row("at ", re.compile(r"at:? (?:async )?(?P<place>\S.*:\d{1,9})(?:,? [{\[])?"), _read_v8_without_name),
+        Row("at", re.compile(r"at:? (?:async )?(?P<place>\S.*:\d{1,9})(?:,? [{\[])?"), _read_v8_without_name),
         # Firefox and Safari: "f@x.js:1:2", "async*f@…", "f/<@…", "global code@…"
         Row("@", re.compile(
             r"(?P<function>(?:global|module|eval|function) code|"
@@ -141,6 +145,9 @@ JAVASCRIPT = Language(
         Row("(at ", re.compile(r"in (?P<function>\S+) \(at (?P<place>\S+:\d{1,9})\)"), _read_named),
         # node --test, AVA, TAP: "f (x.js:1:2)"; Firefox's console: "f https://…/x.js:1:2"
         Row(":", re.compile(rf"(?:\u203a )?{_NAME} \((?P<place>[^\s()]+:\d{{1,9}}:\d{{1,9}})\)"), _read_indented),
+        Row(":", re.compile(r"(?P<function>)(?P<place>(?:/|file://|node:)[^\s()]+:\d{1,9}:\d{1,9})"), _read_announced),
         Row("://", re.compile(rf"{_NAME} (?P<place>[a-z-]+://\S+:\d{{1,9}}(?::\d{{1,9}})?)"), _read_indented),
     ),
+    # The heading of a stack in TAP, whose lines have no "at"
+    announcement=re.compile(r"stack: ?[|>]?-?"),
 )  # fmt: skip

@@ -32,7 +32,7 @@ def _read_java(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
     known = _FILE.fullmatch(file)
     if known is None and _PLACEHOLDER.fullmatch(file) is None:
         return None
-    module = match["module"].replace("/", ".") if groups.get("clojure") else match["module"]
+    module = match["module"].replace("-", "_") if file.endswith((".clj", ".cljc")) else match["module"]
     reason = "" if known else NO_FILE
     if _RUNTIME_MODULE.fullmatch(origin) or _LIBRARY.fullmatch(module):
         reason = "the library of the language"
@@ -40,7 +40,7 @@ def _read_java(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
     return TracebackFrame(frame, int(groups.get("line") or 0), match["function"], reason)
 
 
-_CLOJURE_FILE = r"(?P<file>[\w.-]+\.clj[cs]?)"
+_CLOJURE_FILE = r"(?P<file>[\w.-]+\.(?:clj[cs]?|java))"
 
 JVM = Language(
     "Java",
@@ -59,8 +59,8 @@ JVM = Language(
             r'"(?P<file>[^"/]+)" (?P<line>\d{1,9})[\]}]*'
         ), _read_java),
         # Clojure: "Execution error (X) at shop.cart/total (cart.clj:7).", "shop.cart/total (cart.clj:7)"
-        Row(".clj", re.compile(
-            r"(?P<clojure>)(?:(?:Execution|Syntax) error .*at )?"
+        Row(" (", re.compile(
+            r"(?:(?:Execution|Syntax) error .*at )?"
             r"(?P<module>[\w.*+!?<>=$-]+)[/.](?P<function>[^\s/().]+) "
             rf"\({_CLOJURE_FILE}:(?P<line>\d{{1,9}})(?::\d+)?\)\.?"
         ), _read_java),

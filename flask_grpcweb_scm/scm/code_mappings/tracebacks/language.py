@@ -102,7 +102,7 @@ def matched_frame(match: re.Match[str], platform: str, *, function: str = "", no
     """Make a frame of the groups `path`, `line` and `function` of a match, as far as it has them."""
     groups = match.groupdict()
     frame = StackFrame(groups["path"].strip(), platform=platform)
-    return TracebackFrame(frame, int(groups.get("line") or 0), groups.get("function") or function, not_ours)
+    return TracebackFrame(frame, int(groups.get("line") or 0), (groups.get("function") or function).strip(), not_ours)
 
 
 def completed(frame: TracebackFrame, match: re.Match[str]) -> TracebackFrame:

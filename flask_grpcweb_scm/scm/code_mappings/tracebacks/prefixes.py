@@ -29,7 +29,12 @@ _PIECES = (
     # Times, in brackets or not, perhaps with more in the brackets: "[2025-01-02 03:04:05,678: ERROR/MainProcess]"
     rf"{_TIME}:?(?=[\s|\]]|$)",
     # After a time: "host program[12]:", "host program:"; a program alone
-    rf"(?:{_NAME} )?{_NAME}\[[^\[\]]*\]:(?=[\s]|$)",
+    rf"(?:{_NAME} )?{_NAME}\[[^\[\]]*\]:?(?=\s|$)",
+    # RFC 5424: "host program 812 ID47 -"
+    rf"{_NAME} {_NAME} (?:\d+|-) (?:[\w-]+) (?:-|\[[^\[\]]*\])(?=\s|$)",
+    # stern: "web-5d8f6c7b9-x2x4z web"; Fly: "ams [info]"; AWS: "2025/01/02/[$LATEST]0123…"; GitHub: "job\tstep\t"
+    r"[a-z0-9-]+-[a-z0-9]{4,10}-[a-z0-9]{5} [a-z][a-z0-9-]*(?=\s|$)|[a-z]{3} \[\w+\](?=\s|$)",
+    rf"\d{{4}}/\d\d/\d\d/\[[^\[\]]*\][0-9a-f]{{32}}(?=\s|$)|[^\t]{{1,100}}\t[^\t]{{1,100}}\t(?={_TIME})",
     # "[pid 12:tid 34]", "##[error]", "{container="web"}", "<34>1"
     r"(?:##)?\[[^\[\]]*\](?:[:|]|(?=[\s\[<]|$))",
     r"\{[^{}\"']*(?:\"[^\"{}]*\"[^{}\"']*)*\}(?=\s)",
@@ -54,8 +59,10 @@ _PIECES = (
     # Separators, quotes of mails, items of lists, comments, diffs, margins of boxes
     r"(?:-{1,3}|--+>|->|=>|\u2013|\u2014|:|\||/|»|•|·|◦|\*|\d{1,4}[.)])(?=\s|$)",
     r"(?:>(?: ?>)*|#|//|--|;;|%|E {2}(?= ))(?=\s|$)",
-    r"[+-](?=[\s\w@])|[|│┃║▏▌](?=.)|[|│┃║▏▌]$",
-    # "web:dev:", "default/web[app]:", "pid=12"
+    r"[+-](?=[^+-])|[|│┃║▏▌](?=.)|[|│┃║▏▌]$",
+    # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"
+    rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|{_NAME} {_NAME}:(?=\s|$)",
+    # "web:dev:", "default/web[app]:"
     rf"{_NAME}(?:\[[^\[\]]*\])?(?::[\w-]+)?:(?=\s|$)",
 )
 _PIECE = re.compile(r"[ \t]*(?:" + "|".join(f"(?:{piece})" for piece in _PIECES) + r")[ ]?")
@@ -66,7 +73,7 @@ _TIMES = re.compile(_TIME)
 _INDENTED = re.compile(r"(?:\t| {2})[ \t]*(?=\S)")
 _UNMISTAKABLE = re.compile(
     r"(?<=\s)(?=File \"|#\d+ +\S|\u276f |[^\s@]*@[a-z-]+://|[^\s@:]*@/|[^\s:]+:\d+:in [`']|[^\s:]+\.py:\d+: in |"
-    r"[^\s:]+\.(?:go|s):\d+ [+(]0x)"
+    r"[/~][^\s:]*\.py:\d+ in |File [^\s:]+:\d+, in |\d+ (?:\[\w+\] )?0x[0-9a-f]+ \S|[^\s:]+\.(?:go|s):\d+ [+(]0x)"
 )
 _MAX_UNKNOWN = 8
 

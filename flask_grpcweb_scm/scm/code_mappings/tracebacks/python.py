@@ -16,7 +16,9 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
 
 __all__ = ["PYTHON"]
 
-_PY = r"(?P<path>(?:[A-Za-z]:(?=[\\/]))?[^:\"()]+(?<=\.py|pyx|pyw|pyi|pxd))"
+# A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
+_FREE = r'(?:(?:[A-Za-z]:|~|\.{1,2})?[\\/][^:"()]*|[^\s:"()]+)'
+_PY = rf"(?P<path>{_FREE}(?<=\.py|pyx|pyw|pyi|pxd))"
 _LINE = r"(?P<line>\d{1,9})"
 
 # The place below the code of pytest's long entries has the class of the exception, that of --tb=line its text too.
@@ -73,7 +75,7 @@ PYTHON = Language(
         Row(" in ", re.compile(rf"{_PY} in (?P<function>[\w.<>]+)(?:\(.*\))?"), None, _IPYTHON_ARROW),
         Row(" at line ", re.compile(rf"{_PY} in (?P<function>\S+) at line {_LINE}")),
         # Rich: "/x.py:3 in f"
-        Row(" in ", re.compile(rf'(?P<path>(?:[A-Za-z]:(?=[\\/]))?[^:"]+):{_LINE} in (?P<function>\S+)'), _read_box),
+        Row(" in ", re.compile(rf"(?P<path>{_FREE}):{_LINE} in (?P<function>\S+)"), _read_box),
         # py-spy dump: "f (x.py:3)"
         Row(".py", re.compile(rf"(?P<function>[\w.<>]+) \({_PY}:{_LINE}\)"), _read_py_spy),
     ),
