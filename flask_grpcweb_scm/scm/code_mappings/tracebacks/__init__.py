@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.jvm import JVM
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import Later, Stream, TracebackFrame, completed
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.not_ours import not_ours
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import cuts, stream_name, unknown_cuts
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
 
@@ -29,7 +29,8 @@ MAX_DEPTH = 4  # of strings in strings
 ANNOUNCED = 3  # lines
 MAX_JOINED = 500  # frames in one line
 
-_CLOSING = re.compile(r"[ \t]*(?:, referer: \S*|<br ?/?>|</?(?:pre|code)>|\\)$")
+_CLOSING = re.compile(r"(?:, referer: \S*|<br ?/?>|</(?:pre|code|p|li|td)>|\\)$")
+MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 
@@ -45,7 +46,13 @@ def _content(rest: str) -> str:
     """Return the rest of a line without spaces, and without what a box, a list or a log puts behind it."""
     if len(rest) > MAX_FRAME_CHARACTERS:
         return ""
-    return _CLOSING.sub("", rest.strip()).strip("`").rstrip(" \t│┃|,;").strip()
+    text = rest.strip()
+    for _ in range(MAX_CLOSINGS):
+        shorter = _CLOSING.sub("", text).rstrip("` \t│┃|,;")
+        if shorter == text:
+            break
+        text = shorter
+    return text
 
 
 @dataclass(slots=True)
@@ -75,24 +82,21 @@ class _Reader:
                 self._read_line(line, name, depth)
         return len(self.frames) > count
 
-    def _read_value(self, value: Any, name: str, depth: int, *, frames: bool = False) -> None:
-        """Read a value of JSON.
-
-        :param frames: true for the objects of a list of frames.
-        """
-        if isinstance(value, str):
-            if depth < MAX_DEPTH:
-                self.read(value, name, depth + 1)
-        elif isinstance(value, list):
-            for item in value:
-                self._read_value(item, name, depth, frames=frames)
-        elif isinstance(value, dict):
-            frame = frame_of_object(value) if frames else None
-            if frame is not None:
-                self.frames.append(frame)
-                return
-            for key, item in value.items():
-                self._read_value(item, name, depth, frames=LISTS.fullmatch(key) is not None)
+    def _read_value(self, value: Any, name: str, depth: int) -> None:
+        """Read a value of JSON, however deep: its strings, and the objects that are frames."""
+        left = [(value, "")]  # with the name that it has
+        while left:
+            item, key = left.pop()
+            if isinstance(item, str) and depth < MAX_DEPTH:
+                self.read(item, f"{name}{{{key}", depth + 1)
+            elif isinstance(item, list):
+                left.extend((one, key) for one in reversed(item))
+            elif isinstance(item, dict):
+                frame = frame_of_object(item) if LISTS.fullmatch(key) else None
+                if frame is not None:
+                    self.frames.append(frame)
+                else:
+                    left.extend((one, key) for key, one in reversed(item.items()))
 
     def _read_line(self, line: str, name: str, depth: int) -> None:
         if "#012" in line:
@@ -100,7 +104,7 @@ class _Reader:
             for part in line.split("#012"):
                 self._read_line(part, name, depth)
             return
-        line = clean(line)
+        line = clean(self._whole(line, name))
         if not line:
             return
         places = cuts(line)
@@ -121,6 +125,18 @@ class _Reader:
                 if language.announcement is not None
             )
             stream.announced = ANNOUNCED if announced else max(stream.announced - 1, 0)
+
+    def _whole(self, line: str, name: str) -> str:
+        """Return a line with its beginning, if a container runtime cut it; empty as long as its end is not there."""
+        mark = PARTIAL.match(line)
+        if mark is None:
+            return line
+        stream = self._stream(name + stream_name(mark["prefix"]))
+        text, stream.partial = stream.partial + line[mark.end() :], ""
+        if mark["kind"] == "F":
+            return mark[0] + text
+        stream.partial = text
+        return ""
 
     def _stream(self, name: str) -> Stream:
         stream = self.streams.get(name)
@@ -180,15 +196,21 @@ class _Reader:
         found = False
         if depth >= MAX_DEPTH:
             return found
-        if '"' in line:
-            for text in strings(line):
-                found = self.read(text, name, depth + 1) or found
+        for quote in ('"', "'"):
+            if not found and quote in line:
+                for text in strings(line, quote):
+                    found = self.read(text, name + "{", depth + 1) or found
         if not found and ("\\n" in line or "\\t" in line):
             found = self.read(unescaped(line), name, depth + 1)
         return found
 
     def _read_anywhere(self, line: str, name: str) -> None:
-        """Read a frame after a prefix that is not known, or a trace whose lines were joined."""
+        """Read a trace whose lines were joined, or a frame after a prefix that is not known."""
+        pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
+        found = [frame for piece in pieces if (frame := self._frame(name, "", piece)) is not None] if pieces else []
+        if len(found) > 1:
+            self.frames.extend(frame for frame, _ in found)
+            return
         before = self._stream(name).before
         for place in unknown_cuts(line):
             end = len(line[:place].rstrip())
@@ -197,7 +219,5 @@ class _Reader:
             self._stream(name).before = before[end:].strip() if same else ""
             if self._read_frame(name, line[:place], "  " + line[place:]):
                 return
-        pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
-        found = [frame for piece in pieces if (frame := self._frame(name, "", piece)) is not None] if pieces else []
-        if len(found) > 1:
-            self.frames.extend(frame for frame, _ in found)
+        if '"' in line and self._read_frame(name, "", line.partition('"')[0]):
+            return  # the last line of a quoted text

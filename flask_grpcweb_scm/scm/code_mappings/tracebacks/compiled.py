@@ -24,7 +24,7 @@ _LINE = r"(?P<line>\d{1,9})"
 def _path(*extensions: str) -> str:
     """Return a group `path` for files with one of these extensions; they have no colon."""
     # In front of everything else it has spaces only when it is absolute: else they are of a prefix.
-    return rf"(?P<path>(?:(?:[A-Za-z]:|\.{{1,2}})?[\\/][^:\"\t]*|[^:\"\s]+)\.(?:{'|'.join(extensions)}))"
+    return rf"(?P<path>(?:(?:[A-Za-z]:|\.{{1,2}})?[\\/](?=[^\s/])[^:\"\t]*|[^:\"\s]+)\.(?:{'|'.join(extensions)}))"
 
 
 # Go: a line with the function, then "\t/srv/main.go:12 +0x1d".
@@ -100,7 +100,7 @@ SWIFT = Language(
     (
         # "1 0x5581 f() + 12 in shop at /app/cart.swift:7:16"
         Row(" in ", re.compile(
-            r"\d+ +(?:\[\w+\] )?(?:0x[0-9a-f]+ )?(?P<function>.+) in \S+ at "
+            r"\d+ +(?:\[\w+\] )?(?:0x[0-9a-f]+ )?(?P<function>[^\s\d].*) in \S+ at "
             rf"(?P<path>(?:(?! in )[^:])+\.swift):{_LINE}(?::\d+)?"
         )),
         # Xcode's reports: "3  shop  0x0000 f() + 24 (cart.swift:7)"

@@ -20,7 +20,7 @@ __all__ = ["DART", "ELIXIR", "PHP", "RUBY"]
 
 _DRIVE = r"(?:[A-Za-z]:(?=[\\/]))?"
 # A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
-_FREE = r"(?:(?:[A-Za-z]:|\.{1,2})?[\\/][^:\"()]*|[^\s:\"()]+)"
+_FREE = r"(?:(?:[A-Za-z]:|\.{1,2})?[\\/](?=[^\s/])[^:\"()]*|[^\s:\"()]+)"
 _LINE = r"(?P<line>\d{1,9})"
 
 

@@ -21,6 +21,7 @@ _OTHER_LANGUAGE = re.compile(
 _PLACE = re.compile(
     r"(?:address at )?(?P<path>.+?)(?: line (?P<evaluated>\d{1,9}) > .+?)?:(?P<line>\d{1,9})(?P<column>:\d{1,9})?"
 )
+_OTHER_PLACE = re.compile(r":\d+\)|\)[\s|;]")  # the end of another frame in the same line
 _NOWHERE = re.compile(
     r"<anonymous>(?::\d+)*|(?:\[?native(?: code)?\]?)(?::\d+)*|index \d+|<unknown>|self-hosted:.*|debugger eval code.*"
 )
@@ -61,7 +62,11 @@ def _read_place(text: str, function: str, *, lenient: bool = False) -> Traceback
         path = text if text.startswith(("<", "index ", "eval at ")) else text.partition(":")[0]
         return TracebackFrame(StackFrame(path, platform="javascript"), 0, function, NO_FILE)
     match = _PLACE.fullmatch(text)
-    if match is None or not _is_script(match["path"], lenient=lenient, column=bool(match["column"])):
+    if (
+        match is None
+        or _OTHER_PLACE.search(text)
+        or not _is_script(match["path"], lenient=lenient, column=bool(match["column"]))
+    ):
         return None
     path = match["path"]
     line, column = int(match["evaluated"] or match["line"]), int((match["column"] or ":0")[1:])
@@ -135,7 +140,8 @@ JAVASCRIPT = Language(
         # Firefox and Safari: "f@x.js:1:2", "async*f@…", "f/<@…", "global code@…"
         Row("@", re.compile(
             r"(?P<function>(?:global|module|eval|function) code|"
-            r"(?:[A-Za-z. ]+\*)*(?:(?:get|set|bound) )?[^\s@\"'(),;=]*)@(?P<place>\S.*)"
+            r"(?:[A-Za-z. ]+\*)*(?:(?:get|set|bound) )?[^\s@\"'(),;=]*)@"
+            r"(?P<place>(?:/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*:/)\S.*|\S+|\[native code\]|debugger eval code.*)"
         ), _read_named),
         # Chrome's console: "f @ x.js:1"; Safari's: "f — x.js:1"
         Row(":", re.compile(rf"{_NAME} (?:@|—) (?P<place>\S+:\d{{1,9}})"), _read_named),

@@ -51,7 +51,7 @@ JVM = Language(
         # Clojure's own printer has a space before the parenthesis; a packaging in brackets may follow.
         Row("at ", re.compile(
             r"at (?P<origin>(?:[^\s()/]*/){0,2}?)(?P<module>[^\s()/]+(?:/0x[0-9a-f]+)?)\.(?P<function>[^()/.]+?) ?"
-            r"\((?P<file>[^():]+)(?::(?P<line>\d{1,9}))?\)(?:\s.*)?"
+            r"\((?P<file>[^():]+)(?::(?P<line>\d{1,9}))?\)(?:\s(?!at ).*)?"
         ), _read_java),
         # Clojure's data: [shop.cart$total invoke "cart.clj" 7]
         Row('"', re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["cuts", "stream_name", "unknown_cuts"]
+__all__ = ["PARTIAL", "cuts", "stream_name", "unknown_cuts"]
 
 _ZONE = r"(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?"
 _CLOCK = rf"\d\d:\d\d:\d\d(?:[.,:]\d{{1,9}})?{_ZONE}"
@@ -59,7 +59,7 @@ _PIECES = (
     # Separators, quotes of mails, items of lists, comments, diffs, margins of boxes
     r"(?:-{1,3}|--+>|->|=>|\u2013|\u2014|:|\||/|»|•|·|◦|\*|\d{1,4}[.)])(?=\s|$)",
     r"(?:>(?: ?>)*|#|//|--|;;|%|E {2}(?= ))(?=\s|$)",
-    r"[+-](?=[^+-])|[|│┃║▏▌](?=.)|[|│┃║▏▌]$",
+    r"[+-]{1,2}(?=[^+-])|`{1,3}(?=.)|[|│┃║▏▌](?=.)|[|│┃║▏▌]$",
     # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"
     rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|{_NAME} {_NAME}:(?=\s|$)",
     # "web:dev:", "default/web[app]:"
@@ -67,11 +67,15 @@ _PIECES = (
 )
 _PIECE = re.compile(r"[ \t]*(?:" + "|".join(f"(?:{piece})" for piece in _PIECES) + r")[ ]?")
 _MAX_PIECES = 16
+
+# A line of CRI, which has "P" when the rest of the text is in the next line.
+PARTIAL = re.compile(r"(?P<prefix>.{0,200}?\b(?:stdout|stderr)) (?P<kind>[FP])(?:$| )")
 _TIMES = re.compile(_TIME)
 
 # A frame after a prefix that is none of these: it has its own indentation, or it cannot be told from something else.
 _INDENTED = re.compile(r"(?:\t| {2})[ \t]*(?=\S)")
 _UNMISTAKABLE = re.compile(
+    r"(?<=\s)(?=at [\w.$/@<>-]+\([\w$-]+\.(?:java|kt|scala|groovy|clj):\d)|"
     r"(?<=\s)(?=File \"|#\d+ +\S|\u276f |[^\s@]*@[a-z-]+://|[^\s@:]*@/|[^\s:]+:\d+:in [`']|[^\s:]+\.py:\d+: in |"
     r"[/~][^\s:]*\.py:\d+ in |File [^\s:]+:\d+, in |\d+ (?:\[\w+\] )?0x[0-9a-f]+ \S|[^\s:]+\.(?:go|s):\d+ [+(]0x)"
 )

@@ -17,7 +17,7 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
 __all__ = ["PYTHON"]
 
 # A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
-_FREE = r'(?:(?:[A-Za-z]:|~|\.{1,2})?[\\/][^:"()]*|[^\s:"()]+)'
+_FREE = r'(?:(?:[A-Za-z]:|~|\.{1,2})?[\\/](?=[^\s/])[^:"()]*|[^\s:"()]+)'
 _PY = rf"(?P<path>{_FREE}(?<=\.py|pyx|pyw|pyi|pxd))"
 _LINE = r"(?P<line>\d{1,9})"
 
@@ -55,7 +55,8 @@ PYTHON = Language(
     "python",
     (
         # File "x.py", line 3, in f · faulthandler has no comma · quotes of mails and chats
-        Row("File ", re.compile(rf'File ["“”«](?P<path>[^"“”«»]+)["“”»], line {_LINE}(?:,? in (?P<function>.+)|,)?')),
+        Row("File ", re.compile(rf'File ["“”«]{{1,2}}(?P<path>[^"“”«»]+)["“”»]{{1,2}}, line {_LINE}'
+                                  r"(?:,? in (?P<function>[^|;]+)(?:[|;].*)?|,)?")),
         Row("File '", re.compile(rf"File '(?P<path>[^']+)', line {_LINE}(?:,? in (?P<function>.+)|,)?")),
         # Django's pages: the number is before the code in the next line.
         Row('File "', re.compile(r'File "(?P<path>[^"]+)" in (?P<function>.+)'), None, _DJANGO_CODE),

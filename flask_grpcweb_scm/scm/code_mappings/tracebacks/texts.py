@@ -20,7 +20,10 @@ _COLOUR = re.compile(
 )
 _HTML = re.compile(r"&(?:quot|lt|gt|amp|nbsp|#3[49]|#x2[27]);")
 _JSON = frozenset('{["')
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
+_STRINGS = {
+    '"': re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)'),
+    "'": re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)(?:'|\\?$)"),
+}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
@@ -47,9 +50,9 @@ def _character(match: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else _LETTERS.get(match[3], match[3])
 
 
-def strings(line: str) -> Iterator[str]:
-    """Yield the contents of the strings in double quotes of a line; the last one may be cut off."""
-    for match in _STRING.finditer(line):
+def strings(line: str, quote: str) -> Iterator[str]:
+    """Yield the contents of the strings of a line; the last one may be cut off."""
+    for match in _STRINGS[quote].finditer(line):
         if match.end() - match.start() < SHORTEST_STRING:
             continue
         yield unescaped(match[1]) if "\\" in match[1] else match[1]
