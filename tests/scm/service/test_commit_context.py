@@ -168,12 +168,12 @@ def test_what_was_asked_before_starts_no_git(
     first = ask(scm, mirrored, history, "README", 3)
     runs_of_git()
     assert ask(scm, mirrored, history, "README", 3) == first
-    assert runs_of_git() == 1  # our own, for the SHA
+    assert runs_of_git() == 0
     # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
     ask(scm, mirrored, history, "src/app.py", 3)
-    assert runs_of_git() == 1 + 3
+    assert runs_of_git() == 3
     ask(scm, mirrored, history, "README", 3, "main~1")
-    assert runs_of_git() == 1 + 4
+    assert runs_of_git() == 1 + 4  # our own, for the SHA
 
 
 def make_anew(repository: GitRepository) -> None:
