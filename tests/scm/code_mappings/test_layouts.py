@@ -97,14 +97,14 @@ LAYOUTS: list[tuple[str, dict[str, list[str]], dict[str, str]]] = [
     (
         "php",
         {
-            "acme/site": ["app/Models/A.php", "resources/views/vendor/mail/html/h.blade.php"],
+            "acme/site": ["app/Models/A.php", "resources/views/vendor/mail/h.blade.php"],
             "acme/money": ["src/Money.php"],
         },
         {
             "/var/www/html/app/Models/A.php": "app/Models/A.php",
             "/var/www/html/vendor/acme/money/src/Money.php": "src/Money.php",
             "/var/www/html/vendor/laravel/framework/src/Illuminate/A.php": "",
-            "/var/www/html/resources/views/vendor/mail/html/h.blade.php": "resources/views/vendor/mail/html/h.blade.php",
+            "/var/www/html/resources/views/vendor/mail/h.blade.php": "resources/views/vendor/mail/h.blade.php",
         },
     ),
     (
