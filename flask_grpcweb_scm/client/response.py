@@ -37,6 +37,9 @@ __all__ = ["CallError", "Response"]
 
 MAX_PAGE_BYTES = 8192
 MAX_LINE = 200
+# Further details of a status are left out, as are details that are longer in base64.
+MAX_DETAILS = 100
+MAX_DETAILS_CHARACTERS = 2**18
 
 _TEXT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)\b", re.ASCII)
 _TAG = re.compile(r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
@@ -239,12 +242,14 @@ def _code(value: str) -> StatusCode:
 
 
 def _details(value: str) -> list[Message]:
+    if len(value) > MAX_DETAILS_CHARACTERS:
+        return []
     try:
         status = status_pb2.Status.FromString(decode_binary(value))
     except (ValueError, DecodeError):
         # The code and the message are worth more than a complaint about the details.
         return []
-    return [_unpack(detail) for detail in status.details]
+    return [_unpack(detail) for detail in status.details[:MAX_DETAILS]]
 
 
 def _unpack(detail: AnyMessage) -> Message:

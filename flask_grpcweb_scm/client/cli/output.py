@@ -37,7 +37,9 @@ __all__ = [
 
 FIRST_EXIT_CODE = 64
 # An unknown type, bytes that are no such message, an instant that no calendar has, messages that are too deep.
-_NO_JSON = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, DecodeError)
+_NO_JSON = (
+    TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, DecodeError, json_format.Error
+)  # fmt: skip
 MAX_REASON = 200
 GAP = "  "
 # Controls, and marks that turn the direction of a text.

@@ -21,7 +21,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
-from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
     MAX_FILE_CHANGES,
@@ -157,7 +157,7 @@ def project_named(organization: str, slug: str) -> Project:
     "file",
     type=click.File(encoding="utf-8", errors="replace"),
     required=True,
-    help="Text with stack traces of Python, Java, JavaScript or Go; - for standard input.",
+    help=f"Text with stack traces of {LANGUAGES}; - for standard input.",
 )
 @click.option("--dry-run", is_flag=True, help="Store nothing.")
 def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
@@ -165,13 +165,16 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     row = project_named(organization, project)
     frames = list(parse_traceback(file.read()))
     if not frames:
-        fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")
+        fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
     ours = list(dict.fromkeys(frame.frame for frame in frames if _may_be_ours(frame)))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
     names = _repository_names({outcome.repository_id for outcome in derivation.outcomes})
     facts = [_frame_facts(frame, outcomes.get(frame.frame), names) for frame in frames]
+    for fact, frame in zip(facts, frames, strict=True):
+        if frame.bundle and not fact["source_path"]:
+            fact["reason"] = f"it is a bundle whose source map is missing; {fact['reason']}".removesuffix("; ")
     mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
     text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)

@@ -94,7 +94,12 @@ def find_authors(
         statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
         by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
     found = {line: by_sha.get(line[0]) or by_name.get(line[1:]) for line in blamed}
-    return {line: author for line, author in found.items() if author is not None}
+    # A commit that was stored while an address had one name may have another's.
+    return {
+        line: author
+        for line, author in found.items()
+        if author is not None and (author.email != line[2] or author.name == line[1])
+    }
 
 
 def last_changes(

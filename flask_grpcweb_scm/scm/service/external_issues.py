@@ -130,7 +130,7 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
             with tracker.reading():
                 tracker.comment(key, text)
     except ProviderError as error:
-        logger.warning("linked, but there is no comment at the tracker: %s", error)
+        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 @service.rpc("ListExternalIssues")

@@ -63,7 +63,7 @@ def test_every_frame_is_told_what_was_found_and_why_not(
 @pytest.mark.parametrize(
     ("arguments", "text", "message"),
     [
-        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, JavaScript or Go"),
+        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, Kotlin, Scala, JavaScript, C#, Go"),
         (["ours", "absent"], TRACEBACK, "run: flask scm add-project ours absent"),
     ],
 )
@@ -92,3 +92,11 @@ def test_names_of_files_are_printed_without_effect(app: Flask, tmp_path: Path, n
     result = run(app, "derive", "demo", "web", "--traceback", str(traceback))
     assert result.exit_code == 0
     assert all(line.isprintable() for line in result.output.split("\n"))
+
+
+def test_a_bundle_says_that_its_source_map_is_missing(app: Flask, ours: Tenant) -> None:
+    lines = ["/app/dist/main.4f2a91c0.js:1:2345", "https://cdn.example/main.js:1:23456", "/app/x.js:1:2"]
+    text = "".join(f"    at run ({line})\n" for line in lines)
+    arguments = ["scm", "derive", "ours", "web", "--traceback", "-", "--json"]
+    frames = json.loads(app.test_cli_runner().invoke(args=arguments, input=text).stdout)["frames"]
+    assert ["source map is missing" in frame["reason"] for frame in frames] == [True, True, False]
