@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["RateLimiter", "StreamLimiter"]
 
 STORAGE_SECONDS = 1
+PROBE_SECONDS = 0.25
+"""After a failure of the storage, until a call tries it again."""
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -57,10 +59,10 @@ class RateLimiter:
         self._storage_errors = limits.errors.StorageError
         self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         self._storage = storage
+        self._is_local = storage.startswith("memory")
         self._has_timeouts = storage.startswith(("redis", "valkey"))
-        self._is_prompt = storage.startswith("memory")
-        """False until it has counted, and when it has not: then in threads, which take as long as Redis itself."""
         self._time_limit = TimeLimit("counting calls")
+        self._state = _StorageState()
         self._incidents = Incidents(logger)
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
@@ -97,7 +99,7 @@ class RateLimiter:
 
     def _renew(self) -> object:
         # The next call makes a new one: storages have threads and connections.
-        inherited, self._made = self._made, None
+        inherited, self._made, self._state = self._made, None, _StorageState()
         return inherited
 
     @property
@@ -107,22 +109,47 @@ class RateLimiter:
         return self._made
 
     def _count(self, context: CallContext) -> None:
-        try:
-            if self._is_prompt:
-                self._hit(context)
-            else:
-                remaining = context.remaining()
-                seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
-                self._time_limit.call(seconds, lambda: self._hit(context))
-                self._is_prompt = self._has_timeouts
+        if self._is_local:
+            self._hit(context)
             return
-        except (self._storage_errors, TimeoutError) as error:
-            reason = str(error)
+        if self._state.may_try():
+            try:
+                self._count_elsewhere(context)
+                return
+            except (self._storage_errors, TimeoutError) as error:
+                reason = str(error)
+            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
         # Refused: else an attacker who stops the storage is free of the limit. Outside, as the error refers to sockets.
-        self._is_prompt = False
-        self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
         context.check_deadline()
         raise unavailable("calls cannot be counted at present; try again later")
+
+    def _count_elsewhere(self, context: CallContext) -> None:
+        """Wait for the storage no longer than a second, and than the deadline."""
+        remaining = context.remaining()
+        if self._has_timeouts and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
+            self._watched_hit(context)
+            return
+        seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
+        began = time.monotonic()
+        try:
+            # In a thread, which goes on for as long as the storage does.
+            self._time_limit.call(seconds, lambda: self._watched_hit(context))
+        except TimeoutError:
+            if seconds == STORAGE_SECONDS:  # not for a call that was in a hurry
+                self._state.failed(began)
+            raise
+
+    def _watched_hit(self, context: CallContext) -> None:
+        began = time.monotonic()
+        try:
+            self._hit(context)
+        except self._storage_errors:
+            self._state.failed(began)
+            raise
+        except RpcError:
+            self._state.succeeded()
+            raise
+        self._state.succeeded()
 
     def _hit(self, context: CallContext) -> None:
         assert context.method is not None
@@ -138,6 +165,38 @@ class RateLimiter:
         context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
         text = f"the rate limit of {rate} for {name} is used up; try again in {math.ceil(wait)} s"
         return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(wait)])
+
+
+class _StorageState:
+    """Memory of a storage that fails: one call at a time tries it again, the others need not wait for it too."""
+
+    def __init__(self) -> None:
+        self.is_prompt = False
+        """True when the last call was counted."""
+        self._lock = threading.Lock()
+        self._next_try = 0.0
+        self._succeeded = 0.0
+
+    def may_try(self) -> bool:
+        """Return True to all calls unless the storage has failed, and then to one, which has a second for it."""
+        if self.is_prompt or not self._next_try:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next_try:
+                return False
+            self._next_try = now + STORAGE_SECONDS
+            return True
+
+    def succeeded(self) -> None:
+        self.is_prompt = True
+        self._succeeded = time.monotonic()
+
+    def failed(self, began: float) -> None:
+        """Note a failure of a call that began then; not if the storage has counted another one since."""
+        if began >= self._succeeded:
+            self._next_try = time.monotonic() + PROBE_SECONDS
+            self.is_prompt = False
 
 
 class StreamLimiter:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import urllib3
@@ -42,8 +42,9 @@ class Request:
     """A request to send."""
 
     path: str
-    headers: Pairs
-    body: bytes | Iterable[bytes]
+    headers: Pairs = field(repr=False)
+    """Credentials are among them."""
+    body: bytes | Iterable[bytes] = field(repr=False)
     """Chunks when the requests are a stream."""
     deadline: float | None
     """An instant of :func:`time.monotonic`, or None."""
@@ -93,6 +94,7 @@ class Transport(Protocol):
 
 # Sockets, with urllib3's connections
 
+MAX_HEAD_BYTES = 2**18  # of all that comes before a chunk: 1xx responses, headers, extensions, trailers of HTTP
 MAX_IDLE_CONNECTIONS = 10
 CHUNK_BYTES = 65536
 # Python refuses to wait longer than 24 days at once.
@@ -106,9 +108,12 @@ def parse_base_url(url: str) -> Url:
 
     :raises ValueError: for a URL that is not ``http://`` or ``https://``, a host and a path.
     """
-    parsed = parse_url(url)
+    parsed = Url()
+    with contextlib.suppress(ValueError):
+        parsed = parse_url(url)
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise ValueError(f"{url!r} is not the URL of a server; write it as https://host:port")
+        shown = repr(url) if "@" not in url else "what is given"  # which may have a password
+        raise ValueError(f"{shown} is not the URL of a server; write it as https://host:port")
     if parsed.auth or parsed.query or parsed.fragment:
         raise ValueError(
             f"the URL of {parsed.host} may have a path, but no user, query or fragment; is there a token=?"
@@ -205,6 +210,7 @@ class SocketExchange:
             self._socket.deadline = self._request.deadline
             if self._aborted:
                 raise TransportError("the call was cancelled")
+            self._socket.budget = MAX_HEAD_BYTES
             self._send(connection)
             self._response = connection.getresponse()
             # http.client accepts a head that is cut short: "grpc-status: 1" of "grpc-status: 14".
@@ -230,6 +236,8 @@ class SocketExchange:
         """Wait for a chunk of the body; ``b""`` at its end."""
         assert self._response is not None
         with _translated():
+            if self._socket is not None:
+                self._socket.budget = MAX_HEAD_BYTES + CHUNK_BYTES
             chunk = self._response.read1(CHUNK_BYTES)
         self._complete = not chunk
         return chunk
@@ -245,7 +253,7 @@ class SocketExchange:
         """Release the connection when its response was read to the end; else close it."""
         # A released connection belongs to another call: aborting this one must not touch it.
         with self._lock:
-            self._socket = None
+            opened, self._socket = self._socket, None
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -255,6 +263,9 @@ class SocketExchange:
         if self._response is not None:
             self._response.close()
         connection.close()
+        # Of a response that urllib3 refuses, such as one with two lengths, nobody else has the file.
+        if opened is not None and opened.file is not None:
+            opened.file.close()
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -283,8 +294,11 @@ class DeadlineSocket:
     def __init__(self, connected: socket.socket) -> None:
         self.deadline: float | None = None
         """An instant of :func:`time.monotonic`, or None."""
+        self.budget = MAX_HEAD_BYTES
+        """Bytes that may still be read, so that no head is without an end."""
         self.ended = False
         """True once a read has found the end of the peer's data."""
+        self.file: io.RawIOBase | None = None  # made from the socket last
         self._socket = connected
         self._owner = os.getpid()
 
@@ -308,7 +322,8 @@ class DeadlineSocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a file to read from, under the deadline."""
-        return io.BufferedReader(_DeadlineReader(self, self._socket.makefile(mode, buffering=0)))  # type: ignore[call-overload]
+        raw = self.file = self._socket.makefile(mode, buffering=0)  # type: ignore[call-overload]
+        return io.BufferedReader(_DeadlineReader(self, raw))
 
     def arm(self) -> None:
         """Set the timeout of the next operation to the remaining time.
@@ -345,8 +360,11 @@ class _DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         self._owner.arm()
+        if self._owner.budget < 0:
+            raise ConnectionError(f"the head of the response has more than {MAX_HEAD_BYTES} bytes")
         count = self._raw.readinto(buffer)
         self._owner.ended = count == 0
+        self._owner.budget -= count or 0
         return count
 
     def close(self) -> None:

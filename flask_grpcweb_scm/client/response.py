@@ -15,8 +15,9 @@ from google.rpc import error_details_pb2, status_pb2
 from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
-from flask_grpcweb_scm.rpc import Codec, RpcError
+from flask_grpcweb_scm.rpc import Codec, RpcError, printable
 from flask_grpcweb_scm.wire import (
+    MAX_TIMEOUT,
     TRAILERS,
     ContentType,
     Encoding,
@@ -36,6 +37,9 @@ __all__ = ["CallError", "Response"]
 
 MAX_PAGE_BYTES = 8192
 MAX_LINE = 200
+# Further details of a status are left out, as are details that are longer in base64.
+MAX_DETAILS = 100
+MAX_DETAILS_CHARACTERS = 2**18
 
 _TEXT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)\b", re.ASCII)
 _TAG = re.compile(r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
@@ -201,6 +205,10 @@ class CallError(RpcError):
         self.retry_after = retry_after
         """Seconds to wait before a retry, set by the server; infinite when it forbids one, None when it sets none."""
 
+    def __str__(self) -> str:
+        # In one line and without control characters: the server may be hostile to a terminal, or to a log.
+        return f"{self.code.name}: {printable(self.message)}"
+
     @property
     def call_id(self) -> str | None:
         """The id of the call in the server's log, from the text of an internal error; None when the text has none."""
@@ -234,19 +242,21 @@ def _code(value: str) -> StatusCode:
 
 
 def _details(value: str) -> list[Message]:
+    if len(value) > MAX_DETAILS_CHARACTERS:
+        return []
     try:
         status = status_pb2.Status.FromString(decode_binary(value))
     except (ValueError, DecodeError):
         # The code and the message are worth more than a complaint about the details.
         return []
-    return [_unpack(detail) for detail in status.details]
+    return [_unpack(detail) for detail in status.details[:MAX_DETAILS]]
 
 
 def _unpack(detail: AnyMessage) -> Message:
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
         return GetMessageClass(descriptor).FromString(detail.value)
-    except (KeyError, DecodeError):
+    except (KeyError, ValueError, TypeError, DecodeError):
         return detail
 
 
@@ -257,5 +267,6 @@ def _retry_after(pushback: str | None, details: Iterable[Message]) -> float | No
         return int(pushback) / 1000 if _MILLISECONDS.fullmatch(pushback) else math.inf
     for detail in details:
         if isinstance(detail, error_details_pb2.RetryInfo):
-            return float(detail.retry_delay.ToTimedelta().total_seconds())
+            delay = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
+            return min(max(0.0, float(delay)), MAX_TIMEOUT)
     return None

@@ -169,6 +169,7 @@ class Commit(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     AUTHOR_FIELD_NUMBER: builtins.int
     DATE_ADDED_FIELD_NUMBER: builtins.int
+    MORE_CHANGES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The record's identifier; opaque. A commit is addressed by its key."""
     repository_id: builtins.int
@@ -176,6 +177,10 @@ class Commit(google.protobuf.message.Message):
     """The full SHA: 40 or 64 lower-case hexadecimal digits."""
     message: builtins.str
     """Subject and body."""
+    more_changes: builtins.bool
+    """Whether the commit changed more files than the server records of one (20 000), so that
+    GetCommitContext, for a repository that has no source to read, may not know of it.
+    """
     @property
     def author(self) -> global___CommitAuthor:
         """Absent when the author is unknown."""
@@ -193,9 +198,10 @@ class Commit(google.protobuf.message.Message):
         message: builtins.str = ...,
         author: global___CommitAuthor | None = ...,
         date_added: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        more_changes: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "id", b"id", "key", b"key", "message", b"message", "repository_id", b"repository_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "id", b"id", "key", b"key", "message", b"message", "more_changes", b"more_changes", "repository_id", b"repository_id"]) -> None: ...
 
 global___Commit = Commit
 
@@ -379,7 +385,8 @@ class ListRepositoriesRequest(google.protobuf.message.Message):
     """Only repositories whose name contains this text in any case. There are no wildcards."""
     page_size: builtins.int
     """The most repositories in one answer. 0 means the server's default (50), and more than
-    the server's maximum (1000) means that maximum.
+    the server's maximum (1000) means that maximum. An answer has fewer when they are large:
+    next_page_token tells whether there are more.
     """
     page_token: builtins.str
     """next_page_token of the answer before; empty for the first page. Opaque, and it expires.
@@ -616,41 +623,54 @@ class PathOutcome(google.protobuf.message.Message):
         OUTCOME_COVERED: PathOutcome._Outcome.ValueType  # 1
         """A recorded mapping covers it."""
         OUTCOME_DERIVED: PathOutcome._Outcome.ValueType  # 2
-        """A mapping was derived for it, or for another path of the same root."""
+        """Its file was found: by itself, or because other paths lead to its repository."""
         OUTCOME_AMBIGUOUS: PathOutcome._Outcome.ValueType  # 3
         """Several files of one repository, or files of several repositories, could be meant."""
         OUTCOME_NO_MATCH: PathOutcome._Outcome.ValueType  # 4
         """No file of any repository matches."""
         OUTCOME_UNSUPPORTED: PathOutcome._Outcome.ValueType  # 5
-        """It names no file: it has no extension, is a URL, or is made by the runtime."""
+        """It names no file of the organization: it has no extension, is a URL or made by the runtime, or
+        is in a language's library or somebody else's package.
+        """
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
     OUTCOME_UNSPECIFIED: PathOutcome.Outcome.ValueType  # 0
     OUTCOME_COVERED: PathOutcome.Outcome.ValueType  # 1
     """A recorded mapping covers it."""
     OUTCOME_DERIVED: PathOutcome.Outcome.ValueType  # 2
-    """A mapping was derived for it, or for another path of the same root."""
+    """Its file was found: by itself, or because other paths lead to its repository."""
     OUTCOME_AMBIGUOUS: PathOutcome.Outcome.ValueType  # 3
     """Several files of one repository, or files of several repositories, could be meant."""
     OUTCOME_NO_MATCH: PathOutcome.Outcome.ValueType  # 4
     """No file of any repository matches."""
     OUTCOME_UNSUPPORTED: PathOutcome.Outcome.ValueType  # 5
-    """It names no file: it has no extension, is a URL, or is made by the runtime."""
+    """It names no file of the organization: it has no extension, is a URL or made by the runtime, or
+    is in a language's library or somebody else's package.
+    """
 
     PATH_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
     CODE_MAPPING_ID_FIELD_NUMBER: builtins.int
     SOURCE_PATH_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    BRANCH_FIELD_NUMBER: builtins.int
+    SOURCE_URL_FIELD_NUMBER: builtins.int
     path: builtins.str
     """The path as it was sent; of a frame without one, its module."""
     outcome: global___PathOutcome.Outcome.ValueType
     code_mapping_id: builtins.int
     """The mapping that covers it; 0 when there is none or it is not recorded."""
     source_path: builtins.str
-    """Where in the repository the file is; empty when nothing covers the path."""
+    """Where in the repository the file is; empty when there is no file."""
     reason: builtins.str
     """What was found, for a person to read."""
+    repository_id: builtins.int
+    """The repository that has the file; 0 when there is no file."""
+    branch: builtins.str
+    """The branch where the file was found."""
+    source_url: builtins.str
+    """A page of the provider with the file; empty when unknown."""
     def __init__(
         self,
         *,
@@ -659,8 +679,11 @@ class PathOutcome(google.protobuf.message.Message):
         code_mapping_id: builtins.int = ...,
         source_path: builtins.str = ...,
         reason: builtins.str = ...,
+        repository_id: builtins.int = ...,
+        branch: builtins.str = ...,
+        source_url: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code_mapping_id", b"code_mapping_id", "outcome", b"outcome", "path", b"path", "reason", b"reason", "source_path", b"source_path"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["branch", b"branch", "code_mapping_id", b"code_mapping_id", "outcome", b"outcome", "path", b"path", "reason", b"reason", "repository_id", b"repository_id", "source_path", b"source_path", "source_url", b"source_url"]) -> None: ...
 
 global___PathOutcome = PathOutcome
 
@@ -692,11 +715,14 @@ class CreateExternalIssueRequest(google.protobuf.message.Message):
     organization_id: builtins.int
     integration_id: builtins.int
     title: builtins.str
-    """Required."""
+    """Required; at most 64 KiB of UTF-8."""
     description: builtins.str
+    """At most 1 MiB of UTF-8."""
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """What the tracker asks for besides title and description, for example its project."""
+        """What the tracker asks for besides title and description, for example its project. At most
+        100 entries, with keys of 256 characters, and 64 KiB of UTF-8 in all.
+        """
 
     def __init__(
         self,

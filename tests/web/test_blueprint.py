@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: A
         host(app)
         app.register_error_handler(404, lambda e: (f"lost: {request.endpoint} {request.routing_exception}", 404))
 
-    bare = Flask(__name__)
+    bare = Flask(__name__, static_folder=None)
     bare.testing = True
     prepare(bare)
     answers = []
@@ -755,6 +756,32 @@ def test_teardown_runs_after_a_unary_call_and_after_the_last_frame_of_a_stream()
     assert events == ["teardown", "message 0 from g", "message 1 from g", "teardown"]
 
 
+@pytest.mark.parametrize("kind", ["teardown_request", "teardown_appcontext"])
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_of_a_teardown_function_that_fails_the_server_hears_of_one_response(kind: str, has_hook: bool) -> None:
+    def fail(error: BaseException | None) -> None:
+        raise LookupError("torn")
+
+    app = echo_app(PROPAGATE_EXCEPTIONS=False)
+    if has_hook:
+        app.after_request(lambda response: response)
+    getattr(app, kind)(fail)
+    for method, code in (("Unary", b"13"), ("ServerStream", b"0"), ("Unary", b"13")):
+        environ = EnvironBuilder(ECHO + method, data=body_of(HI), content_type=PROTO, method="POST").get_environ()
+        heads: list[dict[str, str]] = []
+
+        def start(status: str, headers: Any, exc_info: Any = None, heads: Any = heads) -> Callable[[bytes], object]:
+            assert status == "200 OK"
+            heads.append(dict(headers))
+            return lambda data: None
+
+        pieces = app.wsgi_app(environ, start)
+        body = b"".join(pieces)
+        pieces.close() if hasattr(pieces, "close") else None
+        (headers,) = heads
+        assert headers.get("grpc-status", "").encode() == code or b"grpc-status: " + code in body
+
+
 def test_current_rpc_is_the_context_of_the_call() -> None:
     seen = []
 
@@ -992,6 +1019,28 @@ def test_an_endless_stream_holds_one_message_at_a_time() -> None:
         assert len(next(pieces)) < 20
     response.close()
     gc.collect()
+
+
+@pytest.mark.parametrize("has_hooks", [False, True])
+@pytest.mark.parametrize("has_lane", [False, True])
+def test_nothing_of_a_unary_call_is_left_to_the_garbage_collector(has_lane: bool, has_hooks: bool) -> None:
+    app = echo_app(GRPC_FAST_LANE=has_lane)
+    if has_hooks:
+        app.after_request(lambda response: response)
+    body = frame(HI.SerializeToString())
+    gc.disable()
+    try:
+        for _ in range(3):
+            environ = EnvironBuilder(ECHO + "Unary", method="POST", content_type=PROTO).get_environ()
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            gc.collect()
+            assert b"".join(app(environ, lambda *_: lambda data: None)).startswith(b"\0")
+            del environ
+            # Of the first call more is left: what is remembered for the next ones.
+            left = gc.collect()
+    finally:
+        gc.enable()
+    assert left == 0
 
 
 def test_an_app_response_with_success_instead_of_ours_is_unknown() -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
@@ -15,19 +15,29 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 import sqlalchemy as sa
 from flask.cli import with_appcontext
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
+from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project
+from flask_grpcweb_scm.scm.database.models import (
+    MAX_FILE_CHANGES,
+    CodeMapping,
+    IssueOperation,
+    Organization,
+    Project,
+    Repository,
+)
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
 from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.transactions import is_full, lacks_schema, reason_of
 
 __all__ = [
     "command",
@@ -53,8 +63,11 @@ def scm_cli() -> None:
     """Set up what ScmService serves."""
 
 
-def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
-    """Make a command with ``--json``, whose errors say the way out."""
+def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Callable[[Command], click.Command]:
+    """Make a command with ``--json``, whose errors say the way out.
+
+    :param attributes: of :class:`click.Command`.
+    """
 
     def decorate(function: Command) -> click.Command:
         @click.option("--json", "as_json", is_flag=True, help="Print an object.")
@@ -64,7 +77,7 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
             with _translated_errors():
                 function(*args, **kwargs)
 
-        return group.command(name)(run)
+        return group.command(name, **attributes)(run)
 
     return decorate
 
@@ -73,33 +86,37 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (GitError, ImportFailed, ProviderError) as error:
-        raise click.ClickException(str(error)) from error
-    except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        if _is_full(error, reason):
-            text = f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
-            raise click.ClickException(text) from error
-        if isinstance(error, OperationalError) and "no such table" not in reason:
-            raise click.ClickException(f"the database failed: {reason}") from error
+    except (GitError, ImportFailed) as error:
+        raise click.ClickException(printable(str(error))) from error
+    except ProviderError as error:
+        raise click.ClickException(printable(error.private)) from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error: SQLAlchemyError) -> str:
+    reason = printable(reason_of(error))
+    if lacks_schema(error):
         db.session.rollback()
-        if not sa.inspect(db.engine).has_table(Organization.__tablename__):
-            raise click.ClickException("the tables do not exist yet; run: flask scm init-db") from error
-        raise
-
-
-def _is_full(error: DBAPIError, reason: str) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "53100" or "disk is full" in reason
+        if sa.inspect(db.engine).has_table(Organization.__tablename__):
+            return f"the tables are of another version ({reason}); run: flask db upgrade"
+        return "the tables do not exist yet; run: flask scm init-db"
+    if is_full(error):
+        return f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
+    return f"the database failed: {reason}"
 
 
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
-    raise click.ClickException(text)
+    raise click.ClickException(printable(text))
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:
-    """Print the result for people, or as a JSON object."""
-    click.echo(json.dumps(facts) if as_json else text)
+    """Print the result for people, or as a JSON object.
+
+    :param text: of lines; texts from elsewhere in it are :func:`printable`, or a line break would make one.
+    """
+    click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, text.split("\n"))))
 
 
 def fitting(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Callable[..., str | None]:
@@ -149,11 +166,12 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     frames = list(parse_traceback(file.read()))
     if not frames:
         fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
-    ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
+    ours = list(dict.fromkeys(frame.frame for frame in frames if _may_be_ours(frame)))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
-    facts = [_frame_facts(frame, outcomes.get(frame.frame)) for frame in frames]
+    names = _repository_names({outcome.repository_id for outcome in derivation.outcomes})
+    facts = [_frame_facts(frame, outcomes.get(frame.frame), names) for frame in frames]
     for fact, frame in zip(facts, frames, strict=True):
         if frame.bundle and not fact["source_path"]:
             fact["reason"] = f"it is a bundle whose source map is missing; {fact['reason']}".removesuffix("; ")
@@ -162,19 +180,38 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
 
 
-def _frame_facts(frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None) -> dict[str, Any]:
+def _may_be_ours(frame: TracebackFrame) -> bool:
+    """Tell whether to search for a frame: an installed package may be the organization's own."""
+    path = frame.frame.path
+    if not frame.not_ours or installed_package(path) is not None:
+        return True
+    return frame.frame.platform in {"go", "python"} and not library_of_path(path)
+
+
+def _repository_names(ids: Collection[int]) -> dict[int, str]:
+    return {row.id: row.name for row in db.session.scalars(sa.select(Repository).where(Repository.id.in_(ids)))}
+
+
+def _frame_facts(
+    frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None, names: Mapping[int, str]
+) -> dict[str, Any]:
     """Describe the outcome of a frame; without one, it was not searched for."""
     facts = {"place": str(frame), "path": frame.frame.text, "line": frame.line, "function": frame.function}
     if outcome is None:
-        return {**facts, "outcome": "skipped", "source_path": "", "code_mapping_id": 0, "reason": frame.not_ours}
+        outcome = scm_pb2.PathOutcome(reason=frame.not_ours)
     name = scm_pb2.PathOutcome.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
-    found = {"source_path": outcome.source_path, "code_mapping_id": outcome.code_mapping_id, "reason": outcome.reason}
-    return {**facts, "outcome": name, **found}
+    kept = ("source_path", "code_mapping_id", "repository_id", "branch", "source_url", "reason")
+    return {
+        **facts,
+        "outcome": name if outcome.outcome else "skipped",
+        "repository": names.get(outcome.repository_id, ""),
+        **{field: getattr(outcome, field) for field in kept},
+    }
 
 
 def _frame_text(facts: dict[str, Any]) -> str:
     found = f"{facts['source_path']} ({facts['reason']})" if facts["source_path"] else facts["reason"]
-    return f"{facts['place']}\n    {facts['outcome']}: {found}"
+    return f"{printable(facts['place'])}\n    {facts['outcome']}: {printable(found)}"
 
 
 def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
@@ -192,21 +229,43 @@ def _mapping_text(mapping: CodeMapping) -> str:
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", callback=fitting(200), help="Name of the repository. Default: the directory's.")
 @click.option("--branch", callback=fitting(255), help="Default: the one that is checked out.")
-def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Read it also where its files lead to other folders.")
+def import_git_command(
+    organization: str, path: Path, name: str | None, branch: str | None, follow: bool, as_json: bool
+) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
-    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    A second import adds what is new. The repository stays where it is: lines are blamed there. It is known by its
+    remote, whatever the folder is called, or by its name without one.
     """
     started = time.monotonic()
-    name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
-    with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
+    given, name = name, name or path.resolve().name.removesuffix(".git")
+    row, mirror = organization_named(organization), Mirror.find(path, memory=current_settings().git_memory_bytes)
+    _check_inside(path, mirror, follow=follow)
+    job = prepare_import(row, mirror, name, branch=branch, is_chosen=given is not None)
+    name = job.repository.name
+    with click.progressbar(length=job.total, label=f"importing {printable(name)}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
-    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
-    print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
+    corrected = f", and corrected {job.corrected} stored ones," if job.corrected else ""
+    text = f"imported {job.stored} commits{corrected} into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    facts = {"commits": job.stored, "seconds": round(seconds, 3)}
+    if job.truncated:
+        text += f"; {job.truncated} changed more files than the {MAX_FILE_CHANGES} that are stored of each"
+        facts["truncated"] = job.truncated
+    print_result(as_json, text, id=row_id, name=name, **facts)
+
+
+def _check_inside(path: Path, mirror: Mirror, *, follow: bool) -> None:
+    """Refuse a folder whose files lead to others, unless that is meant: whoever has made it chooses what is read."""
+    outside = [folder for folder in mirror.folders() if not folder.is_relative_to(path.resolve())]
+    if outside:
+        names = ", ".join(repr(str(folder)) for folder in dict.fromkeys(outside))
+        if not follow:
+            fail(f"{str(path)!r} leads to {names}; if that is to be read, add --follow")
+        click.echo(f"{str(path)!r} leads to {names}", err=True)
 
 
 @scm_cli.group("outbox")
@@ -230,7 +289,8 @@ def list_operations(as_json: bool) -> None:
         }
         for row in outbox.unfinished()
     ]
-    lines = ["{id}  {added}  {organization}  {integration}  {title!r}: {state}".format(**fact) for fact in facts]
+    line = "{id}  {added}  {organization}  {integration}  {title!r}: {state}"
+    lines = [printable(line.format(**fact)) for fact in facts]
     print_result(as_json, "\n".join(lines) or "nothing is left", operations=facts)
 
 
@@ -241,7 +301,7 @@ def resume_operation(operation_id: int, as_json: bool) -> None:
     try:
         issue = outbox.resume(_operation(operation_id))
     except RpcError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(printable(error.message)) from error
     print_result(as_json, f"issue {issue.key} is external issue {issue.id}", id=issue.id, key=issue.key)
 
 

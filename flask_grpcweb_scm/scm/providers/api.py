@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -11,6 +13,8 @@ from flask_grpcweb_scm.scm.providers import Credential, ProviderError
 from flask_grpcweb_scm.scm.providers.reply import Complaint
 
 __all__ = ["ProviderApi", "path_of"]
+
+logger = logging.getLogger(__name__)
 
 
 class ProviderApi(abc.ABC):
@@ -69,6 +73,18 @@ class ProviderApi(abc.ABC):
 
         :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
         """
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Translate the errors of reading a response, which may have any content.
+
+        :raises ProviderUnavailable: for an unexpected response.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+            logger.debug("%s: unexpected response", self.kind, exc_info=True)
+            raise self.http.unexpected() from error
 
     def error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
         """Make an error of this provider."""

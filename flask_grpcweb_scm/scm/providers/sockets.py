@@ -6,6 +6,7 @@ The URL of a provider must not lead to what only this machine can reach: metadat
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
 import socket
 import ssl
@@ -17,10 +18,49 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 __all__ = ["IPAddress", "alarm", "connect_to_first", "is_public", "make_connection", "resolve"]
 
+MAX_RESPONSES = 100
+"""The informational ones before a final one, and that."""
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# RFC 6052, section 2.1: "64:ff9b::/96", an IPv4 address in its last 32 bits.
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Tables of our own, the same on every Python: those of ipaddress have changed within the versions of one release.
+# IANA IPv4 Special-Purpose Address Registry; multicast; and what clouds have between the addresses of the internet.
+_NOT_PUBLIC_IPV4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, and metadata of Alibaba Cloud
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # the host of a virtual machine of Azure
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments, and metadata of Oracle Cloud
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # relays of 6to4
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+    )
+]
+# "2000::/3 Global Unicast" (IANA Internet Protocol Version 6 Address Space); everything else is for something else.
+_GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_IPV6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "3ffe::/16",  # 6bone, returned
+        "3fff::/20",  # documentation
+    )
+]
+# Where an IPv6 address has an IPv4 address, in its last 32 bits: IPv4-mapped, and "64:ff9b::/96" (RFC 6052, 2.1).
+_TRANSLATED = [ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96")]
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+# The last 64 bits are 0:5efe and an IPv4 address (RFC 5214, section 6.1), also with the bit for a universal one.
+_ISATAP = {0x00005EFE, 0x02005EFE}
 
 
 def resolve(host: str, port: int, timeout: float | None) -> list[IPAddress]:
@@ -56,20 +96,17 @@ def _resolve(host: str, port: int) -> list[IPAddress]:
 
 def is_public(address: IPAddress) -> bool:
     """Tell whether an address is a public one; an IPv4 address within an IPv6 address decides."""
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = _embedded(address)
-        if embedded is not None:
-            return is_public(embedded)
-        if address.is_reserved or address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast
-
-
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_IPV4)
+    number = int(address)
+    embedded = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    if any(address in network for network in _TRANSLATED):
+        return is_public(embedded)
+    if address in _6TO4:
+        return is_public(ipaddress.IPv4Address(number >> 80 & 0xFFFFFFFF))
+    if number >> 32 & 0xFFFFFFFF in _ISATAP and not is_public(embedded):
+        return False
+    return address in _GLOBAL_IPV6 and not any(address in network for network in _NOT_PUBLIC_IPV6)
 
 
 def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:
@@ -90,6 +127,30 @@ def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: floa
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return opened
     raise error
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """A response after a bounded number of informational ones.
+
+    "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110, 15.2);
+    http.client does so with 100 alone, and without an end.
+    """
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            # As begin() finds them.
+            self.headers = self.msg = None  # type: ignore[assignment]
+            self.length, self.chunked, self.will_close = None, False, True
+            super().begin()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._count: int = getattr(self, "_count", 0) + 1
+        if self._count > MAX_RESPONSES:
+            raise http.client.HTTPException(f"more than {MAX_RESPONSES} informational responses")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
 
 
 @contextlib.contextmanager
@@ -120,5 +181,6 @@ def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLCon
     connection: HTTPConnection = HTTPConnection(host, port)
     if tls is not None:
         connection = HTTPSConnection(host, port, ssl_context=tls)
+    connection.response_class = FinalResponse
     connection._new_conn = lambda: opened  # type: ignore[method-assign]  # urllib3's hook for what connects otherwise
     return connection

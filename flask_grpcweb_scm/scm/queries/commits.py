@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Commit, CommitAuthor, CommitFileChange, Repository
 from flask_grpcweb_scm.scm.queries import Statement, is_one_of, json_columns, select_row
 
 __all__ = [
@@ -44,10 +44,12 @@ class LastChange(NamedTuple):
     author: AuthorRow | None
 
 
-def find_commit(repository: Repository, sha: str) -> Commit | None:
-    """Return the stored commit with a full SHA, and its author."""
-    statement = sa.select(Commit).options(joinedload(Commit.author))
-    return db.session.scalars(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
+def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
+    """Return the stored commit with a full SHA, its author, and whether it changed more files than are stored."""
+    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
+    statement = sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+    row = db.session.execute(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
@@ -72,23 +74,32 @@ def _starting_with(dialect: str) -> Statement:
     return sa.select(wanted.c.prefix, *[end.scalar_subquery() for end in ends])
 
 
-def find_authors(repository: Repository, blamed: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], AuthorRow]:
-    """Return the author of each stored commit, else the organization's author with an e-mail address.
+def find_authors(
+    repository: Repository, blamed: Collection[tuple[str, str, str]]
+) -> Mapping[tuple[str, str, str], AuthorRow]:
+    """Return the author of each stored commit, else the organization's author with this name and address.
 
-    :param blamed: SHAs, each with the address to fall back on; commits whose author is unknown are left out.
+    :param blamed: SHAs, each with the name and the address that its author has; commits whose author is unknown are
+        left out.
     """
     with_key = _AUTHOR.add_columns(Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
-    shas = {sha for sha, _ in blamed}
+    shas = {sha for sha, _, _ in blamed}
     rows = db.session.execute(with_key.where(Commit.repository_id == repository.id, is_one_of(Commit.key, [*shas])))
     by_sha = {row.key: AuthorRow(*row[:-1]) for row in rows}
-    emails = {email for sha, email in blamed if sha not in by_sha}
-    by_email: dict[str | None, AuthorRow] = {}
-    if emails:
+    missing = [(name, email) for sha, name, email in blamed if sha not in by_sha]
+    by_name: dict[tuple[str, str | None], AuthorRow] = {}
+    if missing:
         statement = _AUTHOR.where(CommitAuthor.organization_id == repository.organization_id)
-        rows = db.session.execute(statement.where(is_one_of(CommitAuthor.email, [*emails])))
-        by_email = {row.email: AuthorRow(*row) for row in rows}
-    found = {pair: by_sha.get(pair[0]) or by_email.get(pair[1]) for pair in blamed}
-    return {pair: author for pair, author in found.items() if author is not None}
+        names, emails = ([*dict.fromkeys(column)] for column in zip(*missing, strict=True))
+        statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
+        by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
+    found = {line: by_sha.get(line[0]) or by_name.get(line[1:]) for line in blamed}
+    # A commit that was stored while an address had one name may have another's.
+    return {
+        line: author
+        for line, author in found.items()
+        if author is not None and (author.email != line[2] or author.name == line[1])
+    }
 
 
 def last_changes(

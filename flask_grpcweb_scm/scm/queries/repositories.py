@@ -191,11 +191,18 @@ def _restrict(statement: Statement, key: StatementKey) -> Statement:
     return statement.where(name_contains(sa.bindparam("pattern"), key.dialect)) if key.with_name else statement
 
 
-def repositories_to_search(organization_id: int, integration_ids: Collection[int]) -> Sequence[Repository]:
-    """Return an organization's active repositories that have a mirror or one of its integrations, oldest first."""
+def repositories_to_search(
+    organization_id: int, integration_ids: Collection[int], *, only: Collection[int] | None = None
+) -> Sequence[Repository]:
+    """Return an organization's active repositories that have a mirror or one of its integrations, oldest first.
+
+    :param only: ids of repositories; None for any.
+    """
     active = sa.select(Repository).where(
         Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE
     )
+    if only is not None:
+        active = active.where(is_one_of(Repository.id, [*only]))
     found = {row.id: row for row in db.session.scalars(active.where(Repository.mirror_path.is_not(None)))}
     if integration_ids:
         integrated = active.where(is_one_of(Repository.integration_id, [*integration_ids]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
@@ -38,24 +39,32 @@ def test_a_short_sha_will_do(scm: Scm, mirrored: int, history: GitRepository) ->
     assert answer.commit_id == sha
 
 
-def test_the_author_is_the_stored_one_when_known(
+def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and_address(
     app: Flask, scm: Scm, ours: Tenant, mirrored: int, history: GitRepository
 ) -> None:
     with app.app_context():
-        known = CommitAuthor(
-            organization_id=ours.organization, name="Robert", email="bob@example.com", external_id="github:bob"
-        )
-        db.session.add(known)
+        for name in ("Robert", "Bob"):
+            known = CommitAuthor(
+                organization_id=ours.organization, name=name, email="bob@example.com", external_id=f"github:{name}"
+            )
+            db.session.add(known)
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
-    assert answer.blame_author.name == "Robert"
-    assert answer.blame_author.external_id == "github:bob"
+    assert answer.blame_author.name == "Bob"
+    assert answer.blame_author.external_id == "github:Bob"
     with app.app_context():
         other = CommitAuthor(organization_id=ours.organization, name="As stored", email="x@example.com")
         db.session.add(Commit(repository_id=mirrored, key=answer.blame_commit_id, author=other))
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
     assert answer.blame_author.name == "As stored"
+    with app.app_context():
+        db.session.scalars(
+            sa.select(CommitAuthor).where(CommitAuthor.name == "As stored")
+        ).one().email = "bob@example.com"
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "Bob"
 
 
 @pytest.mark.parametrize(
@@ -167,12 +176,12 @@ def test_what_was_asked_before_starts_no_git(
     first = ask(scm, mirrored, history, "README", 3)
     runs_of_git()
     assert ask(scm, mirrored, history, "README", 3) == first
-    assert runs_of_git() == 1  # our own, for the SHA
+    assert runs_of_git() == 0
     # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
     ask(scm, mirrored, history, "src/app.py", 3)
-    assert runs_of_git() == 1 + 3
+    assert runs_of_git() == 3
     ask(scm, mirrored, history, "README", 3, "main~1")
-    assert runs_of_git() == 1 + 4
+    assert runs_of_git() == 1 + 4  # our own, for the SHA
 
 
 def make_anew(repository: GitRepository) -> None:
