@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
-from flask_grpcweb_scm.rpc import Codec, RpcError
+from flask_grpcweb_scm.rpc import Codec, RpcError, printable
 from flask_grpcweb_scm.wire import (
     MAX_TIMEOUT,
     TRAILERS,
@@ -33,7 +33,7 @@ from flask_grpcweb_scm.wire import (
     parse_trailers,
 )
 
-__all__ = ["CallError", "Response", "printable"]
+__all__ = ["CallError", "Response"]
 
 MAX_PAGE_BYTES = 8192
 MAX_LINE = 200
@@ -179,15 +179,6 @@ def _first_line(chunks: Iterator[bytes], content_type: str) -> str:
 _STATUS = re.compile(r"[0-9]{1,3}", re.ASCII)
 _CALL_ID = re.compile(r"\(call ([0-9a-f]{8,64})\)\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
-
-
-def printable(text: str) -> str:
-    """Escape control characters: the text may be hostile to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 class CallError(RpcError):

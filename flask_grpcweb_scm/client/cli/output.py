@@ -18,7 +18,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.client.cli.fields import Field
 from flask_grpcweb_scm.client.records import enum_name
-from flask_grpcweb_scm.client.response import CallError, printable
+from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -31,7 +32,6 @@ __all__ = [
     "exit_code",
     "json_text",
     "message_dict",
-    "printable",
     "safe_json",
 ]
 
