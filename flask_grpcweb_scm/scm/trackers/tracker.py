@@ -181,8 +181,19 @@ def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
 
 def _matches(pattern: str, name: str) -> bool:
     """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
-    parts = map(re.escape, _lower(pattern).split("*"))
-    return re.fullmatch(".*".join(parts), _lower(name), re.DOTALL) is not None
+    name = _lower(name)
+    first, *others = _lower(pattern).split("*")
+    if not others:
+        return name == first
+    position, end = len(first), len(name) - len(others[-1])
+    if not name.startswith(first) or not name.endswith(others[-1]) or position > end:
+        return False
+    for part in others[:-1]:
+        found = name.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
 
 
 def _lower(text: str) -> str:
