@@ -23,7 +23,7 @@ class TracebackFrame:
     """0 when unknown."""
     function: str
     not_ours: str = ""
-    """Reason why the file is in no repository of the organization; empty when it may be in one."""
+    """Reason why it names no file of a repository; empty when it may: packages that are installed are not left out."""
     bundle: bool = False
     """True for a file that a bundler wrote: the source map that leads to the sources is missing."""
 
