@@ -59,6 +59,8 @@ class Stream:
     """Number of lines for which it is good that a line has announced frames."""
     partial: str = ""
     """Beginning of a line that a container runtime cut."""
+    wrapped: str = ""
+    """Beginning of a path that was too long for a line of its box."""
 
 
 Reader = Callable[["re.Match[str]", Stream], "TracebackFrame | None"]
