@@ -87,7 +87,13 @@ class GrpcWebScm:
         if metrics:
             observers.append(metrics)
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
-        dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
+        dispatcher = Dispatcher(
+            services,
+            self._interceptors,
+            first=first,
+            max_json_depth=settings.max_json_depth,
+            max_items=settings.max_items,
+        )
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)

@@ -52,7 +52,7 @@ __all__ = ["FastLane", "Route"]
 
 Hooks = Mapping[str | None, list[Any]]
 
-MAX_ROUTES = 10_000
+MAX_ROUTES = 2_000
 MAX_KEY_CHARACTERS = 1000
 """Most of what a route is remembered by is the caller's choice."""
 

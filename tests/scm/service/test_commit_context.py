@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
@@ -57,6 +58,13 @@ def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
     assert answer.blame_author.name == "As stored"
+    with app.app_context():
+        db.session.scalars(
+            sa.select(CommitAuthor).where(CommitAuthor.name == "As stored")
+        ).one().email = "bob@example.com"
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "Bob"
 
 
 @pytest.mark.parametrize(
@@ -281,3 +289,12 @@ def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck
         repository_id=ours.repository, commit_sha="a" * 40, filepath="x", line_number=1,
     )  # fmt: skip
     assert error.message == "git cat-file did not end in time"
+
+
+def test_lines_that_do_not_exist_take_no_memory(app: Flask, scm: Scm, mirrored: int, history: GitRepository) -> None:
+    line = {"repository_id": mirrored, "commit_sha": history.head(), "filepath": "file.txt"}
+    for number in (10_000, 2**31 - 1):
+        scm.error(StatusCode.NOT_FOUND, "GetCommitContext", **line, line_number=number)
+    assert app.extensions["grpcweb_scm.lines"].bytes == 0
+    scm("GetCommitContext", **line, line_number=1)
+    assert app.extensions["grpcweb_scm.lines"].bytes > 700
