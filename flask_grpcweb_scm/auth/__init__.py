@@ -2,10 +2,13 @@
 
 from flask_grpcweb_scm.auth.authenticator import Authenticator, guard, let_in
 from flask_grpcweb_scm.auth.credentials import SignedToken, SignedTokens, TokenError, sign
-from flask_grpcweb_scm.auth.limits import RateLimiter, StreamLimiter
+from flask_grpcweb_scm.auth.failures import FailureLimiter
+from flask_grpcweb_scm.auth.limits import Counts, RateLimiter, StreamLimiter
 
 __all__ = [
     "Authenticator",
+    "Counts",
+    "FailureLimiter",
     "RateLimiter",
     "SignedToken",
     "SignedTokens",

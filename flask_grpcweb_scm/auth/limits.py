@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import logging
 import math
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import (
+    ANONYMOUS,
     Authenticate,
     CallContext,
     Identity,
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
 
-__all__ = ["RateLimiter", "StreamLimiter"]
+__all__ = ["Counts", "RateLimiter", "StreamLimiter", "Uncountable", "exhausted", "peer_key"]
+
+T = TypeVar("T")
 
 STORAGE_SECONDS = 1
 
@@ -37,31 +43,55 @@ RETRY_STREAM_SECONDS = 1.0
 """After which a caller may see whether a stream has ended."""
 
 
+_PORT = re.compile(r"([\d.]+):\d+|[?\[]([0-9a-f:.]+)[?\]](?::\d+)?", re.IGNORECASE)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@functools.lru_cache(maxsize=1024)
+def peer_key(peer: str) -> str:
+    """Name the network that an address stands for: who has one of IPv6 has the other 2⁶⁴ around it.
+
+    An IPv4 address is one, also where IPv6 carries it; the port that some proxies add is none of it.
+    """
+    match = _PORT.fullmatch(peer)
+    try:
+        address = ipaddress.ip_address((match[1] or match[2]) if match else peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address in _NAT64:
+        return str(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    carried = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+    return str(carried or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
 def _caller_key(context: CallContext) -> str:
     """Name the caller; an anonymous one by its address."""
-    return f"peer {context.peer}" if context.caller == Identity() else f"caller {context.caller.name}"
+    return f"peer {peer_key(context.peer)}" if context.caller == ANONYMOUS else f"caller {context.caller.name}"
 
 
-class RateLimiter:
-    """Counts calls by caller and method.
+class Uncountable(Exception):
+    """Raised when a storage of counts fails or takes too long; the text has the reason."""
 
-    :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
-    :param storage: of the counts, as a URI that `limits` knows: ``memory://`` for each process by itself.
+
+class Counts:
+    """A storage of `limits`, which several processes may share, and which may hang.
+
+    :param storage: as a URI that `limits` knows: ``memory://`` for each process by itself.
     :raises ImportError: when `limits` is not installed.
     :raises ValueError: for a storage that `limits` cannot use.
     """
 
-    def __init__(self, rates: Mapping[str, str], storage: str) -> None:
+    def __init__(self, storage: str) -> None:
         import limits
 
         self._storage_errors = limits.errors.StorageError
-        self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         self._storage = storage
         self._has_timeouts = storage.startswith(("redis", "valkey"))
         self._is_prompt = storage.startswith("memory")
         """False until it has counted, and when it has not: then in threads, which take as long as Redis itself."""
         self._time_limit = TimeLimit("counting calls")
-        self._incidents = Incidents(logger)
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
         except limits.errors.ConfigurationError:
@@ -69,7 +99,60 @@ class RateLimiter:
             scheme = storage.partition(":")[0]
             text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is its client installed?"
             raise ValueError(text) from None
-        renew_after_fork(self, RateLimiter._renew)
+        renew_after_fork(self, Counts._renew)
+
+    def _make(self) -> SlidingWindowCounterRateLimiter:
+        import limits
+
+        timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
+        options = timeouts if self._has_timeouts else {}
+        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
+        return limits.strategies.SlidingWindowCounterRateLimiter(counts)
+
+    def _renew(self) -> object:
+        # The next call makes a new one: storages have threads and connections.
+        inherited, self._made = self._made, None
+        return inherited
+
+    @property
+    def limiter(self) -> SlidingWindowCounterRateLimiter:
+        """The limiter of `limits`; for :meth:`run` only."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def run(self, context: CallContext, count: Callable[[], T]) -> T:
+        """Count, for no longer than the call may take.
+
+        :raises Uncountable: when that fails.
+        """
+        try:
+            if self._is_prompt:
+                return count()
+            remaining = context.remaining()
+            seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
+            result = self._time_limit.call(seconds, count)
+            self._is_prompt = self._has_timeouts
+            return result
+        except (self._storage_errors, TimeoutError) as error:
+            reason = str(error)
+        # Outside, as the error refers to sockets.
+        self._is_prompt = False
+        raise Uncountable(reason)
+
+
+class RateLimiter:
+    """Counts calls by caller and method.
+
+    :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
+    """
+
+    def __init__(self, rates: Mapping[str, str], counts: Counts) -> None:
+        import limits
+
+        self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
+        self._counts = counts
+        self._incidents = Incidents(logger)
 
     def guard(self, authenticate: Authenticate) -> Authenticate:
         """Count a call once its caller is known; a refused call counts for its address.
@@ -87,39 +170,13 @@ class RateLimiter:
 
         return authorize
 
-    def _make(self) -> SlidingWindowCounterRateLimiter:
-        import limits
-
-        timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
-        options = timeouts if self._has_timeouts else {}
-        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
-        return limits.strategies.SlidingWindowCounterRateLimiter(counts)
-
-    def _renew(self) -> object:
-        # The next call makes a new one: storages have threads and connections.
-        inherited, self._made = self._made, None
-        return inherited
-
-    @property
-    def _limiter(self) -> SlidingWindowCounterRateLimiter:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
     def _count(self, context: CallContext) -> None:
         try:
-            if self._is_prompt:
-                self._hit(context)
-            else:
-                remaining = context.remaining()
-                seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
-                self._time_limit.call(seconds, lambda: self._hit(context))
-                self._is_prompt = self._has_timeouts
+            self._counts.run(context, lambda: self._hit(context))
             return
-        except (self._storage_errors, TimeoutError) as error:
+        except Uncountable as error:
             reason = str(error)
-        # Refused: else an attacker who stops the storage is free of the limit. Outside, as the error refers to sockets.
-        self._is_prompt = False
+        # Refused: else an attacker who stops the storage is free of the limit.
         self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
         context.check_deadline()
         raise unavailable("calls cannot be counted at present; try again later")
@@ -129,15 +186,20 @@ class RateLimiter:
         service, name = context.method.service.name, f"{context.method.service.name}/{context.method.name}"
         scope = next((scope for scope in (name, f"{service}/*", "*") if scope in self._rates), None)
         for rate in () if scope is None else self._rates[scope]:
-            if not self._limiter.hit(rate, _caller_key(context), name):
+            if not self._counts.limiter.hit(rate, _caller_key(context), name):
                 raise self._exhausted(context, rate, name)
 
     def _exhausted(self, context: CallContext, rate: RateLimitItem, name: str) -> RpcError:
-        wait = max(0.001, self._limiter.get_window_stats(rate, _caller_key(context), name).reset_time - time.time())
-        context.initial_metadata.add("retry-after", str(math.ceil(wait)))
-        context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
-        text = f"the rate limit of {rate} for {name} is used up; try again in {math.ceil(wait)} s"
-        return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(wait)])
+        reset_time = self._counts.limiter.get_window_stats(rate, _caller_key(context), name).reset_time
+        return exhausted(context, f"the rate limit of {rate} for {name} is used up", reset_time - time.time())
+
+
+def exhausted(context: CallContext, text: str, wait: float) -> RpcError:
+    """Make the refusal of a call that may be made again, with the seconds until then in all the places for them."""
+    wait = max(0.001, wait)
+    context.initial_metadata.add("retry-after", str(math.ceil(wait)))
+    context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
+    return RpcError(StatusCode.RESOURCE_EXHAUSTED, f"{text}; try again in {math.ceil(wait)} s", [retry_info(wait)])
 
 
 class StreamLimiter:

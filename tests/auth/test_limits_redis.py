@@ -103,3 +103,15 @@ def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptu
     assert (answer.code, answer.message) == (14, "calls cannot be counted at present; try again later")
     assert "GRPC_RATE_LIMIT_STORAGE cannot count" in caplog.text
     assert "hush" not in caplog.text
+
+
+@pytest.mark.needs("Redis")
+def test_two_apps_count_failures_together(storage: str) -> None:
+    config = {"GRPC_AUTH_TOKENS": "right", "GRPC_MAX_AUTH_FAILURES": 2, "GRPC_RATE_LIMIT_STORAGE": storage}
+    clients = [echo_app(**config).test_client() for _ in range(2)]
+    tokens = ["wrong", "wrong", "wrong", "right", "wrong", "right"]
+    codes = [
+        call(clients[number % 2], ECHO + "Unary", EchoRequest(), headers={"x-grpc-auth-token": token}).code
+        for number, token in enumerate(tokens)
+    ]
+    assert codes == [16, 16, 8, 0, 8, 0]
