@@ -51,8 +51,10 @@ def _fail(value: object, expected: str) -> ValueError:
 
 def is_blank(value: object) -> bool:
     """Return whether a value holds nothing, whatever its type: as text of an environment variable, or in lists."""
-    if isinstance(value, str | bytes):
-        return not value.strip(" \t\r\n,\0" if isinstance(value, str) else b" \t\r\n,\0")
+    if isinstance(value, str):
+        return not value.strip(" \t\r\n,\0")
+    if isinstance(value, bytes):
+        return is_blank(value.decode("latin-1"))
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         return all(map(is_blank, value))
     return value is None

@@ -197,8 +197,8 @@ def _is_metadata_service(host: str) -> bool:
 def _proxies(app: Flask, settings: Settings) -> Iterator[str]:
     if (settings.require_auth or settings.rate_limits) and not _has_proxy_fix(app):
         yield (
-            "No ProxyFix is around the app: behind a proxy all callers have one address, so that the wrong credentials"
-            " of one are counted for all; wrap app.wsgi_app in werkzeug's ProxyFix, with x_for=0 where there is no proxy."
+            "No ProxyFix is around the app: behind a proxy all callers have one address, and wrong credentials of one"
+            " are counted for all; wrap app.wsgi_app in werkzeug's ProxyFix, with x_for=0 where there is no proxy."
         )
 
 
