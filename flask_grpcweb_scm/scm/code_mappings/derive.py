@@ -69,7 +69,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     """
     paths = [_read(frame) for frame in frames]
     texts = {text for frame, (path, _) in zip(frames, paths, strict=True) for text in _texts(frame, path) if text}
-    stored = _Coverage(_stored_mappings(project, texts))
+    stored = _Coverage(_stored_mappings(context, project, texts))
     outcomes: dict[int, scm_pb2.PathOutcome] = {}
     uncovered: dict[int, StackPath] = {}
     for index, (frame, (path, problem)) in enumerate(zip(frames, paths, strict=True)):
@@ -80,7 +80,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
         else:
             uncovered[index] = path
     findings, problems = search_repositories(project, list(dict.fromkeys(uncovered.values())), context)
-    made = _record(project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
+    made = _record(context, project, choose(findings[path] for path in uncovered.values()), dry_run=dry_run)
     derived = _Coverage(sorted(made, key=precedence))
     for index, path in uncovered.items():
         outcomes[index] = derived.explain(frames[index].text, findings[path], problems)
@@ -99,7 +99,7 @@ def _texts(frame: StackFrame, path: StackPath | None) -> tuple[str, str]:
     return frame.path if path is None else path.raw, "" if frame.names_module else frame.abs_path
 
 
-def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
+def _stored_mappings(context: CallContext, project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
     """Return the code mappings of a project that cover any of these texts, in order of precedence."""
     roots: set[str] = set()
     for text in texts:
@@ -108,7 +108,7 @@ def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeM
             stored = stack_roots_of(project.id)
             roots = {root for text in texts for root in possible_roots(text) if root in stored}
             break
-    return code_mappings_with_roots(project.id, roots) if roots else ()
+    return code_mappings_with_roots(context, project.id, roots) if roots else ()
 
 
 class _Coverage:
@@ -175,7 +175,7 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_REASON_CHARACTERS else text[:MAX_REASON_CHARACTERS] + "…"
 
 
-def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> list[CodeMapping]:
+def _record(context: CallContext, project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> list[CodeMapping]:
     """Make code mappings of findings, and store them unless this is a dry run; a row that exists stays unchanged."""
     rows = [
         {
@@ -198,7 +198,7 @@ def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> li
     stored = {mapping.stack_root: mapping for mapping in inserted}
     if len(stored) < len(rows):
         # Another call, perhaps a user's, has stored some meanwhile.
-        existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
+        existing = code_mappings_with_roots(context, project.id, [str(row["stack_root"]) for row in rows])
         stored = {mapping.stack_root: mapping for mapping in existing}
     return [stored[row["stack_root"]] for row in rows if row["stack_root"] in stored]
 
@@ -206,7 +206,7 @@ def _record(project: Project, chosen: Sequence[Finding], *, dry_run: bool) -> li
 def search_repositories(
     project: Project, paths: Sequence[StackPath], context: CallContext
 ) -> tuple[dict[StackPath, Finding], list[str]]:
-    """Find out which file each path means in the active repositories of a project's organization.
+    """Find out which file each path means in the caller's active repositories of a project's organization.
 
     Returns a finding for each path, and the problems of repositories that could not be searched.
     """
@@ -231,7 +231,7 @@ def _searches(organization_id: int, context: CallContext) -> list[_Search]:
     """Prepare the search of each repository that has a source."""
     installed = installations_of(organization_id)
     readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
-    repositories = repositories_to_search(organization_id, readable)
+    repositories = repositories_to_search(context, organization_id, readable)
     return [_prepare(repository, readable.get(repository.integration_id or 0), context) for repository in repositories]
 
 

@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow, page_of_code_mappings, precedence
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
-from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
+from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository, visible_mapping
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
@@ -115,7 +115,8 @@ def delete_code_mapping(
     organization = find_organization(context, request.organization_id)
     mapping = sa.and_(CodeMapping.id == request.code_mapping_id, CodeMapping.organization_id == organization.id)
     # Of two concurrent calls one finds the row.
-    deleted = db.session.scalars(sa.delete(CodeMapping).where(mapping).returning(CodeMapping.id)).one_or_none()
+    delete = sa.delete(CodeMapping).where(mapping, visible_mapping(context))
+    deleted = db.session.scalars(delete.returning(CodeMapping.id)).one_or_none()
     if deleted is None:
         text = f"code mapping {request.code_mapping_id} does not exist in organization {organization.id}"
         raise RpcError(StatusCode.NOT_FOUND, text)
