@@ -67,7 +67,8 @@ def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> 
         .join(Group.project)
         .join(Project.organization)
         .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context, Project), visible_issue(context))
+        .where(Group.id == group_id, ExternalIssue.id == issue_id)
+        .where(visible(context, Project), visible_issue(context, new=True))
     )
     pair = db.session.execute(statement).one_or_none()
     if pair is None:

@@ -80,8 +80,13 @@ def visible(context: CallContext, *models: type[Model]) -> sa.ColumnElement[bool
     :param models: of Project, Repository.
     """
     caller = context.caller
-    scopes = {Organization: caller.organizations, Project: caller.projects, Repository: caller.repositories}
-    return sa.and_(*[_in_scope(model, scopes[model]) for model in (Organization, *models)])
+    scopes: dict[type[Model], Scope] = {
+        Organization: caller.organizations,
+        Project: caller.projects,
+        Repository: caller.repositories,
+    }
+    parts: list[type[Model]] = [Organization, *models]
+    return sa.and_(*[_in_scope(model, scopes[model]) for model in parts])
 
 
 def _in_scope(model: type[Model], scope: Scope) -> sa.ColumnElement[bool]:
@@ -93,24 +98,30 @@ def visible_repository(context: CallContext) -> sa.ColumnElement[bool]:
     return _in_scope(Repository, context.caller.repositories)
 
 
-def visible_issue(context: CallContext) -> sa.ColumnElement[bool]:
+def visible_issue(context: CallContext, *, new: bool = False) -> sa.ColumnElement[bool]:
     """Build the condition on an ExternalIssue of an organization that the caller may reach.
 
-    It belongs to the projects of the groups that it is linked to; as long as there are none, to the organization.
+    It belongs to the projects of the groups that it is linked to; before there are any, to the organization.
+
+    :param new: whether to include those that are not linked yet.
     """
     if context.caller.projects is None:
         return sa.true()
-    link = GroupLink.__table__.alias("link").c
-    linked = sa.select(link.id).where(link.linked_type == LinkedType.ISSUE, link.linked_id == ExternalIssue.id)
-    linked = linked.correlate(ExternalIssue)
-    to_own = linked.join(Project.__table__, Project.id == link.project_id)
-    to_own = to_own.where(_in_scope(Project, context.caller.projects))
-    return sa.or_(~linked.exists(), to_own.exists())
+    # By the projects, because links have no index by issues.
+    project, link = Project.__table__.c, GroupLink.__table__.alias("link").c
+    linked = sa.select(link.linked_id).where(link.linked_type == LinkedType.ISSUE)
+    own = sa.select(project.id).where(_in_scope(Project, context.caller.projects))
+    is_own = ExternalIssue.id.in_(linked.where(link.project_id.in_(own)))
+    if not new:
+        return is_own
+    of_same = sa.select(project.id).where(project.organization_id == ExternalIssue.organization_id)
+    any_link = linked.where(link.project_id.in_(of_same.correlate(ExternalIssue)), link.linked_id == ExternalIssue.id)
+    return sa.or_(is_own, ~any_link.correlate(ExternalIssue).exists())
 
 
 def visible_mapping(context: CallContext) -> sa.ColumnElement[bool]:
     """Build the condition on a CodeMapping of an organization that the caller may reach."""
-    conditions = [sa.true()]
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
     if context.caller.projects is not None:
         own = _in_scope(Project, context.caller.projects)
         conditions.append(sa.exists().where(Project.id == CodeMapping.project_id, own).correlate(CodeMapping))
