@@ -14,6 +14,7 @@ from flask_grpcweb_scm.auth import (
     RateLimiter,
     SignedTokens,
     StreamLimiter,
+    TenantLimiter,
     guard,
     let_in,
 )
@@ -94,6 +95,8 @@ class GrpcWebScm:
         if metrics:
             observers.append(metrics)
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
+        if settings.max_calls is not None:
+            first.append(TenantLimiter(settings.max_calls))
         dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)

@@ -144,6 +144,13 @@ class Settings:
         " other calls. None: any number.",
     )
 
+    max_calls: int | None = _key(
+        None,
+        read_optional_count,
+        "Calls that callers with the same `organizations` may have under way at a time, per process, streams aside: so"
+        " that one tenant leaves threads to others. None: any number.",
+    )
+
     max_message_bytes: int = _key(4 * 2**20, read_count, "Longest request message in bytes, also after decompression.")
     max_response_bytes: int | None = _key(None, read_optional_count, "Longest response message in bytes.")
     max_metadata_bytes: int = _key(

@@ -3,7 +3,7 @@
 from flask_grpcweb_scm.auth.authenticator import Authenticator, guard, let_in
 from flask_grpcweb_scm.auth.credentials import SignedToken, SignedTokens, TokenError, sign
 from flask_grpcweb_scm.auth.failures import FailureLimiter
-from flask_grpcweb_scm.auth.limits import Counts, RateLimiter, StreamLimiter
+from flask_grpcweb_scm.auth.limits import Counts, RateLimiter, StreamLimiter, TenantLimiter
 
 __all__ = [
     "Authenticator",
@@ -13,6 +13,7 @@ __all__ = [
     "SignedToken",
     "SignedTokens",
     "StreamLimiter",
+    "TenantLimiter",
     "TokenError",
     "guard",
     "let_in",

@@ -10,8 +10,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
 
-__all__ = ["Counts", "RateLimiter", "StreamLimiter", "Uncountable", "exhausted", "peer_key"]
+__all__ = ["Counts", "RateLimiter", "StreamLimiter", "TenantLimiter", "Uncountable", "exhausted", "peer_key"]
 
 T = TypeVar("T")
 
@@ -202,8 +202,71 @@ def exhausted(context: CallContext, text: str, wait: float) -> RpcError:
     return RpcError(StatusCode.RESOURCE_EXHAUSTED, f"{text}; try again in {math.ceil(wait)} s", [retry_info(wait)])
 
 
+def _tenant_key(context: CallContext) -> str | None:
+    """Name the tenant of a caller, which are its organizations; None for one who reaches all of them."""
+    organizations = context.caller.organizations
+    return None if organizations is None else f"tenant {sorted(organizations, key=repr)}"
+
+
+class _OpenCalls:
+    """Numbers of calls that are under way in this process, by any name."""
+
+    def __init__(self) -> None:
+        self._renew()
+        renew_after_fork(self, _OpenCalls._renew)
+
+    def _renew(self) -> None:
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, bounds: Mapping[str, tuple[int | None, str]]) -> Callable[[], object]:
+        """Count a call under some names, until the returned function is called.
+
+        :param bounds: by name: the most calls, None for any number, and the text of the refusal.
+        :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be under one.
+        """
+        with self._lock:
+            for name, (most, text) in bounds.items():
+                if most is not None and self._open[name] >= most:
+                    raise RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(RETRY_STREAM_SECONDS)])
+            self._open.update([*bounds])
+        return lambda: self._leave([*bounds])
+
+    def _leave(self, names: Sequence[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._open[name] -= 1
+                if not self._open[name]:
+                    del self._open[name]
+
+
+class TenantLimiter:
+    """An interceptor that counts the calls of each tenant that are under way in this process, but for streams.
+
+    :param of_a_tenant: that callers with the same organizations may have at a time.
+    """
+
+    def __init__(self, of_a_tenant: int) -> None:
+        self._of_a_tenant = of_a_tenant
+        self._calls = _OpenCalls()
+
+    def __call__(self, request: Any, context: CallContext, call_next: Callable[[Any, CallContext], Any]) -> Any:
+        """Serve a call, unless there are as many as there may be."""
+        tenant = _tenant_key(context)
+        if tenant is None or context.method is None or context.method.server_streaming:
+            return call_next(request, context)
+        text = f"{self._of_a_tenant} calls of these organizations are under way already; try again later"
+        leave = self._calls.enter({tenant: (self._of_a_tenant, text)})
+        try:
+            return call_next(request, context)
+        finally:
+            leave()
+
+
 class StreamLimiter:
     """Counts the open streams of each caller, and of all together, in this process: each holds a worker thread.
+
+    Callers with the same organizations may have half of all, lest a tenant with many tokens takes them from others.
 
     :param of_a_caller: that one may have open at a time; None for any number.
     :param in_total: that all together may have; None for any number.
@@ -212,33 +275,18 @@ class StreamLimiter:
     def __init__(self, of_a_caller: int | None, in_total: int | None) -> None:
         self._of_a_caller = of_a_caller
         self._in_total = in_total
-        self._renew()
-        renew_after_fork(self, StreamLimiter._renew)
-
-    def _renew(self) -> None:
-        self._open: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        has_bounds = of_a_caller is not None and in_total is not None
+        self._of_a_tenant = max(of_a_caller, in_total // 2) if has_bounds else None
+        self._streams = _OpenCalls()
 
     def __call__(self, context: CallContext) -> Callable[[], object]:
         """Count a stream, until the returned function is called.
 
         :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be.
         """
-        key = _caller_key(context)
-        with self._lock:
-            if self._of_a_caller is not None and self._open[key] >= self._of_a_caller:
-                raise _too_many(f"{self._of_a_caller} streams of this caller are open already; close one first")
-            if self._in_total is not None and self._open.total() >= self._in_total:
-                raise _too_many(f"{self._in_total} streams are open already, and the others are for other calls")
-            self._open[key] += 1
-        return lambda: self._leave(key)
-
-    def _leave(self, key: str) -> None:
-        with self._lock:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
-
-
-def _too_many(text: str) -> RpcError:
-    return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(RETRY_STREAM_SECONDS)])
+        caller, tenant, total = self._of_a_caller, self._of_a_tenant, self._in_total
+        bounds = {_caller_key(context): (caller, f"{caller} streams of this caller are open already; close one first")}
+        if (key := _tenant_key(context)) is not None:
+            bounds[key] = tenant, f"{tenant} streams of these organizations are open already; close one first"
+        bounds[""] = total, f"{total} streams are open already, and the others are for other calls"
+        return self._streams.enter(bounds)

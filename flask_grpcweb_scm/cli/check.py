@@ -299,6 +299,9 @@ def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
         yield "GRPC_MAX_AUTH_FAILURES is None: credentials may be guessed as fast as the server responds."
     if settings.max_streams is None:
         yield "GRPC_MAX_STREAMS is None: one caller may take the streams of all others."
+    tenants = {caller.organizations for caller in settings.auth_tokens.values()} - {None}
+    if settings.max_calls is None and len(tenants) > 1:
+        yield "GRPC_MAX_CALLS is not set: callers of one organization may keep the threads of all others busy."
     streams = settings.max_streams_total
     if streams is None:
         yield "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads of the server; set it to two less."

@@ -58,8 +58,10 @@ EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISA
 """Condition on a Repository: it is not being deleted."""
 
 
-def _is_allowed(model: type[Model], ids: Values, names: Values) -> sa.ColumnElement[bool]:
-    columns = model.__table__.c
+def _is_allowed(
+    model: type[Model], ids: Values, names: Values, columns: Mapping[str, Any] | None = None
+) -> sa.ColumnElement[bool]:
+    columns = columns or model.__table__.c
     return sa.or_(columns.id.in_(ids), columns[NAMES[model]].in_(names))
 
 
@@ -79,14 +81,31 @@ def visible(context: CallContext, *models: type[Model]) -> sa.ColumnElement[bool
 
     :param models: of Project, Repository.
     """
-    caller = context.caller
-    scopes: dict[type[Model], Scope] = {
-        Organization: caller.organizations,
-        Project: caller.projects,
-        Repository: caller.repositories,
-    }
-    parts: list[type[Model]] = [Organization, *models]
-    return sa.and_(*[_in_scope(model, scopes[model]) for model in parts])
+    scopes = _scopes(context)
+    return sa.and_(_is_reached(context), *[_in_scope(model, scopes[model]) for model in models])
+
+
+def _scopes(context: CallContext) -> dict[type[Model], Scope]:
+    return {Project: context.caller.projects, Repository: context.caller.repositories}
+
+
+def _is_reached(context: CallContext) -> sa.ColumnElement[bool]:
+    """Build the condition on an Organization alone.
+
+    A caller with a scope of rows, and none of organizations, reaches those that have one of its rows.
+    """
+    scopes = [(model, scope) for model, scope in _scopes(context).items() if scope is not None]
+    if context.caller.organizations is not None or not scopes:
+        return _in_scope(Organization, context.caller.organizations)
+    rows = [(model.__table__.alias(), model, scope) for model, scope in scopes]
+    return sa.or_(
+        *[
+            sa.exists()
+            .where(row.c.organization_id == Organization.id, _is_allowed(model, *_parted(scope), row.c))
+            .correlate(Organization)
+            for row, model, scope in rows
+        ]
+    )
 
 
 def _in_scope(model: type[Model], scope: Scope) -> sa.ColumnElement[bool]:

@@ -44,15 +44,18 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
     )
     mapping = db.session.scalars(statement.returning(CodeMapping)).one_or_none()
     if mapping is None:
-        raise _mapping_exists(project.id, request.stack_root)
+        raise _mapping_exists(context, project.id, request.stack_root)
     return _message(mapping)
 
 
-def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
+def _mapping_exists(context: CallContext, project_id: int, stack_root: str) -> RpcError:
     same = sa.and_(CodeMapping.project_id == project_id, CodeMapping.stack_root == stack_root)
-    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(same)).one_or_none()
-    if mapping_id is None:  # it was deleted a moment ago
+    row = db.session.execute(sa.select(CodeMapping.id, visible_mapping(context)).where(same)).one_or_none()
+    if row is None:  # it was deleted a moment ago
         return RpcError(StatusCode.ABORTED, TRY_AGAIN)
+    mapping_id, is_visible = row
+    if not is_visible:
+        return RpcError(StatusCode.ALREADY_EXISTS, f"project {project_id} has a code mapping with this stack_root")
     return already_exists(
         "CodeMapping", mapping_id, f"code mapping {mapping_id} of project {project_id} has stack_root {stack_root!r}"
     )

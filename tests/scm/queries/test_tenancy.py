@@ -309,6 +309,9 @@ def test_mappings_to_other_repositories_are_as_if_they_were_not_there(
     assert (len(answer.mappings), answer.outcomes[0].source_path, answer.outcomes[0].code_mapping_id) == (0, "", 0)
     whole = scm("DeriveCodeMappings", **in_project, stacktrace_paths=["/srv/a/x.py"])
     assert [row.id for row in whole.mappings] == [theirs]
+    again = {**in_project, "repository_id": ours.repository, "stack_root": "/srv/"}
+    taken = scm.error(StatusCode.ALREADY_EXISTS, "CreateCodeMapping", caller=caller, **again)
+    assert (taken.message, taken.details) == (f"project {ours.project} has a code mapping with this stack_root", ())
     delete = {"organization_id": ours.organization, "code_mapping_id": theirs}
     scm.error(StatusCode.NOT_FOUND, "DeleteCodeMapping", caller=caller, **delete)
     mixed = {**in_project, "repository_id": inside.repository, "stack_root": "b/"}
@@ -361,7 +364,7 @@ def test_files_of_other_repositories_decide_nothing(
     assert [outcome.source_path for outcome in answer.outcomes] == ["src/shop/cart.py", ""]
     assert [row.repository_id for row in answer.mappings] == [ours.repository]
     assert not any(word in str(answer) for word in ("ours/other", "secret", "several"))
-    blind = Identity("c", repositories=frozenset())
+    blind = Identity("c", organizations=frozenset({ours.organization}), repositories=frozenset())
     outcomes = scm("DeriveCodeMappings", caller=blind, **in_project, stacktrace_paths=paths[1:]).outcomes
     assert outcomes[0].source_path == ""
     assert runs_of_git() == 0
