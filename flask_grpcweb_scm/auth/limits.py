@@ -275,8 +275,7 @@ class StreamLimiter:
     def __init__(self, of_a_caller: int | None, in_total: int | None) -> None:
         self._of_a_caller = of_a_caller
         self._in_total = in_total
-        has_bounds = of_a_caller is not None and in_total is not None
-        self._of_a_tenant = max(of_a_caller, in_total // 2) if has_bounds else None
+        self._of_a_tenant = None if of_a_caller is None or in_total is None else max(of_a_caller, in_total // 2)
         self._streams = _OpenCalls()
 
     def __call__(self, context: CallContext) -> Callable[[], object]:

@@ -58,10 +58,8 @@ EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISA
 """Condition on a Repository: it is not being deleted."""
 
 
-def _is_allowed(
-    model: type[Model], ids: Values, names: Values, columns: Mapping[str, Any] | None = None
-) -> sa.ColumnElement[bool]:
-    columns = columns or model.__table__.c
+def _is_allowed(model: type[Model], ids: Values, names: Values, table: Any = None) -> sa.ColumnElement[bool]:
+    columns = (model.__table__ if table is None else table).c
     return sa.or_(columns.id.in_(ids), columns[NAMES[model]].in_(names))
 
 
@@ -101,7 +99,7 @@ def _is_reached(context: CallContext) -> sa.ColumnElement[bool]:
     return sa.or_(
         *[
             sa.exists()
-            .where(row.c.organization_id == Organization.id, _is_allowed(model, *_parted(scope), row.c))
+            .where(row.c.organization_id == Organization.id, _is_allowed(model, *_parted(scope), row))
             .correlate(Organization)
             for row, model, scope in rows
         ]
