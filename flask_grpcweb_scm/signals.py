@@ -26,14 +26,17 @@ active_call: ContextVar[CallContext | None] = ContextVar("flask_grpcweb_scm.acti
 """The call that the running code belongs to; set for as long as its request lasts."""
 
 CALL_KEY = "flask_grpcweb_scm.call"
-"""The key of the WSGI environment that has the call of a request."""
+"""The name under which a request has its call; and the WSGI environment, until the response is made.
+
+Not for longer: a call has its environment, and only the garbage collector would free the two.
+"""
 
 
 def _current_rpc() -> CallContext:
     context = active_call.get()
     if context is None and has_request_context():
         # copy_current_request_context() and what is built on it take nothing but the request to another thread.
-        context = request.environ.get(CALL_KEY)
+        context = vars(request).get(CALL_KEY)
     if context is None:
         raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
     return context

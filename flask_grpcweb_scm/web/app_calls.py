@@ -81,19 +81,19 @@ class AppCalls:
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None
-    ) -> list[Response]:
+    ) -> Response | None:
         """Tell of the end of a request while its contexts are there; see :meth:`Observers.finish`.
 
         :returns: the response that takes the place of ours where a receiver of a signal raises.
         """
         if scope.observation is None and scope.refusal is None and replaced is None:
             # A call that nobody watches.
-            return []
+            return None
         try:
             self.observers.finish(scope, environ, replaced)
         except Exception as error:
-            return [self.app.make_response(handle_user_exception(self.app, error))]
-        return []
+            return self.app.make_response(handle_user_exception(self.app, error))
+        return None
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
         """The status of an undeclared exception: as in any view, the app's error handlers decide first."""

@@ -195,7 +195,8 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
 def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
     environ = current.environ
     new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
-    call = environ[CALL_KEY] = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
+    call = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
+    environ[CALL_KEY] = vars(current)[CALL_KEY] = call
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
     if SCOPE_KEY in environ:
         active_call.set(call)

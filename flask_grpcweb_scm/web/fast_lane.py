@@ -112,7 +112,7 @@ class FastLane:
         if route is None or not self._may_pass(environ):
             return self._wsgi_app(environ, start_response)
         if SOCKET_KEY in environ:
-            return PatientAgain(environ, lambda: self._enter(route, environ, start_response))
+            return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
         return self._enter(route, environ, start_response)
 
     def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -136,9 +136,8 @@ class FastLane:
             try:
                 reply = self._calls.run(call)
             except Exception as raised:
-                environ[CALL_KEY] = call
                 response = app.finalize_request(app.handle_user_exception(raised))
-                return self._final(response, environ)(environ, start_response)
+                return self._final(response, call)(environ, start_response)
             pieces: Iterable[bytes]
             # Most calls leave nothing to do.
             if type(reply) is tuple and call.is_read:
@@ -147,13 +146,12 @@ class FastLane:
                 status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
-                return self._final(response, environ)(environ, start_response)
+                return self._final(response, call)(environ, start_response)
             start_response(status, headers)
             return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
-            environ[CALL_KEY] = call
-            return self._final(self._respond_to(unhandled, call), environ)(environ, start_response)
+            return self._final(self._respond_to(unhandled, call), call)(environ, start_response)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -175,8 +173,10 @@ class FastLane:
             logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
             return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
 
-    def _final(self, response: Response, environ: WSGIEnvironment) -> Response:
+    def _final(self, response: Response, call: IncomingCall) -> Response:
         """The response that is sent, after the app has had it."""
+        environ = call.environ
+        environ[CALL_KEY] = call
         scope = scope_of(environ)
         replaced = None
         if not (isinstance(response, GrpcWebResponse) or is_grpc_web(response.headers)):

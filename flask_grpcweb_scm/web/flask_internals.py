@@ -343,10 +343,8 @@ class LateRequestContext(RoutedRequestContext):
     def _make(self) -> None:
         """Do what push() does, but for entering the context."""
         call = self._call
-        # Not before: the two are a cycle, which only the garbage collector frees, and that is a tenth of the time of a
-        # short call.
-        call.environ[CALL_KEY] = call
         super().__init__(self.app, call.environ, self._rule, call.endpoint)
+        vars(self.request)[CALL_KEY] = call
         self.is_made = True
         self._cv_tokens.append((self._entered, self.app_context))
         sessions = self.app.session_interface

@@ -65,6 +65,12 @@ class RequestScope:
     """The reason of the refusal, for the log."""
     observation: Observation | None = None
     """The request under observation, if somebody watches."""
+    replaced: tuple[str, Pairs] | None = None
+    """Status and headers of a response that is not sent: another one takes its place."""
+    written: list[bytes] | None = None
+    """The pieces that the replaced response has written, beside those it returns."""
+    failed: Response | None = None
+    """The response in place of any other, because an observer has raised."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()

@@ -23,7 +23,7 @@ from werkzeug.wsgi import get_host, get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
-from flask_grpcweb_scm.signals import active_call, logger
+from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import expose_headers
 from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
@@ -81,43 +81,20 @@ class RpcApp:
         is_stream = self._may_change_path if method is None else method.server_streaming
         enter = in_own_context if is_stream else _in_this_context
         if SOCKET_KEY in environ:
-            return PatientAgain(environ, lambda: enter(self._respond, environ, start_response))
+            return PatientAgain(environ, functools.partial(enter, self._respond, environ, start_response))
         return enter(self._respond, environ, start_response)
 
     def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
         app = self._app
-        self._exempt_from_csrf()
-        replaced: tuple[str, Headers] | None = None
-        failed: list[Response] = []
-        written: list[bytes] = []
-
-        def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
-            nonlocal replaced
-            # Noted, because an observer may raise, and the route is not known outside of the contexts.
-            is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
-            is_of_app = is_routed and not scope.is_ours
-            is_replaced = is_of_app and not is_grpc_web(headers)
-            if is_of_app and find_protocol(environ) is None:
-                is_of_app = is_replaced = False
-                headers = drained(headers, app, environ)
-            # While the contexts of the request are there.
-            has_news = is_of_app or scope.observation or scope.refusal
-            made = self._calls.finish(scope, environ, (status, headers) if is_of_app else None) if has_news else []
-            failed.extend(made)
-            if is_replaced or made:
-                replaced = status, headers
-                return written.append
-            # Of the response to a preflight no page reads a header.
-            if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
-                headers = expose_headers(headers)
-            scope.is_started = True
-            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
-
+        if "csrf" in app.extensions:
+            # Here, because Flask-WTF may be initialised after us.
+            self._exempt_from_csrf()
+        start = functools.partial(self._start, scope, environ, start_response)
         try:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
-                if not (scope.is_started or replaced):
+                if not (scope.is_started or scope.replaced):
                     pieces = _begun(pieces)
         except Exception:
             protocol = find_protocol(environ)
@@ -131,21 +108,55 @@ class RpcApp:
             # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
             # been called".
             exc_info = sys.exc_info() if scope.is_started else None
-            response: Response = refusal(app, protocol, internal_error(), environ)
-            return response(environ, functools.partial(start, exc_info=exc_info))
-        if replaced is None:
+            refused = refusal(app, protocol, internal_error(), environ)
+            return refused(environ, functools.partial(start, exc_info=exc_info))
+        if scope.replaced is None:
             return pieces
         try:
-            response = failed[-1] if failed else Response(itertools.chain(written, pieces), *replaced)
+            response = scope.failed
+            if response is None:
+                response = Response(itertools.chain(scope.written or (), pieces), *scope.replaced)
             return translated(app, response, environ)(environ, start)
         finally:
             _close(pieces)
 
+    def _start(
+        self,
+        scope: RequestScope,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        status: str,
+        headers: Headers,
+        exc_info: OptExcInfo | None = None,
+    ) -> Callable[[bytes], object]:
+        """Start a response of Flask, or note what is replaced."""
+        if scope.is_ours and not (scope.observation or scope.refusal or "HTTP_ORIGIN" in environ or exc_info):
+            # Most responses.
+            scope.is_routed = scope.is_started = True
+            return start_response(status, headers)
+        # Noted, because an observer may raise, and the route is not known outside of the contexts.
+        is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
+        is_of_app = is_routed and not scope.is_ours
+        is_replaced = is_of_app and not is_grpc_web(headers)
+        if is_of_app and find_protocol(environ) is None:
+            is_of_app = is_replaced = False
+            headers = drained(headers, self._app, environ)
+        if is_of_app or scope.observation or scope.refusal:
+            # While the contexts of the request are there.
+            failed = self._calls.finish(scope, environ, (status, headers) if is_of_app else None)
+            scope.failed = scope.failed if failed is None else failed
+            if is_replaced or failed is not None:
+                scope.replaced, scope.written = (status, headers), scope.written or []
+                return scope.written.append
+        # Of the response to a preflight no page reads a header.
+        if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
+            headers = expose_headers(headers)
+        scope.is_started = True
+        return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
     def _exempt_from_csrf(self) -> None:
-        # With a request, because Flask-WTF may be initialised after us. Its tokens are for forms: browsers send
-        # gRPC-Web's content types across origins only after a preflight.
-        if "csrf" in self._app.extensions:
-            self._app.extensions["csrf"].exempt(self._blueprint)
+        # Its tokens are for forms: browsers send gRPC-Web's content types across origins only after a preflight.
+        self._app.extensions["csrf"].exempt(self._blueprint)
 
     def _is_routed_here(self, scope: RequestScope, environ: WSGIEnvironment, status: str) -> bool:
         """Return whether a response of the app would stand in place of one of this extension."""
@@ -166,6 +177,7 @@ def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response:
         return respond(scope, environ, start_response)
     finally:
         active_call.reset(token)
+        environ.pop(CALL_KEY, None)
 
 
 def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
