@@ -21,7 +21,7 @@ __all__ = ["FailureLimiter"]
 WINDOW_SECONDS = 60
 MAX_PEERS = 10_000
 """That are remembered; the oldest are forgotten first."""
-PROMPT_SHARE = 0.25
+PROMPT_SHARE = 0.5
 """Of the failures that a peer may have: these are refused at once, as those of people are who mistype."""
 DELAY_SECONDS = 0.2
 MAX_DELAYED = 2

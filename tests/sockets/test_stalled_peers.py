@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flask_grpcweb_scm.auth import sign
 from tests.grpcweb import frame
 from tests.servers import gunicorn
 from tests.sockets.contract import check_answer
@@ -28,6 +29,7 @@ IN_A_SECOND = {**RIGHT, "grpc-timeout": "1S"}
 
 SETTINGS = {
     "FLASK_GRPC_AUTH_TOKENS": "right",
+    "FLASK_GRPC_HMAC_SECRETS": "right-signature",
     "FLASK_GRPC_REQUIRE_AUTH": "true",
     "FLASK_GRPC_IDLE_TIMEOUT": "1",
     "FLASK_GRPC_DEFAULT_TIMEOUT": "null",
@@ -137,6 +139,26 @@ def test_the_body_of_a_refused_stranger_is_not_waited_for(port: int, whole: byte
                 response = connection.response()
                 assert (response.status, code_of(response), response.closes) == (status, code, False)
             connection.send(rpc(HELLO, RIGHT))
+            assert code_of(connection.response()) == 0
+
+
+@pytest.mark.parametrize("target", [UNARY, STREAM])
+def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(port: int, target: str) -> None:
+    headers = {"x-method": target, "x-signature": "0" * 64}
+    with contextlib.ExitStack() as peers:
+        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        for connection in connections:
+            connection.send(rpc(HELLO, headers, target=target)[: 1 - len(HELLO)])
+        assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
+        for connection in connections:
+            assert code_of(connection.response()) in {1, 4}
+            assert connection.is_closed()
+    signature = sign("right-signature", target, HELLO[5:])
+    with Connection(port) as connection:
+        for _ in range(2):
+            signed = rpc(HELLO, {"x-method": target, "x-signature": signature}, target=target)
+            connection.send(signed[:-1])
+            connection.send(signed[-1:])
             assert code_of(connection.response()) == 0
 
 
