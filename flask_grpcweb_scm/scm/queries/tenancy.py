@@ -80,7 +80,11 @@ def visible(context: CallContext, *models: type[Model]) -> sa.ColumnElement[bool
     :param models: of Project, Repository.
     """
     scopes = _scopes(context)
-    return sa.and_(_is_reached(context), *[_in_scope(model, scopes[model]) for model in models])
+    conditions = [
+        _is_reached(context),
+        *[_in_scope(model, scopes[model]) for model in models if scopes[model] is not None],
+    ]
+    return conditions[0] if len(conditions) == 1 else sa.and_(*conditions)
 
 
 def _scopes(context: CallContext) -> dict[type[Model], Scope]:
@@ -138,14 +142,14 @@ def visible_issue(context: CallContext, *, new: bool = False) -> sa.ColumnElemen
 
 def visible_mapping(context: CallContext) -> sa.ColumnElement[bool]:
     """Build the condition on a CodeMapping of an organization that the caller may reach."""
-    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    conditions: list[sa.ColumnElement[bool]] = []
     if context.caller.projects is not None:
         own = _in_scope(Project, context.caller.projects)
         conditions.append(sa.exists().where(Project.id == CodeMapping.project_id, own).correlate(CodeMapping))
     if context.caller.repositories is not None:
         own = _in_scope(Repository, context.caller.repositories)
         conditions.append(sa.exists().where(Repository.id == CodeMapping.repository_id, own).correlate(CodeMapping))
-    return sa.and_(*conditions)
+    return sa.and_(*conditions) if conditions else sa.true()
 
 
 def visible_values(context: CallContext) -> dict[str, Any] | None:
