@@ -42,6 +42,8 @@ _HOST = r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|"
 _CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
 
 
+# Also what editors and copying leave behind: a byte order mark, spaces of no width.
+_BLANK = re.compile("[\\s,\0\u200b-\u200d\u2060\ufeff]*")
 _TOKEN_ID = re.compile("[0-9a-f]{16}")
 
 
@@ -52,7 +54,7 @@ def _fail(value: object, expected: str) -> ValueError:
 def is_blank(value: object) -> bool:
     """Return whether a value holds nothing, whatever its type: as text of an environment variable, or in lists."""
     if isinstance(value, str):
-        return not value.strip(" \t\r\n,\0")
+        return _BLANK.fullmatch(value) is not None
     if isinstance(value, bytes):
         return is_blank(value.decode("latin-1"))
     if isinstance(value, Mapping | list | tuple | set | frozenset):

@@ -22,12 +22,14 @@ MIN_SECRET_CHARACTERS = 32
 MIN_SECRET_BITS = 64
 MIN_REPETITION = 3
 MAX_MIDDLEWARES = 100
+OTHERS = 0o007
+"""Permissions of those who are neither the owner of a file nor of its group."""
 MAX_HMAC_AGE_SECONDS = 3600
 STRANGER = "https://stranger.invalid"
 SCM_SERVICE = "sentry.integrations.scm.v1.ScmService/"
 
 _PLACEHOLDER = re.compile(
-    r"change.?(?:me|this|it)|your.?(?:auth|secret|token|key)|placeholder|example|insecure"
+    r"change.?(?:me|this|it)|your.?(?:auth|secret|token|key)|placeholder|example|insecure|\$\{|\{\{"
     r"|\A(?:token|secret|password|test|dev|todo|x+)\W?\d*\Z",
     re.IGNORECASE,
 )
@@ -72,6 +74,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_preflight(app),
         *_metrics(app, settings.metrics_path),
         *_resources(settings, environment),
+        *_database(app, settings),
         *_processes(app, settings, environment),
     ]
 
@@ -311,6 +314,19 @@ def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
             f"GRPC_MAX_STREAMS_TOTAL is {streams} and GUNICORN_CMD_ARGS has {threads[1]} threads: streams may take"
             " nearly all of them; leave two for other calls."
         )
+
+
+def _database(app: Flask, settings: Settings) -> Iterator[str]:
+    if not settings.scm:
+        return
+    with app.app_context():
+        url = app.extensions["sqlalchemy"].engine.url
+    try:
+        mode = os.stat(url.database).st_mode if url.get_backend_name() == "sqlite" else 0
+    except (OSError, TypeError):  # not there yet, or in memory
+        return
+    if mode & OTHERS:
+        yield "The file of the database may be read or changed by all users of the machine: chmod 600, or 660 for a group."
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ SQLITE = {"SQLALCHEMY_DATABASE_URI": "sqlite:///scm.db"}
 PLACEHOLDERS = [
     "changeme", "change-me-in-production-please-do-it-now", "your-auth-token", "your_secret_key", "token1", "secret2",
     "secret", "password", "test", "dev", "xxxx", "django-insecure-k2j3h4k2j3h4k2j3h4k2j3h4kjh", "an-example-of-a-token",
+    "${TOKENS}", "{{ vault.token_of_the_production_server }}",
 ]  # fmt: skip
 
 RANDOM = [
@@ -226,6 +228,18 @@ def test_a_proxy_that_nobody_looks_through_is_remarked_on(config: dict[str, Any]
     assert len(lines(None)) == len(lines(Other)) == len(lines(Other, before=True)) == count
     for wrap in (ProxyFix, lambda app: Other(ProxyFix(app, x_for=0)), lambda app: ProxyFix(Other(app))):
         assert lines(wrap) == lines(wrap, before=True) == []
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o640, 0), (0o644, 1), (0o606, 1), (None, 0)])
+def test_a_database_that_others_may_read_is_remarked_on(tmp_path: Path, mode: int | None, count: int) -> None:
+    file = tmp_path / "scm.db"
+    if mode is not None:
+        file.touch()
+        file.chmod(mode)
+    lines = advice({"GRPC_SCM": True, "SQLALCHEMY_DATABASE_URI": f"sqlite:///{file}"})
+    assert [line.startswith("The file of the database may be read or changed by all") for line in lines] == [
+        True
+    ] * count
 
 
 def test_the_cookie_of_flask_login_is_looked_at_too() -> None:
