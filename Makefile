@@ -31,7 +31,7 @@ $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$
 endef
 export TRY
 
-.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit bench bench-quick scale clean
+.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -115,6 +115,9 @@ audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and 
 	$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
 	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement .venv-audit/installed.txt
 
+field: $(DEV) ## Import the real git repositories of a folder, and compare with what git says of them (REPOS=…)
+	$(BIN)/python -m tests.field.run '$(REPOS)'
+
 bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
@@ -123,6 +126,9 @@ bench-quick: .venv-bench/.installed ## The same in a few minutes, without server
 
 scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of rows, on PostgreSQL (SCALE='--rows 100000')
 	$(BIN)/python -m benchmarks.scale $(SCALE)
+
+soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--minutes 5')
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## Remove the environments, the example's database and every cache
 	rm -rf .venv .venv-audit .venv-bench .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov

@@ -18,7 +18,7 @@ from flask_grpcweb_scm.auth import (
     guard,
     let_in,
 )
-from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
@@ -88,6 +88,10 @@ class GrpcWebScm:
         """
         if "grpcweb_scm" in app.extensions:
             raise RuntimeError("this app has a GrpcWebScm already; give all services to one")
+        with config_errors_in_commands():
+            self._init_app(app)
+
+    def _init_app(self, app: Flask) -> None:
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = (*self._services, _scm_service()) if settings.scm else self._services
         observers: list[Observer] = [_tracing()] if settings.otel else []
@@ -101,7 +105,7 @@ class GrpcWebScm:
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limited(_authentication(settings, self._authenticate), settings)
-        state = AppState(settings, dispatcher, authenticate, _host(app, settings))
+        state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
         app.extensions["grpcweb_scm"] = state
         limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
         calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
@@ -150,6 +154,11 @@ def _host(app: Flask, settings: Settings) -> str:
             " and Flask(…, subdomain_matching=True) without host_matching"
         )
     return read_host(f"{settings.subdomain}.{app.config['SERVER_NAME']}")
+
+
+def _scheme(app: Flask) -> str:
+    port = (app.config["SERVER_NAME"] or "").rpartition(":")[2]
+    return {"80": "http", "443": "https"}.get(port) or str(app.config["PREFERRED_URL_SCHEME"])
 
 
 def _tracing() -> Observer:

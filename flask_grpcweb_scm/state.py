@@ -20,3 +20,10 @@ class AppState:
     """None when every caller is let in."""
     host: str
     """The ``Host`` of requests for RPCs; empty when any will do."""
+    scheme: str
+    """Of requests of this process to itself: Flask compares the port of ``SERVER_NAME`` with that of the scheme."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The URL of the host that serves the RPCs; None when any will do."""
+        return f"{self.scheme}://{self.host}" if self.host else None

@@ -24,7 +24,7 @@ if importlib.util.find_spec("click"):  # not there for the peers
 settings.register_profile(
     "default", deadline=None, database=None, max_examples=50, derandomize=bool(os.environ.get("CI"))
 )
-settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("default"), max_examples=10)
 settings.load_profile("default")
 
 
@@ -32,6 +32,22 @@ def pytest_configure(config: pytest.Config) -> None:
     servers.quick = config.option.markexpr == "not needs"
     if servers.quick:
         settings.load_profile("quick")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One more than there are cores: tests also wait, for other processes, deadlines and clocks."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    # Hardly anything that it makes is garbage.
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
-__all__ = ["FILES", "IMPORTS", "PACKAGE", "ROOT", "circles", "imported", "reached_by"]
+__all__ = ["FILES", "IMPORTS", "PACKAGE", "ROOT", "circles", "imported", "reached_by", "statements"]
 
 PACKAGE = "flask_grpcweb_scm"
 ROOT = Path(__file__).parent.parent
@@ -18,7 +18,7 @@ FILES = {
 
 def imported(source: str) -> Iterator[str]:
     """Yield the modules that a source imports anywhere, also in functions and for type checkers alone."""
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -26,6 +26,14 @@ def imported(source: str) -> Iterator[str]:
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
                 yield submodule if submodule in FILES else node.module or ""
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements in a node, at any depth: a tenth of what :func:`ast.walk` finds."""
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, field, []):
+            yield child
+            yield from statements(child)
 
 
 IMPORTS = {module: set(imported(file.read_text())) for module, file in FILES.items()}

@@ -112,8 +112,8 @@ def gunicorn(factory: str, log: Path, *options: str, environ: Mapping[str, str])
 @contextlib.contextmanager
 def listening(
     arguments: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None
-) -> Iterator[None]:
-    """Run a command that listens on a port while the block runs. What it prints goes to `log`."""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command that listens on a port while the block runs; gives the process. What it prints goes to `log`."""
     with log.open("w") as output:
         process = subprocess.Popen(
             arguments,
@@ -125,7 +125,7 @@ def listening(
         )
         try:
             wait_until_listening(port, process, log)
-            yield
+            yield process
         finally:
             end(process)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.imports import FILES, IMPORTS, PACKAGE, ROOT, circles, imported, reached_by
+from tests.imports import FILES, IMPORTS, PACKAGE, ROOT, circles, imported, reached_by, statements
 
 # Layer → the layers it may import, all of them above it in this table, and the packages of others.
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
@@ -150,13 +150,10 @@ def test_the_client_runs_without_flask() -> None:
 def private_attributes(source: str) -> set[str]:
     """Return the attributes with an underscore that belong to another module."""
     tree = ast.parse(source)
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_self(node.value)}
-    return {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
-    } - own - PUBLIC  # fmt: skip
+    own = {node.name for node in statements(tree) if isinstance(node, ast.FunctionDef)}
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
+    own |= {node.attr for node in attributes if _is_self(node.value)}
+    return {node.attr for node in attributes if not node.attr.startswith("__")} - own - PUBLIC
 
 
 def _is_self(node: ast.expr) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.imports import statements
+
 ROOT = Path(__file__).parent.parent
 QUESTION = re.compile(r"(?:What|Whether|How|Who|Whose|When|Which|Where|Why)\b")
 SOURCES = sorted(
@@ -21,12 +23,11 @@ SOURCES = sorted(
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
     """Yield the line and the text of docstrings, those beneath attributes and constants included."""
-    for node in ast.walk(ast.parse(source)):
-        for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                value = statement.value.value
-                if isinstance(value, str):
-                    yield statement.lineno, value
+    for statement in statements(ast.parse(source)):
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            value = statement.value.value
+            if isinstance(value, str):
+                yield statement.lineno, value
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)

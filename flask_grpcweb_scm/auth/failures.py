@@ -98,7 +98,9 @@ class FailureLimiter:
             try:
                 return storage.run(context, count)
             except Uncountable as error:
-                self._incidents.log("failures", "counted in this process: GRPC_RATE_LIMIT_STORAGE fails: %s", error)
+                if str(error):
+                    text = "wrong credentials are counted in each process: GRPC_RATE_LIMIT_STORAGE cannot count: %s"
+                    self._incidents.log("failures", text, error)
         now = time.monotonic()
         with self._lock:
             failures, since = self._peers.get(peer, (0, now))

@@ -36,6 +36,8 @@ __all__ = ["Counts", "RateLimiter", "StreamLimiter", "TenantLimiter", "Uncountab
 T = TypeVar("T")
 
 STORAGE_SECONDS = 1
+PROBE_SECONDS = 0.25
+"""After a failure of the storage, until a call tries it again."""
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -72,7 +74,7 @@ def _caller_key(context: CallContext) -> str:
 
 
 class Uncountable(Exception):
-    """Raised when a storage of counts fails or takes too long; the text has the reason."""
+    """Raised when a storage of counts fails or takes too long; the text has the reason, if it is news."""
 
 
 class Counts:
@@ -88,10 +90,10 @@ class Counts:
 
         self._storage_errors = limits.errors.StorageError
         self._storage = storage
+        self._is_local = storage.startswith("memory")
         self._has_timeouts = storage.startswith(("redis", "valkey"))
-        self._is_prompt = storage.startswith("memory")
-        """False until it has counted, and when it has not: then in threads, which take as long as Redis itself."""
         self._time_limit = TimeLimit("counting calls")
+        self._state = _StorageState()
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
         except limits.errors.ConfigurationError:
@@ -111,7 +113,7 @@ class Counts:
 
     def _renew(self) -> object:
         # The next call makes a new one: storages have threads and connections.
-        inherited, self._made = self._made, None
+        inherited, self._made, self._state = self._made, None, _StorageState()
         return inherited
 
     @property
@@ -122,23 +124,79 @@ class Counts:
         return self._made
 
     def run(self, context: CallContext, count: Callable[[], T]) -> T:
-        """Count, for no longer than the call may take.
+        """Count, for no longer than a second, and than the call may take.
 
-        :raises Uncountable: when that fails.
+        :raises Uncountable: when that fails, or has just failed for another call.
         """
+        if self._is_local:
+            return count()
+        if not self._state.may_try():
+            raise Uncountable("")
         try:
-            if self._is_prompt:
-                return count()
-            remaining = context.remaining()
-            seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
-            result = self._time_limit.call(seconds, count)
-            self._is_prompt = self._has_timeouts
-            return result
+            return self._count_elsewhere(context, count)
         except (self._storage_errors, TimeoutError) as error:
             reason = str(error)
         # Outside, as the error refers to sockets.
-        self._is_prompt = False
         raise Uncountable(reason)
+
+    def _count_elsewhere(self, context: CallContext, count: Callable[[], T]) -> T:
+        remaining = context.remaining()
+        if self._has_timeouts and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
+            return self._watched(count)
+        seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
+        began = time.monotonic()
+        try:
+            # In a thread, which goes on for as long as the storage does.
+            return self._time_limit.call(seconds, lambda: self._watched(count))
+        except TimeoutError:
+            if seconds == STORAGE_SECONDS:  # not for a call that was in a hurry
+                self._state.failed(began)
+            raise
+
+    def _watched(self, count: Callable[[], T]) -> T:
+        began = time.monotonic()
+        try:
+            result = count()
+        except self._storage_errors:
+            self._state.failed(began)
+            raise
+        except RpcError:
+            self._state.succeeded()
+            raise
+        self._state.succeeded()
+        return result
+
+
+class _StorageState:
+    """Memory of a storage that fails: one call at a time tries it again, the others need not wait for it too."""
+
+    def __init__(self) -> None:
+        self.is_prompt = False
+        """True when the last call was counted."""
+        self._lock = threading.Lock()
+        self._next_try = 0.0
+        self._succeeded = 0.0
+
+    def may_try(self) -> bool:
+        """Return True to all calls unless the storage has failed, and then to one, which has a second for it."""
+        if self.is_prompt or not self._next_try:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next_try:
+                return False
+            self._next_try = now + STORAGE_SECONDS
+            return True
+
+    def succeeded(self) -> None:
+        self.is_prompt = True
+        self._succeeded = time.monotonic()
+
+    def failed(self, began: float) -> None:
+        """Note a failure of a call that began then; not if the storage has counted another one since."""
+        if began >= self._succeeded:
+            self._next_try = time.monotonic() + PROBE_SECONDS
+            self.is_prompt = False
 
 
 class RateLimiter:
@@ -176,8 +234,9 @@ class RateLimiter:
             return
         except Uncountable as error:
             reason = str(error)
+        if reason:
+            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
         # Refused: else an attacker who stops the storage is free of the limit.
-        self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
         context.check_deadline()
         raise unavailable("calls cannot be counted at present; try again later")
 

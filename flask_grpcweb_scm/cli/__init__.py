@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import IO, Any
 
 import click
 from flask import current_app
-from flask.cli import with_appcontext
+from flask.cli import NoAppException, ScriptInfo, with_appcontext
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
@@ -22,7 +24,23 @@ from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
 
-__all__ = ["grpc_cli"]
+__all__ = ["config_errors_in_commands", "grpc_cli"]
+
+
+class _CommandConfigError(ConfigError, NoAppException):
+    """A ConfigError that ``flask …`` prints as a sentence, as one about an app that it does not find."""
+
+
+@contextlib.contextmanager
+def config_errors_in_commands() -> Iterator[None]:
+    """Have ``flask …`` show no traceback of a ConfigError that is raised in the block, while it loads the app."""
+    try:
+        yield
+    except ConfigError as error:
+        context = click.get_current_context(silent=True)
+        if context is None or context.find_object(ScriptInfo) is None:
+            raise
+        raise _CommandConfigError(str(error)) from error
 
 
 def _state() -> AppState:

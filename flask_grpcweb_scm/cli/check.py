@@ -262,7 +262,8 @@ def _preflight(app: Flask) -> Iterator[str]:
     url = state.settings.url_prefix + path
     headers = {"Origin": STRANGER, "Access-Control-Request-Method": "POST"}
     try:
-        allowed = app.test_client(use_cookies=False).options(url, headers={**headers, **_host(app)}).headers
+        client = app.test_client(use_cookies=False)
+        allowed = client.options(url, headers=headers, base_url=state.base_url).headers
     except Exception as error:
         yield f"A preflight for {url} fails: {type(error).__name__} in a hook of the app."
         return
@@ -279,18 +280,13 @@ def _metrics(app: Flask, path: str | None) -> Iterator[str]:
     if path is None:
         return
     try:
-        status = app.test_client(use_cookies=False).get(path, headers=_host(app)).status_code
+        state: AppState = app.extensions["grpcweb_scm"]
+        status = app.test_client(use_cookies=False).get(path, base_url=state.base_url).status_code
     except Exception as error:
         yield f"The page of GRPC_METRICS_PATH fails: {type(error).__name__}."
         return
     if status == 200:
         yield f"GRPC_METRICS_PATH: anyone who reaches {path} reads it; refuse it in the proxy, or in a hook of the app."
-
-
-def _host(app: Flask) -> dict[str, str]:
-    """The header of a request to the host of the RPCs, where it matters."""
-    state: AppState = app.extensions["grpcweb_scm"]
-    return {"Host": state.host} if state.host else {}
 
 
 def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
@@ -326,7 +322,7 @@ def _database(app: Flask, settings: Settings) -> Iterator[str]:
     except (OSError, TypeError):  # not there yet, or in memory
         return
     if mode & OTHERS:
-        yield "The file of the database may be read or changed by all users of the machine: chmod 600, or 660 for a group."
+        yield "The file of the database may be read or changed by all users of the machine: chmod 600, or 660."
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -20,7 +22,14 @@ from flask_grpcweb_scm.client.http import Exchange, Head, TransportError
 from flask_grpcweb_scm.client.response import CallError, Response
 from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode
 
-__all__ = ["Call", "Retries", "RetryPolicy", "may_retry"]
+__all__ = ["Call", "Retries", "RetryPolicy", "all_pages", "may_retry"]
+
+MAX_PAUSE_SECONDS = 3600.0
+"""A server that sets a longer pause has no retry."""
+MAX_SAME_TOKENS = 2
+"""A token may come once more: a server may have nothing but the name of the last row in it."""
+MAX_EMPTY_PAGES = 100
+"""One after the other."""
 
 R = TypeVar("R")
 
@@ -248,7 +257,7 @@ class Retries:
             return None
         if error.retry_after is not None:
             self._backoffs = 0
-            return None if math.isinf(error.retry_after) else error.retry_after
+            return error.retry_after if error.retry_after <= MAX_PAUSE_SECONDS else None
         self._backoffs += 1
         return policy.backoff(self._backoffs - 1)
 
@@ -258,3 +267,40 @@ def may_retry(method: MethodDescriptor, metadata: Metadata) -> bool:
     if method.client_streaming:
         return False
     return method.GetOptions().idempotency_level in _REPEATABLE or "idempotency-key" in metadata
+
+
+# Pages
+
+
+class HasNextPage(Protocol):
+    """A page of a list."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Token of the page after this one; empty on the last one."""
+
+
+P = TypeVar("P", bound=HasNextPage)
+
+
+def all_pages(fetch: Callable[[str], P], count: Callable[[P], int]) -> Iterator[P]:
+    """Yield the pages of a list, from the first to the last.
+
+    :param fetch: takes the token of a page.
+    :param count: takes a page, and returns the number of its rows.
+    :raises CallError: INTERNAL, when the server sends a token again and again, or pages without rows for ever.
+    """
+    token, empty = "", 0
+    seen: Counter[bytes] = Counter()
+    while True:
+        page = fetch(token)
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
+        digest = hashlib.sha256(token.encode()).digest()
+        empty = 0 if count(page) else empty + 1
+        seen[digest] += 1
+        if seen[digest] > MAX_SAME_TOKENS or empty > MAX_EMPTY_PAGES:
+            text = "the server sends pages without an end: the same token again and again, or no rows"
+            raise CallError(StatusCode.INTERNAL, text)

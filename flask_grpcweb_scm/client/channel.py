@@ -95,7 +95,7 @@ class Channel:
         self._metadata = Metadata(_pairs(metadata))
         if token is not None:
             self._metadata.add("x-grpc-auth-token", token)
-        self._secret = hmac_secret if token is None else None
+        self._secret = _checked_secret(hmac_secret) if token is None else None
         self._timeout = timeout
         self._encoding = ENCODINGS[compression] if compression else None
         self._codec = choices[codec]
@@ -239,6 +239,15 @@ def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
     except Exception as error:  # of many kinds: JSON has nothing for an Any of an unknown type, or for the year 10000
         text = f"the {message_class.DESCRIPTOR.full_name} cannot be written in {codec.name}: {error}"
         raise CallError(StatusCode.INTERNAL, text) from error
+
+
+def _checked_secret(secret: str | None) -> str | None:
+    try:
+        (secret or "").encode()
+    except UnicodeEncodeError:
+        # Not as its cause: it has the secret.
+        raise ValueError("hmac_secret has a character that is none of Unicode; is it text in UTF-8?") from None
+    return secret
 
 
 def _pairs(metadata: MetadataLike) -> Iterable[tuple[str, str | bytes]]:

@@ -299,7 +299,7 @@ def _post(
 def _clock(first: ProbeResponse) -> Iterator[Diagnosis]:
     try:
         date = email.utils.parsedate_to_datetime(first.headers["date"]).timestamp()
-    except (KeyError, ValueError):
+    except (LookupError, ValueError, ArithmeticError, TypeError, OSError):
         yield Diagnosis("warn", "clock", "the response has no Date header", "Signatures need clocks that agree.")
         return
     # The header has whole seconds: it is half a second behind on average.

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import urllib3
@@ -42,8 +42,9 @@ class Request:
     """A request to send."""
 
     path: str
-    headers: Pairs
-    body: bytes | Iterable[bytes]
+    headers: Pairs = field(repr=False)
+    """Credentials are among them."""
+    body: bytes | Iterable[bytes] = field(repr=False)
     """Chunks when the requests are a stream."""
     deadline: float | None
     """An instant of :func:`time.monotonic`, or None."""
@@ -93,6 +94,8 @@ class Transport(Protocol):
 
 # Sockets, with urllib3's connections
 
+MAX_HEAD_BYTES = 2**20
+"""Of all that comes before a chunk of the body: 1xx responses, headers, extensions of chunks, trailers of HTTP."""
 MAX_IDLE_CONNECTIONS = 10
 CHUNK_BYTES = 65536
 # Python refuses to wait longer than 24 days at once.
@@ -106,9 +109,14 @@ def parse_base_url(url: str) -> Url:
 
     :raises ValueError: for a URL that is not ``http://`` or ``https://``, a host and a path.
     """
-    parsed = parse_url(url)
+    try:
+        parsed = parse_url(url)
+    except ValueError:
+        parsed = Url()
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise ValueError(f"{url!r} is not the URL of a server; write it as https://host:port")
+        # What stands before an "@" may be a password.
+        shown = repr(url) if "@" not in url else "what is given"
+        raise ValueError(f"{shown} is not the URL of a server; write it as https://host:port")
     if parsed.auth or parsed.query or parsed.fragment:
         raise ValueError(
             f"the URL of {parsed.host} may have a path, but no user, query or fragment; is there a token=?"
@@ -205,6 +213,7 @@ class SocketExchange:
             self._socket.deadline = self._request.deadline
             if self._aborted:
                 raise TransportError("the call was cancelled")
+            self._socket.budget = MAX_HEAD_BYTES
             self._send(connection)
             self._response = connection.getresponse()
             # http.client accepts a head that is cut short: "grpc-status: 1" of "grpc-status: 14".
@@ -229,6 +238,8 @@ class SocketExchange:
     def read(self) -> bytes:
         """Wait for a chunk of the body; ``b""`` at its end."""
         assert self._response is not None
+        if self._socket is not None:
+            self._socket.budget = MAX_HEAD_BYTES + CHUNK_BYTES
         with _translated():
             chunk = self._response.read1(CHUNK_BYTES)
         self._complete = not chunk
@@ -283,6 +294,8 @@ class DeadlineSocket:
     def __init__(self, connected: socket.socket) -> None:
         self.deadline: float | None = None
         """An instant of :func:`time.monotonic`, or None."""
+        self.budget = MAX_HEAD_BYTES
+        """Bytes that may still be read, so that no head is without an end."""
         self.ended = False
         """True once a read has found the end of the peer's data."""
         self._socket = connected
@@ -345,8 +358,11 @@ class _DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         self._owner.arm()
+        if self._owner.budget < 0:
+            raise ConnectionError(f"the head of the response has more than {MAX_HEAD_BYTES} bytes")
         count = self._raw.readinto(buffer)
         self._owner.ended = count == 0
+        self._owner.budget -= count or 0
         return count
 
     def close(self) -> None:

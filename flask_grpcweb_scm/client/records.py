@@ -11,7 +11,9 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from flask_grpcweb_scm.client.response import CallError
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
+from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = [
     "CodeMapping",
@@ -137,6 +139,9 @@ class PathOutcome(Record):
     code_mapping_id: int
     source_path: str
     reason: str
+    repository_id: int
+    branch: str
+    source_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +180,11 @@ def _value(message: Message, name: str) -> Any:
     if not message.HasField(name):
         return None
     if isinstance(value, Timestamp):
-        return value.ToDatetime(tzinfo=timezone.utc)
+        try:
+            return value.ToDatetime(tzinfo=timezone.utc)
+        except (ValueError, OverflowError):
+            text = f"the server sent a {message.DESCRIPTOR.full_name} whose {name} is in no calendar"
+            raise CallError(StatusCode.INTERNAL, text) from None
     return _NESTED[field.message_type.name].from_message(value)
 
 

@@ -17,6 +17,7 @@ from urllib3.util import parse_url
 from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
 from flask_grpcweb_scm.rpc import Codec, RpcError
 from flask_grpcweb_scm.wire import (
+    MAX_TIMEOUT,
     TRAILERS,
     ContentType,
     Encoding,
@@ -32,7 +33,7 @@ from flask_grpcweb_scm.wire import (
     parse_trailers,
 )
 
-__all__ = ["CallError", "Response"]
+__all__ = ["CallError", "Response", "printable"]
 
 MAX_PAGE_BYTES = 8192
 MAX_LINE = 200
@@ -177,6 +178,15 @@ _CALL_ID = re.compile(r"\(call ([0-9a-f]{8,64})\)\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
+def printable(text: str) -> str:
+    """Escape control characters: the text may be hostile to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 class CallError(RpcError):
     """Raised when a call ends with a status other than OK.
 
@@ -200,6 +210,10 @@ class CallError(RpcError):
         """Sent by the server with the status."""
         self.retry_after = retry_after
         """Seconds to wait before a retry, set by the server; infinite when it forbids one, None when it sets none."""
+
+    def __str__(self) -> str:
+        # In one line and without control characters: the server may be hostile to a terminal, or to a log.
+        return f"{self.code.name}: {printable(self.message)}"
 
     @property
     def call_id(self) -> str | None:
@@ -246,7 +260,7 @@ def _unpack(detail: AnyMessage) -> Message:
     try:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(detail.TypeName())
         return GetMessageClass(descriptor).FromString(detail.value)
-    except (KeyError, DecodeError):
+    except (KeyError, ValueError, TypeError, DecodeError):
         return detail
 
 
@@ -257,5 +271,6 @@ def _retry_after(pushback: str | None, details: Iterable[Message]) -> float | No
         return int(pushback) / 1000 if _MILLISECONDS.fullmatch(pushback) else math.inf
     for detail in details:
         if isinstance(detail, error_details_pb2.RetryInfo):
-            return float(detail.retry_delay.ToTimedelta().total_seconds())
+            delay = detail.retry_delay.seconds + detail.retry_delay.nanos / 1e9
+            return min(max(0.0, float(delay)), MAX_TIMEOUT)
     return None

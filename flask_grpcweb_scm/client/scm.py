@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flask_grpcweb_scm.client.call import Call, RetryPolicy
+from flask_grpcweb_scm.client.call import Call, RetryPolicy, all_pages
 from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
@@ -381,13 +381,8 @@ def _records(call: Call[Any], record: type[R]) -> Iterator[R]:
 
 
 def _all_pages(fetch: Callable[..., Page[R]]) -> Iterator[R]:
-    token = ""
-    while True:
-        page = fetch(page_token=token)
+    for page in all_pages(lambda token: fetch(page_token=token), len):
         yield from page
-        token = page.next_page_token
-        if not token:
-            return
 
 
 def _provider(provider: str | int) -> scm_pb2.Provider.ValueType:

@@ -616,41 +616,54 @@ class PathOutcome(google.protobuf.message.Message):
         OUTCOME_COVERED: PathOutcome._Outcome.ValueType  # 1
         """A recorded mapping covers it."""
         OUTCOME_DERIVED: PathOutcome._Outcome.ValueType  # 2
-        """A mapping was derived for it, or for another path of the same root."""
+        """Its file was found: by itself, or because other paths lead to its repository."""
         OUTCOME_AMBIGUOUS: PathOutcome._Outcome.ValueType  # 3
         """Several files of one repository, or files of several repositories, could be meant."""
         OUTCOME_NO_MATCH: PathOutcome._Outcome.ValueType  # 4
         """No file of any repository matches."""
         OUTCOME_UNSUPPORTED: PathOutcome._Outcome.ValueType  # 5
-        """It names no file: it has no extension, is a URL, or is made by the runtime."""
+        """It names no file of the organization: it has no extension, is a URL or made by the runtime, or
+        is in a language's library or somebody else's package.
+        """
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
     OUTCOME_UNSPECIFIED: PathOutcome.Outcome.ValueType  # 0
     OUTCOME_COVERED: PathOutcome.Outcome.ValueType  # 1
     """A recorded mapping covers it."""
     OUTCOME_DERIVED: PathOutcome.Outcome.ValueType  # 2
-    """A mapping was derived for it, or for another path of the same root."""
+    """Its file was found: by itself, or because other paths lead to its repository."""
     OUTCOME_AMBIGUOUS: PathOutcome.Outcome.ValueType  # 3
     """Several files of one repository, or files of several repositories, could be meant."""
     OUTCOME_NO_MATCH: PathOutcome.Outcome.ValueType  # 4
     """No file of any repository matches."""
     OUTCOME_UNSUPPORTED: PathOutcome.Outcome.ValueType  # 5
-    """It names no file: it has no extension, is a URL, or is made by the runtime."""
+    """It names no file of the organization: it has no extension, is a URL or made by the runtime, or
+    is in a language's library or somebody else's package.
+    """
 
     PATH_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
     CODE_MAPPING_ID_FIELD_NUMBER: builtins.int
     SOURCE_PATH_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    BRANCH_FIELD_NUMBER: builtins.int
+    SOURCE_URL_FIELD_NUMBER: builtins.int
     path: builtins.str
     """The path as it was sent; of a frame without one, its module."""
     outcome: global___PathOutcome.Outcome.ValueType
     code_mapping_id: builtins.int
     """The mapping that covers it; 0 when there is none or it is not recorded."""
     source_path: builtins.str
-    """Where in the repository the file is; empty when nothing covers the path."""
+    """Where in the repository the file is; empty when there is no file."""
     reason: builtins.str
     """What was found, for a person to read."""
+    repository_id: builtins.int
+    """The repository that has the file; 0 when there is no file."""
+    branch: builtins.str
+    """The branch where the file was found."""
+    source_url: builtins.str
+    """A page of the provider with the file; empty when unknown."""
     def __init__(
         self,
         *,
@@ -659,8 +672,11 @@ class PathOutcome(google.protobuf.message.Message):
         code_mapping_id: builtins.int = ...,
         source_path: builtins.str = ...,
         reason: builtins.str = ...,
+        repository_id: builtins.int = ...,
+        branch: builtins.str = ...,
+        source_url: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code_mapping_id", b"code_mapping_id", "outcome", b"outcome", "path", b"path", "reason", b"reason", "source_path", b"source_path"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["branch", b"branch", "code_mapping_id", b"code_mapping_id", "outcome", b"outcome", "path", b"path", "reason", b"reason", "repository_id", b"repository_id", "source_path", b"source_path", "source_url", b"source_url"]) -> None: ...
 
 global___PathOutcome = PathOutcome
 

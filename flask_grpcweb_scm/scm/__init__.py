@@ -6,10 +6,11 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.exc import SQLAlchemyError
 
+from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
@@ -32,7 +33,7 @@ from flask_grpcweb_scm.scm.database.models import (
 )
 from flask_grpcweb_scm.scm.service import service
 from flask_grpcweb_scm.scm.trackers import outbox
-from flask_grpcweb_scm.transactions.deadlines import CallPool
+from flask_grpcweb_scm.transactions.deadlines import CallPool, limit_call
 
 __all__ = [
     "MIGRATIONS",
@@ -62,6 +63,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+FIGURES_SECONDS = 2.0
+"""That a page of metrics waits for the database."""
+
 MIGRATIONS = str(Path(__file__).with_name("migrations"))
 """The folder for Flask-Migrate: ``Migrate(app, db, directory=MIGRATIONS)``."""
 
@@ -69,7 +73,8 @@ MIGRATIONS = str(Path(__file__).with_name("migrations"))
 def figures() -> Mapping[str, tuple[str, float]]:
     """Return figures for metrics that only the database has, by name, each with its meaning; none when it fails."""
     try:
-        return outbox.figures()
+        with limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=FIGURES_SECONDS)):
+            return outbox.figures()
     except SQLAlchemyError as error:
         db.session.rollback()
         logger.warning("no figures of the outbox: %s", type(error).__name__)

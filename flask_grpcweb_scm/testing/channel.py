@@ -48,10 +48,13 @@ class _AppExchange:
     def start(self) -> Head:
         request = self._request
         body = request.body if isinstance(request.body, bytes) else b"".join(request.body)
-        host = self._client.application.extensions["grpcweb_scm"].host
-        headers = [*request.headers, ("Host", host)] if host else request.headers
         self._response = self._context.run(
-            self._client.open, request.path, method=request.method, data=body, headers=headers
+            self._client.open,
+            request.path,
+            method=request.method,
+            data=body,
+            headers=request.headers,
+            base_url=self._client.application.extensions["grpcweb_scm"].base_url,
         )
         self._chunks = self._response.iter_encoded()
         headers = [(name.lower(), value) for name, value in self._response.headers.items()]

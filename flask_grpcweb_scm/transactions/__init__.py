@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
-from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call, prepare
+from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call
 
-__all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "transaction"]
+__all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "is_full", "lacks_schema", "reason_of", "transaction"]
 
 CallNext = Callable[[Any, CallContext], Any]
 
@@ -60,10 +60,9 @@ def _stream(db: SQLAlchemy, request: Any, context: CallContext, call_next: CallN
 
 @contextmanager
 def _committed(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
-    prepare(db)
     # Looked up again at the end: the function may have removed the session, and gone on with a new one.
     session = db.session
-    with limit_call(session(), context):
+    with limit_call(db, context):
         try:
             yield
             context.check_deadline()
@@ -170,7 +169,7 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     code, text = found
     if found == CANCELLED:
         return RpcError(code, text)
-    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    reason = reason_of(error)
     if code is StatusCode.UNAVAILABLE and context.remaining() == 0:
         # It was waited for until now, or cut off because nothing came.
         code, text = StatusCode.DEADLINE_EXCEEDED, UNCONFIRMED if text is UNCONFIRMED else LATE
@@ -179,12 +178,27 @@ def _status_of(error: SQLAlchemyError, db: SQLAlchemy, context: CallContext) -> 
     return unavailable(text) if code is StatusCode.UNAVAILABLE else RpcError(code, text)
 
 
-def _advise(error: SQLAlchemyError) -> None:
-    """Add what to do about a table or a column that is missing to the text of an error, for the log."""
-    if isinstance(error, DBAPIError) and (
+def lacks_schema(error: SQLAlchemyError) -> bool:
+    """Tell whether a table or a column is missing."""
+    return isinstance(error, DBAPIError) and (
         _sqlstate(error) in ("42P01", "42703")
         or any(text in str(error.orig) for text in ("no such table", "no such column", "has no column"))
-    ):
+    )
+
+
+def is_full(error: SQLAlchemyError) -> bool:
+    """Tell whether the disk or the memory of the database is full."""
+    return isinstance(error, DBAPIError) and (_sqlstate(error)[:2] == "53" or "disk is full" in str(error.orig))
+
+
+def reason_of(error: SQLAlchemyError) -> str:
+    """Return the first line of what the database says, without a statement and its parameters."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+
+
+def _advise(error: SQLAlchemyError) -> None:
+    """Add what to do about a table or a column that is missing to the text of an error, for the log."""
+    if isinstance(error, DBAPIError) and lacks_schema(error):
         error.add_detail("run `flask db upgrade`, or `flask scm init-db` for the tables of ScmService")
 
 

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import socket
+import sqlite3
 import threading
 import time
 import weakref
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import sqlalchemy as sa
-from flask import current_app, has_app_context
+from flask import g, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm
 
@@ -25,7 +26,7 @@ from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.time_limits import TimeLimit
 
-__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call", "prepare"]
+__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call"]
 
 CUT_SECONDS = 0.4
 """After the deadline, for PostgreSQL to tell that it has cancelled a statement."""
@@ -46,7 +47,7 @@ _LIMITS = sa.text(
     """
 )
 
-# Keys of Session.info, and of the info of a pooled connection
+# Attribute of flask.g, and keys of the info of a pooled connection
 _CALL = "flask_grpcweb_scm.call"
 _WATCH = "flask_grpcweb_scm.watch"
 _BUSY_TIMEOUT = "flask_grpcweb_scm.busy_timeout"
@@ -74,35 +75,38 @@ class _Limits:
 
 
 @contextlib.contextmanager
-def limit_call(session: orm.Session, context: CallContext) -> Iterator[None]:
-    """Apply the deadline of a call to what its session does in the block."""
-    outer = session.info.get(_CALL)
-    session.info[_CALL] = _Limits(context)
+def limit_call(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
+    """Apply the deadline of a call to what sessions of its app context do in the block."""
+    _prepare(db)
+    # Not the session, which the call may remove, and go on with a new one.
+    here = g._get_current_object()
+    outer = here.get(_CALL)
+    setattr(here, _CALL, _Limits(context))
     try:
         yield
     finally:
-        session.info[_CALL] = outer
+        if outer is None:
+            here.pop(_CALL)
+        else:
+            setattr(here, _CALL, outer)
 
 
-def begin_work_elsewhere(session: orm.Session) -> None:
+def begin_work_elsewhere() -> None:
     """Give what the call does from now on ten seconds more, so that its effects elsewhere are stored."""
-    limits: _Limits | None = session.info.get(_CALL)
+    limits = _current_limits()
     if limits is not None:
         limits.acts_elsewhere = True
 
 
 def _current_limits() -> _Limits | None:
-    if not has_app_context() or "sqlalchemy" not in current_app.extensions:
-        return None
-    sessions = current_app.extensions["sqlalchemy"].session
-    return cast("_Limits | None", sessions.info.get(_CALL)) if sessions.registry.has() else None
+    return cast("_Limits | None", g.get(_CALL)) if has_app_context() else None
 
 
 _prepared: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 _preparing = threading.Lock()
 
 
-def prepare(db: SQLAlchemy) -> None:
+def _prepare(db: SQLAlchemy) -> None:
     """Make calls with the sessions and engines of an app heed their deadlines; outside of calls they are as before."""
     for engine in db.engines.values():
         if engine not in _prepared:
@@ -119,6 +123,9 @@ def _listen(engine: sa.Engine, sessions: orm.scoped_session[Any]) -> None:
         return
     if engine.dialect.name == "postgresql" and not engine.dialect.is_async:
         sa.event.listen(engine, "do_connect", _connect)
+    if engine.dialect.name == "sqlite":
+        # First: another listener may make a file for its owner alone.
+        sa.event.listen(engine, "do_connect", _refuse_new_file, insert=True)
     sa.event.listen(engine, "checkout", _watch)
     sa.event.listen(engine, "checkin", _unwatch)
 
@@ -127,7 +134,7 @@ def _listen(engine: sa.Engine, sessions: orm.scoped_session[Any]) -> None:
 
 
 def _limit_transaction(session: orm.Session, transaction: orm.SessionTransaction, connection: sa.Connection) -> None:
-    limits: _Limits | None = session.info.get(_CALL)
+    limits = _current_limits()
     dialect = connection.dialect.name
     if dialect == "postgresql" and limits is not None and not transaction.nested:
         remaining = limits.remaining()
@@ -199,6 +206,18 @@ def _connect(dialect: sa.Dialect, record: object, arguments: Any, options: dict[
         )
     except TimeoutError as error:
         raise ConnectTimeout("the database has not accepted a connection before the deadline") from error
+
+
+def _refuse_new_file(dialect: sa.Dialect, record: object, arguments: Any, options: dict[str, Any]) -> None:
+    """Have no call make a new file for SQLite: the one with the tables has been deleted, or was never made.
+
+    :raises sqlite3.OperationalError: there.
+    """
+    path = os.fspath(arguments[0]) if arguments else ":memory:"
+    is_file = path not in {"", ":memory:"} and not path.startswith("file:")
+    if is_file and _current_limits() is not None and not os.path.exists(path):
+        text = f"unable to open database file: {path} does not exist; run `flask db upgrade`, or `flask scm init-db`"
+        raise sqlite3.OperationalError(text)
 
 
 # Connections that hang

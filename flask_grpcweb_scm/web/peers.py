@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import socket
 import sys
 import threading
@@ -39,6 +40,9 @@ STRANGER_SECONDS = 30.0
 
 STALL_SECONDS = 2.0
 """For the next bytes of it."""
+
+SHORTEST_SECONDS = 0.001
+"""As a timeout of a socket: 0 means that it does not wait at all, which TLS tells by another error."""
 
 DRAIN_SECONDS = 0.5
 """For the next bytes of a body that nobody needs."""
@@ -91,6 +95,7 @@ class SocketCall(IncomingCall):
         if self.deadline is None:
             self.connection.settimeout(self.endpoint.settings.idle_timeout)
         else:
+            _hurry_reading(self, self.connection, time.monotonic(), self.deadline)
             _watch.add(self)
 
     def close(self) -> None:
@@ -115,17 +120,27 @@ class PatientAgain:
         self._connection = _socket(environ)
         self._timeout = None if self._connection is None else self._connection.gettimeout()
         self._pieces = respond()
+        self._is_under_way = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return itertools.chain(self._note(True), self._pieces, self._note(False))
+
+    def _note(self, is_under_way: bool) -> Iterator[bytes]:
+        self._is_under_way = is_under_way
+        yield from ()
 
     def close(self) -> None:
-        """Close the response, which the server has sent."""
+        """Close the response, and the connection of one that the server could not send to its end.
+
+        gunicorn's sync worker would wait two seconds more for the peer.
+        """
         try:
             close: Callable[[], object] = getattr(self._pieces, "close", lambda: None)
             close()
         finally:
             if self._connection is not None:
+                if self._is_under_way:
+                    _shut_down(self._connection, socket.SHUT_RDWR)
                 # The server may have closed it meanwhile.
                 with contextlib.suppress(OSError):
                     self._connection.settimeout(self._timeout)
@@ -159,15 +174,26 @@ class _Watch:
             for call in self._calls.copy().values():
                 # Each looked at once: the thread of the call may let go of them.
                 deadline, connection = call.deadline, call.connection
-                if deadline is not None and connection is not None and now >= deadline:
-                    _hurry(call, connection, now)
+                if deadline is not None and connection is not None:
+                    _hurry_reading(call, connection, now, deadline)
+                    if now >= deadline:
+                        _hurry_sending(call, connection, now)
 
 
-def _hurry(call: SocketCall, connection: socket.socket, now: float) -> None:
-    """Cut the connection of a call that is over its deadline, if it waits for its peer."""
-    if not call.is_read:
-        # Wakes a thread that waits for the rest of the request; it can still send the status.
+def _hurry_reading(call: SocketCall, connection: socket.socket, now: float, deadline: float) -> None:
+    """Have a thread that waits for the rest of a request go on at the deadline; it can still send the status."""
+    if call.is_read:
+        return
+    if hasattr(connection, "cipher"):
+        # TLS ends for good, in both directions, where the peer's end does not tell of its own. A read that has begun
+        # keeps the time that it had then.
+        connection.settimeout(max(deadline - now, SHORTEST_SECONDS))
+    elif now >= deadline:
         _shut_down(connection, socket.SHUT_RD)
+
+
+def _hurry_sending(call: SocketCall, connection: socket.socket, now: float) -> None:
+    """Cut the connection of a call that is over its deadline, if the peer takes nothing."""
     if not _is_sending(connection):
         call.sends_since = None
     elif call.sends_since is None:

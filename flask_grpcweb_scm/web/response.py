@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
-from werkzeug.wsgi import get_current_url
+from werkzeug.wsgi import get_content_length, get_current_url
 
 from flask_grpcweb_scm.observe import Observation
 from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
@@ -41,6 +41,8 @@ Release = Callable[[BaseException | None], object]
 
 SCOPE_KEY = "flask_grpcweb_scm.scope"
 """The key of the WSGI environment that has the :class:`RequestScope` of a request."""
+
+GRANIAN_BUFFER_BYTES = 8192
 
 # nginx would hold messages back until its buffer is full.
 _UNBUFFERED = ("x-accel-buffering", "no")
@@ -168,6 +170,10 @@ def _end_stream(call: IncomingCall, release: Release) -> None:
 
 def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment) -> bool:
     """Read the rest of a request's body; when that is too much, the connection cannot go on."""
+    if environ.get("SERVER_SOFTWARE") == "Granian":
+        # It waits for ever for a client that stops. It drops by itself what has arrived, up to a buffer of its own, and
+        # closes the connection when that is not all.
+        return "HTTP_TRANSFER_ENCODING" in environ or (get_content_length(environ) or 0) > GRANIAN_BUFFER_BYTES
     if drain(chunks, environ):
         return False
     end_reading(environ)

@@ -16,7 +16,7 @@ from flask_grpcweb_scm.wire.frames import (
     over_limit,
     parse_trailers,
 )
-from flask_grpcweb_scm.wire.headers import format_timeout, parse_timeout, sign
+from flask_grpcweb_scm.wire.headers import MAX_TIMEOUT, format_timeout, parse_timeout, sign
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.status import (
     MAX_MESSAGE_HEADER_BYTES,
@@ -32,6 +32,7 @@ __all__ = [
     "CONTENT_TYPES",
     "ENCODINGS",
     "MAX_MESSAGE_HEADER_BYTES",
+    "MAX_TIMEOUT",
     "PREFIX_BYTES",
     "TRAILERS",
     "ContentType",

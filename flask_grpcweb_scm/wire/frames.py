@@ -11,6 +11,7 @@ from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
 __all__ = [
     "COMPRESSED",
+    "MAX_TRAILERS_BYTES",
     "PREFIX_BYTES",
     "TRAILERS",
     "Frame",
@@ -25,6 +26,10 @@ __all__ = [
 
 COMPRESSED = 0x01
 TRAILERS = 0x80
+
+MAX_TRAILERS_BYTES = 2**20
+"""Of a trailers frame, whatever the limit of messages; gRPC itself allows 8 KiB to 16 KiB by default."""
+MAX_TRAILERS = 1000
 
 _PREFIX = struct.Struct("!BI")
 PREFIX_BYTES = _PREFIX.size
@@ -65,10 +70,14 @@ def encode_trailers(pairs: Iterable[tuple[str, str]]) -> bytes:
 def parse_trailers(payload: bytes) -> list[tuple[str, str]]:
     """Read the payload of a trailers frame into ``(name, value)`` pairs, names in lower case.
 
-    :raises RemoteProtocolError: for a line without a colon.
+    :raises RemoteProtocolError: for a line without a colon, or too many lines.
     """
+    lines = payload.decode("latin-1").split("\r\n", MAX_TRAILERS + 1)
+    if len(lines) > MAX_TRAILERS + 1:
+        text = f"the trailers have more than {MAX_TRAILERS} lines"
+        raise RemoteProtocolError(text, code=StatusCode.RESOURCE_EXHAUSTED)
     pairs = []
-    for line in payload.decode("latin-1").split("\r\n"):
+    for line in lines:
         if not line:
             continue
         name, colon, value = line.partition(":")
@@ -136,3 +145,5 @@ class FrameReader:
             )
         if length > self._max_payload:
             raise over_limit(f"message of {length} bytes", self._max_payload)
+        if length > MAX_TRAILERS_BYTES and flags & TRAILERS:
+            raise over_limit(f"trailers of {length} bytes", MAX_TRAILERS_BYTES)

@@ -19,6 +19,9 @@ _RESERVED = re.compile(
     r"(?:content-|grpc-|proxy-).*|host|te|trailer|date|server|connection|keep-alive|upgrade|transfer-encoding|set-cookie"
 )
 
+MAX_JOINED_VALUES = 1000
+"""Of one header of a name in ``-bin``; further ones are left out."""
+
 Value = str | bytes
 
 
@@ -87,7 +90,10 @@ class Metadata:
         elif not isinstance(value, str):
             raise TypeError(f"metadata {name!r} takes str, got {type(value).__name__}; for bytes name it '{name}-bin'")
         elif _ASCII_VALUE.fullmatch(value) is None:
-            raise ValueError(f"metadata {name!r} takes printable ASCII, got {value!r}; for other text use '{name}-bin'")
+            # Never the value: it may be a credential.
+            raise ValueError(
+                f"metadata {name!r} takes printable ASCII, {_problem(value)}; for other text use '{name}-bin'"
+            )
         self._pairs.append((name, value))
 
     def get(self, name: str, default: Value | None = None) -> Value | None:
@@ -130,8 +136,16 @@ class Metadata:
         return f"<Metadata {', '.join(dict(self._pairs)) or 'empty'}>"
 
 
+def _problem(value: str) -> str:
+    """Say what keeps a value out of a header, without repeating the value."""
+    if value.endswith(("\r", "\n")):
+        return "its value ends with a line break, which strip() removes"
+    place = next(index for index, char in enumerate(value) if not " " <= char <= "~")
+    return f"its value has U+{ord(value[place]):04X} at position {place}"
+
+
 def _decode_joined(value: str) -> Iterator[bytes]:
-    for item in value.split(","):
+    for item in value.split(",", MAX_JOINED_VALUES)[:MAX_JOINED_VALUES]:
         try:
             yield decode_binary(item.strip())
         except ValueError:

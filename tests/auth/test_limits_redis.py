@@ -2,98 +2,104 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-import redis
+from flask import Flask
 from google.rpc.error_details_pb2 import RetryInfo
 
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoRequest
+from tests.faults.redis_server import RedisServer, redis_of_our_own
 from tests.grpcweb import call
 from tests.servers import free_port
 
-START_SECONDS = 10.0
-LIMIT = 4
+SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The URI of a Redis of our own, and its process."""
-    program = shutil.which("redis-server")
-    if program is None:
-        reason = "redis-server is not installed: apt-get install redis-server"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    process = _start(program, port, folder)
-    try:
-        yield f"redis://127.0.0.1:{port}", process
-    finally:
-        process.terminate()
-        process.wait()
+def server() -> Iterator[RedisServer]:
+    with redis_of_our_own() as server:
+        yield server
 
 
-@pytest.fixture
-def storage(server: tuple[str, subprocess.Popen[bytes]]) -> str:
-    return server[0]
+def limited_app(server: RedisServer) -> Flask:
+    return echo_app(GRPC_RATE_LIMITS="3000/hour", GRPC_RATE_LIMIT_STORAGE=server.uri)
 
 
-def _start(program: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + START_SECONDS
-    with redis.Redis(port=port) as client:
-        while not _answers(client):
-            assert process.poll() is None, "redis-server ended"
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.02)
-    return process
+def codes(app: Flask, count: int, timeout: str = "60S") -> set[int]:
+    """The codes of so many calls at once."""
+    headers = {"grpc-timeout": timeout}
+    with ThreadPoolExecutor(count) as pool:
+        calls = [
+            pool.submit(call, app.test_client(), ECHO + "Unary", EchoRequest(), headers=headers) for _ in range(count)
+        ]
+        return {future.result().code for future in calls}
 
 
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
+def threads_that_count() -> int:
+    return sum(thread.name == "counting calls" for thread in threading.enumerate())
+
+
+def wait_until_counted(app: Flask) -> None:
+    deadline = time.monotonic() + SECONDS
+    while codes(app, 1) != {0}:
+        assert time.monotonic() < deadline, "calls are still refused"
+        time.sleep(0.02)
 
 
 @pytest.mark.needs("Redis")
-def test_two_apps_count_together(storage: str) -> None:
-    clients = [echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client() for _ in range(2)]
+def test_two_apps_count_together(server: RedisServer) -> None:
+    clients = [echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=server.uri).test_client() for _ in range(2)]
     codes = [call(clients[number % 2], ECHO + "Unary", EchoRequest()).code for number in range(5)]
     assert codes == [0, 0, 0, 8, 8]
 
 
 @pytest.mark.needs("Redis")
-def test_a_redis_that_hangs_is_waited_for_until_the_deadline(
-    server: tuple[str, subprocess.Popen[bytes]], caplog: pytest.LogCaptureFixture
+def test_a_redis_that_hangs_is_waited_for_until_the_deadline_and_by_one_call(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage, process = server
-    client = echo_app(GRPC_RATE_LIMITS="300/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client()
-    assert call(client, ECHO + "Unary", EchoRequest()).code == 0
-    process.send_signal(signal.SIGSTOP)
-    try:
-        started = time.monotonic()
-        with ThreadPoolExecutor(10) as pool:
-            headers = {"grpc-timeout": "200m"}
-            calls = [pool.submit(call, client, ECHO + "Unary", EchoRequest(), headers=headers) for _ in range(10)]
-            assert {future.result().code for future in calls} == {4}
-        assert time.monotonic() - started < LIMIT
-        patient = call(client, ECHO + "Unary", EchoRequest())
-        assert patient.code == 14
-        assert len(patient.details(RetryInfo)) == 1
-    finally:
-        process.send_signal(signal.SIGCONT)
-    assert call(client, ECHO + "Unary", EchoRequest()).code == 0
+    app = limited_app(server)
+    assert codes(app, 1) == {0}
+    with server.stopped():
+        assert codes(app, 10, "200m") == {4}
+        assert codes(app, 1) == {14}
+        hung = threads_that_count()
+        for _ in range(20):
+            answer = call(app.test_client(), ECHO + "Unary", EchoRequest())
+            assert (answer.code, len(answer.details(RetryInfo))) == (14, 1)
+        assert threads_that_count() <= hung + 1
+    wait_until_counted(app)
     assert len(caplog.records) == 1
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.needs("Redis")
+def test_a_call_in_a_hurry_does_not_make_others_be_refused(server: RedisServer) -> None:
+    app = limited_app(server)
+    with server.stopped():
+        assert codes(app, 1, "1m") == {4}
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(codes, app, 1)
+            time.sleep(0.1)
+            server.resume()
+            assert other.result() == {0}
+
+
+@pytest.mark.needs("Redis")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_redis_that_is_started_again_counts_again(server: RedisServer, number: signal.Signals) -> None:
+    app = limited_app(server)
+    assert codes(app, 1) == {0}
+    server.end(number)
+    assert codes(app, 5) == {14}
+    server.start()
+    wait_until_counted(app)
+    assert codes(app, 5) == {0}
 
 
 def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptureFixture) -> None:

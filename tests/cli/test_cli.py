@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 from flask import Flask, request
+from flask.cli import FlaskGroup, ScriptInfo
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_grpcweb_scm import CallContext, RpcError, StatusCode
+from flask_grpcweb_scm import CallContext, ConfigError, RpcError, StatusCode
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.security.support import FULL, SECRET_KEY
@@ -249,3 +251,21 @@ def test_token_commands_say_what_is_wrong(arguments: list[str], config: dict[str
     result = run("token", *arguments, app=echo_app(**config))
     assert result.exit_code != 0
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", [["grpc", "services"], ["run"], ["routes"], ["shell"]], ids=" ".join)
+def test_a_configuration_that_cannot_work_is_a_sentence(command: list[str]) -> None:
+    info = ScriptInfo(create_app=lambda: echo_app(GRPC_MAX_TIMEOUT=-3))
+    result = CliRunner().invoke(FlaskGroup(), command, obj=info)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
+    assert "Error: GRPC_MAX_TIMEOUT: -3 is not a number of seconds above 0." in result.stderr
+
+
+def test_other_commands_see_the_error_itself() -> None:
+    @click.command()
+    def other() -> None:
+        echo_app(GRPC_MAX_TIMEOUT=-3)
+
+    error = CliRunner().invoke(other).exception
+    assert isinstance(error, ConfigError)
+    assert not isinstance(error, click.ClickException)

@@ -66,7 +66,7 @@ def create_app() -> Flask:
 def build(lane: str, folder: Path) -> Flask:
     """The app, with hooks of every kind or, for the fast lane, those that it goes with."""
     notes = Notes(folder / "notes")
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, SECRET_KEY="of the tests")
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder}/rows.db"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"timeout": 1}}

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from tests.faults.load import Load, Outcome
 from tests.faults.postgresql import DATABASE, ROLE, PostgresqlServer, postgresql_of_our_own
+from tests.faults.redis_server import RedisServer, redis_of_our_own
 from tests.scm.databases import create_tables, disposed
 from tests.scm.support import add_tenant, make_app
-from tests.servers import ROOT, command, end, free_port, wait_until_listening
+from tests.servers import ROOT, command, free_port, listening
 
 PAGE = ROOT / "docs/reliability.md"
 SERVERS = ["gunicorn", "granian", "waitress"]
@@ -36,6 +37,8 @@ class Setting:
 
     process: subprocess.Popen[bytes]
     postgresql: PostgresqlServer | None
+    redis: RedisServer | None
+    """Of the rate limits."""
     file: Path
     """Of the SQLite database."""
     disk: Path | None
@@ -113,15 +116,32 @@ def kill_worker(setting: Setting) -> Iterator[None]:
     yield
 
 
+def restart_redis(number: signal.Signals) -> Fault:
+    @contextlib.contextmanager
+    def fault(setting: Setting) -> Iterator[None]:
+        redis(setting).end(number)
+        yield
+        redis(setting).start()
+
+    return fault
+
+
 def postgresql(setting: Setting) -> PostgresqlServer:
     assert setting.postgresql is not None
     return setting.postgresql
+
+
+def redis(setting: Setting) -> RedisServer:
+    assert setting.redis is not None
+    return setting.redis
 
 
 READ_ONLY = "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
 WRITABLE = "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"
 NO_CONNECTION = f"ALTER ROLE {ROLE} CONNECTION LIMIT 0", TERMINATE
 CONNECTIONS = (f"ALTER ROLE {ROLE} CONNECTION LIMIT -1",)
+
+REDIS = "Redis of the rate limits"
 
 # Database → fault → what it is, and how many seconds it lasts
 FAULTS: dict[str, dict[str, tuple[Fault, float]]] = {
@@ -141,6 +161,11 @@ FAULTS: dict[str, dict[str, tuple[Fault, float]]] = {
         "file locked": (lock_file, 2.5),
         "disk full": (fill_disk, 2.5),
         "a worker killed": (kill_worker, 0),
+    },
+    REDIS: {
+        "shut down, started again": (restart_redis(signal.SIGTERM), 0.5),
+        "killed, started again": (restart_redis(signal.SIGKILL), 0.5),
+        "stopped (SIGSTOP)": (lambda setting: redis(setting).stopped(), 2.5),
     },
 }
 ONLY_ON = {"a worker killed": {"gunicorn"}}
@@ -181,8 +206,9 @@ def rows(server: str, database: str, faults: Iterable[str] | None = None) -> Ite
         with disposed(make_app(uri)) as app, app.app_context():
             tenant = add_tenant("ours")
         log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))) / "log"
-        url, process = stack.enter_context(_serving(server, uri, log))
-        setting = Setting(process, own, folder / "scm.db", disk)
+        limits = stack.enter_context(redis_of_our_own()) if database == REDIS else None
+        url, process = stack.enter_context(_serving(server, uri, log, limits))
+        setting = Setting(process, own, limits, folder / "scm.db", disk)
         for name, (fault, seconds) in FAULTS[database].items():
             is_possible = server in ONLY_ON.get(name, {server}) and (disk is not None or fault is not fill_disk)
             if is_possible if faults is None else name in faults:
@@ -203,24 +229,18 @@ def _run(load: Load, fault: contextlib.AbstractContextManager[object], seconds: 
 
 
 @contextlib.contextmanager
-def _serving(server: str, uri: str, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _serving(
+    server: str, uri: str, log: Path, limits: RedisServer | None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     arguments = command(server, "tests.scm.served_app:create_app", port, sys.executable)
     if server == "gunicorn":
         arguments += ["--workers", "2"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            arguments,
-            cwd=ROOT,
-            env={**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": uri, "PYTHONWARNINGS": "ignore"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            wait_until_listening(port, process, log)
-            yield f"http://127.0.0.1:{port}", process
-        finally:
-            end(process)
+    environ = {"FLASK_SQLALCHEMY_DATABASE_URI": uri, "PYTHONWARNINGS": "ignore"}
+    if limits is not None:
+        environ |= {"FLASK_GRPC_RATE_LIMITS": "1000000/minute", "FLASK_GRPC_RATE_LIMIT_STORAGE": limits.uri}
+    with listening(arguments, port, log, environ) as process:
+        yield f"http://127.0.0.1:{port}", process
 
 
 @contextlib.contextmanager

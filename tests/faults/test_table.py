@@ -6,7 +6,7 @@ import pytest
 
 from flask_grpcweb_scm import StatusCode
 from tests.documents import ROOT
-from tests.faults.table import FAULTS, rows
+from tests.faults.table import FAULTS, REDIS, rows
 
 pytestmark = pytest.mark.needs("server")
 
@@ -16,6 +16,8 @@ QUICK = [
     ("PostgreSQL", "stopped (SIGSTOP)", {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}),
     ("SQLite", "file locked", {StatusCode.DEADLINE_EXCEEDED}),
     ("SQLite", "a worker killed", {StatusCode.UNAVAILABLE}),
+    (REDIS, "stopped (SIGSTOP)", {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}),
+    (REDIS, "killed, started again", {StatusCode.UNAVAILABLE}),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -56,20 +57,24 @@ PARAMS = [
 
 @pytest.fixture(scope="package", params=PARAMS)
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("nginx")
+    with (
+        running("gunicorn", "tests.nginx.app:create_app", folder / "gunicorn.log", request.param) as upstream,
+        nginx_before(upstream, folder) as port,
+    ):
+        yield Proxy(port, upstream, bool(request.param))
+    assert "Traceback" not in (folder / "gunicorn.log").read_text()
+
+
+@contextlib.contextmanager
+def nginx_before(upstream: int, folder: Path) -> Iterator[int]:
+    """Run nginx before a server while the block runs; gives its port. Errors in its log fail the test."""
     if NGINX is None:
         if "CI" in os.environ:
             pytest.fail("nginx is not installed")
         pytest.skip("nginx is not installed: apt install nginx")
-    folder = tmp_path_factory.mktemp("nginx")
-    with running("gunicorn", "tests.nginx.app:create_app", folder / "gunicorn.log", request.param) as upstream:
-        port = free_port()
-        with listening(command(NGINX, folder, port, upstream), port, folder / "nginx.log"):
-            yield Proxy(port, upstream, bool(request.param))
-    assert "[error]" not in (folder / "nginx.log").read_text()
-    assert "Traceback" not in (folder / "gunicorn.log").read_text()
-
-
-def command(nginx: str, folder: Path, port: int, upstream: int) -> list[str]:
-    configuration = folder / "nginx.conf"
+    port, configuration, log = free_port(), folder / "nginx.conf", folder / "nginx.log"
     configuration.write_text(CONFIGURATION.format(folder=folder, port=port, upstream=upstream))
-    return [nginx, "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
+    with listening([NGINX, "-e", "stderr", "-p", str(folder), "-c", str(configuration)], port, log):
+        yield port
+    assert "[error]" not in log.read_text()

@@ -1,7 +1,7 @@
 """What Sentry's SDK sends of a mixed run, in a process of its own: it patches Flask.
 
-``python -m tests.observe.sentry APP`` prints as JSON the events of a crash of a view, under "view", and those of each
-case, under its name.
+``python -m tests.observe.sentry APP…`` prints as JSON, by app, the events of a crash of a view, under "view", and those
+of each case, under its name.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def crash() -> str:
 
 
 def reports(name: str) -> dict[str, list[dict[str, Any]]]:
+    Kept.events.clear()
     app, cases = getattr(mixed, name)(), mixed.CASES + (mixed.HOOKED_CASES if name == "hooked_app" else [])
     app.add_url_rule("/crash", "crash", crash, methods=["POST"])
     know_routes(app)
@@ -49,4 +50,4 @@ def reports(name: str) -> dict[str, list[dict[str, Any]]]:
 if __name__ == "__main__":
     logging.raiseExceptions = False
     sentry_sdk.init("http://key@localhost/1", transport=Kept, integrations=[FlaskIntegration()])
-    sys.stdout.write(json.dumps(reports(sys.argv[1])))
+    sys.stdout.write(json.dumps({name: reports(name) for name in sys.argv[1:]}))

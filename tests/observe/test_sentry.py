@@ -12,16 +12,22 @@ import pytest
 from tests.observe.mixed import CASES, HOOKED_CASES
 from tests.servers import ROOT
 
+APPS = ["mixed_app", "hooked_app"]
 Reports = dict[str, list[dict[str, Any]]]
 
 
-@pytest.fixture(scope="module", params=["mixed_app", "hooked_app"])
-def reports(request: pytest.FixtureRequest) -> Reports:
-    command = [sys.executable, "-m", "tests.observe.sentry", request.param]
+@pytest.fixture(scope="module")
+def all_reports() -> dict[str, Reports]:
+    command = [sys.executable, "-m", "tests.observe.sentry", *APPS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    found: Reports = json.loads(done.stdout)
+    found: dict[str, Reports] = json.loads(done.stdout)
     return found
+
+
+@pytest.fixture(params=APPS)
+def reports(request: pytest.FixtureRequest, all_reports: dict[str, Reports]) -> Reports:
+    return all_reports[request.param]
 
 
 def parts(event: dict[str, Any]) -> object:

@@ -16,6 +16,7 @@ from tests.documents import ROOT
 from tests.scm.databases import disposed
 from tests.scm.support import (
     GitRepository,
+    ReadRepository,
     Scm,
     Tenant,
     add_organization,
@@ -81,7 +82,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
     """Not to be changed by tests."""
     repository = GitRepository(tmp_path_factory.mktemp("git") / "history")
     build_history(repository)
-    return repository
+    return ReadRepository(repository.path)
 
 
 @pytest.fixture

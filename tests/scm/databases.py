@@ -71,6 +71,8 @@ class SqliteDatabases:
         path = self._folder / f"{next(self._numbers)}.db"
         if tables:
             shutil.copyfile(self._template, path)
+        else:
+            path.touch()
         return f"sqlite:///{path}"
 
     def drop(self, uri: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import subprocess
 from collections.abc import Iterable
@@ -15,22 +16,21 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Identity, Metadata, RpcError, StatusCode
 from flask_grpcweb_scm.scm import (
     CodeMapping,
-    ExternalIssue,
-    Group,
-    Integration,
     Organization,
-    OrganizationIntegration,
-    Project,
     Repository,
     db,
 )
+from flask_grpcweb_scm.scm.providers import http
 from flask_grpcweb_scm.testing import assert_rpc_error
+
+# There are as many attempts at a provider, but nobody waits for them.
+http.FIRST_PAUSE_SECONDS = 0.01
 
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
 
 
 def make_app(uri: str, **config: Any) -> Flask:
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.testing = True
     app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test", **config)
     GrpcWebScm().init_app(app)
@@ -90,26 +90,40 @@ def add_organization(app: Flask) -> int:
         return row.id
 
 
+# As text, which SQLAlchemy need not compile for every new engine: most tests begin here.
+TENANT = {
+    "organization": "scm_organization (slug, name, date_added) VALUES ('{slug}', '', {now})",
+    "integration": (
+        "scm_integration (provider, external_id, name, metadata, date_added)"
+        " VALUES ('jira', '{slug}', 'Jira', '{{}}', {now})"
+    ),
+    "installation": (
+        "scm_organization_integration (organization_id, integration_id, config, date_added)"
+        " VALUES ({organization}, {integration}, '{{}}', {now})"
+    ),
+    "project": "scm_project (organization_id, slug, name, date_added) VALUES ({organization}, 'web', '', {now})",
+    "repository": (
+        "scm_repository (organization_id, name, url, provider, config, status, date_added, default_branch)"
+        " VALUES ({organization}, '{slug}/repository', '', '', '{{}}', 'active', {now}, '')"
+    ),
+    "issue": (
+        "scm_external_issue (organization_id, integration_id, key, title, description, metadata, web_url, date_added)"
+        " VALUES ({organization}, {integration}, 'T-1', 'Old', '', '{{}}', '', {now})"
+    ),
+    "group": "scm_group (project_id, short_id, title, first_seen) VALUES ({project}, 1, 'ValueError', {now})",
+}
+
+
 def add_tenant(slug: str) -> Tenant:
     """Needs an app context."""
-    # Without ScmFactory, whose every row is a transaction: most tests begin here.
-    organization = Organization(slug=slug)
-    integration = Integration(provider="jira", external_id=slug, name="Jira")
-    db.session.add_all([organization, integration])
-    db.session.flush()
-    belonging = {"organization_id": organization.id}
-    project = Project(slug="web", **belonging)
-    repository = Repository(name=f"{slug}/repository", **belonging)
-    issue = ExternalIssue(integration_id=integration.id, key="T-1", title="Old", **belonging)
-    installation = OrganizationIntegration(integration_id=integration.id, **belonging)
-    db.session.add_all([project, repository, issue, installation])
-    db.session.flush()
-    group = Group(project_id=project.id, short_id=1, title="ValueError")
-    db.session.add(group)
-    db.session.flush()
-    tenant = Tenant(organization.id, project.id, group.id, integration.id, repository.id, issue.id)
+    connection = db.session.connection()
+    ids: dict[str, int] = {}
+    for name, row in TENANT.items():
+        insert = f"INSERT INTO {row.format(slug=slug, now='CURRENT_TIMESTAMP', **ids)} RETURNING id"
+        ids[name] = connection.exec_driver_sql(insert).scalar_one()
     db.session.commit()
-    return tenant
+    del ids["installation"]
+    return Tenant(**ids)
 
 
 def add_mapping(tenant: Tenant) -> Tenant:
@@ -139,7 +153,7 @@ class GitRepository:
         self.path = path
         self.now = 1_600_000_000
         path.mkdir(parents=True, exist_ok=True)
-        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("init", "--quiet", "--initial-branch=main", "--template=")
 
     def git(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> str:
         done = subprocess.run(
@@ -153,6 +167,10 @@ class GitRepository:
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.path),
                 "GIT_CONFIG_NOSYSTEM": "1",
+                # Another process after every commit and merge otherwise.
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "maintenance.auto",
+                "GIT_CONFIG_VALUE_0": "false",
                 "GIT_AUTHOR_NAME": "Ann Author",
                 "GIT_AUTHOR_EMAIL": "Ann@Example.com",
                 "GIT_COMMITTER_NAME": "Carl Committer",
@@ -180,7 +198,10 @@ class GitRepository:
         return self.head()
 
     def head(self) -> str:
-        return self.git("rev-parse", "HEAD")
+        git_dir = self.path / ".git"
+        branch = git_dir / (git_dir / "HEAD").read_text().removeprefix("ref: ").rstrip()
+        # Most commits are made for their ids, and git takes as long to read this file as to commit.
+        return branch.read_text().rstrip() if branch.is_file() else self.git("rev-parse", "HEAD")
 
     def fast_import(self, stream: bytes) -> None:
         self.git("fast-import", "--quiet", "--force", stdin=stream)
@@ -188,6 +209,14 @@ class GitRepository:
     def _dates(self) -> dict[str, str]:
         self.now += 3600
         return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
+
+
+class ReadRepository(GitRepository):
+    """A repository that does not change any more: git is asked once for everything."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.git = functools.cache(super().git)  # type: ignore[method-assign]
 
 
 def processes_with(text: str) -> list[str]:

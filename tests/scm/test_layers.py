@@ -15,19 +15,20 @@ ALLOWED: dict[str, set[str]] = {
     "settings": set(),
     "lru_cache": set(),
     "providers": set(),
-    "database": set(),
+    "remotes": set(),
+    "database": {"remotes"},
     "migrations": set(),
     "search": {"database"},
     "queries": {"database", "search", "settings", "validation"},
     "trackers": {"database", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
-    "git_import": {"database", "queries", "sources"},
+    "git_import": {"database", "queries", "remotes", "sources"},
     "code_mappings": {"database", "lru_cache", "providers", "queries", "settings", "sources", "validation"},
     "service": {
         "code_mappings", "database", "git_import", "lru_cache", "providers", "queries", "settings", "sources",
         "trackers", "validation",
     },
-    "cli": {"code_mappings", "database", "git_import", "providers", "sources", "trackers"},
+    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
 PURE = {"frames", "tracebacks", "trees", "decide"}

@@ -22,7 +22,7 @@ from tests.apps import ECHO, echo_app
 from tests.client.scripted import Peer, http, serve
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, body_of, frame, read
-from tests.scm.databases import disposed
+from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.support import SERVICE, GitRepository, add_tenant, make_app
 
 INSIDE = "inside-5e1d7a"
@@ -367,10 +367,13 @@ SENT = base64.b64encode(f"bot:{CREDENTIAL}".encode()).decode()
     ],
 )
 def test_what_a_tracker_answers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, provider: str, script: Callable[[Peer], None]
+    sqlite_databases: SqliteDatabases,
+    caplog: pytest.LogCaptureFixture,
+    provider: str,
+    script: Callable[[Peer], None],
 ) -> None:
     app = make_app(
-        f"sqlite:///{tmp_path}/scm.db",
+        sqlite_databases.create(),
         GRPC_AUTH_TOKENS=[CREDENTIAL],
         GRPC_SCM_CREDENTIALS={"bot": {"user": "bot", "password": CREDENTIAL}},
         GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
@@ -378,7 +381,6 @@ def test_what_a_tracker_answers(
     fields = {"repo": "o/r", "project": "A/B" if provider == "gitlab" else "A", "issuetype": "Bug"}
     with disposed(app), serve(script) as tracker:
         with app.app_context():
-            db.create_all()
             tenant = add_tenant("ours")
             integration = db.session.get_one(Integration, tenant.integration)
             integration.provider = provider

@@ -34,7 +34,9 @@ def test_row(server: Server, sent: Sent, outcome: Outcome, differences: Mapping[
             connection.end_sending()
         response = response_or_none(connection, sent)
         check(response, outcome)
-        if outcome.closes:
+        # It drops no long body that nobody has read, and says so.
+        says_so = server.name == "granian" and response is not None and response.closes
+        if outcome.closes or says_so:
             assert connection.is_closed()
         elif not sent.end:
             good_call(connection)

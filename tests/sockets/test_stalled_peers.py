@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ import pytest
 
 from flask_grpcweb_scm.auth import sign
 from tests.grpcweb import frame
-from tests.servers import gunicorn
+from tests.servers import ROOT, gunicorn, running
 from tests.sockets.contract import check_answer
 from tests.sockets.http1 import Connection, Response
 from tests.sockets.http1 import request as http_request
@@ -27,6 +28,9 @@ LARGE = frame(message("large 8000000"))
 RIGHT = {"authorization": "Bearer right"}
 IN_A_SECOND = {**RIGHT, "grpc-timeout": "1S"}
 
+PEM = ROOT / "tests/client/localhost.pem"
+TRUSTING = ssl.create_default_context(cafile=str(PEM))
+
 SETTINGS = {
     "FLASK_GRPC_AUTH_TOKENS": "right",
     "FLASK_GRPC_HMAC_SECRETS": "right-signature",
@@ -38,6 +42,7 @@ SERVERS = {
     "gthread blueprint": ("gthread", SETTINGS),
     "gthread lane": ("gthread", {**SETTINGS, "FAST_LANE": "1"}),
     "gevent blueprint": ("gevent", SETTINGS),
+    "sync blueprint": ("sync", SETTINGS),
     "longest timeout": ("gthread", {**SETTINGS, "FLASK_GRPC_MAX_TIMEOUT": "1", "FLASK_GRPC_IDLE_TIMEOUT": "null"}),
 }
 COMPLAINT_OF_GUNICORN = re.compile(r"\[ERROR\] Socket error processing request|^Traceback|^TimeoutError: timed out")
@@ -53,6 +58,35 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with gunicorn("tests.sockets.app:create_app", log, *options, environ=environ) as port:
         yield port
     assert [line for line in complaints(log.read_text()) if not COMPLAINT_OF_GUNICORN.search(line)] == []
+
+
+@pytest.fixture(scope="module")
+def tls_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    log = tmp_path_factory.mktemp("tls") / "log"
+    options = ["--worker-class", "gthread", "--keep-alive", "30", "--certfile", str(PEM), "--keyfile", str(PEM)]
+    with gunicorn("tests.sockets.app:create_app", log, *options, environ=SETTINGS) as port:
+        yield port
+    assert complaints(log.read_text()) == []
+
+
+@pytest.fixture(scope="module", params=["blueprint", "lane"])
+def granian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    environ = {**SETTINGS, "FAST_LANE": "1"} if request.param == "lane" else SETTINGS
+    log = tmp_path_factory.mktemp("granian") / "log"
+    with running("granian", "tests.sockets.app:create_app", log, environ, threads=THREADS) as port:
+        yield port
+    assert complaints(log.read_text()) == []
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> int:
+    """How many peers hold all threads. A sync worker has one, and meets the peers one after the other."""
+    return 3 if "sync" in request.node.name else THREADS
+
+
+@pytest.fixture
+def keeps_alive(request: pytest.FixtureRequest) -> bool:
+    return "sync" not in request.node.name
 
 
 @contextlib.contextmanager
@@ -83,9 +117,9 @@ def code_of(response: Response) -> int:
         pytest.param(rpc(LARGE, RIGHT, target=UNARY), id="large response without a deadline"),
     ],
 )
-def test_readers_that_stop_hold_no_thread(port: int, data: bytes) -> None:
+def test_readers_that_stop_hold_no_thread(port: int, threads: int, data: bytes) -> None:
     with contextlib.ExitStack() as peers:
-        for _ in range(THREADS):
+        for _ in range(threads):
             peers.enter_context(stalled_reader(port, data))
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
 
@@ -93,18 +127,32 @@ def test_readers_that_stop_hold_no_thread(port: int, data: bytes) -> None:
 @pytest.mark.parametrize("target", [UNARY, REQUESTS])
 @pytest.mark.parametrize("headers", [IN_A_SECOND, RIGHT], ids=["with a deadline", "without a deadline"])
 def test_senders_that_stop_get_the_status_and_hold_no_thread(
-    request: pytest.FixtureRequest, port: int, headers: dict[str, str], target: str
+    request: pytest.FixtureRequest, port: int, threads: int, headers: dict[str, str], target: str
 ) -> None:
     has_deadline = headers is IN_A_SECOND or "longest timeout" in request.node.name
     one_byte = rpc(HELLO, headers, target=target)[: 1 - len(HELLO)]
     with contextlib.ExitStack() as peers:
-        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        connections = [peers.enter_context(Connection(port)) for _ in range(threads)]
         for connection in connections:
             connection.send(one_byte)
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
         for connection in connections:
             assert code_of(connection.response()) == (4 if has_deadline else 1)
             assert connection.is_closed()
+
+
+@pytest.mark.parametrize("target", [UNARY, REQUESTS])
+@pytest.mark.parametrize(("headers", "code"), [(IN_A_SECOND, 4), (RIGHT, 1)], ids=["deadline", "no deadline"])
+def test_senders_that_stop_get_the_status_over_tls(
+    tls_port: int, headers: dict[str, str], code: int, target: str
+) -> None:
+    with Connection(tls_port, TRUSTING) as connection:
+        for _ in range(2):
+            connection.send(rpc(HELLO, headers))
+            assert code_of(connection.response()) == 0
+        connection.send(rpc(HELLO, headers, target=target)[: 1 - len(HELLO)])
+        assert code_of(connection.response()) == code
+        assert connection.is_closed()
 
 
 def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
@@ -115,7 +163,7 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
         assert code_of(connection.response()) == 4
 
 
-@pytest.mark.parametrize(
+REFUSED = pytest.mark.parametrize(
     ("whole", "status", "code"),
     [
         pytest.param(rpc(HELLO), 200, 16, id="without credentials"),
@@ -124,22 +172,38 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
         pytest.param(rpc(HELLO, content_type="text/plain"), 415, 12, id="content type"),
     ],
 )
-def test_the_body_of_a_refused_stranger_is_not_waited_for(port: int, whole: bytes, status: int, code: int) -> None:
+
+
+@REFUSED
+def test_the_body_of_a_refused_stranger_is_not_waited_for(
+    port: int, threads: int, keeps_alive: bool, whole: bytes, status: int, code: int
+) -> None:
+    refuse_strangers(port, threads, whole, status, code)
+    if keeps_alive:
+        refuse_one_after_the_other(port, whole, status, code)
+
+
+@REFUSED
+def test_nor_on_granian(granian: int, whole: bytes, status: int, code: int) -> None:
+    refuse_strangers(granian, THREADS, whole, status, code)
+    refuse_one_after_the_other(granian, whole, status, code)
+
+
+def test_a_large_body_that_is_refused_does_not_cost_the_status_on_granian(granian: int) -> None:
+    for size in (20_000, 500_000, 8_000_000):
+        assert code_of(response_of(granian, rpc(frame(bytes(size))))) == 16
+
+
+def refuse_strangers(port: int, count: int, whole: bytes, status: int, code: int) -> None:
+    """As many, with incomplete bodies, as there are threads."""
     with contextlib.ExitStack() as peers:
-        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        connections = [peers.enter_context(Connection(port)) for _ in range(count)]
         for connection in connections:
             connection.send(whole[: 1 - len(HELLO)])
         for connection in connections:
             response = connection.response()
             assert (response.status, code_of(response)) == (status, code)
             assert connection.is_closed()
-        with Connection(port) as connection:
-            for _ in range(3):
-                connection.send(whole)
-                response = connection.response()
-                assert (response.status, code_of(response), response.closes) == (status, code, False)
-            connection.send(rpc(HELLO, RIGHT))
-            assert code_of(connection.response()) == 0
 
 
 @pytest.mark.parametrize("target", [UNARY, STREAM])
@@ -162,7 +226,20 @@ def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(port:
             assert code_of(connection.response()) == 0
 
 
-def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -> None:
+def refuse_one_after_the_other(port: int, whole: bytes, status: int, code: int) -> None:
+    """Complete requests on one connection, which goes on."""
+    with Connection(port) as connection:
+        for _ in range(3):
+            connection.send(whole)
+            response = connection.response()
+            assert (response.status, code_of(response), response.closes) == (status, code, False)
+        connection.send(rpc(HELLO, RIGHT))
+        assert code_of(connection.response()) == 0
+
+
+def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int, keeps_alive: bool) -> None:
+    if not keeps_alive:
+        pytest.skip("each connection has one call")
     with Connection(port) as connection:
         for text, timeout, code in [
             ("nap 1500", "400m", 4),
@@ -177,8 +254,10 @@ def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -
 @pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "100m"}, RIGHT], ids=["deadline", "no deadline"])
 @pytest.mark.parametrize("target", [UNARY, STREAM])
 def test_views_of_the_host_wait_for_their_clients_on_the_connection_of_a_call(
-    port: int, headers: dict[str, str], target: str
+    port: int, keeps_alive: bool, headers: dict[str, str], target: str
 ) -> None:
+    if not keeps_alive:
+        pytest.skip("each connection has one call")
     upload = http_request("/host", b"slow")
     with Connection(port) as connection:
         connection.send(rpc(HELLO, headers, target=target))

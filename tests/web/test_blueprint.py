@@ -191,7 +191,7 @@ def check_same(verb: str, path: str, host: Callable[[Flask], None], **options: A
         host(app)
         app.register_error_handler(404, lambda e: (f"lost: {request.endpoint} {request.routing_exception}", 404))
 
-    bare = Flask(__name__)
+    bare = Flask(__name__, static_folder=None)
     bare.testing = True
     prepare(bare)
     answers = []

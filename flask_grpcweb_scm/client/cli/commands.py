@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDesc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from flask_grpcweb_scm.client.call import all_pages
 from flask_grpcweb_scm.client.channel import Channel, python_names
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
 from flask_grpcweb_scm.client.cli.options import (
@@ -37,6 +38,7 @@ from flask_grpcweb_scm.client.cli.output import (
 )
 from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
 
@@ -112,12 +114,16 @@ class MethodCommand(click.Command):
             with channel.call(self._method, request, timeout=timeout) as call:
                 yield from call
             return
-        while True:
-            response: Any = channel.call(self._method, request, timeout=timeout or DEFAULT_TIMEOUT).result()
-            yield response
-            if not paging or not response.next_page_token:
-                return
-            request.page_token = response.next_page_token
+
+        def fetch(token: str) -> Any:
+            if token:
+                request.page_token = token
+            return channel.call(self._method, request, timeout=timeout or DEFAULT_TIMEOUT).result()
+
+        if paging:
+            yield from all_pages(fetch, _row_count)
+        else:
+            yield fetch("")
 
 
 def _request_options(method: MethodDescriptor, own_flags: set[str]) -> Iterator[click.Option]:
@@ -138,6 +144,10 @@ def _pages(method: MethodDescriptor) -> bool:
 
     streams = method.client_streaming or method.server_streaming
     return not streams and has(method.input_type, "page_token") and has(method.output_type, "next_page_token")
+
+
+def _row_count(page: Message) -> int:
+    return sum(len(value) for field, value in page.ListFields() if is_repeated(field))
 
 
 def _printer(method: MethodDescriptor, output: str | None, *, paging: bool) -> Printer:

@@ -14,6 +14,7 @@ __all__ = ["connection_options", "given_options", "open_channel", "parse_metadat
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds, for a call with one response."""
+SHORT_CHARACTERS = 12
 DOCTOR_TIMEOUT = 10.0
 """Seconds, for each request of ``scm-grpc doctor``."""
 
@@ -116,9 +117,11 @@ def parse_metadata(pairs: Iterable[str]) -> list[tuple[str, str | bytes]]:
     :raises click.BadParameter: for one without ``=``.
     """
     metadata: list[tuple[str, str | bytes]] = []
-    for pair in pairs:
+    for number, pair in enumerate(pairs, 1):
         name, equals, value = pair.partition("=")
         if not equals:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--metadata")
+            # Not repeated, unless it is as short as a name: "authorization: Bearer …" has a credential.
+            shown = repr(pair) if len(pair) <= SHORT_CHARACTERS else f"number {number}"
+            raise click.BadParameter(f"{shown} is not NAME=VALUE", param_hint="--metadata")
         metadata.append((name, value.encode() if name.lower().endswith("-bin") else value))
     return metadata

@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.client.cli.fields import Field
 from flask_grpcweb_scm.client.records import enum_name
-from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.client.response import CallError, printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 FIRST_EXIT_CODE = 64
-_NO_JSON = (TypeError, ValueError, DecodeError)
+# An unknown type, bytes that are no such message, an instant that no calendar has, messages that are too deep.
+_NO_JSON = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, DecodeError)
+MAX_REASON = 200
 GAP = "  "
 # Controls, and marks that turn the direction of a text.
 _CONTROLS = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -74,7 +76,7 @@ def message_dict(message: Message, *, defaults: bool = False) -> dict[str, Any]:
     try:
         return json_format.MessageToDict(message, always_print_fields_with_no_presence=defaults)
     except _NO_JSON as error:
-        text = f"the {message.DESCRIPTOR.full_name} cannot be written as JSON: {error}"
+        text = f"the {message.DESCRIPTOR.full_name} cannot be written as JSON: {printable(str(error)[:MAX_REASON])}"
         raise click.ClickException(text) from None
 
 
@@ -180,19 +182,15 @@ def _item(field: Field, value: Any) -> str:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, Timestamp):
-        return value.ToJsonString()
+        try:
+            return value.ToJsonString()
+        except _NO_JSON:
+            return f"{value.seconds} s and {value.nanos} ns since 1970"
     if isinstance(value, Message):
         return json_text(value, indent=None)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def printable(text: str) -> str:
-    """Escape control characters: the text may be hostile to a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _width(text: str) -> int:

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
@@ -15,19 +15,21 @@ from typing import Any, NoReturn, TextIO, TypeVar
 import click
 import sqlalchemy as sa
 from flask.cli import with_appcontext
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
+from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project
+from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project, Repository
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.transactions import is_full, lacks_schema, reason_of
 
 __all__ = [
     "command",
@@ -43,6 +45,7 @@ __all__ = [
     "project_named",
     "resume_operation",
     "scm_cli",
+    "shown",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -53,8 +56,11 @@ def scm_cli() -> None:
     """Set up what ScmService serves."""
 
 
-def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], click.Command]:
-    """Make a command with ``--json``, whose errors say the way out."""
+def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Callable[[Command], click.Command]:
+    """Make a command with ``--json``, whose errors say the way out.
+
+    :param attributes: of :class:`click.Command`.
+    """
 
     def decorate(function: Command) -> click.Command:
         @click.option("--json", "as_json", is_flag=True, help="Print an object.")
@@ -64,7 +70,7 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
             with _translated_errors():
                 function(*args, **kwargs)
 
-        return group.command(name)(run)
+        return group.command(name, **attributes)(run)
 
     return decorate
 
@@ -73,28 +79,34 @@ def command(name: str, group: click.Group = scm_cli) -> Callable[[Command], clic
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (GitError, ImportFailed, ProviderError) as error:
+    except (GitError, ImportFailed) as error:
         raise click.ClickException(str(error)) from error
-    except DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        if _is_full(error, reason):
-            text = f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
-            raise click.ClickException(text) from error
-        if isinstance(error, OperationalError) and "no such table" not in reason:
-            raise click.ClickException(f"the database failed: {reason}") from error
+    except ProviderError as error:
+        raise click.ClickException(error.private) from error
+    except SQLAlchemyError as error:
+        raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error: SQLAlchemyError) -> str:
+    reason = reason_of(error)
+    if lacks_schema(error):
         db.session.rollback()
-        if not sa.inspect(db.engine).has_table(Organization.__tablename__):
-            raise click.ClickException("the tables do not exist yet; run: flask scm init-db") from error
-        raise
-
-
-def _is_full(error: DBAPIError, reason: str) -> bool:
-    return getattr(error.orig, "sqlstate", None) == "53100" or "disk is full" in reason
+        if sa.inspect(db.engine).has_table(Organization.__tablename__):
+            return f"the tables are of another version ({reason}); run: flask db upgrade"
+        return "the tables do not exist yet; run: flask scm init-db"
+    if is_full(error):
+        return f"the disk of the database is full ({reason}); make room, then run this again: what is stored stays"
+    return f"the database failed: {reason}"
 
 
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
     raise click.ClickException(text)
+
+
+def shown(text: str) -> str:
+    """Escape what would move the cursor, or hide a part of a line, in a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:
@@ -149,24 +161,44 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     frames = list(parse_traceback(file.read()))
     if not frames:
         fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")
-    ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
+    ours = list(dict.fromkeys(frame.frame for frame in frames if _may_be_ours(frame)))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
-    facts = [_frame_facts(frame, outcomes.get(frame.frame)) for frame in frames]
+    names = _repository_names({outcome.repository_id for outcome in derivation.outcomes})
+    facts = [_frame_facts(frame, outcomes.get(frame.frame), names) for frame in frames]
     mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
     text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
 
 
-def _frame_facts(frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None) -> dict[str, Any]:
+def _may_be_ours(frame: TracebackFrame) -> bool:
+    """Tell whether to search for a frame: an installed package may be the organization's own."""
+    path = frame.frame.path
+    if not frame.not_ours or installed_package(path) is not None:
+        return True
+    return frame.frame.platform in {"go", "python"} and not library_of_path(path)
+
+
+def _repository_names(ids: Collection[int]) -> dict[int, str]:
+    return {row.id: row.name for row in db.session.scalars(sa.select(Repository).where(Repository.id.in_(ids)))}
+
+
+def _frame_facts(
+    frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None, names: Mapping[int, str]
+) -> dict[str, Any]:
     """Describe the outcome of a frame; without one, it was not searched for."""
     facts = {"place": str(frame), "path": frame.frame.text, "line": frame.line, "function": frame.function}
     if outcome is None:
-        return {**facts, "outcome": "skipped", "source_path": "", "code_mapping_id": 0, "reason": frame.not_ours}
+        outcome = scm_pb2.PathOutcome(reason=frame.not_ours)
     name = scm_pb2.PathOutcome.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
-    found = {"source_path": outcome.source_path, "code_mapping_id": outcome.code_mapping_id, "reason": outcome.reason}
-    return {**facts, "outcome": name, **found}
+    kept = ("source_path", "code_mapping_id", "repository_id", "branch", "source_url", "reason")
+    return {
+        **facts,
+        "outcome": name if outcome.outcome else "skipped",
+        "repository": names.get(outcome.repository_id, ""),
+        **{field: getattr(outcome, field) for field in kept},
+    }
 
 
 def _frame_text(facts: dict[str, Any]) -> str:
@@ -192,17 +224,21 @@ def _mapping_text(mapping: CodeMapping) -> str:
 def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
-    A second import adds what is new. The repository stays where it is: lines are blamed there.
+    A second import adds what is new. The repository stays where it is: lines are blamed there. It is known by its
+    remote, whatever the folder is called, or by its name without one.
     """
     started = time.monotonic()
-    name = name or path.resolve().name.removesuffix(".git")
-    job = prepare_import(organization_named(organization), Mirror.find(path), name, branch=branch)
+    given, name = name, name or path.resolve().name.removesuffix(".git")
+    row, mirror = organization_named(organization), Mirror.find(path)
+    job = prepare_import(row, mirror, name, branch=branch, is_chosen=given is not None)
+    name = job.repository.name
     with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
-    text = f"imported {job.stored} commits into repository {name!r} with id {row_id} in {seconds:.1f} s"
+    corrected = f", and corrected {job.corrected} stored ones," if job.corrected else ""
+    text = f"imported {job.stored} commits{corrected} into repository {name!r} with id {row_id} in {seconds:.1f} s"
     print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
 
 

@@ -18,15 +18,19 @@ from flask_grpcweb_scm.scm.database.models import (
     OrganizationIntegration,
     Project,
     Repository,
+    provider_name,
+    provider_spellings,
 )
-from flask_grpcweb_scm.scm.git_import import own_external_id
+from flask_grpcweb_scm.scm.git_import.destination import unnumbered_id
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
+from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
 
-__all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db"]
+__all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db", "slug_of"]
 
 
-def _slug(limit: int) -> Callable[..., str | None]:
+def slug_of(limit: int) -> Callable[..., str | None]:
+    """Make a callback for an argument that is a slug."""
     # A slug of digits alone would look like an id.
     return fitting(
         limit, r"(?!\d+$)[\w.-]+", "made of letters, digits and any of _ . - with at least one that is no digit"
@@ -51,7 +55,7 @@ def init_db(as_json: bool) -> None:
 
 
 @command("add-organization")
-@click.argument("slug", callback=_slug(64))
+@click.argument("slug", callback=slug_of(64))
 @click.option("--name", callback=fitting(64), help="Default: the slug.")
 def add_organization(slug: str, name: str | None, as_json: bool) -> None:
     """Add an organization; one that exists already is left as it is."""
@@ -60,7 +64,7 @@ def add_organization(slug: str, name: str | None, as_json: bool) -> None:
 
 @command("add-project")
 @click.argument("organization", metavar="ORG")
-@click.argument("slug", callback=_slug(100))
+@click.argument("slug", callback=slug_of(100))
 @click.option("--name", callback=fitting(200), help="Default: the slug.")
 @click.option("--platform", callback=fitting(64), help="Such as python.")
 def add_project(organization: str, slug: str, name: str | None, platform: str | None, as_json: bool) -> None:
@@ -121,18 +125,18 @@ def add_integration(
     integration.metadata_ = {**integration.metadata_, **{key: value for key, value in given.items() if value}}
     installation.config = {**installation.config, **pairs}
     db.session.commit()
-    _print_row(as_json, f"integration {name!r}", integration.id, created)
+    _print_row(as_json, f"integration {name!r}", integration.id, created=created)
     try:
         open_tracker(installation, None)
     except ProviderMisconfigured as error:
-        click.echo(f"Its tracker cannot be used so far: {error}", err=True)
+        click.echo(f"Its tracker cannot be used so far: {error.private}", err=True)
 
 
 @command("add-repository")
 @click.argument("organization", metavar="ORG")
 @click.argument("name", callback=fitting(200))
 @click.option("--provider", callback=fitting(64), help="Such as github or integrations:gitlab.")
-@click.option("--external-id", callback=fitting(64), help="The provider's id of the repository. Default: its name.")
+@click.option("--external-id", callback=fitting(64), help="The provider's number of the repository.")
 @click.option("--url", default="", help="Where a person can look at it.")
 @click.option("--integration", "integration_id", type=int, metavar="ID", help="An integration of the organization.")
 def add_repository(
@@ -144,22 +148,42 @@ def add_repository(
     integration_id: int | None,
     as_json: bool,
 ) -> None:
-    """Add a repository to an organization; one with the same provider and external id is left as it is."""
+    """Add a repository to an organization; one with the same provider and external id is left as it is.
+
+    Without an external id it is known by the remote that its URL names, or else by its name. One that is known by its
+    remote gets the external id.
+    """
     organization_id = organization_named(organization).id
     if integration_id is not None:
         _check_installed(organization, organization_id, integration_id)
-    unique = {
-        "organization_id": organization_id,
-        "provider": provider or "",
-        "external_id": external_id or own_external_id(name, 64),
-    }
+    provider, remote = provider or "", remote_of(url)
+    number = external_id or unnumbered_id(remote, name)
+    row = _known_repository(organization_id, provider, number, remote)
+    if row is not None:
+        row.external_id = number
+        db.session.commit()
+        _print_row(as_json, f"repository {row.name!r}", row.id, created=False)
+        return
+    unique = {"organization_id": organization_id, "provider": provider, "external_id": number}
     _add(as_json, f"repository {name!r}", Repository, unique, name=name, url=url, integration_id=integration_id)
+
+
+def _known_repository(organization_id: int, provider: str, number: str, remote: str | None) -> Repository | None:
+    """Return the repository with a number of a provider, whose name has two spellings, or the one with a remote."""
+    mine = sa.select(Repository).where(Repository.organization_id == organization_id)
+    spellings = provider_spellings(provider_name(provider)) if provider else ("",)
+    numbered = mine.where(Repository.provider.in_(spellings), Repository.external_id == number)
+    row = db.session.scalars(numbered.order_by(Repository.id).limit(1)).one_or_none()
+    if row is not None or remote is None:
+        return row
+    known = mine.where(Repository.remote == remote, Repository.external_id == unnumbered_id(remote, ""))
+    return db.session.scalars(known.order_by(Repository.id).limit(1)).one_or_none()
 
 
 def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:
     row, created = _get_or_add(model, unique, **values)
     db.session.commit()
-    _print_row(as_json, what, row.id, created)
+    _print_row(as_json, what, row.id, created=created)
 
 
 def _get_or_add(model: type[Model], unique: dict[str, Any], **values: Any) -> tuple[Any, bool]:
@@ -179,6 +203,6 @@ def _check_installed(slug: str, organization_id: int, integration_id: int) -> No
         )
 
 
-def _print_row(as_json: bool, what: str, row_id: int, created: bool) -> None:
+def _print_row(as_json: bool, what: str, row_id: int, *, created: bool) -> None:
     text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}"
     print_result(as_json, text, id=row_id, created=created)

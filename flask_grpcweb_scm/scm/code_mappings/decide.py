@@ -1,15 +1,43 @@
-"""Decisions: which file a path of a stack trace means, the roots that lead to it, and which paths they cover; pure."""
+"""Decisions: which file a frame of a stack trace means, and the roots that lead to it; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from flask_grpcweb_scm.scm.code_mappings.frames import StackPath
-from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, Matches
+from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackPath
+from flask_grpcweb_scm.scm.code_mappings.libraries import Package
+from flask_grpcweb_scm.scm.code_mappings.trees import EXAMPLES, NOTHING, Matches, TreeIndex, common_length, source_set
 from flask_grpcweb_scm.scm.validation import MAX_ROOT_CHARACTERS
 
-__all__ = ["Finding", "Place", "Roots", "apply_root", "choose", "covering", "decide", "find_roots", "possible_roots"]
+__all__ = [
+    "Finding",
+    "Mapped",
+    "Place",
+    "Roots",
+    "Target",
+    "apply_root",
+    "choose_roots",
+    "covering",
+    "decide",
+    "find_roots",
+    "find_tied",
+    "matches_of",
+    "possible_roots",
+    "ties_of",
+]
+
+MAX_ORIGINS = 20  # of the paths below one root, which say where others are
+
+_PAGES = {
+    "github": "https://{remote}/blob/{branch}/{file}",
+    "github_enterprise": "https://{remote}/blob/{branch}/{file}",
+    "gitlab": "https://{remote}/-/blob/{branch}/{file}",
+    "bitbucket": "https://{remote}/src/{branch}/{file}",
+    "vsts": "https://{remote}?path=/{file}&version=GB{branch}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +47,25 @@ class Place:
     repository_id: int
     name: str
     branch: str
+    remote: str = ""
+    """Host and path of its remote, such as ``github.com/acme/shared``; empty when unknown."""
+    provider: str = ""
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """The repository, and the branch."""
+        return self.repository_id, self.branch
+
+    @property
+    def identities(self) -> list[list[str]]:
+        """Segments of its names, in lower case."""
+        names = [self.remote] if self.remote else []
+        return [name.lower().split("/") for name in [*names, self.name]]
+
+    def url(self, file: str) -> str:
+        """Return the address of a file's page at the provider; empty when unknown."""
+        page = _PAGES.get(self.provider, "") if self.remote and self.branch else ""
+        return page.format(remote=self.remote, branch=quote(self.branch), file=quote(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +80,201 @@ class Roots:
         return path.replace(self.stack_root, self.source_root, 1).replace("\\", "/") == file
 
 
+Target = tuple[int, str]
+"""The repository and the source root to which a stack root leads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The file that a text of a frame means, and the shortest roots that lead to it."""
+
+    place: Place
+    file: str
+    text: str
+    roots: Roots | None
+    """None when no folder leads there: only the name of the file is known."""
+
+    def __str__(self) -> str:
+        return f"{self.file} in {self.place.name}"
+
+    def chain(self) -> Iterator[Roots]:
+        """Yield the roots that lead to the file, each a folder longer than the one before."""
+        if self.roots is None:
+            return
+        yield self.roots
+        start = len(self.roots.stack_root)
+        rest = self.text[start : MAX_ROOT_CHARACTERS + 1]
+        source, room = self.roots.source_root, MAX_ROOT_CHARACTERS - len(self.roots.source_root)
+        for separator in re.finditer(r"[/\\]", rest):
+            end = separator.end()
+            if end > room or start + end > MAX_ROOT_CHARACTERS:
+                return
+            folder = (source + rest[:end]).replace("\\", "/").removeprefix("/")
+            yield Roots(self.text[: start + end], folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result for one frame."""
+
+    mapped: Mapped | None
+    reason: str
+    """Explanation for people."""
+    ambiguous: bool = False
+    """True when there is no file because there are several candidates."""
+    not_ours: bool = False
+    """True for a package that is no organization's own."""
+
+
+# --- Which file ---
+
+
+def matches_of(index: TreeIndex, place: Place, reading: Reading) -> list[Matches]:
+    """Return the files of a repository that each path of a reading may mean, or its package."""
+    if reading.package is not None:
+        return [_matches_of_package(index, place, reading.package)]
+    return [index.find(path.normalized, top=not path.absolute, tails=not path.whole) for path in reading.paths]
+
+
+def _matches_of_package(index: TreeIndex, place: Place, package: Package) -> Matches:
+    """Return the files that have the package's own name in their path, or in their repository's name."""
+    if package.beside:
+        beside = index.ending_with(package.beside)
+        if beside.count == 1 and not beside.files[0].startswith(package.beside):
+            return beside
+    if not package.name:
+        if "/" in package.file:
+            return index.ending_with(package.file)
+        files = [file for file in (package.file, f"src/{package.file}") if package.file and index.has(file)]
+        return Matches(len(files), files)
+    name = [segment.lower() for segment in package.name]
+    is_go = "." in name[0] and len(name) > 1
+    for identity in place.identities:
+        if is_go:
+            inside = _file_of_module(index, identity if place.remote else [name[0], *identity], package)
+        else:  # owner and repository of npm and Composer, elsewhere the repository alone
+            inside = package.file if identity[-len(name) :] == name and index.has(package.file) else ""
+        if inside:
+            return Matches(1, [inside])
+    owners = {identity[-2] for identity in place.identities if len(identity) > 1}
+    if is_go or (len(name) > 1 and name[0] not in owners):
+        return NOTHING
+    # A folder of a repository with many packages.
+    return index.ending_with(f"{package.name[-1]}/{package.file}")
+
+
+def _file_of_module(index: TreeIndex, identity: list[str], package: Package) -> str:
+    """Return the file of a Go package in a repository with this host and path; empty when that has none."""
+    segments = [*package.name, *package.file.split("/")]
+    if [segment.lower() for segment in segments[: len(identity)]] != identity:
+        return ""
+    below = segments[len(identity) :]
+    # A module may be in a folder; a major version is a folder, or a branch.
+    module = segments[len(identity) : len(package.name)]
+    candidates = [below, below[: len(module) - 1] + below[len(module) :]] if module else [below]
+    if module and re.fullmatch(r"v\d+", module[-1]) is None:
+        candidates = [below]
+    return next((file for file in map("/".join, candidates) if index.has(file)), "")
+
+
+def decide(reading: Reading, found: Sequence[tuple[Place, Sequence[Matches]]]) -> Finding:
+    """Decide which file a frame means by itself: by the first of its paths that means exactly one.
+
+    :param found: the results of :func:`matches_of` in each repository that was searched.
+    """
+    if reading.package is not None:
+        return _decide_package(reading.package, [(place, matches[0]) for place, matches in found])
+    findings = [
+        _decide_path(path, [(place, matches[number]) for place, matches in found])
+        for number, path in enumerate(reading.paths)
+    ]
+    decided = [finding for finding in findings if finding.mapped is not None]
+    ambiguous = [finding for finding in findings if finding.ambiguous]
+    return [*decided, *ambiguous, *findings][0]
+
+
+def _decide_path(path: StackPath, found: Sequence[tuple[Place, Matches]]) -> Finding:
+    ends = [(place, matches) for place, matches in found if matches.count and not matches.tail]
+    if not ends:
+        # "Where neither path is the end of the other": the longest end that they have in common.
+        longest = max((matches.tail for _, matches in found), default=0)
+        tails = [(place, matches) for place, matches in found if longest and matches.tail == longest]
+        if sum(matches.count for _, matches in tails) > 1:
+            return _ambiguous([f"{file} in {place.name}" for place, matches in tails for file in matches.files], tails)
+        ends = tails
+    # "Per repository there must be exactly one matching file, else that repository contributes nothing."
+    single = [(place, matches.files[0]) for place, matches in ends if matches.count == 1]
+    survivors = [
+        Mapped(place, file, path.raw, roots if roots.stack_root else None)
+        for place, file in single
+        if (roots := find_roots(path, file)) is not None
+    ]
+    if len(survivors) == 1:
+        return _check_length(survivors[0])
+    if survivors:
+        return Finding(None, f"it could be {_list(survivors, len(survivors))}", ambiguous=True)
+    several = [(place, matches) for place, matches in ends if matches.count > 1]
+    if several:
+        place, matches = several[0]
+        return Finding(None, f"it could be {_list(matches.files, matches.count)} in {place.name}", ambiguous=True)
+    if single:
+        place, file = single[0]
+        return Finding(None, f"{file} in {place.name} ends alike, but no replacement of a beginning leads there")
+    if not found:
+        return Finding(None, "there is no repository to search")
+    where = found[0][0].name if len(found) == 1 else f"{len(found)} repositories"
+    return Finding(None, f"no source file of {where} ends with {path.normalized}, or is an end of it")
+
+
+def _decide_package(package: Package, found: Sequence[tuple[Place, Matches]]) -> Finding:
+    having = [(place, matches) for place, matches in found if matches.count]
+    count = sum(matches.count for _, matches in having)
+    if count > 1:
+        return _ambiguous([f"{file} in {place.name}" for place, matches in having for file in matches.files], having)
+    if not having:
+        return Finding(None, "it is in an installed package, which is in no repository", not_ours=True)
+    place, matches = having[0]
+    file, rest = matches.files[0], package.rest
+    # A module without a folder has the folder of all packages as its root.
+    folder = bool(package.name) or "/" in package.file
+    leads = folder and file.endswith(rest)
+    roots = Roots(package.path[: package.root], file.removesuffix(rest)) if leads else None
+    return _check_length(Mapped(place, file, package.path, roots))
+
+
+def _ambiguous(files: Sequence[str], found: Sequence[tuple[Place, Matches]]) -> Finding:
+    return Finding(None, f"it could be {_list(files, sum(matches.count for _, matches in found))}", ambiguous=True)
+
+
+def _check_length(mapped: Mapped) -> Finding:
+    roots = mapped.roots
+    if roots is not None and max(len(roots.stack_root), len(roots.source_root)) > MAX_ROOT_CHARACTERS:
+        return Finding(None, f"it is {mapped}, but a root would have more than {MAX_ROOT_CHARACTERS} characters")
+    return Finding(mapped, f"it is {mapped}")
+
+
+def _list(candidates: Sequence[object], count: int) -> str:
+    few = [str(candidate) for candidate in candidates[:EXAMPLES]]
+    if count > len(few):
+        return f"{', '.join(few)} or {count - len(few)} more"
+    return " or ".join([", ".join(few[:-1]), few[-1]])
+
+
+# --- Roots ---
+
+
 def find_roots(path: StackPath, file: str) -> Roots | None:
-    """Return the shortest roots that lead from a path to a file; None when there are none."""
+    """Return the shortest roots that lead from a path to a file; None when there are none.
+
+    The stack root is empty only for a path without folders.
+    """
     roots = _compare(path, file)
-    return roots if roots is not None and roots.lead_to(path.raw, file) else None
+    if roots is None or not roots.lead_to(path.raw, file) or not path.raw.startswith(roots.stack_root):
+        return None
+    if not roots.stack_root and (folder := re.match(r"[^/\\]*[/\\]", path.raw)) is not None:
+        # "A relative path whose roots would be '' → '' keeps its first folder in both."
+        return Roots(folder[0], f"{roots.source_root}{folder[0][:-1]}/")
+    return roots
 
 
 def _compare(path: StackPath, file: str) -> Roots | None:
@@ -65,106 +303,124 @@ def _overlap(rest: str, file: str, head: str) -> Roots | None:
     for prefix in ("app:///", "../", "./"):
         while rest.startswith(prefix):
             head, rest = head + prefix, rest.removeprefix(prefix)
-    segments = rest.split("/")
-    for dropped in range(len(segments)):
-        end = "/".join(segments[dropped:])
-        if end and file.endswith(end):
-            source_root = file.removesuffix(end)
-            stack_root = head + "".join(segment + separator for segment in segments[:dropped])
-            return Roots(stack_root, source_root + "/" if source_root and source_root[-1] != "/" else source_root)
-    return None
+    # One pass from the end, and one to the first segment that begins in what both have.
+    start = len(rest) - common_length(rest[::-1], file[::-1])
+    if start > 0 and rest[start - 1] != "/":
+        start = rest.find("/", start) + 1 or len(rest)
+    end = rest[start:]
+    if not end:
+        return None
+    source_root = file.removesuffix(end)
+    return Roots(
+        head + rest[:start].replace("/", separator),
+        source_root + "/" if source_root and source_root[-1] != "/" else source_root,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """The only file that a path can mean, and the roots that lead to it."""
-
-    place: Place
-    file: str
-    roots: Roots
-
-    def __str__(self) -> str:
-        return f"{self.file} in {self.place.name}"
+# --- What other frames say ---
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result for one path."""
-
-    path: StackPath
-    mapped: Mapped | None
-    reason: str
-    """Explanation for people."""
-    ambiguous: bool = False
-    """True when there is no file because there are several candidates."""
+def ties_of(decided: Iterable[Mapped]) -> dict[str, set[tuple[Place, str]]]:
+    """Return the repositories and source roots to which decided frames lead, by stack root."""
+    ties: dict[str, set[tuple[Place, str]]] = {}
+    for mapped in decided:
+        for roots in mapped.chain():
+            ties.setdefault(roots.stack_root, set()).add((mapped.place, roots.source_root))
+    return ties
 
 
-def decide(path: StackPath, found: Sequence[tuple[Place, Matches]]) -> Finding:
-    """Decide which file a path means: the only candidate of exactly one repository.
+def find_tied(path: StackPath, ties: Mapping[str, set[tuple[Place, str]]]) -> list[list[Mapped]]:
+    """Return what an undecided path would mean by each root of other frames that covers it, the longest first.
 
-    :param found: the matches in each repository that was searched.
+    Of these files any may not exist.
     """
-    # "Per repository there must be exactly one matching file, else that repository contributes nothing."
-    single = [(place, matches.files[0]) for place, matches in found if matches.count == 1]
-    survivors = [Mapped(place, file, roots) for place, file in single if (roots := find_roots(path, file)) is not None]
-    if len(survivors) == 1:
-        return _check_length(path, survivors[0])
-    if survivors:
-        return Finding(path, None, f"it could be {_list(survivors, len(survivors))}", ambiguous=True)
-    several = [(place, matches) for place, matches in found if matches.count > 1]
-    if several:
-        place, matches = several[0]
-        return Finding(path, None, f"it could be {_list(matches.files, matches.count)} in {place.name}", ambiguous=True)
-    if single:
-        place, file = single[0]
-        return Finding(path, None, f"{file} in {place.name} ends alike, but no replacement of a beginning leads there")
-    if not found:
-        return Finding(path, None, "there is no repository to search")
-    where = found[0][0].name if len(found) == 1 else f"{len(found)} repositories"
-    return Finding(path, None, f"no source file of {where} ends with {path.normalized}, or is an end of it")
+    roots = {root for root in possible_roots(path.raw) if len(ties.get(root, ())) in range(1, MAX_ORIGINS + 1)}
+    return [
+        [
+            Mapped(place, apply_root(path.raw, root, source_root), path.raw, Roots(root, source_root))
+            for place, source_root in ties[root]
+        ]
+        for root in sorted(roots, key=len, reverse=True)
+    ]
 
 
-def _check_length(path: StackPath, mapped: Mapped) -> Finding:
-    if max(len(mapped.roots.stack_root), len(mapped.roots.source_root)) > MAX_ROOT_CHARACTERS:
-        return Finding(path, None, f"it is {mapped}, but a root would have more than {MAX_ROOT_CHARACTERS} characters")
-    return Finding(path, mapped, f"it is {mapped}")
+def choose_roots(
+    decided: Collection[Mapped], covered: Iterable[Mapped], is_free: Callable[[str, Target], bool]
+) -> dict[Mapped, Roots]:
+    """Choose for each decided frame the shortest roots below which all frames are where these lead.
+
+    A frame that no folder tells apart from others gets none, unless the others are tests of its folder.
+
+    :param covered: frames that have code mappings already.
+    :param is_free: tells whether a stack root may get a target.
+    """
+    fixed = set(covered)
+    chains = {mapped: list(mapped.chain()) for mapped in [*decided, *fixed]}
+    last: dict[str, set[Target]] = {}
+    for mapped, chain in chains.items():
+        if chain:
+            last.setdefault(chain[-1].stack_root, set()).add((mapped.place.repository_id, chain[-1].source_root))
+    winners = {root: _winners(targets) for root, targets in last.items()}
+    held = {chain[-1].stack_root for mapped, chain in chains.items() if chain and mapped in fixed}
+    kept = {
+        mapped: chain
+        for mapped, chain in chains.items()
+        if chain
+        and (
+            mapped in fixed
+            or len(last[chain[-1].stack_root]) == 1
+            or (
+                (mapped.place.repository_id, chain[-1].source_root) in winners[chain[-1].stack_root]
+                and chain[-1].stack_root not in held
+            )
+        )
+    }
+    targets: dict[str, set[Target]] = {}
+    for mapped, chain in kept.items():
+        for roots in chain:
+            targets.setdefault(roots.stack_root, set()).add((mapped.place.repository_id, roots.source_root))
+    chosen: dict[Mapped, Roots] = {}
+    for mapped in decided:
+        for roots in kept.get(mapped, ()):
+            target = (mapped.place.repository_id, roots.source_root)
+            alone = targets[roots.stack_root] == {target} or roots is kept[mapped][-1]
+            if alone and is_free(roots.stack_root, target):
+                chosen[mapped] = roots
+                break
+    return chosen
 
 
-def choose(findings: Iterable[Finding]) -> list[Finding]:
-    """Choose the findings that become code mappings, each with a stack root of its own."""
-    buckets: dict[str, Finding | None] = {}
-    for finding in findings:
-        # "In a bucket the last decidable frame wins", and buckets stay in order of first appearance.
-        buckets.setdefault(finding.path.stack_root, None)
-        if finding.mapped is not None:
-            buckets[finding.path.stack_root] = finding
-    chosen: dict[str, Finding] = {}
-    for winner in buckets.values():
-        if winner is not None and winner.mapped is not None:
-            chosen.setdefault(winner.mapped.roots.stack_root, winner)
-    return list(chosen.values())
+def _winners(targets: set[Target]) -> set[Target]:
+    """Return the only target of several in ``src/main/``, when the others are in ``src/test/``."""
+    main = {target for target in targets if source_set(target[1]) == "main"}
+    others = {source_set(target[1]) for target in targets - main}
+    return main if len(main) == 1 and others <= {"test"} else set()
 
 
-def _list(candidates: Sequence[object], count: int) -> str:
-    few = [str(candidate) for candidate in candidates[:EXAMPLES]]
-    if count > len(few):
-        return f"{', '.join(few)} or {count - len(few)} more"
-    return " or ".join([", ".join(few[:-1]), few[-1]])
+# --- Which paths a stack root covers ---
 
 
 def covering(path: str, ranks: Mapping[str, int]) -> list[int]:
     """Return the ranks, lowest first, of the stack roots that a path starts with on a segment boundary.
 
-    ``/app`` covers ``/app/x.py`` and not ``/application/x.py``; an empty root covers every path.
+    ``/app`` covers ``/app/x.py`` and not ``/application/x.py``; an empty root covers every relative path.
 
     :param ranks: by stack root.
     """
-    return sorted({ranks[start] for start in possible_roots(path) if start in ranks})
+    found = {ranks[start] for start in possible_roots(path) if start in ranks}
+    if "" in ranks and _NOT_RELATIVE.match(path):
+        found.discard(ranks[""])
+    return sorted(found)
+
+
+# Absolute paths, URLs and files without a name.
+_NOT_RELATIVE = re.compile(r"[/\\<\[~]|[\w.+-]+:|$")
 
 
 def apply_root(path: str, stack_root: str, source_root: str) -> str:
     """Replace the stack root of a path that it covers, which gives the path in the repository."""
-    return (source_root + path.removeprefix(stack_root)).replace("\\", "/").removeprefix("/")
+    rest = path.removeprefix(stack_root)
+    return (source_root + (rest if stack_root else rest.removeprefix("./"))).replace("\\", "/").removeprefix("/")
 
 
 def possible_roots(path: str) -> Iterator[str]:

@@ -5,7 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["StackFrame", "StackPath", "UnsupportedFrame", "extension", "read_frame", "read_module", "read_path"]
+from flask_grpcweb_scm.scm.code_mappings.libraries import (
+    Package,
+    installed_package,
+    library_of_module,
+    library_of_path,
+)
+
+__all__ = [
+    "Reading",
+    "StackFrame",
+    "StackPath",
+    "UnsupportedFrame",
+    "extension",
+    "read",
+    "read_frame",
+    "read_module",
+    "read_path",
+]
 
 # The first four parts of com.example.shop.cart.checkout say whose code it is; what follows changes too often.
 PACKAGE_PARTS = 4
@@ -59,6 +76,26 @@ class StackPath:
     """Path with slashes, and without a prefix that cannot be part of a repository."""
     stack_root: str
     """Paths with the same root are assumed to have one origin."""
+    absolute: bool = False
+    """True for a path from the top of a file system."""
+    whole: bool = False
+    """True when it begins at the top of the source files, as the package of a class does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The texts of a frame that may say where its file is."""
+
+    texts: tuple[str, ...]
+    """Texts that a code mapping may cover, the first one that does decides."""
+    paths: tuple[StackPath, ...] = ()
+    """The first one that means a file decides."""
+    package: Package | None = None
+    """The installed package that has the file: then no path does."""
+    library: bool = False
+    """True for a file of a language's library."""
+    problem: str = ""
+    """Reason why there is neither a path nor a package."""
 
 
 def _has_folders(path: str) -> bool:
@@ -69,6 +106,38 @@ def extension(path: str) -> str:
     """Return the text after the last dot, unless that is the first character."""
     dot = path.rfind(".")
     return path[dot + 1 :] if dot >= 1 else ""
+
+
+def read(frame: StackFrame) -> Reading:
+    """Read a frame: its path, or its module, and its absolute path."""
+    if frame.names_module:
+        return _read_class(frame)
+    texts = [frame.path, *([frame.abs_path] if frame.abs_path != frame.path else [])]
+    if not _has_folders(frame.path) and _has_folders(frame.abs_path):
+        texts.reverse()  # the name of a file says less than its folders
+    texts = [text for text in texts if text] or [""]
+    for text in texts:
+        if package := installed_package(text):
+            return Reading((*texts,), package=package)
+        if library := library_of_path(text):
+            return Reading((*texts,), library=True, problem=f"it is in {library}")
+    paths, problem = [], ""
+    for text in texts:
+        try:
+            paths.append(read_path(text))
+        except UnsupportedFrame as error:
+            problem = problem or str(error)
+    return Reading((*texts,), (*paths,), problem="" if paths else problem)
+
+
+def _read_class(frame: StackFrame) -> Reading:
+    try:
+        path = read_module(frame.module, frame.abs_path)
+    except UnsupportedFrame as error:
+        return Reading((frame.path,), problem=str(error))
+    if library := library_of_module(frame.module):
+        return Reading((path.raw,), library=True, problem=f"it is in {library}")
+    return Reading((path.raw,), (path,))
 
 
 def read_frame(frame: StackFrame) -> StackPath:
@@ -87,16 +156,19 @@ def read_path(path: str) -> StackPath:
     :raises UnsupportedFrame: when it names no file.
     """
     text = path
+    drive = False
     if "\\" in text:
         text = text.replace("\\", "/")
-        if text[1:2] == ":":
+        drive = text[1:2] == ":"
+        if drive:
             text = text[2:].removeprefix("/")
     prefix = _PREFIX.match(text)
     assert prefix is not None
     normalized = text[prefix.end() :]
     _check(normalized)
     first = normalized.partition("/")[0]
-    return StackPath(path, normalized, f"/{first}/" if text.startswith("/") else prefix[0] + first)
+    absolute = text.startswith("/")
+    return StackPath(path, normalized, f"/{first}/" if absolute else prefix[0] + first, absolute=absolute or drive)
 
 
 def _check(path: str) -> None:
@@ -125,8 +197,8 @@ def read_module(module: str, abs_path: str) -> StackPath:
     if "$" in abs_path or "." not in abs_path:
         # A class that the compiler generated, without a file.
         path = module.partition("$")[0].replace(".", "/")
-        return StackPath(path, path, (package or module).replace(".", "/") + "/")
+        return StackPath(path, path, (package or module).replace(".", "/") + "/", whole=True)
     if not package:
         raise UnsupportedFrame("its module has no package; the file of a class without one could be anywhere")
     path = f"{package.replace('.', '/')}/{abs_path}"
-    return StackPath(path, path, "/".join(package.split(".")[:PACKAGE_PARTS]) + "/")
+    return StackPath(path, path, "/".join(package.split(".")[:PACKAGE_PARTS]) + "/", whole=True)

@@ -238,7 +238,7 @@ def commit_step() -> None:
     :raises DBAPIError: when the database did not commit; UnconfirmedCommit, when it may have.
     """
     release_connection()
-    begin_work_elsewhere(db.session())
+    begin_work_elsewhere()
 
 
 def release_connection() -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from flask_grpcweb_scm.scm.database.db import Model
+from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
     "CodeMapping",
@@ -36,6 +37,7 @@ __all__ = [
 INTEGRATION_PREFIX = "integrations:"
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL")
+_WITH_REMOTE = sa.text("remote IS NOT NULL")
 
 
 def _now() -> datetime:
@@ -155,8 +157,16 @@ class OrganizationIntegration(Model):
     integration: Mapped[Integration] = relationship()
 
 
+def _remote_of_url(context: Any) -> str | None:
+    return remote_of((context.get_current_parameters() or {}).get("url") or "")
+
+
 class Repository(Model):
-    """A repository of an organization; names are not unique."""
+    """A repository of an organization; names are not unique.
+
+    It is known by its provider's number in `external_id`. Without one, that column has what it is known by instead: its
+    remote, or else its name.
+    """
 
     __tablename__ = "scm_repository"
     __table_args__ = (
@@ -166,6 +176,11 @@ class Repository(Model):
         sa.Index("ix_scm_repository_provider", "organization_id", "status", "provider", "name", "id"),
         sa.Index(
             "ix_scm_repository_mirror", "organization_id", "status", postgresql_where=_MIRRORED, sqlite_where=_MIRRORED
+        ),
+        sa.Index(
+            *("ix_scm_repository_remote", "organization_id", "remote"),
+            postgresql_where=_WITH_REMOTE,
+            sqlite_where=_WITH_REMOTE,
         ),
     )
 
@@ -189,17 +204,29 @@ class Repository(Model):
     """Absolute path of the git directory on this machine; never sent to a caller."""
     imported_key: Mapped[str | None] = mapped_column(sa.String(64))
     """A commit whose ancestors are all stored: the next import continues there."""
+    remote: Mapped[str | None] = mapped_column(sa.String(MAX_KEY_CHARACTERS), default=_remote_of_url)
+    """Host and path of the remote, or a path of this machine; one text for all its URLs, and never sent to a caller."""
 
     organization: Mapped[Organization] = relationship()
     integration: Mapped[Integration | None] = relationship()
 
+    @validates("url")
+    def _note_remote(self, key: str, url: str) -> str:
+        remote = remote_of(url or "")
+        if remote is not None:
+            self.remote = remote
+        return url
+
 
 class CommitAuthor(Model):
-    """A person as commits name it; git allows an author without an e-mail address."""
+    """An author as commits have it, name and address; git allows one without an address.
+
+    Several people may have one address, and one person several names: each pair is a row.
+    """
 
     __tablename__ = "scm_commit_author"
     __table_args__ = (
-        sa.UniqueConstraint("organization_id", "email", name="uq_scm_commit_author_email"),
+        sa.UniqueConstraint("organization_id", "email", "name", name="uq_scm_commit_author_name"),
         sa.UniqueConstraint("organization_id", "external_id", name="uq_scm_commit_author_external_id"),
     )
 

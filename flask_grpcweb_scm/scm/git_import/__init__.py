@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import db, insert_new
+from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
-from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
+from flask_grpcweb_scm.scm.git_import.destination import ImportFailed, find_destination
+from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, public_url
+from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
 __all__ = ["GitImport", "ImportFailed", "guess_provider", "own_external_id", "prepare_import", "public_url"]
@@ -26,23 +25,7 @@ ANALYZED_BATCHES = {2, 6, 20, 100, 500}
 """Numbers of the batches before which PostgreSQL renews its statistics of authors."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
 
-PROVIDERS_BY_HOST = {
-    "github.com": "github",
-    "gitlab.com": "gitlab",
-    "bitbucket.org": "bitbucket",
-    "dev.azure.com": "vsts",
-    "ssh.dev.azure.com": "vsts",
-}
-
-# "[<user>@]<host>:/<path-to-git-repo>" (git-fetch, "Git URLs"); a slash before the colon makes it a local path.
-_SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s]{2,}):(?!//)(?P<path>[^\s]+)")
-_SCHEMES = {"https", "http", "ssh", "git", "git+ssh", "ssh+git"}
-
 Batch = list[CommitRows]
-
-
-class ImportFailed(Exception):
-    """Raised when the history has no repository to go to; the text says why."""
 
 
 @dataclass(slots=True)
@@ -55,8 +38,12 @@ class GitImport:
     since: str | None
     total: int
     """Number of commits to read."""
+    is_whole: bool
+    """False for a shallow clone: its commits may have ancestors that are not stored."""
     stored: int = 0
     """Number of commits that were new."""
+    corrected: int = 0
+    """Number of commits that were stored with another author, or with other file changes, than they have."""
 
     def run(self) -> Iterator[int]:
         """Store batch by batch; yield the size of each after its commit.
@@ -64,7 +51,17 @@ class GitImport:
         After an interruption the next import continues after the last batch.
 
         :raises GitError: when the mirror cannot be read.
+        :raises ImportFailed: for a partial clone without what changes are found by.
         """
+        try:
+            yield from self._run()
+        except GitFailed as error:
+            if not self.mirror.is_partial():
+                raise
+            text = "the partial clone has no trees; run in it: git fetch --refetch --filter=blob:none"
+            raise ImportFailed(text) from error
+
+    def _run(self) -> Iterator[int]:
         if self.tip is None:
             return
         store = CommitStore(self.repository)
@@ -77,35 +74,41 @@ class GitImport:
                 # Not earlier: the database is busiest now, and this thread waits for it.
                 following = reader.submit(next, batches, None)
                 store.add_file_changes(new, batch)
-                self.repository.imported_key = batch[-1].sha
+                self.corrected += store.correct(new, batch)
+                self.repository.imported_key = batch[-1].sha if self.is_whole else None
                 db.session.commit()
                 self.stored += len(new)
                 yield len(batch)
                 batch, number = following.result(), number + 1
 
 
-def prepare_import(organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None) -> GitImport:
-    """Make the mirror the source of the organization's repository `name`, added if there is none.
+def prepare_import(
+    organization: Organization, mirror: Mirror, name: str, *, branch: str | None = None, is_chosen: bool = True
+) -> GitImport:
+    """Make the mirror the source of the organization's repository with its remote, or `name`; added if there is none.
 
     :param branch: default: the one that is checked out.
-    :raises ImportFailed: when `name` is ambiguous, or of a repository being deleted.
+    :param is_chosen: False for a name that is only for a new repository, or one without a remote.
+    :raises ImportFailed: when `name` is ambiguous, or of another remote's repository, or of one being deleted; and when
+        there is nothing at the branch.
     :raises GitError: when the mirror cannot be read.
     """
     branch_name, tip = mirror.branch(branch)
-    remote = mirror.remote_url()
-    repository = _find_by_name(organization, name) or _add(organization, name, guess_provider(remote))
-    repository.mirror_path = mirror.git_dir
-    repository.url = public_url(remote) or repository.url
+    if tip is None and mirror.has_refs():
+        raise ImportFailed(
+            f"the branch {branch_name!r} that HEAD names does not exist; use --branch{mirror.other_branches()}"
+        )
+    for what, text, limit in (("name", name, 200), ("branch", branch_name, 255), ("path", mirror.git_dir, 2**16)):
+        if len(text) > limit or (not text.isascii() and text != text.encode("utf-8", "replace").decode()):
+            way_out = "move it" if what == "path" else f"use another --{what}"
+            raise ImportFailed(f"the {what} {text[:80]!r} is not UTF-8, or has more than {limit} characters; {way_out}")
+    repository = find_destination(organization, mirror, name, is_chosen=is_chosen)
     repository.default_branch = branch_name
     db.session.commit()
+    is_whole = not mirror.is_shallow()
     since = _known_commit(repository, mirror)
     total = 0 if tip is None else mirror.count(tip, since=since)
-    return GitImport(repository, mirror, tip, since, total)
-
-
-def own_external_id(name: str, limit: int) -> str:
-    """Make an external id for a row that no provider has numbered: its name, or a digest of a long name."""
-    return name if len(name) <= limit else hashlib.sha256(name.encode()).hexdigest()
+    return GitImport(repository, mirror, tip, since, total, is_whole)
 
 
 def _tune_postgresql(number: int) -> None:
@@ -119,23 +122,6 @@ def _tune_postgresql(number: int) -> None:
         if number in ANALYZED_BATCHES:
             # While it knows of few, it may look up an e-mail address in the index of all authors of an organization.
             db.session.execute(sa.text("ANALYZE scm_commit_author"))
-
-
-def _find_by_name(organization: Organization, name: str) -> Repository | None:
-    statement = sa.select(Repository).where(Repository.organization_id == organization.id, Repository.name == name)
-    rows = db.session.scalars(statement.where(EXISTING).limit(2)).all()
-    if len(rows) > 1:
-        raise ImportFailed(f"organization {organization.slug!r} has several repositories {name!r}; use --name")
-    return rows[0] if rows else None
-
-
-def _add(organization: Organization, name: str, provider: str) -> Repository:
-    values = {"organization_id": organization.id, "name": name, "provider": provider}
-    db.session.execute(insert_new(Repository).values(**values, external_id=own_external_id(name, 64)))
-    repository = _find_by_name(organization, name)
-    if repository is None:
-        raise ImportFailed(f"a repository {name!r} of {organization.slug!r} is being deleted; use another --name")
-    return repository
 
 
 def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
@@ -156,30 +142,3 @@ def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
             batch, weight = [], 0
     if batch:
         yield batch
-
-
-def public_url(remote: str) -> str:
-    """Remove passwords and tokens from the URL of a remote; empty for a path of this machine."""
-    if _SCP_LIKE.fullmatch(remote):
-        return remote
-    try:
-        url = urlsplit(remote)
-        host, port = url.hostname, url.port
-    except ValueError:
-        return ""
-    if url.scheme not in _SCHEMES or not host:
-        return ""
-    place = f"[{host}]" if ":" in host else host
-    user = f"{url.username}@" if "ssh" in url.scheme and url.username else ""
-    return urlunsplit((url.scheme, f"{user}{place}{f':{port}' if port else ''}", url.path, "", ""))
-
-
-def guess_provider(remote: str) -> str:
-    """Return the provider of a remote's host; empty for an unknown one."""
-    scp_like = _SCP_LIKE.fullmatch(remote)
-    try:
-        host = scp_like["host"] if scp_like else urlsplit(remote).hostname
-    except ValueError:
-        return ""
-    host = (host or "").lower()
-    return "vsts" if host.endswith(".visualstudio.com") else PROVIDERS_BY_HOST.get(host, "")

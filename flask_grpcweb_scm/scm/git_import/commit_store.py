@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ MAX_EMAIL_CHARACTERS = 200
 MAX_FILENAME_BYTES = 2048
 
 AuthorKey = tuple[str, str]
-"""(e-mail address, "") or, for an author without one, ("", name)."""
+"""Address and name; either may be empty."""
 JsonWriter = Callable[[object], str]
 
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -33,12 +34,12 @@ class CommitRows(NamedTuple):
 
     sha: str
     author: AuthorKey
-    author_name: str
     values: str
     """SHA and message."""
     date: str
     changes: list[str]
     """Path and kind of each file change."""
+    is_cut_off: bool
 
 
 class CommitStore:
@@ -63,19 +64,17 @@ class CommitStore:
         changes = dict(commit.changes).items()
         return CommitRows(
             sha=commit.sha,
-            author=(email, "") if email else ("", name),
-            author_name=name,
+            author=(email, name),
             values=values,
             date=as_json(commit.committed),
-            changes=[
-                f"{as_json(path)},{as_json(kind)}" for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES
-            ],
+            changes=[self._change(path, kind) for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES],
+            is_cut_off=commit.is_cut_off,
         )
 
     def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
         """Store the commits that are new, with their authors.
 
-        Returns their ids by SHA; their file changes are for :meth:`add_file_changes`.
+        Returns their ids by SHA; their file changes are for :meth:`add_file_changes`, the others for :meth:`correct`.
         """
         authors = self._author_ids = self._find_authors(commits)
         rows = (
@@ -100,32 +99,85 @@ class CommitStore:
         names = ("filename", "type", "commit_id", "repository_id", "date_added")
         insert_rows(sa.insert(_table(CommitFileChange)), names, rows)
 
+    def correct(self, new: Mapping[str, int], commits: Sequence[CommitRows]) -> int:
+        """Give commits that were stored already the authors and the file changes that they have.
+
+        They may have been stored when an address had one name, or when their parents were not there to compare with.
+        Returns the number of commits that had others.
+
+        :param new: the result of :meth:`add_commits`, which has stored their authors.
+        """
+        known = {commit.sha: commit for commit in commits if commit.sha not in new}
+        if not known:
+            return 0
+        commit = _table(Commit).c
+        of_repository = sa.select(commit.id, commit.key, commit.author_id).where(
+            commit.repository_id == self._repository_id, is_one_of(commit.key, [*known])
+        )
+        rows = db.session.execute(of_repository).all()
+        authors = [
+            {"commit": row.id, "author": self._author_ids.get(known[row.key].author)}
+            for row in rows
+            if row.author_id != self._author_ids.get(known[row.key].author)
+        ]
+        if authors:
+            statement = sa.update(_table(Commit)).where(commit.id == sa.bindparam("commit"))
+            db.session.execute(statement.values(author_id=sa.bindparam("author")), authors)
+        stored: dict[int, set[str]] = {row.id: set() for row in rows}
+        change = _table(CommitFileChange).c
+        changes = sa.select(change.commit_id, change.filename, change.type)
+        for commit_id, path, kind in db.session.execute(changes.where(is_one_of(change.commit_id, [*stored]))):
+            stored[commit_id].add(self._change(path, kind))
+        wrong = {
+            row.key: row.id
+            for row in rows
+            if stored[row.id] != set(known[row.key].changes) and not known[row.key].is_cut_off
+        }
+        if wrong:
+            of_wrong = is_one_of(change.commit_id, [*wrong.values()])
+            db.session.execute(sa.delete(_table(CommitFileChange)).where(of_wrong))
+            self.add_file_changes(wrong, commits)
+        return len({values["commit"] for values in authors} | set(wrong.values()))
+
+    def _change(self, path: str, kind: str) -> str:
+        return f"{self._as_json(path)},{self._as_json(kind)}"
+
     def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:
-        """Return the ids of all authors, stored if they are new; the name that was stored first stays."""
-        names = {commit.author: commit.author_name for commit in reversed(commits)}
-        names.pop(("", ""), None)
-        known = {key: self._author_ids[key] for key in names if key in self._author_ids}
-        known |= self._stored_authors(key for key in names if key not in known)
+        """Return the ids of all authors, stored if they are new."""
+        keys = {commit.author for commit in commits} - {("", "")}
+        known = {key: self._author_ids[key] for key in keys if key in self._author_ids}
+        known |= self._stored_authors(keys - known.keys())
         # Sorted, so that two transactions which add the same authors do not wait for each other.
-        missing = sorted(key for key in names if key not in known)
+        missing = sorted(keys - known.keys())
         as_json = self._as_json
-        rows = (f"{self._organization_id},{as_json(names[key])},{as_json(key[0] or None)}" for key in missing)
+        rows = (f"{self._organization_id},{as_json(name)},{as_json(email or None)}" for email, name in missing)
         insert_rows(insert_new(_table(CommitAuthor)), ("organization_id", "name", "email"), rows)
         return known | self._stored_authors(missing)
 
-    def _stored_authors(self, keys: Iterable[AuthorKey]) -> dict[AuthorKey, int]:
-        keys = list(keys)
+    def _stored_authors(self, keys: Collection[AuthorKey]) -> dict[AuthorKey, int]:
         if not keys:
             return {}
-        emails = [email for email, _ in keys if email]
         names = [name for email, name in keys if not email]
         columns = sa.select(CommitAuthor.email, CommitAuthor.name, CommitAuthor.id)
         authors = columns.where(CommitAuthor.organization_id == self._organization_id)
-        with_email = authors.where(is_one_of(CommitAuthor.email, emails))
         without_email = authors.where(CommitAuthor.email.is_(None), is_one_of(CommitAuthor.name, names))
         # For one condition with OR, PostgreSQL would compare every author of the organization.
-        rows = db.session.execute(with_email.union_all(without_email))
-        return {(row.email, "") if row.email else ("", row.name): row.id for row in rows}
+        rows = db.session.execute(_authors_with_email(db.engine.dialect.name).union_all(without_email), {
+            "organization_id": self._organization_id, "keys": json.dumps([key for key in keys if key[0]]),
+        })  # fmt: skip
+        return {(email or "", name): author_id for email, name, author_id in rows if author_id is not None}
+
+
+@functools.cache
+def _authors_with_email(dialect: str) -> sa.Select[Any]:
+    # One after the other: one address, such as a robot's, may have thousands of names.
+    columns = json_columns(sa.bindparam("keys", type_=sa.Text), [sa.Text(), sa.Text()])
+    names = ("email", "name")
+    wanted = sa.select(*[column.label(name) for name, column in zip(names, columns, strict=True)]).subquery("wanted")
+    author = _table(CommitAuthor).c
+    same = [author.email == wanted.c.email, author.name == wanted.c.name]
+    found = sa.select(author.id).where(author.organization_id == sa.bindparam("organization_id"), *same)
+    return sa.select(wanted.c.email, wanted.c.name, found.correlate(wanted).scalar_subquery())
 
 
 def _table(model: type[Model]) -> sa.Table:

@@ -6,6 +6,7 @@ The HTTP client is not among the names here: importing urllib3 is slow, and only
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -30,13 +31,14 @@ __all__ = [
 class ProviderError(Exception):
     """Raised when a request to a provider fails.
 
-    The text may go to callers: it has the provider's own message at most, and no credential.
+    The text may go to callers: it has the provider's own message at most, no credential, and no name of a host.
 
     :param provider: kind of host, such as ``github``.
     :param status: HTTP status of the response; None without a response.
     :param retry_after: seconds to wait before the next request; None when the provider did not say.
     :param fields: violations by field, as the provider reports them.
     :param may_have_acted: whether the provider may have carried out the request all the same.
+    :param private: the text for operators, which names hosts; None for the same.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         fields: Mapping[str, str] | None = None,
         may_have_acted: bool = False,
+        private: str | None = None,
     ) -> None:
         super().__init__(message)
         self.provider = provider
@@ -55,10 +58,12 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         self.fields: Mapping[str, str] = fields or {}
         self.may_have_acted = may_have_acted
+        self.private = private or message
 
     def add(self, text: str) -> None:
         """Append to the message."""
         self.args = (f"{self}; {text}",)
+        self.private = f"{self.private}; {text}"
 
 
 class ProviderMisconfigured(ProviderError):
@@ -109,6 +114,12 @@ class Credential:
         """Make the ``Authorization`` header: ``Bearer`` for a token, ``Basic`` for a user."""
         return f"Bearer {self.token}" if self.token else basic(self.user, self.password)
 
+    def is_sendable(self) -> bool:
+        """Tell whether a header can have it."""
+        texts = (self.user, self.password)
+        printable = all(re.search("[\x00-\x1f\x7f\ud800-\udfff]", text) is None for text in texts)
+        return printable and re.fullmatch("[\x20-\x7e]*", self.token) is not None
+
     def redact(self, text: str) -> str:
         """Replace the secret in a text, should a provider repeat it, also in its encoded version."""
         for secret in (self.authorization().partition(" ")[2], basic("", self.token)[6:], self.token, self.password):
@@ -139,4 +150,11 @@ def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *
         )
     if name not in configured:
         raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
-    return Credential(**configured[name])
+    credential = Credential(**configured[name])
+    if not credential.is_sendable():
+        # Said here, and without the secret: errors of HTTP repeat the header.
+        text = (
+            f"the credentials {name!r} of GRPC_SCM_CREDENTIALS have a character that no header has; is it a line break?"
+        )
+        raise ProviderMisconfigured(text, provider=provider)
+    return credential

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -69,6 +70,17 @@ class ProviderApi(abc.ABC):
 
         :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
         """
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Translate the errors of reading a response, which may have any content.
+
+        :raises ProviderUnavailable: for an unexpected response.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise self.http.unexpected() from error
 
     def error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
         """Make an error of this provider."""

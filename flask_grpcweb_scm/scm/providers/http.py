@@ -7,7 +7,9 @@ checked, through no proxy, and to no other host whatever the response says.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import itertools
 import json
 import logging
 import random
@@ -16,12 +18,13 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode, urljoin
+from urllib.parse import unquote, urlencode, urljoin
 
 import urllib3
 from urllib3.util import Url, parse_url
 
 from flask_grpcweb_scm.observe import observed_work
+from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.providers import (
     Credential,
     ProviderError,
@@ -31,10 +34,12 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.providers.reply import (
+    MAX_FIELDS,
     Complaint,
     HttpReply,
     default_complaint,
     error_class,
+    parse_json,
     printable,
     retry_after,
 )
@@ -43,15 +48,20 @@ from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_
 __all__ = ["HttpClient"]
 
 logger = logging.getLogger(__name__)
+incidents = Incidents(logger)
 
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
+MAX_DECODINGS = 4
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
+
+HOST = "\0"
+"""Stands in texts for the name of the host; no message of a provider has it, for it is not printable."""
 
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
@@ -89,6 +99,8 @@ class HttpClient:
         self._credential = credential or Credential()
         self._explain = explain or default_complaint
         self._max_body_bytes = max_body_bytes
+        self._base = Url()
+        self._host = ""
         self._base = self._parse_base(base_url)
         self._host = _host(self._base)
         self._port = _port(self._base)
@@ -155,7 +167,8 @@ class HttpClient:
             )
         if url.scheme == "http" and _host(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
-            raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {_host(url)}")
+            self._host = _host(url)
+            raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {HOST}")
         return url
 
     def _follow(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
@@ -173,8 +186,8 @@ class HttpClient:
                 continue
             if not 200 <= status <= 299:
                 raise self._refused(status, response_headers, content)
-            return HttpReply(status, response_headers, content, self._unreadable(status))
-        raise self._misconfigured(f"{self.host} redirects in circles")
+            return HttpReply(status, response_headers, content, functools.partial(self.unexpected, status))
+        raise self._misconfigured(f"{HOST} redirects in circles")
 
     def _redirected(self, method: str, status: int, target: str, location: str) -> str:
         """Return the target of a redirect; method and body stay the same, or the redirect is not followed.
@@ -184,13 +197,17 @@ class HttpClient:
         try:
             url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
         except ValueError:
-            raise self._unreadable(status) from None
-        if (url.scheme, _host(url), _port(url)) != (self._base.scheme, self._host, self._port):
-            there = printable(f"{url.scheme}://{url.netloc}")
-            raise self._misconfigured(f"{self.host} redirects to {there}; is base_url right?")
+            raise self.unexpected(status) from None
+        here = url.scheme, _host(url), _port(url), url.auth
+        if here != (self._base.scheme, self._host, self._port, None):
+            there = printable(f"{url.scheme}://{url.host}:{_port(url)}")
+            text = "redirects to {}; is base_url right, and are the credentials good?"
+            raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
+        if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
+            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; is base_url right?")
         if method not in IDEMPOTENT and status not in {307, 308}:
             raise self._error(
-                ProviderUnavailable, f"{self.host} redirects the request", status=status, may_have_acted=status == 303
+                ProviderUnavailable, f"{HOST} redirects the request", status=status, may_have_acted=status == 303
             )
         return url.request_uri
 
@@ -218,20 +235,20 @@ class HttpClient:
         """Connect to an address that was checked: resolving the name once more might give another one."""
         addresses = resolve(self._host, self._port, self._remaining())
         if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
-            logger.warning("%s: %s resolves to %s", self.provider, self._host, ", ".join(map(str, addresses)))
-            raise self._misconfigured(f"{self.host} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it")
+            text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
+            raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
         return connect_to_first(addresses, self._port, self.deadline)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise self._unreadable(response.status)
+            raise self.unexpected(response.status)
         body = bytearray()
         while chunk := response.read1(CHUNK_BYTES):
             body += chunk
             if len(body) > self._max_body_bytes:
                 raise self._error(
                     ProviderUnavailable,
-                    f"the response of {self.host} has more than {self._max_body_bytes} bytes",
+                    f"the response of {HOST} has more than {self._max_body_bytes} bytes",
                     status=response.status,
                     may_have_acted=True,
                 )
@@ -246,12 +263,12 @@ class HttpClient:
             yield
         except _ERRORS as error:
             if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
-                text = f"{self.host} did not respond before the deadline"
+                text = f"{HOST} did not respond before the deadline"
                 raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
             # Not the text of the error: it may name addresses of this network.
-            text = f"the connection to {self.host} broke" if may_have_acted else f"{self.host} cannot be reached"
+            text = f"the connection to {HOST} broke" if may_have_acted else f"{HOST} cannot be reached"
             if isinstance(error, ssl.SSLCertVerificationError):
-                text = f"the certificate of {self.host} is not trusted"
+                text = f"the certificate of {HOST} is not trusted"
             raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
 
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -266,21 +283,29 @@ class HttpClient:
         """Read the body of an error, as text for everybody."""
         show = self._credential.redact
         try:
-            text, fields = self._explain(json.loads(body))
-            return printable(show(text)), {printable(name): printable(show(word)) for name, word in fields.items()}
+            text, fields = self._explain(parse_json(body))
+            some = itertools.islice(fields.items(), MAX_FIELDS)
+            return printable(show(text)), {printable(name): printable(show(word)) for name, word in some}
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
             return "", {}
 
-    def _unreadable(self, status: int) -> ProviderError:
-        text = f"unexpected response from {self.host}; is base_url right for {self.provider}?"
+    def unexpected(self, status: int | None = None) -> ProviderError:
+        """Make the error for a response that is none of this kind of provider."""
+        text = f"unexpected response from {HOST}; is base_url right for {self.provider}?"
         return self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
 
-    def _misconfigured(self, text: str) -> ProviderError:
-        return self._error(ProviderMisconfigured, text)
+    def _misconfigured(self, text: str, private: str | None = None) -> ProviderError:
+        return self._error(ProviderMisconfigured, text, private=private)
 
-    def _error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:
-        return kind(text, provider=self.provider, **evidence)
+    def _error(
+        self, kind: type[ProviderError], text: str, *, private: str | None = None, **evidence: Any
+    ) -> ProviderError:
+        """Make an error whose text for callers does not name the host, which may be one of this network."""
+        told, private = text.replace(HOST, self.provider), (private or text).replace(HOST, self.host or self._host)
+        if told != private:
+            incidents.log(f"{self.provider}: {private}", "%s: %s", self.provider, private)
+        return kind(told, provider=self.provider, private=private, **evidence)
 
 
 def _dump(value: Any) -> bytes:
@@ -298,6 +323,20 @@ def _host(url: Url) -> str:
 
 def _port(url: Url) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _is_below(base: str, path: str) -> bool:
+    """Tell whether a path is below another one, however a server may decode it."""
+    for _ in range(MAX_DECODINGS):
+        path, encoded = unquote(path, errors="replace"), path
+        # "/x/..;a=b/" climbs at servers that cut parameters off.
+        segments = [segment.partition(";")[0] for segment in path.replace("\\", "/").split("/")]
+        if not {".", ".."}.isdisjoint(segments):
+            return False
+        if path == encoded:
+            top = unquote(base).strip("/").split("/") if base.strip("/") else []
+            return segments[1 : len(top) + 1] == top
+    return False
 
 
 def _pause(attempt: int, error: ProviderError) -> float:

@@ -7,7 +7,7 @@ import email.utils
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,9 +23,24 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
 )
 
-__all__ = ["Complaint", "HttpReply", "default_complaint", "error_class", "printable", "retry_after"]
+__all__ = [
+    "MAX_FIELDS",
+    "Complaint",
+    "HttpReply",
+    "default_complaint",
+    "error_class",
+    "parse_json",
+    "printable",
+    "retry_after",
+]
 
 MAX_TEXT_CHARACTERS = 500
+MAX_FIELDS = 20
+MAX_URL_CHARACTERS = 2000
+# Above what providers mean by a pause, and within what a Duration of protobuf can be.
+MAX_RETRY_SECONDS = 86400.0
+# What a column of the database, and a message, can have.
+MAX_NUMBER = 2**63 - 1
 
 V = TypeVar("V")
 _STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
@@ -53,7 +68,7 @@ class HttpReply:
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes
-    _unreadable: ProviderError
+    _unexpected: Callable[[], ProviderError]
 
     def json(self) -> Any:
         """Parse the body as JSON.
@@ -61,14 +76,15 @@ class HttpReply:
         :raises ProviderUnavailable: when it is not JSON.
         """
         try:
-            return json.loads(self.body)
+            return parse_json(self.body)
         except (ValueError, RecursionError):
-            raise self._unreadable from None
+            raise self._unexpected() from None
 
     def value(self, *path: str | int, kind: type[V]) -> V:
         """Return the value at a path of names and positions.
 
-        :raises ProviderUnavailable: when there is no value of that type.
+        :raises ProviderUnavailable: when there is no value of that type: a text that cannot be stored is none, nor is a
+            number that is not of a row.
         """
         value = self.json()
         try:
@@ -76,8 +92,8 @@ class HttpReply:
                 value = value[step]
         except (LookupError, TypeError):
             value = None
-        if not isinstance(value, kind):
-            raise self._unreadable
+        if not isinstance(value, kind) or not _is_sound(value):
+            raise self._unexpected()
         return value
 
     def url(self, *path: str | int) -> str:
@@ -86,9 +102,36 @@ class HttpReply:
         :raises ProviderUnavailable: when there is none.
         """
         url = self.value(*path, kind=str)
-        if re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", url) is None:
-            raise self._unreadable
+        if len(url) > MAX_URL_CHARACTERS or _URL.fullmatch(url) is None:
+            raise self._unexpected()
         return url
+
+
+# "\" is a slash to browsers, and the name before an "@" looks like that of the host.
+_URL = re.compile(r"https?://[^\s\x00-\x1f\x7f-\x9f\\@/?#]+(?:[/?#][^\s\x00-\x1f\x7f-\x9f\\]*)?")
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON of RFC 8259, which has no NaN.
+
+    :raises ValueError: for anything else; RecursionError, when it is too deep.
+    """
+    return json.loads(body, parse_constant=_no_number)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_sound(value: object) -> bool:
+    if isinstance(value, str):
+        return _UNSTORABLE.search(value) is None
+    if isinstance(value, int):
+        return not isinstance(value, bool) and 0 < value <= MAX_NUMBER
+    return True
 
 
 def error_class(status: int, retry_after: float | None) -> type[ProviderError]:
@@ -98,21 +141,26 @@ def error_class(status: int, retry_after: float | None) -> type[ProviderError]:
     return _STATUS_ERRORS.get(status, ProviderUnavailable if status >= 500 else ProviderRejected)
 
 
+_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait; None when the headers do not say.
 
     "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3); GitHub says when its quota is reset.
     """
     text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-        return float(text)
-    if text:
-        with contextlib.suppress(ValueError, OverflowError):
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    seconds: float | None = None
+    if _DIGITS.fullmatch(text):
+        seconds = float(text)
+    elif text:
+        # Of many kinds: a date may have parts that no calendar has.
+        with contextlib.suppress(ValueError, ArithmeticError, LookupError, TypeError, OSError):
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
     reset = headers.get("x-ratelimit-reset", "")
-    if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"[0-9]{1,12}", reset, re.ASCII):
-        return max(0.0, int(reset) - time.time())
-    return None
+    if seconds is None and headers.get("x-ratelimit-remaining") == "0" and _DIGITS.fullmatch(reset):
+        seconds = int(reset) - time.time()
+    return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_SECONDS)
 
 
 def default_complaint(error: Any) -> Complaint:

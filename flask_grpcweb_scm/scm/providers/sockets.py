@@ -19,8 +19,44 @@ __all__ = ["IPAddress", "alarm", "connect_to_first", "is_public", "make_connecti
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# RFC 6052, section 2.1: "64:ff9b::/96", an IPv4 address in its last 32 bits.
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Tables of our own, the same on every Python: those of ipaddress have changed within the versions of one release.
+# IANA IPv4 Special-Purpose Address Registry; multicast; and what clouds have between the addresses of the internet.
+_NOT_PUBLIC_IPV4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, and metadata of Alibaba Cloud
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # the host of a virtual machine of Azure
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments, and metadata of Oracle Cloud
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # relays of 6to4
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+    )
+]
+# "2000::/3 Global Unicast" (IANA Internet Protocol Version 6 Address Space); everything else is for something else.
+_GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_IPV6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "3ffe::/16",  # 6bone, returned
+        "3fff::/20",  # documentation
+    )
+]
+# Where an IPv6 address has an IPv4 address, in its last 32 bits: IPv4-mapped, and "64:ff9b::/96" (RFC 6052, 2.1).
+_TRANSLATED = [ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96")]
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+# The last 64 bits are 0:5efe and an IPv4 address (RFC 5214, section 6.1), also with the bit for a universal one.
+_ISATAP = {0x00005EFE, 0x02005EFE}
 
 
 def resolve(host: str, port: int, timeout: float | None) -> list[IPAddress]:
@@ -56,20 +92,17 @@ def _resolve(host: str, port: int) -> list[IPAddress]:
 
 def is_public(address: IPAddress) -> bool:
     """Tell whether an address is a public one; an IPv4 address within an IPv6 address decides."""
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = _embedded(address)
-        if embedded is not None:
-            return is_public(embedded)
-        if address.is_reserved or address.is_site_local:
-            return False
-    return address.is_global and not address.is_multicast
-
-
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_IPV4)
+    number = int(address)
+    embedded = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    if any(address in network for network in _TRANSLATED):
+        return is_public(embedded)
+    if address in _6TO4:
+        return is_public(ipaddress.IPv4Address(number >> 80 & 0xFFFFFFFF))
+    if number >> 32 & 0xFFFFFFFF in _ISATAP and not is_public(embedded):
+        return False
+    return address in _GLOBAL_IPV6 and not any(address in network for network in _NOT_PUBLIC_IPV6)
 
 
 def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: float) -> socket.socket:

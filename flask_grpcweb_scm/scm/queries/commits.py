@@ -72,23 +72,27 @@ def _starting_with(dialect: str) -> Statement:
     return sa.select(wanted.c.prefix, *[end.scalar_subquery() for end in ends])
 
 
-def find_authors(repository: Repository, blamed: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], AuthorRow]:
-    """Return the author of each stored commit, else the organization's author with an e-mail address.
+def find_authors(
+    repository: Repository, blamed: Collection[tuple[str, str, str]]
+) -> Mapping[tuple[str, str, str], AuthorRow]:
+    """Return the author of each stored commit, else the organization's author with this name and address.
 
-    :param blamed: SHAs, each with the address to fall back on; commits whose author is unknown are left out.
+    :param blamed: SHAs, each with the name and the address that its author has; commits whose author is unknown are
+        left out.
     """
     with_key = _AUTHOR.add_columns(Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
-    shas = {sha for sha, _ in blamed}
+    shas = {sha for sha, _, _ in blamed}
     rows = db.session.execute(with_key.where(Commit.repository_id == repository.id, is_one_of(Commit.key, [*shas])))
     by_sha = {row.key: AuthorRow(*row[:-1]) for row in rows}
-    emails = {email for sha, email in blamed if sha not in by_sha}
-    by_email: dict[str | None, AuthorRow] = {}
-    if emails:
+    missing = [(name, email) for sha, name, email in blamed if sha not in by_sha]
+    by_name: dict[tuple[str, str | None], AuthorRow] = {}
+    if missing:
         statement = _AUTHOR.where(CommitAuthor.organization_id == repository.organization_id)
-        rows = db.session.execute(statement.where(is_one_of(CommitAuthor.email, [*emails])))
-        by_email = {row.email: AuthorRow(*row) for row in rows}
-    found = {pair: by_sha.get(pair[0]) or by_email.get(pair[1]) for pair in blamed}
-    return {pair: author for pair, author in found.items() if author is not None}
+        names, emails = ([*dict.fromkeys(column)] for column in zip(*missing, strict=True))
+        statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
+        by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
+    found = {line: by_sha.get(line[0]) or by_name.get(line[1:]) for line in blamed}
+    return {line: author for line, author in found.items() if author is not None}
 
 
 def last_changes(

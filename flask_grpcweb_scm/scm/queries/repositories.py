@@ -210,17 +210,24 @@ def _restrict(statement: Statement, key: StatementKey) -> Statement:
 
 
 def repositories_to_search(
-    context: CallContext, organization_id: int, integration_ids: Collection[int]
+    context: CallContext,
+    organization_id: int,
+    integration_ids: Collection[int],
+    *,
+    only: Collection[int] | None = None,
 ) -> Sequence[Repository]:
     """Return active repositories that have a mirror or one of these integrations, and that the caller may reach.
 
     :param organization_id: of an organization that the caller may reach. The oldest repository comes first.
+    :param only: ids of repositories; None for any.
     """
     active = sa.select(Repository).where(
         Repository.organization_id == organization_id,
         Repository.status == RepositoryStatus.ACTIVE,
         visible_repository(context),
     )
+    if only is not None:
+        active = active.where(is_one_of(Repository.id, [*only]))
     found = {row.id: row for row in db.session.scalars(active.where(Repository.mirror_path.is_not(None)))}
     if integration_ids:
         integrated = active.where(is_one_of(Repository.integration_id, [*integration_ids]))

@@ -25,7 +25,7 @@ from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.definition import service
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources import open_source
-from flask_grpcweb_scm.scm.sources.source import Line, Source
+from flask_grpcweb_scm.scm.sources.source import Blame, Line, Source
 from flask_grpcweb_scm.scm.validation import (
     failed_precondition,
     invalid_argument,
@@ -230,7 +230,7 @@ class LineBlamer:
 
     def contexts(self) -> dict[BlamedLine, scm_pb2.CommitContext | RpcError]:
         """Return the context of each line that :meth:`read` was called for, or its error."""
-        blamed = {(line.blame.sha, line.blame.author_email) for line in self._lines.values() if line is not None}
+        blamed = {_signature(line.blame) for line in self._lines.values() if line is not None}
         authors = find_authors(self._repository, blamed) if blamed else {}
         changes = last_changes(self._repository, self._stored) if self._stored else {}
         contexts = {key: self._of_line(key, line, authors) for key, line in self._lines.items()}
@@ -240,13 +240,13 @@ class LineBlamer:
         return contexts
 
     def _of_line(
-        self, key: BlamedLine, line: Line | None, authors: Mapping[tuple[str, str], AuthorRow]
+        self, key: BlamedLine, line: Line | None, authors: Mapping[tuple[str, str, str], AuthorRow]
     ) -> scm_pb2.CommitContext | RpcError:
         sha, path, number = key
         if line is None:
             return RpcError(StatusCode.NOT_FOUND, f"{path} has no line {number} at commit {sha}")
         blame = line.blame
-        known = _author_message(authors.get((blame.sha, blame.author_email)))
+        known = _author_message(authors.get(_signature(blame)))
         author = known or scm_pb2.CommitAuthor(name=blame.author_name, email=blame.author_email)
         context = self._context(sha, path, blame.sha, author)
         context.line_number, context.code_snippet = number, line.snippet
@@ -287,6 +287,10 @@ class LineBlamer:
 def _line_cache() -> LruCache[dict[int, Line]]:
     """Return blamed lines by number, for each file as it was at a commit."""
     return kept_in_app("lines", lambda: LruCache(current_settings().blame_cache_bytes))
+
+
+def _signature(blame: Blame) -> tuple[str, str, str]:
+    return blame.sha, blame.author_name, blame.author_email
 
 
 def _size(line: Line) -> int:

@@ -17,6 +17,7 @@ from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
+from flask_grpcweb_scm.scm.trackers.markup import one_line, shortened
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
 
@@ -101,14 +102,18 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
     installation = tenancy.installation_of(issue)
     if installation is None or not comments_on_link(installation):
         return
-    key, text = issue.key, f"Linked to error group {group.id}: {group.title[:MAX_TITLE_CHARACTERS]}"
+    title = shortened(one_line(group.title), MAX_TITLE_CHARACTERS)
+    key, text = issue.key, f"Linked to error group {group.id}: {title}"
     remaining = context.remaining()
     seconds = COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
     try:
         tracker = open_tracker(installation, seconds)
         commit_step()
         if tracker is not None:
-            tracker.comment(key, text)
+            if tracker.project_field is not None:
+                tracker.check_project(tracker.project_of(key))
+            with tracker.reading():
+                tracker.comment(key, text)
     except ProviderError as error:
         logger.warning("linked, but there is no comment at the tracker: %s", error)
 

@@ -34,6 +34,7 @@ __all__ = [
     "GitFailed",
     "GitTimeout",
     "parse_log",
+    "path_text",
     "run_git",
     "split_stream",
 ]
@@ -52,6 +53,7 @@ ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_GRAFT_FILE": os.devnull,  # as --no-replace-objects: a commit is what it was when it was made
     "GIT_FLUSH": "0",  # else `git log` writes commit by commit into a pipe
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -253,6 +255,8 @@ class GitCommit:
     author_email: str
     message: str
     changes: list[FileChange] = field(default_factory=list)
+    is_cut_off: bool = False
+    """True for a commit whose parents, and so its changes, a shallow clone does not have."""
 
 
 def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
@@ -271,6 +275,12 @@ def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Itera
         yield rest
 
 
+def path_text(path: bytes) -> str:
+    r"""Return the name of a file as callers see it, and as they name it: a byte that is not UTF-8 is ``\xff``."""
+    # Not "replace": two paths of one commit must stay two.
+    return path.decode("utf-8", "backslashreplace")
+
+
 def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
     """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`."""
     fields = split_stream(chunks, b"\0", MAX_FIELD_BYTES)
@@ -279,9 +289,7 @@ def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
         # git separates a commit from its changes by a line feed.
         text = text.lstrip(b"\n")
         if commit is not None and text.startswith(b":"):
-            # Not "replace": two paths of one commit must stay two.
-            path = next(fields).decode("utf-8", "backslashreplace")
-            commit.changes.append(FileChange(path, _CHANGE_TYPES.get(text[-1:], "M")))
+            commit.changes.append(FileChange(path_text(next(fields)), _CHANGE_TYPES.get(text[-1:], "M")))
         elif text:
             if commit is not None:
                 yield commit

@@ -6,6 +6,7 @@ https://docs.github.com/en/rest and, for blame, https://docs.github.com/en/graph
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,17 +26,20 @@ from flask_grpcweb_scm.scm.sources.git import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     MAX_CHANGES,
     ApiSource,
-    Blame,
     Line,
+    branch_name,
     clean,
+    make_blame,
     make_commit,
     next_page,
+    object_id,
     snippet,
 )
 from flask_grpcweb_scm.scm.trackers.github import REPOSITORY, GitHub
 
 __all__ = ["GitHubEnterpriseSource", "GitHubSource"]
 
+MAX_FOLDERS = 100_000
 CHANGES = {"added": "A", "copied": "A", "removed": "D", "renamed": "A", "modified": "M", "changed": "M"}
 BLAME = """
 query($owner: String!, $name: String!, $sha: GitObjectID!, $path: String!, $file: String!) {
@@ -89,15 +93,18 @@ class GitHubSource(ApiSource):
     def commit(self, sha: str) -> GitCommit:
         """``GET /repos/{owner}/{repo}/commits/{ref}``, page by page of its files."""
         changes: list[tuple[str, str]] = []
-        page: int | str = 1
-        while page and len(changes) <= MAX_CHANGES:
-            reply = self._get("commits", sha, page=page)
+        pages: list[int | str] = [1]
+        # Each page but the last has a file at least.
+        while pages[-1] and len(pages) <= MAX_CHANGES and len(changes) <= MAX_CHANGES:
+            reply = self._get("commits", sha, page=pages[-1])
             content = reply.json()
             with self.reading():
                 # git shows no changes of a merge; GitHub shows those against the first parent.
                 if len(content["parents"]) < 2:
                     changes += _changes(content.get("files") or ())
-            page = next_page(reply, "page")
+                pages.append(next_page(reply, "page"))
+            if pages[-1] in pages[:-1]:
+                raise self.http.unexpected()
         with self.reading():
             commit = content["commit"]
             author, date = commit["author"] or {}, commit["committer"]["date"]
@@ -105,14 +112,16 @@ class GitHubSource(ApiSource):
 
     def tree(self, branch: str) -> tuple[str, str | None]:
         """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
-        name = branch or self._get().value("default_branch", kind=str)
+        with self.reading():
+            name = branch or branch_name(self._get().value("default_branch", kind=str))
         try:
             reply = self._get("branches", name)
         except ProviderNotFound:
             if branch:
                 raise
             return name, None
-        return name, reply.value("commit", "commit", "tree", "sha", kind=str)
+        with self.reading():
+            return name, object_id(reply.value("commit", "commit", "tree", "sha", kind=str))
 
     def files(self, tree: str) -> Iterator[str]:
         """``GET /repos/{owner}/{repo}/git/trees/{tree_sha}?recursive=1``, or by folder when that is truncated."""
@@ -134,7 +143,9 @@ class GitHubSource(ApiSource):
                     if entry["type"] == "blob":
                         yield path
                     elif entry["type"] == "tree" and not deep:
-                        waiting.append((f"{path}/", entry["sha"]))
+                        waiting.append((f"{path}/", object_id(entry["sha"])))
+                if len(waiting) > MAX_FOLDERS:
+                    raise self.http.unexpected()
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
         """``Commit.blame`` and ``Blob.text`` of GraphQL: REST has no blame."""
@@ -194,10 +205,13 @@ def _changes(files: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _blamed(ranges: Iterable[Mapping[str, Any]], text: list[str], numbers: Iterable[int]) -> Iterator[tuple[int, Line]]:
-    wanted = set(numbers)
+    left = sorted(set(numbers))
     for part in ranges:
-        commit = part["commit"]
-        author = commit["author"] or {}
-        blame = Blame(clean(commit["oid"]), clean(author.get("name")), clean(author.get("email")).lower())
-        for number in sorted(wanted.intersection(range(part["startingLine"], part["endingLine"] + 1))):
-            yield number, Line(blame, snippet(text, 1, number))
+        # Not the numbers of the range, which may be very many; and each line once, whatever else covers it.
+        first, end = bisect_left(left, part["startingLine"]), bisect_right(left, part["endingLine"])
+        commit, within = part["commit"], left[first:end]
+        if within:
+            del left[first:end]
+            author = commit["author"] or {}
+            blame = make_blame(commit["oid"], author.get("name"), author.get("email"))
+            yield from ((number, Line(blame, snippet(text, 1, number))) for number in within)

@@ -17,11 +17,13 @@ from flask_grpcweb_scm.scm.sources.source import (
     MAX_CHANGES,
     SNIPPET_LINES,
     ApiSource,
-    Blame,
     Line,
+    branch_name,
     clean,
+    make_blame,
     make_commit,
     next_page,
+    object_id,
     snippet,
 )
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -54,21 +56,25 @@ class GitLabSource(ApiSource):
         """``GET /projects/:id/repository/branches/:branch``, which has the id of the commit and not of its tree."""
         # "default_branch" is null in a project without commits.
         with self.reading():
-            name = branch or clean(self._get().json()["default_branch"])
-        if not name:
-            return "", None
-        return name, self._get("repository", "branches", name).value("commit", "id", kind=str)
+            name = branch or branch_name(self._get().json()["default_branch"])
+            if not name:
+                return "", None
+            return name, object_id(self._get("repository", "branches", name).value("commit", "id", kind=str))
 
     def files(self, tree: str) -> Iterator[str]:
         """``GET /projects/:id/repository/tree``, a hundred at a time."""
         query: dict[str, int | str] = {"ref": tree, "recursive": "true", "per_page": PAGE_SIZE, "pagination": "keyset"}
+        tokens: set[str] = set()
         while True:
             reply = self._get("repository", "tree", query=query)
             with self.reading():
                 yield from [clean(entry["path"]) for entry in reply.value(kind=list) if entry["type"] == "blob"]
-            token = next_page(reply, "page_token")
+                token = next_page(reply, "page_token")
             if token in {"", query.get("page_token")}:
                 break
+            if token in tokens:
+                raise self.http.unexpected()
+            tokens.add(token)
             query["page_token"] = token
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
@@ -145,5 +151,5 @@ def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int
     for number in wanted:
         if number - first < len(lines):
             commit = lines[number - first][1]
-            blame = Blame(clean(commit["id"]), clean(commit["author_name"]), clean(commit["author_email"]).lower())
+            blame = make_blame(commit["id"], commit["author_name"], commit["author_email"])
             yield number, Line(blame, snippet(texts, first, number))

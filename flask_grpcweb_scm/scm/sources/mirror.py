@@ -7,7 +7,8 @@ import os
 import re
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from flask_grpcweb_scm.rpc import Incidents
@@ -18,6 +19,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     GitError,
     GitFailed,
     parse_log,
+    path_text,
     run_git,
     split_stream,
 )
@@ -30,11 +32,13 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
+MAX_BRANCHES = 10  # that a message names
 STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
 
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
+_ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
 
 Folder = tuple[int, int]
 Storage = tuple[Folder, "Folder | None"]
@@ -77,15 +81,28 @@ class Mirror:
     def find(cls, path: str | os.PathLike[str]) -> Mirror:
         """Open a working tree or a bare repository, without a time limit.
 
-        :raises MirrorMissing: when `path` is neither.
+        :raises MirrorMissing: when `path` is neither; it names the repository that `path` is a folder of.
         """
         root = Path(path).absolute()
-        guess = root / ".git" if (root / ".git").exists() else root
         try:
-            git_dir = cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir", is_guess=True)
-            return cls(git_dir, timeout=None)
+            return cls._open(root)
         except GitError as error:
-            raise MirrorMissing(f"{path} is not a git repository") from error
+            top = next(filter(cls._is_repository, root.resolve().parents), None)
+            text = "not a git repository" if top is None else f"a folder of the git repository {top}; name that"
+            raise MirrorMissing(f"{path} is {text}") from error
+
+    @classmethod
+    def _is_repository(cls, root: Path) -> bool:
+        with suppress(GitError):
+            cls._open(root)
+            return True
+        return False
+
+    @classmethod
+    def _open(cls, root: Path) -> Mirror:
+        guess = root / ".git" if (root / ".git").exists() else root
+        git_dir = cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir", is_guess=True)
+        return cls(git_dir, timeout=None)
 
     @property
     def identity(self) -> str:
@@ -130,11 +147,43 @@ class Mirror:
         for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
             if tip := self._optional_text("show-ref", "--verify", "--hash", ref):
                 return name, tip
-        raise GitError(f"the repository has no branch {name!r}")
+        raise GitError(f"the repository has no branch {name!r}{self.other_branches()}")
+
+    def other_branches(self) -> str:
+        """Return the end of a sentence with the branches that there are, here or fetched from ``origin``."""
+        prefixes = ("refs/heads/", "refs/remotes/origin/")
+        listing = self._text("for-each-ref", f"--count={MAX_BRANCHES + 2}", "--format=%(refname)", *prefixes)
+        refs = (line.removeprefix(prefixes[0]).removeprefix(prefixes[1]) for line in listing.splitlines())
+        names = [repr(name) for name in dict.fromkeys(refs) if name != "HEAD"]
+        more = ", …" if len(names) > MAX_BRANCHES else ""
+        return f"; there are {', '.join(names[:MAX_BRANCHES])}{more}" if names else "; there is none"
+
+    def has_refs(self) -> bool:
+        """Tell whether the repository has branches, tags or any other names of objects."""
+        return bool(self._text("for-each-ref", "--count=1", "--format=%(refname)"))
+
+    def is_shallow(self) -> bool:
+        """Tell whether parents of commits are left out, as in a clone with ``--depth``."""
+        return self._text("rev-parse", "--is-shallow-repository") == "true"
+
+    def is_partial(self) -> bool:
+        """Tell whether objects may be left out, as in a clone with ``--filter``."""
+        return self._optional_text("config", "--get-regexp", r"^remote\..*\.promisor$") is not None
 
     def remote_url(self) -> str:
-        """Return ``remote.origin.url`` of the configuration, perhaps with credentials; empty without one."""
-        return self._optional_text("config", "--get", "remote.origin.url") or ""
+        """Return the URL of the remote ``origin``, else of the first, perhaps with credentials; empty without one."""
+        listing = self._optional_text("config", "-z", "--get-regexp", r"^remote\..*\.url$") or ""
+        urls: dict[str, str] = {}
+        for entry in listing.split("\0"):
+            name, _, url = entry.partition("\n")
+            urls.setdefault(name, url)  # git fetches from the first
+        urls.pop("", None)
+        return urls.get("remote.origin.url") or next(iter(urls.values()), "")
+
+    @property
+    def folder(self) -> str:
+        """The folder that relative paths in the configuration are relative to."""
+        return os.path.dirname(self.git_dir) if os.path.basename(self.git_dir) == ".git" else self.git_dir
 
     def count(self, tip: str, *, since: str | None = None) -> int:
         """Count the commits of :meth:`log`."""
@@ -173,11 +222,14 @@ class Mirror:
             for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
                 attributes, _, path = entry.partition(b"\t")
                 if b" blob " in attributes and len(entry) < MAX_PATH_BYTES:
-                    yield path.decode("utf-8", "backslashreplace")
+                    yield path_text(path)
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
         """Return lines of a file at a commit, without those past its end; None when there is no such file."""
         blob = self.find_file(sha, path)
+        if blob is None and _ESCAPED.search(path):
+            path = self._path_as_bytes(sha, path)
+            blob = self.find_file(sha, path)
         if blob is None:
             return None
         snippets = self.snippets(blob, numbers)
@@ -192,6 +244,22 @@ class Mirror:
             if name == path and attributes.split(" ")[1] == "blob":
                 return attributes.split(" ")[2]
         return None
+
+    def _path_as_bytes(self, sha: str, path: str) -> str:
+        """Find the path that :func:`path_text` has written so; its bytes that are not UTF-8 are lone surrogates."""
+        found, tree = "", sha
+        *folders, _ = names = path.split("/")
+        for depth, name in enumerate(names):
+            with closing(self._chunks("ls-tree", "-z", "--full-tree", _object_id(tree))) as listing:
+                for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
+                    attributes, _, bytes_ = entry.partition(b"\t")
+                    if path_text(bytes_) == name and (depth == len(folders) or b" tree " in attributes):
+                        found += "/" * bool(found) + bytes_.decode("utf-8", "surrogateescape")
+                        tree = attributes.split(b" ")[2].decode()
+                        break
+                else:
+                    return path
+        return found
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return lines of a file with a few lines around each, by number, without those past its end."""
@@ -251,9 +319,22 @@ class Mirror:
 
     def _log(self, *arguments: str) -> Iterator[GitCommit]:
         what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
-        # Against what a repository's configuration may switch on.
-        safe = ("--no-color", "--no-ext-diff", "--no-textconv", f"-O{os.devnull}")
-        return parse_log(self._chunks("log", *what, *safe, *arguments, "--"))
+        # Against what a repository's configuration may switch on. A .mailmap would not be used, but read: a partial
+        # clone may not have it.
+        safe = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-mailmap", f"-O{os.devnull}")
+        cut = self._commits_cut_off()
+        for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
+            # git shows all files of a commit without parents as added.
+            yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
+
+    def _commits_cut_off(self) -> frozenset[str]:
+        """Return the commits whose parents a shallow clone does not have."""
+        if not any(os.path.exists(f"{self.git_dir}/{name}") for name in ("shallow", "commondir")):
+            return frozenset()
+        path = self._text("rev-parse", "--git-path", "shallow")
+        with suppress(FileNotFoundError), open(os.path.join(os.path.dirname(self.git_dir), path)) as file:
+            return frozenset(file.read().split())
+        return frozenset()
 
     def _optional_text(self, *arguments: str) -> str | None:
         """Return the output of a command; None when that what it is to show does not exist."""

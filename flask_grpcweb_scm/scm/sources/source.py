@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -16,7 +15,6 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderNotFound,
     ProviderRejected,
-    ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.providers.reply import HttpReply
@@ -29,10 +27,13 @@ __all__ = [
     "Blame",
     "Line",
     "Source",
+    "branch_name",
     "clean",
     "instant",
+    "make_blame",
     "make_commit",
     "next_page",
+    "object_id",
     "snippet",
 ]
 
@@ -41,6 +42,11 @@ SNIPPET_LINES = 3  # before the line, and after it
 MAX_BODY_BYTES = 48 * 2**20
 MAX_LINE_CHARACTERS = 2000
 MAX_CHANGES = 3000  # files of one commit; GitHub lists no more
+MAX_MESSAGE_CHARACTERS = 2**20
+# Of names, addresses and branches: what the columns of the database have.
+MAX_NAME_CHARACTERS = 128
+MAX_EMAIL_CHARACTERS = 200
+MAX_BRANCH_CHARACTERS = 255
 
 ABSENT = (ProviderNotFound, ProviderRejected, ProviderConflict)
 """Errors for a commit that does not exist: GitHub rejects it, or reports a conflict for an empty repository."""
@@ -164,17 +170,6 @@ class ApiSource(ProviderApi):
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
         """Return lines of a file at a commit, without those past its end; None when there is no such file."""
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Translate the errors of reading a response, which may have any content.
-
-        :raises ProviderUnavailable: for an unexpected response.
-        """
-        try:
-            yield
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            raise self.error(ProviderUnavailable, f"unexpected response from {self.http.host}") from error
-
 
 def make_commit(
     sha: str, committed: str, author: Mapping[str, Any], message: str, changes: Iterable[tuple[str, str]]
@@ -189,7 +184,7 @@ def make_commit(
         committed=instant(committed),
         author_name=clean(author.get("name")).strip(),
         author_email=clean(author.get("email")).strip().lower(),
-        message=clean(message).rstrip("\n"),
+        message=clean(message)[:MAX_MESSAGE_CHARACTERS].rstrip("\n"),
         changes=[FileChange(clean(path), kind) for path, kind in dict(changes).items()],
     )
 
@@ -199,19 +194,54 @@ def clean(text: str | None) -> str:
     return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def make_blame(sha: object, name: str | None, email: str | None) -> Blame:
+    """Make a blame of what a provider says.
+
+    :raises ValueError: for an id that is none.
+    """
+    return Blame(object_id(sha), clean(name)[:MAX_NAME_CHARACTERS], clean(email)[:MAX_EMAIL_CHARACTERS].lower())
+
+
+def object_id(value: object) -> str:
+    """Return the id of an object of git.
+
+    :raises ValueError: for anything else.
+    """
+    if not isinstance(value, str) or _OBJECT_ID.fullmatch(value) is None:
+        raise ValueError("not the id of an object")
+    return value
+
+
+def branch_name(value: object) -> str:
+    """Return the name of a branch; empty for None.
+
+    :raises ValueError: for what is none.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > MAX_BRANCH_CHARACTERS or not value.isprintable():
+        raise ValueError("not the name of a branch")
+    return value
+
+
 def instant(text: str) -> datetime:
     """Parse a date with time of ISO 8601, by default in UTC.
 
-    :raises ValueError: for any other text.
+    :raises ValueError: for any other text; OverflowError for a date that is in no calendar in UTC.
     """
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    moment.astimezone(timezone.utc)
+    return moment
 
 
 def next_page(reply: HttpReply, parameter: str) -> str:
     """Return a parameter of the next page's URL in the header ``Link`` (RFC 8288); empty for the last page.
 
     Not the URL itself: it may lead anywhere.
+
+    :raises ValueError: for a link to what is no URL.
     """
     for link in reply.headers.get("link", "").split(","):
         match = re.fullmatch(r'\s*<(?P<url>[^>]*)>.*;\s*rel="?next"?.*', link)

@@ -2,7 +2,7 @@
 
 The metadata of an integration has ``base_url`` and ``credentials``, the name of an entry of ``GRPC_SCM_CREDENTIALS``.
 The two say which host is trusted with what, so neither comes from anywhere else. The configuration of its installation
-in an organization has the rest: defaults for the fields of issues, and ``comment_on_link``.
+in an organization has the rest: defaults for the fields of issues, ``projects``, ``markup`` and ``comment_on_link``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ TRACKERS: Mapping[str, type[Tracker]] = {
     tracker.kind: tracker
     for tracker in (GitHub, GitHubEnterprise, GitLab, AzureDevOps, JiraCloud, JiraDataCenter, Roundup)
 }
+SETTINGS = frozenset({"comment_on_link", "markup", "projects"})
+"""Keys of an installation's configuration that are no fields of issues."""
 WITHOUT_TRACKER = {"bitbucket": "Bitbucket Cloud", "bitbucket_server": "Bitbucket Data Center"}
 
 
@@ -53,14 +55,42 @@ def open_tracker(installation: OrganizationIntegration, timeout: float | None) -
         find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
         deadline=time.monotonic() + (limit if timeout is None else min(timeout, limit)),
         allowed_hosts=settings.scm_allowed_hosts,
+        projects=_projects(installation),
+        markup=_is_on(installation, "markup"),
     )
 
 
 def issue_defaults(installation: OrganizationIntegration) -> dict[str, str]:
     """Return the organization's defaults for the fields of issues."""
-    return {name: value for name, value in installation.config.items() if isinstance(value, str)}
+    return {
+        name: value for name, value in installation.config.items() if isinstance(value, str) and name not in SETTINGS
+    }
 
 
 def comments_on_link(installation: OrganizationIntegration) -> bool:
     """Tell whether linking an issue to an error group adds a comment at the tracker."""
-    return installation.config.get("comment_on_link") in {True, "true"}
+    return _is_on(installation, "comment_on_link")
+
+
+def _is_on(installation: OrganizationIntegration, name: str) -> bool:
+    value = installation.config.get(name)
+    return value is True or value == "true"
+
+
+def _projects(installation: OrganizationIntegration) -> list[str] | None:
+    """Return the patterns of the projects that the organization may name; None for all.
+
+    :raises ProviderMisconfigured: for anything but a list of texts, or a text with commas, that names something.
+    """
+    if "projects" not in installation.config:
+        return None
+    value = installation.config["projects"]
+    names = value.split(",") if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        patterns = [name.strip() for name in names if name.strip()]
+        if patterns:
+            return patterns
+    raise ProviderMisconfigured(
+        "projects of the installation must list at least one project or pattern, such as team-a/*",
+        provider=provider_name(installation.integration.provider),
+    )

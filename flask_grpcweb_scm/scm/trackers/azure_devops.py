@@ -5,13 +5,13 @@ https://learn.microsoft.com/en-us/rest/api/azure/devops/wit/work-items
 
 from __future__ import annotations
 
-import html
 import re
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.markup import to_html
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["AzureDevOps"]
@@ -30,13 +30,15 @@ class AzureDevOps(Tracker):
 
     kind = "vsts"
     required: ClassVar = {"project": NAME}
+    project_field = "project"
     max_title_characters = 128
+    paragraph_break = "<br><br>"
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST {project}/_apis/wit/workitems/${type}``."""
         project = issue.fields["project"]
         kind = issue.fields.get("work_item_type") or "Issue"
-        fields = {"System.Title": issue.title, "System.Description": _html(issue.body)}
+        fields = {"System.Title": self.title(issue), "System.Description": self.body(issue)}
         reply = self._send("POST", path_of(project, "_apis", "wit", "workitems", f"${kind}"), fields)
         return self._issue(project, reply.value("id", kind=int))
 
@@ -54,7 +56,11 @@ class AzureDevOps(Tracker):
         """``PATCH _apis/wit/workitems/{id}``, where comments are lines of the history."""
         if re.fullmatch(r"[0-9]+", key, re.ASCII) is None:
             raise self.invalid_key(key)
-        self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": _html(text)})
+        self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": self.write(text)})
+
+    def write(self, text: str) -> str:
+        """Write a text in HTML."""
+        return to_html(text)
 
     def _send(self, method: str, path: str, fields: dict[str, str]) -> HttpReply:
         patch = [{"op": "add", "path": f"/fields/{name}", "value": value} for name, value in fields.items()]
@@ -70,7 +76,7 @@ class AzureDevOps(Tracker):
 
     def _issue(self, project: str, number: int) -> TrackerIssue:
         path = path_of(project, "_workitems", "edit", number)
-        return TrackerIssue(key=str(number), web_url=self.site + path)
+        return self.created(str(number), self.site + path)
 
     @classmethod
     def authorization(cls, credential: Credential) -> str:
@@ -81,7 +87,3 @@ class AzureDevOps(Tracker):
     def explain(cls, error: Any) -> Complaint:
         """Read ``{"message": text}``."""
         return error["message"], {}
-
-
-def _html(text: str) -> str:
-    return html.escape(text).replace("\n", "<br>")

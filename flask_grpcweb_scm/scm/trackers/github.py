@@ -12,12 +12,15 @@ from typing import Any, ClassVar
 from flask_grpcweb_scm.scm.providers import ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["GitHub", "GitHubEnterprise"]
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 REPOSITORY = f"{NAME}/{NAME}"
+
+_KEY = re.compile(rf"({REPOSITORY})#([0-9]+)", re.ASCII)
 
 PAGE_SIZE = 100
 MAX_PAGES = 20
@@ -30,18 +33,20 @@ class GitHub(Tracker):
     kind = "github"
     base_url = "https://api.github.com"
     required: ClassVar = {"repo": REPOSITORY}
+    project_field = "repo"
+    max_title_characters = 256
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /repos/{owner}/{repo}/issues``."""
         repository = issue.fields["repo"]
-        fields = {"title": issue.title, "body": issue.body}
+        fields = {"title": self.title(issue), "body": self.body(issue)}
         lists = {name: comma_separated(issue.fields.get(name, "")) for name in ("assignees", "labels")}
         reply = self.http.request(
             "POST",
             _path(repository, "issues"),
             json={**fields, **{name: items for name, items in lists.items() if items}},
         )
-        return _issue(repository, reply)
+        return self._issue(repository, reply)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """List the newest issues, because the index of the search may be minutes old."""
@@ -59,7 +64,7 @@ class GitHub(Tracker):
             bodies = [row.get("body") if isinstance(row, dict) else None for row in rows]
             for index, body in enumerate(bodies):
                 if isinstance(body, str) and issue.marker in body:
-                    return _issue(repository, reply, index)
+                    return self._issue(repository, reply, index)
             if len(rows) < PAGE_SIZE:
                 return None
         text = f"{repository} has more than {PAGE_SIZE * MAX_PAGES} newer issues, too many to look through"
@@ -67,10 +72,25 @@ class GitHub(Tracker):
 
     def comment(self, key: str, text: str) -> None:
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
-        match = re.fullmatch(rf"({REPOSITORY})#([0-9]+)", key, re.ASCII)
+        match = _KEY.fullmatch(key)
         if match is None:
             raise self.invalid_key(key)
-        self.http.request("POST", _path(match[1], "issues", match[2], "comments"), json={"body": text})
+        self.http.request("POST", _path(match[1], "issues", match[2], "comments"), json={"body": self.write(text)})
+
+    def write(self, text: str) -> str:
+        """Write a text in GitHub's Markdown, which keeps line breaks."""
+        host = self.http.host.partition(":")[0]
+        return to_markdown(text, host="github.com" if host == "api.github.com" else host)
+
+    @classmethod
+    def project_of(cls, key: str) -> str:
+        """Return the repository of an issue."""
+        return key.partition("#")[0]
+
+    def _issue(self, repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
+        """Read the issue of a reply, or of one of its rows."""
+        number = reply.value(*row, "number", kind=int)
+        return self.created(f"{repository}#{number}", reply.url(*row, "html_url"))
 
     def headers(self) -> Mapping[str, str]:
         """Return media type and version of the API."""
@@ -101,9 +121,3 @@ class GitHubEnterprise(GitHub):
 
 def _path(repository: str, *more: str) -> str:
     return path_of("repos", *repository.split("/"), *more)
-
-
-def _issue(repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
-    """Read the issue of a reply, or of one of its rows."""
-    number = reply.value(*row, "number", kind=int)
-    return TrackerIssue(key=f"{repository}#{number}", web_url=reply.url(*row, "html_url"))

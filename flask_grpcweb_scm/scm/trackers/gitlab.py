@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["GitLab"]
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
+_KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", re.ASCII)
 FIELDS = {"description": "description", "title": "title"}
 
 
@@ -25,11 +27,12 @@ class GitLab(Tracker):
     kind = "gitlab"
     base_url = "https://gitlab.com"
     required: ClassVar = {"project": PROJECT}
+    project_field = "project"
     max_title_characters = 255
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""
-        fields = {"title": issue.title, "description": issue.body}
+        fields = {"title": self.title(issue), "description": self.body(issue)}
         if labels := comma_separated(issue.fields.get("labels", "")):
             fields["labels"] = ",".join(labels)
         project = issue.fields["project"]
@@ -46,17 +49,30 @@ class GitLab(Tracker):
 
     def comment(self, key: str, text: str) -> None:
         """``POST /projects/:id/issues/:issue_iid/notes``."""
-        match = re.fullmatch(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", key)
+        match = _KEY.fullmatch(key)
         if match is None:
             raise self.invalid_key(key)
-        self.http.request("POST", path_of("projects", match[1], "issues", match[2], "notes"), json={"body": text})
+        path = path_of("projects", match[1], "issues", match[2], "notes")
+        self.http.request("POST", path, json={"body": self.write(text)})
+
+    def write(self, text: str) -> str:
+        """Write a text in GitLab's Markdown, where spaces at the end of a line keep the line break."""
+        return to_markdown(text, host=self.http.host.partition(":")[0], line_break="  \n", dollar="\\$")
+
+    @classmethod
+    def project_of(cls, key: str) -> str:
+        """Return the path of the project of an issue."""
+        match = _KEY.fullmatch(key)
+        return match[1] if match else ""
 
     def _issue(self, project: str, reply: HttpReply, *row: int) -> TrackerIssue:
         """Read the issue of a reply, or of one of its rows."""
         number, url = reply.value(*row, "iid", kind=int), reply.url(*row, "web_url")
         if project.isdecimal():
             project = reply.value(*row, "references", "full", kind=str).partition("#")[0]
-        return TrackerIssue(key=f"{self.http.host}:{project}#{number}", web_url=url)
+            if re.fullmatch(PROJECT, project) is None:
+                raise self.http.unexpected()
+        return self.created(f"{self.http.host}:{project}#{number}", url)
 
     @classmethod
     def api_url(cls, site: str) -> str:

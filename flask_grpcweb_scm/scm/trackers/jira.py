@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint
+from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
 __all__ = ["JiraCloud", "JiraDataCenter"]
 
 KEY = r"[A-Za-z][A-Za-z0-9_]*"
+_ISSUE = re.compile(rf"{KEY}-[0-9]+", re.ASCII)
 FIELDS = {"summary": "title", "description": "description"}
 
 
@@ -23,6 +25,7 @@ class JiraDataCenter(Tracker):
 
     kind = "jira_server"
     required: ClassVar = {"project": f"{KEY}|[0-9]+", "issuetype": r"[^\x00-\x1f]+"}
+    project_field = "project"
     max_title_characters = 255
     # Nodes tell each other of new issues.
     search_delay = 30
@@ -35,8 +38,8 @@ class JiraDataCenter(Tracker):
         fields: dict[str, Any] = {
             "project": {"id" if project.isdecimal() else "key": project},
             "issuetype": {"id" if kind.isdecimal() else "name": kind},
-            "summary": " ".join(issue.title.split()),  # "The summary is invalid because it contains newline characters"
-            "description": self.document(issue.body),
+            "summary": self.title(issue),
+            "description": self.document(self.body(issue)),
         }
         if labels := comma_separated(issue.fields.get("labels", "")):
             fields["labels"] = labels
@@ -51,19 +54,30 @@ class JiraDataCenter(Tracker):
 
     def comment(self, key: str, text: str) -> None:
         """``POST /rest/api/{version}/issue/{key}/comment``."""
-        if re.fullmatch(rf"{KEY}-[0-9]+", key) is None:
+        if _ISSUE.fullmatch(key) is None:
             raise self.invalid_key(key)
-        self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(text)})
+        self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
+
+    def write(self, text: str) -> str:
+        """Write a text in wiki markup."""
+        return to_wiki(text)
+
+    @classmethod
+    def project_of(cls, key: str) -> str:
+        """Return the key of the project of an issue."""
+        return key.rpartition("-")[0]
 
     def _path(self, *segments: str) -> str:
         return path_of("rest", "api", self.api, *segments)
 
     def _issue(self, key: str) -> TrackerIssue:
-        return TrackerIssue(key=key, web_url=self.site + path_of("browse", key))
+        if _ISSUE.fullmatch(key) is None:
+            raise self.http.unexpected()
+        return self.created(key, self.site + path_of("browse", key))
 
     @classmethod
     def document(cls, text: str) -> Any:
-        """Convert a text to what the API takes."""
+        """Convert a text in the tracker's markup to what the API takes."""
         return text
 
     @classmethod
@@ -81,6 +95,10 @@ class JiraCloud(JiraDataCenter):
     search_delay = 120
     api = "3"
     search = ("search", "jql")
+
+    def write(self, text: str) -> str:
+        """Leave a text as it is: nodes of text have no markup."""
+        return readable(text)
 
     @classmethod
     def document(cls, text: str) -> Any:

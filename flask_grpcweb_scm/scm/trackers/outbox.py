@@ -8,11 +8,12 @@ servers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -153,6 +154,7 @@ def resume(operation: IssueOperation) -> ExternalIssue:
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
+    tracker.check(_new_issue(operation))
     last_attempt = operation.claimed_until
     claimed = _claim(tracker, operation.id, last_attempt) if last_attempt <= database_now() else None
     if claimed is None:
@@ -226,21 +228,44 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
     db.session.expunge(operation)
     commit_step()
     issue = _new_issue(operation)
-    created = None if last_attempt is None else _find(tracker, operation, issue, last_attempt)
+    with _released(operation, last_attempt):
+        created = None if last_attempt is None else _find(tracker, operation, issue, last_attempt)
     if created is None:
-        created = _create(tracker, operation, issue)
+        with _released(operation, None):
+            created = _create(tracker, operation, issue)
     try:
-        return _complete(operation, created)
+        with _released(operation, None):
+            return _complete(operation, created)
     except SQLAlchemyError as error:
         logger.error("operation %d: issue %s could not be stored: %s", operation.id, created.key, error)
         text = f"issue {created.key} was created, but could not be stored; operation {operation.id} is kept for that"
         raise unavailable(text) from error
 
 
+@contextlib.contextmanager
+def _released(operation: IssueOperation, claimed_until: datetime | None) -> Iterator[None]:
+    """End the lease of an operation after an exception that is no error of the provider, such as the end of a thread.
+
+    :param claimed_until: end of the lease then; None for now.
+    """
+    try:
+        yield
+    except ProviderError:
+        raise
+    except BaseException as error:
+        try:
+            db.session.rollback()
+            _end_lease(operation, f"{type(error).__name__} in this server; its log has more", claimed_until)
+        except SQLAlchemyError as second:
+            logger.warning("operation %d stays claimed until its lease ends: %s", operation.id, second)
+        raise
+
+
 def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_attempt: datetime) -> TrackerIssue | None:
     """Return the issue of an earlier attempt; None when it has certainly created none."""
     try:
-        found = tracker.find(issue)
+        with tracker.reading():
+            found = tracker.find(issue)
         wait = tracker.search_delay - (database_now() - last_attempt).total_seconds()
         commit_step()
         if found is None and wait > 0:
@@ -254,10 +279,11 @@ def _find(tracker: Tracker, operation: IssueOperation, issue: NewIssue, last_att
 
 def _create(tracker: Tracker, operation: IssueOperation, issue: NewIssue) -> TrackerIssue:
     try:
-        return tracker.create(issue)
+        with tracker.reading():
+            return tracker.create(issue)
     except ProviderError as error:
         if error.may_have_acted:
-            _release(operation, error, claimed_until=database_now())
+            _release(operation, error)
         else:
             _delete(operation)
         raise
@@ -295,12 +321,17 @@ def _delete(operation: IssueOperation) -> None:
     commit_step()
 
 
-def _release(operation: IssueOperation, error: ProviderError, *, claimed_until: datetime) -> None:
+def _release(operation: IssueOperation, error: ProviderError, claimed_until: datetime | None = None) -> None:
     """End the lease of an operation whose outcome is not known, so that others may claim it."""
-    ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
-    db.session.execute(sa.update(IssueOperation).where(ours).values(claimed_until=claimed_until, error=str(error)))
-    commit_step()
+    _end_lease(operation, error.private, claimed_until)
     error.add(f"operation {operation.id} is kept, because the issue may have been created")
+
+
+def _end_lease(operation: IssueOperation, error: str, claimed_until: datetime | None) -> None:
+    ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
+    values = {"claimed_until": claimed_until or database_now(), "error": error}
+    db.session.execute(sa.update(IssueOperation).where(ours).values(values))
+    commit_step()
 
 
 def _new_issue(operation: IssueOperation) -> NewIssue:

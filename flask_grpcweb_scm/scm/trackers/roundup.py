@@ -11,7 +11,7 @@ from typing import Any
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
 
 __all__ = ["Roundup"]
@@ -30,9 +30,9 @@ class Roundup(Tracker):
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/data/issue``."""
-        message = self._find_message(issue) or self._write(issue.body, messageid=issue.marker)
+        message = self._find_message(issue) or self._write(self.body(issue), messageid=issue.marker)
         fields = {name: issue.fields[name] for name in ("priority", "status", "assignedto") if issue.fields.get(name)}
-        return self._issue(self._create("issue", title=issue.title, messages=[message], **fields))
+        return self._issue(self._create("issue", title=self.title(issue), messages=[message], **fields))
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /rest/data/issue`` by message, ``GET /rest/data/msg`` by message id."""
@@ -47,7 +47,7 @@ class Roundup(Tracker):
             raise self.invalid_key(key)
         path = path_of(*DATA, "issue", match[1])
         version = self.http.get(path).value("data", "@etag", kind=str)
-        message = self._write(text)
+        message = self._write(self.write(text))
         self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})
 
     def _find_message(self, issue: NewIssue) -> str | None:
@@ -58,15 +58,21 @@ class Roundup(Tracker):
         return self._create("msg", content=text, author=self.credential.user, date=".", **properties)
 
     def _create(self, kind: str, **properties: Any) -> str:
-        return self.http.request("POST", path_of(*DATA, kind), json=properties).value("data", "id", kind=str)
+        return self._id(self.http.request("POST", path_of(*DATA, kind), json=properties), "data", "id")
 
     def _first(self, kind: str, **properties: str) -> str | None:
         reply = self.http.get(path_of(*DATA, kind), query=properties)
         found = reply.value("data", "collection", kind=list)
-        return reply.value("data", "collection", 0, "id", kind=str) if found else None
+        return self._id(reply, "data", "collection", 0, "id") if found else None
+
+    def _id(self, reply: HttpReply, *path: str | int) -> str:
+        number = reply.value(*path, kind=str)
+        if re.fullmatch(r"[0-9]{1,18}", number, re.ASCII) is None:
+            raise self.http.unexpected()
+        return number
 
     def _issue(self, number: str) -> TrackerIssue:
-        return TrackerIssue(key=f"issue{number}", web_url=f"{self.site}/issue{number}")
+        return self.created(f"issue{number}", f"{self.site}/issue{number}")
 
     def headers(self) -> Mapping[str, str]:
         """Return headers that prove that the request is not made by a page of another site."""

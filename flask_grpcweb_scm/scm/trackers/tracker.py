@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRejected
+from flask_grpcweb_scm.scm.providers import Credential, ProviderError, ProviderForbidden, ProviderRejected
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
 __all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
+
+# Of a required field: no tracker has longer names, and keys are made of them.
+MAX_FIELD_CHARACTERS = 200
+MAX_KEY_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,6 @@ class NewIssue:
     since: datetime
     """Start of the first attempt to create the issue: it cannot be older."""
 
-    @property
-    def body(self) -> str:
-        """The description with the marker."""
-        return f"{self.description}\n\nReference: {self.marker}".lstrip()
-
 
 @dataclass(frozen=True, slots=True)
 class TrackerIssue:
@@ -44,35 +44,99 @@ class TrackerIssue:
 
 
 class Tracker(ProviderApi):
-    """An account at a host of issues."""
+    """An account at a host of issues.
+
+    :param projects: patterns of the projects that may be named, with ``*`` for any text; None for all.
+    :param markup: descriptions are in the tracker's own markup; else they are text, as titles and comments always are.
+    """
 
     required: ClassVar[Mapping[str, str]] = {}
     """Patterns of the fields that an issue must have, by field."""
+    project_field: ClassVar[str | None] = None
+    """The one of these that names a project."""
     max_title_characters: ClassVar[int | None] = None
+    """A longer title is cut."""
+    paragraph_break: ClassVar[str] = "\n\n"
     search_delay: ClassVar[float] = 5
     """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find its issue.
 
     Not 0, because the tracker may still work on a request whose connection is closed.
     """
 
+    def __init__(
+        self,
+        base_url: str,
+        credential: Credential,
+        *,
+        deadline: float,
+        allowed_hosts: Collection[str] = (),
+        projects: Collection[str] | None = None,
+        markup: bool = False,
+    ) -> None:
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        self.projects = projects
+        self.markup = markup
+
     def check(self, issue: NewIssue) -> None:
         """Validate an issue without a request to the tracker.
 
         :raises ProviderRejected: with all violations.
+        :raises ProviderForbidden: for a project that may not be named.
         """
         problems = {}
         for name, pattern in self.required.items():
             value = issue.fields.get(name, "")
             if not value:
                 problems[f"metadata.{name}"] = f"is needed by {self.kind}"
-            elif re.fullmatch(pattern, value) is None:
+            elif len(value) > MAX_FIELD_CHARACTERS or re.fullmatch(pattern, value) is None:
                 problems[f"metadata.{name}"] = f"is not one that {self.kind} has, got {value[:80]!r}"
-        limit = self.max_title_characters
-        if limit is not None and len(issue.title) > limit:
-            problems["title"] = f"has {len(issue.title)} characters; the limit of {self.kind} is {limit}"
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
             raise self.error(ProviderRejected, text, fields=problems)
+        if self.project_field is not None:
+            self.check_project(issue.fields[self.project_field])
+
+    def check_project(self, name: str) -> None:
+        """Refuse the name of a project that is none of the installation's.
+
+        :raises ProviderForbidden: for such a name.
+        """
+        if self.projects is not None and not any(_matches(pattern, name) for pattern in self.projects):
+            text = f"{name[:80]!r} is none of the projects that this organization may name at {self.kind}"
+            raise self.error(ProviderForbidden, text)
+
+    def title(self, issue: NewIssue) -> str:
+        """Return the title as it is sent: in one line, and cut where it is too long."""
+        title, limit = one_line(issue.title), self.max_title_characters
+        return title if limit is None else shortened(title, limit)
+
+    def body(self, issue: NewIssue) -> str:
+        """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""
+        title = one_line(issue.title)
+        parts = [
+            "" if title == self.title(issue) else self.write(title),
+            issue.description if self.markup else self.write(issue.description),
+            f"Reference: {issue.marker}",
+        ]
+        return self.paragraph_break.join(filter(None, parts))
+
+    def created(self, key: str, web_url: str) -> TrackerIssue:
+        """Make the issue of a response.
+
+        :raises ProviderUnavailable: for a key that no tracker has.
+        """
+        if len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
+            raise self.http.unexpected()
+        return TrackerIssue(key, web_url)
+
+    @classmethod
+    def project_of(cls, key: str) -> str:
+        """Return the project that a key of an issue names; empty when it names none."""
+        return ""
+
+    def write(self, text: str) -> str:
+        """Write a text in the tracker's markup, to be read as it is."""
+        return readable(text)
 
     def invalid_key(self, key: str) -> ProviderError:
         """Make the error for a key that is not one of this tracker's."""
@@ -98,6 +162,16 @@ class Tracker(ProviderApi):
 
         :raises ProviderError: when that fails.
         """
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
+    parts = map(re.escape, _lower(pattern).split("*"))
+    return re.fullmatch(".*".join(parts), _lower(name), re.DOTALL) is not None
+
+
+def _lower(text: str) -> str:
+    return "".join(char.lower() if char.isascii() else char for char in text)
 
 
 def comma_separated(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from tests.scm.databases import disposed
-from tests.scm.support import GitRepository, make_app
+from tests.scm.support import make_app
+from tests.servers import free_port
 
 
 def run(app: Flask, *arguments: str) -> Result:
@@ -42,23 +44,61 @@ def empty(empty_database: str) -> Iterator[Flask]:
         yield app
 
 
+EVERY_COMMAND = [
+    ["add-organization", "demo"],
+    ["add-project", "demo", "web"],
+    ["add-group", "demo", "web", "--title", "T"],
+    ["add-integration", "demo", "jira", "--name", "J"],
+    ["add-repository", "demo", "r"],
+    ["import-git", "demo", "."],
+    ["derive", "demo", "web", "--traceback", "-"],
+    ["outbox", "list"],
+    ["outbox", "resume", "1"],
+    ["outbox", "discard", "1"],
+]
+
+
+def failure_of(app: Flask, command: list[str]) -> str:
+    """The sentence that a command ends with."""
+    result = run(app, *command)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit), result.exception
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("Error: ")
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_without_tables_every_command_says_what_to_run(empty: Flask, command: list[str]) -> None:
+    assert failure_of(empty, command) == "the tables do not exist yet; run: flask scm init-db"
+
+
+@pytest.mark.parametrize("command", [["init-db"], *EVERY_COMMAND], ids=" ".join)
+def test_without_its_database_every_command_says_so(tmp_path: Path, command: list[str]) -> None:
+    nowhere = [f"postgresql+psycopg://nobody:hush@127.0.0.1:{free_port()}/none", f"sqlite:///{tmp_path}/none/scm.db"]
+    for uri, reason in zip(nowhere, ["onnection refused", "unable to open database file"], strict=True):
+        with disposed(make_app(uri)) as app:
+            text = failure_of(app, command)
+        assert text.startswith("the database failed: ")
+        assert reason in text
+        assert "hush" not in text
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("change", "command"),
     [
-        ["add-organization", "demo"],
-        ["add-project", "demo", "web"],
-        ["add-group", "demo", "web", "--title", "T"],
-        ["add-integration", "demo", "jira", "--name", "J"],
-        ["add-repository", "demo", "r"],
-        ["import-git", "demo", "."],
+        ("ALTER TABLE scm_organization RENAME COLUMN name TO label", EVERY_COMMAND[0]),
+        ("DROP TABLE scm_issue_operation", ["outbox", "list"]),
     ],
 )
-def test_without_tables_every_command_says_what_to_run(
-    empty: Flask, command: list[str], history: GitRepository
+def test_with_the_tables_of_another_version_a_command_says_what_to_run(
+    app: Flask, change: str, command: list[str]
 ) -> None:
-    result = run(empty, *(str(history.path) if argument == "." else argument for argument in command))
-    assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "Error: the tables do not exist yet; run: flask scm init-db"
+    with app.app_context():
+        db.session.execute(sa.text(change))
+        db.session.commit()
+    text = failure_of(app, command)
+    assert text.startswith("the tables are of another version (")
+    assert text.endswith("); run: flask db upgrade")
 
 
 def test_init_db_can_be_repeated(empty: Flask) -> None:

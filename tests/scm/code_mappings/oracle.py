@@ -84,28 +84,3 @@ def verify(raw: str, roots: Roots, file: str) -> bool:
         before, found, after = raw.partition(stack_root)
         replaced = before + source_root + after if found else raw
     return replaced.replace("\\", "/") == file
-
-
-def derive(raws: list[str], files_by_repo: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    """Repository, stack root and source root of each mapping."""
-    buckets: dict[str, list[Reading]] = {}
-    for raw in raws:
-        reading = read_path(raw)
-        if reading is not None:
-            buckets.setdefault(reading[2], []).append(reading)
-    mappings: list[tuple[str, str, str]] = []
-    for readings in buckets.values():
-        decided = None
-        for raw, normalized, stack_root in readings:
-            survivors = []
-            for repo, files in files_by_repo.items():
-                matching = [file for file in files if match(file, normalized)]
-                if len(matching) == 1:
-                    roots = find_roots(raw, stack_root, matching[0])
-                    if roots is not None and verify(raw, roots, matching[0]):
-                        survivors.append((repo, *roots))
-            if len(survivors) == 1:
-                decided = survivors[0]
-        if decided is not None and decided[1] not in [mapping[1] for mapping in mappings]:
-            mappings.append(decided)
-    return mappings

@@ -8,8 +8,22 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.code_mappings.decide import Place, apply_root, choose, decide, find_roots
-from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, StackPath, UnsupportedFrame, extension, read_frame
+from flask_grpcweb_scm.scm.code_mappings.decide import (
+    Place,
+    apply_root,
+    choose_roots,
+    decide,
+    find_roots,
+    matches_of,
+)
+from flask_grpcweb_scm.scm.code_mappings.frames import (
+    StackFrame,
+    StackPath,
+    UnsupportedFrame,
+    extension,
+    read,
+    read_frame,
+)
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, is_source_file
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("cases.json").read_text())
@@ -44,20 +58,23 @@ def test_mappings(case: dict[str, Any]) -> None:
         Place(number, name, case["branch_by_repo"][name]): TreeIndex(files, **kinds)
         for number, (name, files) in enumerate(case["files_by_repo"].items())
     }
-    chosen = choose(
-        decide(path, [(place, index.find(path.normalized)) for place, index in trees.items()])
-        for path in read_all(case)
-    )
+    frames = [frame_of(frame, case.get("platform")) for frame in case["frames"] if frame.get("in_app", True)]
+    readings = dict.fromkeys(reading for frame in frames if (reading := read(frame)).paths)
+    findings = [
+        decide(reading, [(place, matches_of(index, place, reading)) for place, index in trees.items()])
+        for reading in readings
+    ]
     stored = {row["stack_root"] for row in case.get("preexisting", [])}
+    decided = [finding.mapped for finding in findings if finding.mapped is not None]
+    chosen = choose_roots(decided, [], lambda root, _: root not in stored)
     found = [
         {
-            "repo": finding.mapped.place.name,
-            "branch": finding.mapped.place.branch,
-            "stack_root": finding.mapped.roots.stack_root,
-            "source_root": finding.mapped.roots.source_root,
+            "repo": mapped.place.name,
+            "branch": mapped.place.branch,
+            "stack_root": roots.stack_root,
+            "source_root": roots.source_root,
         }
-        for finding in chosen
-        if finding.mapped and finding.mapped.roots.stack_root not in stored
+        for mapped, roots in chosen.items()
     ]
     assert found == case["expected"]
 

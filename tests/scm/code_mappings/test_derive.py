@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -134,10 +135,7 @@ def test_a_second_call_is_covered_by_what_the_first_one_stored(
     first = derive(scm, ours, "shop/cart.py")
     second = derive(scm, ours, "shop/cart.py", "shop/absent.py")
     assert second.mappings == first.mappings
-    assert [(o.outcome, o.source_path) for o in second.outcomes] == [
-        (COVERED, "src/shop/cart.py"),
-        (COVERED, "src/shop/absent.py"),
-    ]
+    assert [(o.outcome, o.source_path) for o in second.outcomes] == [(COVERED, "src/shop/cart.py"), (NO_MATCH, "")]
 
 
 def test_a_dry_run_stores_nothing_and_answers_id_zero(
@@ -187,12 +185,16 @@ def test_a_root_of_a_repository_that_is_being_deleted_is_not_taken_over(
     response = derive(scm, ours, "shop/cart.py")
     assert not response.mappings
     assert stored(app) == [("shop/", "old/")]
-    assert response.outcomes[0].outcome != DERIVED
+    assert [(o.outcome, o.code_mapping_id, o.source_path) for o in response.outcomes] == [
+        (DERIVED, 0, "src/shop/cart.py")
+    ]
 
 
 OUTCOMES = [
     ("shop/cart.py", DERIVED, "src/shop/cart.py", "it is src/shop/cart.py in monolith"),
-    ("shop/gone.py", DERIVED, "src/shop/gone.py", "by itself no source file of 2 repositories ends with shop/gone.py"),
+    ("shop/gone.py", NO_MATCH, "", "no source file of 2 repositories ends with shop/gone.py"),
+    ("/usr/lib/python3.11/shop/cart.py", UNSUPPORTED, "", "it is in Python's own library"),
+    ("/venv/lib/python3.11/site-packages/x/y.py", UNSUPPORTED, "", "it is in an installed package"),
     ("utils.py", AMBIGUOUS, "", "it could be a/utils.py, b/utils.py or c/utils.py in monolith"),
     ("__init__.py", AMBIGUOUS, "", "it could be a/__init__.py, b/__init__.py, c/__init__.py or 1 more in monolith"),
     ("both/x.py", AMBIGUOUS, "", "it could be both/x.py in monolith or pkg/both/x.py in other"),
@@ -221,22 +223,76 @@ def test_every_path_has_an_outcome_with_a_reason(scm: Scm, ours: Tenant, add_rep
         assert reason in answer.reason
 
 
-def test_the_last_decidable_path_of_a_root_wins(scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
-    add_repository("monolith", ["one/a.py", "two/b.py"])
-    paths = ("/Users/ann/one/a.py", "/Users/bob/two/b.py", "/Users/eve/three/c.py")
-    assert roots(derive(scm, ours, *paths, paths[0], dry_run=True).mappings) == [("/Users/ann/", "")]
-    response = derive(scm, ours, *paths)
-    assert roots(response.mappings) == [("/Users/bob/", "")]
-    assert [o.outcome for o in response.outcomes] == [AMBIGUOUS, DERIVED, NO_MATCH]
-    assert "send it by itself" in response.outcomes[0].reason
+# Files of repositories, paths, and what is stored: a repository's name, and the roots.
+APART = [
+    # Two folders of a home.
+    ({"m": ["one/a.py", "two/b.py"]}, ["/Users/ann/one/a.py", "/Users/bob/two/b.py", "/Users/eve/three/c.py"],
+     {("m", "/Users/ann/", ""), ("m", "/Users/bob/", "")}),
+    ({"one": ["src/a.ts"], "two": ["pkg/b.py"]}, ["/home/kim/one/src/a.ts", "/home/kim/two/pkg/b.py"],
+     {("one", "/home/kim/one/", ""), ("two", "/home/kim/two/", "")}),
+    # The shortest folder that tells two origins apart.
+    ({"m": ["a/ns/x/p.py", "b/ns/y/q.py"]}, ["ns/x/p.py", "ns/y/q.py"],
+     {("m", "ns/x/", "a/ns/x/"), ("m", "ns/y/", "b/ns/y/")}),
+    ({"m": ["a/ns/c/x/p.py", "b/ns/c/y/q.py", "a/ns/d/r.py"]}, ["ns/c/x/p.py", "ns/c/y/q.py", "ns/d/r.py"],
+     {("m", "ns/c/x/", "a/ns/c/x/"), ("m", "ns/c/y/", "b/ns/c/y/"), ("m", "ns/d/", "a/ns/d/")}),
+    ({"one": ["ns/p.py"], "two": ["src/ns/sub/q.py"]}, ["ns/p.py", "ns/sub/q.py"],
+     {("one", "ns/", "ns/"), ("two", "ns/sub/", "src/ns/sub/")}),
+    # No folder does: neither is stored, but for what src/main/ has.
+    ({"m": ["a/ns/p.py", "b/ns/q.py"]}, ["ns/p.py", "ns/q.py"], set()),
+    ({"m": ["src/main/ns/A.kt", "src/test/ns/ATest.kt"]}, ["ns/A.kt", "ns/ATest.kt"],
+     {("m", "ns/", "src/main/ns/")}),
+    ({"m": ["src/main/ns/A.kt", "src/test/ns/ATest.kt"]}, ["ns/ATest.kt"], {("m", "ns/", "src/test/ns/")}),
+    # Nothing is stored for the name of a file.
+    ({"m": ["lib/a.py", "src/b.py"]}, ["a.py", "b.py"], set()),
+    # A relative path keeps its first folder.
+    ({"m": ["src/a.py", "lib/b.py"]}, ["src/a.py", "lib/b.py"], {("m", "src/", "src/"), ("m", "lib/", "lib/")}),
+    ({"m": ["pkg/src/a.cs"]}, ["src\\a.cs"], {("m", "src\\", "pkg/src/")}),
+    # A container's layout, and a file below a root that others lead to.
+    ({"m": ["back/shop/a.py", "back/manage.py"]}, ["/app/shop/a.py", "/app/manage.py"], {("m", "/app/", "back/")}),
+    ({"m": ["back/shop/a.py", "back/manage.py", "front/ui/b.ts"]},
+     ["/app/shop/a.py", "/app/manage.py", "/app/ui/b.ts"],
+     {("m", "/app/", "back/"), ("m", "/app/shop/", "back/shop/"), ("m", "/app/ui/", "front/ui/")}),
+    # The longest common end decides.
+    ({"m": ["x/b/c/d.py", "y/c/d.py"]}, ["/a/b/c/d.py"], {("m", "/a/", "x/")}),
+    # Which of two is said by another frame.
+    ({"m": ["one/shop/a.py", "two/shop/a.py", "one/shop/b.py"]}, ["/app/shop/a.py", "/app/shop/b.py"],
+     {("m", "/app/", "one/")}),
+    # Installed packages have the folder of the package in their roots.
+    ({"m": ["src/acme/a.py"]}, ["/v/lib/python3.12/site-packages/acme/a.py"],
+     {("m", "/v/lib/python3.12/site-packages/acme/", "src/acme/")}),
+    ({"acme/ui": ["src/K.tsx"]}, ["/app/node_modules/@acme/ui/src/K.tsx"],
+     {("acme/ui", "/app/node_modules/@acme/ui/", "")}),
+    ({"acme/mono": ["packages/ui/src/K.tsx"]}, ["/app/node_modules/@acme/ui/src/K.tsx"],
+     {("acme/mono", "/app/node_modules/@acme/ui/", "packages/ui/")}),
+    ({"acme/mono": ["libs/log/log.go"]}, ["/go/pkg/mod/github.com/acme/mono/libs/log@v1.2.3/log.go"],
+     {("acme/mono", "/go/pkg/mod/github.com/acme/mono/libs/log@v1.2.3/", "libs/log/")}),
+]  # fmt: skip
 
 
-def test_of_two_origins_with_one_root_the_first_wins(scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
-    add_repository("monolith", ["lib/a.py", "src/b.py"])
-    response = derive(scm, ours, "a.py", "b.py")
-    assert roots(response.mappings) == [("", "lib/")]
-    assert [(o.outcome, o.source_path) for o in response.outcomes] == [(DERIVED, "lib/a.py"), (DERIVED, "lib/b.py")]
-    assert "by itself it is src/b.py in monolith" in response.outcomes[1].reason
+@pytest.mark.parametrize(("files", "paths", "expected"), APART)
+def test_each_origin_has_the_shortest_root_of_its_own_in_any_order(
+    app: Flask,
+    scm: Scm,
+    ours: Tenant,
+    add_repository: AddRepository,
+    files: dict[str, list[str]],
+    paths: list[str],
+    expected: set[tuple[str, str, str]],
+) -> None:
+    names = {add_repository(name, its): name for name, its in files.items()}
+    outcomes = {}
+    for order in itertools.permutations(paths):
+        response = derive(scm, ours, *order, dry_run=True)
+        found = {(names[m.repository_id], m.stack_root, m.source_root) for m in response.mappings}
+        assert (found, len(response.mappings)) == (expected, len(expected))
+        for outcome in response.outcomes:
+            what = (outcome.outcome, outcome.repository_id, outcome.source_path)
+            assert outcomes.setdefault(outcome.path, what) == what
+            assert outcome.source_path in [*files.get(names.get(outcome.repository_id, ""), []), ""]
+    # A later call has the same files, of what was stored.
+    derive(scm, ours, *paths)
+    for outcome in derive(scm, ours, *paths).outcomes:
+        assert (outcome.repository_id, outcome.source_path) == outcomes[outcome.path][1:]
 
 
 @pytest.mark.parametrize("platform", ["java", "Java-Spring-Boot", "android", "other", ""])
@@ -257,7 +313,7 @@ def test_the_platform_of_the_project_is_that_of_frames_without_one(
         # A path with folders says more than a module without a file.
         ({"path": "shop/Cart.java", "platform": "java"}, "src/shop/Cart.java", "shop/"),
         ({"path": "Cart.java", "module": "com.shop.Cart", "platform": "java"}, "src/Cart.java", None),
-        ({"path": "x.py", "module": "pkg.x", "abs_path": "x.py", "platform": "python"}, "src/x.py", ""),
+        ({"path": "x.py", "module": "pkg.x", "abs_path": "x.py", "platform": "python"}, "src/x.py", None),
         ({"module": "pkg.x", "abs_path": "/srv/pkg/x.py"}, "pkg/x.py", "/srv/"),
         ({"module": "com.shop.Cart", "abs_path": "Cart.java"}, "src/com/shop/Cart.java", "com/shop/"),
         ({"module": "Cart", "abs_path": "Cart.java"}, "src/Cart.java", None),
@@ -416,8 +472,9 @@ def test_a_user_who_races_with_it_gets_the_row_or_hears_that_it_exists(
     def run(number: int) -> tuple[bool, str]:
         barrier.wait(30)
         if number % 2:
-            [mapping] = derive(scm, ours, "shop/cart.py").mappings
-            return False, mapping.source_root
+            response = derive(scm, ours, "shop/cart.py")
+            assert response.outcomes[0].source_path == "src/shop/cart.py"
+            return False, "".join(mapping.source_root for mapping in response.mappings)
         try:
             return True, scm("CreateCodeMapping", **users, stack_root="shop/", source_root="by/user/").source_root
         except RpcError as error:
@@ -426,7 +483,8 @@ def test_a_user_who_races_with_it_gets_the_row_or_hears_that_it_exists(
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(run, range(6)))
     [(_, source_root)] = stored(app)
-    assert {answer for user, answer in answers if not user} == {source_root}
+    # Where the user's leads to no file it covers nothing.
+    assert {answer for user, answer in answers if not user} == ({source_root} - {"by/user/"} or {""})
     refused = [answer for user, answer in answers if user].count("ALREADY_EXISTS")
     assert refused == (2 if source_root == "by/user/" else 3)
 
@@ -445,9 +503,9 @@ def test_the_same_mappings_cover_few_paths_and_very_many(
     monkeypatch.setattr(derivation, "MAX_ROOTS", limit)
     for root in ("/srv/app/", "/srv", "/other/", ""):
         add_mapping(app, ours, root, "")
-    response = derive(scm, ours, "/srv/app/x.py", "/srv/y.py", "/srv/app\0/z.py")
+    response = derive(scm, ours, "/srv/app/x.py", "/srv/y.py", "/srv/app\0/z.py", "x.py")
     assert [mapping.stack_root for mapping in response.mappings] == ["/srv/app/", "/srv", ""]
-    assert [outcome.source_path for outcome in response.outcomes][:2] == ["x.py", "y.py"]
+    assert [outcome.source_path for outcome in response.outcomes] == ["x.py", "y.py", "app\0/z.py", "x.py"]
 
 
 def test_repositories_of_an_integration_without_settings_are_not_searched(

@@ -95,18 +95,50 @@ SEGMENTS = st.sampled_from(["a", "b", "ab", "a.py", "b.py", "ab.py", "é", "0", 
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=5).map("/".join)
 
 
-def match(file: str, path: str) -> bool:
-    """By segments: the shorter is an end of the longer."""
-    shorter, longer = sorted((file.split("/"), path.split("/")), key=len)
-    return longer[-len(shorter) :] == shorter
+def common_end(file: str, path: str) -> int:
+    """Number of segments with which both end."""
+    pairs = zip(file.split("/")[::-1], path.split("/")[::-1], strict=False)
+    shorter = min(file.count("/"), path.count("/")) + 1
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), shorter)
+
+
+@given(st.lists(PATHS, unique=True, max_size=30), PATHS, st.booleans(), st.booleans())
+def test_an_index_finds_what_a_scan_finds(files: list[str], path: str, top: bool, tails: bool) -> None:
+    files, path = [f"{file}.py" for file in files], f"{path}.py"
+    ends = {file: common_end(file, path) for file in files}
+    whole = {file for file, end in ends.items() if end == min(file.count("/"), path.count("/")) + 1}
+    tail = 0
+    if "/" not in path:
+        expected = set() if not top else {path} if path in files else whole
+    else:
+        expected = {file for file in whole if "/" in file}
+        longest = max(ends.values(), default=0)
+        if tails and not expected and longest > 1:
+            tail, expected = longest, {file for file, end in ends.items() if end == longest}
+    found = TreeIndex(files).find(path, top=top, tails=tails)
+    assert (found.count, found.tail) == (len(expected), tail)
+    assert set(found.files) <= expected
+    assert len(found.files) == min(3, len(expected))
 
 
 @given(st.lists(PATHS, unique=True, max_size=30), PATHS)
-def test_an_index_finds_what_a_scan_finds(files: list[str], path: str) -> None:
-    files = [f"{file}.py" for file in files]
-    path = f"{path}.py"
-    expected = {file for file in files if match(file, path)}
-    found = TreeIndex(files).find(path)
-    assert found.count == len(expected)
-    assert set(found.files) <= expected
-    assert len(found.files) == min(3, len(expected))
+def test_an_index_knows_all_files_and_folders(files: list[str], path: str) -> None:
+    index = TreeIndex(files)
+    assert index.has(path) == (path in files)
+    assert index.has_below(path) == any(file.startswith(f"{path}/") for file in files)
+    assert index.has_below("") == bool(files)
+
+
+SOURCE_SETS = [
+    # Files with one end, and those that are meant.
+    (["src/main/a/X.java", "src/test/a/X.java"], ["src/main/a/X.java"]),
+    (["m/src/main/a/X.kt", "m/src/androidTest/a/X.kt"], ["m/src/main/a/X.kt"]),
+    (["one/src/main/a/X.java", "two/src/test/a/X.java"], ["one/src/main/a/X.java", "two/src/test/a/X.java"]),
+    (["src/main/a/X.java", "src/latest/a/X.java"], ["src/latest/a/X.java", "src/main/a/X.java"]),
+    (["src/test/a/X.java"], ["src/test/a/X.java"]),
+]
+
+
+@pytest.mark.parametrize(("files", "meant"), SOURCE_SETS)
+def test_a_class_of_the_program_goes_before_one_of_its_tests(files: list[str], meant: list[str]) -> None:
+    assert sorted(TreeIndex(files).find(f"a/{files[0].rpartition('/')[2]}").files) == meant

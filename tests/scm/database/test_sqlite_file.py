@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode
 from flask_grpcweb_scm.scm import CodeMapping, db
@@ -189,6 +190,21 @@ def test_an_engine_that_is_disposed_of_makes_a_new_file(tmp_path: Path) -> None:
             db.engine.dispose()
             for path in files_of(tmp_path / "new.db"):
                 path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("has_own", [False, True], ids=["our instance", "the app's instance"])
+def test_no_call_makes_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture, has_own: bool) -> None:
+    app = Flask(__name__)
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/new.db", GRPC_METRICS_PATH="/metrics")
+    app.testing = True
+    GrpcWebScm(app, db=SQLAlchemy() if has_own else None)
+    with disposed(app):
+        Scm(app).error(StatusCode.UNAVAILABLE, "GetRepository", repository_id=1)
+        assert app.test_client().get("/metrics").status_code == 200
+        assert list(tmp_path.iterdir()) == []
+        assert f"{tmp_path}/new.db does not exist; run `flask db upgrade`, or `flask scm init-db`" in caplog.text
+        assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
+        Scm(app).error(StatusCode.NOT_FOUND, "GetRepository", repository_id=1)
 
 
 def test_databases_without_a_path_are_not_watched(tmp_path: Path) -> None:

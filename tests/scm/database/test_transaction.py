@@ -90,6 +90,25 @@ def test_an_error_of_our_own_making_is_not_translated(app: Flask) -> None:
     assert not written(app)
 
 
+def test_a_new_session_has_the_deadline_of_the_call_too(app: Flask) -> None:
+    limits: list[str] = []
+
+    def look() -> None:
+        statement = {"sqlite": "PRAGMA busy_timeout", "postgresql": "SHOW statement_timeout"}[db.engine.dialect.name]
+        limits.append(str(db.session.scalar(sa.text(statement))))
+
+    def begin_anew() -> None:
+        db.session.remove()
+        look()
+
+    run(app, begin_anew, CallContext(timeout=5))
+    with app.app_context():
+        look()
+    (inside, afterwards) = limits
+    assert 4000 < int(inside.removesuffix("ms")) <= 5000
+    assert afterwards in {"10000", "0"}
+
+
 def test_writers_wait_for_each_other(scm: Scm, ours: Tenant) -> None:
     """Many threads write at the same time, on SQLite to one file, and none is refused."""
     failed: list[Exception] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,12 +15,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 
-from flask_grpcweb_scm.scm import MIGRATIONS, CodeMapping, CommitFileChange, db
+from flask_grpcweb_scm.scm import (
+    MIGRATIONS,
+    CodeMapping,
+    Commit,
+    CommitAuthor,
+    CommitFileChange,
+    Repository,
+    db,
+)
+from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 from flask_grpcweb_scm.scm.search import include_object
 from tests.scm.conftest import FlaskDb
 from tests.scm.databases import Databases, disposed
 from tests.scm.migrations.write_migration import revisions, write_migration
 from tests.scm.support import make_app
+from tests.scm.test_remotes import SAME
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -105,6 +116,83 @@ def test_rows_stay_and_get_what_is_new(empty_database: str, flask_db: FlaskDb) -
                 for name in ("scm_commit_file_change", "scm_code_mapping")
             ]
             assert [tuple(row)[:5] for (row,) in rows] == [(4, "x.py", "A"), (5, 1, 2, 3, "/äpp")]
+
+
+def test_repositories_get_their_remotes_and_authors_keep_their_commits(
+    empty_database: str, flask_db: FlaskDb, tmp_path: Path
+) -> None:
+    flask_db("own", empty_database, "upgrade", "scm0003")
+    now = "'2026-01-02 03:04:05.000000'"
+    repositories = [
+        (1, "api", "github", "api", "git@github.com:Acme/API.git"),
+        (2, "acme/web", "github", "77", "https://github.com/acme/web"),
+        (3, "local", "", "local", ""),
+        (4, "x" * 70, "", own_external_id("x" * 70, 64), "https://git.example/a/b.git"),
+        (5, "again", "github", "again", "https://github.com/acme/api"),
+    ]
+    with disposed(make_app(empty_database)) as app:
+        with app.app_context():
+            db.session.execute(sa.text(f"INSERT INTO scm_organization VALUES (1, 'acme', '', {now})"))
+            for row in repositories:
+                db.session.execute(
+                    sa.text(
+                        "INSERT INTO scm_repository (id, organization_id, name, provider, external_id, url, status,"
+                        " config, date_added, default_branch, mirror_path, imported_key) VALUES"
+                        f" (:id, 1, :name, :provider, :external_id, :url, 'active', '{{}}', {now}, '', '/m', 'k')"
+                    ),
+                    dict(zip(("id", "name", "provider", "external_id", "url"), row, strict=True)),
+                )
+            for statement in (
+                "INSERT INTO scm_commit_author VALUES (7, 1, 'Ann', 'ann@x', 'github:7')",
+                f"INSERT INTO scm_commit VALUES (4, 3, '{40 * 'a'}', 7, '', {now})",
+                f"INSERT INTO scm_commit_file_change VALUES (4, 'x.py', 'A', 3, {now})",
+            ):
+                db.session.execute(sa.text(statement))
+            db.session.commit()
+        flask_db("own", empty_database, "upgrade")
+        with app.app_context():
+            columns = sa.select(Repository.id, Repository.external_id, Repository.remote, Repository.imported_key)
+            assert [tuple(row) for row in db.session.execute(columns.order_by(Repository.id))] == [
+                (1, "github.com/acme/api", "github.com/acme/api", None),
+                (2, "77", "github.com/acme/web", None),
+                (3, "local", None, None),
+                (4, "git.example/a/b", "git.example/a/b", None),
+                (5, "again", "github.com/acme/api", None),
+            ]
+            change = db.session.scalars(sa.select(CommitFileChange)).one()
+            assert change.commit.author is not None
+            assert (change.commit.author.id, change.commit.author.external_id) == (7, "github:7")
+            db.session.add_all(
+                CommitAuthor(id=8 + number, organization_id=1, name="Annie", email=email)
+                for number, email in enumerate(("ann@x", "annie@x"))
+            )
+            db.session.flush()
+            for author in (8, 9):
+                db.session.add(Commit(repository_id=3, key=str(author), author_id=author))
+            db.session.commit()
+            db.session.remove()
+            db.engine.dispose()
+        flask_db("own", empty_database, "downgrade", "scm0003")
+        with app.app_context():
+            authors = db.session.execute(sa.text("SELECT id, name, email FROM scm_commit_author ORDER BY id")).all()
+            assert [tuple(row) for row in authors] == [(7, "Ann", "ann@x"), (9, "Annie", "annie@x")]
+            commits = db.session.execute(sa.text("SELECT author_id FROM scm_commit ORDER BY key")).scalars()
+            assert [*commits] == [7, 9, 7]
+            db.session.remove()
+            db.engine.dispose()
+        flask_db("own", empty_database, "upgrade")
+        assert differences(app) == []
+
+
+def test_the_migration_reads_urls_as_the_package_does() -> None:
+    path = next(Path(MIGRATIONS, "versions").glob("scm0004*.py"))
+    spec = importlib.util.spec_from_file_location("scm0004", path)
+    assert spec is not None
+    assert spec.loader is not None
+    migration = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(migration)
+    for url in [url for urls in SAME.values() for url in urls]:
+        assert migration._remote_of(url) == remote_of(url)
 
 
 def test_tables_that_init_db_made_are_taken_over_by_a_stamp(database: str, flask_db: FlaskDb) -> None:

@@ -31,6 +31,7 @@ from flask_grpcweb_scm.scm.providers import (
     find_credential,
 )
 from flask_grpcweb_scm.scm.providers.http import HttpClient
+from flask_grpcweb_scm.scm.trackers.github import GitHub
 from tests.client.scripted import Peer, Script, http, serve
 
 SECRET = "s3cret-t0ken"
@@ -246,6 +247,61 @@ def test_what_is_not_idempotent_does_not_become_a_get(status: str) -> None:
         assert len(server.requests) == 1
 
 
+CLIMBING = [
+    "/../admin/create", "/admin", "/", "/trackers/x", "/tracke", "//tracker/x", "/tracker/../admin",
+    "../admin", "../../admin", "/tracker/%2e%2e/admin", "/tracker/%2E%2E%2Fadmin", "/tracker/..%2fadmin",
+    "/tracker/.%2e/admin",
+    "/tracker/%252e%252e/admin", "/tracker/%25252e%25252e/admin", "/tracker/..;/admin", "/tracker/..;a=b/admin",
+    "/tracker\\..\\admin", "/tracker/..\\admin", "/tracker/%5c..%5cadmin", "/tracker/%2e%2e%5cadmin",
+    "/%74racker/../admin",
+    "/tracker/./../../admin", "\\\\evil.example/tracker/x", "/\\evil.example/tracker/x", "/TRACKER/x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("location", CLIMBING)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_redirect_stays_below_the_base_url(location: str, method: str) -> None:
+    with serve(answer(redirect("307 Temporary", location), http(JSON))) as server:
+        error = refusal(ProviderMisconfigured, lambda: client(server.url + "/tracker").request(method, "/x"))
+        assert len(server.requests) == 1
+    assert "redirects to" in str(error)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/tracker/y",
+        "y",
+        "/x/../tracker/y",
+        "./y",
+        "/tracker/a/../y",
+        "/tracker/a%2Fb",
+        "?x=/../..",
+        "/tracker/y#../..",
+        "/tracker/.y",
+        "/%74racker/y",
+    ],
+)
+def test_a_redirect_below_the_base_url_is_followed(location: str) -> None:
+    with serve(answer(redirect("307 Temporary", location), http(JSON))) as server:
+        assert client(server.url + "/tracker/").get("/x").json() == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://127.0.0.1:{port}/", "http://127.0.0.1:1/", "http://u@127.0.0.1:{port}/", "http://u:p@127.0.0.1:{port}/",
+     "http://127.0.0.1.evil.example:{port}/", "http://2130706433:{port}/", "http://[::1]:{port}/", "ftp://127.0.0.1:{port}/",
+     "javascript:alert(1)", "//evil.example/"],
+)  # fmt: skip
+def test_a_redirect_elsewhere_names_no_host_to_callers(location: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(lambda peer: peer.send(redirect("307 T", location.format(port=peer.server.port)))) as server:
+        error = refusal(ProviderMisconfigured, lambda: client(server.url).request("POST", "/", json={}))
+        assert len(server.requests) == 1
+    assert str(error).startswith("github redirects to another host")
+    assert error.private.startswith(f"127.0.0.1:{server.port} redirects to ")
+    assert error.private in caplog.text
+
+
 def test_a_redirect_to_what_is_no_url_leads_nowhere() -> None:
     with serve(answer(redirect("302 Found", "http://[x"))) as server:
         refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
@@ -297,6 +353,15 @@ def test_a_credential_that_is_sent_back_is_not_repeated() -> None:
             str(refusal(CredentialRefused, lambda: client(server.url).get("/")))
             == "github responded with 401: bad token …"
         )
+
+
+def test_a_message_has_few_fields() -> None:
+    fields = [{"field": f"f{number}", "code": "x" * 999} for number in range(2_000)]
+    body = json.dumps({"message": "no", "errors": fields}).encode()
+    with serve(answer(http(body, status="422 No"))) as server:
+        error = refusal(ProviderRejected, lambda: client(server.url, explain=GitHub.explain).get("/"))
+    assert len(error.fields) == 20
+    assert max(map(len, error.fields.values())) < 600
 
 
 def test_a_long_message_is_cut() -> None:
@@ -397,6 +462,14 @@ IN_AN_HOUR = NOW + timedelta(hours=1)
         (["Retry-After: 0"], 0),
         (["Retry-After: -7"], None),
         (["Retry-After: soon"], None),
+        (["Retry-After: 99999999999999999999"], 86400),
+        ([f"Retry-After: {'9' * 5000}"], None),
+        (["Retry-After: ²"], None),
+        (["Retry-After: Mon, 31 Feb 2026 99:99:99 GMT"], None),
+        (["Retry-After: Fri, 31 Dec 9999 23:59:59 -9999"], None),
+        (["Retry-After: Fri, 31 Dec 9999 23:59:59 GMT"], 86400),
+        (["Retry-After: Mon, 01 Jan 0001 00:00:00 +1400"], 0),
+        ([f"X-RateLimit-Reset: {2**63}", "X-RateLimit-Remaining: 0"], 86400),
         (["Retry-After: 7.5"], None),
         (["Retry-After: Wed, 21 Oct 2015 07:28:00 GMT"], 0),
         ([f"Retry-After: {format_datetime(IN_AN_HOUR, usegmt=True)}"], 3600),

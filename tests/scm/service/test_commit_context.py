@@ -38,18 +38,19 @@ def test_a_short_sha_will_do(scm: Scm, mirrored: int, history: GitRepository) ->
     assert answer.commit_id == sha
 
 
-def test_the_author_is_the_stored_one_when_known(
+def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and_address(
     app: Flask, scm: Scm, ours: Tenant, mirrored: int, history: GitRepository
 ) -> None:
     with app.app_context():
-        known = CommitAuthor(
-            organization_id=ours.organization, name="Robert", email="bob@example.com", external_id="github:bob"
-        )
-        db.session.add(known)
+        for name in ("Robert", "Bob"):
+            known = CommitAuthor(
+                organization_id=ours.organization, name=name, email="bob@example.com", external_id=f"github:{name}"
+            )
+            db.session.add(known)
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
-    assert answer.blame_author.name == "Robert"
-    assert answer.blame_author.external_id == "github:bob"
+    assert answer.blame_author.name == "Bob"
+    assert answer.blame_author.external_id == "github:Bob"
     with app.app_context():
         other = CommitAuthor(organization_id=ours.organization, name="As stored", email="x@example.com")
         db.session.add(Commit(repository_id=mirrored, key=answer.blame_commit_id, author=other))

@@ -101,6 +101,6 @@ def test_imports_at_the_same_time_store_every_commit_once(app: Flask, ours: Tena
     assert at_once(run) == ["done"] * CALLERS
     assert count(app, Repository) == 2
     assert count(app, Commit) == int(history.git("rev-list", "--count", "HEAD"))
-    assert count(app, CommitAuthor) == 3
+    assert count(app, CommitAuthor) == len(set(history.git("log", "--format=%an %ae").lower().splitlines()))
     changes = history.git("log", "--raw", "--no-renames", "--format=").split("\n")
     assert count(app, CommitFileChange) == len([line for line in changes if line])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,8 +29,10 @@ from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubS
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.sources.source import Source
+from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
+from tests.scm.trackers.contract import changed
 
 SECRET = "s3cret-t0ken"
 FILES = ("README", "src/app.py", "src/helpers.py", "docs/naïve file.txt", "link")
@@ -180,6 +183,99 @@ def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type
                 assert answer == []
 
 
+HOSTILE = [
+    "..", "", "a\0", "\ud800", "x" * 300_000, None, True, -1, 0, 10**18, 10**4000, 1.5, float("nan"), [], [7], {},
+    {"a": 1}, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("provider", [FakeGitHub, FakeGitLab])
+def test_no_value_of_a_response_is_believed(history: GitRepository, provider: type[Provider], value: Any) -> None:
+    """Each value of each response, one by one: an error of the provider, or something that can be stored."""
+    sha = history.head()
+    with running(provider(history)) as fake:
+        source = open_github(fake)
+        if provider is FakeGitLab:
+            source = GitLabSource(fake.url, "7", Credential(token=SECRET), **options())  # type: ignore[assignment]
+        for question in (
+            lambda: source.commits_starting_with(sha[:8]),
+            lambda: source.commit(sha),
+            lambda: source.tree(""),
+            lambda: list(source.files(sha)),
+            lambda: source.lines(sha, "src/app.py", [1, 7]),
+        ):
+            answers: list[Answer] = []
+            original = fake.answer
+
+            def keep(*args: Any, original: Any = original, answers: Any = answers) -> Answer:
+                answers.append(original(*args))
+                return answers[-1]
+
+            fake.answer = keep  # type: ignore[method-assign]
+            question()
+            del fake.answer  # type: ignore[method-assign]
+            status, answer, _ = answers[0]
+            for other in changed(answer, value):
+                fake.always = lambda status=status, other=other: (status, other, {})
+                try:
+                    found = question()
+                except ProviderError as error:
+                    assert "127.0.0.1" not in str(error)
+                else:
+                    text = repr(found)
+                    assert len(text) < 4_000_000
+                    assert "\\x00" not in text
+                    assert "\\ud800" not in text
+            fake.always = None
+
+
+@pytest.mark.parametrize("provider", [FakeGitHub, FakeGitLab])
+@pytest.mark.parametrize("tokens", ["2", "23", "234"])
+def test_pages_that_come_again_end(history: GitRepository, provider: type[Provider], tokens: str) -> None:
+    count = itertools.count()
+
+    def page() -> Answer:
+        token = tokens[next(count) % len(tokens)]
+        link = {"Link": f'<https://x.example/?page={token}&page_token={token}>; rel="next"'}
+        return 200, [] if provider is FakeGitLab else {"parents": [], "files": []}, link
+
+    with running(provider(history)) as fake:
+        fake.always = page
+        if provider is FakeGitLab:
+            source = GitLabSource(fake.url, "7", Credential(token=SECRET), **options())
+            if len(tokens) > 1:
+                with pytest.raises(ProviderUnavailable):
+                    list(source.files("a" * 40))
+        else:
+            with pytest.raises(ProviderUnavailable):
+                open_github(fake).commit("a" * 40)
+        assert len(fake.requests) < 9
+
+
+def test_folders_without_an_end_end(github: FakeGitHub) -> None:
+    entries = [{"type": "tree", "path": f"{number}", "sha": "a" * 40} for number in range(2_000)]
+    github.always = lambda: (200, {"truncated": ".recursive" not in github.requests[-1][1], "tree": entries}, {})
+    with pytest.raises(ProviderUnavailable):
+        list(open_github(github).files("a" * 40))
+
+
+def test_a_link_to_what_is_no_url(github: FakeGitHub) -> None:
+    github.always = lambda: (200, {"parents": [], "files": []}, {"Link": '<http://[x?page=2>; rel="next"'})
+    with pytest.raises(ProviderUnavailable):
+        open_github(github).commit("a" * 40)
+
+
+@pytest.mark.parametrize("last", [10**18, 10**300])
+def test_ranges_of_lines_are_not_counted_through(github: FakeGitHub, last: int) -> None:
+    commit = {"oid": "a" * 40, "author": {"name": "A", "email": "a@x"}}
+    ranges = [{"startingLine": -last, "endingLine": last, "commit": commit}] * 3
+    file = {"__typename": "Blob", "text": "x\n", "isTruncated": False}
+    data = {"data": {"repository": {"commit": {"blame": {"ranges": ranges}}, "file": file}}}
+    github.always = lambda: (200, data, {})
+    assert set(open_github(github).lines("a" * 40, "x", [1, 5]) or {}) == {1, 5}
+
+
 @pytest.mark.parametrize(
     ("kind", "error_class"),
     [
@@ -217,18 +313,17 @@ def test_a_repository_without_commits(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(sqlite_databases: SqliteDatabases) -> Iterator[Flask]:
+    uri = sqlite_databases.create()
     app = make_app(
-        f"sqlite:///{tmp_path}/scm.db",
+        uri,
         GRPC_SCM_CREDENTIALS={"bot": SECRET},
         GRPC_SCM_ALLOWED_HOSTS="127.0.0.1",
         GRPC_TRACKER_TIMEOUT=2,
     )
-    with app.app_context():
-        db.create_all()
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with disposed(app):
+        yield app
+    sqlite_databases.drop(uri)
 
 
 def connect(app: Flask, tenant: Tenant, provider: str, name: str, **metadata: str) -> int:

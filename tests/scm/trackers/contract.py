@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, ClassVar
@@ -70,6 +70,25 @@ class Vendor:
 
     def play(self, *steps: Step) -> None:
         self.answers = [Response(json.dumps(s.answer), s.status, mimetype="application/json") for s in steps]
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)
+
+
+def changed(answer: Any, value: Any) -> Iterator[Any]:
+    """Yield copies of an answer, with one of its values replaced in each."""
+    items = answer.items() if isinstance(answer, dict) else enumerate(answer) if isinstance(answer, list) else ()
+    for key, item in items:
+        for other in [value, *changed(item, value)]:
+            copy = dict(answer) if isinstance(answer, dict) else list(answer)
+            copy[key] = other
+            yield copy
 
 
 @pytest.fixture
@@ -187,15 +206,63 @@ class TrackerContract:
                 assert raw.count("/") == (self.base_path + step.path.replace("group/", "group%2F")).count("/"), raw
                 assert not {".", ".."} & set(raw.split("/"))
 
-    def test_titles_have_the_vendors_limit(self, at: Tracker) -> None:
+    def sent(self, at: Tracker, vendor: Vendor, **changes: Any) -> list[str]:
+        """Create an issue, and return the texts that were sent, as far as they are not those of its fields."""
+        vendor.play(*self.create)
+        vendor.requests.clear()
+        issue = self.issue(**changes)
+        at.check(issue)
+        at.create(issue)
+        return [text for request in vendor.requests if request.data for text in texts_in(json.loads(request.data))]
+
+    def test_a_title_that_fits_is_sent_as_it_is(self, at: Tracker, vendor: Vendor) -> None:
+        for title in ("a  b", "<b> @all #1 /close", "ü" * (self.tracker.max_title_characters or 9999)):
+            sent = self.sent(at, vendor, title=title)
+            assert title in sent
+            assert not any(text.startswith(title[:99]) for text in sent if text != title)
+
+    def test_a_long_title_is_cut_and_opens_the_description(self, at: Tracker, vendor: Vendor) -> None:
         limit = self.tracker.max_title_characters
         if limit is None:
-            at.check(self.issue(title="x" * 10_000))
             return
-        at.check(self.issue(title="ü" * limit))
-        with pytest.raises(ProviderRejected, match=f"the limit of {self.tracker.kind} is {limit}") as caught:
-            at.check(self.issue(title="ü" * (limit + 1)))
-        assert list(caught.value.fields) == ["title"]
+        title = "word " * limit + "end"
+        [short, *others] = [text for text in self.sent(at, vendor, title=title) if text.startswith("word word")]
+        assert limit - 5 <= len(short) <= limit
+        assert short.endswith("…")
+        assert title.startswith(short[:-1])
+        assert any(text.startswith(title) for text in others)
+
+    @pytest.mark.parametrize("title", ["two\nlines", "two\r\n\r\nlines\n", "\ttwo\x0b\u2028lines"])
+    def test_a_title_is_one_line(self, at: Tracker, vendor: Vendor, title: str) -> None:
+        assert "two lines" in self.sent(at, vendor, title=title)
+
+    @pytest.mark.parametrize(
+        ("patterns", "may"),
+        [
+            (["*"], True),
+            (["{}"], True),
+            (["other", "{}"], True),
+            (["{upper}"], True),
+            (["{start}*"], True),
+            (["other"], False),
+            (["{}x"], False),
+            (["x{}"], False),
+            (["{start}"], False),
+            ([], False),
+        ],
+    )
+    def test_the_projects_that_may_be_named(self, at: Tracker, patterns: list[str], may: bool) -> None:
+        field = self.tracker.project_field
+        if field is None:
+            return
+        name = self.fields[field]
+        at.projects = [text.format(name, upper=name.upper(), start=name[:-1]) for text in patterns]
+        for call in (lambda: at.check(self.issue()), lambda: at.check_project(at.project_of(self.created.key) or name)):
+            if may:
+                call()
+            else:
+                with pytest.raises(ProviderForbidden, match="none of the projects that this organization may name"):
+                    call()
 
     @pytest.mark.parametrize(
         ("status", "error", "acted"),
@@ -243,7 +310,39 @@ class TrackerContract:
         with pytest.raises(ProviderRejected, match=f"{self.tracker.kind} responded with 422"):
             at.create(self.issue())
 
-    @pytest.mark.parametrize("answer", ["{}", "[]", "null", "7", "<html>", "", '{"id": null, "number": "x"}'])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "..", ".", "", "../../x", "a\0", "\ud800", "x" * 300_000, "-1", "7 ", "7\n", "ABC-",
+            "ABC-7/..", "ABC-" + "7" * 300,
+            "%2e%2e", "javascript:alert(1)", "https://a@b/", "https://a b", "https://" + "x" * 300_000, "\u0667",
+            None, True, False, 0, -1, 1.5, 2**63, 10**4000, float("nan"), float("inf"), [], [7], {}, {"id": 7},
+        ],
+        ids=lambda value: repr(value)[:20],
+    )  # fmt: skip
+    def test_no_value_of_a_response_is_believed(self, at: Tracker, vendor: Vendor, value: Any) -> None:
+        """Each value of each response, one by one."""
+        for place in range(len(self.create)):
+            step = self.create[place]
+            for answer in changed(step.answer, value):
+                steps = [*self.create[:place], replace(step, answer=answer), *self.create[place + 1 :]]
+                vendor.play(*steps)
+                with at.reading():
+                    try:
+                        issue = at.create(self.issue())
+                    except ProviderUnavailable as error:
+                        assert error.may_have_acted
+                    else:
+                        # It was a value that is not read, or none that matters.
+                        assert issue.key == self.expected(vendor).key
+                        assert issue.web_url in (self.expected(vendor).web_url, value)
+
+    @pytest.mark.parametrize(
+        "answer",
+        ["{}", "[]", "null", "7", "<html>", "", '{"id": null, "number": "x"}', "NaN", '{"id": NaN}', "[" * 10**5,
+         '{"a":' * 10**5, "1" * 5000, "\ufeff{}"],
+        ids=lambda answer: answer[:20],
+    )  # fmt: skip
     def test_a_success_that_says_nothing_may_have_been_one(self, at: Tracker, vendor: Vendor, answer: str) -> None:
         vendor.answer(answer)
         with pytest.raises(ProviderUnavailable) as caught:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,10 +20,12 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import ExternalIssue, Integration, IssueOperation, OrganizationIntegration, db
+from flask_grpcweb_scm.scm import ExternalIssue, Group, Integration, IssueOperation, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.providers import ProviderForbidden
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
+from tests.client.scripted import http, respond, serve
 from tests.grpcweb import Answer, call
 from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant
@@ -446,6 +451,72 @@ def test_a_deadline_that_passes_meanwhile_does_not_lose_the_issue(
     assert len(github.issues) == 1
 
 
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("fault", [faults.silent_before, faults.silent_after])
+def test_whatever_ends_a_call_ends_its_claim(
+    app: Flask, ours: Tenant, github: GitHubServer, fault: Fault, ending: type[BaseException]
+) -> None:
+    """gunicorn ends a worker that is busy for too long by an exception out of a handler of signals."""
+
+    def end(*_: object) -> None:
+        raise ending
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        github.faults = [fault]
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with contextlib.suppress(ending):
+            assert create(app, ours, "k").code == StatusCode.INTERNAL
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert stored(app, ours).operations == [f"{ending.__name__} in this server; its log has more"]
+    with app.app_context():
+        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= outbox.database_now()
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert len(github.issues) == 1
+
+
+HOSTILE = [
+    b'{"number": 1, "html_url": "javascript:alert(1)"}',
+    b'{"number": true, "html_url": "https://github.example/1"}',
+    b'{"number": -1, "html_url": "https://github.example/1"}',
+    b'{"number": 1' + b"0" * 3000 + b', "html_url": "https://github.example/1"}',
+    b'{"number": 1, "html_url": "https://github.example/\\ud800"}',
+    b'{"number": 1, "html_url": "https://github.example/' + b"x" * 300_000 + b'"}',
+    b'{"number": {"number": 1}, "html_url": ["https://github.example/1"]}',
+    b'[{"number": 1, "html_url": "https://github.example/1"}]',
+    b'{"number": NaN, "html_url": "https://github.example/1"}',
+    b'{"a":' * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=lambda body: body[:40].decode())
+def test_a_hostile_response_is_unavailable_and_leaves_no_claim(
+    app: Flask, ours: Tenant, github: GitHubServer, body: bytes
+) -> None:
+    github.faults = [lambda peer, act: (act(), peer.send(http(body, status="201 Created")))[1]]
+    answer = create(app, ours, "k")
+    assert answer.code == StatusCode.UNAVAILABLE
+    assert "unexpected response from github;" in answer.message
+    assert "127.0.0.1" not in answer.message
+    assert "127.0.0.1" in stored(app, ours).operations[0]
+    assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
+    assert len(github.issues) == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["..", ".", "", "ABC-7/..", "a\0-1", "x" * 300_000, "ABC-" + "7" * 300, 7, None, ["ABC-7"]]
+)
+def test_a_hostile_key_is_unavailable(app: Flask, key: Any) -> None:
+    script = respond(http(json.dumps({"id": "1", "key": key}).encode(), status="201 Created"))
+    with serve(script) as server:
+        tenant = tracked(app, "theirs", server.url, "jira", project="ABC", issuetype="Bug")
+        assert create(app, tenant, "k").code == StatusCode.UNAVAILABLE
+    with app.app_context():
+        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= outbox.database_now()
+
+
 # Settings
 
 
@@ -519,6 +590,30 @@ def test_a_comment_that_fails_does_not_make_the_link_fail(
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        "KeyError: x\n/close\n/assign @admin",
+        "\r\n/close\u2028/close",
+        "<!-- \n--> @all #1",
+        "x" * 9999 + "\n/close",
+        "\n",
+    ],
+)
+def test_a_title_of_a_stranger_is_a_line_of_text(app: Flask, github: GitHubServer, title: str) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True, markup=True)
+    with app.app_context():
+        db.session.get_one(Group, tenant.group).title = title
+        db.session.commit()
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    assert link(app, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    ((_, text),) = github.comments
+    assert text.startswith(f"Linked to error group {tenant.group}:")
+    assert len(text.splitlines()) == 1
+    assert not {"@admin", "@all", "#1", "<!--"} & set(text.split())
+    assert len(text) < 300
+
+
 def test_an_issue_of_before_the_tracker_is_linked_without_a_comment(app: Flask, github: GitHubServer) -> None:
     tenant = tracked(app, "ours", github.url, comment_on_link=True)
     assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
@@ -531,3 +626,92 @@ def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app
         db.session.execute(sa.delete(OrganizationIntegration))
         db.session.commit()
     assert link(app, tenant, tenant.issue).only(scm_pb2.ExternalIssue).key == "T-1"
+
+
+# What a description is, and which projects an installation may name
+
+
+TEXT = "a\n/close @all <b>"
+
+
+@pytest.mark.parametrize(
+    ("markup", "body"),
+    [
+        (None, "a\n\\/close @\u200ball &lt;b&gt;"),
+        (False, "a\n\\/close @\u200ball &lt;b&gt;"),
+        ("yes", "a\n\\/close @\u200ball &lt;b&gt;"),
+        (1, "a\n\\/close @\u200ball &lt;b&gt;"),
+        (True, TEXT),
+        ("true", TEXT),
+    ],
+)
+def test_a_description_is_text_unless_the_installation_says_otherwise(
+    app: Flask, github: GitHubServer, markup: Any, body: str
+) -> None:
+    tenant = tracked(app, "ours", github.url, markup=markup)
+    assert create(app, tenant, description=TEXT).only(scm_pb2.ExternalIssue).description == TEXT
+    assert github.issues[0]["body"].rpartition("\n\nReference: ")[0] == body
+
+
+def test_a_long_title_is_whole_in_our_row(app: Flask, ours: Tenant, github: GitHubServer) -> None:
+    title = "KeyError: " + "@all " * 100
+    assert create(app, ours, title=title).only(scm_pb2.ExternalIssue).title == title
+    (sent,) = github.issues
+    assert (sent["title"][:14], sent["title"][-1], len(sent["title"]) <= 256) == ("KeyError: @all", "…", True)
+    assert sent["body"].startswith("KeyError: @\u200ball @\u200ball ")
+    assert "\n\nIt breaks.\n\nReference: scm" in sent["body"]
+
+
+@pytest.mark.parametrize("projects", [["o/*"], ["O/R", "x/y"], "x/y, o/r", ["*"], ["*/r"]])
+@pytest.mark.parametrize("repo", [{}, {"repo": "o/r"}, {"repo": "O/r"}])
+def test_a_project_that_may_be_named(app: Flask, github: GitHubServer, projects: Any, repo: dict[str, str]) -> None:
+    tenant = tracked(app, "ours", github.url, projects=projects)
+    assert create(app, tenant, metadata=repo).only(scm_pb2.ExternalIssue).key.lower() == "o/r#1"
+
+
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "team-b/app", "team-ab/app", "xteam-a/app", "team-b/team-a", "TEAM-B/app", "team-a/../team-b",
+        "team-a%2Fapp/../b",
+        "team-a/..", "team-a/%2e%2e", "team-a//app", "/team-a/app", "team-a/app/", "team-a\\app", "team-a", "team-a/",
+        "*",
+        "team-a/*", "team-\u0430/app", "team-\uff41/app", "\u017fteam-a/app", "team-a /app", "team-a/app\n",
+        "team-a/a?b=c",
+        "team-a/app#1", "team-a/" + "x" * 300_000,
+    ],
+)  # fmt: skip
+def test_a_project_that_may_not_be_named(app: Flask, github: GitHubServer, repo: str) -> None:
+    """A name that the tracker cannot have is 3, and any other 7; either way nothing is sent, and nothing is stored."""
+    tenant = tracked(app, "ours", github.url, projects=["team-a/*"], repo="team-a/app")
+    answer = create(app, tenant, "k", metadata={"repo": repo})
+    assert answer.code in {StatusCode.PERMISSION_DENIED, StatusCode.INVALID_ARGUMENT}
+    assert (github.asked, stored(app, tenant)) == ([], Stored({}, []))
+    assert create(app, tenant, "k").only(scm_pb2.ExternalIssue).key == "team-a/app#1"
+
+
+@pytest.mark.parametrize("projects", [[], "", " , ", [""], [7], {"team-a/*": True}, None, 7, True])
+def test_a_list_of_projects_that_names_none_allows_none(app: Flask, github: GitHubServer, projects: Any) -> None:
+    tenant = tracked(app, "ours", github.url, projects=projects)
+    answer = create(app, tenant)
+    assert (answer.code, "must list at least one project" in answer.message) == (StatusCode.FAILED_PRECONDITION, True)
+    assert github.asked == []
+
+
+def test_a_narrower_list_is_for_what_is_kept_and_for_comments_too(
+    app: Flask, github: GitHubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant = tracked(app, "ours", github.url, comment_on_link=True)
+    issue = create(app, tenant).only(scm_pb2.ExternalIssue)
+    github.faults = [faults.cut_before]
+    assert create(app, tenant, title="Other").code == StatusCode.UNAVAILABLE
+    with app.app_context():
+        installation = db.session.scalars(sa.select(OrganizationIntegration)).one()
+        installation.config = {**installation.config, "projects": ["other/*"]}
+        db.session.commit()
+        github.asked.clear()
+        with pytest.raises(ProviderForbidden):
+            outbox.resume(db.session.scalars(sa.select(IssueOperation)).one())
+    assert link(app, tenant, issue.id).only(scm_pb2.ExternalIssue) == issue
+    assert "no comment at the tracker" in caplog.text
+    assert (github.asked, github.comments) == ([], [])

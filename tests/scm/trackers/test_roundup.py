@@ -95,7 +95,7 @@ def test_what_was_created_before_a_crash_is_found(app: Flask, roundup: RoundupSe
         if crashed_in == "issue":
             tracker.create(wanted)
         else:
-            tracker._write(wanted.body, messageid=wanted.marker)
+            tracker._write(tracker.body(wanted), messageid=wanted.marker)
         with app.app_context():
             operation = IssueOperation(
                 organization_id=1,

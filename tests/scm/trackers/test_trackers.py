@@ -19,7 +19,8 @@ from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContr
 
 __all__ = ["vendor"]
 
-HTML = BODY.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;").replace("\n", "<br>")
+ESCAPED = BODY.replace("<b>", "&lt;b&gt;").replace("</b>", "&lt;/b&gt;")
+HTML = ESCAPED.replace("\n", "<br>")
 
 
 def basic(user: str) -> str:
@@ -41,7 +42,7 @@ class TestGitHub(TrackerContract):
             "/repos/o/r/issues",
             GITHUB_ISSUE,
             status=201,
-            body={"title": "Bug ü", "body": BODY, "assignees": ["ann", "bob"], "labels": ["bug", "ui"]},
+            body={"title": "Bug ü", "body": ESCAPED, "assignees": ["ann", "bob"], "labels": ["bug", "ui"]},
         )
     ]
     query = {"state": "all", "sort": "created", "direction": "desc", "since": "2026-01-02T03:04:05Z", "per_page": "100"}
@@ -50,7 +51,7 @@ class TestGitHub(TrackerContract):
         Step("GET", "/repos/o/r/issues", [OTHER, GITHUB_ISSUE], query={**query, "page": "2"}),
     ]
     find_nothing = [Step("GET", "/repos/o/r/issues", [OTHER])]
-    comment = [Step("POST", "/repos/o/r/issues/7/comments", {"id": 1}, status=201, body={"body": "Linked <b>."})]
+    comment = [Step("POST", "/repos/o/r/issues/7/comments", {"id": 1}, status=201, body={"body": "Linked &lt;b&gt;."})]
     foreign_keys = ["o#7", "../..#7", "o/r#x", "o/r/x#7", "o/..#7", "7"]
     complaint = (
         {
@@ -105,7 +106,7 @@ class TestGitLab(TrackerContract):
             "/api/v4/projects/group/p/issues",
             GITLAB_ISSUE,
             status=201,
-            body={"title": "Bug ü", "description": BODY, "labels": "bug,ui"},
+            body={"title": "Bug ü", "description": ESCAPED.replace("\n&lt;", "  \n&lt;"), "labels": "bug,ui"},
         )
     ]
     find = [
@@ -118,7 +119,13 @@ class TestGitLab(TrackerContract):
     ]
     find_nothing = [Step("GET", "/api/v4/projects/group/p/issues", [])]
     comment = [
-        Step("POST", "/api/v4/projects/group/p/issues/7/notes", {"id": 1}, status=201, body={"body": "Linked <b>."})
+        Step(
+            "POST",
+            "/api/v4/projects/group/p/issues/7/notes",
+            {"id": 1},
+            status=201,
+            body={"body": "Linked &lt;b&gt;."},
+        )
     ]
     foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
     complaint = (
@@ -222,7 +229,7 @@ class TestJiraDataCenter(TrackerContract):
                     "project": {"key": "ABC"},
                     "issuetype": {"name": "Bug"},
                     "summary": "Bug ü",
-                    "description": BODY,
+                    "description": ESCAPED,
                     "labels": ["a", "b"],
                 }
             },
@@ -231,7 +238,9 @@ class TestJiraDataCenter(TrackerContract):
     search = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
     find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=search)]
     find_nothing = [Step("GET", "/rest/api/2/search", {"issues": []})]
-    comment = [Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked <b>."})]
+    comment = [
+        Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked &lt;b&gt;."})
+    ]
     foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
     complaint = (
         {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},

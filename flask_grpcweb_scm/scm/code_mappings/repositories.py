@@ -1,0 +1,201 @@
+"""The trees of an organization's repositories, read for one call: only those that it needs."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.scm.code_mappings.decide import Place
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository, provider_name
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
+from flask_grpcweb_scm.scm.queries.tenancy import installations_of
+from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
+from flask_grpcweb_scm.scm.sources.git import GitError
+from flask_grpcweb_scm.scm.sources.source import Source
+
+__all__ = ["Branch", "RepositoryTree", "RepositoryTrees", "read_all"]
+
+logger = logging.getLogger(__name__)
+
+READERS = 8
+TIP_CACHE_BYTES = 2**20
+TIP_BYTES = 500  # of one in the cache, roughly
+UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
+
+# "https://host/path.git", and "user@host:path" of ssh.
+_URL = re.compile(r"(?:[\w+.-]+://)?(?:[^@/]*@)?(?P<host>[^:/@]+)(?::\d+(?=/))?[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?")
+
+Result = TypeVar("Result")
+Branch = tuple[int, str]
+"""A repository, and the name of a branch; empty for its default branch."""
+Tip = tuple[float, tuple[str, "str | None"]]
+"""An instant of :func:`time.monotonic` until which it is fresh, and a result of :meth:`Source.tree`."""
+
+
+@dataclass(slots=True, eq=False)
+class RepositoryTree:
+    """The newest tree of a branch; any thread may read it, because it needs no database."""
+
+    repository_id: int
+    name: str
+    remote: str
+    provider: str
+    branch: str
+    """Empty for the source's default branch."""
+    trees: TreeCache
+    tips: LruCache[Tip]
+    context: CallContext
+    source: Source | None = None
+    problem: str = ""
+    """Reason why it cannot be read."""
+    _tree: str = ""
+
+    @property
+    def place(self) -> Place:
+        """The repository, at a branch whose name is known once the tree has been read."""
+        return Place(self.repository_id, self.name, self.branch, self.remote, self.provider)
+
+    def read(self, work: Callable[[TreeIndex, RepositoryTree], Result]) -> Result | None:
+        """Return what a function makes of the index of the tree; None when that cannot be read, or there is none.
+
+        The index is not kept: those of all repositories may not fit into memory.
+        """
+        if self.source is None or self.problem:
+            return None
+        try:
+            index = self._index(self.source)
+        except UNREADABLE as error:
+            self.fail(error)
+            return None
+        return None if index is None else work(index, self)
+
+    def fail(self, error: Exception) -> None:
+        """Set the problem."""
+        self.problem = str(error)
+        logger.warning("repository %d could not be searched: %s", self.repository_id, error)
+
+    def _index(self, source: Source) -> TreeIndex | None:
+        if not self._tree:
+            branch, tree = self._tip(source)
+            if tree is None:
+                return None
+            self._tree, self.branch = tree, branch
+        return self.trees.get(
+            (source.identity, self._tree), lambda: source.files(self._tree), timeout=self.context.remaining()
+        )
+
+    def _tip(self, source: Source) -> tuple[str, str | None]:
+        key = (self.repository_id, source.identity, self.branch)
+        until, tip = self.tips.get(key) or (0.0, ("", None))
+        if until <= time.monotonic():
+            tip = source.tree(self.branch)
+            if source.tree_seconds:
+                self.tips.put(key, (time.monotonic() + source.tree_seconds, tip), TIP_BYTES)
+        return tip
+
+
+class RepositoryTrees:
+    """The trees that a call may read: of the caller's active repositories of an organization that have a source."""
+
+    def __init__(self, organization_id: int, context: CallContext) -> None:
+        self.organization_id, self.context = organization_id, context
+        self._trees: dict[tuple[int, str], RepositoryTree] = {}
+        self._rows: dict[int, Repository] = {}
+        self._readable: Mapping[int, OrganizationIntegration] | None = None
+
+    def all(self) -> list[RepositoryTree]:
+        """Return the trees of all default branches, of the oldest repository first."""
+        self._load(None)
+        return [self._open(self._rows[row_id], self._rows[row_id].default_branch) for row_id in sorted(self._rows)]
+
+    def existing(
+        self, wanted: Mapping[Branch, Collection[str]], has: Callable[[TreeIndex, str], bool] = TreeIndex.has
+    ) -> dict[Branch, set[str]]:
+        """Return which of these texts the trees of branches have, for each tree that can be read.
+
+        :param has: tells it of one text, by default of the path of a file.
+        """
+        trees = self._of_branches(wanted)
+        texts: dict[RepositoryTree, set[str]] = {}
+        for branch, tree in trees.items():
+            texts.setdefault(tree, set()).update(wanted[branch])
+        found = dict(read_all(texts, lambda index, tree: {text for text in texts[tree] if has(index, text)}))
+        return {branch: found[tree].intersection(wanted[branch]) for branch, tree in trees.items() if tree in found}
+
+    def place(self, branch: Branch) -> Place:
+        """Return the place of a branch whose tree has been read."""
+        return self._of_branches([branch])[branch].place
+
+    def _of_branches(self, wanted: Collection[Branch]) -> dict[Branch, RepositoryTree]:
+        """Return the trees of branches; an empty name is that of the repository's default branch."""
+        unknown = {repository_id for repository_id, _ in wanted} - self._rows.keys()
+        if unknown:
+            self._load(unknown)
+        return {
+            (row_id, branch): self._open(row, branch or row.default_branch)
+            for row_id, branch in wanted
+            if (row := self._rows.get(row_id)) is not None
+        }
+
+    def problems(self) -> list[str]:
+        """Return why repositories could not be searched."""
+        return [f"{tree.name} could not be searched: {tree.problem}" for tree in self._trees.values() if tree.problem]
+
+    def _load(self, only: Collection[int] | None) -> None:
+        if self._readable is None:
+            installed = installations_of(self.organization_id)
+            self._readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
+        for row in repositories_to_search(self.context, self.organization_id, self._readable, only=only):
+            self._rows[row.id] = row
+
+    def _open(self, row: Repository, branch: str) -> RepositoryTree:
+        known = self._trees.get((row.id, branch))
+        if known is not None:
+            return known
+        assert self._readable is not None
+        tree = self._trees[row.id, branch] = RepositoryTree(
+            row.id,
+            row.name,
+            _remote(row.url),
+            provider_name(row.provider),
+            branch,
+            kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
+            kept_in_app("tips", lambda: LruCache(TIP_CACHE_BYTES)),
+            self.context,
+        )
+        try:
+            tree.source = open_installed_source(row, self._readable.get(row.integration_id or 0), self.context)
+        except ProviderError as error:
+            tree.fail(error)
+        return tree
+
+
+def _remote(url: str) -> str:
+    """Return host and path of the URL of a remote: ``github.com/acme/shared``; empty for none."""
+    match = _URL.fullmatch(url)
+    return "" if match is None else f"{match['host']}/{match['path']}"
+
+
+def read_all(
+    trees: Collection[RepositoryTree], work: Callable[[TreeIndex, RepositoryTree], Result]
+) -> list[tuple[RepositoryTree, Result]]:
+    """Read trees in threads; return what a function makes of each that can be read."""
+    if len(trees) > 1:
+        with ThreadPoolExecutor(min(READERS, len(trees))) as pool:
+            # In the context of the call: what it runs belongs to its span.
+            contexts = [copy_context() for _ in trees]
+            results = list(pool.map(lambda context, tree: context.run(tree.read, work), contexts, trees))
+    else:
+        results = [tree.read(work) for tree in trees]  # in this thread: starting another one is slow
+    return [(tree, result) for tree, result in zip(trees, results, strict=True) if result is not None]
