@@ -26,7 +26,7 @@ from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.time_limits import TimeLimit
 
-__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call"]
+__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "is_in_call", "limit_call"]
 
 CUT_SECONDS = 0.4
 """After the deadline, for PostgreSQL to tell that it has cancelled a statement."""
@@ -102,6 +102,11 @@ def _current_limits() -> _Limits | None:
     return cast("_Limits | None", g.get(_CALL)) if has_app_context() else None
 
 
+def is_in_call() -> bool:
+    """Return whether the app context is that of a call."""
+    return _current_limits() is not None
+
+
 _prepared: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 _preparing = threading.Lock()
 
@@ -124,8 +129,7 @@ def _listen(engine: sa.Engine, sessions: orm.scoped_session[Any]) -> None:
     if engine.dialect.name == "postgresql" and not engine.dialect.is_async:
         sa.event.listen(engine, "do_connect", _connect)
     if engine.dialect.name == "sqlite":
-        # First: another listener may make a file for its owner alone.
-        sa.event.listen(engine, "do_connect", _refuse_new_file, insert=True)
+        sa.event.listen(engine, "do_connect", _refuse_new_file)
     sa.event.listen(engine, "checkout", _watch)
     sa.event.listen(engine, "checkin", _unwatch)
 

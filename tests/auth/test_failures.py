@@ -151,7 +151,7 @@ def test_delays_hold_no_more_than_two_threads(monkeypatch: pytest.MonkeyPatch) -
         assert wake.wait(30)
 
     monkeypatch.setattr(failures.time, "sleep", sleep)
-    respond = guarded(3, delay=0.001)
+    respond = guarded(1, delay=0.001)
     peers = [f"192.0.2.{number}" for number in range(4)]
     with ThreadPoolExecutor(2) as pool:
         delayed = [pool.submit(respond, "wrong", peer) for peer in peers[:2]]
@@ -165,7 +165,7 @@ def test_delays_hold_no_more_than_two_threads(monkeypatch: pytest.MonkeyPatch) -
 def test_delays_together_take_a_tenth_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(failures.time, "sleep", slept.append)
-    respond = guarded(4, delay=1.0)
+    respond = guarded(2, delay=1.0)
     codes = [respond("wrong", peer=f"192.0.2.{number}") for number in range(20) for _ in range(2)]
     assert len(slept) == failures.MAX_DELAY_SECONDS
     assert codes.count(8) == 20 - len(slept)

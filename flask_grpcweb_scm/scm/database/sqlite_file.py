@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import sqlalchemy as sa
 
+from flask_grpcweb_scm.transactions.deadlines import is_in_call
+
 __all__ = ["create_folder", "watch_file"]
 
 OWNER_ONLY = 0o600
@@ -99,14 +101,14 @@ class _File:
         if path != self._path:
             self.forget()
             self._path = "" if path == ":memory:" or path.startswith("file:") else path
-            if file := _file_of(path):
-                _create(file)
         elif self._inode is not None and not self._inode.is_there():
             if not os.path.exists(path):
                 raise _cannot_open(f"{path} was deleted")
             if self._log is not None and self._log.is_there():
                 text = f"{path} was replaced, but not its log; if it came without one, remove {path}-wal and {path}-shm"
                 raise _cannot_open(text)
+        if self._inode is None and (file := _file_of(path)) and not is_in_call():
+            _create(file)
 
     def after_connect(self, connection: object, record: object) -> None:
         """Remember which file a connection has."""

@@ -204,6 +204,7 @@ def test_no_call_makes_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
         assert list(tmp_path.iterdir()) == []
         assert f"{tmp_path}/new.db does not exist; run `flask db upgrade`, or `flask scm init-db`" in caplog.text
         assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
+        assert has_own or modes(tmp_path)["new.db"] == 0o600
         Scm(app).error(StatusCode.NOT_FOUND, "GetRepository", repository_id=1)
 
 
