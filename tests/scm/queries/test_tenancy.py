@@ -249,7 +249,7 @@ def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, met
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_lists_have_what_is_in_the_scope(scm: Scm, ours: Tenant, inside: Tenant, scope: str) -> None:
+def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, inside: Tenant, scope: str) -> None:
     caller = SCOPES[scope](ours)
     in_organization = {"organization_id": ours.organization}
     scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
@@ -259,6 +259,13 @@ def test_lists_have_what_is_in_the_scope(scm: Scm, ours: Tenant, inside: Tenant,
         assert ([row.id for row in page.repositories], page.next_page_token) == (expected, "")
         whole = scm("ListRepositories", **in_organization, **fields)
         assert inside.repository in [row.id for row in whole.repositories] or fields == {"query": "ours"}
+    with app.app_context():
+        for row_id in (ours.repository, inside.repository):
+            db.session.get_one(Repository, row_id).provider = "integrations:github"
+        db.session.commit()
+    of_github = {**in_organization, "provider": scm_pb2.PROVIDER_GITHUB}
+    assert [row.id for row in scm("ListRepositories", caller=caller, **of_github).repositories] == [ours.repository]
+    assert len(scm("ListRepositories", **of_github).repositories) == 2
     assert [row.id for row in scm("StreamRepositories", caller=caller, **in_organization)] == [ours.repository]
     issues = scm("ListExternalIssues", caller=caller, **in_organization).issues
     assert [issue.id for issue in issues] == [ours.issue]
