@@ -101,7 +101,13 @@ class GrpcWebScm:
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
         if settings.max_calls is not None:
             first.append(TenantLimiter(settings.max_calls))
-        dispatcher = Dispatcher(services, self._interceptors, first=first, max_json_depth=settings.max_json_depth)
+        dispatcher = Dispatcher(
+            services,
+            self._interceptors,
+            first=first,
+            max_json_depth=settings.max_json_depth,
+            max_items=settings.max_items,
+        )
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         authenticate = _limited(_authentication(settings, self._authenticate), settings)

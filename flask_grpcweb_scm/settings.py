@@ -152,7 +152,15 @@ class Settings:
     )
 
     max_message_bytes: int = _key(4 * 2**20, read_count, "Longest request message in bytes, also after decompression.")
-    max_response_bytes: int | None = _key(None, read_optional_count, "Longest response message in bytes.")
+    max_items: int | None = _key(
+        250_000,
+        read_optional_count,
+        "Most fields, items of lists and entries of maps in one request message, in JSON values: counted before"
+        " anything is made of them. None: any number.",
+    )
+    max_response_bytes: int | None = _key(
+        64 * 2**20, read_optional_count, "Longest response message in bytes. None: any length."
+    )
     max_metadata_bytes: int = _key(
         16 * 2**10, read_count, "Longest request metadata in bytes, names and values together."
     )
@@ -206,6 +214,12 @@ class Settings:
     )
     page_token_max_age: float = _key(86400, read_seconds, "Seconds that a page token is valid.")
     git_timeout: float = _key(30, read_seconds, "Seconds that one run of git may take, deadline or not.")
+    git_memory_bytes: int | None = _key(
+        2**30,
+        read_optional_count,
+        "Memory in bytes, as address space, that one run of git may use (Linux); an index of objects counts too. None:"
+        " any.",
+    )
     tracker_timeout: float = _key(30, read_seconds, "Seconds that trackers may take for one call, deadline or not.")
     scm_credentials: Mapping[str, Mapping[str, str]] = _key(
         dict,

@@ -242,11 +242,9 @@ def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
 
 
 def _checked_secret(secret: str | None) -> str | None:
-    try:
-        (secret or "").encode()
-    except UnicodeEncodeError:
-        # Not as its cause: it has the secret.
-        raise ValueError("hmac_secret has a character that is none of Unicode; is it text in UTF-8?") from None
+    # Not by encoding it: the error has the secret.
+    if secret is not None and re.search("[\ud800-\udfff]", secret):
+        raise ValueError("hmac_secret has a character that is none of Unicode; is it text in UTF-8?")
     return secret
 
 

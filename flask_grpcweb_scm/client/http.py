@@ -94,8 +94,7 @@ class Transport(Protocol):
 
 # Sockets, with urllib3's connections
 
-MAX_HEAD_BYTES = 2**20
-"""Of all that comes before a chunk of the body: 1xx responses, headers, extensions of chunks, trailers of HTTP."""
+MAX_HEAD_BYTES = 2**18  # of all that comes before a chunk: 1xx responses, headers, extensions, trailers of HTTP
 MAX_IDLE_CONNECTIONS = 10
 CHUNK_BYTES = 65536
 # Python refuses to wait longer than 24 days at once.
@@ -109,13 +108,11 @@ def parse_base_url(url: str) -> Url:
 
     :raises ValueError: for a URL that is not ``http://`` or ``https://``, a host and a path.
     """
-    try:
+    parsed = Url()
+    with contextlib.suppress(ValueError):
         parsed = parse_url(url)
-    except ValueError:
-        parsed = Url()
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        # What stands before an "@" may be a password.
-        shown = repr(url) if "@" not in url else "what is given"
+        shown = repr(url) if "@" not in url else "what is given"  # which may have a password
         raise ValueError(f"{shown} is not the URL of a server; write it as https://host:port")
     if parsed.auth or parsed.query or parsed.fragment:
         raise ValueError(
@@ -238,9 +235,9 @@ class SocketExchange:
     def read(self) -> bytes:
         """Wait for a chunk of the body; ``b""`` at its end."""
         assert self._response is not None
-        if self._socket is not None:
-            self._socket.budget = MAX_HEAD_BYTES + CHUNK_BYTES
         with _translated():
+            if self._socket is not None:
+                self._socket.budget = MAX_HEAD_BYTES + CHUNK_BYTES
             chunk = self._response.read1(CHUNK_BYTES)
         self._complete = not chunk
         return chunk
@@ -256,7 +253,7 @@ class SocketExchange:
         """Release the connection when its response was read to the end; else close it."""
         # A released connection belongs to another call: aborting this one must not touch it.
         with self._lock:
-            self._socket = None
+            opened, self._socket = self._socket, None
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -266,6 +263,9 @@ class SocketExchange:
         if self._response is not None:
             self._response.close()
         connection.close()
+        # Of a response that urllib3 refuses, such as one with two lengths, nobody else has the file.
+        if opened is not None and opened.file is not None:
+            opened.file.close()
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -298,6 +298,7 @@ class DeadlineSocket:
         """Bytes that may still be read, so that no head is without an end."""
         self.ended = False
         """True once a read has found the end of the peer's data."""
+        self.file: io.RawIOBase | None = None  # made from the socket last
         self._socket = connected
         self._owner = os.getpid()
 
@@ -321,7 +322,8 @@ class DeadlineSocket:
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a file to read from, under the deadline."""
-        return io.BufferedReader(_DeadlineReader(self, self._socket.makefile(mode, buffering=0)))  # type: ignore[call-overload]
+        raw = self.file = self._socket.makefile(mode, buffering=0)  # type: ignore[call-overload]
+        return io.BufferedReader(_DeadlineReader(self, raw))
 
     def arm(self) -> None:
         """Set the timeout of the next operation to the remaining time.

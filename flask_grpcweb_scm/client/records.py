@@ -92,6 +92,7 @@ class Commit(Record):
     message: str
     author: CommitAuthor | None
     date_added: datetime | None
+    more_changes: bool
 
 
 @dataclass(frozen=True, slots=True)

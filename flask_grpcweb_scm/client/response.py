@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.http import Head, Pairs, TransportError
-from flask_grpcweb_scm.rpc import Codec, RpcError
+from flask_grpcweb_scm.rpc import Codec, RpcError, printable
 from flask_grpcweb_scm.wire import (
     MAX_TIMEOUT,
     TRAILERS,
@@ -33,10 +33,13 @@ from flask_grpcweb_scm.wire import (
     parse_trailers,
 )
 
-__all__ = ["CallError", "Response", "printable"]
+__all__ = ["CallError", "Response"]
 
 MAX_PAGE_BYTES = 8192
 MAX_LINE = 200
+# Further details of a status are left out, as are details that are longer in base64.
+MAX_DETAILS = 100
+MAX_DETAILS_CHARACTERS = 2**18
 
 _TEXT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)\b", re.ASCII)
 _TAG = re.compile(r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
@@ -178,15 +181,6 @@ _CALL_ID = re.compile(r"\(call ([0-9a-f]{8,64})\)\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-def printable(text: str) -> str:
-    """Escape control characters: the text may be hostile to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-
-
 class CallError(RpcError):
     """Raised when a call ends with a status other than OK.
 
@@ -248,12 +242,14 @@ def _code(value: str) -> StatusCode:
 
 
 def _details(value: str) -> list[Message]:
+    if len(value) > MAX_DETAILS_CHARACTERS:
+        return []
     try:
         status = status_pb2.Status.FromString(decode_binary(value))
     except (ValueError, DecodeError):
         # The code and the message are worth more than a complaint about the details.
         return []
-    return [_unpack(detail) for detail in status.details]
+    return [_unpack(detail) for detail in status.details[:MAX_DETAILS]]
 
 
 def _unpack(detail: AnyMessage) -> Message:

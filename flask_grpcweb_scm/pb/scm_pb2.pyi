@@ -169,6 +169,7 @@ class Commit(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     AUTHOR_FIELD_NUMBER: builtins.int
     DATE_ADDED_FIELD_NUMBER: builtins.int
+    MORE_CHANGES_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The record's identifier; opaque. A commit is addressed by its key."""
     repository_id: builtins.int
@@ -176,6 +177,10 @@ class Commit(google.protobuf.message.Message):
     """The full SHA: 40 or 64 lower-case hexadecimal digits."""
     message: builtins.str
     """Subject and body."""
+    more_changes: builtins.bool
+    """Whether the commit changed more files than the server records of one (20 000), so that
+    GetCommitContext, for a repository that has no source to read, may not know of it.
+    """
     @property
     def author(self) -> global___CommitAuthor:
         """Absent when the author is unknown."""
@@ -193,9 +198,10 @@ class Commit(google.protobuf.message.Message):
         message: builtins.str = ...,
         author: global___CommitAuthor | None = ...,
         date_added: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        more_changes: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "id", b"id", "key", b"key", "message", b"message", "repository_id", b"repository_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "date_added", b"date_added", "id", b"id", "key", b"key", "message", b"message", "more_changes", b"more_changes", "repository_id", b"repository_id"]) -> None: ...
 
 global___Commit = Commit
 
@@ -379,7 +385,8 @@ class ListRepositoriesRequest(google.protobuf.message.Message):
     """Only repositories whose name contains this text in any case. There are no wildcards."""
     page_size: builtins.int
     """The most repositories in one answer. 0 means the server's default (50), and more than
-    the server's maximum (1000) means that maximum.
+    the server's maximum (1000) means that maximum. An answer has fewer when they are large:
+    next_page_token tells whether there are more.
     """
     page_token: builtins.str
     """next_page_token of the answer before; empty for the first page. Opaque, and it expires.
@@ -708,11 +715,14 @@ class CreateExternalIssueRequest(google.protobuf.message.Message):
     organization_id: builtins.int
     integration_id: builtins.int
     title: builtins.str
-    """Required."""
+    """Required; at most 64 KiB of UTF-8."""
     description: builtins.str
+    """At most 1 MiB of UTF-8."""
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """What the tracker asks for besides title and description, for example its project."""
+        """What the tracker asks for besides title and description, for example its project. At most
+        100 entries, with keys of 256 characters, and 64 KiB of UTF-8 in all.
+        """
 
     def __init__(
         self,

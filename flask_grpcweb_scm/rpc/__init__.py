@@ -20,6 +20,7 @@ from flask_grpcweb_scm.rpc.errors import (
     ServiceDefinitionError,
     did_you_mean,
     nearest,
+    printable,
     retry_info,
     unavailable,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "did_you_mean",
     "nearest",
     "peer_name",
+    "printable",
     "retry_info",
     "serve_stream",
     "serve_unary",

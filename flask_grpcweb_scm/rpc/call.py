@@ -319,10 +319,14 @@ def nearest_timeout(*timeouts: float | None) -> float | None:
     return min((timeout for timeout in timeouts if timeout is not None), default=None)
 
 
-@functools.lru_cache(maxsize=1024)
 def peer_name(address: str | None) -> str:
     """An address as it may stand in a log."""
-    return re.sub(r"[^\w.:%-]", "?", (address or "")[:64], flags=re.ASCII)
+    return _peer_name((address or "")[:64])
+
+
+@functools.lru_cache(maxsize=1024)
+def _peer_name(address: str) -> str:
+    return re.sub(r"[^\w.:%-]", "?", address, flags=re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

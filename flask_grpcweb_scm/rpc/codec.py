@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,6 +10,7 @@ from typing import TypeVar
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError, Message
 
+from flask_grpcweb_scm.rpc.items import check_json_items, check_proto_items
 from flask_grpcweb_scm.rpc.json_codec import JsonCodec
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
@@ -31,23 +33,30 @@ class Codec:
         return message_class.SerializeToString if self.name == "proto" else self.encode
 
 
-def _decode_proto(message_class: type[M], payload: bytes) -> M:
-    try:
-        return message_class.FromString(payload)
-    except DecodeError:
-        raise RemoteProtocolError(
-            f"the payload of {len(payload)} bytes is not a {message_class.DESCRIPTOR.full_name} in protobuf"
-        ) from None
+def _proto_codec(max_items: int) -> Codec:
+    def decode(message_class: type[M], payload: bytes) -> M:
+        if len(payload) > max_items:  # few are as long
+            check_proto_items(message_class, payload, max_items)
+        try:
+            return message_class.FromString(payload)
+        except DecodeError:
+            raise RemoteProtocolError(
+                f"the payload of {len(payload)} bytes is not a {message_class.DESCRIPTOR.full_name} in protobuf"
+            ) from None
+
+    return Codec("proto", decode, _encode_proto)
 
 
 def _encode_proto(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _json_codec(max_depth: int) -> Codec:
+def _json_codec(max_depth: int, max_items: int) -> Codec:
     codec = JsonCodec(max_depth)
 
     def decode(message_class: type[M], payload: bytes) -> M:
+        if len(payload) > max_items:  # few are as long
+            check_json_items(message_class, payload, max_items)
         try:
             return codec.decode(message_class, payload)
         except (ParseError, ValueError, RecursionError) as error:
@@ -67,11 +76,13 @@ def _reason(error: Exception, max_depth: int) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def codecs(max_json_depth: int = 100) -> dict[str, Codec]:
+def codecs(max_json_depth: int = 100, max_items: int | None = None) -> dict[str, Codec]:
     """Codecs by the name that a content type gives them.
 
     They hold what they find out about message types, so make them once for a server or a channel.
 
     :param max_json_depth: messages inside each other, the outermost included, that are read from JSON.
+    :param max_items: fields, items of lists and entries of maps that are read from one message; None for any number.
     """
-    return {"proto": Codec("proto", _decode_proto, _encode_proto), "json": _json_codec(max_json_depth)}
+    limit = sys.maxsize if max_items is None else max_items
+    return {"proto": _proto_codec(limit), "json": _json_codec(max_json_depth, limit)}

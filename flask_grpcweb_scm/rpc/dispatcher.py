@@ -34,6 +34,7 @@ class Dispatcher:
     :param interceptors: around every call, outermost first; they may grow until the first call.
     :param first: interceptors outside of those, of this app alone.
     :param max_json_depth: messages inside each other that a request in JSON may have.
+    :param max_items: fields, items of lists and entries of maps that a request message may have; None for any number.
     :raises ServiceDefinitionError: when a service is incomplete, or given twice.
     """
 
@@ -44,10 +45,11 @@ class Dispatcher:
         *,
         first: Sequence[Interceptor] = (),
         max_json_depth: int = 100,
+        max_items: int | None = None,
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
-        self.codecs = codecs(max_json_depth)
+        self.codecs = codecs(max_json_depth, max_items)
         self._first = tuple(first)
         self._interceptors = interceptors or Interceptors("this extension")
         self._composed = _Composed(self._compose)

@@ -23,6 +23,7 @@ __all__ = [
     "ServiceDefinitionError",
     "did_you_mean",
     "nearest",
+    "printable",
     "retry_info",
     "unavailable",
 ]
@@ -126,3 +127,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def nearest(name: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
     """Return the nearest known name that is at least so similar; 1 is equal."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=similarity)), None)
+
+
+def printable(text: str) -> str:
+    """Escape control characters, and others that no one sees: the text may be hostile to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

@@ -163,7 +163,8 @@ def _frames(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes,
     endpoint = call.endpoint
     method, protocol, encode = endpoint.method, endpoint.protocol, endpoint.encode
     response_class = method.response_class
-    has_options = "HTTP_GRPC_ACCEPT_ENCODING" in call.environ or endpoint.settings.max_response_bytes is not None
+    limit = endpoint.settings.max_response_bytes
+    has_options = "HTTP_GRPC_ACCEPT_ENCODING" in call.environ or (limit is not None and limit < SHORT_BYTES)
     prefixes, short = _SHORT_PREFIXES, 0 if has_options else SHORT_BYTES
     is_text = protocol.text and not method.batch
     sent = 0

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from sys import getsizeof
+from typing import Any, Generic, TypeVar
 
 from flask_grpcweb_scm.forks import renew_after_fork
 
-__all__ = ["LruCache"]
+__all__ = ["LruCache", "memory_of"]
 
 V = TypeVar("V")
+
+ENTRY_BYTES = 300
+"""Of the cache itself for each key, roughly."""
+
+
+def memory_of(key: Hashable, value: object) -> int:
+    """Return the bytes of memory that a cache keeps for a key and a value of texts, numbers, tuples and dataclasses."""
+    return ENTRY_BYTES + _bytes_of(key) + _bytes_of(value)
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, tuple):
+        return getsizeof(value) + sum(map(_bytes_of, value))
+    if dataclasses.is_dataclass(value):
+        return getsizeof(value) + sum(_bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return getsizeof(value)
 
 
 class LruCache(Generic[V]):
@@ -36,7 +54,7 @@ class LruCache(Generic[V]):
             return self._values[key][0]
 
     def put(self, key: Hashable, value: V, size: int) -> None:
-        """Cache a value of `size` bytes, unless it is larger than the limit."""
+        """Cache a value of `size` bytes (see :func:`memory_of`), unless it is larger than the limit."""
         if size > self.max_bytes:
             return
         with self._lock:

@@ -36,6 +36,10 @@ class ScmSettings(Protocol):
         """Maximum seconds for git in one call."""
 
     @property
+    def git_memory_bytes(self) -> int | None:
+        """Memory that one run of git may use; None for any."""
+
+    @property
     def tracker_timeout(self) -> float:
         """Maximum seconds for requests to providers in one call."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from google.rpc import error_details_pb2
 
@@ -74,12 +75,16 @@ def precondition_failure(kind: str, subject: str, text: str) -> error_details_pb
     return details
 
 
-def text_problem(text: str, *, required: bool = False, limit: int | None = None) -> str | None:
+def text_problem(
+    text: str, *, required: bool = False, limit: int | None = None, unit: Literal["characters", "bytes"] = "characters"
+) -> str | None:
     """Check text that is stored or searched for: PostgreSQL has no NUL in text."""
     if required and not text.strip():
         return "is empty"
-    if limit is not None and len(text) > limit:
-        return f"has {len(text)} characters; the limit is {limit}"
+    if limit is not None:
+        size = len(text) if unit == "characters" else len(text.encode())
+        if size > limit:
+            return f"has {size} {unit}; the limit is {limit}"
     return "has a NUL character" if "\0" in text else None
 
 

@@ -79,16 +79,15 @@ def limit_call(db: SQLAlchemy, context: CallContext) -> Iterator[None]:
     """Apply the deadline of a call to what sessions of its app context do in the block."""
     _prepare(db)
     # Not the session, which the call may remove, and go on with a new one.
-    here = g._get_current_object()
-    outer = here.get(_CALL)
-    setattr(here, _CALL, _Limits(context))
+    outer = g.get(_CALL)
+    setattr(g, _CALL, _Limits(context))
     try:
         yield
     finally:
         if outer is None:
-            here.pop(_CALL)
+            g.pop(_CALL)
         else:
-            setattr(here, _CALL, outer)
+            setattr(g, _CALL, outer)
 
 
 def begin_work_elsewhere() -> None:

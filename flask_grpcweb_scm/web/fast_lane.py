@@ -52,7 +52,7 @@ __all__ = ["FastLane", "Route"]
 
 Hooks = Mapping[str | None, list[Any]]
 
-MAX_ROUTES = 10_000
+MAX_ROUTES = 2_000
 MAX_KEY_CHARACTERS = 1000
 """Most of what a route is remembered by is the caller's choice."""
 
@@ -111,9 +111,17 @@ class FastLane:
         route = self._routes.get(_key(environ))
         if route is None or not self._may_pass(environ):
             return self._wsgi_app(environ, start_response)
-        if SOCKET_KEY in environ:
-            return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
-        return self._enter(route, environ, start_response)
+        try:
+            if SOCKET_KEY in environ:
+                return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
+            return self._enter(route, environ, start_response)
+        except Exception:
+            # A teardown function has failed.
+            if propagates_exceptions(self._app):
+                raise
+            logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
+            response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
+            return response(environ, start_response)
 
     def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if route.endpoint.method.server_streaming:
@@ -147,8 +155,6 @@ class FastLane:
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
                 return self._final(response, call)(environ, start_response)
-            start_response(status, headers)
-            return pieces
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._final(self._respond_to(unhandled, call), call)(environ, start_response)
@@ -160,7 +166,14 @@ class FastLane:
             if scope is None or scope.stream is None:
                 call.close()
                 error = call.unhandled
-                context.leave(None if error is not None and app.should_ignore_error(error) else error)
+                try:
+                    context.leave(None if error is not None and app.should_ignore_error(error) else error)
+                except BaseException:
+                    environ[CALL_KEY] = call
+                    raise
+        # Not before the teardown functions, which may fail: servers send what they have been told twice.
+        start_response(status, headers)
+        return pieces
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app, has_app_context
 from werkzeug.wsgi import get_content_length, get_current_url
 
 from flask_grpcweb_scm.observe import Observation
 from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
 from flask_grpcweb_scm.rpc.protocols import find_protocol
-from flask_grpcweb_scm.signals import CALL_KEY
+from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.body import drain, read_body
-from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, rpc_error_from_http
+from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, propagates_exceptions, rpc_error_from_http
 from flask_grpcweb_scm.web.peers import end_reading
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RequestScope:
     """The outermost that is known of a request for an RPC."""
 
     is_started = False
-    """True once the server has been told of the response."""
+    """True once there is a response for the server."""
     is_routed = False
     """True once Flask has sent the request to the blueprint, perhaps with a copy of the environment."""
     is_ours = False
@@ -161,11 +161,18 @@ def respond(
 
 
 def _end_stream(call: IncomingCall, release: Release) -> None:
+    raises = not has_app_context() or propagates_exceptions(current_app)
     try:
         drain(call.chunks, call.environ)
     finally:
         call.close()
-        release(call.unhandled)
+        try:
+            release(call.unhandled)
+        except Exception:
+            if raises:
+                raise
+            # The server would cut off the response, of which nothing is missing.
+            logger.exception("a teardown function failed after call %s of %s", call.call_id, call.path)
 
 
 def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment) -> bool:

@@ -90,12 +90,14 @@ class RpcApp:
         if "csrf" in app.extensions:
             # Here, because Flask-WTF may be initialised after us.
             self._exempt_from_csrf()
-        start = functools.partial(self._start, scope, environ, start_response)
+        head = _HeldStart(start_response)
+        start = functools.partial(self._start, scope, environ, head)
         try:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
                 if not (scope.is_started or scope.replaced):
                     pieces = _begun(pieces)
+                head.release(is_wanted=scope.replaced is None)
         except Exception:
             protocol = find_protocol(environ)
             if protocol is None or not self._is_routed_here(scope, environ, "500"):
@@ -107,7 +109,8 @@ class RpcApp:
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
             # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
             # been called".
-            exc_info = sys.exc_info() if scope.is_started else None
+            exc_info = sys.exc_info() if head.is_sent else None
+            head.release(is_wanted=False)
             refused = refusal(app, protocol, internal_error(), environ)
             return refused(environ, functools.partial(start, exc_info=exc_info))
         if scope.replaced is None:
@@ -167,6 +170,44 @@ class RpcApp:
             # Before Flask has routed a request, only a failure is for the caller of an RPC.
             return status.startswith("5") and environ.get("PATH_INFO", "") in self._methods
         return endpoint.startswith(f"{self._blueprint.name}.")
+
+
+class _HeldStart:
+    """The server's start_response, called once the contexts of a request have ended.
+
+    A teardown function that fails has the response replaced, and gunicorn would send the headers of both.
+    """
+
+    __slots__ = ("_held", "_is_holding", "_start_response", "_write")
+
+    def __init__(self, start_response: StartResponse) -> None:
+        self._start_response = start_response
+        self._held: tuple[str, Headers] | None = None
+        self._is_holding = True
+        self._write: Callable[[bytes], object] | None = None
+
+    def __call__(self, status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
+        if self._is_holding:
+            self._held = status, headers
+            return self._write_at_once
+        start = self._start_response
+        return start(status, headers, exc_info) if exc_info else start(status, headers)
+
+    @property
+    def is_sent(self) -> bool:
+        """True once the server knows of the response."""
+        return self._write is not None
+
+    def release(self, *, is_wanted: bool) -> None:
+        """Tell the server of the response that was begun, if it is to be sent; hold no later one."""
+        if self._is_holding and is_wanted and self._held is not None:
+            self._write = self._start_response(*self._held)
+        self._is_holding = False
+
+    def _write_at_once(self, data: bytes) -> object:
+        self.release(is_wanted=True)
+        assert self._write is not None
+        return self._write(data)
 
 
 def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -16,7 +16,7 @@ from flask_grpcweb_scm.wire.frames import (
     over_limit,
     parse_trailers,
 )
-from flask_grpcweb_scm.wire.headers import MAX_TIMEOUT, format_timeout, parse_timeout, sign
+from flask_grpcweb_scm.wire.headers import MAX_TIMEOUT, cached_by_headers, format_timeout, parse_timeout, sign
 from flask_grpcweb_scm.wire.metadata import Metadata, decode_binary, encode_binary
 from flask_grpcweb_scm.wire.status import (
     MAX_MESSAGE_HEADER_BYTES,
@@ -43,6 +43,7 @@ __all__ = [
     "RemoteProtocolError",
     "StatusCode",
     "TextDecoder",
+    "cached_by_headers",
     "choose_encoding",
     "decode_binary",
     "decode_frames",

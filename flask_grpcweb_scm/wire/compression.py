@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flask_grpcweb_scm.wire.frames import over_limit
+from flask_grpcweb_scm.wire.headers import cached_by_headers
 from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
 __all__ = ["ENCODINGS", "Encoding", "choose_encoding", "find_encoding"]
@@ -171,7 +172,7 @@ def find_encoding(name: str | None) -> Encoding | None:
     return ENCODINGS[wanted]
 
 
-@functools.lru_cache(maxsize=256)
+@cached_by_headers
 def choose_encoding(accept: str | None) -> Encoding | None:
     """Choose how to compress responses from a ``grpc-accept-encoding`` header; None stands for identity."""
     accepted = {item.strip().lower() for item in (accept or "").split(",")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from flask_grpcweb_scm.wire.headers import cached_by_headers
+
 __all__ = ["CONTENT_TYPES", "ContentType", "parse_content_type", "response_content_type"]
 
 _BINARY = "application/grpc-web"
@@ -43,7 +45,7 @@ CONTENT_TYPES = {
 """Every accepted media type, by name."""
 
 
-@functools.lru_cache(maxsize=256)
+@cached_by_headers
 def parse_content_type(value: str | None) -> ContentType | None:
     """Look up a ``Content-Type`` header; case and parameters do not matter; None when it is not gRPC-Web."""
     return CONTENT_TYPES.get(_media_type(value or ""))
@@ -54,7 +56,6 @@ def response_content_type(request: ContentType, accept: str | None) -> ContentTy
     return request if accept is None or accept == request.name else _accepted(request, accept)
 
 
-@functools.lru_cache(maxsize=256)
 def _accepted(request: ContentType, accept: str) -> ContentType:
     media_types = map(_media_type, accept.split(","))
     accepted = [CONTENT_TYPES[name] for name in media_types if name in CONTENT_TYPES]

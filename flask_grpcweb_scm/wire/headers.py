@@ -1,14 +1,22 @@
-"""The ``grpc-timeout`` header, and the signature of a request that is sent without a token."""
+"""The ``grpc-timeout`` header, the signature of a request that is sent without a token, and a cache by headers."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
-__all__ = ["MAX_TIMEOUT", "format_timeout", "parse_timeout", "sign"]
+__all__ = ["MAX_TIMEOUT", "cached_by_headers", "format_timeout", "parse_timeout", "sign"]
+
+T = TypeVar("T")
+
+MAX_CACHED_CHARACTERS = 512
+"""Headers are the caller's choice, and what they are cached by is kept."""
 
 MAX_TIMEOUT = 10 * 365 * 86400.0
 """Seconds; anything longer is cut to this, so that clocks and sockets never overflow."""
@@ -52,3 +60,17 @@ def sign(secret: str, path: str, message: bytes, timestamp: int | None = None) -
     """
     signed = f"{path}:{message.hex()}" + ("" if timestamp is None else f":{timestamp}")
     return hmac.new(secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
+
+
+def cached_by_headers(function: Callable[..., T]) -> Callable[..., T]:
+    """Cache the results of a function of headers, unless they are long: a decorator."""
+    cached = functools.lru_cache(maxsize=256)(function)
+
+    @functools.wraps(function)
+    def call(*values: str | None) -> T:
+        size = 0
+        for value in values:
+            size += len(value or "")
+        return cached(*values) if size <= MAX_CACHED_CHARACTERS else function(*values)
+
+    return call

@@ -141,7 +141,8 @@ def _problem(value: str) -> str:
     if value.endswith(("\r", "\n")):
         return "its value ends with a line break, which strip() removes"
     place = next(index for index, char in enumerate(value) if not " " <= char <= "~")
-    return f"its value has U+{ord(value[place]):04X} at position {place}"
+    kind = "a control character" if value[place] < " " or value[place] == "\x7f" else "a character that is not ASCII"
+    return f"its value has {kind} at position {place}"
 
 
 def _decode_joined(value: str) -> Iterator[bytes]:

@@ -57,8 +57,8 @@ FAULTS = [
     Fault("request_finished raises", (FLASK,), 13, 0),
     Fault("before_request answers 401", (FLASK,), 16, 0, has_begun=False),
     Fault("before_request answers 200", (FLASK,), 2, 0, has_begun=False),
-    Fault("teardown_request raises", (FLASK,), may_break=True),
-    Fault("teardown_appcontext raises", may_break=True),
+    Fault("teardown_request raises", (FLASK,), 0, 3),
+    Fault("teardown_appcontext raises", code=0, messages=3),
     Fault("the function raises at once", code=13, messages=0, has_begun=False),
     Fault("the function raises in the middle", code=13, messages=2),
     # As of an exception that the app has a handler for.

@@ -203,6 +203,9 @@ def judge_traces(app: Flask, name: str, files: Sequence[str], figures: Figures) 
             figures.traces["ambiguous" if is_ambiguous else "AMBIGUOUS WITHOUT REASON"] += 1
             if not is_ambiguous:
                 figures.wrong.append(f"trace of {path}: ambiguous, and there is one file of that name")
+        elif outcomes == {"no match"} and "/" not in path:
+            # The name of a file alone decides nothing.
+            figures.traces["at the top"] += 1
         else:
             figures.traces["not found" if outcomes else "unread"] += 1
             figures.missed.append(f"{path}: {[frame['reason'] for frame in frames if frame['outcome'] != 'skipped']}")

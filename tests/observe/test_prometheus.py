@@ -191,18 +191,21 @@ except ConfigError as error: print(error)
 # Several processes, and a real server
 
 
-@pytest.fixture(params=["", "HOOKS"], ids=["fast lane", "hooks"])
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, list[Case]]]:
+@pytest.fixture(scope="module", params=["", "HOOKS"], ids=["fast lane", "hooks"])
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[int, list[Case]]]:
     """The port of gunicorn with two processes, which have answered the cases."""
-    environ = {"FLASK_GRPC_METRICS_PATH": PATH, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "multi")}
-    (tmp_path / "multi").mkdir()
+    folder = tmp_path_factory.mktemp("gunicorn")
+    environ = {"FLASK_GRPC_METRICS_PATH": PATH, "PROMETHEUS_MULTIPROC_DIR": str(folder / "multi")}
+    (folder / "multi").mkdir()
     if request.param:
         environ["HOOKS"] = "1"
     cases = CASES + (HOOKED_CASES if request.param else [])
     # Rates are counted by each process for itself.
     cases = [case for case in cases if "Missing" not in case.path] * 3
     options = ["--workers", "2", "--worker-class", "gthread", "--threads", "4"]
-    with gunicorn("tests.observe.mixed:create_app", tmp_path / "log", *options, environ=environ) as port:
+    with gunicorn("tests.observe.mixed:create_app", folder / "log", *options, environ=environ) as port:
         for case in cases:
             assert (case.name, over_http(port, case)) == (case.name, case.code)
         yield port, cases
@@ -224,7 +227,7 @@ def test_a_prometheus_server_has_what_the_client_counted(served: tuple[int, list
     port, cases = served
     config, own = tmp_path / "prometheus.yml", free_port()
     target = {"targets": [f"127.0.0.1:{port}"]}
-    scrape = {"job_name": "app", "scrape_interval": "1s", "static_configs": [target]}
+    scrape = {"job_name": "app", "scrape_interval": "200ms", "static_configs": [target]}
     config.write_text(json.dumps({"scrape_configs": [scrape]}))  # YAML too
     data, address = f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{own}"
     with listening([PROMETHEUS, f"--config.file={config}", data, address], own, tmp_path / "prometheus.log"):

@@ -23,15 +23,15 @@ ALLOWED: dict[str, set[str]] = {
     "trackers": {"database", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
-    "code_mappings": {"database", "lru_cache", "providers", "queries", "settings", "sources", "validation"},
+    "code_mappings": {"database", "lru_cache", "providers", "queries", "remotes", "settings", "sources", "validation"},
     "service": {
         "code_mappings", "database", "git_import", "lru_cache", "providers", "queries", "settings", "sources",
         "trackers", "validation",
     },
-    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "sources", "trackers"},
+    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "settings", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
-PURE = {"frames", "tracebacks", "trees", "decide"}
+PURE = {"libraries", "frames", "tracebacks", "trees", "decide"}
 
 
 def room(module: str) -> str:

@@ -756,6 +756,32 @@ def test_teardown_runs_after_a_unary_call_and_after_the_last_frame_of_a_stream()
     assert events == ["teardown", "message 0 from g", "message 1 from g", "teardown"]
 
 
+@pytest.mark.parametrize("kind", ["teardown_request", "teardown_appcontext"])
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_of_a_teardown_function_that_fails_the_server_hears_of_one_response(kind: str, has_hook: bool) -> None:
+    def fail(error: BaseException | None) -> None:
+        raise LookupError("torn")
+
+    app = echo_app(PROPAGATE_EXCEPTIONS=False)
+    if has_hook:
+        app.after_request(lambda response: response)
+    getattr(app, kind)(fail)
+    for method, code in (("Unary", b"13"), ("ServerStream", b"0"), ("Unary", b"13")):
+        environ = EnvironBuilder(ECHO + method, data=body_of(HI), content_type=PROTO, method="POST").get_environ()
+        heads: list[dict[str, str]] = []
+
+        def start(status: str, headers: Any, exc_info: Any = None, heads: Any = heads) -> Callable[[bytes], object]:
+            assert status == "200 OK"
+            heads.append(dict(headers))
+            return lambda data: None
+
+        pieces = app.wsgi_app(environ, start)
+        body = b"".join(pieces)
+        pieces.close() if hasattr(pieces, "close") else None
+        (headers,) = heads
+        assert headers.get("grpc-status", "").encode() == code or b"grpc-status: " + code in body
+
+
 def test_current_rpc_is_the_context_of_the_call() -> None:
     seen = []
 

@@ -33,11 +33,11 @@ from flask_grpcweb_scm.client.cli.output import (
     TablePrinter,
     echo_error,
     exit_code,
-    printable,
     safe_json,
 )
 from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]

@@ -18,7 +18,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.client.cli.fields import Field
 from flask_grpcweb_scm.client.records import enum_name
-from flask_grpcweb_scm.client.response import CallError, printable
+from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -31,13 +32,14 @@ __all__ = [
     "exit_code",
     "json_text",
     "message_dict",
-    "printable",
     "safe_json",
 ]
 
 FIRST_EXIT_CODE = 64
 # An unknown type, bytes that are no such message, an instant that no calendar has, messages that are too deep.
-_NO_JSON = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, DecodeError)
+_NO_JSON = (
+    TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, DecodeError, json_format.Error
+)  # fmt: skip
 MAX_REASON = 200
 GAP = "  "
 # Controls, and marks that turn the direction of a text.

@@ -75,11 +75,16 @@ class JsonCodec:
         :raises ValueError: when it is not UTF-8, or not an object.
         :raises RecursionError: when it is nested deeper than Python can follow.
         """
+        message = self._usual(message_class, payload)
+        return self._judge(message_class, payload) if message is None else message
+
+    def _usual(self, message_class: type[M], payload: bytes) -> M | None:
+        # A function of its own: until it returns, its exception keeps all that was read.
         try:
             message = message_class()
             self._decoders[message_class.DESCRIPTOR](message, _read(payload.decode()), self._max_depth - 1)
         except Exception:  # whatever it is that was unusual
-            return self._judge(message_class, payload)
+            return None
         return message
 
     def _judge(self, message_class: type[M], payload: bytes) -> M:

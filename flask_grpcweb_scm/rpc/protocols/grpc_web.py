@@ -19,6 +19,7 @@ from flask_grpcweb_scm.wire import (
     Metadata,
     RemoteProtocolError,
     StatusCode,
+    cached_by_headers,
     choose_encoding,
     decode_frames,
     decode_prefix,
@@ -59,7 +60,7 @@ _OK_TRAILERS = encode_trailers(_OK_STATUS)
 """The last frame of a call that has ended well and has no metadata."""
 
 
-@functools.lru_cache(maxsize=256)
+@cached_by_headers
 def find_grpc_web(content_type: str | None, accept: str | None) -> GrpcWeb | None:
     """The kind of gRPC-Web that a request speaks by its headers ``Content-Type`` and ``Accept``, if it does."""
     request_type = parse_content_type(content_type)
@@ -135,7 +136,9 @@ class GrpcWeb:
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
-        if call.given_initial_metadata is None and _OPTION not in environ and settings.max_response_bytes is None:
+        limit = settings.max_response_bytes
+        is_short = limit is None or len(payload) <= limit
+        if call.given_initial_metadata is None and _OPTION not in environ and is_short:
             # Most responses.
             headers, prefix = [self._content_type], encode_prefix(0, len(payload))
         else:

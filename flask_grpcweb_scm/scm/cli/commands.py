@@ -18,14 +18,22 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError
+from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
-from flask_grpcweb_scm.scm.code_mappings.tracebacks import TracebackFrame, parse_traceback
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import CodeMapping, IssueOperation, Organization, Project, Repository
+from flask_grpcweb_scm.scm.database.models import (
+    MAX_FILE_CHANGES,
+    CodeMapping,
+    IssueOperation,
+    Organization,
+    Project,
+    Repository,
+)
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
 from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.trackers import outbox
@@ -45,7 +53,6 @@ __all__ = [
     "project_named",
     "resume_operation",
     "scm_cli",
-    "shown",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -80,15 +87,15 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (GitError, ImportFailed) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     except ProviderError as error:
-        raise click.ClickException(error.private) from error
+        raise click.ClickException(printable(error.private)) from error
     except SQLAlchemyError as error:
         raise click.ClickException(_sentence(error)) from error
 
 
 def _sentence(error: SQLAlchemyError) -> str:
-    reason = reason_of(error)
+    reason = printable(reason_of(error))
     if lacks_schema(error):
         db.session.rollback()
         if sa.inspect(db.engine).has_table(Organization.__tablename__):
@@ -101,17 +108,15 @@ def _sentence(error: SQLAlchemyError) -> str:
 
 def fail(text: str) -> NoReturn:
     """End the command with an error message."""
-    raise click.ClickException(text)
-
-
-def shown(text: str) -> str:
-    """Escape what would move the cursor, or hide a part of a line, in a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    raise click.ClickException(printable(text))
 
 
 def print_result(as_json: bool, text: str, **facts: Any) -> None:
-    """Print the result for people, or as a JSON object."""
-    click.echo(json.dumps(facts) if as_json else text)
+    """Print the result for people, or as a JSON object.
+
+    :param text: of lines; texts from elsewhere in it are :func:`printable`, or a line break would make one.
+    """
+    click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, text.split("\n"))))
 
 
 def fitting(limit: int, pattern: str = r"[^\0]+", wanted: str = "text") -> Callable[..., str | None]:
@@ -152,7 +157,7 @@ def project_named(organization: str, slug: str) -> Project:
     "file",
     type=click.File(encoding="utf-8", errors="replace"),
     required=True,
-    help="Text with stack traces of Python, Java, JavaScript or Go; - for standard input.",
+    help=f"Text with stack traces of {LANGUAGES}; - for standard input.",
 )
 @click.option("--dry-run", is_flag=True, help="Store nothing.")
 def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
@@ -160,13 +165,16 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     row = project_named(organization, project)
     frames = list(parse_traceback(file.read()))
     if not frames:
-        fail("the text has no frames of Python, Java, JavaScript or Go; give the stack trace as it was printed")
+        fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
     ours = list(dict.fromkeys(frame.frame for frame in frames if _may_be_ours(frame)))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
     names = _repository_names({outcome.repository_id for outcome in derivation.outcomes})
     facts = [_frame_facts(frame, outcomes.get(frame.frame), names) for frame in frames]
+    for fact, frame in zip(facts, frames, strict=True):
+        if frame.bundle and not fact["source_path"]:
+            fact["reason"] = f"it is a bundle whose source map is missing; {fact['reason']}".removesuffix("; ")
     mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
     text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
@@ -203,7 +211,7 @@ def _frame_facts(
 
 def _frame_text(facts: dict[str, Any]) -> str:
     found = f"{facts['source_path']} ({facts['reason']})" if facts["source_path"] else facts["reason"]
-    return f"{facts['place']}\n    {facts['outcome']}: {found}"
+    return f"{printable(facts['place'])}\n    {facts['outcome']}: {printable(found)}"
 
 
 def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
@@ -221,7 +229,10 @@ def _mapping_text(mapping: CodeMapping) -> str:
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", callback=fitting(200), help="Name of the repository. Default: the directory's.")
 @click.option("--branch", callback=fitting(255), help="Default: the one that is checked out.")
-def import_git_command(organization: str, path: Path, name: str | None, branch: str | None, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Read it also where its files lead to other folders.")
+def import_git_command(
+    organization: str, path: Path, name: str | None, branch: str | None, follow: bool, as_json: bool
+) -> None:
     """Import the commits, authors and file changes of a local git repository.
 
     A second import adds what is new. The repository stays where it is: lines are blamed there. It is known by its
@@ -229,17 +240,32 @@ def import_git_command(organization: str, path: Path, name: str | None, branch: 
     """
     started = time.monotonic()
     given, name = name, name or path.resolve().name.removesuffix(".git")
-    row, mirror = organization_named(organization), Mirror.find(path)
+    row, mirror = organization_named(organization), Mirror.find(path, memory=current_settings().git_memory_bytes)
+    _check_inside(path, mirror, follow=follow)
     job = prepare_import(row, mirror, name, branch=branch, is_chosen=given is not None)
     name = job.repository.name
-    with click.progressbar(length=job.total, label=f"importing {name}", file=sys.stderr) as bar:
+    with click.progressbar(length=job.total, label=f"importing {printable(name)}", file=sys.stderr) as bar:
         for count in job.run():
             bar.update(count)
     seconds = time.monotonic() - started
     row_id = job.repository.id
     corrected = f", and corrected {job.corrected} stored ones," if job.corrected else ""
     text = f"imported {job.stored} commits{corrected} into repository {name!r} with id {row_id} in {seconds:.1f} s"
-    print_result(as_json, text, id=row_id, name=name, commits=job.stored, seconds=round(seconds, 3))
+    facts = {"commits": job.stored, "seconds": round(seconds, 3)}
+    if job.truncated:
+        text += f"; {job.truncated} changed more files than the {MAX_FILE_CHANGES} that are stored of each"
+        facts["truncated"] = job.truncated
+    print_result(as_json, text, id=row_id, name=name, **facts)
+
+
+def _check_inside(path: Path, mirror: Mirror, *, follow: bool) -> None:
+    """Refuse a folder whose files lead to others, unless that is meant: whoever has made it chooses what is read."""
+    outside = [folder for folder in mirror.folders() if not folder.is_relative_to(path.resolve())]
+    if outside:
+        names = ", ".join(repr(str(folder)) for folder in dict.fromkeys(outside))
+        if not follow:
+            fail(f"{str(path)!r} leads to {names}; if that is to be read, add --follow")
+        click.echo(f"{str(path)!r} leads to {names}", err=True)
 
 
 @scm_cli.group("outbox")
@@ -263,7 +289,8 @@ def list_operations(as_json: bool) -> None:
         }
         for row in outbox.unfinished()
     ]
-    lines = ["{id}  {added}  {organization}  {integration}  {title!r}: {state}".format(**fact) for fact in facts]
+    line = "{id}  {added}  {organization}  {integration}  {title!r}: {state}"
+    lines = [printable(line.format(**fact)) for fact in facts]
     print_result(as_json, "\n".join(lines) or "nothing is left", operations=facts)
 
 
@@ -274,7 +301,7 @@ def resume_operation(operation_id: int, as_json: bool) -> None:
     try:
         issue = outbox.resume(_operation(operation_id))
     except RpcError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(printable(error.message)) from error
     print_result(as_json, f"issue {issue.key} is external issue {issue.id}", id=issue.id, key=issue.key)
 
 

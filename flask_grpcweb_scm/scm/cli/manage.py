@@ -11,6 +11,7 @@ import click
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.cli.commands import (
     command,
     fail,
@@ -19,7 +20,6 @@ from flask_grpcweb_scm.scm.cli.commands import (
     print_result,
     project_named,
     scm_cli,
-    shown,
 )
 from flask_grpcweb_scm.scm.cli.kinds import (
     KINDS,
@@ -86,7 +86,7 @@ def _name(kind: str, row: Any) -> str:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    return "  ".join(shown(str(value)) or "-" for value in facts.values())
+    return "  ".join(printable(str(value)) or "-" for value in facts.values())
 
 
 def _add_list(kind: Kind) -> None:
@@ -114,7 +114,9 @@ def _add_show(name: str, kind: Kind) -> None:
         counts = count(dependents_of(row)) if name != "repository" else {}
         facts |= {text.replace(" ", "_"): number for text, number in counts.items()}
         width = max(map(len, facts))
-        print_result(as_json, "\n".join(f"{key:{width}}  {shown(str(value))}" for key, value in facts.items()), **facts)
+        print_result(
+            as_json, "\n".join(f"{key:{width}}  {printable(str(value))}" for key, value in facts.items()), **facts
+        )
 
 
 def _add_delete(name: str, kind: Kind) -> None:

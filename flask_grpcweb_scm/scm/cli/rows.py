@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 import sqlalchemy as sa
 
+from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.cli.commands import command, fail, fitting, organization_named, print_result, project_named
 from flask_grpcweb_scm.scm.database.db import Model, db, insert_new
 from flask_grpcweb_scm.scm.database.models import (
@@ -21,7 +22,7 @@ from flask_grpcweb_scm.scm.database.models import (
     provider_name,
     provider_spellings,
 )
-from flask_grpcweb_scm.scm.git_import.destination import unnumbered_id
+from flask_grpcweb_scm.scm.git_import.destination import remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
@@ -129,7 +130,7 @@ def add_integration(
     try:
         open_tracker(installation, None)
     except ProviderMisconfigured as error:
-        click.echo(f"Its tracker cannot be used so far: {error.private}", err=True)
+        click.echo(f"Its tracker cannot be used so far: {printable(error.private)}", err=True)
 
 
 @command("add-repository")
@@ -151,16 +152,23 @@ def add_repository(
     """Add a repository to an organization; one with the same provider and external id is left as it is.
 
     Without an external id it is known by the remote that its URL names, or else by its name. One that is known by its
-    remote gets the external id.
+    remote gets the provider and the external id.
     """
     organization_id = organization_named(organization).id
     if integration_id is not None:
         _check_installed(organization, organization_id, integration_id)
     provider, remote = provider or "", remote_of(url)
     number = external_id or unnumbered_id(remote, name)
+    if remote is None:
+        integration = None if integration_id is None else db.session.get(Integration, integration_id)
+        remote = remote_at_provider(provider, integration, name)
     row = _known_repository(organization_id, provider, number, remote)
+    if row is None and external_id is None:
+        row = _unnumbered_repository(organization_id, provider, remote, name)
     if row is not None:
-        row.external_id = number
+        if external_id is not None and row.external_id != external_id:
+            row.external_id, row.provider = external_id, provider
+            row.integration_id = integration_id or row.integration_id
         db.session.commit()
         _print_row(as_json, f"repository {row.name!r}", row.id, created=False)
         return
@@ -171,13 +179,28 @@ def add_repository(
 def _known_repository(organization_id: int, provider: str, number: str, remote: str | None) -> Repository | None:
     """Return the repository with a number of a provider, whose name has two spellings, or the one with a remote."""
     mine = sa.select(Repository).where(Repository.organization_id == organization_id)
-    spellings = provider_spellings(provider_name(provider)) if provider else ("",)
-    numbered = mine.where(Repository.provider.in_(spellings), Repository.external_id == number)
-    row = db.session.scalars(numbered.order_by(Repository.id).limit(1)).one_or_none()
-    if row is not None or remote is None:
-        return row
-    known = mine.where(Repository.remote == remote, Repository.external_id == unnumbered_id(remote, ""))
-    return db.session.scalars(known.order_by(Repository.id).limit(1)).one_or_none()
+    numbered = mine.where(Repository.provider.in_(_spellings(provider)), Repository.external_id == number)
+    row: Repository | None = db.session.scalars(numbered.order_by(Repository.id).limit(1)).one_or_none()
+    if row is None and remote is not None:
+        known = mine.where(Repository.remote == remote, Repository.external_id == unnumbered_id(remote, ""))
+        row = db.session.scalars(known.order_by(Repository.id).limit(1)).one_or_none()
+    return row
+
+
+def _unnumbered_repository(organization_id: int, provider: str, remote: str | None, name: str) -> Repository | None:
+    """Return the repository with a name that an import has given its remote since it was added by that name."""
+    named = sa.select(Repository).where(Repository.organization_id == organization_id, Repository.name == name)
+    rows: Sequence[Repository] = db.session.scalars(named.order_by(Repository.id).limit(20)).all()
+    for row in rows:
+        is_unnumbered = row.external_id == unnumbered_id(row.remote, row.name)
+        is_there = not provider or row.provider in _spellings(provider)
+        if is_unnumbered and is_there and remote in {None, row.remote}:
+            return row
+    return None
+
+
+def _spellings(provider: str) -> tuple[str, ...]:
+    return provider_spellings(provider_name(provider)) if provider else ("",)
 
 
 def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:

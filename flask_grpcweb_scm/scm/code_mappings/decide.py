@@ -84,7 +84,7 @@ Target = tuple[int, str]
 """The repository and the source root to which a stack root leads."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Mapped:
     """The file that a text of a frame means, and the shortest roots that lead to it."""
 

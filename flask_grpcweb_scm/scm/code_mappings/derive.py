@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.coverage import Coverage
+from flask_grpcweb_scm.scm.code_mappings.coverage import Cover, Coverage
 from flask_grpcweb_scm.scm.code_mappings.decide import (
     Finding,
     Mapped,
@@ -72,24 +72,24 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     )
     coverage = Coverage(stored, trees, context)
     covered = coverage.cover(set(readings.values()))
-    uncovered = {
-        reading: None
+    uncovered = [
+        reading
         for reading in readings.values()
         if reading not in covered and (reading.paths or reading.package is not None)
-    }
-    findings = _find(trees, [*uncovered], [cover.mapped for cover in covered.values() if cover.mapped], context)
-    decided = {finding.mapped: None for finding in findings.values() if finding.mapped is not None}
-    dead = coverage.dead_roots(root for mapped in decided for roots in mapped.chain() for root in [roots.stack_root])
+    ]
+    findings = _find(trees, uncovered, [*_evidence(covered)], context)
+    decided = [finding.mapped for finding in findings.values() if finding.mapped is not None]
+    dead = coverage.dead_roots(roots.stack_root for mapped in decided for roots in mapped.chain()) if stored else set()
     living = {row.stack_root: (row.repository_id, row.source_root) for row in stored if row.stack_root not in dead}
     chosen = choose_roots(
-        [*decided],
-        [cover.mapped for cover in covered.values() if cover.mapped is not None],
+        decided,
+        [mapped for cover in covered.values() if (mapped := cover.mapped) is not None],
         lambda root, target: living.get(root, target) == target,
     )
     replaced = [row for row in stored if row.stack_root in dead]
     context.check_deadline()
     rows = _record(context, project, chosen, replaced, dry_run=dry_run)
-    outcomes = []
+    outcomes, problems = [], trees.problems()
     for frame in frames:
         reading = readings[frame]
         if reading in covered:
@@ -97,13 +97,12 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
         elif reading in findings:
             finding = findings[reading]
             row = rows.get(chosen[finding.mapped].stack_root) if finding.mapped in chosen else None
-            outcomes.append(_outcome(frame.text, finding, row, trees.problems()))
+            outcomes.append(_outcome(frame.text, finding, row, problems))
         else:
             outcomes.append(
                 Outcome(path=frame.text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=_short(reading.problem))
             )
-    made = {row.stack_root: row for row in rows.values()}
-    return Derivation([*coverage.used(), *made.values()], outcomes)
+    return Derivation([*coverage.used(), *rows.values()], outcomes)
 
 
 def _stored_mappings(context: CallContext, project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
@@ -118,6 +117,15 @@ def _stored_mappings(context: CallContext, project: Project, texts: Collection[s
     return code_mappings_with_roots(context, project.id, roots) if roots else ()
 
 
+def _evidence(covered: Mapping[Reading, Cover]) -> Iterator[Mapped]:
+    """Yield the files of covered frames with the shortest roots that lead to them: shorter than the row's, perhaps."""
+    for reading, cover in covered.items():
+        if (mapped := cover.mapped) is not None:
+            paths = [path for path in reading.paths if path.raw == cover.text]
+            roots = find_roots(paths[0], cover.file) if paths else None
+            yield mapped if roots is None or not roots.stack_root else replace(mapped, roots=roots)
+
+
 def _find(
     trees: RepositoryTrees, readings: Sequence[Reading], covered: Sequence[Mapped], context: CallContext
 ) -> dict[Reading, Finding]:
@@ -126,17 +134,17 @@ def _find(
         return {}
 
     def search(index: TreeIndex, tree: RepositoryTree) -> list[list[Matches]]:
-        found = []
+        found, place = [], tree.place
         for reading in readings:
             context.check_deadline()
-            found.append(matches_of(index, tree.place, reading))
+            found.append(matches_of(index, place, reading))
         return found
 
-    results = read_all(trees.all(), search)
+    results = [(tree.place, matches) for tree, matches in read_all(trees.all(), search)]
     findings: dict[Reading, Finding] = {}
     for number, reading in enumerate(readings):
         context.check_deadline()
-        findings[reading] = decide(reading, [(tree.place, matches[number]) for tree, matches in results])
+        findings[reading] = decide(reading, [(place, matches[number]) for place, matches in results])
     decided = [finding.mapped for finding in findings.values() if finding.mapped is not None]
     undecided = [reading for reading, finding in findings.items() if finding.mapped is None and reading.paths]
     if undecided and (decided or covered):

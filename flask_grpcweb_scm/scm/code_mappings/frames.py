@@ -82,7 +82,7 @@ class StackPath:
     """True when it begins at the top of the source files, as the package of a class does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """The texts of a frame that may say where its file is."""
 

@@ -122,22 +122,22 @@ def library_of_module(module: str) -> str:
 
 # What the folder of packages is called, and the rest of the path with the package's own name. The last folder counts.
 _FOLDER = re.compile(
-    r"(?P<imported>(?<=/)(?:site|dist)-packages|(?<=\.)(?:zip|egg|whl|pyz|pex))/"
-    r"|(?:^|/)(?P<npm>node_modules)/"
-    r"|(?:^|/)(?P<go>pkg/mod)/"
-    r"|(?:^|/)(?P<ruby>gems)/(?=[^/]+-(?:\d|[0-9a-f]{7,}/))"
-    r"|(?:^|/)(?P<versioned>registry/src/[^/]+|\.?pub-cache/hosted/[^/]+|\.?pub-cache/git)/(?=[^/]+-[0-9a-f])"
-    r"|(?:^|/)(?P<checkout>\.cargo/git/checkouts|(?:\.build|SourcePackages)/checkouts)/"
-    r"|(?:^|/)(?P<nuget>\.nuget/packages)/"
-    r"|(?:^|/)(?P<vendor>vendor)/(?=[^/]+/[^/]+/.)"
-    r"|(?:^|/)(?P<hex>deps)/(?=[^/]+/.)"
+    r"(?P<imported>(?<![^/])(?:site|dist)-packages|(?<=\.)(?:zip|egg|whl|pyz|pex))/"
+    r"|(?<![^/])(?P<npm>node_modules)/"
+    r"|(?<![^/])(?P<go>pkg/mod)/"
+    r"|(?<![^/])(?P<ruby>gems)/(?=[^/]+-(?:\d|[0-9a-f]{7,}/))"
+    r"|(?<![^/])(?P<versioned>registry/src/[^/]+|\.?pub-cache/hosted/[^/]+|\.?pub-cache/git)/(?=[^/]+-[0-9a-f])"
+    r"|(?<![^/])(?P<checkout>\.cargo/git/checkouts|(?:\.build|SourcePackages)/checkouts)/"
+    r"|(?<![^/])(?P<nuget>\.nuget/packages)/"
+    r"|(?<![^/])(?P<vendor>vendor)/(?=[^/]+/[^/]+/.)"
+    r"|(?<![^/])(?P<hex>deps)/(?=[^/]+/.)"
 )
 # Folders that are in all of their paths.
 _PARTS = (
     "-packages/", ".zip/", ".egg/", ".whl/", ".pyz/", ".pex/", "node_modules/", "pkg/mod/", "gems/", "registry/src/",
     "pub-cache/", "checkouts/", ".nuget/", "vendor/", "deps/",
 )  # fmt: skip
-_GO_VERSION = re.compile(r"@v\d[^/]*/")
+_GO_VERSION = re.compile(r"@v\d[^/@]*/")
 _ONLY = {"vendor": (".php", *_GO), "go": (*_GO, ".c", ".h"), "hex": (".ex", ".exs", ".erl")}
 """Extensions for which a folder with such a common name holds packages."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
+from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
@@ -32,9 +32,6 @@ READERS = 8
 TIP_CACHE_BYTES = 2**20
 TIP_BYTES = 500  # of one in the cache, roughly
 UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
-
-# "https://host/path.git", and "user@host:path" of ssh.
-_URL = re.compile(r"(?:[\w+.-]+://)?(?:[^@/]*@)?(?P<host>[^:/@]+)(?::\d+(?=/))?[:/]/?(?P<path>[^?#]+?)(?:\.git)?/?")
 
 Result = TypeVar("Result")
 Branch = tuple[int, str]
@@ -133,6 +130,11 @@ class RepositoryTrees:
         found = dict(read_all(texts, lambda index, tree: {text for text in texts[tree] if has(index, text)}))
         return {branch: found[tree].intersection(wanted[branch]) for branch, tree in trees.items() if tree in found}
 
+    def read(self, branch: Branch, work: Callable[[TreeIndex, RepositoryTree], Result]) -> Result | None:
+        """Return what a function makes of the tree of a branch; None when that cannot be read, or there is none."""
+        tree = self._of_branches([branch]).get(branch)
+        return None if tree is None else tree.read(work)
+
     def place(self, branch: Branch) -> Place:
         """Return the place of a branch whose tree has been read."""
         return self._of_branches([branch])[branch].place
@@ -183,8 +185,8 @@ class RepositoryTrees:
 
 def _remote(url: str) -> str:
     """Return host and path of the URL of a remote: ``github.com/acme/shared``; empty for none."""
-    match = _URL.fullmatch(url)
-    return "" if match is None else f"{match['host']}/{match['path']}"
+    remote = parse_remote(url)
+    return "" if remote is None else f"{remote.host}/{remote.path}"
 
 
 def read_all(

@@ -122,6 +122,11 @@ class TreeIndex:
         """Tell whether the source root of a code mapping leads to any file."""
         return bool(self._hashes) if not root else self.has(f"{root.rstrip('/')}/")
 
+    def below(self, root: str) -> Iterator[str]:
+        """Yield the source files to which the source root of a code mapping leads."""
+        folder = f"{root.rstrip('/')}/" if root else ""
+        return (file for file in map(_restore, self._keys) if file.startswith(folder))
+
     def find(self, path: str, *, top: bool = True, tails: bool = True) -> Matches:
         """Return the source files that a path may mean: the shorter of the two is an end of the longer.
 

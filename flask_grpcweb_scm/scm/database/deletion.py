@@ -32,7 +32,7 @@ from flask_grpcweb_scm.scm.database.models import (
 
 __all__ = ["Dependents", "count", "delete_with", "dependents_of"]
 
-BATCH_ROWS = 2000
+BATCH_ROWS = 10_000
 
 
 class Dependents(NamedTuple):

@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.database.db import Model
 from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
+    "MAX_FILE_CHANGES",
     "CodeMapping",
     "Commit",
     "CommitAuthor",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 INTEGRATION_PREFIX = "integrations:"
+MAX_FILE_CHANGES = 20_000
+"""Of one commit. One that changes more is stored with one more, which tells it from one that changes as many."""
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL")
 _WITH_REMOTE = sa.text("remote IS NOT NULL")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import Organization, Repository
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Organization, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
 from flask_grpcweb_scm.scm.git_import.destination import ImportFailed, find_destination
 from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, public_url
@@ -42,6 +42,8 @@ class GitImport:
     """False for a shallow clone: its commits may have ancestors that are not stored."""
     stored: int = 0
     """Number of commits that were new."""
+    truncated: int = 0
+    """Number of commits that changed more files than are stored of one."""
     corrected: int = 0
     """Number of commits that were stored with another author, or with other file changes, than they have."""
 
@@ -78,6 +80,7 @@ class GitImport:
                 self.repository.imported_key = batch[-1].sha if self.is_whole else None
                 db.session.commit()
                 self.stored += len(new)
+                self.truncated += sum(len(commit.changes) > MAX_FILE_CHANGES for commit in batch)
                 yield len(batch)
                 batch, number = following.result(), number + 1
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import Commit, Organization, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organization, Repository, provider_name
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.remotes import (
     guess_provider,
@@ -26,7 +26,7 @@ from flask_grpcweb_scm.scm.remotes import (
 )
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
-__all__ = ["ImportFailed", "find_destination", "unnumbered_id"]
+__all__ = ["ImportFailed", "find_destination", "remote_at_provider", "unnumbered_id"]
 
 MAX_EXTERNAL_ID_CHARACTERS = 64
 MAX_CANDIDATES = 20
@@ -128,13 +128,14 @@ def _may_be(row: Repository, mirror: Mirror, url: str, remote: str | None) -> bo
 
 
 def _known_remote(row: Repository) -> str | None:
-    """Return the remote of a repository, which a provider knows by its path."""
-    if row.remote is not None:
-        return row.remote
-    provider = provider_name(row.provider)
-    base_url = row.integration.metadata_.get("base_url") if row.integration is not None else None
-    host = urlsplit(str(base_url)).netloc if base_url else HOSTS.get(provider)
     path = str(row.config.get("name") or row.config.get("path") or row.name)
+    return row.remote or remote_at_provider(row.provider, row.integration, path)
+
+
+def remote_at_provider(provider: str, integration: Integration | None, path: str) -> str | None:
+    """Return the remote of a repository that a provider knows by its path; None when there is no telling."""
+    base_url = integration.metadata_.get("base_url") if integration is not None else None
+    host = urlsplit(str(base_url)).netloc if base_url else HOSTS.get(provider_name(provider))
     return remote_of(f"https://{host}/{path}") if host and "/" in path else None
 
 

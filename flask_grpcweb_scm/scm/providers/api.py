@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -12,6 +13,8 @@ from flask_grpcweb_scm.scm.providers import Credential, ProviderError
 from flask_grpcweb_scm.scm.providers.reply import Complaint
 
 __all__ = ["ProviderApi", "path_of"]
+
+logger = logging.getLogger(__name__)
 
 
 class ProviderApi(abc.ABC):
@@ -80,6 +83,7 @@ class ProviderApi(abc.ABC):
         try:
             yield
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+            logger.debug("%s: unexpected response", self.kind, exc_info=True)
             raise self.http.unexpected() from error
 
     def error(self, kind: type[ProviderError], text: str, **evidence: Any) -> ProviderError:

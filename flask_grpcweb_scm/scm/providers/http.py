@@ -54,6 +54,7 @@ CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
 MAX_DECODINGS = 4
+SECONDARY_LIMIT_SECONDS = 60.0
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
@@ -184,7 +185,9 @@ class HttpClient:
             if 300 <= status <= 399 and "location" in response_headers:
                 target = self._redirected(method, status, target, response_headers["location"])
                 continue
-            if not 200 <= status <= 299:
+            if not 200 <= status <= 599:
+                raise self.unexpected(status)
+            if status >= 300:
                 raise self._refused(status, response_headers, content)
             return HttpReply(status, response_headers, content, functools.partial(self.unexpected, status))
         raise self._misconfigured(f"{HOST} redirects in circles")
@@ -201,7 +204,7 @@ class HttpClient:
         here = url.scheme, _host(url), _port(url), url.auth
         if here != (self._base.scheme, self._host, self._port, None):
             there = printable(f"{url.scheme}://{url.host}:{_port(url)}")
-            text = "redirects to {}; is base_url right, and are the credentials good?"
+            text = "redirects to {}; is base_url right, and is the token good?"
             raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
         if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
             raise self._misconfigured(f"{HOST} redirects to what is not below base_url; is base_url right?")
@@ -274,6 +277,9 @@ class HttpClient:
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         text, fields = self._complaint(body)
         wait = retry_after(headers)
+        if wait is None and status == 403 and "rate limit" in text.lower():
+            # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
+            wait = SECONDARY_LIMIT_SECONDS
         kind = error_class(status, wait)
         text = f"{self.provider} responded with {status}" + (f": {text}" if text else "")
         acted = status >= 500 or kind is ProviderTimeout

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flask_grpcweb_scm.scm.providers import (
@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
     ProviderForbidden,
+    ProviderMisconfigured,
     ProviderNotFound,
     ProviderRateLimited,
     ProviderRejected,
@@ -25,6 +26,7 @@ from flask_grpcweb_scm.scm.providers import (
 
 __all__ = [
     "MAX_FIELDS",
+    "MAX_TEXT_CHARACTERS",
     "Complaint",
     "HttpReply",
     "default_complaint",
@@ -48,6 +50,7 @@ _STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
     401: CredentialRefused,
     403: ProviderForbidden,
     404: ProviderNotFound,
+    405: ProviderMisconfigured,  # GitLab: "Non GET methods are not allowed for moved projects"
     408: ProviderTimeout,
     409: ProviderConflict,
     410: ProviderNotFound,
@@ -69,16 +72,19 @@ class HttpReply:
     """By lower-case name."""
     body: bytes
     _unexpected: Callable[[], ProviderError]
+    _parsed: list[Any] = field(default_factory=list, init=False, repr=False)
 
     def json(self) -> Any:
         """Parse the body as JSON.
 
         :raises ProviderUnavailable: when it is not JSON.
         """
-        try:
-            return parse_json(self.body)
-        except (ValueError, RecursionError):
-            raise self._unexpected() from None
+        if not self._parsed:
+            try:
+                self._parsed.append(parse_json(self.body))
+            except (ValueError, RecursionError):
+                raise self._unexpected() from None
+        return self._parsed[0]
 
     def value(self, *path: str | int, kind: type[V]) -> V:
         """Return the value at a path of names and positions.
@@ -138,7 +144,8 @@ def error_class(status: int, retry_after: float | None) -> type[ProviderError]:
     """Return the class of error for a status other than a success."""
     if status == 403 and retry_after is not None:
         return ProviderRateLimited  # GitHub sends 403 for either
-    return _STATUS_ERRORS.get(status, ProviderUnavailable if status >= 500 else ProviderRejected)
+    # One of 300 to 399 leads nowhere: it has no location.
+    return _STATUS_ERRORS.get(status, ProviderRejected if 400 <= status < 500 else ProviderUnavailable)
 
 
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)

@@ -6,6 +6,7 @@ The URL of a provider must not lead to what only this machine can reach: metadat
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
 import socket
 import ssl
@@ -16,6 +17,9 @@ from collections.abc import Collection, Iterator
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 __all__ = ["IPAddress", "alarm", "connect_to_first", "is_public", "make_connection", "resolve"]
+
+MAX_RESPONSES = 100
+"""The informational ones before a final one, and that."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -125,6 +129,30 @@ def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: floa
     raise error
 
 
+class FinalResponse(http.client.HTTPResponse):
+    """A response after a bounded number of informational ones.
+
+    "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110, 15.2);
+    http.client does so with 100 alone, and without an end.
+    """
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            # As begin() finds them.
+            self.headers = self.msg = None  # type: ignore[assignment]
+            self.length, self.chunked, self.will_close = None, False, True
+            super().begin()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._count: int = getattr(self, "_count", 0) + 1
+        if self._count > MAX_RESPONSES:
+            raise http.client.HTTPException(f"more than {MAX_RESPONSES} informational responses")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
+
+
 @contextlib.contextmanager
 def alarm(opened: socket.socket, deadline: float) -> Iterator[None]:
     """Shut the connection down at the deadline.
@@ -153,5 +181,6 @@ def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLCon
     connection: HTTPConnection = HTTPConnection(host, port)
     if tls is not None:
         connection = HTTPSConnection(host, port, ssl_context=tls)
+    connection.response_class = FinalResponse
     connection._new_conn = lambda: opened  # type: ignore[method-assign]  # urllib3's hook for what connects otherwise
     return connection

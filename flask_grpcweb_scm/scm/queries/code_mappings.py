@@ -14,7 +14,14 @@ from flask_grpcweb_scm.scm.queries import is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, find_project, visible_mapping
 
-__all__ = ["CodeMappingRow", "code_mappings_with_roots", "page_of_code_mappings", "precedence", "stack_roots_of"]
+__all__ = [
+    "CodeMappingRow",
+    "all_code_mappings",
+    "code_mappings_with_roots",
+    "page_of_code_mappings",
+    "precedence",
+    "stack_roots_of",
+]
 
 
 class CodeMappingRow(NamedTuple):
@@ -58,6 +65,13 @@ def code_mappings_with_roots(
 def stack_roots_of(project_id: int) -> Collection[str]:
     """Return the stack roots of all code mappings of a project."""
     return set(db.session.scalars(sa.select(CodeMapping.stack_root).where(CodeMapping.project_id == project_id)))
+
+
+def all_code_mappings(project_id: int) -> Sequence[CodeMapping]:
+    """Return a project's code mappings in order of precedence, but those of repositories being deleted."""
+    statement = sa.select(CodeMapping).where(CodeMapping.project_id == project_id, _OF_EXISTING.scalar_subquery())
+    mappings: Sequence[CodeMapping] = db.session.scalars(statement.order_by(*_PRECEDENCE)).all()
+    return mappings
 
 
 def page_of_code_mappings(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Commit, CommitAuthor, CommitFileChange, Repository
 from flask_grpcweb_scm.scm.queries import Statement, is_one_of, json_columns, select_row
 
 __all__ = [
@@ -44,10 +44,12 @@ class LastChange(NamedTuple):
     author: AuthorRow | None
 
 
-def find_commit(repository: Repository, sha: str) -> Commit | None:
-    """Return the stored commit with a full SHA, and its author."""
-    statement = sa.select(Commit).options(joinedload(Commit.author))
-    return db.session.scalars(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
+def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
+    """Return the stored commit with a full SHA, its author, and whether it changed more files than are stored."""
+    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
+    statement = sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+    row = db.session.execute(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
@@ -92,7 +94,12 @@ def find_authors(
         statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
         by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
     found = {line: by_sha.get(line[0]) or by_name.get(line[1:]) for line in blamed}
-    return {line: author for line, author in found.items() if author is not None}
+    # A commit that was stored while an address had one name may have another's.
+    return {
+        line: author
+        for line, author in found.items()
+        if author is not None and (author.email != line[2] or author.name == line[1])
+    }
 
 
 def last_changes(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import contains_eager
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType, Organization, Project
 from flask_grpcweb_scm.scm.queries import is_one_of
-from flask_grpcweb_scm.scm.queries.paging import Position
+from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, Position
 from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible, visible_issue
 
 __all__ = ["find_group", "find_group_and_issue", "find_link", "link_not_found", "page_of_external_issues"]
@@ -19,19 +20,47 @@ __all__ = ["find_group", "find_group_and_issue", "find_link", "link_not_found", 
 
 def page_of_external_issues(
     context: CallContext, organization_id: int, *, group_id: int | None, after: Position | None, limit: int
-) -> Sequence[ExternalIssue]:
+) -> tuple[Sequence[ExternalIssue], bool]:
     """Return the external issues of an organization that the caller may reach, in the order (id), after a position.
+
+    Also returns whether there are fewer than the limit because they have :data:`PAGE_BYTES` together.
 
     :param group_id: of the group that they must be linked to; None for all issues.
     """
     first = 0 if after is None else int(after[0])
-    statement = sa.select(ExternalIssue).where(ExternalIssue.organization_id == organization_id)
+    statement = sa.select(ExternalIssue.id, _bytes().label("bytes"))
+    statement = statement.where(ExternalIssue.organization_id == organization_id)
     if group_id is not None:
         ids = db.session.scalars(_linked(organization_id, group_id, first).limit(limit)).all()
         statement = statement.where(is_one_of(ExternalIssue.id, ids)) if ids else statement.where(sa.false())
     else:
         statement = statement.where(visible_issue(context))
-    return db.session.scalars(statement.where(ExternalIssue.id > first).order_by(ExternalIssue.id).limit(limit)).all()
+    sizes = statement.where(ExternalIssue.id > first).order_by(ExternalIssue.id).limit(limit).cte("sizes").c
+    before = sa.func.sum(sizes.bytes).over(order_by=sizes.id) - sizes.bytes
+    page = sa.select(sizes.id, before.label("before")).subquery("page").c
+    chosen = sa.select(page.id).where(page.before < PAGE_BYTES)
+    last = sa.select(sa.func.max(sizes.id)).scalar_subquery()
+    rows = sa.select(ExternalIssue, last).where(_is_among(chosen)).order_by(ExternalIssue.id)
+    found = db.session.execute(rows).all()
+    return [issue for issue, _ in found], any(issue.id != last_id for issue, last_id in found[-1:])
+
+
+def _is_among(ids: sa.Select[int]) -> sa.ColumnElement[bool]:
+    if db.engine.dialect.name == "postgresql":
+        # Not IN, for which it may read all issues.
+        array = sa.func.array(ids.scalar_subquery(), type_=postgresql.ARRAY(ExternalIssue.id.type))
+        return ExternalIssue.id == sa.any_(array)
+    return ExternalIssue.id.in_(ids)
+
+
+def _bytes() -> sa.ColumnElement[int]:
+    """Build the number of bytes of a row's texts, of which the database reads as little as it can."""
+    texts = (ExternalIssue.title, ExternalIssue.description, sa.cast(ExternalIssue.metadata_, sa.Text))
+    if db.engine.dialect.name == "postgresql":
+        sizes = [sa.func.octet_length(text) for text in texts]
+    else:  # SQLite has octet_length() since 3.43
+        sizes = [sa.func.length(sa.cast(text, sa.LargeBinary)) for text in texts]
+    return sizes[0] + sizes[1] + sizes[2]
 
 
 def _linked(organization_id: int, group_id: int, first: int) -> sa.Select[int]:

@@ -16,10 +16,13 @@ from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.scm.settings import ScmSettings, current_settings
 from flask_grpcweb_scm.scm.validation import invalid_argument, validate
 
-__all__ = ["PageScope", "Position", "RequestedPage", "page_size", "read_page_token", "write_page_token"]
+__all__ = ["PAGE_BYTES", "PageScope", "Position", "RequestedPage", "page_size", "read_page_token", "write_page_token"]
 
 CLOCK_TOLERANCE = 60
 """Seconds that the clock of the machine which has signed a token may be ahead of ours."""
+
+PAGE_BYTES = 2 * 2**20
+"""A page ends after the row with which its rows have so many: common clients take 4 MiB."""
 
 PageScope = list[str | int]
 """The RPC and its fields, except the position, that decide which rows it lists and in which order."""
@@ -55,15 +58,16 @@ class RequestedPage:
         """Number of rows to read: one more than the page has, to know whether there is a next page."""
         return self.size + 1
 
-    def next_token(self, rows: Sequence[Row], position: Callable[[Row], Position]) -> str:
+    def next_token(self, rows: Sequence[Row], position: Callable[[Row], Position], *, is_cut: bool = False) -> str:
         """Return the token of the next page; empty for the last page.
 
         :param rows: of this page, up to :attr:`limit`.
         :param position: returns the sort key of a row.
+        :param is_cut: others follow, however few these are.
         """
-        if len(rows) <= self.size:
+        if len(rows) <= self.size and not is_cut:
             return ""
-        return write_page_token(self.scope, position(rows[self.size - 1]), self.settings)
+        return write_page_token(self.scope, position(rows[: self.size][-1]), self.settings)
 
 
 def page_size(requested: int, settings: ScmSettings) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sized
 
 import sqlalchemy as sa
 
@@ -68,8 +68,8 @@ def derive_code_mappings(
     """Return the code mappings that cover any of the paths and frames; missing ones are derived."""
     count = len(request.stacktrace_paths) + len(request.frames)
     validate(
-        stacktrace_paths=_texts_problem(request.stacktrace_paths, count),
-        frames=_texts_problem([text for frame in request.frames for text in _texts(frame)], count),
+        stacktrace_paths=_texts_problem(request.stacktrace_paths, request.stacktrace_paths, count),
+        frames=_texts_problem(request.frames, (text for frame in request.frames for text in _texts(frame)), count),
     )
     project = find_project(context, request.organization_id, request.project_id)
     paths = [StackFrame(path) for path in request.stacktrace_paths]
@@ -85,8 +85,8 @@ def _texts(frame: scm_pb2.StackFrame) -> tuple[str, ...]:
     return frame.path, frame.module, frame.abs_path, frame.platform
 
 
-def _texts_problem(texts: Sequence[str], count: int) -> str | None:
-    if texts and count > MAX_FRAMES:
+def _texts_problem(items: Sized, texts: Iterable[str], count: int) -> str | None:
+    if items and count > MAX_FRAMES:
         return f"makes it {count} paths and frames; the limit is {MAX_FRAMES}"
     longest = max(map(len, texts), default=0)
     if longest > MAX_PATH_CHARACTERS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
-from sys import getsizeof
 from typing import TypeVar
 
 from flask_grpcweb_scm.observe import tell_of_cache
@@ -12,7 +11,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
-from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
     LastChange,
@@ -60,10 +59,10 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     repository = find_repository(context, request.repository_id)
     source = open_source(repository, context)
     sha = complete_sha(repository, source, request.commit_sha.lower())
-    commit = find_commit(repository, sha) or fetch_commit(repository, source, sha)
-    if commit is None:
+    found = find_commit(repository, sha) or fetch_commit(repository, source, sha)
+    if found is None:
         raise commit_not_found(repository, sha)
-    return _commit_message(commit)
+    return _commit_message(*found)
 
 
 @service.rpc("GetCommitContext")
@@ -178,8 +177,8 @@ def commit_not_found(repository: Repository, sha: str) -> RpcError:
     return RpcError(StatusCode.NOT_FOUND, f"commit {sha} does not exist in repository {repository.id}")
 
 
-def fetch_commit(repository: Repository, source: Source | None, sha: str) -> Commit | None:
-    """Store a commit of the source; None when it has no such commit."""
+def fetch_commit(repository: Repository, source: Source | None, sha: str) -> tuple[Commit, bool] | None:
+    """Store a commit of the source, and return it as :func:`find_commit`; None when it has no such commit."""
     if source is None or not source.has_commit(sha):
         return None
     store = CommitStore(repository)
@@ -216,16 +215,19 @@ class LineBlamer:
         self._lines.update({(sha, path, number): lines.get(number) for number in numbers})
 
     def _cached_lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
-        key = (self._repository.id, source.identity, sha, path)
-        lines = self._cache.get(key) or {}
+        file = (self._repository.id, source.identity, sha, path)
+        cached = {number: self._cache.get((*file, number)) for number in numbers}
+        lines = {number: line for number, line in cached.items() if line is not None}
         missing = [number for number in numbers if number not in lines]
         tell_of_cache("lines", not missing)
         if missing:
             found = source.lines(sha, path, missing)
             if found is None:
                 raise _file_not_found(sha, path)
-            lines = {**lines, **found}
-            self._cache.put(key, lines, sum(map(_size, lines.values()), len(path)))
+            for number, line in found.items():
+                lines[number] = line
+                key = (*file, number)
+                self._cache.put(key, line, memory_of(key, line))
         return lines
 
     def contexts(self) -> dict[BlamedLine, scm_pb2.CommitContext | RpcError]:
@@ -284,8 +286,8 @@ class LineBlamer:
         return context
 
 
-def _line_cache() -> LruCache[dict[int, Line]]:
-    """Return blamed lines by number, for each file as it was at a commit."""
+def _line_cache() -> LruCache[Line]:
+    """Return blamed lines by repository, source, commit, path and number."""
     return kept_in_app("lines", lambda: LruCache(current_settings().blame_cache_bytes))
 
 
@@ -293,16 +295,11 @@ def _signature(blame: Blame) -> tuple[str, str, str]:
     return blame.sha, blame.author_name, blame.author_email
 
 
-def _size(line: Line) -> int:
-    """Bytes of memory, approximately."""
-    return sum(map(getsizeof, (line.snippet, line.blame.sha, line.blame.author_name, line.blame.author_email)), 200)
-
-
 def _file_not_found(sha: str, path: str) -> RpcError:
     return RpcError(StatusCode.NOT_FOUND, f"file {path} does not exist at commit {sha}")
 
 
-def _commit_message(row: Commit) -> scm_pb2.Commit:
+def _commit_message(row: Commit, is_truncated: bool) -> scm_pb2.Commit:
     """Make a commit with its author."""
     message = scm_pb2.Commit(
         id=str(row.id),
@@ -310,6 +307,7 @@ def _commit_message(row: Commit) -> scm_pb2.Commit:
         key=row.key,
         message=row.message,
         author=_author_message(row.author),
+        more_changes=is_truncated,
     )
     message.date_added.FromDatetime(row.date_added)
     return message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
@@ -26,6 +27,11 @@ __all__ = ["create_external_issue", "link_external_issue", "list_external_issues
 logger = logging.getLogger(__name__)
 
 MAX_IDEMPOTENCY_KEY_CHARACTERS = 255
+MAX_TITLE_BYTES = 64 * 2**10
+MAX_DESCRIPTION_BYTES = 2**20
+MAX_METADATA_ENTRIES = 100
+MAX_METADATA_KEY_CHARACTERS = 256
+MAX_METADATA_BYTES = 64 * 2**10
 MAX_TITLE_CHARACTERS = 200
 # Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
@@ -37,9 +43,9 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
     """Create an issue at the integration's tracker, or a local one."""
     idempotency_key = context.metadata.get_text("idempotency-key") or None
     validate(
-        title=text_problem(request.title, required=True),
-        description=text_problem(request.description),
-        metadata=text_problem("".join((*request.metadata.keys(), *request.metadata.values()))),
+        title=text_problem(request.title, required=True, limit=MAX_TITLE_BYTES, unit="bytes"),
+        description=text_problem(request.description, limit=MAX_DESCRIPTION_BYTES, unit="bytes"),
+        metadata=_metadata_problem(request.metadata),
         idempotency_key=text_problem(idempotency_key or "", limit=MAX_IDEMPOTENCY_KEY_CHARACTERS),
     )
     installation = tenancy.find_installation(context, request.organization_id, request.integration_id)
@@ -59,6 +65,15 @@ def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: 
     if tracker is None:
         return _message(_create_local_issue(wanted))
     return _message(outbox.create_at_tracker(tracker, wanted, issue_defaults(installation)))
+
+
+def _metadata_problem(metadata: Mapping[str, str]) -> str | None:
+    if len(metadata) > MAX_METADATA_ENTRIES:
+        return f"has {len(metadata)} entries; the limit is {MAX_METADATA_ENTRIES}"
+    longest = max(map(len, metadata), default=0)
+    if longest > MAX_METADATA_KEY_CHARACTERS:
+        return f"has a key of {longest} characters; the limit is {MAX_METADATA_KEY_CHARACTERS}"
+    return text_problem("".join((*metadata, *metadata.values())), limit=MAX_METADATA_BYTES, unit="bytes")
 
 
 def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
@@ -115,7 +130,7 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
             with tracker.reading():
                 tracker.comment(key, text)
     except ProviderError as error:
-        logger.warning("linked, but there is no comment at the tracker: %s", error)
+        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 @service.rpc("ListExternalIssues")
@@ -130,12 +145,12 @@ def list_external_issues(
         organization_id = group.project.organization_id
     else:
         organization_id = tenancy.find_organization(context, request.organization_id).id
-    rows = external_issues.page_of_external_issues(
+    rows, is_cut = external_issues.page_of_external_issues(
         context, organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
     )
     return scm_pb2.ListExternalIssuesResponse(
         issues=map(_message, rows[: page.size]),
-        next_page_token=page.next_token(rows, lambda row: (row.id,)),
+        next_page_token=page.next_token(rows, lambda row: (row.id,), is_cut=is_cut),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_spellings
-from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
+from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.repositories import (
     RepositoryFilter,
     RepositoryRow,
@@ -55,10 +56,22 @@ def list_repositories(
     scope: PageScope = ["ListRepositories", request.organization_id, request.provider, request.query]
     page = RequestedPage.of(request.page_size, request.page_token, scope)
     rows = page_of_repositories(context, wanted, after=page.after, limit=page.limit)
-    response = scm_pb2.ListRepositoriesResponse(next_page_token=page.next_token(rows, lambda row: (row.name, row.id)))
+    response = scm_pb2.ListRepositoriesResponse()
     for row in rows[: page.size]:
         _fill(response.repositories.add(), row)
+    is_cut = response.ByteSize() > PAGE_BYTES and _cut(response.repositories)
+    rows = rows[: len(response.repositories)] if is_cut else rows
+    response.next_page_token = page.next_token(rows, lambda row: (row.name, row.id), is_cut=is_cut)
     return response
+
+
+def _cut(repositories: MutableSequence[scm_pb2.Repository]) -> bool:
+    """Remove what follows the repository with which a page has :data:`PAGE_BYTES`; returns whether there was any."""
+    sizes = itertools.accumulate(repository.ByteSize() for repository in repositories)
+    number = 1 + sum(size < PAGE_BYTES for size in sizes)
+    is_cut = number < len(repositories)
+    del repositories[number:]
+    return is_cut
 
 
 @service.rpc("StreamRepositories")

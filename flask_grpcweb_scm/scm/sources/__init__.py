@@ -43,9 +43,10 @@ def open_installed_source(
     """
     remaining = context.remaining()
     if repository.mirror_path is not None:
-        limit = current_settings().git_timeout
-        timeout = limit if remaining is None else min(remaining, limit)
-        return Mirror(repository.mirror_path, timeout=timeout, commits=_commit_cache())
+        settings = current_settings()
+        timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
+        memory = settings.git_memory_bytes
+        return Mirror(repository.mirror_path, timeout=timeout, memory=memory, commits=_commit_cache())
     if installation is None or not has_api(installation.integration):
         return None
     limit = current_settings().tracker_timeout

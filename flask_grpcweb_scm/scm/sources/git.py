@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,16 +23,20 @@ from datetime import datetime, timedelta, timezone
 from typing import IO, Any, NamedTuple
 
 from flask_grpcweb_scm.observe import observed_work
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 __all__ = [
     "LOG_FORMAT",
+    "MEMORY_BYTES",
     "FileChange",
     "GitCommit",
     "GitError",
     "GitFailed",
+    "GitOutOfMemory",
     "GitTimeout",
     "parse_log",
     "path_text",
@@ -42,6 +47,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**10
+MEMORY_BYTES = 2**30
+"""Default of the address space of git, which of a repository as large as Linux has 0.6 GiB in use."""
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
 MAX_ERROR_BYTES = 2 * 2**10
 MAX_ERROR_FILE_BYTES = 64 * 2**10
@@ -66,6 +73,13 @@ OPTIONS = (
     *("-c", "protocol.allow=never"),
     *("-c", "log.showSignature=false"),  # would run gpg.program
     *("-c", "log.showRoot=true"),
+    # Files that are mapped in small pieces leave the memory to what git makes of them.
+    *("-c", "core.packedGitWindowSize=16m"),
+    *("-c", "core.packedGitLimit=64m"),
+    *("-c", "core.bigFileThreshold=16m"),
+    # git blame would let a file of the repository give a commit to somebody else.
+    *("-c", "mailmap.file="),
+    *("-c", "mailmap.blob="),
     "--no-replace-objects",
     "--literal-pathspecs",
 )
@@ -97,6 +111,14 @@ class GitTimeout(GitError):
         self.command = command
 
 
+class GitOutOfMemory(GitError):
+    """Raised when git would have needed more memory than it may have."""
+
+    def __init__(self, command: str, limit: int) -> None:
+        text = f"git {command} needs more than the {limit / 2**20:g} MiB of memory that it may have; the server can"
+        super().__init__(f"{text} allow it more by GRPC_GIT_MEMORY_BYTES")
+
+
 class GitFailed(GitError):
     """Raised when git ended with an error, or with more output than is read."""
 
@@ -108,15 +130,19 @@ class GitFailed(GitError):
         """Standard error of git: may name paths of this machine."""
 
 
-def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"") -> Generator[bytes, None, str]:
+def run_git(
+    git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"", memory: int | None = MEMORY_BYTES
+) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
     Returns the start of its standard error, which may name paths of this machine.
 
-    On Linux the end of this process kills git too, whatever ends it.
+    On Linux the end of this process kills git too, whatever ends it, and its memory has a limit.
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
+    :param memory: bytes of address space; None for any number.
     :raises GitTimeout: at the deadline.
+    :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
     :raises GitError: when this machine has no git.
     """
@@ -131,18 +157,19 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
     ):
         given.write(stdin)
         given.seek(0)
+        folder = os.path.dirname(git_dir)
         process = subprocess.Popen(
             [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=ENVIRONMENT,
-            pipesize=PIPE_BYTES,
-            cwd=os.path.dirname(git_dir),  # files that the configuration names are relative to the working tree
+            env={**ENVIRONMENT, "GIT_WORK_TREE": folder},
+            cwd=folder,  # files that the configuration names are relative to the working tree
             start_new_session=True,
             pass_fds=leash.pass_fds,
         )
         leash.tie(process.pid)
+        _limit(process, memory)
         yield from _output(process, deadline)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
@@ -150,8 +177,28 @@ def run_git(git_dir: str, *arguments: str, deadline: float | None, stdin: bytes 
         text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
         if process.returncode != 0:
             logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
+            if memory is not None and _NO_MEMORY.search(text):
+                raise GitOutOfMemory(command, memory)
             raise GitFailed(command, process.returncode, text)
         return text
+
+
+# "fatal: Out of memory, malloc failed", "fatal: mmap failed: Cannot allocate memory"
+_NO_MEMORY = re.compile("out of memory|cannot allocate memory", re.IGNORECASE)
+
+
+def _limit(process: subprocess.Popen[bytes], memory: int | None) -> None:
+    """Set the length of the pipe and the limit of memory of git, as far as this process may: neither is needed."""
+    if sys.platform != "linux":
+        return
+    # Not by Popen(pipesize=…), which fails for a user who has too many pages in pipes.
+    with suppress(OSError):
+        assert process.stdout is not None
+        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    # From here: code between fork and exec is unsafe with threads, and a shell between would take as long as git.
+    if memory is not None:
+        with suppress(OSError):  # it has ended
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
 
 
 def _nameless_file(size: int | None = None) -> IO[bytes]:
@@ -282,19 +329,28 @@ def path_text(path: bytes) -> str:
 
 
 def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
-    """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`."""
+    """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`.
+
+    A commit with more than :data:`MAX_FILE_CHANGES` comes before all of them are read.
+    """
     fields = split_stream(chunks, b"\0", MAX_FIELD_BYTES)
-    commit = None
+    commit, is_due = None, False
     for text in fields:
         # git separates a commit from its changes by a line feed.
         text = text.lstrip(b"\n")
         if commit is not None and text.startswith(b":"):
-            commit.changes.append(FileChange(path_text(next(fields)), _CHANGE_TYPES.get(text[-1:], "M")))
-        elif text:
-            if commit is not None:
+            name = next(fields)
+            if not is_due:
+                continue
+            commit.changes.append(FileChange(path_text(name), _CHANGE_TYPES.get(text[-1:], "M")))
+            if len(commit.changes) > MAX_FILE_CHANGES:
                 yield commit
-            commit = _parse_commit(text, [next(fields) for _ in range(4)])
-    if commit is not None:
+                is_due = False
+        elif text:
+            if commit is not None and is_due:
+                yield commit
+            commit, is_due = _parse_commit(text, [next(fields) for _ in range(4)]), True
+    if commit is not None and is_due:
         yield commit
 
 

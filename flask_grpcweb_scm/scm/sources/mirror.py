@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from flask_grpcweb_scm.rpc import Incidents
-from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.git import (
     LOG_FORMAT,
+    MEMORY_BYTES,
     GitCommit,
     GitError,
     GitFailed,
@@ -32,8 +33,11 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
+MAX_ALTERNATES = 6  # of alternates, as many as git follows
+MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the memory
+MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
+MAX_TREE_BYTES = 256 * 2**20  # of their names
 MAX_BRANCHES = 10  # that a message names
-STORAGE_BYTES = 1000  # of what is cached of a commit, roughly
 
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -67,25 +71,34 @@ class Mirror:
 
     :param git_dir: absolute path of a ``.git`` directory or a bare repository.
     :param timeout: seconds from now; None for no limit.
+    :param memory: bytes that git may use; None for no limit.
     :param commits: cache from call to call, by path and id of a commit: where it is stored.
     """
 
     tree_seconds = 0.0
 
-    def __init__(self, git_dir: str, *, timeout: float | None, commits: LruCache[Storage] | None = None) -> None:
+    def __init__(
+        self,
+        git_dir: str,
+        *,
+        timeout: float | None,
+        memory: int | None = MEMORY_BYTES,
+        commits: LruCache[Storage] | None = None,
+    ) -> None:
         self.git_dir = os.path.abspath(git_dir)
+        self._memory = memory
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self._commits = LruCache(0) if commits is None else commits
 
     @classmethod
-    def find(cls, path: str | os.PathLike[str]) -> Mirror:
+    def find(cls, path: str | os.PathLike[str], *, memory: int | None = MEMORY_BYTES) -> Mirror:
         """Open a working tree or a bare repository, without a time limit.
 
         :raises MirrorMissing: when `path` is neither; it names the repository that `path` is a folder of.
         """
         root = Path(path).absolute()
         try:
-            return cls._open(root)
+            return cls._open(root, memory)
         except GitError as error:
             top = next(filter(cls._is_repository, root.resolve().parents), None)
             text = "not a git repository" if top is None else f"a folder of the git repository {top}; name that"
@@ -99,10 +112,24 @@ class Mirror:
         return False
 
     @classmethod
-    def _open(cls, root: Path) -> Mirror:
+    def _open(cls, root: Path, memory: int | None = MEMORY_BYTES) -> Mirror:
         guess = root / ".git" if (root / ".git").exists() else root
         git_dir = cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir", is_guess=True)
-        return cls(git_dir, timeout=None)
+        return cls(git_dir, timeout=None, memory=memory)
+
+    def folders(self) -> list[Path]:
+        """Return where its files are: other folders than the one that was named, when a file or a link leads there.
+
+        These are gitfiles, ``commondir`` and alternates (gitrepository-layout(5)), and symbolic links.
+        """
+        common = Path(os.path.dirname(self.git_dir), self._text("rev-parse", "--git-common-dir"))
+        objects = common / "objects"
+        found = [Path(self.git_dir), common, *(common / name for name in ("objects/pack", "packed-refs", "refs"))]
+        pending = [objects]
+        for _ in range(MAX_ALTERNATES):
+            found += pending
+            pending = [other for folder in pending for other in _alternates(folder)]
+        return [*dict.fromkeys(path.resolve() for path in found)]
 
     @property
     def identity(self) -> str:
@@ -121,7 +148,7 @@ class Mirror:
             return True
         found = self._object_types([sha]) == ["commit"]
         if found and storage is not None:
-            self._commits.put(key, storage, STORAGE_BYTES)
+            self._commits.put(key, storage, memory_of(key, storage))
         return found
 
     def commits_starting_with(self, prefix: str) -> list[str]:
@@ -217,9 +244,18 @@ class Mirror:
         return name, found[0] if found else None
 
     def files(self, tree: str) -> Iterator[str]:
-        """Yield the paths of all files of a tree, without submodules."""
+        """Yield the paths of all files of a tree, without submodules.
+
+        :raises GitError: when there are too many.
+        """
+        size = 0
         with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", _object_id(tree))) as listing:
-            for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
+            for number, entry in enumerate(split_stream(listing, b"\0", MAX_PATH_BYTES)):
+                size += len(entry)
+                if number >= MAX_TREE_FILES or size > MAX_TREE_BYTES:
+                    raise GitError(
+                        f"the tree has more than {number} files, with {size} bytes of names: too many to list"
+                    )
                 attributes, _, path = entry.partition(b"\t")
                 if b" blob " in attributes and len(entry) < MAX_PATH_BYTES:
                     yield path_text(path)
@@ -237,12 +273,22 @@ class Mirror:
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
     def find_file(self, sha: str, path: str) -> str | None:
-        """Return the object id of a file's contents at a commit; None when there is no such file."""
-        listing = self._text("ls-tree", "-z", "--full-tree", _object_id(sha), "--", path)
+        """Return the object id of a file's contents at a commit; None when there is no such file.
+
+        :raises GitError: when it is too large to be blamed.
+        """
+        listing = self._text("ls-tree", "-z", "--long", "--full-tree", _object_id(sha), "--", path)
         for entry in listing.split("\0"):
             attributes, _, name = entry.partition("\t")
-            if name == path and attributes.split(" ")[1] == "blob":
-                return attributes.split(" ")[2]
+            if name != path:
+                continue
+            _, kind, blob, size = attributes.split()
+            if kind != "blob":
+                continue
+            # A blob that is lost has none.
+            if size.isdecimal() and int(size) > MAX_BLAMED_BYTES:
+                raise GitError(f"{path} has {size} bytes; lines of up to {MAX_BLAMED_BYTES} are blamed")
+            return blob
         return None
 
     def _path_as_bytes(self, sha: str, path: str) -> str:
@@ -289,7 +335,24 @@ class Mirror:
         # The empty name resets blame.ignoreRevsFile of the configuration.
         options = ("--line-porcelain", "--no-textconv", "--ignore-revs-file=")
         with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
-            return dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+            blames = dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+        if not os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap")):
+            return blames
+        # It has given commits other authors, and nothing keeps git blame from reading it in the working tree.
+        authors = self._authors({blame.sha for blame in blames.values()})
+        return {number: Blame(blame.sha, *authors[blame.sha]) for number, blame in blames.items()}
+
+    def _authors(self, shas: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Return names and addresses of the authors of commits, as the commits have them."""
+        options = ("-z", "--no-walk", "--no-patch", "--no-mailmap", "--no-color", "--encoding=UTF-8", "--stdin")
+        chunks = self._chunks(
+            "log", *options, "--format=%H%x00%an%x00%ae", stdin="".join(f"{sha}\n" for sha in shas).encode()
+        )
+        fields = iter([*split_stream(chunks, b"\0", MAX_LINE_BYTES)])
+        return {
+            sha.decode("ascii"): (name.decode("utf-8", "replace"), email.decode("utf-8", "replace").lower())
+            for sha, name, email in zip(fields, fields, fields, strict=False)
+        }
 
     def _storage(self, sha: str) -> Storage | None:
         """Return the current folders of an object; None when it may be elsewhere."""
@@ -373,7 +436,9 @@ class Mirror:
                 self._warn("it does not exist")
             raise MirrorMissing("the git mirror of the repository is gone; import it again")
         try:
-            return (yield from run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin))
+            return (
+                yield from run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin, memory=self._memory)
+            )
         except GitFailed as error:
             if not is_guess:
                 self._warn(f"{error}: {error.errors}")
@@ -381,6 +446,15 @@ class Mirror:
 
     def _warn(self, reason: str) -> None:
         _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
+
+
+def _alternates(objects: Path) -> list[Path]:
+    """Return the folders that a folder of objects names for more of them."""
+    try:
+        lines = (objects / "info/alternates").read_bytes()[:MAX_OUTPUT_BYTES].splitlines()
+    except OSError:
+        return []
+    return [objects / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]
 
 
 def _state(folder: str) -> Folder | None:

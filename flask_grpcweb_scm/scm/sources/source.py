@@ -244,8 +244,8 @@ def next_page(reply: HttpReply, parameter: str) -> str:
     :raises ValueError: for a link to what is no URL.
     """
     for link in reply.headers.get("link", "").split(","):
-        match = re.fullmatch(r'\s*<(?P<url>[^>]*)>.*;\s*rel="?next"?.*', link)
-        if match is not None:
+        match = re.match(r"\s*<(?P<url>[^>]*)>", link)
+        if match is not None and re.search(r';\s*rel="?next"?', link[match.end() :]):
             return parse_qs(urlsplit(match["url"]).query).get(parameter, [""])[0]
     return ""
 

@@ -5,11 +5,13 @@ https://docs.gitlab.com/api/issues/
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
 
@@ -18,6 +20,7 @@ __all__ = ["GitLab"]
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
 _KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", re.ASCII)
+GENERAL = ("base", "error")
 FIELDS = {"description": "description", "title": "title"}
 
 
@@ -85,5 +88,24 @@ class GitLab(Tracker):
         message = error.get("message") or error["error"]
         if not isinstance(message, dict):
             return str(message), {}
-        fields = {FIELDS.get(name, f"metadata.{name}"): "; ".join(texts) for name, texts in message.items()}
-        return "; ".join(f"{name} {text}" for name, text in fields.items()), fields
+        # Errors of no field have such a name: {"base": [text]}, {"error": text}.
+        general = [text for name in GENERAL for text in itertools.islice(_sentences(message.get(name)), MAX_FIELDS)]
+        fields = {
+            FIELDS.get(name, f"metadata.{name}"): "; ".join(itertools.islice(_sentences(value), MAX_FIELDS))
+            for name, value in itertools.islice(message.items(), MAX_FIELDS)
+            if name not in GENERAL
+        }
+        return "; ".join([*general, *(f"{name} {text}" for name, text in fields.items())]), fields
+
+
+def _sentences(value: Any) -> Iterator[str]:
+    """Yield the texts of an error: ``text``, ``[text]`` or ``{attribute: [text]}``, in one another."""
+    if isinstance(value, str):
+        yield value[:MAX_TEXT_CHARACTERS]
+    elif isinstance(value, list):
+        for item in itertools.islice(value, MAX_FIELDS):
+            yield from _sentences(item)
+    elif isinstance(value, dict):
+        for name, item in itertools.islice(value.items(), MAX_FIELDS):
+            some = itertools.islice(_sentences(item), MAX_FIELDS)
+            yield from (f"{name[:MAX_TEXT_CHARACTERS]} {text}" for text in some)

@@ -226,9 +226,9 @@ def _run(tracker: Tracker, operation: IssueOperation, *, last_attempt: datetime 
     """
     # Out of the session: reading it must not begin a transaction during the requests to the tracker.
     db.session.expunge(operation)
-    commit_step()
     issue = _new_issue(operation)
     with _released(operation, last_attempt):
+        commit_step()
         created = None if last_attempt is None else _find(tracker, operation, issue, last_attempt)
     if created is None:
         with _released(operation, None):

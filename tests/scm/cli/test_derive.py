@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from tests.scm.cli.test_rows import add, run
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, stored
-from tests.scm.support import Tenant
+from tests.scm.support import GitRepository, Tenant
 
 __all__ = ["add_repository"]  # a fixture
 
@@ -62,7 +63,7 @@ def test_every_frame_is_told_what_was_found_and_why_not(
 @pytest.mark.parametrize(
     ("arguments", "text", "message"),
     [
-        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, JavaScript or Go"),
+        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, Kotlin, Scala, JavaScript, C#, Go"),
         (["ours", "absent"], TRACEBACK, "run: flask scm add-project ours absent"),
     ],
 )
@@ -72,3 +73,30 @@ def test_what_cannot_work_says_the_way_out(
     result = app.test_cli_runner().invoke(args=["scm", "derive", *arguments, "--traceback", "-"], input=text)
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.mark.parametrize("name", ["a\x1b]0;X\x07/x.py", "a\x9b31m/x.py", "a\u202eyp.x/x.py", "a\u2028b/x.py"])
+def test_names_of_files_are_printed_without_effect(app: Flask, tmp_path: Path, name: str) -> None:
+    repository = GitRepository(tmp_path / "repository")
+    repository.write(name, "x\n")
+    repository.write(f"b/{name}", "x\n")
+    repository.commit()
+    run(app, "add-organization", "demo")
+    run(app, "add-project", "demo", "web")
+    add(app, "import-git", "demo", str(repository.path), "--name", "r\x1b[2J")
+    traceback = tmp_path / "traceback"
+    # One is mapped, and the other ambiguous; the first of them has a frame with such a name.
+    traceback.write_text(
+        f'  File "/srv/{name}", line 1, in f\n  File "/srv/b/{name}", line 1, in f\n  File "/app/x.py", line 1\n'
+    )
+    result = run(app, "derive", "demo", "web", "--traceback", str(traceback))
+    assert result.exit_code == 0
+    assert all(line.isprintable() for line in result.output.split("\n"))
+
+
+def test_a_bundle_says_that_its_source_map_is_missing(app: Flask, ours: Tenant) -> None:
+    lines = ["/app/dist/main.4f2a91c0.js:1:2345", "https://cdn.example/main.js:1:23456", "/app/x.js:1:2"]
+    text = "".join(f"    at run ({line})\n" for line in lines)
+    arguments = ["scm", "derive", "ours", "web", "--traceback", "-", "--json"]
+    frames = json.loads(app.test_cli_runner().invoke(args=arguments, input=text).stdout)["frames"]
+    assert ["source map is missing" in frame["reason"] for frame in frames] == [True, True, False]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -92,3 +95,77 @@ def test_a_database_that_fails_is_told(app: Flask, history: GitRepository) -> No
     sa.event.listen(engine, "commit", fail)
     result = run(app, "import-git", "demo", str(history.path))
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (1, "Error: the database failed: the server closed")
+
+
+def gitfile(history: GitRepository, folder: Path) -> list[Path]:
+    folder.mkdir()
+    (folder / ".git").write_text(f"gitdir: {history.path / '.git'}\n")
+    return [history.path / ".git"]
+
+
+def linked_working_tree(history: GitRepository, folder: Path) -> list[Path]:
+    shutil.copytree(history.path, folder.parent / "copy")
+    GitRepository(folder.parent / "copy").git("worktree", "add", "--quiet", "--detach", str(folder))
+    return [folder.parent / "copy/.git"]
+
+
+def commondir(history: GitRepository, folder: Path) -> list[Path]:
+    folder.mkdir()
+    (folder / "HEAD").write_text((history.path / ".git/HEAD").read_text())
+    (folder / "commondir").write_text(f"{history.path / '.git'}\n")
+    return [history.path / ".git"]
+
+
+def alternates(history: GitRepository, folder: Path) -> list[Path]:
+    history.git("clone", "--quiet", "--shared", ".", str(folder))
+    return [history.path / ".git/objects"]
+
+
+def alternates_of_alternates(history: GitRepository, folder: Path) -> list[Path]:
+    history.git("clone", "--quiet", "--shared", ".", str(folder.parent / "between"))
+    GitRepository(folder.parent / "between").git("clone", "--quiet", "--shared", ".", str(folder))
+    return [folder.parent / "between/.git/objects", history.path / ".git/objects"]
+
+
+def link(name: str) -> Callable[[GitRepository, Path], list[Path]]:
+    def linked(history: GitRepository, folder: Path) -> list[Path]:
+        shutil.copytree(history.path, folder)
+        shutil.rmtree(folder / name)
+        (folder / name).symlink_to(history.path / name)
+        return [history.path / name]
+
+    return linked
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(gitfile, linked_working_tree, commondir, alternates, alternates_of_alternates),
+        *(link(".git"), link(".git/objects"), link(".git/refs")),
+    ],
+)
+def test_a_folder_that_leads_to_others_is_imported_only_when_that_is_said(
+    app: Flask,
+    history: GitRepository,
+    tmp_path: Path,
+    make: Callable[[GitRepository, Path], list[Path]],
+) -> None:
+    folder = tmp_path / "folder"
+    others = make(history, folder)
+    run(app, "add-organization", "demo")
+    result = run(app, "import-git", "demo", str(folder))
+    assert result.exit_code == 1
+    assert all(str(other) in result.stderr for other in others)
+    assert "if that is to be read, add --follow" in result.stderr
+    with app.app_context():
+        assert db.session.scalars(sa.select(Repository)).all() == []
+    result = run(app, "import-git", "demo", str(folder), "--follow")
+    assert result.exit_code == 0, result.output
+    assert str(others[0]) in result.stderr
+
+
+def test_links_to_a_folder_are_followed_as_named(app: Flask, history: GitRepository, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(history.path)
+    run(app, "add-organization", "demo")
+    for path in (tmp_path / "link", history.path / ".git"):
+        assert run(app, "import-git", "demo", str(path)).exit_code == 0

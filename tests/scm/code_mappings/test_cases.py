@@ -59,7 +59,7 @@ def test_mappings(case: dict[str, Any]) -> None:
         for number, (name, files) in enumerate(case["files_by_repo"].items())
     }
     frames = [frame_of(frame, case.get("platform")) for frame in case["frames"] if frame.get("in_app", True)]
-    readings = dict.fromkeys(reading for frame in frames if (reading := read(frame)).paths)
+    readings = [reading for frame in dict.fromkeys(frames) if (reading := read(frame)).paths]
     findings = [
         decide(reading, [(place, matches_of(index, place, reading)) for place, index in trees.items()])
         for reading in readings

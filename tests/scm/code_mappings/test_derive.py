@@ -462,6 +462,108 @@ def test_calls_that_race_make_one_row(app: Flask, scm: Scm, ours: Tenant, add_re
     assert answers == [answers[0]] * 8
 
 
+def test_a_stored_root_stays_while_it_leads_anywhere_and_paths_that_need_another_get_a_longer_one(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    add_repository("monolith", ["back/shop/a.py", "back/manage.py", "front/ui/b.ts"])
+    derive(scm, ours, "/app/shop/a.py")
+    derive(scm, ours, "/app/ui/b.ts")
+    assert stored(app) == [("/app/", "back/"), ("/app/ui/", "front/ui/")]
+    response = derive(scm, ours, "/app/shop/a.py", "/app/ui/b.ts", "/app/manage.py", "/app/ui/gone.ts")
+    assert [o.source_path for o in response.outcomes] == ["back/shop/a.py", "front/ui/b.ts", "back/manage.py", ""]
+
+
+def test_a_path_is_tied_by_one_that_a_longer_root_covers(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    repository = add_repository("monolith", ["back/shop/a.py", "back/manage.py"])
+    add_mapping(app, ours, "/app/shop/", "back/shop/", repository_id=repository)
+    assert derive(scm, ours, "/app/manage.py", dry_run=True).outcomes[0].outcome == NO_MATCH
+    outcomes = derive(scm, ours, "/app/manage.py", "/app/shop/a.py").outcomes
+    assert [o.source_path for o in outcomes] == ["back/manage.py", "back/shop/a.py"]
+    assert stored(app) == [("/app/shop/", "back/shop/"), ("/app/", "back/")]
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_a_generated_root_is_replaced_when_no_file_is_below_it(
+    app: Flask,
+    scm: Scm,
+    ours: Tenant,
+    add_repository: AddRepository,
+    caplog: pytest.LogCaptureFixture,
+    generated: bool,
+) -> None:
+    repository = add_repository("monolith", ["new/shop/a.py", "new/shop/b/c.py"])
+    old = add_mapping(app, ours, "/app/", "old/", repository_id=repository, automatically_generated=generated)
+    with caplog.at_level("INFO"):
+        response = derive(scm, ours, "/app/shop/a.py")
+    assert response.outcomes[0].source_path == "new/shop/a.py"
+    if generated:
+        assert stored(app) == [("/app/", "new/")]
+        assert f"code mapping {old} of project" in caplog.text
+        assert "is replaced: no file of repository" in caplog.text
+    else:
+        assert stored(app) == [("/app/", "old/"), ("/app/shop/", "new/shop/")]
+        assert "is replaced" not in caplog.text
+
+
+def test_a_dry_run_replaces_nothing(app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
+    repository = add_repository("monolith", ["new/shop/a.py"])
+    add_mapping(app, ours, "/app/", "old/", repository_id=repository, automatically_generated=True)
+    response = derive(scm, ours, "/app/shop/a.py", dry_run=True)
+    assert roots(response.mappings) == [("/app/", "new/")]
+    assert stored(app) == [("/app/", "old/")]
+
+
+def test_the_branch_of_a_mapping_says_which_tree_has_the_file(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, tmp_path: Path
+) -> None:
+    repository = add_repository("monolith", ["src/a.py"])
+    commit_files(GitRepository(tmp_path / "repositories/monolith"), ["next/a.py"], "next")
+    add_mapping(app, ours, "/app/", "next/", repository_id=repository, default_branch="next")
+    outcome = derive(scm, ours, "/app/a.py").outcomes[0]
+    assert (outcome.outcome, outcome.source_path, outcome.branch) == (COVERED, "next/a.py", "next")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/src/a.py", "C:\\src\\a.py", "\\src\\a.py", "https://x.example/src/a.py", "<frozen src/a.py>", "~/src/a.py"],
+)
+def test_an_empty_root_covers_relative_paths_alone(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, path: str
+) -> None:
+    users = add_mapping(app, ours, "", "", repository_id=add_repository("monolith", ["src/a.py", "conf/x.yaml"]))
+    response = derive(scm, ours, path, "src/a.py", "./src/a.py", "conf/x.yaml", "src/b.py", dry_run=True)
+    assert [o.code_mapping_id for o in response.outcomes] == [0, users, users, users, 0]
+    found = [o.source_path for o in response.outcomes][1:]
+    assert found == ["src/a.py", "src/a.py", "conf/x.yaml", ""]
+
+
+def test_a_generated_mapping_covers_no_library_and_a_users_does(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    repository = add_repository("monolith", ["src/lib/python3.12/json/decoder.py"])
+    path = "/usr/lib/python3.12/json/decoder.py"
+    add_mapping(app, ours, "/usr/", "src/", repository_id=repository, automatically_generated=True)
+    assert derive(scm, ours, path).outcomes[0].outcome == UNSUPPORTED
+    add_mapping(app, ours, "/usr/lib/", "src/lib/", repository_id=repository)
+    assert derive(scm, ours, path).outcomes[0].outcome == COVERED
+
+
+def test_where_a_file_is_has_the_address_of_its_page(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    repository = add_repository("monolith", ["src/a b.py"])
+    with app.app_context():
+        row = db.session.get_one(Repository, repository)
+        row.url, row.provider = "git@github.com:acme/monolith.git", "integrations:github"
+        db.session.commit()
+    for _ in range(2):
+        outcome = derive(scm, ours, "/app/src/a b.py").outcomes[0]
+        assert (outcome.repository_id, outcome.branch) == (repository, "main")
+        assert outcome.source_url == "https://github.com/acme/monolith/blob/main/src/a%20b.py"
+
+
 def test_a_user_who_races_with_it_gets_the_row_or_hears_that_it_exists(
     app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
 ) -> None:

@@ -38,6 +38,34 @@ def test_the_table(scm: Scm, ours: Tenant, add_repository: AddRepository, row: l
     assert found == [text for text in mapping if text.strip() or len(mapping) > 1]
 
 
+def examples() -> list[tuple[dict[str, list[str]], str, str]]:
+    """The files of repositories, a stack trace, and what is said of it."""
+    pattern = r"<!-- example: (.*?) -->\n```text\n(.*?)```\n```text\n(.*?)```\n<!-- /example -->"
+    found = []
+    for repositories, trace, said in re.findall(pattern, PAGE.read_text(), re.DOTALL):
+        rows = [row.split(" has ") for row in repositories.split(" · ")]
+        found.append(({name: files.split() for name, files in rows}, trace, said))
+    assert len(found) == PAGE.read_text().count("<!-- example")
+    return found
+
+
+@pytest.mark.parametrize(("repositories", "trace", "said"), examples())
+def test_the_examples(
+    app: Flask,
+    ours: Tenant,
+    add_repository: AddRepository,
+    repositories: dict[str, list[str]],
+    trace: str,
+    said: str,
+) -> None:
+    for name, files in repositories.items():
+        add_repository(name, files)
+    result = app.test_cli_runner().invoke(args=["scm", "derive", "ours", "web", "--traceback", "-"], input=trace)
+    # Ids depend on what was in the database before.
+    ids = r"(code mapping|in repository) \d+"
+    assert re.sub(ids, r"\1 N", result.output) == re.sub(ids, r"\1 N", said)
+
+
 def test_the_code(app: Flask, ours: Tenant, capsys: pytest.CaptureFixture[str]) -> None:
     client = ScmGrpcClient.from_channel(channel_for(app))
     for code in blocks(PAGE, "python"):
@@ -54,6 +82,7 @@ def test_the_commands(app: Flask, ours: Tenant) -> None:
     for line in blocks(PAGE, "sh")[0].splitlines():
         arguments = line.partition("#")[0].partition("flask ")[2].split()
         arguments[arguments.index("demo")] = "ours"
-        arguments[arguments.index("--traceback") + 1] = "-"
+        if "--traceback" in arguments:
+            arguments[arguments.index("--traceback") + 1] = "-"
         result = app.test_cli_runner().invoke(args=arguments, input='  File "x.py", line 1, in f\n')
         assert result.exit_code == 0, result.output

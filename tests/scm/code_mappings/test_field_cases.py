@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from flask import Flask
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Organization, Project, Repository, db
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import parse_traceback
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, Scm, make_app
 
@@ -68,15 +70,14 @@ class Field:
         frames: list[Frame] = json.loads(result.stdout)["frames"]
         return frames
 
-    def frames(self, frames: Sequence[Mapping[str, str]]) -> list[Frame]:
+    def frames(self, frames: Sequence[Mapping[str, str]], *, dry_run: bool = False) -> list[Frame]:
         """What DeriveCodeMappings says of each frame."""
         with self.app.app_context():
             organization = db.session.scalars(sa.select(Organization.id)).one()
             project = db.session.scalars(sa.select(Project.id)).one()
             names = {row.id: row.name for row in db.session.scalars(sa.select(Repository))}
-        outcomes = Scm(self.app)(
-            "DeriveCodeMappings", organization_id=organization, project_id=project, frames=frames
-        ).outcomes
+        ids = {"organization_id": organization, "project_id": project}
+        outcomes = Scm(self.app)("DeriveCodeMappings", **ids, frames=frames, dry_run=dry_run).outcomes
         kinds = scm_pb2.PathOutcome.Outcome
         return [
             {
@@ -150,3 +151,20 @@ def test_cases(field: Field, case: dict[str, Any]) -> None:
             assert len(mapped) == len(expected)
     assert before <= field.stored()
     assert "" not in {stack_root for _, stack_root, _, generated in field.stored() if generated}
+
+
+SHUFFLED = [case for case in CASES if any(isinstance(text, str) and text.count("\n") > 2 for text in texts_of(case))]
+
+
+@pytest.mark.parametrize("case", SHUFFLED, ids=lambda case: case["id"])
+def test_the_order_of_frames_changes_nothing(field: Field, case: dict[str, Any]) -> None:
+    prepare(field, case)
+    for text in texts_of(case):
+        # What is read may need its neighbours, so that frames are turned and not lines.
+        frames = [frame.frame for frame in parse_traceback(text)]
+        fields = [dataclasses.asdict(frame) for frame in frames]
+        there = field.frames(fields, dry_run=True)
+        assert field.frames(fields[::-1], dry_run=True)[::-1] == there
+        middle = len(fields) // 2
+        turned = field.frames([*fields[middle:], *fields[:middle]], dry_run=True)
+        assert [*turned[len(fields) - middle :], *turned[: len(fields) - middle]] == there

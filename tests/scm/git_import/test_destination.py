@@ -177,3 +177,27 @@ def test_the_remote_is_origin_or_else_the_first(demo: Flask, tmp_path: Path) -> 
     repository.git("remote", "set-url", "--add", "origin", "git@github.com:second/api")
     add(demo, "import-git", "demo", str(repository.path), "--name", "origin")
     assert [row[3] for row in rows(demo)] == ["github.com/upstream/api", "github.com/origin/api"]
+
+
+@pytest.mark.parametrize(
+    "options", [["api"], ["acme/api", "--provider", "github"], ["x", "--url", "https://github.com/acme/api"]]
+)
+def test_adding_a_repository_can_be_repeated_after_its_import(demo: Flask, tmp_path: Path, options: list[str]) -> None:
+    added = add(demo, "add-repository", "demo", *options)
+    assert add(demo, "add-repository", "demo", *options) == {"id": added["id"], "created": False}
+    repository = clone(tmp_path / "api", "git@github.com:acme/api.git")
+    assert add(demo, "import-git", "demo", str(repository.path))["id"] == added["id"]
+    assert add(demo, "add-repository", "demo", *options) == {"id": added["id"], "created": False}
+    numbered = [options[0], "--provider", "integrations:github", "--external-id", "5"]
+    numbered += ["--url", "https://github.com/acme/api"]
+    for spelling in ("integrations:github", "github"):
+        numbered[2] = spelling
+        assert add(demo, "add-repository", "demo", *numbered) == {"id": added["id"], "created": False}
+    assert add(demo, "import-git", "demo", str(repository.path))["id"] == added["id"]
+    assert [row[2] for row in rows(demo)] == ["5"]
+
+
+def test_a_number_belongs_to_one_repository_of_a_provider(demo: Flask) -> None:
+    for name, provider in (("a/b", "github"), ("c/d", "integrations:github"), ("a/b", "gitlab")):
+        add(demo, "add-repository", "demo", name, "--provider", provider, "--external-id", "5")
+    assert [row[:3] for row in rows(demo)] == [("a/b", "github", "5"), ("a/b", "gitlab", "5")]

@@ -323,6 +323,7 @@ def test_redirects_end() -> None:
         ("401 Unauthorized", CredentialRefused, False),
         ("403 Forbidden", ProviderForbidden, False),
         ("404 Not Found", ProviderNotFound, False),
+        ("405 Method Not Allowed", ProviderMisconfigured, False),
         ("408 Request Timeout", ProviderTimeout, True),
         ("409 Conflict", ProviderConflict, False),
         ("418 Teapot", ProviderRejected, False),
@@ -331,6 +332,7 @@ def test_redirects_end() -> None:
         ("500 Internal", ProviderUnavailable, True),
         ("503 Unavailable", ProviderUnavailable, True),
         ("599 Odd", ProviderUnavailable, True),
+        ("302 Found", ProviderUnavailable, False),
     ],
 )
 def test_a_status_is_an_error_that_has_the_evidence(status: str, error: type[ProviderError], acted: bool) -> None:
@@ -339,6 +341,31 @@ def test_a_status_is_an_error_that_has_the_evidence(status: str, error: type[Pro
         assert len(server.requests) == 1
     assert (found.status, found.provider, found.may_have_acted) == (int(status[:3]), "github", acted)
     assert str(found) == f"github responded with {status[:3]}: no [31m way"
+
+
+@pytest.mark.parametrize("status", ["600 Odd", "999 Odd", "101 Switching Protocols"])
+def test_a_status_of_no_kind_may_have_been_a_success(status: str) -> None:
+    with serve(answer(http(JSON, status=status))) as server:
+        assert refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={})).may_have_acted
+
+
+INFORMATION = [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlocation: https://x.example/\r\n\r\n"]
+
+
+@pytest.mark.parametrize("information", [*INFORMATION, INFORMATION[1] * 9 + INFORMATION[0] * 9])
+def test_informational_responses_are_skipped(information: bytes) -> None:
+    with serve(answer(information + http(JSON))) as server:
+        assert client(server.url).request("POST", "/", json={}).json() == {"id": 1}
+
+
+@pytest.mark.parametrize("information", INFORMATION)
+def test_informational_responses_without_an_end_end(information: bytes) -> None:
+    def script(peer: Peer) -> None:
+        while not peer.server.stopped.is_set():
+            peer.send(information * 100)
+
+    with serve(script) as server:
+        refusal(ProviderUnavailable, lambda: client(server.url, timeout=20).request("POST", "/", json={}))
 
 
 @pytest.mark.parametrize("body", [b"<h1>/srv/secret</h1>", b"[]", b"null", b'{"x": 1}', b"[" * 10**5, b"\xff"])
@@ -489,6 +516,23 @@ def test_a_forbidden_that_says_when_to_come_back_is_about_the_rate() -> None:
         refusal(ProviderRateLimited, lambda: client(server.url).get("/"))
 
 
+@pytest.mark.parametrize(
+    ("message", "error", "wait"),
+    [
+        ("You have exceeded a secondary rate limit. Please wait a few minutes.", ProviderRateLimited, 60),
+        ("Resource not accessible by integration", ProviderForbidden, None),
+    ],
+)
+def test_a_limit_that_is_in_no_header_is_read_from_the_message(
+    message: str, error: type[ProviderError], wait: float | None
+) -> None:
+    body = json.dumps({"message": message}).encode()
+    headers = ["X-RateLimit-Remaining: 4711", f"X-RateLimit-Reset: {int(time.time()) + 900}"]
+    with serve(answer(http(body, *headers, status="403 No"))) as server:
+        found = refusal(error, lambda: client(server.url).request("POST", "/", json={}))
+    assert found.retry_after == wait
+
+
 # Credentials
 
 
@@ -504,6 +548,22 @@ def test_credentials_are_found_by_name_and_shown_to_nobody(caplog: pytest.LogCap
         client(server.url).get("/")
     assert "GET /" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        {"token": f"{SECRET}\n"}, {"token": f"\r{SECRET}"}, {"token": f"{SECRET}é"}, {"token": f"{SECRET}\udc80"},
+        {"token": f"{SECRET}\0"}, {"user": "a", "password": f"{SECRET}\n"},
+        {"user": f"{SECRET}\udc80", "password": "x"},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_credential_that_no_header_can_have_is_said_without_it(configured: dict[str, str]) -> None:
+    with pytest.raises(ProviderMisconfigured, match="the credentials 'a' of GRPC_SCM_CREDENTIALS") as caught:
+        find_credential("a", {"a": configured}, provider="github")
+    assert SECRET not in repr(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 def test_threads_of_alarms_end(monkeypatch: pytest.MonkeyPatch) -> None:

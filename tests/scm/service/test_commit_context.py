@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
@@ -57,6 +58,13 @@ def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and
         db.session.commit()
     answer = ask(scm, mirrored, history, "src/app.py", 10)
     assert answer.blame_author.name == "As stored"
+    with app.app_context():
+        db.session.scalars(
+            sa.select(CommitAuthor).where(CommitAuthor.name == "As stored")
+        ).one().email = "bob@example.com"
+        db.session.commit()
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_author.name == "Bob"
 
 
 @pytest.mark.parametrize(
@@ -168,12 +176,12 @@ def test_what_was_asked_before_starts_no_git(
     first = ask(scm, mirrored, history, "README", 3)
     runs_of_git()
     assert ask(scm, mirrored, history, "README", 3) == first
-    assert runs_of_git() == 1  # our own, for the SHA
+    assert runs_of_git() == 0
     # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
     ask(scm, mirrored, history, "src/app.py", 3)
-    assert runs_of_git() == 1 + 3
+    assert runs_of_git() == 3
     ask(scm, mirrored, history, "README", 3, "main~1")
-    assert runs_of_git() == 1 + 4
+    assert runs_of_git() == 1 + 4  # our own, for the SHA
 
 
 def make_anew(repository: GitRepository) -> None:

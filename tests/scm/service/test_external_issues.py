@@ -43,6 +43,70 @@ def test_a_title_is_required(app: Flask, scm: Scm, ours: Tenant, more: dict[str,
     assert count(app, ExternalIssue) == before
 
 
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"title": "a" * 2**16}, ""),
+        ({"title": "a" * (2**16 + 1)}, "title has 65537 bytes; the limit is 65536"),
+        ({"title": "ü" * (2**15 + 1)}, "title has 65538 bytes"),
+        ({"description": "a" * 2**20}, ""),
+        ({"description": "a" * (2**20 + 1)}, "description has 1048577 bytes; the limit is 1048576"),
+        ({"description": "😈" * (2**18 + 1)}, "description has 1048580 bytes"),
+        ({"metadata": {str(number): "" for number in range(100)}}, ""),
+        ({"metadata": {str(number): "" for number in range(101)}}, "metadata has 101 entries; the limit is 100"),
+        ({"metadata": {str(number): "" for number in range(100_000)}}, "metadata has 100000 entries"),
+        ({"metadata": {"k" * 256: ""}}, ""),
+        ({"metadata": {"k" * 257: ""}}, "metadata has a key of 257 characters; the limit is 256"),
+        ({"metadata": {"k": "v" * (2**16 - 1)}}, ""),
+        ({"metadata": {"k": "v" * 2**16}}, "metadata has 65537 bytes; the limit is 65536"),
+    ],
+)
+def test_an_issue_has_limits(app: Flask, ours: Tenant, more: dict[str, Any], problem: str) -> None:
+    before = count(app, ExternalIssue)
+    answer = create(app, ours, "", **more)
+    assert answer.code == (StatusCode.INVALID_ARGUMENT if problem else StatusCode.OK)
+    assert problem in answer.message
+    assert count(app, ExternalIssue) == before + (not problem)
+
+
+SIZES = [
+    # The largest page has one row more than 2 MiB need.
+    ("4 MB each", [4_000_000] * 16, 16),
+    ("one large", [10, 10, 3_000_000, 10, 10], 2),
+    ("a large one last", [10, 10, 3_000_000], 1),
+    ("one of exactly 2 MiB", [2**21, 10], 2),
+    ("small", [1000] * 30, 1),
+]
+
+
+@pytest.mark.parametrize(("sizes", "pages"), [row[1:] for row in SIZES], ids=[row[0] for row in SIZES])
+@pytest.mark.parametrize(("column", "of_group"), [("description", False), ("metadata_", True)])
+def test_pages_are_bounded_in_bytes(
+    app: Flask, scm: Scm, ours: Tenant, sizes: list[int], pages: int, column: str, of_group: bool
+) -> None:
+    with app.app_context():
+        db.session.execute(sa.delete(ExternalIssue))
+        for number, size in enumerate(sizes):
+            value: Any = {"k": "a" * (size - 9)} if column == "metadata_" else "a" * size
+            ids = {"organization_id": ours.organization, "integration_id": ours.integration}
+            issue = ExternalIssue(key=f"T-{number}", **ids, **{column: value})
+            db.session.add(issue)
+            db.session.flush()
+            link = {"group_id": ours.group, "project_id": ours.project, "linked_id": issue.id}
+            db.session.add(GroupLink(**link))
+        db.session.commit()
+    group = {"group_id": ours.group} if of_group else {}
+    found, token = [], ""
+    for number in range(1, pages + 1):
+        page = scm("ListExternalIssues", organization_id=ours.organization, page_size=1000, page_token=token, **group)
+        assert page.issues
+        assert page.ByteSize() < 2**21 + max(sizes) + 10_000
+        found += [issue.key for issue in page.issues]
+        token = page.next_page_token
+        assert bool(token) == (number < pages)
+    assert found == [f"T-{number}" for number in range(len(sizes))]
+
+
 def test_the_integration_must_be_installed_in_the_organization(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
     for wrong in (theirs.integration, 999):
         scm.error(StatusCode.NOT_FOUND, "CreateExternalIssue", **fields_of(ours, integration_id=wrong))

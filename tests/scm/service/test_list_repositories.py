@@ -52,6 +52,18 @@ def test_the_order_is_by_name_then_id(app: Flask, scm: Scm, organization: int) -
     assert [(row.name, row.id) for row in rows] == [("a", 2), ("a", 4), ("b", 1), ("c", 3)]
 
 
+def test_pages_are_bounded_in_bytes(app: Flask, scm: Scm, organization: int) -> None:
+    sizes = [10, 4_000_000, 10, 1_500_000, 1_500_000, 1_500_000, 10]
+    for number, size in enumerate(sizes):
+        add(app, organization, str(number), config={"k": "a" * size})
+    pages, token = [], None
+    while token != "":
+        page = scm("ListRepositories", organization_id=organization, page_size=1000, page_token=token or "")
+        pages.append(names(page))
+        token = page.next_page_token
+    assert pages == [["0", "1"], ["2", "3", "4"], ["5", "6"]]
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [

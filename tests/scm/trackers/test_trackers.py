@@ -146,7 +146,16 @@ class TestGitLab(TrackerContract):
 
     @pytest.mark.parametrize(
         ("answer", "text"),
-        [({"message": "404 Project Not Found"}, "404 Project Not Found"), ({"error": "title is missing"}, "title is")],
+        [
+            ({"message": "404 Project Not Found"}, "404 Project Not Found"),
+            ({"error": "title is missing"}, "title is"),
+            ({"message": {"error": "Recognized as spam."}}, "with 400: Recognized as spam.$"),
+            (
+                {"message": {"base": ["Labels can't be blank"], "milestone": {"title": ["is too short"]}}},
+                "with 400: Labels can't be blank; metadata.milestone title is too short$",
+            ),
+            ({"message": {"x" * 10**6: {"y" * 10**6: ["z" * 10**6] * 5}}}, "with 400: metadata.x*"),
+        ],
     )
     def test_other_ways_to_complain(self, at: Tracker, vendor: Vendor, answer: Any, text: str) -> None:
         vendor.answer(answer, status=400)

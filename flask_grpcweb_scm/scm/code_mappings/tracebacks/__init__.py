@@ -1,0 +1,223 @@
+"""Reader of stack traces anywhere in a text: logs with their prefixes, JSON, notebooks, mails; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.compiled import CSHARP, GO, NATIVE, RUST, SWIFT
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.dynamic import DART, ELIXIR, PHP, RUBY
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import JAVASCRIPT
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.jvm import JVM
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import Later, Stream, TracebackFrame, completed
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.not_ours import not_ours
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
+
+__all__ = ["LANGUAGES", "TracebackFrame", "parse_traceback"]
+
+_LANGUAGES = (PYTHON, JVM, JAVASCRIPT, CSHARP, GO, RUST, RUBY, PHP, SWIFT, DART, ELIXIR, NATIVE)
+LANGUAGES = "Python, Java, Kotlin, Scala, JavaScript, C#, Go, Ruby, PHP, Rust, Swift, Dart or Elixir"
+"""The languages whose stack traces are read, for people."""
+
+MAX_FRAME_CHARACTERS = 5000  # more than a path may have anywhere
+MAX_DEPTH = 4  # of strings in strings
+ANNOUNCED = 3  # lines
+MAX_JOINED = 500  # frames in one line
+
+_CLOSING = re.compile(r"(?:, referer: \S*|<br ?/?>|</(?:pre|code|p|li|td)>|\\)$")
+MAX_CLOSINGS = 4
+_WORTH = re.compile(r"\d|\)$| in ")  # in every frame
+_JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
+
+
+def parse_traceback(text: str) -> Iterator[TracebackFrame]:
+    """Yield the frames of all stack traces in a text, in its order; other lines are skipped."""
+    reader = _Reader()
+    reader.read(text)
+    yield from reader.finish()
+
+
+def _content(rest: str) -> str:
+    """Return the rest of a line without spaces, and without what a box, a list or a log puts behind it."""
+    if len(rest) > MAX_FRAME_CHARACTERS:
+        return ""
+    text = rest.strip()
+    for _ in range(MAX_CLOSINGS):
+        shorter = _CLOSING.sub("", text).rstrip("` \t│┃|,;")
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+@dataclass(slots=True)
+class _Reader:
+    """The frames of a text, and the streams of lines that it is made of."""
+
+    frames: list[TracebackFrame] = field(default_factory=list)
+    streams: dict[str, Stream] = field(default_factory=dict)
+    unfinished: dict[str, tuple[int, Later, int]] = field(default_factory=dict)
+    """By stream: the index of a frame that a later line completes, and the number of lines in which it may come."""
+    dropped: set[int] = field(default_factory=set)
+    """Indexes of frames that are none unless they are completed."""
+
+    def finish(self) -> Iterator[TracebackFrame]:
+        for index, frame in enumerate(self.frames):
+            if index not in self.dropped:
+                yield frame if frame.not_ours else replace(frame, not_ours=not_ours(frame.frame))
+
+    def read(self, text: str, name: str = "", depth: int = 0) -> bool:
+        """Read a text; tell whether it has frames."""
+        count = len(self.frames)
+        value = json_value(text.strip())
+        if value is not None:
+            self._read_value(value, name, depth)
+        else:
+            for line in text.splitlines():
+                self._read_line(line, name, depth)
+        return len(self.frames) > count
+
+    def _read_value(self, value: Any, name: str, depth: int) -> None:
+        """Read a value of JSON, however deep: its strings, and the objects that are frames."""
+        left = [(value, "")]  # with the name that it has
+        while left:
+            item, key = left.pop()
+            if isinstance(item, str) and depth < MAX_DEPTH:
+                self.read(item, f"{name}{{{key}", depth + 1)
+            elif isinstance(item, list):
+                left.extend((one, key) for one in reversed(item))
+            elif isinstance(item, dict):
+                frame = frame_of_object(item) if LISTS.fullmatch(key) else None
+                if frame is not None:
+                    self.frames.append(frame)
+                else:
+                    left.extend((one, key) for key, one in reversed(item.items()))
+
+    def _read_line(self, line: str, name: str, depth: int) -> None:
+        if "#012" in line:
+            # A line feed, as rsyslog writes it.
+            for part in line.split("#012"):
+                self._read_line(part, name, depth)
+            return
+        line = clean(self._whole(line, name))
+        if not line:
+            return
+        places = cuts(line)
+        rests = [(line[:place], line[place:]) for place in reversed(places)]
+        streams = [name + stream_name(prefix) for prefix, _ in rests]
+        read = self._read_json(rests, streams[0], depth) or any(
+            self._complete(stream, _content(rest)) or self._read_frame(stream, prefix, rest)
+            for stream, (prefix, rest) in zip(streams, rests, strict=True)
+        )
+        if not read and not self._read_inside(line, streams[0], depth):
+            self._read_anywhere(line, streams[-1])
+        for stream_key, (_, rest) in zip(streams, rests, strict=True):
+            stream = self._stream(stream_key)
+            stream.before = _content(rest)
+            announced = any(
+                language.announcement.fullmatch(stream.before)
+                for language in _LANGUAGES
+                if language.announcement is not None
+            )
+            stream.announced = ANNOUNCED if announced else max(stream.announced - 1, 0)
+
+    def _whole(self, line: str, name: str) -> str:
+        """Return a line with its beginning, if a container runtime cut it; empty as long as its end is not there."""
+        mark = PARTIAL.match(line)
+        if mark is None:
+            return line
+        stream = self._stream(name + stream_name(mark["prefix"]))
+        text, stream.partial = stream.partial + line[mark.end() :], ""
+        if mark["kind"] == "F":
+            return mark[0] + text
+        stream.partial = text
+        return ""
+
+    def _stream(self, name: str) -> Stream:
+        stream = self.streams.get(name)
+        if stream is None:
+            stream = self.streams[name] = Stream()
+        return stream
+
+    def _complete(self, name: str, line: str) -> bool:
+        """Complete a frame by a line after it; tell whether there is such a frame."""
+        if name not in self.unfinished:
+            return False
+        index, later, left = self.unfinished.pop(name)
+        match = later.pattern.fullmatch(line) or later.pattern.fullmatch(line.rpartition("\t")[2])
+        if match is not None:
+            self.frames[index] = completed(self.frames[index], match)
+            self.dropped.discard(index)
+        elif left > 1:
+            self.unfinished[name] = (index, later, left - 1)
+        return match is not None
+
+    def _read_frame(self, name: str, prefix: str, rest: str) -> bool:
+        """Read the rest of a line after a prefix; tell whether it is a frame."""
+        found = self._frame(name, prefix, rest)
+        if found is None:
+            return False
+        frame, later = found
+        self.frames.append(frame)
+        self.unfinished.pop(name, None)
+        if later is not None:
+            self.unfinished[name] = (len(self.frames) - 1, later, later.within)
+            if later.required:
+                self.dropped.add(len(self.frames) - 1)
+        return True
+
+    def _frame(self, name: str, prefix: str, rest: str) -> tuple[TracebackFrame, Later | None] | None:
+        if len(rest) > MAX_FRAME_CHARACTERS:
+            return None
+        text = _content(rest)
+        if _WORTH.search(text) is None:
+            return None
+        stream = self._stream(name)
+        stream.prefix, stream.indented = prefix, rest.startswith(("\t", "  "))
+        found = next((found for language in _LANGUAGES if (found := language.read(text, stream)) is not None), None)
+        if found is not None and stream.announced:
+            stream.announced = ANNOUNCED + 1
+        return found
+
+    def _read_json(self, rests: list[tuple[str, str]], name: str, depth: int) -> bool:
+        """Read a line of JSON; tell whether it is one."""
+        value = next((value for _, rest in rests if (value := json_value(rest)) is not None), None)
+        if value is not None and depth < MAX_DEPTH:
+            self._read_value(value, name, depth + 1)
+        return value is not None
+
+    def _read_inside(self, line: str, name: str, depth: int) -> bool:
+        """Read the strings in a line; tell whether they have frames."""
+        found = False
+        if depth >= MAX_DEPTH:
+            return found
+        for quote in ('"', "'"):
+            if not found and quote in line:
+                for text in strings(line, quote):
+                    found = self.read(text, name + "{", depth + 1) or found
+        if not found and ("\\n" in line or "\\t" in line):
+            found = self.read(unescaped(line), name, depth + 1)
+        return found
+
+    def _read_anywhere(self, line: str, name: str) -> None:
+        """Read a trace whose lines were joined, or a frame after a prefix that is not known."""
+        pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
+        found = [frame for piece in pieces if (frame := self._frame(name, "", piece)) is not None] if pieces else []
+        if len(found) > 1:
+            self.frames.extend(frame for frame, _ in found)
+            return
+        before = self._stream(name).before
+        for place in unknown_cuts(line):
+            end = len(line[:place].rstrip())
+            # The line before has the same prefix, but perhaps for digits.
+            same = before[: end // 2] == line[: end // 2]
+            self._stream(name).before = before[end:].strip() if same else ""
+            if self._read_frame(name, line[:place], "  " + line[place:]):
+                return
+        if '"' in line and self._read_frame(name, "", line.partition('"')[0]):
+            return  # the last line of a quoted text
