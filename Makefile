@@ -105,9 +105,10 @@ conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
 
-fuzz: $(DEV) ## Fuzz the whole request path, or the JSON codec, for a minute (TARGET=json; FUZZ=… goes to libFuzzer)
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
-	$(BIN)/python -m tests.fuzz.fuzz_$(TARGET) -max_total_time=60 -max_len=4096 -timeout=10 $(FUZZ)
+# The search for costs is not libFuzzer's, which looks for new lines of code.
+fuzz: $(DEV) ## Fuzz the whole request path, the JSON codec, or the costs of requests (TARGET=json, TARGET=cost; FUZZ=-max_total_time=60)
+	@test $(TARGET) = cost || $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
+	$(BIN)/python -m tests.fuzz.fuzz_$(TARGET) -max_total_time=$(if $(filter cost,$(TARGET)),600,60) -max_len=4096 -timeout=10 $(FUZZ)
 
 audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
 	.venv-audit/bin/bandit --quiet --recursive --severity-level medium flask_grpcweb_scm example_app

@@ -140,7 +140,7 @@ def test_each_of_the_eight_rpcs_answers_right(world: World, content_type: str) -
             project_id=ids["project"],
             repository_id=ids["repository"],
             stack_root=f"/srv{number}/",
-            source_root="src/",
+            source_root="",
             default_branch="main",
         ),
         scm_pb2.CodeMapping,

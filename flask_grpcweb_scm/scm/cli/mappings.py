@@ -8,7 +8,7 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.rpc import CallContext
+from flask_grpcweb_scm.rpc import CallContext, printable
 from flask_grpcweb_scm.scm.cli.commands import (
     command,
     fail,
@@ -16,7 +16,6 @@ from flask_grpcweb_scm.scm.cli.commands import (
     print_result,
     project_named,
     scm_cli,
-    shown,
 )
 from flask_grpcweb_scm.scm.code_mappings.check import CheckedMapping, check_mappings
 from flask_grpcweb_scm.scm.database.db import db
@@ -98,4 +97,4 @@ def _lines(fact: dict[str, Any], *, fix: bool) -> list[str]:
         f"    hides {hidden['paths']} paths of code mapping {hidden['id']}, such as {hidden['example']}"
         for hidden in fact["hides"]
     ]
-    return [shown(line) for line in lines]
+    return [printable(line) for line in lines]

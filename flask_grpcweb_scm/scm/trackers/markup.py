@@ -56,6 +56,7 @@ def to_html(text: str) -> str:
 
 _ESCAPED_IN_MARKDOWN = frozenset("\\`*[]|~")
 _BLOCK = re.compile(r"[-+=:;/#]|[0-9]{1,9}[.)](?=\s|\Z)", re.ASCII)
+_LOCAL_PART = re.compile(r"[\w.+-]*")
 _EMOJI = re.compile(r":[\w+-]+:", re.ASCII)
 # References and tables of contents of GitLab, which look like [epic:7], and inserted and deleted text.
 _IN_BRACKETS = re.compile(r"[\[+-]|_*TOC_*\]|[a-z_]+:")
@@ -98,10 +99,10 @@ def to_markdown(text: str, *, host: str, line_break: str = "\n", dollar: str = "
 
 def _refers(char: str, line: str, at: int) -> bool:
     """Tell whether a tracker could take a sign for the beginning of a mention, a reference or an emoji."""
-    before, after = line[at - 1 : at], line[at + 1 : at + 2]
+    after = line[at + 1 : at + 2]
     match char:
-        case "@":  # not in the address of a mailbox
-            return not after.isspace() and after != "" and not (before.isascii() and before.isalnum())
+        case "@":
+            return after != "" and not after.isspace() and not _is_in_mailbox(line, at)
         case "#" | "!" | "^" | "&":
             return after.isalnum()
         case "~" | "%":
@@ -117,6 +118,14 @@ def _refers(char: str, line: str, at: int) -> bool:
         case "-":
             return line[max(at - 2, 0) : at].upper() == "GH" and after.isdigit()
     return False
+
+
+def _is_in_mailbox(line: str, at: int) -> bool:
+    """Tell whether an "@" is in the address of a mailbox; the second one of ``ann@a.example@team`` is not."""
+    before = line[at - 1 : at]
+    between = line[line.rfind("@", 0, at) + 1 : at]
+    follows = len(between) < at and _LOCAL_PART.fullmatch(between) is not None
+    return before.isascii() and before.isalnum() and not follows
 
 
 def _is_same_host(name: str, host: str) -> bool:

@@ -289,3 +289,12 @@ def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck
         repository_id=ours.repository, commit_sha="a" * 40, filepath="x", line_number=1,
     )  # fmt: skip
     assert error.message == "git cat-file did not end in time"
+
+
+def test_lines_that_do_not_exist_take_no_memory(app: Flask, scm: Scm, mirrored: int, history: GitRepository) -> None:
+    line = {"repository_id": mirrored, "commit_sha": history.head(), "filepath": "file.txt"}
+    for number in (10_000, 2**31 - 1):
+        scm.error(StatusCode.NOT_FOUND, "GetCommitContext", **line, line_number=number)
+    assert app.extensions["grpcweb_scm.lines"].bytes == 0
+    scm("GetCommitContext", **line, line_number=1)
+    assert app.extensions["grpcweb_scm.lines"].bytes > 700

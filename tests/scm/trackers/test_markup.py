@@ -34,6 +34,7 @@ def gitlab(text: str) -> str:
         # Mentions
         ("@admin", f"@{Z}admin"),
         ("(@all)", f"(@{Z}all)"),
+        ("ann@a.example@team, (bob@a.example)", f"ann@a.example@{Z}team, (bob@a.example)"),
         ("x_@team/a", f"x\\_@{Z}team/a"),
         ("é@admin", f"é@{Z}admin"),
         ("&#64;admin", f"&amp;#{Z}64;admin"),

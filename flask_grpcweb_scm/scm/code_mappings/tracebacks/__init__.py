@@ -11,7 +11,13 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.compiled import CSHARP, GO, 
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.dynamic import DART, ELIXIR, PHP, RUBY
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import JAVASCRIPT
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.jvm import JVM
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import Later, Stream, TracebackFrame, completed
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
+    Later,
+    Stream,
+    TracebackFrame,
+    completed,
+    matched_frame,
+)
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.not_ours import not_ours
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
@@ -21,6 +27,8 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_val
 __all__ = ["LANGUAGES", "TracebackFrame", "parse_traceback"]
 
 _LANGUAGES = (PYTHON, JVM, JAVASCRIPT, CSHARP, GO, RUST, RUBY, PHP, SWIFT, DART, ELIXIR, NATIVE)
+_ROWS = tuple((language.platform, *row) for language in _LANGUAGES for row in language.rows)
+_ANNOUNCEMENT = re.compile("|".join(language.announcement for language in _LANGUAGES if language.announcement))
 LANGUAGES = "Python, Java, Kotlin, Scala, JavaScript, C#, Go, Ruby, PHP, Rust, Swift, Dart or Elixir"
 """The languages whose stack traces are read, for people."""
 
@@ -110,21 +118,17 @@ class _Reader:
         places = cuts(line)
         rests = [(line[:place], line[place:]) for place in reversed(places)]
         streams = [name + stream_name(prefix) for prefix, _ in rests]
+        texts = [_content(rest) for _, rest in rests]
         read = self._read_json(rests, streams[0], depth) or any(
-            self._complete(stream, _content(rest)) or self._read_frame(stream, prefix, rest)
-            for stream, (prefix, rest) in zip(streams, rests, strict=True)
+            self._complete(stream, text) or self._read_frame(stream, prefix, rest, text)
+            for stream, (prefix, rest), text in zip(streams, rests, texts, strict=True)
         )
         if not read and not self._read_inside(line, streams[0], depth):
             self._read_anywhere(line, streams[-1])
-        for stream_key, (_, rest) in zip(streams, rests, strict=True):
-            stream = self._stream(stream_key)
-            stream.before = _content(rest)
-            announced = any(
-                language.announcement.fullmatch(stream.before)
-                for language in _LANGUAGES
-                if language.announcement is not None
-            )
-            stream.announced = ANNOUNCED if announced else max(stream.announced - 1, 0)
+        for key, text in zip(streams, texts, strict=True):
+            stream = self._stream(key)
+            stream.before = text
+            stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
 
     def _whole(self, line: str, name: str) -> str:
         """Return a line with its beginning, if a container runtime cut it; empty as long as its end is not there."""
@@ -157,9 +161,9 @@ class _Reader:
             self.unfinished[name] = (index, later, left - 1)
         return match is not None
 
-    def _read_frame(self, name: str, prefix: str, rest: str) -> bool:
-        """Read the rest of a line after a prefix; tell whether it is a frame."""
-        found = self._frame(name, prefix, rest)
+    def _read_frame(self, name: str, prefix: str, rest: str, text: str) -> bool:
+        """Read the rest of a line after a prefix, and its content; tell whether it is a frame."""
+        found = self._frame(name, prefix, rest, text)
         if found is None:
             return False
         frame, later = found
@@ -171,18 +175,18 @@ class _Reader:
                 self.dropped.add(len(self.frames) - 1)
         return True
 
-    def _frame(self, name: str, prefix: str, rest: str) -> tuple[TracebackFrame, Later | None] | None:
-        if len(rest) > MAX_FRAME_CHARACTERS:
-            return None
-        text = _content(rest)
+    def _frame(self, name: str, prefix: str, rest: str, text: str) -> tuple[TracebackFrame, Later | None] | None:
         if _WORTH.search(text) is None:
             return None
         stream = self._stream(name)
         stream.prefix, stream.indented = prefix, rest.startswith(("\t", "  "))
-        found = next((found for language in _LANGUAGES if (found := language.read(text, stream)) is not None), None)
-        if found is not None and stream.announced:
-            stream.announced = ANNOUNCED + 1
-        return found
+        for platform, needle, pattern, read, later in _ROWS:
+            if needle in text and (match := pattern.fullmatch(text)) is not None:
+                frame = read(match, stream) if read is not None else matched_frame(match, platform)
+                if frame is not None:
+                    stream.announced = ANNOUNCED + 1 if stream.announced else 0
+                    return frame, later
+        return None
 
     def _read_json(self, rests: list[tuple[str, str]], name: str, depth: int) -> bool:
         """Read a line of JSON; tell whether it is one."""
@@ -207,7 +211,9 @@ class _Reader:
     def _read_anywhere(self, line: str, name: str) -> None:
         """Read a trace whose lines were joined, or a frame after a prefix that is not known."""
         pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
-        found = [frame for piece in pieces if (frame := self._frame(name, "", piece)) is not None] if pieces else []
+        found = (
+            [frame for piece in pieces if (frame := self._frame(name, "", piece, piece)) is not None] if pieces else []
+        )
         if len(found) > 1:
             self.frames.extend(frame for frame, _ in found)
             return
@@ -217,7 +223,8 @@ class _Reader:
             # The line before has the same prefix, but perhaps for digits.
             same = before[: end // 2] == line[: end // 2]
             self._stream(name).before = before[end:].strip() if same else ""
-            if self._read_frame(name, line[:place], "  " + line[place:]):
+            if self._read_frame(name, line[:place], "  ", _content(line[place:])):
                 return
-        if '"' in line and self._read_frame(name, "", line.partition('"')[0]):
-            return  # the last line of a quoted text
+        if '"' in line:
+            rest = line.partition('"')[0]  # the last line of a quoted text
+            self._read_frame(name, "", rest, _content(rest))

@@ -140,7 +140,7 @@ CSHARP = Language(
     "csharp",
     (
         Row(":", re.compile(
-            rf"(?:{_AT}) (?P<function>\S.*) (?:{_IN}) (?P<path>(?:(?! (?:{_IN}) ).)+):(?:{_NUMBER}) ?{_LINE}\.?"
+            rf"(?:{_AT}) (?P<function>\S.*) (?:{_IN}) (?P<path>(?:(?! (?:{_IN}) ).)+\.\w+):(?:{_NUMBER}) ?{_LINE}\.?"
         ), _read_csharp),
         # Mono: "at A.B (System.Int32 n) [0x00012] in /src/B.cs:12"
         Row("] in ", re.compile(

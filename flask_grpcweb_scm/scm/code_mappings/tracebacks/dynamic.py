@@ -57,7 +57,9 @@ PHP = Language(
     "php",
     (
         # "#0 /x.php(51): f()"; eval has "(12) : eval()'d code" before the number
-        Row("(", re.compile(r"#\d+ (?P<path>[^()]+)\((?P<line>\d{1,9})\)(?: : .*)?: (?P<function>.+)")),
+        Row("(", re.compile(
+            rf"#\d+ (?P<path>(?:[A-Za-z]:|phar:/)?[\\/][^()]+|[^\s()]+)\({_LINE}\)(?: : .*)?: (?P<function>.+)"
+        )),
         Row("[internal", re.compile(r"#\d+ \[internal function\]: (?P<function>.+)"), _read_internal),
         Row("thrown in ", re.compile(rf"thrown in (?P<path>.+) on line {_LINE}")),
         Row(" in ", re.compile(
@@ -132,7 +134,9 @@ ELIXIR = Language(
         # "(shop 0.1.0) lib/shop/cart.ex:7: Shop.Cart.total/1"
         Row(": ", re.compile(
             r"(?:└─ )?(?:\((?P<app>[\w.-]+)(?: [^()]*)?\) )?"
-            rf"(?P<path>{_FREE}\.(?:exs?|l?eex|heex|[ehxy]rl)):{_LINE}(?::\d+)?: (?P<function>.+)"
+            rf"(?P<path>{_FREE}\.(?:exs?|l?eex|heex|[ehxy]rl)):{_LINE}(?::\d+)?: "
+            # The arity or the arguments are the end: warnings of the compiler have other ones.
+            r"(?P<function>.*(?:/\d+|\)))"
         ), _read_elixir),
         # A stack trace as a term: "{Shop.Cart, :total, 1, [file: ~c"lib/shop/cart.ex", line: 7]}"
         Row("file", re.compile(

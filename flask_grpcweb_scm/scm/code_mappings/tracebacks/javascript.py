@@ -27,6 +27,7 @@ _NOWHERE = re.compile(
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+_PAGE = re.compile(r"[^.]*|.*\.(?:php\d?|aspx?|jsp|do|cgi|cfm)", re.IGNORECASE)  # with scripts in it
 _RUNTIME = re.compile(
     r"(?:node|ext|deno|bun):.+|(?:internal|native)/.+|(?:module|timers|events|fs|net|_stream_\w+|_http_\w+)\.js"
 )
@@ -78,14 +79,18 @@ def _read_place(text: str, function: str, *, lenient: bool = False) -> Traceback
 def _is_script(path: str, *, lenient: bool, column: bool) -> bool:
     if _RUNTIME.fullmatch(path):
         return True
+    if ":" in path[2:] and not _URL.match(path):
+        return False
     file = path.partition("?")[0]
     name = file.replace("\\", "/").rpartition("/")[2]
     if _EXTENSION.search(name) and _EXTENSION.fullmatch("." + name.rpartition(".")[2]):
         return True
     if _OTHER_LANGUAGE.fullmatch("." + name.rpartition(".")[2]) and "." in name and not _WEB.match(path):
         return False
+    if _WEB.match(path):
+        return column and "/" in path.partition("://")[2] and (_PAGE.fullmatch(name) is not None)
     if _URL.match(path):
-        return column and "/" in path.partition("://")[2]
+        return column
     return lenient and column and "." not in name and path[:1] == "/"
 
 
@@ -155,5 +160,5 @@ JAVASCRIPT = Language(
         Row("://", re.compile(rf"{_NAME} (?P<place>[a-z-]+://\S+:\d{{1,9}}(?::\d{{1,9}})?)"), _read_indented),
     ),
     # The heading of a stack in TAP, whose lines have no "at"
-    announcement=re.compile(r"stack: ?[|>]?-?"),
+    announcement=r"stack: ?[|>]?-?",
 )  # fmt: skip

@@ -85,17 +85,8 @@ class Language:
     platform: str
     """Platform of its frames."""
     rows: tuple[Row, ...]
-    announcement: re.Pattern[str] | None = None
+    announcement: str = ""
     """Pattern of lines that announce frames which are not to be told from other texts by themselves."""
-
-    def read(self, line: str, stream: Stream) -> tuple[TracebackFrame, Later | None] | None:
-        """Return the frame that a line is, without prefix and spaces around it; None when it is none."""
-        for needle, pattern, read, later in self.rows:
-            if needle in line and (match := pattern.fullmatch(line)) is not None:
-                frame = read(match, stream) if read is not None else matched_frame(match, self.platform)
-                if frame is not None:
-                    return frame, later
-        return None
 
 
 def matched_frame(match: re.Match[str], platform: str, *, function: str = "", not_ours: str = "") -> TracebackFrame:

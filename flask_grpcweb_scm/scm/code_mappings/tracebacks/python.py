@@ -32,6 +32,12 @@ def _read_pytest(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
     return matched_frame(match, "python") if known else None
 
 
+def _read_file(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
+    """Read a frame; without a function it is the place of a syntax error, in a file that is one of Python's."""
+    known = match["function"] or re.search(r"[./\\<]", match["path"])
+    return matched_frame(match, "python") if known else None
+
+
 def _read_cell(match: re.Match[str], stream: Stream) -> TracebackFrame:
     frame = StackFrame(match["cell"], platform="python")
     return TracebackFrame(frame, int(match.groupdict().get("line") or 0), "", "a cell of a notebook")
@@ -56,8 +62,8 @@ PYTHON = Language(
     (
         # File "x.py", line 3, in f · faulthandler has no comma · quotes of mails and chats
         Row("File ", re.compile(rf'File ["“”«]{{1,2}}(?P<path>[^"“”«»]+)["“”»]{{1,2}}, line {_LINE}'
-                                  r"(?:,? in (?P<function>[^|;]+)(?:[|;].*)?|,)?")),
-        Row("File '", re.compile(rf"File '(?P<path>[^']+)', line {_LINE}(?:,? in (?P<function>.+)|,)?")),
+                                  r"(?:,? in (?P<function>[^|;]+)(?:[|;].*)?|,)?"), _read_file),
+        Row("File '", re.compile(rf"File '(?P<path>[^']+)', line {_LINE}(?:,? in (?P<function>.+)|,)?"), _read_file),
         # Django's pages: the number is before the code in the next line.
         Row('File "', re.compile(r'File "(?P<path>[^"]+)" in (?P<function>.+)'), None, _DJANGO_CODE),
         # gdb with Python's own commands
@@ -81,5 +87,5 @@ PYTHON = Language(
         Row(".py", re.compile(rf"(?P<function>[\w.<>]+) \({_PY}:{_LINE}\)"), _read_py_spy),
     ),
     # The text of an exception in pytest, the head of a thread in py-spy
-    announcement=re.compile(r"E(?: {3}.*)?|(?:Thread|Process) \w.*"),
+    announcement=r"E(?: {3}.*)?|(?:Thread|Process) \w.*",
 )  # fmt: skip

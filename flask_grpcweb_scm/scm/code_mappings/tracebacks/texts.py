@@ -18,7 +18,7 @@ _COLOUR = re.compile(
     r"(?:(?:\x1b|\\x1b|\\u001[bB]|\\033|\\e|#033|\^\[)\[|\x9b)[0-9;:?]{0,30}[A-Za-z]"
     r"|\x1b[\]P_^][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[()][A-Za-z0-9]|\[[0-9]{1,3}(?:;[0-9]{1,3}){0,9}m"
 )
-_HTML = re.compile(r"&(?:quot|lt|gt|amp|nbsp|#3[49]|#x2[27]);")
+_HTML = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
 _JSON = frozenset('{["')
 _STRINGS = {
     '"': re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)'),
