@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
+from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
@@ -182,10 +182,7 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
 
 def _may_be_ours(frame: TracebackFrame) -> bool:
     """Tell whether to search for a frame: an installed package may be the organization's own."""
-    path = frame.frame.path
-    if not frame.not_ours or installed_package(path) is not None:
-        return True
-    return frame.frame.platform in {"go", "python"} and not library_of_path(path)
+    return not frame.not_ours or installed_package(frame.frame.path) is not None
 
 
 def _repository_names(ids: Collection[int]) -> dict[int, str]:

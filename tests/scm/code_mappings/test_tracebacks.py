@@ -88,8 +88,8 @@ LINES = [
     ("module code@http://localhost/x.js:1:2", "http://localhost/x.js", 1, "module code", ""),
     ("@file:///srv/x.js:1:2", "/srv/x.js", 1, "", ""),
     ("\t/go/pkg/mod/example.com/dep@v1.2.3/x.go:1 +0x1", "/go/pkg/mod/example.com/dep@v1.2.3/x.go", 1, "",
-     "a third-party module"),
-    ("\texample.com/dep@v1.2.3/x.go:1 +0x1", "example.com/dep@v1.2.3/x.go", 1, "", "a third-party module"),
+     "an installed package"),
+    ("\texample.com/dep@v1.2.3/x.go:1 +0x1", "example.com/dep@v1.2.3/x.go", 1, "", "an installed package"),
     ("        /srv/main.go:1", "/srv/main.go", 1, "", ""),
     ("\t/srv/asm_amd64.s:1 +0x1", "/srv/asm_amd64.s", 1, "", ""),
 ]  # fmt: skip

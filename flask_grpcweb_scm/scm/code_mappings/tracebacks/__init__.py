@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.compiled import CSHARP, GO, NATIVE, RUST, SWIFT
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.dynamic import DART, ELIXIR, PHP, RUBY
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import JAVASCRIPT
@@ -18,7 +19,6 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
     completed,
     matched_frame,
 )
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.not_ours import not_ours
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
@@ -63,6 +63,10 @@ def _content(rest: str) -> str:
     return text
 
 
+def _not_ours(path: str) -> str:
+    return "an installed package" if installed_package(path) else library_of_path(path)
+
+
 @dataclass(slots=True)
 class _Reader:
     """The frames of a text, and the streams of lines that it is made of."""
@@ -77,7 +81,7 @@ class _Reader:
     def finish(self) -> Iterator[TracebackFrame]:
         for index, frame in enumerate(self.frames):
             if index not in self.dropped:
-                yield frame if frame.not_ours else replace(frame, not_ours=not_ours(frame.frame))
+                yield frame if frame.not_ours else replace(frame, not_ours=_not_ours(frame.frame.path))
 
     def read(self, text: str, name: str = "", depth: int = 0) -> bool:
         """Read a text; tell whether it has frames."""
