@@ -11,22 +11,20 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.coverage import Cover, Coverage
-from flask_grpcweb_scm.scm.code_mappings.decide import (
-    Finding,
+from flask_grpcweb_scm.scm.code_mappings.decide import Finding, decide, matches_of
+from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTree, RepositoryTrees, read_all
+from flask_grpcweb_scm.scm.code_mappings.roots import (
     Mapped,
     Place,
     Roots,
     Target,
     choose_roots,
-    decide,
     find_roots,
     find_tied,
-    matches_of,
     possible_roots,
     ties_of,
 )
-from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
-from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTree, RepositoryTrees, read_all
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeIndex
 from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
@@ -67,7 +65,9 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
         if frame not in readings:
             readings[frame] = read(frame)
     trees = RepositoryTrees(project.organization_id, context)
-    stored = _stored_mappings(project, {text for reading in readings.values() for text in reading.texts if text})
+    stored = _stored_mappings(
+        context, project, {text for reading in readings.values() for text in reading.texts if text}
+    )
     coverage = Coverage(stored, trees, context)
     covered = coverage.cover(set(readings.values()))
     uncovered = [
@@ -86,7 +86,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     )
     replaced = [row for row in stored if row.stack_root in dead]
     context.check_deadline()
-    rows = _record(project, chosen, replaced, dry_run=dry_run)
+    rows = _record(context, project, chosen, replaced, dry_run=dry_run)
     outcomes, problems = [], trees.problems()
     for frame in frames:
         reading = readings[frame]
@@ -103,7 +103,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     return Derivation([*coverage.used(), *rows.values()], outcomes)
 
 
-def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
+def _stored_mappings(context: CallContext, project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
     """Return the code mappings of a project that cover any of these texts, in order of precedence."""
     roots: set[str] = set()
     for text in texts:
@@ -112,7 +112,7 @@ def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeM
             stored = stack_roots_of(project.id)
             roots = {root for text in texts for root in possible_roots(text) if root in stored}
             break
-    return code_mappings_with_roots(project.id, roots) if roots else ()
+    return code_mappings_with_roots(context, project.id, roots) if roots else ()
 
 
 def _evidence(covered: Mapping[Reading, Cover]) -> Iterator[Mapped]:
@@ -182,7 +182,12 @@ def _find_tied(
 
 
 def _record(
-    project: Project, chosen: Mapping[Mapped, Roots], replaced: Sequence[CodeMapping], *, dry_run: bool
+    context: CallContext,
+    project: Project,
+    chosen: Mapping[Mapped, Roots],
+    replaced: Sequence[CodeMapping],
+    *,
+    dry_run: bool,
 ) -> dict[str, CodeMapping]:
     """Make code mappings, and store them unless this is a dry run; a row that exists stays unchanged.
 
@@ -221,7 +226,7 @@ def _record(
     stored = {mapping.stack_root: mapping for mapping in inserted}
     if len(stored) < len(rows):
         # Another call, perhaps a user's, has stored some meanwhile.
-        existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
+        existing = code_mappings_with_roots(context, project.id, [str(row["stack_root"]) for row in rows])
         stored = {
             mapping.stack_root: mapping
             for mapping in existing

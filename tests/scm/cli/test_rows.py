@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
@@ -21,6 +22,7 @@ from flask_grpcweb_scm.scm import (
     Repository,
     db,
 )
+from flask_grpcweb_scm.scm.cli import scm_cli
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
 from tests.servers import free_port
@@ -44,18 +46,22 @@ def empty(empty_database: str) -> Iterator[Flask]:
         yield app
 
 
-EVERY_COMMAND = [
-    ["add-organization", "demo"],
-    ["add-project", "demo", "web"],
-    ["add-group", "demo", "web", "--title", "T"],
-    ["add-integration", "demo", "jira", "--name", "J"],
-    ["add-repository", "demo", "r"],
-    ["import-git", "demo", "."],
-    ["derive", "demo", "web", "--traceback", "-"],
-    ["outbox", "list"],
-    ["outbox", "resume", "1"],
-    ["outbox", "discard", "1"],
-]
+def every_command(group: click.Group = scm_cli, *names: str) -> Iterator[list[str]]:
+    """All commands but init-db, each with values for what it requires."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, *names, name)
+        elif name != "init-db":
+            yield [*names, name, *(text for param in command.params if param.required for text in given(param))]
+
+
+def given(param: click.Parameter) -> list[str]:
+    values = {"number": "1", "operation_id": "1", "path": ".", "provider": "jira", "file": "-"}
+    value = values.get(param.name or "", "demo")
+    return [param.opts[0], value] if isinstance(param, click.Option) else [value]
+
+
+EVERY_COMMAND = list(every_command())
 
 
 def failure_of(app: Flask, command: list[str]) -> str:
@@ -86,7 +92,7 @@ def test_without_its_database_every_command_says_so(tmp_path: Path, command: lis
 @pytest.mark.parametrize(
     ("change", "command"),
     [
-        ("ALTER TABLE scm_organization RENAME COLUMN name TO label", EVERY_COMMAND[0]),
+        ("ALTER TABLE scm_organization RENAME COLUMN name TO label", ["add-organization", "demo"]),
         ("DROP TABLE scm_issue_operation", ["outbox", "list"]),
     ],
 )
