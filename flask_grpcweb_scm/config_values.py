@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from flask_grpcweb_scm.rpc import Identity
+from itsdangerous import BadData, URLSafeSerializer
+
+from flask_grpcweb_scm.rpc import METHOD_NAME, Identity
 
 __all__ = [
+    "is_blank",
     "read_boolean",
     "read_boolean_or_only",
     "read_count",
@@ -22,6 +25,7 @@ __all__ = [
     "read_optional_seconds",
     "read_origins",
     "read_rates",
+    "read_revoked_tokens",
     "read_seconds",
     "read_subdomain",
     "read_text",
@@ -38,8 +42,24 @@ _HOST = r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|"
 _CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
 
 
+# Also what editors and copying leave behind: a byte order mark, spaces of no width.
+_BLANK = re.compile("[\\s,\0\u200b-\u200d\u2060\ufeff]*")
+_TOKEN_ID = re.compile("[0-9a-f]{16}")
+
+
 def _fail(value: object, expected: str) -> ValueError:
     return ValueError(f"{value!r} is not {expected}")
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value holds nothing, whatever its type: as text of an environment variable, or in lists."""
+    if isinstance(value, str):
+        return _BLANK.fullmatch(value) is not None
+    if isinstance(value, bytes):
+        return is_blank(value.decode("latin-1"))
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        return all(map(is_blank, value))
+    return value is None
 
 
 def read_boolean(value: object) -> bool:
@@ -108,12 +128,12 @@ def read_texts(value: object) -> tuple[str, ...]:
         if not isinstance(item, str):
             # No values here: they may be credentials.
             raise ValueError(f"an item is {type(item).__name__}, not text; put it in quotes")
-    return tuple(item for item in value if item)
+    return tuple(item for item in value if not is_blank(item))
 
 
 def read_text(value: object) -> str:
     """Read a text of at least one character."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or is_blank(value):
         raise _fail(type(value).__name__, "a text of at least one character")
     return value
 
@@ -159,7 +179,7 @@ def read_method_names(value: object) -> tuple[str, ...]:
     """Read a list of methods, each ``pkg.Service/Method`` or ``pkg.Service/*``."""
     names = read_texts(value)
     for name in names:
-        if re.fullmatch(r"[\w.]+/(?:\w+|\*)", name) is None:
+        if METHOD_NAME.fullmatch(name) is None:
             raise _fail(name, "a method such as 'pkg.Service/Method', or 'pkg.Service/*'")
     return names
 
@@ -182,22 +202,33 @@ def read_tokens(value: object) -> Mapping[str, Identity]:
 def _scope(number: int, scope: object) -> Identity:
     if not isinstance(scope, Mapping):
         raise ValueError(f"the scope of token {number} is not a mapping with 'organizations' and 'methods'")
-    if set(scope) - {"name", "organizations", "methods"}:
-        # Without the key: in a mapping of names to tokens it is a token.
-        raise ValueError(f"the scope of token {number} has keys besides organizations, methods and name")
-    # None and an empty list mean all; a value that is neither must not be read as one.
-    organizations, methods = scope.get("organizations"), scope.get("methods")
-    return Identity(
-        name=str(scope.get("name", f"token {number}")),
-        organizations=None if organizations is None else _organizations(number, organizations),
-        methods=None if methods is None else frozenset(read_method_names(methods)) or None,
-    )
+    lists = {key: value for key, value in scope.items() if key != "name"}
+    try:
+        return Identity.of_scope(str(scope.get("name", f"token {number}")), lists)
+    except ValueError as error:
+        raise ValueError(f"the scope of token {number}: {error}") from None
 
 
-def _organizations(number: int, value: object) -> frozenset[int | str] | None:
-    if not isinstance(value, list | tuple | set | frozenset) or not all(type(item) in {int, str} for item in value):
-        raise ValueError(f"organizations of token {number} are not a list of ids or slugs")
-    return frozenset(value) or None
+def read_revoked_tokens(value: object) -> tuple[str, ...]:
+    """Read a list of signed tokens, each itself or by its id; return the ids."""
+    return tuple(_id_of_token(number, text.strip()) for number, text in enumerate(read_texts(value), 1))
+
+
+def _id_of_token(number: int, text: str) -> str:
+    if _TOKEN_ID.fullmatch(text.lower()):
+        return text.lower()
+    # Whoever signed it: the secret may be gone, and to revoke too much does no harm.
+    try:
+        claims = URLSafeSerializer("").loads_unsafe(text)[1]
+    except (BadData, RecursionError):
+        claims = None
+    token_id = claims.get("id") if isinstance(claims, dict) else None
+    if not isinstance(token_id, str) or _TOKEN_ID.fullmatch(token_id) is None:
+        raise ValueError(
+            f"item {number} is neither a signed token nor the id of one, which `flask grpc token inspect` prints;"
+            " a token of GRPC_AUTH_TOKENS is revoked by taking it out there"
+        )
+    return token_id
 
 
 def read_hosts(value: object) -> frozenset[str]:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flask import Blueprint, Flask, Response, request
 
-from flask_grpcweb_scm.auth import Authenticator, RateLimiter, SignedTokens, StreamLimiter, guard, let_in
+from flask_grpcweb_scm.auth import (
+    Authenticator,
+    Counts,
+    FailureLimiter,
+    RateLimiter,
+    SignedTokens,
+    StreamLimiter,
+    TenantLimiter,
+    guard,
+    let_in,
+)
 from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
     from flask_grpcweb_scm.observe.prometheus import Metrics
 
 __all__ = ["AppState", "GrpcWebScm"]
+
+MEMORY = "memory://"
 
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
@@ -87,6 +99,8 @@ class GrpcWebScm:
         if metrics:
             observers.append(metrics)
         first: list[Interceptor] = [metrics.count_messages] if metrics else []
+        if settings.max_calls is not None:
+            first.append(TenantLimiter(settings.max_calls))
         dispatcher = Dispatcher(
             services,
             self._interceptors,
@@ -96,7 +110,7 @@ class GrpcWebScm:
         )
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
-        authenticate = _limit_rates(_authentication(settings, self._authenticate), settings)
+        authenticate = _limited(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
         app.extensions["grpcweb_scm"] = state
         limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
@@ -227,13 +241,25 @@ def _authenticator(settings: Settings) -> Authenticator:
     )
 
 
-def _limit_rates(authenticate: Authenticate | None, settings: Settings) -> Authenticate | None:
-    if not settings.rate_limits:
-        return authenticate
+def _limited(authenticate: Authenticate | None, settings: Settings) -> Authenticate | None:
+    """Put the limits of failures and of rates around an authenticator."""
+    counts = _counts(settings)
+    if authenticate is not None and settings.max_auth_failures is not None:
+        shared = None if settings.rate_limit_storage == MEMORY else counts
+        authenticate = FailureLimiter(settings.max_auth_failures, shared).guard(authenticate)
+    if settings.rate_limits and counts is not None:
+        return RateLimiter(settings.rate_limits, counts).guard(authenticate or let_in)
+    return authenticate
+
+
+def _counts(settings: Settings) -> Counts | None:
+    if not settings.rate_limits and settings.rate_limit_storage == MEMORY:
+        return None
     try:
-        return RateLimiter(settings.rate_limits, settings.rate_limit_storage).guard(authenticate or let_in)
+        return Counts(settings.rate_limit_storage)
     except ImportError:
-        raise ConfigError("GRPC_RATE_LIMITS needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
+        key = "GRPC_RATE_LIMITS" if settings.rate_limits else "GRPC_RATE_LIMIT_STORAGE"
+        raise ConfigError(f"{key} needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

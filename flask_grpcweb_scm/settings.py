@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flask_grpcweb_scm.config_values import (
+    is_blank,
     read_boolean,
     read_boolean_or_only,
     read_count,
@@ -25,6 +26,7 @@ from flask_grpcweb_scm.config_values import (
     read_optional_seconds,
     read_origins,
     read_rates,
+    read_revoked_tokens,
     read_seconds,
     read_subdomain,
     read_text,
@@ -34,7 +36,16 @@ from flask_grpcweb_scm.config_values import (
 )
 from flask_grpcweb_scm.rpc import Identity, did_you_mean, nearest
 
-__all__ = ["ConfigError", "Settings", "UnknownKey", "check_method_names", "unknown_keys", "warn"]
+__all__ = [
+    "CREDENTIAL_KEYS",
+    "ConfigError",
+    "Settings",
+    "UnknownKey",
+    "check_method_names",
+    "empty_credentials",
+    "unknown_keys",
+    "warn",
+]
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -42,6 +53,8 @@ PREFIX = "GRPC_"
 DEFAULT_TIMEOUT = 60.0
 NEARLY_OURS = 0.9
 """Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
+CREDENTIAL_KEYS = ("GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS")
+"""Keys any of which turns authentication on."""
 _MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{3}", re.IGNORECASE)
 _CREDENTIALS = re.compile("AUTH|TOKEN|SECRET|HMAC|CREDENTIAL|PASSWORD|PUBLIC")
 
@@ -85,12 +98,20 @@ class Settings:
     token_secrets: tuple[str, ...] = _key(
         (), read_texts, "Secrets of the tokens that `flask grpc token issue` makes, newest first.", secret=True
     )
-    revoked_tokens: tuple[str, ...] = _key((), read_texts, "Ids of such tokens that are no longer valid.")
+    revoked_tokens: tuple[str, ...] = _key(
+        (), read_revoked_tokens, "Such tokens that are no longer valid: the tokens themselves, or their ids."
+    )
     hmac_secrets: tuple[str, ...] = _key(
         (), read_texts, "Secrets of signed requests, any of which may match: a list or a text with commas.", secret=True
     )
     hmac_max_age: float = _key(300, read_seconds, "Seconds that `X-Timestamp` of a signed request may be off.")
     hmac_require_timestamp: bool = _key(False, read_boolean, "Refuse signed requests without `X-Timestamp`.")
+    max_auth_failures: int | None = _key(
+        20,
+        read_optional_count,
+        "Wrong credentials in a minute from one address (of IPv6: from one /64), of which the last are refused with a"
+        " delay; more end with 8. Right ones always pass. None: any number.",
+    )
     public_methods: tuple[str, ...] = _key(
         (), read_method_names, "Methods open to callers without credentials: `pkg.Service/Method` or `pkg.Service/*`."
     )
@@ -121,6 +142,13 @@ class Settings:
         read_optional_count,
         "Streams that all callers together may have open at a time, per process: two less than it has threads, for"
         " other calls. None: any number.",
+    )
+
+    max_calls: int | None = _key(
+        None,
+        read_optional_count,
+        "Calls that callers with the same `organizations` may have under way at a time, per process, streams aside: so"
+        " that one tenant leaves threads to others. None: any number.",
     )
 
     max_message_bytes: int = _key(4 * 2**20, read_count, "Longest request message in bytes, also after decompression.")
@@ -220,10 +248,20 @@ class Settings:
     def from_config(cls, config: Mapping[str, Any], *, has_authenticator: bool = False) -> Settings:
         """Read and check the keys of a Flask configuration.
 
-        :raises ConfigError: for a value that cannot work, and for an unknown key that is about credentials. Any other
-            unknown key is a warning.
+        :raises ConfigError: for a value that cannot work, for credentials that are set but empty unless the app is open
+            in so many words, and for an unknown key that is about credentials. Any other unknown key is a warning.
         """
         fields = {key: field for key, field in _fields().items() if key in config}
+        is_open = "GRPC_REQUIRE_AUTH" in fields and not _checked(
+            "GRPC_REQUIRE_AUTH", fields["GRPC_REQUIRE_AUTH"], config["GRPC_REQUIRE_AUTH"]
+        )
+        for key in empty_credentials(config):
+            if not is_open:
+                raise ConfigError(
+                    f"{key} is set, but holds nothing, as a variable that is not set gives it: give it a value, or take"
+                    " the key away; GRPC_REQUIRE_AUTH = False says that the app is open on purpose"
+                )
+            del fields[key]
         values: dict[str, Any] = {field.name: _checked(key, field, config[key]) for key, field in fields.items()}
         for unknown in unknown_keys(config, values.get("ignored_keys", ())):
             if unknown.is_about_credentials:
@@ -251,6 +289,10 @@ class Settings:
             raise ConfigError("GRPC_CORS_ORIGINS: '*' cannot be combined with credentials; list the origins")
         if self.page_size > self.max_page_size:
             raise ConfigError(f"GRPC_PAGE_SIZE {self.page_size} is over GRPC_MAX_PAGE_SIZE {self.max_page_size}")
+        if not self.auth_tokens.keys().isdisjoint(self.revoked_tokens):
+            raise ConfigError(
+                "GRPC_REVOKED_TOKENS has a token of GRPC_AUTH_TOKENS, which is revoked by taking it out there"
+            )
         scoped = {name for identity in self.auth_tokens.values() for name in identity.methods or ()}
         check_method_names("GRPC_PUBLIC_METHODS", self.public_methods, method_paths)
         check_method_names("GRPC_AUTH_TOKENS", scoped, method_paths)
@@ -279,6 +321,11 @@ def check_method_names(key: str, names: Iterable[str], method_paths: Iterable[st
 def _names(method_path: str) -> set[str]:
     """The names of a method in configuration keys."""
     return {method_path[1:], method_path[1:].partition("/")[0] + "/*"}
+
+
+def empty_credentials(config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of credentials that are set, and hold none."""
+    return [key for key in CREDENTIAL_KEYS if key in config and is_blank(config[key])]
 
 
 def warn(message: str) -> None:

@@ -1,7 +1,9 @@
 """The example app, called the way its page calls it: JSON messages, over the Flask test client."""
 
 import json
+import os
 import re
+import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from example_app import create_app
+from tests.servers import serving
 
 
 @pytest.fixture
@@ -133,3 +136,99 @@ def test_a_die_that_cannot_be_rolled_is_an_invalid_argument(
     client: FlaskClient, method: str, request_: dict[str, int]
 ) -> None:
     assert _call(client, f"/example.dice.v1.Dice/{method}", request_) == ([], "3")
+
+
+REBOUND = [
+    "evil.example", "evil.example:5000", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1.nip.io:8000",
+    "evillocalhost", "0.0.0.0:8000", "192.168.0.7:8000", "169.254.169.254", "[::2]:8000", "[fe80::1]", "app.evil",
+    "demo.example.evil:81", "xdemo.example",
+]  # fmt: skip
+OWN = [
+    "localhost", "LocalHost:8000", "127.0.0.1", "127.0.0.1:5000", "[::1]", "[::1]:8000", "demo.example:443",
+    "Demo.Example", "a.wide.example",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "status"), [*((host, 403) for host in REBOUND), *((host, 200) for host in OWN)])
+def test_it_responds_to_its_own_hosts_alone(monkeypatch: pytest.MonkeyPatch, host: str, status: int) -> None:
+    monkeypatch.setenv("FLASK_TESTING", "true")
+    monkeypatch.setenv("FLASK_GRPC_SCM", "false")
+    monkeypatch.setenv("FLASK_TRUSTED_HOSTS", "demo.example, .wide.example")
+    client = create_app().test_client()
+    headers = {"Host": host}
+    page = client.get("/", headers=headers)
+    assert page.status_code == status
+    with client.get("/static/page.js", headers=headers) as script:
+        assert script.status_code == status
+    call = {"data": b"\0\0\0\0\0", "content_type": "application/grpc-web+proto", "headers": headers}
+    for _ in range(2):  # a known route, too
+        roll = client.post("/example.dice.v1.Dice/Roll", **call)  # type: ignore[arg-type]
+        assert (roll.headers.get("grpc-status") == "7") == (status == 403)
+        assert bool(roll.data) == (status == 200)
+    if status == 403:
+        assert page.text == f"{host!r} is not a host of this app; name it in FLASK_TRUSTED_HOSTS if it should be one\n"
+
+
+def test_behind_proxies_their_host_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASK_GRPC_SCM", "false")
+    headers = {"Host": "10.0.0.5:8000", "X-Forwarded-Host": "localhost"}
+    assert create_app().test_client().get("/", headers=headers).status_code == 403
+    monkeypatch.setenv("FLASK_PROXIES", "1")
+    assert create_app().test_client().get("/", headers=headers).status_code == 200
+
+
+def test_its_page_may_load_and_call_nothing_but_the_app(client: FlaskClient) -> None:
+    page = client.get("/")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+    assert policy.pop("default-src") == "'none'"
+    assert not any("unsafe" in sources or "*" in sources or "http" in sources for sources in policy.values())
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    # What the policy refuses, the page must not have.
+    assert re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon[a-z]+=|javascript:", page.text) is None
+    assert "Content-Security-Policy" in client.get("/nothing").headers
+    assert client.get("/").headers["X-Content-Type-Options"] == "nosniff"
+
+
+PRODUCTION = {
+    "FLASK_SECRET_KEY": "5f352379324c22463451387a0aec5d2f",
+    "FLASK_GRPC_AUTH_TOKENS": json.dumps({"7c1b9a44e02d4f3c8d60aa51f2e9b8c3": {"organizations": ["demo"]}}),
+    "FLASK_GRPC_RATE_LIMITS": "600/minute",
+    "FLASK_PROXIES": "1",
+}
+
+
+@pytest.mark.parametrize("missing", [None, *(key for key in PRODUCTION if key != "FLASK_PROXIES")])
+def test_check_has_advice_until_it_is_configured_for_production(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str | None
+) -> None:
+    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/example.db")
+    for key, value in PRODUCTION.items():
+        if key != missing:
+            monkeypatch.setenv(key, value)
+    result = create_app().test_cli_runner().invoke(args=["grpc", "check"])
+    if missing is None:
+        assert (result.exit_code, result.output) == (0, "No advice.\n")
+    else:
+        assert result.exit_code == (0 if missing == "FLASK_GRPC_AUTH_TOKENS" else 1), result.output
+
+
+@pytest.mark.needs("browser")
+def test_its_page_works_in_a_browser_that_holds_it_to_its_policy(app: Flask, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        reason = "chromium is not installed: apt-get install chromium"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
+    assert app.test_cli_runner().invoke(args=["scm", "add-organization", "demo"]).exit_code == 0
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path}/p",
+    ]
+    with serving(app) as url:
+        command = [chromium, *options, "--virtual-time-budget=5000", "--dump-dom", f"{url}/"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "status 0, 0 repositories" in done.stdout
+    assert "Content Security Policy" not in done.stderr

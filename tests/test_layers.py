@@ -17,7 +17,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "time_limits": ({"forks"}, set()),
     "pb": (set(), {"google"}),
     "rpc": ({"wire"}, {"google", "orjson"}),
-    "config_values": ({"rpc"}, set()),
+    "config_values": ({"rpc"}, {"itsdangerous"}),
     # Those of extras are imported by one module each, when a key is set.
     "observe": ({"rpc", "wire"}, {"opentelemetry", "prometheus_client"}),
     "settings": ({"config_values", "rpc"}, set()),
@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {"auth", "client", "rpc", "settings", "state", "testing", "web", "wire"},
-        {"click", "flask", "google"},
+        {"click", "flask", "google", "werkzeug"},
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (

@@ -26,7 +26,7 @@ from tests.apps import ECHO, echo_app
         ("GRPC_REQUIRE_AUTH", True, "require_auth", True),
         ("GRPC_HMAC_SECRETS", "a, b,,c", "hmac_secrets", ("a", "b", "c")),
         ("GRPC_HMAC_SECRETS", ["a", "b,c"], "hmac_secrets", ("a", "b,c")),
-        ("GRPC_HMAC_SECRETS", "", "hmac_secrets", ()),
+        ("GRPC_HMAC_SECRETS", ["", "a", " "], "hmac_secrets", ("a",)),
         ("GRPC_PUBLIC_METHODS", ["a.B/C", "a.B/*"], "public_methods", ("a.B/C", "a.B/*")),
         ("GRPC_MAX_MESSAGE_BYTES", 1024, "max_message_bytes", 1024),
         ("GRPC_MAX_MESSAGE_BYTES", "1024", "max_message_bytes", 1024),
@@ -39,11 +39,17 @@ from tests.apps import ECHO, echo_app
         ("GRPC_AUTH_TOKENS", {"a": {}}, "auth_tokens", {"a": Identity("token 1")}),
         (
             "GRPC_AUTH_TOKENS",
-            {"a": {"name": "ci", "organizations": [1, "demo"], "methods": "p.S/M"}},
+            {"a": {"name": "ci", "organizations": [1, "demo"], "methods": ["p.S/M"]}},
             "auth_tokens",
             {"a": Identity("ci", frozenset({1, "demo"}), frozenset({"p.S/M"}))},
         ),
         ("GRPC_AUTH_TOKENS", {"a": {"organizations": [], "methods": []}}, "auth_tokens", {"a": Identity("token 1")}),
+        (
+            "GRPC_AUTH_TOKENS",
+            {"a": {"repositories": {7, "acme/shop"}, "projects": ("web",)}},
+            "auth_tokens",
+            {"a": Identity("token 1", repositories=frozenset({7, "acme/shop"}), projects=frozenset({"web"}))},
+        ),
         ("GRPC_SCM_CREDENTIALS", {"github": "t"}, "scm_credentials", {"github": {"token": "t"}}),
         ("GRPC_SCM_CREDENTIALS", {"github": {"token": "t"}}, "scm_credentials", {"github": {"token": "t"}}),
         (
@@ -202,7 +208,7 @@ def test_the_keys_that_flask_has_itself_are_not_ours() -> None:
         ({"GRPC_AUTH_TOKENS": "a"}, True),
         ({"GRPC_HMAC_SECRETS": "a"}, True),
         ({"GRPC_HMAC_SECRETS": "a", "GRPC_REQUIRE_AUTH": False}, False),
-        ({"GRPC_AUTH_TOKENS": ""}, False),
+        ({"GRPC_AUTH_TOKENS": "", "GRPC_REQUIRE_AUTH": False}, False),
     ],
 )
 def test_credentials_turn_authentication_on(config: dict[str, Any], required: bool) -> None:

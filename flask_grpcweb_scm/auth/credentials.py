@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,42 +60,50 @@ class SignedTokens:
         expires_in: float,
         organizations: Iterable[int | str] = (),
         methods: Iterable[str] = (),
+        repositories: Iterable[int | str] = (),
+        projects: Iterable[int | str] = (),
     ) -> str:
         """Make a token.
 
         :param expires_in: seconds from now.
         :param organizations: ids or slugs; none means all.
         :param methods: ``pkg.Service/Method`` or ``pkg.Service/*``; none means all.
+        :param repositories: ids or names, in these organizations; none means all.
+        :param projects: ids or slugs, in these organizations; none means all.
+        :raises ValueError: for a text in place of one of these lists, and for an empty name in one.
         """
-        claims = {
-            "id": secrets.token_hex(8),
-            "name": name,
-            "exp": int(time.time() + expires_in),
-            "organizations": list(organizations),
-            "methods": list(methods),
-        }
-        token = self._serializer.dumps(claims)
+        lists = {"organizations": organizations, "methods": methods, "repositories": repositories, "projects": projects}
+        scope = {key: _listed(value) for key, value in lists.items()}
+        Identity.of_scope(name, scope)
+        claims = {"id": secrets.token_hex(8), "name": name, "exp": int(time.time() + expires_in)}
+        # Servers of an earlier version read tokens without the others.
+        kept = {key: value for key, value in scope.items() if value or key in {"organizations", "methods"}}
+        token = self._serializer.dumps({**claims, **kept})
         return token if isinstance(token, str) else token.decode("ascii")
 
     def read(self, token: str) -> SignedToken:
         """Check a token and return its claims.
 
-        :raises TokenError: when it is forged, revoked or expired.
+        :raises TokenError: when it is forged, revoked or expired, or has claims that are none of ours.
         """
         try:
-            claims: dict[str, Any] = self._serializer.loads(token)
-        except BadData:
+            claims: dict[str, Any] = {**self._serializer.loads(token)}
+            token_id, name, expires = (claims.pop(key) for key in ("id", "name", "exp"))
+            identity = Identity.of_scope(f"{name} (token {token_id})", claims)
+        except (BadData, KeyError, TypeError, ValueError, RecursionError):
             raise TokenError("the token is not valid") from None
-        if claims["id"] in self._revoked:
+        if type(token_id) is not str or type(expires) is not int:
+            raise TokenError("the token is not valid")
+        if token_id in self._revoked:
             raise TokenError("the token is revoked")
-        if claims["exp"] <= time.time():
+        if expires <= time.time():
             raise TokenError("the token has expired")
-        identity = Identity(
-            name=f"{claims['name']} (token {claims['id']})",
-            organizations=frozenset(claims["organizations"]) or None,
-            methods=frozenset(claims["methods"]) or None,
-        )
-        return SignedToken(claims["id"], identity, claims["exp"])
+        return SignedToken(token_id, identity, expires)
+
+
+def _listed(value: Any) -> Any:
+    """A list of the items; a value that has none, or whose items are not meant, as it is."""
+    return [*value] if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
 
 
 # Signatures

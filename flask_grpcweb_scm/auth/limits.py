@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import logging
 import math
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import (
+    ANONYMOUS,
     Authenticate,
     CallContext,
     Identity,
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
 
-__all__ = ["RateLimiter", "StreamLimiter"]
+__all__ = ["Counts", "RateLimiter", "StreamLimiter", "TenantLimiter", "Uncountable", "exhausted", "peer_key"]
+
+T = TypeVar("T")
 
 STORAGE_SECONDS = 1
 PROBE_SECONDS = 0.25
@@ -39,31 +45,55 @@ RETRY_STREAM_SECONDS = 1.0
 """After which a caller may see whether a stream has ended."""
 
 
+_PORT = re.compile(r"([\d.]+):\d+|[?\[]([0-9a-f:.]+)[?\]](?::\d+)?", re.IGNORECASE)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@functools.lru_cache(maxsize=1024)
+def peer_key(peer: str) -> str:
+    """Name the network that an address stands for: who has one of IPv6 has the other 2⁶⁴ around it.
+
+    An IPv4 address is one, also where IPv6 carries it; the port that some proxies add is none of it.
+    """
+    match = _PORT.fullmatch(peer)
+    try:
+        address = ipaddress.ip_address((match[1] or match[2]) if match else peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address in _NAT64:
+        return str(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    carried = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+    return str(carried or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
 def _caller_key(context: CallContext) -> str:
     """Name the caller; an anonymous one by its address."""
-    return f"peer {context.peer}" if context.caller == Identity() else f"caller {context.caller.name}"
+    return f"peer {peer_key(context.peer)}" if context.caller == ANONYMOUS else f"caller {context.caller.name}"
 
 
-class RateLimiter:
-    """Counts calls by caller and method.
+class Uncountable(Exception):
+    """Raised when a storage of counts fails or takes too long; the text has the reason, if it is news."""
 
-    :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
-    :param storage: of the counts, as a URI that `limits` knows: ``memory://`` for each process by itself.
+
+class Counts:
+    """A storage of `limits`, which several processes may share, and which may hang.
+
+    :param storage: as a URI that `limits` knows: ``memory://`` for each process by itself.
     :raises ImportError: when `limits` is not installed.
     :raises ValueError: for a storage that `limits` cannot use.
     """
 
-    def __init__(self, rates: Mapping[str, str], storage: str) -> None:
+    def __init__(self, storage: str) -> None:
         import limits
 
         self._storage_errors = limits.errors.StorageError
-        self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
         self._storage = storage
         self._is_local = storage.startswith("memory")
         self._has_timeouts = storage.startswith(("redis", "valkey"))
         self._time_limit = TimeLimit("counting calls")
         self._state = _StorageState()
-        self._incidents = Incidents(logger)
         try:
             self._made: SlidingWindowCounterRateLimiter | None = self._make()
         except limits.errors.ConfigurationError:
@@ -71,23 +101,7 @@ class RateLimiter:
             scheme = storage.partition(":")[0]
             text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is its client installed?"
             raise ValueError(text) from None
-        renew_after_fork(self, RateLimiter._renew)
-
-    def guard(self, authenticate: Authenticate) -> Authenticate:
-        """Count a call once its caller is known; a refused call counts for its address.
-
-        :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up, and
-            UNAVAILABLE or DEADLINE_EXCEEDED while the storage cannot count.
-        """
-
-        def authorize(context: CallContext) -> Identity:
-            try:
-                context.caller = authenticate(context)
-            finally:
-                self._count(context)
-            return context.caller
-
-        return authorize
+        renew_after_fork(self, Counts._renew)
 
     def _make(self) -> SlidingWindowCounterRateLimiter:
         import limits
@@ -103,46 +117,46 @@ class RateLimiter:
         return inherited
 
     @property
-    def _limiter(self) -> SlidingWindowCounterRateLimiter:
+    def limiter(self) -> SlidingWindowCounterRateLimiter:
+        """The limiter of `limits`; for :meth:`run` only."""
         if self._made is None:
             self._made = self._make()
         return self._made
 
-    def _count(self, context: CallContext) -> None:
-        if self._is_local:
-            self._hit(context)
-            return
-        if self._state.may_try():
-            try:
-                self._count_elsewhere(context)
-                return
-            except (self._storage_errors, TimeoutError) as error:
-                reason = str(error)
-            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
-        # Refused: else an attacker who stops the storage is free of the limit. Outside, as the error refers to sockets.
-        context.check_deadline()
-        raise unavailable("calls cannot be counted at present; try again later")
+    def run(self, context: CallContext, count: Callable[[], T]) -> T:
+        """Count, for no longer than a second, and than the call may take.
 
-    def _count_elsewhere(self, context: CallContext) -> None:
-        """Wait for the storage no longer than a second, and than the deadline."""
+        :raises Uncountable: when that fails, or has just failed for another call.
+        """
+        if self._is_local:
+            return count()
+        if not self._state.may_try():
+            raise Uncountable("")
+        try:
+            return self._count_elsewhere(context, count)
+        except (self._storage_errors, TimeoutError) as error:
+            reason = str(error)
+        # Outside, as the error refers to sockets.
+        raise Uncountable(reason)
+
+    def _count_elsewhere(self, context: CallContext, count: Callable[[], T]) -> T:
         remaining = context.remaining()
         if self._has_timeouts and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
-            self._watched_hit(context)
-            return
+            return self._watched(count)
         seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
         began = time.monotonic()
         try:
             # In a thread, which goes on for as long as the storage does.
-            self._time_limit.call(seconds, lambda: self._watched_hit(context))
+            return self._time_limit.call(seconds, lambda: self._watched(count))
         except TimeoutError:
             if seconds == STORAGE_SECONDS:  # not for a call that was in a hurry
                 self._state.failed(began)
             raise
 
-    def _watched_hit(self, context: CallContext) -> None:
+    def _watched(self, count: Callable[[], T]) -> T:
         began = time.monotonic()
         try:
-            self._hit(context)
+            result = count()
         except self._storage_errors:
             self._state.failed(began)
             raise
@@ -150,21 +164,7 @@ class RateLimiter:
             self._state.succeeded()
             raise
         self._state.succeeded()
-
-    def _hit(self, context: CallContext) -> None:
-        assert context.method is not None
-        service, name = context.method.service.name, f"{context.method.service.name}/{context.method.name}"
-        scope = next((scope for scope in (name, f"{service}/*", "*") if scope in self._rates), None)
-        for rate in () if scope is None else self._rates[scope]:
-            if not self._limiter.hit(rate, _caller_key(context), name):
-                raise self._exhausted(context, rate, name)
-
-    def _exhausted(self, context: CallContext, rate: RateLimitItem, name: str) -> RpcError:
-        wait = max(0.001, self._limiter.get_window_stats(rate, _caller_key(context), name).reset_time - time.time())
-        context.initial_metadata.add("retry-after", str(math.ceil(wait)))
-        context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
-        text = f"the rate limit of {rate} for {name} is used up; try again in {math.ceil(wait)} s"
-        return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(wait)])
+        return result
 
 
 class _StorageState:
@@ -199,8 +199,133 @@ class _StorageState:
             self.is_prompt = False
 
 
+class RateLimiter:
+    """Counts calls by caller and method.
+
+    :param rates: by ``pkg.Service/Method``, ``pkg.Service/*`` or ``*``; the most specific name decides.
+    """
+
+    def __init__(self, rates: Mapping[str, str], counts: Counts) -> None:
+        import limits
+
+        self._rates = {name: limits.parse_many(rate) for name, rate in rates.items()}
+        self._counts = counts
+        self._incidents = Incidents(logger)
+
+    def guard(self, authenticate: Authenticate) -> Authenticate:
+        """Count a call once its caller is known; a refused call counts for its address.
+
+        :returns: a callable that raises RpcError RESOURCE_EXHAUSTED, with a RetryInfo, once a rate is used up, and
+            UNAVAILABLE or DEADLINE_EXCEEDED while the storage cannot count.
+        """
+
+        def authorize(context: CallContext) -> Identity:
+            try:
+                context.caller = authenticate(context)
+            finally:
+                self._count(context)
+            return context.caller
+
+        return authorize
+
+    def _count(self, context: CallContext) -> None:
+        try:
+            self._counts.run(context, lambda: self._hit(context))
+            return
+        except Uncountable as error:
+            reason = str(error)
+        if reason:
+            self._incidents.log("storage", "calls are refused: GRPC_RATE_LIMIT_STORAGE cannot count: %s", reason)
+        # Refused: else an attacker who stops the storage is free of the limit.
+        context.check_deadline()
+        raise unavailable("calls cannot be counted at present; try again later")
+
+    def _hit(self, context: CallContext) -> None:
+        assert context.method is not None
+        service, name = context.method.service.name, f"{context.method.service.name}/{context.method.name}"
+        scope = next((scope for scope in (name, f"{service}/*", "*") if scope in self._rates), None)
+        for rate in () if scope is None else self._rates[scope]:
+            if not self._counts.limiter.hit(rate, _caller_key(context), name):
+                raise self._exhausted(context, rate, name)
+
+    def _exhausted(self, context: CallContext, rate: RateLimitItem, name: str) -> RpcError:
+        reset_time = self._counts.limiter.get_window_stats(rate, _caller_key(context), name).reset_time
+        return exhausted(context, f"the rate limit of {rate} for {name} is used up", reset_time - time.time())
+
+
+def exhausted(context: CallContext, text: str, wait: float) -> RpcError:
+    """Make the refusal of a call that may be made again, with the seconds until then in all the places for them."""
+    wait = max(0.001, wait)
+    context.initial_metadata.add("retry-after", str(math.ceil(wait)))
+    context.initial_metadata.add("retry-after-ms", str(math.ceil(wait * 1000)))
+    return RpcError(StatusCode.RESOURCE_EXHAUSTED, f"{text}; try again in {math.ceil(wait)} s", [retry_info(wait)])
+
+
+def _tenant_key(context: CallContext) -> str | None:
+    """Name the tenant of a caller, which are its organizations; None for one who reaches all of them."""
+    organizations = context.caller.organizations
+    return None if organizations is None else f"tenant {sorted(organizations, key=repr)}"
+
+
+class _OpenCalls:
+    """Numbers of calls that are under way in this process, by any name."""
+
+    def __init__(self) -> None:
+        self._renew()
+        renew_after_fork(self, _OpenCalls._renew)
+
+    def _renew(self) -> None:
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, bounds: Mapping[str, tuple[int | None, str]]) -> Callable[[], object]:
+        """Count a call under some names, until the returned function is called.
+
+        :param bounds: by name: the most calls, None for any number, and the text of the refusal.
+        :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be under one.
+        """
+        with self._lock:
+            for name, (most, text) in bounds.items():
+                if most is not None and self._open[name] >= most:
+                    raise RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(RETRY_STREAM_SECONDS)])
+            self._open.update([*bounds])
+        return lambda: self._leave([*bounds])
+
+    def _leave(self, names: Sequence[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._open[name] -= 1
+                if not self._open[name]:
+                    del self._open[name]
+
+
+class TenantLimiter:
+    """An interceptor that counts the calls of each tenant that are under way in this process, but for streams.
+
+    :param of_a_tenant: that callers with the same organizations may have at a time.
+    """
+
+    def __init__(self, of_a_tenant: int) -> None:
+        self._of_a_tenant = of_a_tenant
+        self._calls = _OpenCalls()
+
+    def __call__(self, request: Any, context: CallContext, call_next: Callable[[Any, CallContext], Any]) -> Any:
+        """Serve a call, unless there are as many as there may be."""
+        tenant = _tenant_key(context)
+        if tenant is None or context.method is None or context.method.server_streaming:
+            return call_next(request, context)
+        text = f"{self._of_a_tenant} calls of these organizations are under way already; try again later"
+        leave = self._calls.enter({tenant: (self._of_a_tenant, text)})
+        try:
+            return call_next(request, context)
+        finally:
+            leave()
+
+
 class StreamLimiter:
     """Counts the open streams of each caller, and of all together, in this process: each holds a worker thread.
+
+    Callers with the same organizations may have half of all, lest a tenant with many tokens takes them from others.
 
     :param of_a_caller: that one may have open at a time; None for any number.
     :param in_total: that all together may have; None for any number.
@@ -209,33 +334,17 @@ class StreamLimiter:
     def __init__(self, of_a_caller: int | None, in_total: int | None) -> None:
         self._of_a_caller = of_a_caller
         self._in_total = in_total
-        self._renew()
-        renew_after_fork(self, StreamLimiter._renew)
-
-    def _renew(self) -> None:
-        self._open: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._of_a_tenant = None if of_a_caller is None or in_total is None else max(of_a_caller, in_total // 2)
+        self._streams = _OpenCalls()
 
     def __call__(self, context: CallContext) -> Callable[[], object]:
         """Count a stream, until the returned function is called.
 
         :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be.
         """
-        key = _caller_key(context)
-        with self._lock:
-            if self._of_a_caller is not None and self._open[key] >= self._of_a_caller:
-                raise _too_many(f"{self._of_a_caller} streams of this caller are open already; close one first")
-            if self._in_total is not None and self._open.total() >= self._in_total:
-                raise _too_many(f"{self._in_total} streams are open already, and the others are for other calls")
-            self._open[key] += 1
-        return lambda: self._leave(key)
-
-    def _leave(self, key: str) -> None:
-        with self._lock:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
-
-
-def _too_many(text: str) -> RpcError:
-    return RpcError(StatusCode.RESOURCE_EXHAUSTED, text, [retry_info(RETRY_STREAM_SECONDS)])
+        caller, tenant, total = self._of_a_caller, self._of_a_tenant, self._in_total
+        bounds = {_caller_key(context): (caller, f"{caller} streams of this caller are open already; close one first")}
+        if (key := _tenant_key(context)) is not None:
+            bounds[key] = tenant, f"{tenant} streams of these organizations are open already; close one first"
+        bounds[""] = total, f"{total} streams are open already, and the others are for other calls"
+        return self._streams.enter(bounds)

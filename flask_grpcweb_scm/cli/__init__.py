@@ -159,17 +159,31 @@ def token_cli() -> None:
 @token_cli.command("issue")
 @click.option("--name", required=True, help="Its owner, shown in logs and to the bearer.")
 @click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this one; can be repeated.")
+@click.option("--repository", multiple=True, metavar="ID-OR-NAME", help="Only this one of theirs; can be repeated.")
+@click.option("--project", multiple=True, metavar="ID-OR-SLUG", help="Only this one of theirs; can be repeated.")
 @click.option("--method", multiple=True, metavar="METHOD", help="Only pkg.Service/Method or pkg.Service/*; repeatable.")
 @click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
 @with_appcontext
-def token_issue_command(name: str, organization: tuple[str, ...], method: tuple[str, ...], expires: float) -> None:
+def token_issue_command(
+    name: str,
+    organization: tuple[str, ...],
+    repository: tuple[str, ...],
+    project: tuple[str, ...],
+    method: tuple[str, ...],
+    expires: float,
+) -> None:
     """Print a new token, to be sent as X-Grpc-Auth-Token. It is stored nowhere."""
     try:
         check_method_names("--method", method, _state().dispatcher.methods)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    organizations = [int(item) if item.isdecimal() else item for item in organization]
-    click.echo(_signed_tokens().issue(name, expires_in=expires, organizations=organizations, methods=method))
+    rows = {"organizations": organization, "repositories": repository, "projects": project}
+    scope = {key: [int(item) if re.fullmatch("[0-9]{1,18}", item) else item for item in rows[key]] for key in rows}
+    try:
+        token = _signed_tokens().issue(name, expires_in=expires, methods=method, **scope)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(token)
 
 
 @token_cli.command("inspect")
@@ -184,11 +198,14 @@ def token_inspect_command(text: str) -> None:
         read = _signed_tokens().read(sys.stdin.read().strip() if text == "-" else text)
     except TokenError as error:
         raise click.ClickException(str(error)) from None
+    caller = read.identity
     claims = {
         "id": read.id,
-        "name": read.identity.name,
-        "organizations": sorted(read.identity.organizations or [], key=str) or "all",
-        "methods": sorted(read.identity.methods or []) or "all",
+        "name": caller.name,
+        "organizations": sorted(caller.organizations or [], key=str) or "all",
+        "repositories": sorted(caller.repositories or [], key=str) or "all",
+        "projects": sorted(caller.projects or [], key=str) or "all",
+        "methods": sorted(caller.methods or []) or "all",
         "expires": datetime.fromtimestamp(read.expires, timezone.utc).isoformat(),
     }
     click.echo(json.dumps(claims, indent=2))

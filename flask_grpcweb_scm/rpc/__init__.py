@@ -11,7 +11,7 @@ from flask_grpcweb_scm.rpc.call import (
     peer_name,
 )
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
-from flask_grpcweb_scm.rpc.context import ANONYMOUS, CallContext, CalledMethod, Identity
+from flask_grpcweb_scm.rpc.context import ANONYMOUS, METHOD_NAME, CallContext, CalledMethod, Identity
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server
 from flask_grpcweb_scm.rpc.errors import (
     Incidents,
@@ -31,6 +31,7 @@ from flask_grpcweb_scm.wire import StatusCode
 
 __all__ = [
     "ANONYMOUS",
+    "METHOD_NAME",
     "Authenticate",
     "CallContext",
     "CalledMethod",

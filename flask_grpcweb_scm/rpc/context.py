@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
-__all__ = ["ANONYMOUS", "CallContext", "CalledMethod", "Identity"]
+__all__ = ["ANONYMOUS", "METHOD_NAME", "CallContext", "CalledMethod", "Identity"]
+
+METHOD_NAME = re.compile(r"[\w.]+/(?:\w+|\*)")
+"""Of methods in scopes and configuration keys: ``pkg.Service/Method`` or ``pkg.Service/*``."""
+_ROWS = {"organizations": "slugs", "repositories": "names", "projects": "slugs"}
+_MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +31,54 @@ class Identity:
     """Organizations it may reach, by id (int) or slug (str)."""
     methods: frozenset[str] | None = None
     """Methods it may call, as ``pkg.Service/Method`` or ``pkg.Service/*``."""
+    repositories: frozenset[int | str] | None = None
+    """Repositories it may reach in these organizations, by id (int) or name (str)."""
+    projects: frozenset[int | str] | None = None
+    """Projects it may reach in these organizations, by id (int) or slug (str)."""
+
+    def __post_init__(self) -> None:
+        for value in (self.organizations, self.methods, self.repositories, self.projects):
+            if isinstance(value, str | bytes):
+                # Its characters would be taken for names.
+                raise TypeError("a scope of an Identity is a set of names and ids, not a text")
+
+    @classmethod
+    def of_scope(cls, name: str, scope: Mapping[str, Any]) -> Identity:
+        """Make an identity of the lists of a credential, of which an absent or empty one is no restriction.
+
+        :raises ValueError: for a key that no scope has, and for a value that is no list: none may be read as "all".
+        """
+        if set(scope) - {*_ROWS, "methods"}:
+            # Without the key: in a mapping of names to tokens it is a token.
+            raise ValueError(f"keys besides {', '.join(_ROWS)}, methods and name")
+        rows = {key: _rows(key, scope[key]) for key in _ROWS if scope.get(key) is not None}
+        methods = scope.get("methods")
+        return cls(name, methods=None if methods is None else _methods(methods), **rows)
 
     def may_call(self, service: str, method: str) -> bool:
         """Return whether this caller may call a method, by its full name."""
         return self.methods is None or not self.methods.isdisjoint((f"{service}/{method}", f"{service}/*"))
+
+
+def _rows(key: str, value: object) -> frozenset[int | str] | None:
+    if not isinstance(value, list | tuple | set | frozenset) or not all(map(_is_reference, value)):
+        raise ValueError(f"{key} are not a list of ids or {_ROWS[key]}")
+    return frozenset(value) or None
+
+
+def _is_reference(item: object) -> bool:
+    if type(item) is int:
+        return -_MAX_ID <= item <= _MAX_ID
+    return type(item) is str and bool(item.strip()) and "\0" not in item
+
+
+def _methods(value: object) -> frozenset[str] | None:
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ValueError("methods are not a list of 'pkg.Service/Method' or 'pkg.Service/*'")
+    for item in value:
+        if type(item) is not str or METHOD_NAME.fullmatch(item) is None:
+            raise ValueError(f"methods have {item!r}, which is not 'pkg.Service/Method' or 'pkg.Service/*'")
+    return frozenset(value) or None
 
 
 ANONYMOUS = Identity()

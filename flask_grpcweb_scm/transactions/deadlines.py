@@ -26,7 +26,7 @@ from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.time_limits import TimeLimit
 
-__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "limit_call"]
+__all__ = ["CallPool", "ConnectTimeout", "begin_work_elsewhere", "is_in_call", "limit_call"]
 
 CUT_SECONDS = 0.4
 """After the deadline, for PostgreSQL to tell that it has cancelled a statement."""
@@ -99,6 +99,11 @@ def begin_work_elsewhere() -> None:
 
 def _current_limits() -> _Limits | None:
     return cast("_Limits | None", g.get(_CALL)) if has_app_context() else None
+
+
+def is_in_call() -> bool:
+    """Return whether the app context is that of a call."""
+    return _current_limits() is not None
 
 
 _prepared: weakref.WeakSet[sa.Engine] = weakref.WeakSet()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from flask import has_request_context, request
 from werkzeug.exceptions import HTTPException
-from werkzeug.wsgi import get_content_length
 
 from flask_grpcweb_scm.web.peers import end_reading, impatient
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode, over_limit
 
-__all__ = ["BodyReader", "drain", "read_body"]
+__all__ = ["BodyReader", "content_length", "drain", "read_body"]
 
 CHUNK_BYTES = 256 * 1024
 MAX_DRAIN_BYTES = 16 * 2**20
 MAX_DRAIN_SECONDS = 5.0
+LENGTH_DIGITS = 18
+"""Of a Content-Length: no body has more bytes, and for thousands of digits int() raises."""
+SHOWN_CHARACTERS = 40
+_LENGTH = re.compile(r"[ \t]*0*([0-9]*)[ \t]*")
 
 
 class BodyReader:
@@ -38,8 +42,8 @@ class BodyReader:
         :raises RemoteProtocolError: when the body cannot be read, or ends before its Content-Length.
         """
         text = environ.get("CONTENT_LENGTH", "")
-        is_plain = text.isdecimal() and "HTTP_TRANSFER_ENCODING" not in environ
-        length = int(text) if is_plain else get_content_length(environ)
+        is_plain = text.isdecimal() and len(text) <= LENGTH_DIGITS and "HTTP_TRANSFER_ENCODING" not in environ
+        length = int(text) if is_plain else content_length(environ)
         if length is None or length > self._at_once or (limit is not None and length > limit):
             return None
         # Granian collects it in buffers that grow, and copies it then: several times the body.
@@ -62,10 +66,30 @@ def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[byt
     :param limit: bytes; the app's ``MAX_CONTENT_LENGTH``.
     :raises RemoteProtocolError: when the body is malformed, ends before its Content-Length, or is over `limit`.
     """
-    length = get_content_length(environ)
-    if length is None:
-        return _read_to_end(environ, limit) if environ.get("wsgi.input_terminated") else iter(())
-    return _read_on(environ, length, 0, limit)
+    length = content_length(environ)
+    if length is not None:
+        yield from _read_on(environ, length, 0, limit)
+    elif environ.get("wsgi.input_terminated"):
+        yield from _read_to_end(environ, limit)
+
+
+def content_length(environ: dict[str, Any]) -> int | None:
+    """The length of a body in bytes; None for a chunked one, and for one that the request says nothing about.
+
+    "Content-Length = 1*DIGIT" (RFC 9110, section 8.6): what werkzeug reads as 0 could be the next request.
+
+    :raises RemoteProtocolError: for anything else.
+    """
+    text = environ.get("CONTENT_LENGTH") or ""
+    if not text or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return None
+    match = _LENGTH.fullmatch(text)
+    if match is None or not text.strip():
+        raise RemoteProtocolError(f"Content-Length {text[:SHOWN_CHARACTERS]!r} is not a number of bytes")
+    if len(match[1]) > LENGTH_DIGITS:
+        text = f"a Content-Length of {len(match[1])} digits is over any limit"
+        raise RemoteProtocolError(text, code=StatusCode.RESOURCE_EXHAUSTED)
+    return int(match[1] or "0")
 
 
 def _read_on(environ: dict[str, Any], length: int, received: int, limit: int | None = None) -> Iterator[bytes]:

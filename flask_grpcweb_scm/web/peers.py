@@ -35,6 +35,12 @@ LOOK_SECONDS = 0.25
 STATUS_SECONDS = 0.5
 """After the deadline, for the peer to take what is sent."""
 
+STRANGER_SECONDS = 30.0
+"""For all of a message, of a caller who is known by its signature only."""
+
+STALL_SECONDS = 2.0
+"""For the next bytes of it."""
+
 SHORTEST_SECONDS = 0.001
 """As a timeout of a socket: 0 means that it does not wait at all, which TLS tells by another error."""
 
@@ -59,6 +65,27 @@ class SocketCall(IncomingCall):
     """The socket, until the call is over."""
     sends_since: float | None = None
     """The instant, after the deadline, since which the peer takes nothing; None when it takes everything."""
+
+    @property
+    def message_bytes(self) -> bytes:
+        """See :attr:`IncomingCall.message_bytes`: a stranger is waited for with less patience than a caller.
+
+        Else whoever sends a signature, right or not, would hold a thread with the rest of a message.
+        """
+        connection = None if self.connection else _socket(self.environ)
+        if connection is None:
+            return super().message_bytes
+        timeout, deadline = connection.gettimeout(), self.deadline
+        latest = time.monotonic() + STRANGER_SECONDS
+        self.connection, self.deadline = connection, latest if deadline is None else min(deadline, latest)
+        connection.settimeout(STALL_SECONDS)
+        _watch.add(self)
+        try:
+            return super().message_bytes
+        finally:
+            _watch.remove(self)
+            self.connection, self.deadline = None, deadline
+            connection.settimeout(timeout)
 
     def open(self) -> None:
         """See :meth:`IncomingCall.open`; from then on the peer is waited for with patience that ends."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -196,3 +198,57 @@ def test_a_stream_that_an_interceptor_made_a_plain_iterator_of_is_counted_as_any
     client = echo_app(extension=GrpcWebScm(services=[service]), GRPC_MAX_STREAMS=1).test_client()
     answers = [call(client, ECHO + "ServerStream", EchoRequest(count=2)) for _ in range(2)]
     assert [(answer.code, len(answer.payloads)) for answer in answers] == [(0, 2), (0, 2)]
+
+
+TENANTS = {
+    "a1": {"organizations": [1]},
+    "a2": {"organizations": [1]},
+    "b": {"organizations": [2]},
+    "all": {"name": "operator"},
+}
+
+
+def opened(client: Any, token: str) -> tuple[Any, int]:
+    """A stream that is open, and its code if it is refused."""
+    headers = {"authorization": f"Bearer {token}"}
+    response = client.post(
+        ECHO + "ServerStream", data=body_of(EchoRequest(count=2)), content_type=PROTO, headers=headers
+    )
+    return response, int(response.headers.get("grpc-status", 0))
+
+
+def test_a_tenant_with_many_tokens_leaves_streams_to_others() -> None:
+    config = {"GRPC_MAX_STREAMS": 2, "GRPC_MAX_STREAMS_TOTAL": 6, "GRPC_AUTH_TOKENS": TENANTS}
+    client = echo_app(**config).test_client()
+    streams = [opened(client, token) for token in ["a1", "a1", "a1", "a2", "a2", "b", "b", "all", "all"]]
+    assert [code for _, code in streams] == [0, 0, 8, 0, 8, 0, 0, 0, 8]
+    assert "3 streams of these organizations are open already" in streams[4][0].headers["grpc-message"]
+    for stream, _ in streams:
+        stream.close()
+    stream, code = opened(client, "a2")
+    assert code == 0
+    stream.close()
+
+
+def test_a_tenant_leaves_threads_to_others() -> None:
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def wait(request: EchoRequest, context: Any) -> EchoReply:
+        if request.text == "wait":
+            inside.release()
+            assert leave.wait(30)
+        return EchoReply()
+
+    app = echo_app(GRPC_MAX_CALLS=2, GRPC_AUTH_TOKENS=TENANTS, Unary=wait)
+
+    def code(token: str, text: str = "") -> int:
+        headers = {"authorization": f"Bearer {token}"}
+        return call(app.test_client(), ECHO + "Unary", EchoRequest(text=text), headers=headers).code
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(code, token, "wait") for token in ("a1", "a2", "all", "all")]
+        assert all(inside.acquire(timeout=30) for _ in waiting)
+        assert [code(token) for token in ("a1", "a2", "b", "all")] == [8, 8, 0, 0]
+        leave.set()
+        assert [future.result() for future in waiting] == [0, 0, 0, 0]
+    assert [code("a1") for _ in range(3)] == [0, 0, 0]

@@ -109,3 +109,22 @@ def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptu
     assert (answer.code, answer.message) == (14, "calls cannot be counted at present; try again later")
     assert "GRPC_RATE_LIMIT_STORAGE cannot count" in caplog.text
     assert "hush" not in caplog.text
+
+
+@pytest.mark.needs("Redis")
+def test_two_apps_count_failures_together(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    config = {"GRPC_AUTH_TOKENS": "right", "GRPC_MAX_AUTH_FAILURES": 2, "GRPC_RATE_LIMIT_STORAGE": server.uri}
+    clients = [echo_app(**config).test_client() for _ in range(2)]
+
+    def codes_of(*tokens: str) -> list[int]:
+        return [
+            call(clients[number % 2], ECHO + "Unary", EchoRequest(), headers={"x-grpc-auth-token": token}).code
+            for number, token in enumerate(tokens)
+        ]
+
+    assert codes_of("wrong", "wrong", "wrong", "right", "wrong", "right") == [16, 16, 8, 0, 8, 0]
+    # Each by itself while the storage is gone, and nobody with a right one notices.
+    with server.stopped():
+        assert codes_of("wrong", "wrong", "wrong", "wrong", "wrong", "wrong") == [16, 16, 16, 16, 8, 8]
+        assert codes_of("right", "right") == [0, 0]
+    assert "wrong credentials are counted in each process" in caplog.text

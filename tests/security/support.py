@@ -20,12 +20,12 @@ NOW = int(time.time())
 WINDOW = 3600
 """Seconds; long, because a test may run minutes after NOW."""
 
-FULL = "full-" + "f" * 32
-NARROW = "narrow-" + "n" * 32
-SECRET_KEY = "app-" + "k" * 32
-TOKEN_SECRET = "token-signing-" + "s" * 32
-HMAC_SECRET = "request-signing-" + "h" * 32
-OTHER_SECRET = "somebody-elses-" + "o" * 32
+FULL = "full-0ab679c5321ce05b536dd13519687696"
+NARROW = "narrow-63a7733c3f633327eea38f11b90bfdeb"
+SECRET_KEY = "app-847daab15ae3b04eb62b9f12045b90ec"
+TOKEN_SECRET = "token-signing-cc9c4f4bc9eb5fe32f4470480569c600"
+HMAC_SECRET = "request-signing-f12e4270b6d3a6feb0ab388b1e440fc9"
+OTHER_SECRET = "somebody-elses-ab2ece497e9d06175eb39a52a18464c0"
 
 _issuer = SignedTokens([TOKEN_SECRET])
 SIGNED = _issuer.issue("ci", expires_in=3600)

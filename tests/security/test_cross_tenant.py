@@ -23,6 +23,11 @@ ISSUER = SignedTokens([TOKEN_SECRET])
 CREDENTIALS = {
     "token, by id": "by-id",
     "token, by slug": "by-slug",
+    "token, of a repository and a project": "narrow",
+    "signed token, of a repository and a project": ISSUER.issue(
+        "a", expires_in=3600, organizations=["ours"], repositories=["ours/repository"], projects=["web"]
+    ),
+    "signed token, of these alone": ISSUER.issue("a", expires_in=3600, repositories=[1], projects=[1]),
     "signed token, by id": ISSUER.issue("a", expires_in=3600, organizations=[1]),
     "signed token, by slug": ISSUER.issue("a", expires_in=3600, organizations=["ours"]),
     "signed token, also of one that is not there": ISSUER.issue("a", expires_in=3600, organizations=[1, 77, "gone"]),
@@ -32,7 +37,8 @@ CREDENTIALS = {
 @pytest.fixture(scope="module")
 def app(databases: Databases) -> Iterator[Flask]:
     uri = databases.create()
-    scopes = {"by-id": {"organizations": [1]}, "by-slug": {"organizations": ["ours"]}, FULL: {}}
+    narrow = {"organizations": [1], "repositories": [1], "projects": [1]}
+    scopes = {"by-id": {"organizations": [1]}, "by-slug": {"organizations": ["ours"]}, "narrow": narrow, FULL: {}}
     with disposed(make_app(uri, GRPC_AUTH_TOKENS=scopes, GRPC_TOKEN_SECRETS=TOKEN_SECRET)) as app:
         yield app
     databases.drop(uri)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flask_grpcweb_scm.auth import sign
 from tests.grpcweb import frame
 from tests.servers import ROOT, gunicorn, running
 from tests.sockets.contract import check_answer
@@ -32,6 +33,7 @@ TRUSTING = ssl.create_default_context(cafile=str(PEM))
 
 SETTINGS = {
     "FLASK_GRPC_AUTH_TOKENS": "right",
+    "FLASK_GRPC_HMAC_SECRETS": "right-signature",
     "FLASK_GRPC_REQUIRE_AUTH": "true",
     "FLASK_GRPC_IDLE_TIMEOUT": "1",
     "FLASK_GRPC_DEFAULT_TIMEOUT": "null",
@@ -202,6 +204,26 @@ def refuse_strangers(port: int, count: int, whole: bytes, status: int, code: int
             response = connection.response()
             assert (response.status, code_of(response)) == (status, code)
             assert connection.is_closed()
+
+
+@pytest.mark.parametrize("target", [UNARY, STREAM])
+def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(port: int, target: str) -> None:
+    headers = {"x-method": target, "x-signature": "0" * 64}
+    with contextlib.ExitStack() as peers:
+        connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
+        for connection in connections:
+            connection.send(rpc(HELLO, headers, target=target)[: 1 - len(HELLO)])
+        assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
+        for connection in connections:
+            assert code_of(connection.response()) in {1, 4}
+            assert connection.is_closed()
+    signature = sign("right-signature", target, HELLO[5:])
+    with Connection(port) as connection:
+        for _ in range(2):
+            signed = rpc(HELLO, {"x-method": target, "x-signature": signature}, target=target)
+            connection.send(signed[:-1])
+            connection.send(signed[-1:])
+            assert code_of(connection.response()) == 0
 
 
 def refuse_one_after_the_other(port: int, whole: bytes, status: int, code: int) -> None:

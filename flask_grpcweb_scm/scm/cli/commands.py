@@ -20,7 +20,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
@@ -166,7 +165,7 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     frames = list(parse_traceback(file.read()))
     if not frames:
         fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
-    ours = list(dict.fromkeys(frame.frame for frame in frames if _may_be_ours(frame)))
+    ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
     derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
     db.session.commit()
     outcomes = dict(zip(ours, derivation.outcomes, strict=True))
@@ -178,14 +177,6 @@ def derive_command(organization: str, project: str, file: TextIO, dry_run: bool,
     mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
     text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
     print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
-
-
-def _may_be_ours(frame: TracebackFrame) -> bool:
-    """Tell whether to search for a frame: an installed package may be the organization's own."""
-    path = frame.frame.path
-    if not frame.not_ours or installed_package(path) is not None:
-        return True
-    return frame.frame.platform in {"go", "python"} and not library_of_path(path)
 
 
 def _repository_names(ids: Collection[int]) -> dict[int, str]:

@@ -67,7 +67,9 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
         if frame not in readings:
             readings[frame] = read(frame)
     trees = RepositoryTrees(project.organization_id, context)
-    stored = _stored_mappings(project, {text for reading in readings.values() for text in reading.texts if text})
+    stored = _stored_mappings(
+        context, project, {text for reading in readings.values() for text in reading.texts if text}
+    )
     coverage = Coverage(stored, trees, context)
     covered = coverage.cover(set(readings.values()))
     uncovered = [
@@ -86,7 +88,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     )
     replaced = [row for row in stored if row.stack_root in dead]
     context.check_deadline()
-    rows = _record(project, chosen, replaced, dry_run=dry_run)
+    rows = _record(context, project, chosen, replaced, dry_run=dry_run)
     outcomes, problems = [], trees.problems()
     for frame in frames:
         reading = readings[frame]
@@ -103,7 +105,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
     return Derivation([*coverage.used(), *rows.values()], outcomes)
 
 
-def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
+def _stored_mappings(context: CallContext, project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
     """Return the code mappings of a project that cover any of these texts, in order of precedence."""
     roots: set[str] = set()
     for text in texts:
@@ -112,7 +114,7 @@ def _stored_mappings(project: Project, texts: Collection[str]) -> Sequence[CodeM
             stored = stack_roots_of(project.id)
             roots = {root for text in texts for root in possible_roots(text) if root in stored}
             break
-    return code_mappings_with_roots(project.id, roots) if roots else ()
+    return code_mappings_with_roots(context, project.id, roots) if roots else ()
 
 
 def _evidence(covered: Mapping[Reading, Cover]) -> Iterator[Mapped]:
@@ -182,7 +184,12 @@ def _find_tied(
 
 
 def _record(
-    project: Project, chosen: Mapping[Mapped, Roots], replaced: Sequence[CodeMapping], *, dry_run: bool
+    context: CallContext,
+    project: Project,
+    chosen: Mapping[Mapped, Roots],
+    replaced: Sequence[CodeMapping],
+    *,
+    dry_run: bool,
 ) -> dict[str, CodeMapping]:
     """Make code mappings, and store them unless this is a dry run; a row that exists stays unchanged.
 
@@ -221,7 +228,7 @@ def _record(
     stored = {mapping.stack_root: mapping for mapping in inserted}
     if len(stored) < len(rows):
         # Another call, perhaps a user's, has stored some meanwhile.
-        existing = code_mappings_with_roots(project.id, [str(row["stack_root"]) for row in rows])
+        existing = code_mappings_with_roots(context, project.id, [str(row["stack_root"]) for row in rows])
         stored = {
             mapping.stack_root: mapping
             for mapping in existing

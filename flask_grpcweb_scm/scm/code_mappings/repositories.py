@@ -103,7 +103,7 @@ class RepositoryTree:
 
 
 class RepositoryTrees:
-    """The trees that a call may read: of the active repositories of an organization that have a source."""
+    """The trees that a call may read: of the caller's active repositories of an organization that have a source."""
 
     def __init__(self, organization_id: int, context: CallContext) -> None:
         self.organization_id, self.context = organization_id, context
@@ -158,7 +158,7 @@ class RepositoryTrees:
         if self._readable is None:
             installed = installations_of(self.organization_id)
             self._readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
-        for row in repositories_to_search(self.organization_id, self._readable, only=only):
+        for row in repositories_to_search(self.context, self.organization_id, self._readable, only=only):
             self._rows[row.id] = row
 
     def _open(self, row: Repository, branch: str) -> RepositoryTree:

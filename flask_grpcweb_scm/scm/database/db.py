@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
-from flask_grpcweb_scm.scm.database.sqlite_file import watch_file
+from flask_grpcweb_scm.scm.database.sqlite_file import create_folder, watch_file
 from flask_grpcweb_scm.transactions import commit
 from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
@@ -92,6 +92,7 @@ class Database(SQLAlchemy):
         if active is None:
             app.config.setdefault("SQLALCHEMY_DATABASE_URI", "sqlite:///scm.db")
             app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(app.config)
+            create_folder(app.instance_path, sa.make_url(app.config["SQLALCHEMY_DATABASE_URI"]))
             super().init_app(app)
             with app.app_context():
                 for engine in self.engines.values():

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import sqlalchemy as sa
 
-__all__ = ["watch_file"]
+from flask_grpcweb_scm.transactions.deadlines import is_in_call
+
+__all__ = ["create_folder", "watch_file"]
+
+OWNER_ONLY = 0o600
 
 
 def watch_file(engine: sa.Engine) -> None:
@@ -101,6 +107,8 @@ class _File:
             if self._log is not None and self._log.is_there():
                 text = f"{path} was replaced, but not its log; if it came without one, remove {path}-wal and {path}-shm"
                 raise _cannot_open(text)
+        if self._inode is None and (file := _file_of(path)) and not is_in_call():
+            _create(file)
 
     def after_connect(self, connection: object, record: object) -> None:
         """Remember which file a connection has."""
@@ -124,6 +132,40 @@ class _File:
     def forget(self, engine: sa.Engine | None = None) -> None:
         """Begin as if there had been no connection."""
         self._path, self._inode, self._log = "", None, None
+
+
+def _create(path: str) -> None:
+    """Make the file for its owner alone, if there is none; SQLite gives its log and index the same permissions."""
+    try:
+        # Without a descriptor: closing one would end locks that another thread has meanwhile.
+        os.mknod(path, stat.S_IFREG | OWNER_ONLY)
+    except (AttributeError, PermissionError):  # not on every system
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, OWNER_ONLY))
+        except OSError:
+            return
+    except OSError:
+        # It exists, or SQLite itself says why it cannot.
+        return
+
+
+def create_folder(app_folder: str, url: sa.URL) -> None:
+    """Make the instance folder of an app for its owner alone, if there is none and the database is to be in it.
+
+    Flask-SQLAlchemy would make it for everybody.
+    """
+    file = _file_of(url.database or "") if url.get_backend_name() == "sqlite" else ""
+    if file and not os.path.isabs(file):
+        os.makedirs(app_folder, 0o700, exist_ok=True)
+
+
+def _file_of(database: str) -> str:
+    """Return the path in the name of a database, which may be a URI; empty for one in memory."""
+    if not database.startswith("file:"):
+        return "" if database == ":memory:" else database
+    parts = urlsplit(database)
+    modes = parse_qs(parts.query).get("mode", ["rwc"])
+    return unquote(parts.path) if modes == ["rwc"] and parts.path != ":memory:" else ""
 
 
 def _find(path: str) -> _Inode | None:

@@ -24,7 +24,6 @@ import urllib3
 from urllib3.util import Url, parse_url
 
 from flask_grpcweb_scm.observe import observed_work
-from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.providers import (
     Credential,
     ProviderError,
@@ -48,7 +47,6 @@ from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_
 __all__ = ["HttpClient"]
 
 logger = logging.getLogger(__name__)
-incidents = Incidents(logger)
 
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
@@ -310,7 +308,7 @@ class HttpClient:
         """Make an error whose text for callers does not name the host, which may be one of this network."""
         told, private = text.replace(HOST, self.provider), (private or text).replace(HOST, self.host or self._host)
         if told != private:
-            incidents.log(f"{self.provider}: {private}", "%s: %s", self.provider, private)
+            logger.warning("%s: %s", self.provider, private)
         return kind(told, provider=self.provider, private=private, **evidence)
 
 

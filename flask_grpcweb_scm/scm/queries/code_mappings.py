@@ -12,7 +12,7 @@ from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Repository
 from flask_grpcweb_scm.scm.queries import is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
-from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, find_project
+from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, find_project, visible_mapping
 
 __all__ = [
     "CodeMappingRow",
@@ -48,12 +48,15 @@ def precedence(mapping: CodeMapping | CodeMappingRow) -> tuple[bool, int, int]:
     return mapping.automatically_generated, -len(mapping.stack_root), mapping.id or 0
 
 
-def code_mappings_with_roots(project_id: int, stack_roots: Collection[str]) -> Sequence[CodeMapping]:
+def code_mappings_with_roots(
+    context: CallContext, project_id: int, stack_roots: Collection[str]
+) -> Sequence[CodeMapping]:
     """Return a project's code mappings with these stack roots in order of precedence.
 
-    Those of repositories being deleted are left out.
+    Those of repositories being deleted are left out, and of others than the caller's.
     """
     statement = sa.select(CodeMapping).where(CodeMapping.project_id == project_id, _OF_EXISTING.scalar_subquery())
+    statement = statement.where(visible_mapping(context))
     statement = statement.where(is_one_of(CodeMapping.stack_root, [*stack_roots]))
     mappings: Sequence[CodeMapping] = db.session.scalars(statement.order_by(*_PRECEDENCE)).all()
     return mappings
@@ -81,6 +84,7 @@ def page_of_code_mappings(
     project = find_project(context, organization_id, project_id)
     row = select_row(CodeMappingRow, CodeMapping).add_columns(CodeMapping.root_rank)
     of_project = row.where(CodeMapping.project_id == project.id, _OF_EXISTING.scalar_subquery())
+    of_project = of_project.where(visible_mapping(context))
     pages = [
         sa.select(of_project.where(part).order_by(*_PRECEDENCE).limit(limit).subquery()) for part in _parts_after(after)
     ]

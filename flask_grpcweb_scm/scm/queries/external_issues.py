@@ -13,15 +13,15 @@ from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType, Organization, Project
 from flask_grpcweb_scm.scm.queries import is_one_of
 from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, Position
-from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible
+from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible, visible_issue
 
 __all__ = ["find_group", "find_group_and_issue", "find_link", "link_not_found", "page_of_external_issues"]
 
 
 def page_of_external_issues(
-    organization_id: int, *, group_id: int | None, after: Position | None, limit: int
+    context: CallContext, organization_id: int, *, group_id: int | None, after: Position | None, limit: int
 ) -> tuple[Sequence[ExternalIssue], bool]:
-    """Return external issues of an organization in the order (id), beginning after a position.
+    """Return the external issues of an organization that the caller may reach, in the order (id), after a position.
 
     Also returns whether there are fewer than the limit because they have :data:`PAGE_BYTES` together.
 
@@ -33,6 +33,8 @@ def page_of_external_issues(
     if group_id is not None:
         ids = db.session.scalars(_linked(organization_id, group_id, first).limit(limit)).all()
         statement = statement.where(is_one_of(ExternalIssue.id, ids)) if ids else statement.where(sa.false())
+    else:
+        statement = statement.where(visible_issue(context))
     sizes = statement.where(ExternalIssue.id > first).order_by(ExternalIssue.id).limit(limit).cte("sizes").c
     before = sa.func.sum(sizes.bytes).over(order_by=sizes.id) - sizes.bytes
     page = sa.select(sizes.id, before.label("before")).subquery("page").c
@@ -80,7 +82,7 @@ def find_group(context: CallContext, organization_id: int, group_id: int) -> Gro
     """
     statement = sa.select(Group).join(Group.project).join(Project.organization)
     statement = statement.options(contains_eager(Group.project))
-    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context))
+    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context, Project))
     return find_one(statement, f"group {group_id} does not exist in organization {organization_id}")
 
 
@@ -94,7 +96,8 @@ def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> 
         .join(Group.project)
         .join(Project.organization)
         .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
+        .where(Group.id == group_id, ExternalIssue.id == issue_id)
+        .where(visible(context, Project), visible_issue(context, new=True))
     )
     pair = db.session.execute(statement).one_or_none()
     if pair is None:
@@ -114,7 +117,7 @@ def find_link(context: CallContext, group_id: int, issue_id: int) -> GroupLink:
         .join(Project.organization)
         .join(ExternalIssue, ExternalIssue.organization_id == Organization.id)
         .where(GroupLink.linked_type == LinkedType.ISSUE, GroupLink.linked_id == ExternalIssue.id)
-        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context))
+        .where(Group.id == group_id, ExternalIssue.id == issue_id, visible(context, Project))
     )
     link = db.session.scalars(statement).one_or_none()
     if link is None:

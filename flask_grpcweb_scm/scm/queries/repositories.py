@@ -15,7 +15,16 @@ from flask_grpcweb_scm.scm.database.db import db, release_connection
 from flask_grpcweb_scm.scm.database.models import Organization, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.queries import Statement, is_one_of, select_row
 from flask_grpcweb_scm.scm.queries.paging import Position
-from flask_grpcweb_scm.scm.queries.tenancy import EXISTING, VISIBLE, find_organization, visible, visible_values
+from flask_grpcweb_scm.scm.queries.tenancy import (
+    EXISTING,
+    VISIBLE,
+    VISIBLE_REPOSITORY,
+    find_organization,
+    visible,
+    visible_repository,
+    visible_repository_values,
+    visible_values,
+)
 from flask_grpcweb_scm.scm.search import name_contains, name_pattern
 
 __all__ = [
@@ -67,7 +76,7 @@ def repository_row(context: CallContext, repository_id: int) -> RepositoryRow:
     :raises RpcError: NOT_FOUND.
     """
     statement = _REPOSITORY.join(Organization.__table__, _organization.id == _repository.organization_id)
-    statement = statement.where(_repository.id == repository_id, EXISTING, visible(context))
+    statement = statement.where(_repository.id == repository_id, EXISTING, visible(context, Repository))
     row = cast("RepositoryRow | None", db.session.execute(statement).one_or_none())
     if row is None:
         raise RpcError(StatusCode.NOT_FOUND, f"repository {repository_id} does not exist")
@@ -126,6 +135,8 @@ class StatementKey(NamedTuple):
     dialect: str
     restricted: bool
     """True for a caller who may reach some organizations only."""
+    of_repositories: bool
+    """True for one who may reach some of their repositories only."""
     providers: int
     """Number of spellings of the provider; 0 for any provider."""
     with_name: bool
@@ -135,8 +146,12 @@ class StatementKey(NamedTuple):
 def _key_and_values(
     context: CallContext, wanted: RepositoryFilter, after: Position | None
 ) -> tuple[StatementKey, dict[str, Any]]:
-    visible = visible_values(context)
-    values: dict[str, Any] = {"organization_id": wanted.organization_id, **(visible or {})}
+    organizations, repositories = visible_values(context), visible_repository_values(context)
+    values: dict[str, Any] = {
+        "organization_id": wanted.organization_id,
+        **(organizations or {}),
+        **(repositories or {}),
+    }
     values.update({f"provider_{number}": spelling for number, spelling in enumerate(wanted.providers)})
     if wanted.query:
         values["pattern"] = name_pattern(wanted.query)
@@ -144,7 +159,8 @@ def _key_and_values(
         values["after_name"], values["after_id"] = after
     key = StatementKey(
         dialect=db.engine.dialect.name,
-        restricted=visible is not None,
+        restricted=organizations is not None,
+        of_repositories=repositories is not None,
         providers=len(wanted.providers),
         with_name=bool(wanted.query),
         from_position=after is not None,
@@ -188,18 +204,27 @@ def _restrict(statement: Statement, key: StatementKey) -> Statement:
     if key.restricted:
         # Not a join: it is decided once, the order stays that of the index, and nothing is read for a stranger.
         statement = statement.where(sa.exists().where(_organization.id == organization_id, VISIBLE))
+    if key.of_repositories:
+        statement = statement.where(VISIBLE_REPOSITORY)
     return statement.where(name_contains(sa.bindparam("pattern"), key.dialect)) if key.with_name else statement
 
 
 def repositories_to_search(
-    organization_id: int, integration_ids: Collection[int], *, only: Collection[int] | None = None
+    context: CallContext,
+    organization_id: int,
+    integration_ids: Collection[int],
+    *,
+    only: Collection[int] | None = None,
 ) -> Sequence[Repository]:
-    """Return an organization's active repositories that have a mirror or one of its integrations, oldest first.
+    """Return active repositories that have a mirror or one of these integrations, and that the caller may reach.
 
+    :param organization_id: of an organization that the caller may reach. The oldest repository comes first.
     :param only: ids of repositories; None for any.
     """
     active = sa.select(Repository).where(
-        Repository.organization_id == organization_id, Repository.status == RepositoryStatus.ACTIVE
+        Repository.organization_id == organization_id,
+        Repository.status == RepositoryStatus.ACTIVE,
+        visible_repository(context),
     )
     if only is not None:
         active = active.where(is_one_of(Repository.id, [*only]))

@@ -15,8 +15,11 @@ from sqlalchemy.orm import joinedload
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import Model, db
 from flask_grpcweb_scm.scm.database.models import (
+    CodeMapping,
     ExternalIssue,
+    GroupLink,
     IssueOperation,
+    LinkedType,
     Organization,
     OrganizationIntegration,
     Project,
@@ -27,6 +30,7 @@ from flask_grpcweb_scm.scm.database.models import (
 __all__ = [
     "EXISTING",
     "VISIBLE",
+    "VISIBLE_REPOSITORY",
     "find_installation",
     "find_one",
     "find_organization",
@@ -35,42 +39,140 @@ __all__ = [
     "installation_of",
     "installations_of",
     "visible",
+    "visible_issue",
+    "visible_mapping",
+    "visible_repository",
+    "visible_repository_values",
     "visible_values",
 ]
 
 Row = TypeVar("Row", bound=Model)
 Values = Sequence[Any] | sa.BindParameter[Any]
+Scope = frozenset[int | str] | None
+"""Ids and names; None for all rows."""
+
+NAMES: dict[type[Model], str] = {Organization: "slug", Project: "slug", Repository: "name"}
+"""Columns that scopes name rows by, beside their ids."""
 
 EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
 """Condition on a Repository: it is not being deleted."""
 
 
-def _is_allowed(ids: Values, slugs: Values) -> sa.ColumnElement[bool]:
-    organization = Organization.__table__.c
-    return sa.or_(organization.id.in_(ids), organization.slug.in_(slugs))
+def _is_allowed(model: type[Model], ids: Values, names: Values, table: Any = None) -> sa.ColumnElement[bool]:
+    columns = (model.__table__ if table is None else table).c
+    return sa.or_(columns.id.in_(ids), columns[NAMES[model]].in_(names))
 
 
-VISIBLE = _is_allowed(
-    sa.bindparam("visible_ids", expanding=True), sa.bindparam("visible_slugs", expanding=True, type_=sa.String)
-)
+def _given(prefix: str) -> tuple[Values, Values]:
+    ids = sa.bindparam(f"{prefix}_ids", expanding=True, type_=sa.BigInteger)
+    return ids, sa.bindparam(f"{prefix}_names", expanding=True, type_=sa.String)
+
+
+VISIBLE = _is_allowed(Organization, *_given("visible"))
 """Condition on an Organization: :func:`visible`, for a statement that is built once and run with `visible_values`."""
+VISIBLE_REPOSITORY = _is_allowed(Repository, *_given("repository"))
+"""Condition on a Repository, likewise with `visible_repository_values`."""
 
 
-def visible(context: CallContext) -> sa.ColumnElement[bool]:
-    """Build the condition on an Organization that the caller may reach it."""
-    values = visible_values(context)
-    return sa.true() if values is None else _is_allowed(values["visible_ids"], values["visible_slugs"])
+def visible(context: CallContext, *models: type[Model]) -> sa.ColumnElement[bool]:
+    """Build the condition on an Organization that the caller may reach it, and on its rows of these models.
+
+    :param models: of Project, Repository.
+    """
+    scopes = _scopes(context)
+    conditions = [
+        _is_reached(context),
+        *[_in_scope(model, scopes[model]) for model in models if scopes[model] is not None],
+    ]
+    return conditions[0] if len(conditions) == 1 else sa.and_(*conditions)
+
+
+def _scopes(context: CallContext) -> dict[type[Model], Scope]:
+    return {Project: context.caller.projects, Repository: context.caller.repositories}
+
+
+def _is_reached(context: CallContext) -> sa.ColumnElement[bool]:
+    """Build the condition on an Organization alone.
+
+    A caller with a scope of rows, and none of organizations, reaches those that have one of its rows.
+    """
+    scopes = [(model, scope) for model, scope in _scopes(context).items() if scope is not None]
+    if context.caller.organizations is not None or not scopes:
+        return _in_scope(Organization, context.caller.organizations)
+    rows = [(model.__table__.alias(), model, scope) for model, scope in scopes]
+    return sa.or_(
+        *[
+            sa.exists()
+            .where(row.c.organization_id == Organization.id, _is_allowed(model, *_parted(scope), row))
+            .correlate(Organization)
+            for row, model, scope in rows
+        ]
+    )
+
+
+def _in_scope(model: type[Model], scope: Scope) -> sa.ColumnElement[bool]:
+    return sa.true() if scope is None else _is_allowed(model, *_parted(scope))
+
+
+def visible_repository(context: CallContext) -> sa.ColumnElement[bool]:
+    """Build the condition on a Repository of an organization that the caller may reach."""
+    return _in_scope(Repository, context.caller.repositories)
+
+
+def visible_issue(context: CallContext, *, new: bool = False) -> sa.ColumnElement[bool]:
+    """Build the condition on an ExternalIssue of an organization that the caller may reach.
+
+    It belongs to the projects of the groups that it is linked to; before there are any, to the organization.
+
+    :param new: whether to include those that are not linked yet.
+    """
+    if context.caller.projects is None:
+        return sa.true()
+    # By the projects, because links have no index by issues.
+    project, link = Project.__table__.c, GroupLink.__table__.alias("link").c
+    linked = sa.select(link.linked_id).where(link.linked_type == LinkedType.ISSUE)
+    own = sa.select(project.id).where(_in_scope(Project, context.caller.projects))
+    is_own = ExternalIssue.id.in_(linked.where(link.project_id.in_(own)))
+    if not new:
+        return is_own
+    of_same = sa.select(project.id).where(project.organization_id == ExternalIssue.organization_id)
+    any_link = linked.where(link.project_id.in_(of_same.correlate(ExternalIssue)), link.linked_id == ExternalIssue.id)
+    return sa.or_(is_own, ~any_link.correlate(ExternalIssue).exists())
+
+
+def visible_mapping(context: CallContext) -> sa.ColumnElement[bool]:
+    """Build the condition on a CodeMapping of an organization that the caller may reach."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    if context.caller.projects is not None:
+        own = _in_scope(Project, context.caller.projects)
+        conditions.append(sa.exists().where(Project.id == CodeMapping.project_id, own).correlate(CodeMapping))
+    if context.caller.repositories is not None:
+        own = _in_scope(Repository, context.caller.repositories)
+        conditions.append(sa.exists().where(Repository.id == CodeMapping.repository_id, own).correlate(CodeMapping))
+    return sa.and_(*conditions) if conditions else sa.true()
 
 
 def visible_values(context: CallContext) -> dict[str, Any] | None:
     """Return the parameters of :data:`VISIBLE`; None for a caller who may reach every organization."""
-    allowed = context.caller.organizations
-    if allowed is None:
+    return _values("visible", context.caller.organizations)
+
+
+def visible_repository_values(context: CallContext) -> dict[str, Any] | None:
+    """Return the parameters of :data:`VISIBLE_REPOSITORY`; None for a caller who may reach every one."""
+    return _values("repository", context.caller.repositories)
+
+
+def _values(prefix: str, scope: Scope) -> dict[str, Any] | None:
+    if scope is None:
         return None
-    return {
-        "visible_ids": [item for item in allowed if isinstance(item, int)],
-        "visible_slugs": [item for item in allowed if isinstance(item, str)],
-    }
+    ids, names = _parted(scope)
+    return {f"{prefix}_ids": ids, f"{prefix}_names": names}
+
+
+def _parted(scope: Scope) -> tuple[list[int], list[str]]:
+    """Return the ids and the names in a scope."""
+    allowed = scope or ()
+    return [item for item in allowed if isinstance(item, int)], [item for item in allowed if isinstance(item, str)]
 
 
 def find_one(statement: sa.Select[Row], missing: str) -> Row:
@@ -100,7 +202,7 @@ def find_project(context: CallContext, organization_id: int, project_id: int) ->
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Project).join(Project.organization)
-    statement = statement.where(Project.id == project_id, Organization.id == organization_id, visible(context))
+    statement = statement.where(Project.id == project_id, Organization.id == organization_id, visible(context, Project))
     return find_one(statement, f"project {project_id} does not exist in organization {organization_id}")
 
 
@@ -110,7 +212,7 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Repository).join(Repository.organization)
-    statement = statement.where(Repository.id == repository_id, EXISTING, visible(context))
+    statement = statement.where(Repository.id == repository_id, EXISTING, visible(context, Repository))
     if organization_id is None:
         return find_one(statement, f"repository {repository_id} does not exist")
     statement = statement.where(Organization.id == organization_id)

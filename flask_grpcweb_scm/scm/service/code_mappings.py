@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 from flask_grpcweb_scm.scm.queries.code_mappings import CodeMappingRow, page_of_code_mappings, precedence
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
-from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository
+from flask_grpcweb_scm.scm.queries.tenancy import find_organization, find_project, find_repository, visible_mapping
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, branch_problem, root_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
@@ -44,15 +44,18 @@ def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: Call
     )
     mapping = db.session.scalars(statement.returning(CodeMapping)).one_or_none()
     if mapping is None:
-        raise _mapping_exists(project.id, request.stack_root)
+        raise _mapping_exists(context, project.id, request.stack_root)
     return _message(mapping)
 
 
-def _mapping_exists(project_id: int, stack_root: str) -> RpcError:
+def _mapping_exists(context: CallContext, project_id: int, stack_root: str) -> RpcError:
     same = sa.and_(CodeMapping.project_id == project_id, CodeMapping.stack_root == stack_root)
-    mapping_id = db.session.scalars(sa.select(CodeMapping.id).where(same)).one_or_none()
-    if mapping_id is None:  # it was deleted a moment ago
+    row = db.session.execute(sa.select(CodeMapping.id, visible_mapping(context)).where(same)).one_or_none()
+    if row is None:  # it was deleted a moment ago
         return RpcError(StatusCode.ABORTED, TRY_AGAIN)
+    mapping_id, is_visible = row
+    if not is_visible:
+        return RpcError(StatusCode.ALREADY_EXISTS, f"project {project_id} has a code mapping with this stack_root")
     return already_exists(
         "CodeMapping", mapping_id, f"code mapping {mapping_id} of project {project_id} has stack_root {stack_root!r}"
     )
@@ -115,7 +118,8 @@ def delete_code_mapping(
     organization = find_organization(context, request.organization_id)
     mapping = sa.and_(CodeMapping.id == request.code_mapping_id, CodeMapping.organization_id == organization.id)
     # Of two concurrent calls one finds the row.
-    deleted = db.session.scalars(sa.delete(CodeMapping).where(mapping).returning(CodeMapping.id)).one_or_none()
+    delete = sa.delete(CodeMapping).where(mapping, visible_mapping(context))
+    deleted = db.session.scalars(delete.returning(CodeMapping.id)).one_or_none()
     if deleted is None:
         text = f"code mapping {request.code_mapping_id} does not exist in organization {organization.id}"
         raise RpcError(StatusCode.NOT_FOUND, text)

@@ -146,7 +146,7 @@ def list_external_issues(
     else:
         organization_id = tenancy.find_organization(context, request.organization_id).id
     rows, is_cut = external_issues.page_of_external_issues(
-        organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
+        context, organization_id, group_id=request.group_id or None, after=page.after, limit=page.limit
     )
     return scm_pb2.ListExternalIssuesResponse(
         issues=map(_message, rows[: page.size]),

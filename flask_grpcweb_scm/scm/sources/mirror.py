@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
-from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.git import (
     LOG_FORMAT,
     MEMORY_BYTES,
     GitCommit,
     GitError,
-    GitFailed,
     parse_log,
     path_text,
-    run_git,
     split_stream,
 )
+from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged, MirrorMissing
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
 
 __all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage"]
 
-logger = logging.getLogger(__name__)
-
-MAX_OUTPUT_BYTES = 2**20
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
-MAX_ALTERNATES = 6  # of alternates, as many as git follows
 MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the memory
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
-MAX_BRANCHES = 10  # that a message names
 
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -49,29 +39,9 @@ Storage = tuple[Folder, "Folder | None"]
 """The folders of an object, by inode and change: they differ once a file is added or removed."""
 
 
-class MirrorMissing(GitError):
-    """There is no git repository at the path."""
+class Mirror(GitDirectory):
+    """The contents of a git directory; every method may raise MirrorDamaged, too.
 
-
-class MirrorDamaged(GitError):
-    """Objects of the repository are lost or broken."""
-
-    def __init__(self) -> None:
-        super().__init__("the git mirror of the repository is damaged: run git fsck, or clone and import it again")
-
-
-_incidents = Incidents(logger)
-
-
-class Mirror:
-    """A git directory on this machine, to be read within one time limit.
-
-    Every method raises MirrorMissing without a repository, GitTimeout after the time limit, GitFailed when git fails,
-    and MirrorDamaged. The log has a warning with the path and the errors of git, once a minute for each mirror.
-
-    :param git_dir: absolute path of a ``.git`` directory or a bare repository.
-    :param timeout: seconds from now; None for no limit.
-    :param memory: bytes that git may use; None for no limit.
     :param commits: cache from call to call, by path and id of a commit: where it is stored.
     """
 
@@ -85,51 +55,8 @@ class Mirror:
         memory: int | None = MEMORY_BYTES,
         commits: LruCache[Storage] | None = None,
     ) -> None:
-        self.git_dir = os.path.abspath(git_dir)
-        self._memory = memory
-        self.deadline = None if timeout is None else time.monotonic() + timeout
+        super().__init__(git_dir, timeout=timeout, memory=memory)
         self._commits = LruCache(0) if commits is None else commits
-
-    @classmethod
-    def find(cls, path: str | os.PathLike[str], *, memory: int | None = MEMORY_BYTES) -> Mirror:
-        """Open a working tree or a bare repository, without a time limit.
-
-        :raises MirrorMissing: when `path` is neither; it names the repository that `path` is a folder of.
-        """
-        root = Path(path).absolute()
-        try:
-            return cls._open(root, memory)
-        except GitError as error:
-            top = next(filter(cls._is_repository, root.resolve().parents), None)
-            text = "not a git repository" if top is None else f"a folder of the git repository {top}; name that"
-            raise MirrorMissing(f"{path} is {text}") from error
-
-    @classmethod
-    def _is_repository(cls, root: Path) -> bool:
-        with suppress(GitError):
-            cls._open(root)
-            return True
-        return False
-
-    @classmethod
-    def _open(cls, root: Path, memory: int | None = MEMORY_BYTES) -> Mirror:
-        guess = root / ".git" if (root / ".git").exists() else root
-        git_dir = cls(str(guess), timeout=None)._text("rev-parse", "--absolute-git-dir", is_guess=True)
-        return cls(git_dir, timeout=None, memory=memory)
-
-    def folders(self) -> list[Path]:
-        """Return where its files are: other folders than the one that was named, when a file or a link leads there.
-
-        These are gitfiles, ``commondir`` and alternates (gitrepository-layout(5)), and symbolic links.
-        """
-        common = Path(os.path.dirname(self.git_dir), self._text("rev-parse", "--git-common-dir"))
-        objects = common / "objects"
-        found = [Path(self.git_dir), common, *(common / name for name in ("objects/pack", "packed-refs", "refs"))]
-        pending = [objects]
-        for _ in range(MAX_ALTERNATES):
-            found += pending
-            pending = [other for folder in pending for other in _alternates(folder)]
-        return [*dict.fromkeys(path.resolve() for path in found)]
 
     @property
     def identity(self) -> str:
@@ -160,57 +87,6 @@ class Mirror:
             raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
         shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
         return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
-
-    def branch(self, name: str | None = None) -> tuple[str, str | None]:
-        """Return name and newest commit of a branch, by default of the one that is checked out.
-
-        Without a checked-out branch the name is empty; in a repository without commits the commit is None.
-
-        :raises GitError: when there is no branch `name`, neither here nor fetched from ``origin``.
-        """
-        if name is None:
-            head = self._optional_text("symbolic-ref", "--quiet", "HEAD") or ""
-            return head.removeprefix("refs/heads/"), self._optional_text("rev-parse", "--verify", "--quiet", "HEAD")
-        for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
-            if tip := self._optional_text("show-ref", "--verify", "--hash", ref):
-                return name, tip
-        raise GitError(f"the repository has no branch {name!r}{self.other_branches()}")
-
-    def other_branches(self) -> str:
-        """Return the end of a sentence with the branches that there are, here or fetched from ``origin``."""
-        prefixes = ("refs/heads/", "refs/remotes/origin/")
-        listing = self._text("for-each-ref", f"--count={MAX_BRANCHES + 2}", "--format=%(refname)", *prefixes)
-        refs = (line.removeprefix(prefixes[0]).removeprefix(prefixes[1]) for line in listing.splitlines())
-        names = [repr(name) for name in dict.fromkeys(refs) if name != "HEAD"]
-        more = ", …" if len(names) > MAX_BRANCHES else ""
-        return f"; there are {', '.join(names[:MAX_BRANCHES])}{more}" if names else "; there is none"
-
-    def has_refs(self) -> bool:
-        """Tell whether the repository has branches, tags or any other names of objects."""
-        return bool(self._text("for-each-ref", "--count=1", "--format=%(refname)"))
-
-    def is_shallow(self) -> bool:
-        """Tell whether parents of commits are left out, as in a clone with ``--depth``."""
-        return self._text("rev-parse", "--is-shallow-repository") == "true"
-
-    def is_partial(self) -> bool:
-        """Tell whether objects may be left out, as in a clone with ``--filter``."""
-        return self._optional_text("config", "--get-regexp", r"^remote\..*\.promisor$") is not None
-
-    def remote_url(self) -> str:
-        """Return the URL of the remote ``origin``, else of the first, perhaps with credentials; empty without one."""
-        listing = self._optional_text("config", "-z", "--get-regexp", r"^remote\..*\.url$") or ""
-        urls: dict[str, str] = {}
-        for entry in listing.split("\0"):
-            name, _, url = entry.partition("\n")
-            urls.setdefault(name, url)  # git fetches from the first
-        urls.pop("", None)
-        return urls.get("remote.origin.url") or next(iter(urls.values()), "")
-
-    @property
-    def folder(self) -> str:
-        """The folder that relative paths in the configuration are relative to."""
-        return os.path.dirname(self.git_dir) if os.path.basename(self.git_dir) == ".git" else self.git_dir
 
     def count(self, tip: str, *, since: str | None = None) -> int:
         """Count the commits of :meth:`log`."""
@@ -389,72 +265,6 @@ class Mirror:
         for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
             # git shows all files of a commit without parents as added.
             yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
-
-    def _commits_cut_off(self) -> frozenset[str]:
-        """Return the commits whose parents a shallow clone does not have."""
-        if not any(os.path.exists(f"{self.git_dir}/{name}") for name in ("shallow", "commondir")):
-            return frozenset()
-        path = self._text("rev-parse", "--git-path", "shallow")
-        with suppress(FileNotFoundError), open(os.path.join(os.path.dirname(self.git_dir), path)) as file:
-            return frozenset(file.read().split())
-        return frozenset()
-
-    def _optional_text(self, *arguments: str) -> str | None:
-        """Return the output of a command; None when that what it is to show does not exist."""
-        try:
-            return self._text(*arguments, is_guess=True)
-        except GitFailed as error:
-            if error.status != 1 and "not a valid ref" not in error.errors:
-                self._warn(f"{error}: {error.errors}")
-                raise
-        return None
-
-    def _text(self, *arguments: str, is_guess: bool = False) -> str:
-        return self._read(self._chunks(*arguments, is_guess=is_guess), arguments[0])[0]
-
-    def _read(self, chunks: Generator[bytes, None, str], command: str) -> tuple[str, str]:
-        """Return standard output and standard error of a command."""
-        output, errors = b"", ""
-        with closing(chunks):
-            while True:
-                try:
-                    output += next(chunks)
-                except StopIteration as end:
-                    errors = end.value
-                    break
-                if len(output) > MAX_OUTPUT_BYTES:
-                    raise GitFailed(command, 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
-        return output.decode("utf-8", "surrogateescape").removesuffix("\n"), errors
-
-    def _chunks(self, *arguments: str, stdin: bytes = b"", is_guess: bool = False) -> Generator[bytes, None, str]:
-        """Run git.
-
-        :param is_guess: its failure is no reason for a warning.
-        """
-        if not os.path.exists(self.git_dir):
-            if not is_guess:
-                self._warn("it does not exist")
-            raise MirrorMissing("the git mirror of the repository is gone; import it again")
-        try:
-            return (
-                yield from run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin, memory=self._memory)
-            )
-        except GitFailed as error:
-            if not is_guess:
-                self._warn(f"{error}: {error.errors}")
-            raise
-
-    def _warn(self, reason: str) -> None:
-        _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
-
-
-def _alternates(objects: Path) -> list[Path]:
-    """Return the folders that a folder of objects names for more of them."""
-    try:
-        lines = (objects / "info/alternates").read_bytes()[:MAX_OUTPUT_BYTES].splitlines()
-    except OSError:
-        return []
-    return [objects / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]
 
 
 def _state(folder: str) -> Folder | None:

@@ -35,6 +35,7 @@ class GitHub(Tracker):
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256
+    max_body_characters = 65_536
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /repos/{owner}/{repo}/issues``."""

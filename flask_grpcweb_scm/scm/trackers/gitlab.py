@@ -32,6 +32,7 @@ class GitLab(Tracker):
     required: ClassVar = {"project": PROJECT}
     project_field = "project"
     max_title_characters = 255
+    max_body_characters = 1_048_576
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""

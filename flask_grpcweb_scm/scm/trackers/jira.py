@@ -27,6 +27,8 @@ class JiraDataCenter(Tracker):
     required: ClassVar = {"project": f"{KEY}|[0-9]+", "issuetype": r"[^\x00-\x1f]+"}
     project_field = "project"
     max_title_characters = 255
+    # 32 767 unless an administrator says otherwise, with some room for what Jira Cloud makes of paragraphs.
+    max_body_characters = 30_000
     # Nodes tell each other of new issues.
     search_delay = 30
     api: ClassVar[str] = "2"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -18,6 +19,8 @@ __all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
 # Of a required field: no tracker has longer names, and keys are made of them.
 MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
+# Characters, for a text that is cut; less is nothing.
+MIN_ROOM = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Tracker(ProviderApi):
     """The one of these that names a project."""
     max_title_characters: ClassVar[int | None] = None
     """A longer title is cut."""
+    max_body_characters: ClassVar[int | None] = None
+    """A longer description is cut."""
     paragraph_break: ClassVar[str] = "\n\n"
     search_delay: ClassVar[float] = 5
     """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find its issue.
@@ -112,13 +117,11 @@ class Tracker(ProviderApi):
 
     def body(self, issue: NewIssue) -> str:
         """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""
-        title = one_line(issue.title)
-        parts = [
-            "" if title == self.title(issue) else self.write(title),
-            issue.description if self.markup else self.write(issue.description),
-            f"Reference: {issue.marker}",
-        ]
-        return self.paragraph_break.join(filter(None, parts))
+        title, reference = one_line(issue.title), f"Reference: {issue.marker}"
+        room = (self.max_body_characters or sys.maxsize) - len(reference) - 2 * len(self.paragraph_break)
+        whole = "" if title == self.title(issue) else _fitting(title, room, self.write)
+        text = _fitting(issue.description, room - len(whole), str if self.markup else self.write)
+        return self.paragraph_break.join(filter(None, (whole, text, reference)))
 
     def created(self, key: str, web_url: str) -> TrackerIssue:
         """Make the issue of a response.
@@ -164,10 +167,33 @@ class Tracker(ProviderApi):
         """
 
 
+def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
+    """Write a text in markup, cut so far that what is written has room."""
+    if room < MIN_ROOM:
+        return ""
+    text = shortened(text, room)
+    written = write(text)
+    while len(written) > room:
+        text = shortened(text, max(1, len(text) * room // (len(written) + 1)))
+        written = write(text)
+    return written
+
+
 def _matches(pattern: str, name: str) -> bool:
     """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
-    parts = map(re.escape, _lower(pattern).split("*"))
-    return re.fullmatch(".*".join(parts), _lower(name), re.DOTALL) is not None
+    name = _lower(name)
+    first, *others = _lower(pattern).split("*")
+    if not others:
+        return name == first
+    position, end = len(first), len(name) - len(others[-1])
+    if not name.startswith(first) or not name.endswith(others[-1]) or position > end:
+        return False
+    for part in others[:-1]:
+        found = name.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
 
 
 def _lower(text: str) -> str:

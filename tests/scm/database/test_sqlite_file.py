@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -203,6 +204,7 @@ def test_no_call_makes_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
         assert list(tmp_path.iterdir()) == []
         assert f"{tmp_path}/new.db does not exist; run `flask db upgrade`, or `flask scm init-db`" in caplog.text
         assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
+        assert has_own or modes(tmp_path)["new.db"] == 0o600
         Scm(app).error(StatusCode.NOT_FOUND, "GetRepository", repository_id=1)
 
 
@@ -213,3 +215,57 @@ def test_databases_without_a_path_are_not_watched(tmp_path: Path) -> None:
             tenant = add_tenant("ours")
             assert db.session.scalars(sa.select(sa.func.count()).select_from(CodeMapping)).one() == 0
             assert tenant.organization
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("uri", ["sqlite:///own.db", "sqlite:///file:own.db?uri=true", "sqlite+pysqlite:///own.db"])
+def test_a_new_file_its_log_and_its_folder_are_their_owners_alone(tmp_path: Path, umask: int, uri: str) -> None:
+    folder = tmp_path / "instance"
+    previous = os.umask(umask)
+    try:
+        app = Flask(__name__, instance_path=str(folder))
+        app.config.update(SQLALCHEMY_DATABASE_URI=uri, GRPC_REQUIRE_AUTH=False)
+        GrpcWebScm().init_app(app)
+        assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
+        with app.app_context():
+            db.session.execute(sa.text("SELECT 1"))  # keeps the log
+            found = modes(folder)
+            db.session.remove()
+            db.engine.dispose()
+    finally:
+        os.umask(previous)
+    assert found == {"instance": 0o700, "own.db": 0o600, "own.db-wal": 0o600, "own.db-shm": 0o600}
+
+
+def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "own.db"
+    file.touch(0o640)
+    file.chmod(0o640)
+    tmp_path.chmod(0o750)
+    with disposed(make_app(f"sqlite:///{file}")) as app, app.app_context():
+        db.create_all()
+        found = modes(tmp_path)
+    assert (found["own.db"], found[tmp_path.name]) == (0o640, 0o750)
+
+
+def test_a_file_that_cannot_be_made_is_an_error_of_the_database(tmp_path: Path) -> None:
+    with disposed(make_app(f"sqlite:///{tmp_path}/missing/own.db")) as app, app.app_context():
+        with pytest.raises(sa.exc.OperationalError, match="unable to open database file"):
+            db.create_all()
+        assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["", "/:memory:", "/file:own.db?mode=memory&uri=true"])
+def test_a_database_in_memory_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Flask(__name__, instance_path=str(tmp_path / "instance"))
+    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite://{name}", GRPC_REQUIRE_AUTH=False)
+    GrpcWebScm().init_app(app)
+    with app.app_context():
+        db.create_all()
+        db.engine.dispose()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

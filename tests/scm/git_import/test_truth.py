@@ -260,6 +260,7 @@ def test_a_file_can_be_asked_about_by_the_name_that_the_service_gave(
 
 def test_two_people_with_one_address_are_two(demo: Flask, scm: Scm, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "people")
+    repository.write(".mailmap", "Mapped <team@example.com>\n")
     people = ["Ann", "Bob", "Ann Married"]
     shas = []
     for line, name in enumerate(people):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,8 @@ from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import db
-from tests.scm.support import Scm, Tenant, add_mapping, add_tenant
+from flask_grpcweb_scm.scm import CodeMapping, ExternalIssue, Group, GroupLink, Project, Repository, db
+from tests.scm.support import GitRepository, Scm, Tenant, add_mapping, add_tenant, set_mirror
 
 NOWHERE = Tenant(*[9_000_001] * 7)
 SHA = "0" * 40
@@ -148,3 +151,244 @@ def test_a_mixed_request_reaches_nothing_of_the_other(scm: Scm, ours: Tenant, th
         {"organization_id": theirs.organization, "code_mapping_id": ours.mapping},
     ):
         scm.error(StatusCode.NOT_FOUND, "DeleteCodeMapping", caller=caller, **fields)
+
+
+# Scopes below the organization: a row of the same tenant, outside of the caller's repositories and projects.
+
+
+def add_inside(ours: Tenant, name: str) -> Tenant:
+    """Another repository and project of the same organization, with rows of their own. Needs an app context."""
+    belonging = {"organization_id": ours.organization}
+    project, repository = Project(slug=name, **belonging), Repository(name=f"ours/{name}", **belonging)
+    issue = ExternalIssue(integration_id=ours.integration, key=f"{name}-1", title=f"Secret of {name}", **belonging)
+    db.session.add_all([project, repository, issue])
+    db.session.flush()
+    group = Group(project_id=project.id, short_id=1, title=f"Secret of {name}")
+    db.session.add(group)
+    db.session.flush()
+    link = GroupLink(group_id=group.id, project_id=project.id, linked_id=issue.id)
+    mapping = CodeMapping(project_id=project.id, repository_id=repository.id, stack_root=f"/{name}/", **belonging)
+    db.session.add_all([link, mapping])
+    db.session.commit()
+    ids = ours.organization, project.id, group.id, ours.integration, repository.id, issue.id, mapping.id
+    return Tenant(*ids)
+
+
+@pytest.fixture
+def inside(app: Flask, ours: Tenant) -> Tenant:
+    with app.app_context():
+        return add_inside(ours, "other")
+
+
+SCOPES: dict[str, Callable[[Tenant], Identity]] = {
+    "by id": lambda tenant: Identity(
+        "c",
+        organizations=frozenset({tenant.organization}),
+        repositories=frozenset({tenant.repository}),
+        projects=frozenset({tenant.project}),
+    ),
+    "by name": lambda tenant: Identity(
+        "c",
+        organizations=frozenset({"ours"}),
+        repositories=frozenset({"ours/repository", 77}),
+        projects=frozenset({"web", "gone"}),
+    ),
+    "without an organization": lambda tenant: Identity(
+        "c", repositories=frozenset({tenant.repository}), projects=frozenset({tenant.project})
+    ),
+}
+# What a list has of the rows outside of the scope; every other method does not find them.
+LISTS = {"ListRepositories", "StreamRepositories"}
+ORGANIZATION_WIDE = {"CreateExternalIssue"}
+
+
+def nowhere_inside(tenant: Tenant) -> Tenant:
+    """Rows that are missing in an organization that is not."""
+    return dataclasses.replace(NOWHERE, organization=tenant.organization, integration=tenant.integration)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in LISTS | ORGANIZATION_WIDE])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_row_outside_of_the_scope_is_answered_as_a_missing_one(
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str
+) -> None:
+    caller, errors, queries = SCOPES[scope](ours), [], []
+    for tenant in (inside, nowhere_inside(ours)):
+        fields = requests_for(tenant)[method]
+        queries.append(
+            statements(
+                app,
+                lambda fields=fields: errors.append(scm.error(StatusCode.NOT_FOUND, method, caller=caller, **fields)),
+            )
+        )
+    texts = [re.sub(r"\d+", "N", error.message) for error in errors]
+    assert texts[0] == texts[1]
+    assert [error.details for error in errors] == [(), ()]
+    assert queries[0] == queries[1]
+    # Without the scope it is there.
+    whole = Identity("c", organizations=frozenset({ours.organization}))
+    fields = requests_for(inside)[method]
+    if method in ("GetCommit", "GetCommitContext"):
+        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=whole, **fields).message
+    elif method == "LinkExternalIssue":
+        scm.error(StatusCode.ALREADY_EXISTS, method, caller=whole, **fields)
+    else:
+        scm(method, caller=whole, **fields)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str) -> None:
+    caller, fields = SCOPES[scope](ours), requests_for(ours)[method]
+    if method in ("GetCommit", "GetCommitContext"):
+        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=caller, **fields).message
+        return
+    if method == "UnlinkExternalIssue":
+        scm("LinkExternalIssue", caller=caller, **fields)
+    scm(method, caller=caller, **fields)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, inside: Tenant, scope: str) -> None:
+    caller = SCOPES[scope](ours)
+    in_organization = {"organization_id": ours.organization}
+    scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+    for fields in ({}, {"page_size": 1}, {"query": "ours"}, {"query": "OTHER"}):
+        page = scm("ListRepositories", caller=caller, **in_organization, **fields)
+        expected = [] if fields.get("query") == "OTHER" else [ours.repository]
+        assert ([row.id for row in page.repositories], page.next_page_token) == (expected, "")
+        whole = scm("ListRepositories", **in_organization, **fields)
+        assert inside.repository in [row.id for row in whole.repositories] or fields == {"query": "ours"}
+    with app.app_context():
+        for row_id in (ours.repository, inside.repository):
+            db.session.get_one(Repository, row_id).provider = "integrations:github"
+        db.session.commit()
+    of_github = {**in_organization, "provider": scm_pb2.PROVIDER_GITHUB}
+    assert [row.id for row in scm("ListRepositories", caller=caller, **of_github).repositories] == [ours.repository]
+    assert len(scm("ListRepositories", **of_github).repositories) == 2
+    assert [row.id for row in scm("StreamRepositories", caller=caller, **in_organization)] == [ours.repository]
+    issues = scm("ListExternalIssues", caller=caller, **in_organization).issues
+    assert [issue.id for issue in issues] == [ours.issue]
+    issues = scm("ListExternalIssues", caller=caller, **in_organization, group_id=ours.group).issues
+    assert [issue.id for issue in issues] == [ours.issue]
+
+
+def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, ours: Tenant, inside: Tenant) -> None:
+    caller = SCOPES["by id"](ours)
+    with app.app_context():
+        more = [add_inside(ours, f"more{number}") for number in range(2)]
+        db.session.add_all(
+            CodeMapping(
+                organization_id=ours.organization,
+                project_id=ours.project,
+                repository_id=tenant.repository,
+                stack_root=f"/more/{tenant.repository}",
+            )
+            for tenant in more
+        )
+        db.session.commit()
+    fields = {"organization_id": ours.organization, "page_size": 1}
+    for method, rest, rows in [
+        ("ListRepositories", {}, "repositories"),
+        ("ListCodeMappings", {"project_id": ours.project}, "mappings"),
+        ("ListExternalIssues", {}, "issues"),
+    ]:
+        token, seen = scm(method, **fields, **rest).next_page_token, []
+        assert token
+        page = scm(method, caller=caller, **fields, **rest, page_token=token)
+        while True:
+            seen += [row.id for row in getattr(page, rows)]
+            if not page.next_page_token:
+                break
+            page = scm(method, caller=caller, **fields, **rest, page_token=page.next_page_token)
+        assert set(seen) <= {ours.repository, ours.mapping, ours.issue}
+
+
+def test_mappings_to_other_repositories_are_as_if_they_were_not_there(
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant
+) -> None:
+    """Those of a caller's own project too."""
+    in_project = {"organization_id": ours.organization, "project_id": ours.project}
+    theirs = scm("CreateCodeMapping", **in_project, repository_id=inside.repository, stack_root="/srv/").id
+    caller = SCOPES["by id"](ours)
+    assert [row.id for row in scm("ListCodeMappings", caller=caller, **in_project).mappings] == [ours.mapping]
+    answer = scm("DeriveCodeMappings", caller=caller, **in_project, stacktrace_paths=["/srv/a/x.py"])
+    assert (len(answer.mappings), answer.outcomes[0].source_path, answer.outcomes[0].code_mapping_id) == (0, "", 0)
+    whole = scm("DeriveCodeMappings", **in_project, stacktrace_paths=["/srv/a/x.py"])
+    assert [row.id for row in whole.mappings] == [theirs]
+    again = {**in_project, "repository_id": ours.repository, "stack_root": "/srv/"}
+    taken = scm.error(StatusCode.ALREADY_EXISTS, "CreateCodeMapping", caller=caller, **again)
+    assert (taken.message, taken.details) == (f"project {ours.project} has a code mapping with this stack_root", ())
+    delete = {"organization_id": ours.organization, "code_mapping_id": theirs}
+    scm.error(StatusCode.NOT_FOUND, "DeleteCodeMapping", caller=caller, **delete)
+    mixed = {**in_project, "repository_id": inside.repository, "stack_root": "b/"}
+    scm.error(StatusCode.NOT_FOUND, "CreateCodeMapping", caller=caller, **mixed)
+    mixed = {**in_project, "project_id": inside.project, "repository_id": ours.repository, "stack_root": "b/"}
+    scm.error(StatusCode.NOT_FOUND, "CreateCodeMapping", caller=caller, **mixed)
+    # A project of one's own and nobody's repositories, and the other way round.
+    for scope in ({"repositories": frozenset({inside.repository})}, {"projects": frozenset({inside.project})}):
+        delete = {"organization_id": ours.organization, "code_mapping_id": ours.mapping}
+        scm.error(StatusCode.NOT_FOUND, "DeleteCodeMapping", caller=Identity("c", **scope), **delete)
+    scm("DeleteCodeMapping", caller=caller, organization_id=ours.organization, code_mapping_id=ours.mapping)
+
+
+def test_an_issue_of_another_project_is_not_linked(scm: Scm, ours: Tenant, inside: Tenant) -> None:
+    caller = SCOPES["by id"](ours)
+    pair = {"group_id": ours.group, "external_issue_id": inside.issue}
+    scm.error(StatusCode.NOT_FOUND, "LinkExternalIssue", caller=caller, **pair)
+    scm.error(StatusCode.NOT_FOUND, "UnlinkExternalIssue", caller=caller, **pair)
+    scm("LinkExternalIssue", **pair)  # of both, from now on
+    assert scm("ListExternalIssues", caller=caller, organization_id=ours.organization).issues[0].id == inside.issue
+    scm("UnlinkExternalIssue", caller=caller, **pair)
+    new = scm("CreateExternalIssue", caller=caller, **requests_for(ours)["CreateExternalIssue"])
+    assert [*scm("ListExternalIssues", caller=caller, organization_id=ours.organization).issues] == []
+    scm("LinkExternalIssue", caller=caller, group_id=ours.group, external_issue_id=new.id)
+    assert scm("ListExternalIssues", caller=caller, organization_id=ours.organization).issues[0].id == new.id
+
+
+def test_files_of_other_repositories_decide_nothing(
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
+) -> None:
+    """Trees of others are not read, and no outcome tells of them."""
+    in_project = {"organization_id": ours.organization, "project_id": ours.project}
+    for name, repository_id, files in [
+        ("own", ours.repository, ["src/shop/cart.py"]),
+        ("secret", inside.repository, ["src/shop/cart.py", "lib/vault/keys.py"]),
+    ]:
+        git = GitRepository(tmp_path / name)
+        for file in files:
+            git.write(file, "x\n")
+        git.commit()
+        set_mirror(app, repository_id, git.path / ".git")
+    paths = ["/app/src/shop/cart.py", "/srv/lib/vault/keys.py"]
+    runs_of_git()
+    outcomes = scm("DeriveCodeMappings", **in_project, stacktrace_paths=paths, dry_run=True).outcomes
+    whole_runs = runs_of_git()
+    assert [outcome.source_path for outcome in outcomes] == ["", "lib/vault/keys.py"]
+    caller = SCOPES["by id"](ours)
+    answer = scm("DeriveCodeMappings", caller=caller, **in_project, stacktrace_paths=paths)
+    assert runs_of_git() < whole_runs
+    assert [outcome.source_path for outcome in answer.outcomes] == ["src/shop/cart.py", ""]
+    assert [row.repository_id for row in answer.mappings] == [ours.repository]
+    assert not any(word in str(answer) for word in ("ours/other", "secret", "several"))
+    blind = Identity("c", organizations=frozenset({ours.organization}), repositories=frozenset())
+    outcomes = scm("DeriveCodeMappings", caller=blind, **in_project, stacktrace_paths=paths[1:]).outcomes
+    assert outcomes[0].source_path == ""
+    assert runs_of_git() == 0
+
+
+def test_code_of_other_repositories_is_not_shown(
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant, tmp_path: Path
+) -> None:
+    git = GitRepository(tmp_path / "git")
+    git.write("x.py", "secret = 1\n")
+    sha = git.commit()
+    for repository_id in (ours.repository, inside.repository):
+        set_mirror(app, repository_id, git.path / ".git")
+    line = {"commit_sha": sha, "filepath": "x.py", "line_number": 1}
+    caller = SCOPES["by name"](ours)
+    assert scm("GetCommitContext", caller=caller, repository_id=ours.repository, **line).code_snippet == "secret = 1"
+    # Also once the line is in memory.
+    assert scm("GetCommitContext", repository_id=inside.repository, **line).code_snippet == "secret = 1"
+    for method, fields in [("GetCommitContext", line), ("BatchGetCommitContext", {"lines": [line]})]:
+        scm.error(StatusCode.NOT_FOUND, method, caller=caller, repository_id=inside.repository, **fields)

@@ -105,7 +105,7 @@ def test_no_connection_is_in_use_while_a_message_is_read(app: Flask, organizatio
 def test_a_stream_ends_at_its_deadline_and_frees_the_connection(app: Flask, organization: int) -> None:
     fill(app, organization)
     body = body_of(scm_pb2.StreamRepositoriesRequest(organization_id=organization))
-    headers = {"content-type": PROTO, "grpc-timeout": "1S"}
+    headers = {"content-type": PROTO, "grpc-timeout": "3S"}
     pieces = []
     for piece in app.test_client().post(SERVICE + "StreamRepositories", data=body, headers=headers).iter_encoded():
         pieces.append(piece)

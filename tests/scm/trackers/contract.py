@@ -232,6 +232,22 @@ class TrackerContract:
         assert title.startswith(short[:-1])
         assert any(text.startswith(title) for text in others)
 
+    @pytest.mark.parametrize("piece", ["x", "word ", "@a ", "<", "\n", "[]"])
+    def test_a_long_text_is_cut_before_the_marker(
+        self, at: Tracker, piece: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limit = 5000
+        if self.tracker.max_body_characters is None:
+            return
+        monkeypatch.setattr(self.tracker, "max_body_characters", limit)
+        text = piece * (limit // len(piece) + 1)
+        for changes in ({"description": text}, {"title": f"t{text}t"}, {"title": f"t{text}t", "description": text}):
+            for at.markup in (False, True):
+                body = at.body(self.issue(**changes))
+                assert len(body) <= limit
+                assert body.endswith(f"{at.paragraph_break}Reference: {MARKER}")
+                assert len(body) > 0.9 * limit or piece == "\n"
+
     @pytest.mark.parametrize("title", ["two\nlines", "two\r\n\r\nlines\n", "\ttwo\x0b\u2028lines"])
     def test_a_title_is_one_line(self, at: Tracker, vendor: Vendor, title: str) -> None:
         assert "two lines" in self.sent(at, vendor, title=title)

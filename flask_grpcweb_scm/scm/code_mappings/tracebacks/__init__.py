@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.compiled import CSHARP, GO, NATIVE, RUST, SWIFT
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.dynamic import DART, ELIXIR, PHP, RUBY
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import JAVASCRIPT
@@ -18,7 +19,6 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
     completed,
     matched_frame,
 )
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.not_ours import not_ours
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
@@ -40,6 +40,7 @@ MAX_JOINED = 500  # frames in one line
 _CLOSING = re.compile(r"(?:, referer: \S*|<br ?/?>|</(?:pre|code|p|li|td)>|\\)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
+_PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 
 
@@ -77,7 +78,9 @@ class _Reader:
     def finish(self) -> Iterator[TracebackFrame]:
         for index, frame in enumerate(self.frames):
             if index not in self.dropped:
-                yield frame if frame.not_ours else replace(frame, not_ours=not_ours(frame.frame))
+                path = frame.frame.path
+                library = "" if frame.not_ours or installed_package(path) else library_of_path(path)
+                yield replace(frame, not_ours=library) if library else frame
 
     def read(self, text: str, name: str = "", depth: int = 0) -> bool:
         """Read a text; tell whether it has frames."""
@@ -119,6 +122,11 @@ class _Reader:
         rests = [(line[:place], line[place:]) for place in reversed(places)]
         streams = [name + stream_name(prefix) for prefix, _ in rests]
         texts = [_content(rest) for _, rest in rests]
+        if "│" in rests[0][0]:
+            box = max(index for index, (prefix, _) in enumerate(rests) if "│" in prefix)
+            text = self._unwrapped(self._stream(streams[box]), texts[box])
+            if text != texts[box]:
+                rests, streams, texts = [rests[box]], [streams[box]], [text]
         read = self._read_json(rests, streams[0], depth) or any(
             self._complete(stream, text) or self._read_frame(stream, prefix, rest, text)
             for stream, (prefix, rest), text in zip(streams, rests, texts, strict=True)
@@ -141,6 +149,15 @@ class _Reader:
             return mark[0] + text
         stream.partial = text
         return ""
+
+    def _unwrapped(self, stream: Stream, text: str) -> str:
+        """Return the text of a line in a box; with the lines before, when a path is too long for the box."""
+        start, stream.wrapped = stream.wrapped, ""
+        if start:
+            text = start + (" " if start.endswith(" in") or text.startswith("in ") else "") + text
+        if _PATH_ALONE.fullmatch(text):
+            stream.wrapped = text
+        return text
 
     def _stream(self, name: str) -> Stream:
         stream = self.streams.get(name)

@@ -152,7 +152,7 @@ CSHARP = Language(
         Row(".ps", re.compile(rf"at (?P<function>[^,]+), {_path('ps1', 'psm1')}: line {_LINE}")),
         Row(".ps", re.compile(rf"At {_path('ps1', 'psm1')}:{_LINE} char:\d+")),
         Row("at ", re.compile(
-            r"at (?P<function>[A-Za-z_<][^\s()]*\.[^\s().]+\((?:[^\s()]+ \w+(?:, )?)*\))"
+            r"at (?P<function>[A-Za-z_<][^\s()]*\.[^\s().]+\((?:[^\s()]+ \w+(?:, [^\s()]+ \w+)*)?\))"
         ), _read_csharp_without_file),
     ),
 )  # fmt: skip

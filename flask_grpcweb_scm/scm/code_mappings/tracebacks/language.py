@@ -23,7 +23,7 @@ class TracebackFrame:
     """0 when unknown."""
     function: str
     not_ours: str = ""
-    """Reason why the file is in no repository of the organization; empty when it may be in one."""
+    """Reason why it names no file of a repository; empty when it may: packages that are installed are not left out."""
     bundle: bool = False
     """True for a file that a bundler wrote: the source map that leads to the sources is missing."""
 
@@ -59,6 +59,8 @@ class Stream:
     """Number of lines for which it is good that a line has announced frames."""
     partial: str = ""
     """Beginning of a line that a container runtime cut."""
+    wrapped: str = ""
+    """Beginning of a path that was too long for a line of its box."""
 
 
 Reader = Callable[["re.Match[str]", Stream], "TracebackFrame | None"]

@@ -25,6 +25,7 @@ _STRINGS = {
     "'": re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)(?:'|\\?$)"),
 }
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 
 
@@ -42,7 +43,7 @@ def clean(line: str) -> str:
 def unescaped(text: str) -> str:
     """Replace the escapes of JSON and of programming languages in a text."""
     found = _ESCAPE.sub(_character, text)
-    return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if "\\u" in text else found
+    return _encodable(found) if _SURROGATE.search(text) else found
 
 
 def _character(match: re.Match[str]) -> str:
@@ -63,6 +64,14 @@ def json_value(text: str) -> Any:
     if text[:1] not in {"{", "["} or text[-1:] not in {"}", "]"}:
         return None
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _SURROGATE.search(text) is None:
+            return value
+        return json.loads(_encodable(json.dumps(value, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return None
+
+
+def _encodable(text: str) -> str:
+    """Replace halves of surrogate pairs, which cannot be printed."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

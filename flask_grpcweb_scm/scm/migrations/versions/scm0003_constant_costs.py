@@ -15,9 +15,6 @@ branch_labels = None
 depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-CHANGE = "commit_id, filename, type"
-MAPPING = """id, organization_id, project_id, repository_id, stack_root, source_root, default_branch,
-    automatically_generated, date_added"""
 
 
 def upgrade() -> None:
@@ -78,11 +75,11 @@ def _make_anew() -> None:
         sa.PrimaryKeyConstraint("commit_id", "filename", name=op.f("pk_scm_commit_file_change")),
     )
     op.execute(
-        f"""
-        INSERT INTO scm_commit_file_change ({CHANGE}, repository_id, date_added)
-        SELECT {CHANGE}, repository_id, date_added
+        """
+        INSERT INTO scm_commit_file_change (commit_id, filename, type, repository_id, date_added)
+        SELECT commit_id, filename, type, repository_id, date_added
         FROM scm_commit_file_change_before JOIN scm_commit ON scm_commit.id = commit_id
-        """  # noqa: S608  # no value is in it
+        """
     )
     op.drop_table("scm_commit_file_change_before")
 
@@ -116,7 +113,14 @@ def _make_anew() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scm_code_mapping")),
         sa.UniqueConstraint("project_id", "stack_root", name="uq_scm_code_mapping_stack_root"),
     )
-    op.execute(f"INSERT INTO scm_code_mapping ({MAPPING}) SELECT {MAPPING} FROM scm_code_mapping_before")  # noqa: S608  # no value is in it
+    op.execute(
+        """
+        INSERT INTO scm_code_mapping (id, organization_id, project_id, repository_id, stack_root, source_root,
+            default_branch, automatically_generated, date_added)
+        SELECT id, organization_id, project_id, repository_id, stack_root, source_root,
+            default_branch, automatically_generated, date_added FROM scm_code_mapping_before
+        """
+    )
     op.drop_table("scm_code_mapping_before")
     op.create_index(op.f("ix_scm_code_mapping_organization_id"), "scm_code_mapping", ["organization_id"])
     op.create_index(op.f("ix_scm_code_mapping_repository_id"), "scm_code_mapping", ["repository_id"])
