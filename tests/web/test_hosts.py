@@ -196,7 +196,14 @@ def test_behind_a_proxy_the_host_is_the_one_that_it_names(kind: dict[str, Any], 
 def test_the_kit_the_commands_and_the_advice_know_the_host(kind: dict[str, Any], port: str, scheme: str) -> None:
     ports = {key: f"{host}{port}" for key, host in kind.items() if key in {"GRPC_HOST", "SERVER_NAME"}}
     app = hosted_app(
-        {**kind, **ports, "PREFERRED_URL_SCHEME": scheme, "GRPC_CORS_ORIGINS": PAGE, "GRPC_MAX_TIMEOUT": 60}
+        {
+            **kind,
+            **ports,
+            "PREFERRED_URL_SCHEME": scheme,
+            "GRPC_CORS_ORIGINS": PAGE,
+            "GRPC_MAX_TIMEOUT": 60,
+            "GRPC_RATE_LIMITS": "99/hour",
+        }
     )
     seen: list[str | None] = []
     app.before_request(lambda: seen.append(request.endpoint))
