@@ -7,8 +7,8 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_grpcweb_scm.scm.code_mappings.decide import find_roots
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFrame, read_path
+from flask_grpcweb_scm.scm.code_mappings.roots import find_roots
 from tests.scm.code_mappings import oracle
 
 EXAMPLES = settings().max_examples
