@@ -96,6 +96,29 @@ PREFIXES = {
     "cat -n": ("    12\t", ""),
     "carriage return": ("", "\r"),
     "spaces behind": ("", "   "),
+    "syslog, RFC 5424, a byte order mark": ("<165>1 2025-01-02T03:04:05.003Z web1 app 812 - [a@1 x=\"y\"] \ufeff", ""),
+    "journalctl -o verbose": ("    MESSAGE=", ""),
+    "Azure DevOps": ("2025-01-02T03:04:05.1234567Z ##[error]", ""),
+    "an annotation of GitHub": ("::error::", ""),
+    "TeamCity": ("[03:04:05]E: [Step 1/3] ", ""),
+    "BuildKit": ("#12 3.456 ", ""),
+    "BuildKit, a stage": ("#12 [web 3/5] 3.456 ", ""),
+    "earthly": ("./svc+test | ", ""),
+    "mpirun": ("[1,0]<stderr>:", ""),
+    "NLog": ("2025-01-02 03:04:05.6789|ERROR|Harbor.Pier|", ""),
+    "NestJS": ("[Nest] 812  - 01/02/2025, 3:04:05 AM   ERROR ", ""),
+    "React Native": (" LOG  ", ""),
+    "debug of npm": ("  pier:web ", ""),
+    "grep -n": ("12:", ""),
+    "grep -n in files": ("logs/app.log:12:", ""),
+    "grep -C in files": ("logs/app.log-12-", ""),
+    "grep in files": ("/var/log/app.log:", ""),
+    "psql": (" ", "      +"),
+    "fields of CSV": ("2025-01-02T03:04:05Z,web1,error,", ""),
+    "a box with double lines": ("║ ", "  ║"),
+    "a tree": ("    └── ", ""),
+    "a character without a width": ("\u200b", ""),
+    "OpenStack": ("2025-01-02 03:04:05.678 812 TRACE pier.compute ", ""),
     "an unknown one": ("~~ pier ~~ job 12 of 34 ~~ ", ""),
 }  # fmt: skip
 
@@ -174,6 +197,22 @@ def around(prefix: str, lines: Sequence[str]) -> list[str]:
 def test_a_prefix_changes_nothing(prefix: str, language: str) -> None:
     lines, *expected = FRAMES[language]
     assert read("\n".join(around(prefix, lines))) == [tuple(expected)]
+
+
+# Prefixes with numbers that count lines or seconds.
+COUNTING = [
+    "    {}\t", "{}: ", "{}:", "{}. ", "| {} | ", "app.log:{}:", "#12 3.{} ", "[  123.{}] ", "[{}/34] ", "[ {}%] ",
+    "ERRO[00{}] ", "03:{} ", "00:{} +0 -1: ", "[  +{} ms] ", "3:04:{} AM: ",
+    "<165>1 2025-01-02T03:04:05Z web1 app 812 ID{} - ",
+    "0000{}  ", "{}\tweb1\t",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", FRAMES)
+@pytest.mark.parametrize("prefix", COUNTING)
+def test_prefixes_that_count_change_nothing(prefix: str, language: str) -> None:
+    lines, *expected = FRAMES[language]
+    assert read("\n".join(prefix.format(number) + line for number, line in enumerate(lines, 10))) == [tuple(expected)]
 
 
 @given(

@@ -54,6 +54,9 @@ WRAPPED: dict[str, Callable[[str], str]] = {
     "rsyslog": lambda text: "Jan 02 03:04:05 web1 app: " + text.replace("\n", "#012").replace("\t", "#011"),
     "HTML": lambda text: f"<pre>{text.replace('<', '&lt;').replace(chr(34), '&quot;')}</pre>",
     "CSV": lambda text: f'2025-01-02,ERROR,"{text.replace(chr(34), chr(34) * 2)}",web1',
+    "an attribute of XML": lambda text: f'<e m="{text.replace(chr(34), "&quot;").replace(chr(10), "&#10;")}"/>',
+    "an element of XML": lambda text: f"<failure><![CDATA[x\n{text}]]></failure>",
+    "HTML with line breaks": lambda text: text.replace("\n", "<br/>\n").replace("<module>", "&lt;module&gt;"),
     "a list of YAML": lines(lambda line: "  - '" + line.replace("'", "''") + "'"),
     "a block of YAML": lambda text: "stack: |\n" + lines(lambda line: f"  {line}")(text),
     "lines that CRI cut": lines(lambda line: f"1Z stderr P {line[:12]}\n1Z stderr F {line[12:]}"),
@@ -98,6 +101,9 @@ FRAME_OBJECTS = [
     ({"path": "github.com/harbor/tide/main.go", "line": 12, "label": "main"},
      ("github.com/harbor/tide/main.go", "", "go", 12, "main")),
     ({"source": "main.go", "line": "12", "func": "main"}, ("main.go", "", "go", 12, "main")),
+    ({"file": "/app/berth.rb", "number": "7", "method": "run"}, ("/app/berth.rb", "", "ruby", 7, "run")),
+    ({"abs_path": "/app/berth.py", "filename": "berth.py", "line": {"number": 7}, "function": "run"},
+     ("berth.py", "/app/berth.py", "python", 7, "run")),
 ]  # fmt: skip
 
 
@@ -108,6 +114,35 @@ def test_objects_in_lists_of_frames(fields: dict[str, object], expected: tuple[s
     frame = read.frame
     assert (frame.path, frame.abs_path, frame.platform, read.line, read.function) == expected
     assert list(parse_traceback(json.dumps([fields]))) == []  # where a logger was called
+
+
+LISTS = [
+    ("stackTrace", ["com.a.B.run(B.java:8)", "com.a.C.go(C.kt:9)"],
+     ["com.a.B (B.java):8 in run", "com.a.C (C.kt):9 in go"]),
+    ("parsedStack", [{"method": "A.B", "line": 7, "fileName": "/src/B.cs"}], ["/src/B.cs:7 in A.B"]),
+    ("extendedStackTrace", [{"class": "com.a.B", "method": "run", "file": "B.java", "line": 8}],
+     ["com.a.B (B.java):8 in run"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "values", "expected"), LISTS, ids=[name for name, _, _ in LISTS])
+def test_lists_of_frames(name: str, values: list[object], expected: list[str]) -> None:
+    assert [str(frame) for frame in parse_traceback(json.dumps({"error": {name: values}}))] == expected
+
+
+JOINED = [
+    ("System.X: y at A.B() in C:\\a.cs:line 3 at A.C() in C:\\b.cs:line 4",
+     ["C:\\a.cs:3 in A.B()", "C:\\b.cs:4 in A.C()"]),
+    ("x in /a.php:3 Stack trace: #0 /b.php(4): f() #1 /c.php(5): g() #2 {main} thrown in /a.php on line 3",
+     ["/b.php:4 in f()", "/c.php:5 in g()"]),
+    ("x (KeyError)\\na.rb:3:in `f'\\nb.rb:4:in `g'", ["a.rb:3 in f", "b.rb:4 in g"]),
+    ("at a.B.c(B.java:3)<br/>at a.C.d(C.java:4)<br/>", ["a.B (B.java):3 in c", "a.C (C.java):4 in d"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), JOINED)
+def test_lines_that_were_joined_in_other_languages(text: str, expected: list[str]) -> None:
+    assert [str(frame) for frame in parse_traceback(text)] == expected
 
 
 NO_FRAMES = [

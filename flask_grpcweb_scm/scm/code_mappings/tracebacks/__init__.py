@@ -20,7 +20,13 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
     matched_frame,
 )
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import LISTS, frame_of_object
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import PARTIAL, cuts, stream_name, unknown_cuts
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import (
+    PARTIAL,
+    cuts,
+    stream_name,
+    unknown_cuts,
+    without_numbers,
+)
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
 
@@ -37,7 +43,7 @@ MAX_DEPTH = 4  # of strings in strings
 ANNOUNCED = 3  # lines
 MAX_JOINED = 500  # frames in one line
 
-_CLOSING = re.compile(r"(?:, referer: \S*|<br ?/?>|</(?:pre|code|p|li|td)>|\\)$")
+_CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
 _PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
@@ -57,7 +63,7 @@ def _content(rest: str) -> str:
         return ""
     text = rest.strip()
     for _ in range(MAX_CLOSINGS):
-        shorter = _CLOSING.sub("", text).rstrip("` \t│┃|,;")
+        shorter = _CLOSING.sub("", text).rstrip("*` \t│┃║|,;")
         if shorter == text:
             break
         text = shorter
@@ -70,8 +76,8 @@ class _Reader:
 
     frames: list[TracebackFrame] = field(default_factory=list)
     streams: dict[str, Stream] = field(default_factory=dict)
-    unfinished: dict[str, tuple[int, Later, int]] = field(default_factory=dict)
-    """By stream: the index of a frame that a later line completes, and the number of lines in which it may come."""
+    latest: dict[str, Stream] = field(default_factory=dict)
+    """By the names without their numbers: that to which the latest line belongs."""
     dropped: set[int] = field(default_factory=set)
     """Indexes of frames that are none unless they are completed."""
 
@@ -118,6 +124,10 @@ class _Reader:
         line = clean(self._whole(line, name))
         if not line:
             return
+        if "\n" in line:  # it was a character of XML
+            for part in line.splitlines():
+                self._read_line(part, name, depth)
+            return
         places = cuts(line)
         rests = [(line[:place], line[place:]) for place in reversed(places)]
         streams = [name + stream_name(prefix) for prefix, _ in rests]
@@ -134,7 +144,7 @@ class _Reader:
         if not read and not self._read_inside(line, streams[0], depth):
             self._read_anywhere(line, streams[-1])
         for key, text in zip(streams, texts, strict=True):
-            stream = self._stream(key)
+            stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
 
@@ -162,20 +172,22 @@ class _Reader:
     def _stream(self, name: str) -> Stream:
         stream = self.streams.get(name)
         if stream is None:
-            stream = self.streams[name] = Stream()
+            # The first line with a prefix goes on from one that differs in numbers: of lines, or of seconds.
+            before = self.latest.get(without_numbers(name))
+            stream = self.streams[name] = Stream() if before is None else replace(before)
         return stream
 
     def _complete(self, name: str, line: str) -> bool:
         """Complete a frame by a line after it; tell whether there is such a frame."""
-        if name not in self.unfinished:
+        stream = self._stream(name)
+        if stream.unfinished is None:
             return False
-        index, later, left = self.unfinished.pop(name)
+        index, later, left = stream.unfinished
         match = later.pattern.fullmatch(line) or later.pattern.fullmatch(line.rpartition("\t")[2])
         if match is not None:
             self.frames[index] = completed(self.frames[index], match)
             self.dropped.discard(index)
-        elif left > 1:
-            self.unfinished[name] = (index, later, left - 1)
+        stream.unfinished = (index, later, left - 1) if match is None and left > 1 else None
         return match is not None
 
     def _read_frame(self, name: str, prefix: str, rest: str, text: str) -> bool:
@@ -185,11 +197,10 @@ class _Reader:
             return False
         frame, later = found
         self.frames.append(frame)
-        self.unfinished.pop(name, None)
-        if later is not None:
-            self.unfinished[name] = (len(self.frames) - 1, later, later.within)
-            if later.required:
-                self.dropped.add(len(self.frames) - 1)
+        index = len(self.frames) - 1
+        self._stream(name).unfinished = None if later is None else (index, later, later.within)
+        if later is not None and later.required:
+            self.dropped.add(index)
         return True
 
     def _frame(self, name: str, prefix: str, rest: str, text: str) -> tuple[TracebackFrame, Later | None] | None:
@@ -217,7 +228,8 @@ class _Reader:
         found = False
         if depth >= MAX_DEPTH:
             return found
-        for quote in ('"', "'"):
+        # Frames of Ruby have quotes of their own.
+        for quote in ('"',) if ":in `" in line or ":in '" in line else ('"', "'"):
             if not found and quote in line:
                 for text in strings(line, quote):
                     found = self.read(text, name + "{", depth + 1) or found
@@ -227,18 +239,17 @@ class _Reader:
 
     def _read_anywhere(self, line: str, name: str) -> None:
         """Read a trace whose lines were joined, or a frame after a prefix that is not known."""
-        pieces = [piece.rstrip(" \t|;,") for piece in _JOINT.split(line, MAX_JOINED)[1:]]
-        found = (
-            [frame for piece in pieces if (frame := self._frame(name, "", piece, piece)) is not None] if pieces else []
-        )
+        pieces = [_content(piece) for piece in _JOINT.split(line, MAX_JOINED)]
+        parts = pieces if len(pieces) > 1 else []
+        found = [frame for part in parts if (frame := self._frame(name, "", part, part)) is not None]
         if len(found) > 1:
             self.frames.extend(frame for frame, _ in found)
             return
-        before = self._stream(name).before
+        before, indentation = self._stream(name).before, len(line) - len(line.lstrip())
         for place in unknown_cuts(line):
-            end = len(line[:place].rstrip())
-            # The line before has the same prefix, but perhaps for digits.
-            same = before[: end // 2] == line[: end // 2]
+            end = len(line[:place].strip())
+            # The line before has the same prefix, but perhaps for numbers.
+            same = without_numbers(before[: end // 2]) == without_numbers(line[indentation:][: end // 2])
             self._stream(name).before = before[end:].strip() if same else ""
             if self._read_frame(name, line[:place], "  ", _content(line[place:])):
                 return

@@ -61,6 +61,8 @@ GO = Language(
         Row(" (0x", re.compile(rf"{_GO_PLACE} \(0x[0-9a-f]+\)"), None, Later(re.compile(r"(?P<function>[^\s:]+): .*"))),
         # net/http/pprof: "#\t0x43223c\tmain.read+0x1d\t/srv/main.go:12"
         Row("0x", re.compile(rf"(?:#\s+)?0x[0-9a-f]+\s+(?P<function>\S+)\+0x[0-9a-f]+\s+{_GO_PLACE}")),
+        # eris: "main.read:/srv/main.go:12"
+        Row(":/", re.compile(rf"(?P<function>[^\s:]*\.[^\s:/]+):(?P<path>/[^\s:]+\.go):{_LINE}")),
         Row("at ", re.compile(rf"at {_GO_PLACE}"), lambda match, stream: matched_frame(match, "go")),
     ),
 )  # fmt: skip
@@ -100,7 +102,7 @@ SWIFT = Language(
     (
         # "1 0x5581 f() + 12 in shop at /app/cart.swift:7:16"
         Row(" in ", re.compile(
-            r"\d+ +(?:\[\w+\] )?(?:0x[0-9a-f]+ )?(?P<function>[^\s\d].*) in \S+ at "
+            r"\d+ +(?:\[\w+\] )?(?:0x[0-9a-f]+ )?(?P<function>[^\s\d](?:(?! 0x[0-9a-f]{4}).)*) in \S+ at "
             rf"(?P<path>(?:(?! in )[^:])+\.swift):{_LINE}(?::\d+)?"
         )),
         # Xcode's reports: "3  shop  0x0000 f() + 24 (cart.swift:7)"
@@ -110,8 +112,12 @@ SWIFT = Language(
         # lldb: "frame #0: 0x0000 shop`f() at cart.swift:7:16"
         Row(" at ", re.compile(
             r"(?:\* )?frame #\d+: 0x[0-9a-f]+ [^`]*`(?P<function>.+) at "
-            rf"(?P<path>(?:(?! at )[^:])+\.swift):{_LINE}(?::\d+)?"
+            rf"(?P<path>(?:(?! at )[^:])+\.swift):{_LINE}(?::\d+)?(?: \[[^\[\]]*\])*"
         )),
+        # before version 5.3: "Fatal error: x: file cart.swift, line 7"
+        Row(": file ", re.compile(
+            rf"(?:Fatal|Precondition|Assertion) (?:error|failed): (?:.*: )?file (?P<path>[^:]+\.swift), line {_LINE}"
+        ), _read_swift_error),
         Row(".swift:", re.compile(
             rf"{_path('swift')}:{_LINE}: (?:Fatal error|Precondition failed|Assertion failed)(?:: .*)?"
         ), _read_swift_error),
@@ -140,8 +146,14 @@ CSHARP = Language(
     "csharp",
     (
         Row(":", re.compile(
-            rf"(?:{_AT}) (?P<function>\S.*) (?:{_IN}) (?P<path>(?:(?! (?:{_IN}) ).)+\.\w+):(?:{_NUMBER}) ?{_LINE}\.?"
+            rf"(?:{_AT}) (?P<function>\S(?:(?!:(?:{_NUMBER}) ?\d).)*) (?:{_IN}) "
+            rf"(?P<path>(?:(?! (?:{_IN}) ).)+\.\w+):(?:{_NUMBER}) ?{_LINE}\.?"
         ), _read_csharp),
+        # and in any other language: "bij A.B() in C:\\B.cs:regel 12", "於 A.B() 於 C:\\B.cs: 行 12"
+        Row(".", re.compile(
+            r"(?:\w+ ){0,2}\w+:? (?P<function>[^\s()]*\.[^\s()]+\([^:]*\)) (?:[^\s()]+ )?(?P<path>(?:[A-Za-z]:[\\/]|/)"
+            rf"[^:\"()]+\.(?:cs|fs|vb|cshtml|razor))(?: [^\W\d]+)?[:,] ?[^\W\d]+:? ?{_LINE}\.?"
+        )),
         # Mono: "at A.B (System.Int32 n) [0x00012] in /src/B.cs:12"
         Row("] in ", re.compile(
             rf"at (?P<function>\S.*) \[0x[0-9a-f]+\] in (?P<path>{_DRIVE}(?:(?!\] in )[^:])+):{_LINE}"
@@ -164,11 +176,22 @@ NATIVE = Language(
     (
         # gdb: "#1  0x0000 in f (n=3) at cart.c:12"
         Row(" at ", re.compile(
-            rf"#\d+ +(?:0x[0-9a-f]+ in )?(?P<function>[^\s(][^(]*) \(.*\) at (?P<path>(?:(?! at )[^:])+):{_LINE}"
+            r"#\d+ +(?:0x[0-9a-f]+ in )?(?P<function>[^\s(].*) \([^()]*(?:\([^()]*\)[^()]*){0,20}\) at "
+            rf"(?P<path>(?:(?! at )[^:])+):{_LINE}"
         )),
         # Sanitizers: "#0 0x0000 in f /app/cart.c:12:5"
         Row(" in ", re.compile(rf"#\d+ 0x[0-9a-f]+ in (?P<function>.+) (?P<path>[^\s:()]+):{_LINE}(?::\d+)?")),
         # valgrind: "at 0x4005: f (cart.c:12)"
         Row(" 0x", re.compile(rf"(?:at|by) 0x[0-9A-F]+: (?P<function>.+) \((?P<path>[^()]+):{_LINE}\)")),
+        # Xcode's reports: "3  shop  0x0000 -[Cart total] + 24 (Cart.m:7)"
+        Row(" 0x", re.compile(
+            rf"\d+ +.+ 0x[0-9a-f]+ (?P<function>.+) \((?P<path>[^()]+\.(?:mm?|c|cc|cpp|h)):{_LINE}\)"
+        )),
+        # Boost: "0# f() at /app/cart.cpp:7"; the sanitizer of undefined behaviour; assert()
+        Row("# ", re.compile(rf"\d+# (?P<function>.+) at (?P<path>(?:(?! at )[^:])+):{_LINE}")),
+        Row(": runtime error: ", re.compile(rf"(?P<path>{_DRIVE}[^\s:]+):{_LINE}:\d+: runtime error: .*")),
+        Row(": Assertion ", re.compile(
+            rf"[^\s:]+: (?P<path>[^\s:]+):{_LINE}: (?P<function>.+): Assertion .* failed\."
+        )),
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ __all__ = ["DART", "ELIXIR", "PHP", "RUBY"]
 
 _DRIVE = r"(?:[A-Za-z]:(?=[\\/]))?"
 # A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
-_FREE = r"(?:(?:[A-Za-z]:|\.{1,2})?[\\/](?=[^\s/])[^:\"()]*|[^\s:\"()]+)"
+_FREE = r"(?!')(?:(?:[A-Za-z]:|\.{1,2})?[\\/](?=[^\s/])[^:\"()]*|[^\s:\"()]+)"
 _LINE = r"(?P<line>\d{1,9})"
 
 
@@ -66,13 +66,17 @@ PHP = Language(
             r"(?:PHP )?(?:Fatal error: +)?(?:(?:Uncaught|Next) \S|[\w\\]*(?:Error|Exception): ).* in "
             rf"(?P<path>(?:(?! in )[^:])+\.\w+):{_LINE}"
         )),
+        Row(" on line ", re.compile(
+            rf"(?:PHP )?(?:Fatal|Parse) error: (?:(?!#\d).)* in (?P<path>(?:(?! in )[^:]|:(?=[\\/]))+) on line {_LINE}"
+        )),
         # Xdebug: "1. f() /x.php:51"
         Row(". ", re.compile(
             rf"(?:PHP +)?(?:[\d.]+ +\d+ +)?\d+\. (?P<function>\S.*\)) (?P<path>[^\s:]+):{_LINE}"
         )),
         # Symfony and Laravel: "at f() (x.php:51)", "f() at x.php:51", "at x.php:51", "1  x.php:51"
         Row(".p", re.compile(rf"at (?P<function>[^()]*(?:\([^()]*\))?) ?\({_PHP_PATH}:{_LINE}\)")),
-        Row(".p", re.compile(rf"(?P<function>\S+\(\)) at {_PHP_PATH}:{_LINE}")),
+        Row(".p", re.compile(rf"(?P<function>\S*\(\)) at {_PHP_PATH}:{_LINE}")),
+        Row(".p", re.compile(rf"\({_PHP_PATH}:{_LINE}\)")),
         Row(".p", re.compile(rf"(?:at|\d{{1,4}} ) *{_PHP_PATH}:{_LINE}")),
         Row('[object] (', re.compile(rf'.*"exception":"\[object\] \((?:(?! at ).)* at {_PHP_PATH}:{_LINE}\)')),
         # PHPUnit: a line that has nothing else
@@ -83,7 +87,7 @@ PHP = Language(
 
 def _read_dart(match: re.Match[str], stream: Stream) -> TracebackFrame | None:
     found = matched_frame(match, "dart")
-    path = found.frame.path
+    path = re.sub(r"^https?://[^/]+/(?=packages/)", "", found.frame.path)
     if re.fullmatch(r"(?:dart|dart-sdk|https?):?.*", path):
         return replace(found, not_ours="Dart's own library") if path.startswith("dart") else found
     package = re.fullmatch(r"(?:package:|packages/)(?P<name>[\w.]+)/(?P<rest>.+)", path)
@@ -106,8 +110,10 @@ DART = Language(
     (
         # "#0      f (package:shop/cart.dart:7:9)"
         Row("#", re.compile(
-            rf"#\d+ +(?P<function>\S.*) \((?P<path>{_DRIVE}[a-z-]*:?[^:()]+):{_LINE}(?::\d+)?\)"
+            rf"#\d+ +(?P<function>\S.*) \((?P<path>{_DRIVE}(?:https?://[^/\s]+|[a-z-]*:)?[^:()]+):{_LINE}(?::\d+)?\)"
         ), _read_dart),
+        # Flutter, the widget at fault: "Cart Cart:file:///app/lib/cart.dart:7:9"
+        Row(".dart:", re.compile(rf"(?P<function>\w+) [\w.<>]+:(?P<path>file://[^:]+\.dart):{_LINE}:\d+"), _read_dart),
         # package:stack_trace, and browsers: "package:shop/cart.dart 7:9  f"
         Row(".dart ", re.compile(
             r"(?P<path>(?:package:|dart:|dart-sdk/|file://|https?://)?[^\s:]+\.dart) "
@@ -140,7 +146,8 @@ ELIXIR = Language(
         ), _read_elixir),
         # A stack trace as a term: "{Shop.Cart, :total, 1, [file: ~c"lib/shop/cart.ex", line: 7]}"
         Row("file", re.compile(
-            r"[\[{(]*(?:(?P<function>[^{}\[\]]+), ?)?\[\{?file(?:: |,) ?(?:~c)?[\"'](?P<path>[^\"']+)[\"']\}?, ?"
+            r"(?:[^\"']*[\[{(])?(?:(?P<function>[^{}\[\]]+), ?)?"
+            r"\[\{?file(?:: |,) ?(?:~c)?[\"'](?P<path>[^\"']+)[\"']\}?, ?"
             rf"\{{?line(?:: |,) ?{_LINE}\D*"
         ), lambda match, stream: matched_frame(match, "elixir")),
     ),

@@ -48,10 +48,16 @@ JVM = Language(
     (
         # StackTraceElement.toString(): "com.foo.loader/foo@9.0/com.foo.Main.run(Main.java:101)"; either of loader and
         # module may be missing. A class made at run time has a slash of its own: "Main$$Lambda/0x0123.run(…)".
-        # Clojure's own printer has a space before the parenthesis; a packaging in brackets may follow.
-        Row("at ", re.compile(
-            r"at (?P<origin>(?:[^\s()/]*/){0,2}?)(?P<module>[^\s()/]+(?:/0x[0-9a-f]+)?)\.(?P<function>[^()/.]+?) ?"
-            r"\((?P<file>[^():]+)(?::(?P<line>\d{1,9}))?\)(?:\s(?!at ).*)?"
+        # Clojure's own printer has a space before the parenthesis; a packaging in brackets may follow. Cats Effect has
+        # the operator before: "at map @ com.foo.Main$.run(Main.scala:12)".
+        Row(".", re.compile(
+            r"(?:at |\u2570 )(?:\w+ @ )?"
+            r"(?P<origin>(?:[^\s()/]*/){0,2}?)(?P<module>[^\s()/]+(?:/0x[0-9a-f]+)?)\.(?P<function>[^()/.]+?) ?"
+            r"\((?P<file>[^():]+)(?::(?P<line>\d{1,9}))?\)(?:\s(?!at ).*|~?\[[^\[\]]*\])?"
+        ), _read_java),
+        # in lists of strings, as AWS Lambda has them: "com.foo.Main.run(Main.java:101)"
+        Row(".", re.compile(
+            r"(?P<module>[\w.$]+)\.(?P<function>[\w$<>]+)\((?P<file>[\w$]+\.(?:java|kt|scala|groovy)):(?P<line>\d{1,9})\)"
         ), _read_java),
         # Clojure's data: [shop.cart$total invoke "cart.clj" 7]
         Row('"', re.compile(

@@ -61,6 +61,8 @@ class Stream:
     """Beginning of a line that a container runtime cut."""
     wrapped: str = ""
     """Beginning of a path that was too long for a line of its box."""
+    unfinished: tuple[int, Later, int] | None = None
+    """The index of a frame that a later line completes, and the number of lines in which it may come."""
 
 
 Reader = Callable[["re.Match[str]", Stream], "TracebackFrame | None"]

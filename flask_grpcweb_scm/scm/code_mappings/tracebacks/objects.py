@@ -12,13 +12,14 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import TracebackFra
 __all__ = ["LISTS", "frame_of_object"]
 
 LISTS = re.compile(
-    r"(?:call_?)?(?:stack|frames|trace|backtrace)s?(?:_?(?:trace|frames|lines))?|traceback", re.IGNORECASE
+    r"(?:call_?|parsed_?|extended_?)?(?:stack|frames|trace|backtrace)s?(?:_?(?:trace|frames|lines))?|traceback",
+    re.IGNORECASE,
 )
 """Names of lists whose objects are frames: a place in another object is where the logger was called."""
 
 _ABSOLUTE = ("abs_path", "absPath")
 _PATH = ("filename", "fileName", "file_name", "file", "path", "source", "url")
-_LINE = ("lineno", "lineNo", "line", "lineNumber", "line_number")
+_LINE = ("lineno", "lineNo", "line", "lineNumber", "line_number", "number")
 _FUNCTION = ("function", "func", "methodName", "method", "name", "label", "function_name")
 _MODULE = ("module", "className", "declaringClass", "class")
 
@@ -45,7 +46,8 @@ _PLATFORMS = {
 def frame_of_object(fields: Mapping[str, Any]) -> TracebackFrame | None:
     """Return the frame that an object in a list of frames is; None when it is none."""
     path, absolute, module = _text(fields, _PATH), _text(fields, _ABSOLUTE), _text(fields, _MODULE)
-    line = re.fullmatch(r"\d{1,9}", _text(fields, _LINE))
+    place = fields["line"] if isinstance(fields.get("line"), dict) else fields  # Elastic has "line": {"number": 7}
+    line = re.fullmatch(r"\d{1,9}", _text(place, _LINE))
     platform = _PLATFORMS.get(extension(path or absolute).lower(), "")
     if line is None or not platform:
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["PARTIAL", "cuts", "stream_name", "unknown_cuts"]
+__all__ = ["PARTIAL", "cuts", "stream_name", "unknown_cuts", "without_numbers"]
 
 _ZONE = r"(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}|[+-]\d\d:?\d\d))?"
-_CLOCK = rf"\d\d:\d\d:\d\d(?:[.,:]\d{{1,9}})?{_ZONE}"
+_CLOCK = rf"\d\d?:\d\d:\d\d(?:[.,:]\d{{1,9}})?(?: ?[AP]M)?{_ZONE}"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?"
 _TIME = (
@@ -15,10 +15,11 @@ _TIME = (
     rf"|{_MONTH} [ \d]\d {_CLOCK}(?: \d{{4}})?"  # Thu Jan 02 03:04:05.678901 2025
     rf"|\d\d?[-/ ]{_MONTH}[-/ ]\d{{4}}[: ]{_CLOCK}"  # 02/Jan/2025:03:04:05 +0000
     rf"|\d\d[-/]\d\d {_CLOCK}"  # 01-02 03:04:05.678
+    rf"|\d\d?[/.]\d\d?[/.]\d{{2,4}},? {_CLOCK}"  # 1/2/2025, 3:04:05 PM
     rf"|{_CLOCK})|\d{{10}}\.\d{{3,9}}|\d{{13}}\b)"
 )
 _LEVEL = (
-    r"(?:TRACE|DEBUG|DEBG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|SEVERE|ALERT|EMERG(?:ENCY)?|PANIC|OUT|"
+    r"(?:TRACE|DEBUG|DEBG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|SEVERE|LOG|ALERT|EMERG(?:ENCY)?|PANIC|OUT|"
     r"trace|debug|info|notice|warn(?:ing)?|error|critical|fatal)"
 )
 _NAME = r"[\w@][\w.@/+-]*"
@@ -27,7 +28,7 @@ _ID = r"(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-f]{12,64})"
 # One piece of a prefix, with at most one space after it: more are the indentation of the frame.
 _PIECES = (
     # Times, in brackets or not, perhaps with more in the brackets: "[2025-01-02 03:04:05,678: ERROR/MainProcess]"
-    rf"{_TIME}:?(?=[\s|\]]|$)",
+    rf"{_TIME}:?(?=[\s|,;\]]|$)",
     # After a time: "host program[12]:", "host program:"; a program alone
     rf"(?:{_NAME} )?{_NAME}\[[^\[\]]*\]:?(?=\s|$)",
     # RFC 5424: "host program 812 ID47 -"
@@ -36,11 +37,16 @@ _PIECES = (
     r"[a-z0-9-]+-[a-z0-9]{4,10}-[a-z0-9]{5} [a-z][a-z0-9-]*(?=\s|$)|[a-z]{3} \[\w+\](?=\s|$)",
     rf"\d{{4}}/\d\d/\d\d/\[[^\[\]]*\][0-9a-f]{{32}}(?=\s|$)|[^\t]{{1,100}}\t[^\t]{{1,100}}\t(?={_TIME})",
     # "[pid 12:tid 34]", "##[error]", "{container="web"}", "<34>1"
-    r"(?:##)?\[[^\[\]]*\](?:[:|]|(?=[\s\[<]|$))",
+    r"##\[\w+\]|::\w+(?: [^:]*)?::|(?:##)?\[[^\[\]]*\](?:[:|]|(?=[\s\[<]|$))",
     r"\{[^{}\"']*(?:\"[^\"{}]*\"[^{}\"']*)*\}(?=\s)",
     r"<\d{1,3}>\d? ?",
     # "web-1  |", "web.1 |", "0|web  |", "web │"
-    rf"(?:\d+\|)?{_NAME}(?::[\w-]+)? *(?:\||│)(?=\s|$)",
+    rf"(?:\d+\||\.{{1,2}}/)?{_NAME}(?::[\w-]+)? *(?:\||│)(?=\s|$)",
+    # BuildKit: "#12 [web 3/5] 3.456"; mpirun: "<stderr>:"; journalctl -o verbose: "MESSAGE="
+    r"#\d+ (?:\[[^\[\]]*\] )?\d+\.\d+(?=\s)|<std(?:out|err)>:?|MESSAGE=",
+    # Fields of CSV or NLog: "web1,error,", "ERROR|Harbor.Pier|"; grep -n: "12:", "app.log:12:"
+    rf"{_NAME}[,|](?=\S)|[,;|](?=\S)|(?:[\w./-]*\.(?:log|txt|out|err)[:-])?\d{{1,9}}[:-](?=\s)|\d{{1,9}}:(?=\S)",
+    r"[\w./-]*\.(?:log|txt|out|err)(?:[:-]\d{1,9}[:-]|:)",
     # CRI: "stderr F"; GitLab: "00O", "01E+"
     r"(?:stdout|stderr) [FP](?=\s|$)|\d\d[OE]\+?(?=\s|$)",
     # Android: "1234  1234 E Tag:", "E/Tag( 1234):", "1234-1234 Tag  app  E"
@@ -55,11 +61,11 @@ _PIECES = (
     rf"{_LEVEL}(?::[\w.]+:|/[\w.-]+:?|[:|,]?(?=\s|$))",
     r"(?:time|ts|level|lvl|severity|logger|caller|pid|tid|class|app)=(?:\"[^\"]*\"|\S+)(?=\s|$)",
     # Ids of requests and containers, numbers of processes and lines
-    rf"{_ID}(?=\s|$)|\d{{1,9}}(?=[\s:])[:]?(?=\s|$)",
+    rf"{_ID}(?=\s|$)|\d{{1,9}}(?:\.\d{{1,9}}s?)?(?=[\s:])[:]?(?=\s|$)",
     # Separators, quotes of mails, items of lists, comments, diffs, margins of boxes
     r"(?:-{1,3}|--+>|->|=>|\u2013|\u2014|:|\||/|»|•|·|◦|\*|\d{1,4}[.)])(?=\s|$)",
     r"(?:>(?: ?>)*|#|//|--|;;|%|E {2}(?= ))(?=\s|$)",
-    r"[+-]{1,2}(?=[^+-])|`{1,3}(?=.)|[|│┃║▏▌](?=.)|[|│┃║▏▌]$",
+    r"[+-]{1,2}(?=[^+-])(?!e:\d)|`{1,3}(?=.)|[|│┃║▏▌](?=.)|[|│┃║▏▌]$|[├└]─{0,3}(?=\s)",
     # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"
     rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|{_NAME} {_NAME}:(?=\s|$)",
     # "web:dev:", "default/web[app]:"
@@ -71,6 +77,7 @@ _MAX_PIECES = 16
 # A line of CRI, which has "P" when the rest of the text is in the next line.
 PARTIAL = re.compile(r"(?P<prefix>.{0,200}?\b(?:stdout|stderr)) (?P<kind>[FP])(?:$| )")
 _TIMES = re.compile(_TIME)
+_DIGITS = re.compile(r"\d+")
 
 # A frame after a prefix that is none of these: it has its own indentation, or it cannot be told from something else.
 _INDENTED = re.compile(r"(?:\t| {2})[ \t]*(?=\S)")
@@ -107,3 +114,8 @@ def unknown_cuts(line: str) -> list[int]:
 def stream_name(prefix: str) -> str:
     """Return what is the same in the prefixes of all lines of one program: a prefix without times."""
     return _TIMES.sub("", prefix) if prefix else ""
+
+
+def without_numbers(text: str) -> str:
+    """Return a text with zeros for its digits: what numbers of lines and seconds change in the prefix of a program."""
+    return _DIGITS.sub("0", text)

@@ -19,6 +19,8 @@ _COLOUR = re.compile(
     r"|\x1b[\]P_^][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[()][A-Za-z0-9]|\[[0-9]{1,3}(?:;[0-9]{1,3}){0,9}m"
 )
 _HTML = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
+# Marks of the order of bytes, and other characters without a width.
+_SPACES = {0xA0: " ", 0xFEFF: None, 0x200B: None, 0x200E: None, 0x2060: None}
 _JSON = frozenset('{["')
 _STRINGS = {
     '"': re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)'),
@@ -37,7 +39,7 @@ def clean(line: str) -> str:
         line = line.replace("#011", "\t").replace("#015", "")
     if "&" in line and line[:1] not in _JSON and _HTML.search(line):
         line = html.unescape(line)
-    return line.lstrip("\ufeff").replace("\xa0", " ").rstrip()
+    return (line if line.isascii() else line.translate(_SPACES)).rstrip()
 
 
 def unescaped(text: str) -> str:
