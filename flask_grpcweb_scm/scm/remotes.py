@@ -18,6 +18,7 @@ __all__ = [
     "parse_remote",
     "public_url",
     "remote_of",
+    "without_credentials",
 ]
 
 MAX_KEY_CHARACTERS = 512
@@ -45,7 +46,7 @@ _PORTS = {"https": 443, "http": 80, "ssh": 22, "git+ssh": 22, "ssh+git": 22, "gi
 
 # "[<user>@]<host>:/<path-to-git-repo>" (git-fetch, "Git URLs"); a slash before the colon makes it a local path, and two
 # colons a program that transports.
-_SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s]{2,}):(?!//|:)(?P<path>[^\s]+)")
+_SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)(?::[^@/\s]*)?@)?(?P<host>[^@:/\s]{2,}):(?!//|:)(?P<path>[^\s]+)")
 
 
 class Remote(NamedTuple):
@@ -109,7 +110,7 @@ def key_of_remote(url: str, folder: str) -> str | None:
     if url.startswith("file://"):
         url = unquote(urlsplit(url).path)
     elif "://" in url or "::" in url:
-        return _digest(url)
+        return _digest(without_credentials(url))
     return own_external_id(local_key(os.path.join(folder, url)), MAX_KEY_CHARACTERS)
 
 
@@ -121,8 +122,10 @@ def local_key(path: str) -> str:
 
 def public_url(url: str) -> str:
     """Remove passwords and tokens from the URL of a remote; empty for a path of this machine."""
-    if _SCP_LIKE.fullmatch(url):
-        return url
+    scp_like = _SCP_LIKE.fullmatch(url)
+    if scp_like is not None:
+        user, host, path = scp_like.group("user", "host", "path")
+        return f"{user}@{host}:{path}" if user else url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -133,6 +136,13 @@ def public_url(url: str) -> str:
     place = f"[{host}]" if ":" in host else host
     user = f"{parts.username}@" if "ssh" in parts.scheme and parts.username else ""
     return urlunsplit((parts.scheme, f"{user}{place}{f':{port}' if port else ''}", parts.path, "", ""))
+
+
+def without_credentials(url: str) -> str:
+    """Remove whatever may be a user and a password, also of a URL that cannot be read."""
+    scheme = re.match(r"[^/@]*:/*", url)
+    before = scheme[0] if scheme is not None and "//" in scheme[0] else ""
+    return before + url[len(before) :].rpartition("@")[2] if before or ":" in url.partition("/")[0] else url
 
 
 def guess_provider(url: str) -> str:

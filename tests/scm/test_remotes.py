@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flask_grpcweb_scm.scm.remotes import guess_provider, key_of_remote, own_external_id, public_url, remote_of
+from flask_grpcweb_scm.scm.remotes import (
+    guess_provider,
+    key_of_remote,
+    own_external_id,
+    public_url,
+    remote_of,
+    without_credentials,
+)
 
 SAME = {
     "github.com/acme/app": [
@@ -24,6 +31,7 @@ SAME = {
         "git://github.com/acme/app.git",
         "git@github.com:acme/app.git",
         "git@github.com:/acme/app",
+        "git:secret@github.com:acme/app",
         "github.com:acme/app",
         "ssh://git@github.com/acme/app.git",
         "ssh://git@github.com:22/acme/app",
@@ -104,6 +112,7 @@ def test_an_external_id_of_our_own_fits(length: int) -> None:
         ("https://acme@dev.azure.com/acme/p/_git/r", "https://dev.azure.com/acme/p/_git/r", "vsts"),
         ("https://acme.visualstudio.com/p/_git/r", "https://acme.visualstudio.com/p/_git/r", "vsts"),
         ("git@github.com:acme/app.git", "git@github.com:acme/app.git", "github"),
+        ("git:secret@github.com:acme/app.git", "git@github.com:acme/app.git", "github"),
         ("github.com:acme/app.git", "github.com:acme/app.git", "github"),
         ("ssh://git:secret@github.com/acme/app", "ssh://git@github.com/acme/app", "github"),
         ("ssh://git@example.org:2222/app", "ssh://git@example.org:2222/app", ""),
@@ -124,3 +133,25 @@ def test_an_external_id_of_our_own_fits(length: int) -> None:
 def test_a_remote_is_shown_without_credentials_and_without_local_paths(remote: str, url: str, provider: str) -> None:
     assert public_url(remote) == url
     assert guess_provider(remote) == provider
+
+
+@pytest.mark.parametrize(
+    ("remote", "url"),
+    [
+        ("ftp://ann:secret@example.org/app", "ftp://example.org/app"),
+        ("https://ann:secret#secret@example.org/app", "https://example.org/app"),
+        ("https://ann:secret/secret@example.org/app", "https://example.org/app"),
+        ("https://ann:secret@example.org:99999/app", "https://example.org:99999/app"),
+        ("s3://key:secret@bucket/app", "s3://bucket/app"),
+        ("helper::https://ann:secret@example.org/app", "helper::https://example.org/app"),
+        ("ann:secret@example.org", "example.org"),
+        ("/srv/a:b@c/app", "/srv/a:b@c/app"),
+        ("../a@b", "../a@b"),
+    ],
+)
+def test_what_cannot_be_read_is_shown_without_credentials_too(remote: str, url: str) -> None:
+    assert without_credentials(remote) == url
+
+
+def test_a_remote_stays_the_same_with_other_credentials() -> None:
+    assert key_of_remote("s3://key:one@bucket/app", "/") == key_of_remote("s3://key:two@bucket/app", "/")

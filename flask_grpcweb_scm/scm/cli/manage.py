@@ -34,7 +34,7 @@ from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.deletion import count, delete_with, dependents_of
 from flask_grpcweb_scm.scm.database.models import Group, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.git_import.destination import unnumbered_id
-from flask_grpcweb_scm.scm.remotes import key_of_remote, public_url
+from flask_grpcweb_scm.scm.remotes import key_of_remote, public_url, without_credentials
 
 __all__ = ["delete_cli", "disable_cli", "enable_cli", "list_cli", "rename_cli", "show_cli"]
 
@@ -236,7 +236,7 @@ def rename_repository(organization: str, repository: str, name: str | None, url:
         with db.session.no_autoflush:
             others = [*db.session.scalars(same.where(Repository.remote == row.remote, Repository.id != row.id))]
         if others:
-            fail(f"{url!r} is repository {others[0]} of {organization!r} already")
+            fail(f"{without_credentials(url)!r} is repository {others[0]} of {organization!r} already")
     row.name = name or row.name
     if not is_numbered:
         row.external_id = unnumbered_id(row.remote, row.name)

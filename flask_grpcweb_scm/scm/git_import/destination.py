@@ -23,6 +23,7 @@ from flask_grpcweb_scm.scm.remotes import (
     parse_remote,
     public_url,
     remote_of,
+    without_credentials,
 )
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
@@ -180,4 +181,4 @@ def _fail_several(organization: Organization, rows: Sequence[Repository], which:
 
 def _shown(url: str) -> str:
     public = public_url(url)
-    return public if public and public.isprintable() else repr(url) if url else ""
+    return public if public and public.isprintable() else repr(without_credentials(url)) if url else ""

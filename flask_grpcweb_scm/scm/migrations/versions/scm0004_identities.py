@@ -246,7 +246,7 @@ OTHER_NAMES = {
     "vs-ssh.visualstudio.com": "dev.azure.com",
 }
 PORTS = {"https": 443, "http": 80, "ssh": 22, "git+ssh": 22, "ssh+git": 22, "git": 9418}
-SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)@)?(?P<host>[^@:/\s]{2,}):(?!//|:)(?P<path>[^\s]+)")
+SCP_LIKE = re.compile(r"(?:(?P<user>[^@:/\s]+)(?::[^@/\s]*)?@)?(?P<host>[^@:/\s]{2,}):(?!//|:)(?P<path>[^\s]+)")
 
 
 def _remote_of(url: str) -> str | None:
