@@ -75,7 +75,8 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
         for reading in readings.values()
         if reading not in covered and (reading.paths or reading.package is not None)
     ]
-    findings = _find(trees, uncovered, [*_evidence(covered)], context)
+    evidence = [mapped for mapped in _evidence(covered) if trees.is_active(mapped.place.repository_id)]
+    findings = _find(trees, uncovered, evidence, context)
     decided = [finding.mapped for finding in findings.values() if finding.mapped is not None]
     dead = coverage.dead_roots(roots.stack_root for mapped in decided for roots in mapped.chain()) if stored else set()
     living = {row.stack_root: (row.repository_id, row.source_root) for row in stored if row.stack_root not in dead}

@@ -13,7 +13,7 @@ from typing import TypeVar
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.roots import Place
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
-from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository, RepositoryStatus, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
@@ -103,7 +103,10 @@ class RepositoryTree:
 
 
 class RepositoryTrees:
-    """The trees that a call may read: of the caller's active repositories of an organization that have a source."""
+    """The trees that a call may read: of the caller's repositories of an organization that have a source.
+
+    A disabled one is read for the code mappings that it has, and gets no new ones.
+    """
 
     def __init__(self, organization_id: int, context: CallContext) -> None:
         self.organization_id, self.context = organization_id, context
@@ -112,9 +115,14 @@ class RepositoryTrees:
         self._readable: Mapping[int, OrganizationIntegration] | None = None
 
     def all(self) -> list[RepositoryTree]:
-        """Return the trees of all default branches, of the oldest repository first."""
+        """Return the trees of all default branches of active repositories, of the oldest repository first."""
         self._load(None)
-        return [self._open(self._rows[row_id], self._rows[row_id].default_branch) for row_id in sorted(self._rows)]
+        active = [self._rows[row_id] for row_id in sorted(self._rows) if self.is_active(row_id)]
+        return [self._open(row, row.default_branch) for row in active]
+
+    def is_active(self, repository_id: int) -> bool:
+        """Tell whether a repository whose tree has been read may get new code mappings."""
+        return self._rows[repository_id].status == RepositoryStatus.ACTIVE
 
     def existing(
         self, wanted: Mapping[Branch, Collection[str]], has: Callable[[TreeIndex, str], bool] = TreeIndex.has

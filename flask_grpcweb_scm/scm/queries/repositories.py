@@ -216,20 +216,20 @@ def repositories_to_search(
     *,
     only: Collection[int] | None = None,
 ) -> Sequence[Repository]:
-    """Return active repositories that have a mirror or one of these integrations, and that the caller may reach.
+    """Return repositories that have a mirror or one of these integrations, and that the caller may reach.
 
     :param organization_id: of an organization that the caller may reach. The oldest repository comes first.
-    :param only: ids of repositories; None for any.
+    :param only: ids of repositories, which may be disabled; None for all active ones.
     """
-    active = sa.select(Repository).where(
+    wanted = sa.select(Repository).where(
         Repository.organization_id == organization_id,
-        Repository.status == RepositoryStatus.ACTIVE,
+        Repository.status == RepositoryStatus.ACTIVE if only is None else EXISTING,
         visible_repository(context),
     )
     if only is not None:
-        active = active.where(is_one_of(Repository.id, [*only]))
-    found = {row.id: row for row in db.session.scalars(active.where(Repository.mirror_path.is_not(None)))}
+        wanted = wanted.where(is_one_of(Repository.id, [*only]))
+    found = {row.id: row for row in db.session.scalars(wanted.where(Repository.mirror_path.is_not(None)))}
     if integration_ids:
-        integrated = active.where(is_one_of(Repository.integration_id, [*integration_ids]))
+        integrated = wanted.where(is_one_of(Repository.integration_id, [*integration_ids]))
         found.update({row.id: row for row in db.session.scalars(integrated)})
     return [found[row_id] for row_id in sorted(found)]

@@ -411,6 +411,20 @@ def test_only_active_repositories_of_the_organization_are_searched(
     assert response.outcomes[0].reason == "there is no repository to search"
 
 
+def test_mappings_of_a_disabled_repository_lead_to_files_that_are_there(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    old = add_repository("old", ["manage.py", "shop/cart.py"])
+    derive(scm, ours, "/app/shop/cart.py")
+    add_repository("new", ["backend/shop/tax.py"])
+    with app.app_context():
+        db.session.get_one(Repository, old).status = RepositoryStatus.DISABLED
+        db.session.execute(sa.update(CodeMapping).values(stack_root="/app/shop/", source_root="shop/"))
+        db.session.commit()
+    response = derive(scm, ours, "/app/shop/cart.py", "/app/shop/tax.py", "/app/shop/gone.py", "/app/manage.py")
+    assert [outcome.source_path for outcome in response.outcomes] == ["shop/cart.py", "backend/shop/tax.py", "", ""]
+
+
 def test_empty_repositories_and_other_branches_are_not_searched(
     app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, tmp_path: Path
 ) -> None:
