@@ -146,6 +146,15 @@ def test_lines_that_were_joined_in_other_languages(text: str, expected: list[str
 
 
 NO_FRAMES = [
+    "12# run at 10.0.0.1:80",
+    "1,src/a.js,3",
+    "app.log:12:GET /src/a.js:3:4 HTTP/1.1",
+    'src/main.go:12:	x := f("/a/b.go:3")',
+    "src/a.py-13-    return x",
+    "In order to f(x) see /src/A.cs: line 3",
+    "#12 [web 3/5] COPY a.py /app/",
+    "foo.bar(baz.kt:3), see",
+    "2025-01-02,12,3.4,/app/x.py,7",
     '192.0.2.7 - - [02/Jan/2025:03:04:05 +0000] "GET /pier/tasks.py HTTP/1.1" 200 512',
     '192.0.2.7 - - [02/Jan/2025:03:04:05 +0000] "GET /src/berth.js:9:5 HTTP/1.1" 404 0',
     '192.0.2.7 - kim [02/Jan/2025:03:04:05 +0000] "GET /x.js?v=1:2 HTTP/1.1" 200 5 "https://a.example/b.js:1:2" "X"',

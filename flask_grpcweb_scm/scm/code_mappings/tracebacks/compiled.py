@@ -188,7 +188,9 @@ NATIVE = Language(
             rf"\d+ +.+ 0x[0-9a-f]+ (?P<function>.+) \((?P<path>[^()]+\.(?:mm?|c|cc|cpp|h)):{_LINE}\)"
         )),
         # Boost: "0# f() at /app/cart.cpp:7"; the sanitizer of undefined behaviour; assert()
-        Row("# ", re.compile(rf"\d+# (?P<function>.+) at (?P<path>(?:(?! at )[^:])+):{_LINE}")),
+        Row("# ", re.compile(
+            rf"\d+# (?P<function>.+) at (?P<path>(?:(?! at )[^:])+\.(?:c|cc|cpp|cxx|hh?|hpp|ipp|mm?)):{_LINE}"
+        )),
         Row(": runtime error: ", re.compile(rf"(?P<path>{_DRIVE}[^\s:]+):{_LINE}:\d+: runtime error: .*")),
         Row(": Assertion ", re.compile(
             rf"[^\s:]+: (?P<path>[^\s:]+):{_LINE}: (?P<function>.+): Assertion .* failed\."
