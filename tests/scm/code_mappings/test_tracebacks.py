@@ -56,6 +56,7 @@ LINES = [
      ""),
     ('  File "C:\\Python311\\Lib\\json\\decoder.py", line 7, in f', "C:\\Python311\\Lib\\json\\decoder.py", 7, "f",
      "Python's own library"),
+    ("file /srv/test_x.py, line 7", "/srv/test_x.py", 7, "", ""),
     ("\tat com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
     ("\tat app//com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),
     ("\tat shop@2.1/com.a.B.c(B.java:1)", "com.a.B B.java", 1, "c", ""),

@@ -73,6 +73,8 @@ PYTHON = Language(
         # pytest: "x.py:3: in f", "x.py:3: KeyError", "x.py:3: "
         Row(": in ", re.compile(rf"{_PY}:{_LINE}: in (?P<function>.+)")),
         Row(".py", re.compile(rf"{_PY}:{_LINE}:(?: (?P<error>[A-Za-z_][\w.]*)(?P<text>: .*)?)?"), _read_pytest),
+        # pytest, a fixture that is missing
+        Row("file ", re.compile(rf"file {_PY}, line {_LINE}")),
         # IPython 8: "File ~/x.py:3, in f(a)", "Cell In[3], line 1"; 7: "~/x.py in f(a)", then "----> 3 code"
         Row("File ", re.compile(
             rf'File (?P<path>(?:[A-Za-z]:(?=[\\/]))?[^:"]+):{_LINE}(?:, in (?P<function>[^(]+)(?:\(.*)?)?'
