@@ -88,8 +88,8 @@ def _access(app: Flask, settings: Settings) -> Iterator[str]:
         yield f"GRPC_REQUIRE_AUTH is off: anyone may call, and {' and '.join(guards)} guard nothing."
     elif not settings.require_auth and "GRPC_REQUIRE_AUTH" not in app.config:
         yield (
-            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or set it to False"
-            " if that is on purpose."
+            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS,"
+            " or set it to False if that is on purpose."
         )
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
