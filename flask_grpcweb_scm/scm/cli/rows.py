@@ -23,9 +23,9 @@ from flask_grpcweb_scm.scm.database.models import (
     provider_spellings,
 )
 from flask_grpcweb_scm.scm.git_import.destination import remote_at_provider, unnumbered_id
-from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderMisconfigured
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
-from flask_grpcweb_scm.scm.trackers import open_tracker
+from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker
 
 __all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db", "slug_of"]
 
@@ -128,8 +128,10 @@ def add_integration(
     db.session.commit()
     _print_row(as_json, f"integration {name!r}", integration.id, created=created)
     try:
-        open_tracker(installation, None)
-    except ProviderMisconfigured as error:
+        tracker = open_tracker(installation, None)
+        if tracker is not None:
+            tracker.check_defaults(issue_defaults(installation))
+    except (ProviderMisconfigured, ProviderForbidden) as error:
         click.echo(f"Its tracker cannot be used so far: {printable(error.private)}", err=True)
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from flask_grpcweb_scm.scm.providers import Credential, ProviderError, ProviderForbidden, ProviderRejected
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderRejected,
+)
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
@@ -89,17 +95,34 @@ class Tracker(ProviderApi):
         :raises ProviderForbidden: for a project that may not be named.
         """
         problems = {}
-        for name, pattern in self.required.items():
-            value = issue.fields.get(name, "")
-            if not value:
-                problems[f"metadata.{name}"] = f"is needed by {self.kind}"
-            elif len(value) > MAX_FIELD_CHARACTERS or re.fullmatch(pattern, value) is None:
-                problems[f"metadata.{name}"] = f"is not one that {self.kind} has, got {value[:80]!r}"
+        for name in self.required:
+            if problem := self._problem(name, issue.fields.get(name, "")):
+                problems[f"metadata.{name}"] = problem
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
             raise self.error(ProviderRejected, text, fields=problems)
         if self.project_field is not None:
             self.check_project(issue.fields[self.project_field])
+
+    def check_defaults(self, fields: Mapping[str, str]) -> None:
+        """Validate an organization's defaults for the fields of issues; requests may have the ones that are missing.
+
+        :raises ProviderMisconfigured: for one that no issue can have.
+        :raises ProviderForbidden: for a project that may not be named.
+        """
+        for name in self.required:
+            if fields.get(name) and (problem := self._problem(name, fields[name])):
+                raise self.error(ProviderMisconfigured, f"{name} {problem}")
+        if project := fields.get(self.project_field or ""):
+            self.check_project(project)
+
+    def _problem(self, name: str, value: str) -> str:
+        """Say what is wrong with the value of a required field; nothing when it can be one."""
+        if not value:
+            return f"is needed by {self.kind}"
+        if len(value) > MAX_FIELD_CHARACTERS or re.fullmatch(self.required[name], value) is None:
+            return f"is not one that {self.kind} has, got {value[:80]!r}"
+        return ""
 
     def check_project(self, name: str) -> None:
         """Refuse the name of a project that is none of the installation's.
