@@ -474,7 +474,7 @@ class GetCommitContextRequest(google.protobuf.message.Message):
     LINE_NUMBER_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
-    """As in GetCommitRequest."""
+    """The full SHA, or at least its first 7 hexadecimal digits."""
     filepath: builtins.str
     """From the top of the repository, with forward slashes."""
     line_number: builtins.int
@@ -769,9 +769,9 @@ class StreamRepositoriesRequest(google.protobuf.message.Message):
     QUERY_FIELD_NUMBER: builtins.int
     organization_id: builtins.int
     provider: global___Provider.ValueType
-    """As in ListRepositoriesRequest."""
+    """Only repositories of this provider; PROVIDER_UNSPECIFIED lists all of them."""
     query: builtins.str
-    """As in ListRepositoriesRequest."""
+    """Only repositories whose name contains this text in any case."""
     def __init__(
         self,
         *,
@@ -818,7 +818,7 @@ class LineOfFile(google.protobuf.message.Message):
     line_number: builtins.int
     """The first line is 1."""
     commit_sha: builtins.str
-    """As in GetCommitRequest; empty is the request's own."""
+    """The full SHA, or at least its first 7 hexadecimal digits; empty is the request's own."""
     def __init__(
         self,
         *,
@@ -886,9 +886,9 @@ class ListCodeMappingsRequest(google.protobuf.message.Message):
     organization_id: builtins.int
     project_id: builtins.int
     page_size: builtins.int
-    """As in ListRepositoriesRequest."""
+    """The most rows in one response. 0 means the server's default (50)."""
     page_token: builtins.str
-    """As in ListRepositoriesRequest."""
+    """next_page_token of the response before; empty for the first page."""
     def __init__(
         self,
         *,
@@ -961,9 +961,9 @@ class ListExternalIssuesRequest(google.protobuf.message.Message):
     group_id: builtins.int
     """Only issues linked to this error group; 0 lists all of them."""
     page_size: builtins.int
-    """As in ListRepositoriesRequest."""
+    """The most rows in one response. 0 means the server's default (50)."""
     page_token: builtins.str
-    """As in ListRepositoriesRequest."""
+    """next_page_token of the response before; empty for the first page."""
     def __init__(
         self,
         *,
