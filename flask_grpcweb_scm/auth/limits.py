@@ -99,7 +99,7 @@ class Counts:
         except limits.errors.ConfigurationError:
             # Its text has the whole URI, and that may have a password.
             scheme = storage.partition(":")[0]
-            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is its client installed?"
+            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; install its client, such as: pip install redis"
             raise ValueError(text) from None
         renew_after_fork(self, Counts._renew)
 
