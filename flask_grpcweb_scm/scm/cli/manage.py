@@ -64,7 +64,7 @@ def _group(verb: str, text: str) -> click.Group:
 list_cli = _group("list", "List organizations, and the rows of one.")
 show_cli = _group("show", "Show a row, and what there is of it.")
 rename_cli = _group("rename", "Give a row another name.")
-disable_cli = _group("disable", "Take a repository out of the lists that callers get, and of the search for code mappings.")
+disable_cli = _group("disable", "Take a repository out of lists for callers, and out of the search for code mappings.")
 enable_cli = _group("enable", "Undo what disable has done.")
 delete_cli = _group("delete", "Delete a row with all that depends on it.")
 
@@ -275,7 +275,10 @@ def rename_group(organization: str, project: str, number: str, title: str, as_js
 @click.argument("organization", metavar="ORG")
 @click.argument("repository", metavar="REPOSITORY")
 def disable_repository(organization: str, repository: str, as_json: bool) -> None:
-    """Disable a repository: callers find it in no list, and no new code mapping leads to it; by its id they still get it."""
+    """Disable a repository: callers find it in no list, and no new code mapping leads to it.
+
+    By its id it is served as before.
+    """
     _set_status(as_json, repository_named(organization, repository), RepositoryStatus.DISABLED)
 
 
