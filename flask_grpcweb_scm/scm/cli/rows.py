@@ -126,7 +126,8 @@ def add_integration(
     integration.metadata_ = {**integration.metadata_, **{key: value for key, value in given.items() if value}}
     installation.config = {**installation.config, **pairs}
     db.session.commit()
-    _print_row(as_json, f"integration {name!r}", integration.id, created=created)
+    settings = ", and has these settings now" if pairs or any(given.values()) else ""
+    _print_row(as_json, f"integration {name!r}", integration.id, created=created, more=settings)
     try:
         tracker = open_tracker(installation, None)
         if tracker is not None:
@@ -228,6 +229,6 @@ def _check_installed(slug: str, organization_id: int, integration_id: int) -> No
         )
 
 
-def _print_row(as_json: bool, what: str, row_id: int, *, created: bool) -> None:
-    text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}"
+def _print_row(as_json: bool, what: str, row_id: int, *, created: bool, more: str = "") -> None:
+    text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}{more}"
     print_result(as_json, text, id=row_id, created=created)

@@ -24,6 +24,7 @@ def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, git
     more = ["--base-url", github.url, "--credentials", "bot", "--set", "repo=o/r", "--set", "labels=a=b,c"]
     result = run(app, *add, *more)
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "integration 'acme' exists already, with id 1, and has these settings now\n"
     with app.app_context():
         (integration,) = db.session.scalars(sa.select(Integration))
         (installation,) = db.session.scalars(sa.select(OrganizationIntegration))
