@@ -97,10 +97,17 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 @click.option("--name", callback=fitting(200), required=True)
 @click.option("--external-id", callback=fitting(256), help="The provider's id of the account. Default: ORG/NAME.")
 @click.option(
-    "--base-url", callback=fitting(2000), help="Where its tracker is, unless all users of the kind share one."
+    "--base-url", callback=fitting(2000), help="URL of its host, unless that is github.com or gitlab.com."
 )
 @click.option("--credentials", callback=fitting(200), metavar="NAME", help="Of those in GRPC_SCM_CREDENTIALS.")
-@click.option("--set", "pairs", callback=_pairs, multiple=True, metavar="KEY=VALUE", help="For issues: repo, project …")
+@click.option(
+    "--set",
+    "pairs",
+    callback=_pairs,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A default for issues (repo, project, labels …), or projects, markup, comment_on_link. Can be repeated.",
+)
 def add_integration(
     organization: str,
     provider: str,
@@ -141,7 +148,7 @@ def add_integration(
 @click.argument("name", callback=fitting(200))
 @click.option("--provider", callback=fitting(64), help="Such as github or integrations:gitlab.")
 @click.option("--external-id", callback=fitting(64), help="The provider's number of the repository.")
-@click.option("--url", default="", help="Where a person can look at it.")
+@click.option("--url", default="", help="Its URL, which is its remote too.")
 @click.option("--integration", "integration_id", type=int, metavar="ID", help="An integration of the organization.")
 def add_repository(
     organization: str,
