@@ -96,9 +96,7 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 @click.argument("provider", callback=fitting(64))
 @click.option("--name", callback=fitting(200), required=True)
 @click.option("--external-id", callback=fitting(256), help="The provider's id of the account. Default: ORG/NAME.")
-@click.option(
-    "--base-url", callback=fitting(2000), help="URL of its host, unless that is github.com or gitlab.com."
-)
+@click.option("--base-url", callback=fitting(2000), help="URL of its host, unless that is github.com or gitlab.com.")
 @click.option("--credentials", callback=fitting(200), metavar="NAME", help="Of those in GRPC_SCM_CREDENTIALS.")
 @click.option(
     "--set",
