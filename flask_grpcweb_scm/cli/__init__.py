@@ -221,10 +221,10 @@ def _signed_tokens() -> SignedTokens:
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
-    """Review the configuration and print advice; exits with 1 when there is any."""
+    """Review the configuration and print advice; prints nothing, and exits with 0, when there is none."""
     advice = findings(current_app, _state().settings)
     for line in advice:
         click.echo(line)
     if advice:
         raise SystemExit(1)
-    click.echo("No advice.")
+    click.echo("No advice.", err=True)

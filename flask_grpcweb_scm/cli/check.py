@@ -45,7 +45,6 @@ _WORDS = re.compile(
 )
 _ROWS = ("0123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = frozenset(row[at : at + 2][::step] for row in _ROWS for at in range(len(row) - 1) for step in (1, -1))
-_METADATA_NAMES = re.compile(r"(?:instance-data|metadata)(?:\.[\w.-]+)?|[\w.-]+\.metadata\.[\w.-]+", re.IGNORECASE)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _METADATA_ADDRESSES = frozenset(
     map(
@@ -189,7 +188,9 @@ def _is_metadata_service(host: str) -> bool:
             # As resolvers read numbers: 0xa9fea9fe, 2852039166, 0251.254.169.254.
             address = ipaddress.ip_address(socket.inet_aton(host.rstrip(".")))
         except OSError:
-            return _METADATA_NAMES.fullmatch(host.rstrip(".")) is not None
+            # instance-data.ec2.internal, metadata.google.internal, rancher's and others' a.metadata.b.
+            first, *others = host.lower().rstrip(".").split(".")
+            return first in {"instance-data", "metadata"} or "metadata" in others[:-1]
     if isinstance(address, ipaddress.IPv6Address):
         number = int(address)
         is_translated = address in _NAT64

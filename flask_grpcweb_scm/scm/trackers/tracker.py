@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -27,6 +28,10 @@ MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
 # Characters, for a text that is cut; less is nothing.
 MIN_ROOM = 20
+# Characters of a text that is written in markup, sign by sign: more would take seconds.
+MAX_WRITTEN = 2**18
+# Cuts of a text by as much as it is too long, before one by half.
+EXACT_CUTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,11 @@ class Tracker(ProviderApi):
         title, reference = one_line(issue.title), f"Reference: {issue.marker}"
         room = (self.max_body_characters or sys.maxsize) - len(reference) - 2 * len(self.paragraph_break)
         whole = "" if title == self.title(issue) else _fitting(title, room, self.write)
-        text = _fitting(issue.description, room - len(whole), str if self.markup else self.write)
+        room -= len(whole)
+        if self.markup:
+            text = shortened(issue.description, room) if room >= MIN_ROOM else ""
+        else:
+            text = _fitting(issue.description, min(room, MAX_WRITTEN), self.write)
         return self.paragraph_break.join(filter(None, (whole, text, reference)))
 
     def created(self, key: str, web_url: str) -> TrackerIssue:
@@ -195,11 +204,14 @@ def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
     if room < MIN_ROOM:
         return ""
     text = shortened(text, room)
-    written = write(text)
-    while len(written) > room:
-        text = shortened(text, max(1, len(text) * room // (len(written) + 1)))
+    for cut in itertools.count():
         written = write(text)
-    return written
+        if len(written) <= room:
+            return written
+        length = len(text) * room // (len(written) + 1)
+        # A part that grows much in markup, before one that does not, would take many cuts.
+        text = shortened(text, max(1, length if cut < EXACT_CUTS else length // 2))
+    raise AssertionError("a text of one character fits")
 
 
 def _matches(pattern: str, name: str) -> bool:
