@@ -42,11 +42,30 @@ AMBIGUOUS, NO_MATCH, NOT_OURS = Fate("ambiguous"), Fate("no match"), Fate("not o
 
 # Files considered
 
-EXTENSIONS = set(
-    "cs fs vb ps1 csx fsx go java kt kts jsp scala sc js jsx mjs tsx ts php py rb rake clj cljs cljc groovy "
+EXTENSIONS = [
+    *(
+        "cs",
+        "fs",
+        "vb",
+        "ps1",
+        "csx",
+        "fsx",
+        "go",
+        "java",
+        "kt",
+        "kts",
+        "jsp",
+        "scala",
+        "sc",
+        "js",
+        "jsx",
+        "mjs",
+        "tsx",
+    ),
+    *("ts", "php", "py", "rb", "rake", "clj", "cljs", "cljc", "groovy"),
     # Amendment 8.
-    "rs swift dart ex exs c h cc cpp hpp m mm vue svelte".split()
-)
+    *("rs", "swift", "dart", "ex", "exs", "c", "h", "cc", "cpp", "hpp", "m", "mm", "vue", "svelte"),
+]
 
 
 def extension(path: str) -> str:
@@ -198,14 +217,14 @@ def choose(trees: Trees, fits: Candidates) -> set[Fate]:
 
 def decide(trees: Trees, reading: Reading) -> set[Fate]:
     """The file of a frame by itself."""
-    raw, path, stack_root = reading
+    raw, path, _ = reading
     files = {(name, file) for name, tree in trees.items() for file in tree if considered(file)}
     if "/" not in path:
         # Amendment 5: a file at the top matches a bare file name.
         top = {(name, file) for name, file in files if file == path}
         below = {(name, file) for name, file in files if file != path and match(file, path)}
         if raw != path:
-            # Whether `/x.py` and `C:\x.py` are bare names is nowhere said; "the name of the file alone decides nothing".
+            # Whether `/x.py` is a bare name is nowhere said; "the name of the file alone decides nothing".
             return choose(trees, top) | choose(trees, top | below) | {NO_MATCH}
         # The rules find `x.py` in `a/x.py`; "the name of the file alone decides nothing", and "a relative path without
         # folders is that file" at the top, say the rules of judgement.
@@ -216,7 +235,6 @@ def decide(trees: Trees, reading: Reading) -> set[Fate]:
     tails = {place: common_tail(place[1], path) for place in files - fits}
     longest = max(tails.values(), default=0)
     near = {place for place, length in tails.items() if length == longest and length >= 2}
-    # Verified: a file whose roots do not lead to it contributes nothing.
     fates = choose(trees, fits or near)
     if fits and near and longest > min(common_tail(file, path) for _, file in fits):
         # Another file has more of the path than the one that is its end: it contradicts, or not.
@@ -225,11 +243,14 @@ def decide(trees: Trees, reading: Reading) -> set[Fate]:
         # Of several files that are ends of a path, the longest has a common end that is unique.
         length = max(common_tail(file, path) for _, file in fits)
         fates |= choose(trees, {place for place in fits if common_tail(place[1], path) == length})
-    return {
-        fate if fate.kind != "mapped" or (roots := find_roots(raw, stack_root, fate.file)) and verify(raw, roots, fate.file)
-        else NO_MATCH
-        for fate in fates
-    }  # fmt: skip
+    return {fate if fate.kind != "mapped" or leads_to(reading, fate.file) else NO_MATCH for fate in fates}
+
+
+def leads_to(reading: Reading, file: str) -> bool:
+    """Verified: a file whose roots do not lead to it contributes nothing."""
+    raw, _, stack_root = reading
+    roots = find_roots(raw, stack_root, file)
+    return roots is not None and verify(raw, roots, file)
 
 
 # Amendment 6: libraries are not ours
@@ -244,7 +265,8 @@ LIBRARIES = re.compile(
     r"|usr/local/go/src/|Program Files/Go/src/|libexec/src/|pkg/mod/golang\.org/toolchain@[^/]+/"
     r")"
 )
-JDK = re.compile(r"(?:java|javax|jdk|sun)\.")
+# Of the JDK, and of Kotlin, which the cases have too.
+JDK = re.compile(r"(?:java|javax|jdk|sun|kotlin)\.")
 
 
 def is_library(frame: Frame, path: str) -> bool:
@@ -260,8 +282,9 @@ def find_packaged(trees: Trees, path: str) -> set[Fate] | None:
         below = found[1]
         fits = {(name, file) for name, tree in trees.items() for file in tree if f"/{file}".endswith(f"/{below}")}
         if "/" not in below:
-            # A package of one file has no name but its file's: that at the top, any, or none.
-            return choose(trees, {place for place in fits if place[1] == below}) | choose(trees, fits) | {NOT_OURS}
+            # A package of one file has no name but its file's: that at the top or in `src/`, any, or none.
+            near = {place for place in fits if place[1] in (below, f"src/{below}")}
+            return choose(trees, near) | choose(trees, fits) | {NOT_OURS} if fits else {NOT_OURS}
     elif found := re.search(r".*(?:^|/)pkg/mod/([^/]+)/([^/]+/[^/@]+)@[^/]+/(.+)$", path):
         # host/org/module is the repository.
         fits = {(found[2], found[3])} if found[1] == "github.com" and found[3] in trees.get(found[2], ()) else set()
@@ -269,7 +292,9 @@ def find_packaged(trees: Trees, path: str) -> set[Fate] | None:
         # The scope is the owner; the package is the repository, or a folder of it.
         scope, package, below = found.groups()
         own = {name: tree for name, tree in trees.items() if name.split("/")[0] == scope}
-        fits = {(name, file) for name, tree in own.items() for file in tree if f"/{file}".endswith(f"/{package}/{below}")}
+        fits = {
+            (name, file) for name, tree in own.items() for file in tree if f"/{file}".endswith(f"/{package}/{below}")
+        }
         whole = {(name, below) for name, tree in own.items() if name == f"{scope}/{package}" and below in tree}
         if fits and whole:
             # Nothing says which goes first.
@@ -278,7 +303,7 @@ def find_packaged(trees: Trees, path: str) -> set[Fate] | None:
     elif found := re.search(r".*(?:^|/)node_modules/(.+)$", path):
         # Without a scope there is no owner: somebody else's, or ours by the package's own name.
         fits = {(name, file) for name, tree in trees.items() for file in tree if f"/{file}".endswith(f"/{found[1]}")}
-        return choose(trees, fits) | {NOT_OURS}
+        return choose(trees, fits) | {NOT_OURS} if fits else {NOT_OURS}
     else:
         return None
     if not fits:
@@ -380,6 +405,10 @@ def judge_alone(trees: Trees, rows: Sequence[Row], frame: Frame, text: str, read
         doubt = is_library(frame, text) or find_packaged(trees, text) is not None or reading is None
         other = {NOT_OURS} if doubt else set()
         return Judged({covered} | other, None, not doubt)
+    empty = [row for row in rows if row.stack_root == ""]
+    if text.startswith("./") and (covered := cover(trees, empty, text.removeprefix("./"))):
+        # As it is written, '' does not lead `./x` to `x`; but `./x` is a relative path whose file is there.
+        return Judged({covered, *judge_alone(trees, [], frame, text, reading).fates}, None, sure=False)
     if reading is None or is_library(frame, text):
         return Judged({NOT_OURS}, None, sure=True)
     packaged = find_packaged(trees, text)
@@ -412,7 +441,7 @@ def judge_texts(frame: Frame, judged: Sequence[Judged]) -> Judged:
     kinds = {fate.kind for fate in first.fates}
     if kinds == {"mapped"} and first.fates == second.fates:
         return first
-    if "mapped" not in kinds and first.sure and second.sure and {fate.kind for fate in second.fates} == {"mapped"}:
+    if "mapped" not in kinds and second.sure and {fate.kind for fate in second.fates} == {"mapped"}:
         return second
     # "When path alone decides nothing", but also "decided by the latter" when the path is a bare name; which of two
     # reasons for having no file is told, and whether a library's absolute path outweighs the path, is nowhere said.
@@ -452,30 +481,34 @@ def judge(trees: Trees, rows: Sequence[Row], frames: Sequence[Frame]) -> Verdict
         for fate in sorted(judge_alone(trees, [], frame, text, reading).fates)
         if reading and fate.kind == "mapped"
     ]
-    fates = []
+    fates, followers = [], []
     for each, paths in zip(judged, texts, strict=True):
-        if any(fate.kind == "mapped" for fate in each.fates) and each.sure or each.fates == {NOT_OURS}:
+        if each.fates == {NOT_OURS} or (each.sure and any(fate.kind == "mapped" for fate in each.fates)):
             fates.append(each.fates)
             continue
-        led, maybe = ({}, {})  # type: ignore[var-annotated]
+        led: dict[str, set[Fate]] = {}
+        maybe: dict[str, set[Fate]] = {}
         for path in paths:
             for found, decided in ((led, sure), (maybe, possible)):
                 for root, ends in lead(trees, decided, path).items():
                     found.setdefault(root, set()).update(ends)
-        ends = set().union(*led.values())
-        if ends and each.sure and len(ends) == 1 and set().union(*maybe.values()) <= ends and is_settled(led, sure, ends):
-            fates.append(ends)
-        else:
-            # Roots that disagree, of frames about which there is doubt, or to files that are not considered.
-            more = ends.union(*maybe.values())
-            fates.append(each.fates | more | ({AMBIGUOUS} if len(more) > 1 else set()))
-        possible += [
+        ends = {end for each_root in led.values() for end in each_root}
+        more = {end for each_root in maybe.values() for end in each_root} | ends
+        followed = [
             to_decided(reading, end, installed=False)
             for path in paths
             if (reading := read_path(path))
-            for end in sorted(ends.union(*maybe.values()))
+            for end in sorted(more)
+            if common_tail(end.file, reading[1])
         ]
-    return Verdict(fates, *judge_storage(trees, rows, sure, possible))
+        if each.sure and len(ends) == 1 and more == ends and is_settled(led, sure, ends):
+            fates.append(ends)
+            followers += [other for other in followed if other.raw == paths[0]]
+        else:
+            # Roots that disagree, of frames about which there is doubt, or to files that are not considered.
+            fates.append(each.fates | more | ({AMBIGUOUS} if len(more) > 1 else set()))
+        possible += followed
+    return Verdict(fates, *judge_storage(trees, rows, [*sure, *followers], possible))
 
 
 def is_settled(led: dict[str, set[Fate]], decided: Iterable[Decided], ends: set[Fate]) -> bool:
@@ -497,36 +530,36 @@ def judge_storage(
 ) -> tuple[list[set[Row]], set[Row], set[Row]]:
     """Amendments 1 and 3: the shortest folder roots that tell frames apart, and that no other row has."""
     taken = {row.stack_root for row in rows if not is_dead(trees, row)}
-    doubtful = {(each.bucket, each.fate, each.raw) for each in possible} - {(x.bucket, x.fate, x.raw) for x in sure}
+    free = [[roots for roots in each.chain if roots[0] not in taken] for each in sure]
+    # Frames that no folder tells from the others are not stored; whether others need be told from them is nowhere said.
+    unstored = {each.raw for each, chain in zip(sure, free, strict=True) if find_shortest(each, chain, sure)[0] is None}
     required: list[set[Row]] = []
     permitted: set[Row] = set()
-    for each in possible:
-        permitted |= {Row(each.fate.repository, *roots, True) for roots in each.chain}
-    exact: set[Row] = set()
-    for each in sure:
-        # Of all buckets: buckets can produce the same stack_root.
-        others = [other for other in sure if other.raw != each.raw]
-        free = [roots for roots in each.chain if roots[0] not in taken]
-        strict, loose = find_shortest(each, free, others)
-        if strict is None and loose is None and "src/main/" in f"/{each.fate.file}":
+    for each, chain in zip(sure, free, strict=True):
+        strict = find_shortest(each, chain, sure)[0]
+        loose = find_shortest(each, chain, [other for other in sure if other.raw not in unstored])[1]
+        if strict is None and "src/main/" in f"/{each.fate.file}":
             # No folder tells it from a test: the root of `src/main` is stored.
-            strict, loose = find_shortest(each, free, [x for x in others if "src/test/" not in x.fate.file])
-            strict = len(free) - 1 if strict is not None else None
-        range_ = free[loose if loose is not None else 0 : strict + 1 if strict is not None else None]
+            mains = [other for other in sure if "src/test/" not in other.fate.file]
+            alone, loose = find_shortest(each, chain, mains)
+            strict = len(chain) - 1 if alone is not None else None
+        right = chain[loose or 0 : None if strict is None else strict + 1]
         if each.installed:
-            range_ = free  # nothing says how much of an installed package's path its root has
-        own = {Row(each.fate.repository, *roots, True) for roots in range_}
-        exact |= own
-        if strict is not None and own and not doubtful:
+            right = chain  # nothing says how much of an installed package's path its root has
+        own = {Row(each.fate.repository, *roots, True) for roots in right}
+        permitted |= own
+        if strict is not None:
             required.append(own)
-    if not doubtful:
-        permitted = exact
+    if {(each.raw, each.fate) for each in possible} - {(each.raw, each.fate) for each in sure}:
+        # Frames about which there is doubt may or may not be told from the others.
+        required = []
+        permitted |= {Row(each.fate.repository, *roots, True) for each in possible for roots in each.chain}
     return required, permitted, {row for row in rows if is_dead(trees, row)}
 
 
 def find_shortest(each: Decided, free: Sequence[Roots], others: Sequence[Decided]) -> tuple[int | None, int | None]:
-    """The first root that leads no other frame astray; the first that leads none astray whose own root is not longer."""
-    name = each.fate.repository
+    """Give the first root that leads no other frame astray; the first that leads none whose own root is not longer."""
+    name, others = each.fate.repository, [other for other in others if other.raw != each.raw]
     strict = [at for at, roots in enumerate(free) if not any(leads_astray(name, roots, other) for other in others)]
     loose = [
         at

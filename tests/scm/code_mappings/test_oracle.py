@@ -17,9 +17,11 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Repository, db
 from flask_grpcweb_scm.scm.code_mappings.decide import find_roots
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFrame, read_path
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import parse_traceback
 from tests.scm.code_mappings import oracle
 from tests.scm.code_mappings.oracle import Fate, Row
 from tests.scm.code_mappings.test_derive import commit_files
+from tests.scm.code_mappings.test_field_cases import CASES
 from tests.scm.databases import disposed
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
 
@@ -102,9 +104,7 @@ INSTALLED = st.sampled_from(
         "/app/node_modules/@acme/one/", "/app/node_modules/@other/one/", "/app/node_modules/", "/tmp/u/pier.zip/",
     ]
 )  # fmt: skip
-MODULES = st.sampled_from(
-    ["/go/pkg/mod/github.com/acme/one@v1.2.3/", "/go/pkg/mod/github.com/other/one@v0.1.0/"]
-)
+MODULES = st.sampled_from(["/go/pkg/mod/github.com/acme/one@v1.2.3/", "/go/pkg/mod/github.com/other/one@v0.1.0/"])
 LIBRARIES = {
     "py": st.sampled_from(
         [
@@ -121,6 +121,10 @@ LIBRARIES = {
         ]
     ),
 }  # fmt: skip
+STACK_ROOTS = st.sampled_from(
+    ["", "/app/", "/app", "/app/shop/", "src/", "/srv/", "/home/kim/one/", "C:\\work\\", "./", "/", "com/acme/"]
+)
+FIELDS = ("path", "module", "abs_path", "platform")
 OUTCOMES = {
     scm_pb2.PathOutcome.OUTCOME_COVERED: "mapped",
     scm_pb2.PathOutcome.OUTCOME_DERIVED: "mapped",
@@ -138,6 +142,8 @@ def cases(draw: st.DrawFn) -> Case:
     number = draw(st.integers(1, 3))
     trees = {name: draw(TREE) if at < number else set() for at, name in enumerate(REPOSITORIES)}
     files = sorted(set().union(*trees.values())) or ["shop/a.py"]
+    # Most frames are below a place or two, as those of one process.
+    places = st.sampled_from(draw(st.lists(PLACES, min_size=1, max_size=2)))
 
     def draw_path() -> str:
         """A file below some place, without some of its first folders; seldom one that is not there."""
@@ -146,7 +152,9 @@ def cases(draw: st.DrawFn) -> Case:
         tail = "/".join(parts[draw(st.integers(0, max(len(parts) - 1, 0))) :] if draw(st.booleans()) else parts)
         language = tail.rpartition(".")[2]
         installed = MODULES if language == "go" else INSTALLED
-        prefix = draw(st.one_of(PLACES, PLACES, PLACES, installed, LIBRARIES.get(language, PLACES)))
+        prefix: str = draw(
+            st.one_of(places, places, places, places, PLACES, installed, LIBRARIES.get(language, PLACES))
+        )
         return prefix + (tail.replace("/", "\\") if "\\" in prefix else tail)
 
     def draw_frame() -> dict[str, str]:
@@ -165,8 +173,8 @@ def cases(draw: st.DrawFn) -> Case:
         return {"path": draw_path()}
 
     rows = []
-    for stack_root in draw(st.sets(st.sampled_from(["", "/app/", "/app", "/app/shop/", "src/", "/srv/"]), max_size=2)):
-        source_root = draw(st.sampled_from(["", "backend/", "src/", "shop/", "gone/"]))
+    for stack_root in draw(st.sets(STACK_ROOTS, max_size=2)):
+        source_root = draw(st.sampled_from(["", "backend/", "src/", "shop/", "gone/", "src/main/java/com/acme/"]))
         if stack_root == "/app" and source_root:
             source_root = source_root[:-1]
         repository = draw(st.sampled_from(REPOSITORIES[:number]))
@@ -260,8 +268,36 @@ def differences(world: World, case: Case) -> Iterator[str]:
         yield f"another order: {backwards[::-1]} for {fates}, {same} for {stored}"
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_oracle_over_cases_from_the_field(case: dict[str, Any]) -> None:
+    """The oracle itself is right of frames whose files people know."""
+    trees = {name: set(files) for name, files in case["repositories"].items()}
+    rows = [Row(x["repository"], x["stack_root"], x["source_root"], False) for x in case.get("user_mappings", ())]
+    for inputs, expected in zip(case.get("traces") or case["frames"], case["expect"], strict=True):
+        if isinstance(inputs, str):
+            found = [
+                (str(each), each.line, {name: getattr(each.frame, name) for name in FIELDS})
+                for each in parse_traceback(inputs)
+            ]
+        else:
+            found = [(frame["path"], 0, frame) for frame in inputs]
+        verdict = oracle.judge(trees, rows, [frame for _, _, frame in found])
+        for place, line, _, fates in ((*each, fates) for each, fates in zip(found, verdict.fates, strict=True)):
+            for wanted in expected:
+                if wanted["line"] == line if "line" in wanted else wanted["frame"] in place:
+                    kind = wanted["outcome"].replace("_", " ")
+                    right = Fate(kind, wanted["repository"] or "", wanted["source_path"] or "")
+                    assert fates in ({right}, {oracle.NOT_OURS} if kind == "no match" else {right}), place
+        # What it stores is there for the next text.
+        for alternatives in verdict.required:
+            row = min(alternatives, key=lambda row: len(row.stack_root))
+            rows += [row] if all(row.stack_root != other.stack_root for other in rows) else []
+
+
 @given(cases())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=max(EXAMPLES // 2, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whole(world: World, case: Case) -> None:
     trees, _, _ = case
     assume(not any(other.startswith(f"{file}/") for tree in trees.values() for file in tree for other in tree))
