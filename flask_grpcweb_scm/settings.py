@@ -155,8 +155,8 @@ class Settings:
     max_items: int | None = _key(
         250_000,
         read_optional_count,
-        "Most fields, items of lists and entries of maps in one request message, in JSON values: counted before"
-        " anything is made of them. None: any number.",
+        "Most fields, items of lists and entries of maps in one request message, in JSON keys and values: counted"
+        " before anything is made of them. None: any number.",
     )
     max_response_bytes: int | None = _key(
         64 * 2**20, read_optional_count, "Longest response message in bytes. None: any length."

@@ -33,7 +33,7 @@ def check_proto_items(message_class: type[Message], payload: bytes, limit: int) 
 
 
 def check_json_items(message_class: type[Message], payload: bytes, limit: int) -> None:
-    """Check the number of values in JSON.
+    """Check the number of keys and values in JSON.
 
     What is not JSON is left to the parser.
 
@@ -114,11 +114,12 @@ def _inner_messages(descriptor: Any) -> dict[int, Any]:
 
 
 def _count_marks(payload: bytes) -> int:
-    return payload.count(b",") + payload.count(b"[") + payload.count(b"{")
+    # A key counts as a value does: it takes as much.
+    return payload.count(b",") + payload.count(b":") + payload.count(b"[") + payload.count(b"{")
 
 
 def _count_values(payload: bytes, limit: int) -> int:
-    """Count commas and brackets outside of texts up to more than the limit."""
+    """Count commas, colons and brackets outside of texts up to more than the limit."""
     # Of the same length, and without a quotation mark that ends no text.
     payload = payload.replace(rb"\\", b"  ").replace(rb"\"", b"  ")
     count = texts = position = 0

@@ -51,8 +51,14 @@ _UNBUFFERED = ("x-accel-buffering", "no")
 class RequestScope:
     """The outermost that is known of a request for an RPC."""
 
+    head: tuple[str, Pairs] | None = None
+    """Status and headers of the response that the server is told of when the contexts of the request have ended."""
+    has_ended = False
+    """True once they have."""
     is_started = False
-    """True once there is a response for the server."""
+    """True once the server has been told of :attr:`head`."""
+    write: Callable[[bytes], object] | None = None
+    """The server's function for pieces that the response does not return."""
     is_routed = False
     """True once Flask has sent the request to the blueprint, perhaps with a copy of the environment."""
     is_ours = False

@@ -90,14 +90,12 @@ class RpcApp:
         if "csrf" in app.extensions:
             # Here, because Flask-WTF may be initialised after us.
             self._exempt_from_csrf()
-        head = _HeldStart(start_response)
-        start = functools.partial(self._start, scope, environ, head)
+        start = functools.partial(self._start, scope, environ, start_response)
         try:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
                 pieces = self._flask(environ, start)
-                if not (scope.is_started or scope.replaced):
+                if not (scope.head or scope.replaced):
                     pieces = _begun(pieces)
-                head.release(is_wanted=scope.replaced is None)
         except Exception:
             protocol = find_protocol(environ)
             if protocol is None or not self._is_routed_here(scope, environ, "500"):
@@ -109,11 +107,13 @@ class RpcApp:
             logger.exception("%r failed outside of the app's error handlers", get_path_info(environ))
             # PEP 3333: "it is a fatal error to call start_response without the exc_info argument if [it] has already
             # been called".
-            exc_info = sys.exc_info() if head.is_sent else None
-            head.release(is_wanted=False)
+            exc_info = sys.exc_info() if scope.is_started else None
+            scope.has_ended = True
             refused = refusal(app, protocol, internal_error(), environ)
             return refused(environ, functools.partial(start, exc_info=exc_info))
+        scope.has_ended = True
         if scope.replaced is None:
+            _send_head(scope, start_response)
             return pieces
         try:
             response = scope.failed
@@ -135,8 +135,8 @@ class RpcApp:
         """Start a response of Flask, or note what is replaced."""
         if scope.is_ours and not (scope.observation or scope.refusal or "HTTP_ORIGIN" in environ or exc_info):
             # Most responses.
-            scope.is_routed = scope.is_started = True
-            return start_response(status, headers)
+            scope.is_routed = True
+            return _hold_head(scope, start_response, status, headers)
         # Noted, because an observer may raise, and the route is not known outside of the contexts.
         is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
         is_of_app = is_routed and not scope.is_ours
@@ -154,8 +154,7 @@ class RpcApp:
         # Of the response to a preflight no page reads a header.
         if is_routed and "HTTP_ORIGIN" in environ and environ["REQUEST_METHOD"] != "OPTIONS":
             headers = expose_headers(headers)
-        scope.is_started = True
-        return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+        return _hold_head(scope, start_response, status, headers, exc_info)
 
     def _exempt_from_csrf(self) -> None:
         # Its tokens are for forms: browsers send gRPC-Web's content types across origins only after a preflight.
@@ -172,42 +171,33 @@ class RpcApp:
         return endpoint.startswith(f"{self._blueprint.name}.")
 
 
-class _HeldStart:
-    """The server's start_response, called once the contexts of a request have ended.
+def _hold_head(
+    scope: RequestScope,
+    start_response: StartResponse,
+    status: str,
+    headers: Headers,
+    exc_info: OptExcInfo | None = None,
+) -> Callable[[bytes], object]:
+    """Start a response once the contexts of its request have ended.
 
-    A teardown function that fails has the response replaced, and gunicorn would send the headers of both.
+    A teardown function that fails has it replaced, and gunicorn would send the headers of both.
     """
+    if scope.has_ended:
+        return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+    scope.head = status, headers
+    return functools.partial(_write, scope, start_response)
 
-    __slots__ = ("_held", "_is_holding", "_start_response", "_write")
 
-    def __init__(self, start_response: StartResponse) -> None:
-        self._start_response = start_response
-        self._held: tuple[str, Headers] | None = None
-        self._is_holding = True
-        self._write: Callable[[bytes], object] | None = None
+def _send_head(scope: RequestScope, start_response: StartResponse) -> None:
+    if scope.head is not None and not scope.is_started:
+        scope.is_started = True
+        scope.write = start_response(*scope.head)
 
-    def __call__(self, status: str, headers: Headers, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
-        if self._is_holding:
-            self._held = status, headers
-            return self._write_at_once
-        start = self._start_response
-        return start(status, headers, exc_info) if exc_info else start(status, headers)
 
-    @property
-    def is_sent(self) -> bool:
-        """True once the server knows of the response."""
-        return self._write is not None
-
-    def release(self, *, is_wanted: bool) -> None:
-        """Tell the server of the response that was begun, if it is to be sent; hold no later one."""
-        if self._is_holding and is_wanted and self._held is not None:
-            self._write = self._start_response(*self._held)
-        self._is_holding = False
-
-    def _write_at_once(self, data: bytes) -> object:
-        self.release(is_wanted=True)
-        assert self._write is not None
-        return self._write(data)
+def _write(scope: RequestScope, start_response: StartResponse, data: bytes) -> None:
+    _send_head(scope, start_response)
+    assert scope.write is not None
+    scope.write(data)
 
 
 def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

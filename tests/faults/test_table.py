@@ -10,26 +10,24 @@ from tests.faults.table import FAULTS, REDIS, rows
 
 pytestmark = pytest.mark.needs("server")
 
-QUICK = [
-    ("PostgreSQL", "restarted", {StatusCode.UNAVAILABLE}),
-    ("PostgreSQL", "all connections terminated", {StatusCode.UNAVAILABLE}),
-    ("PostgreSQL", "stopped (SIGSTOP)", {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}),
-    ("SQLite", "file locked", {StatusCode.DEADLINE_EXCEEDED}),
-    ("SQLite", "a worker killed", {StatusCode.UNAVAILABLE}),
-    (REDIS, "stopped (SIGSTOP)", {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}),
-    (REDIS, "killed, started again", {StatusCode.UNAVAILABLE}),
-]
+QUICK = {
+    "PostgreSQL": ["restarted", "all connections terminated", "stopped (SIGSTOP)"],
+    "SQLite": ["file locked", "a worker killed"],
+    REDIS: ["stopped (SIGSTOP)", "killed, started again"],
+}
+# Any call may pass its deadline, a second, on a machine that does something else too.
+STATUSES = {StatusCode.UNAVAILABLE.name, StatusCode.DEADLINE_EXCEEDED.name}
 
 
 @pytest.mark.parametrize("database", FAULTS)
 def test_a_fault_under_load(database: str) -> None:
-    expected = {fault: codes for where, fault, codes in QUICK if where == database}
-    for row in rows("gunicorn", database, expected):
-        outcome = row.outcome
+    happened = []
+    for row in rows("gunicorn", database, QUICK[database]):
+        happened.append(row.fault)
         assert row.is_right, row
-        assert outcome.acknowledged > 0
-        assert outcome.statuses.keys() <= {code.name for code in expected.pop(row.fault)}, row
-    assert not expected
+        assert row.outcome.acknowledged > 0
+        assert row.outcome.statuses.keys() <= STATUSES, row
+    assert sorted(happened) == sorted(QUICK[database])
 
 
 def test_the_page_has_every_fault() -> None:

@@ -157,7 +157,7 @@ class Candidate:
 
     def __str__(self) -> str:
         if self.raw is not None:
-            made = f"{self.raw[0]!r}, {self.raw[1]!r} again and again, {self.raw[2]!r}: {self.length} bytes"
+            made = f"{self.raw[0][:80]!r}, {self.raw[1]!r} again and again, {self.raw[2]!r}: {self.length} bytes"
         else:
             distinct = " that differ" * self.distinct
             made = f"{self.count} items{distinct} of {self.length} characters: {self.unit!r}, and {self.end!r} last"
@@ -169,6 +169,9 @@ def _texts(
 ) -> Candidate:
     return Candidate(method, content_type, unit, end, count, length, True, None, "", pieces)
 
+
+# With a last value of the wrong kind all of them are read again.
+MANY_KEYS = b'{"metadata":{' + b"".join(b'"%06d":"a",' % key for key in range(124_900))
 
 # What has cost most so far.
 KNOWN = [
@@ -187,6 +190,7 @@ KNOWN = [
         for method in ("DeriveCodeMappings", "BatchGetCommitContext", "CreateExternalIssue")
         for unit in (b"\x2a\x00", b"\x1a\x00", b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
     ),
+    Candidate("CreateExternalIssue", JSON, "", "", 0, 0, False, (MANY_KEYS, b" ", b'"a":7}}'), "", False),
     Candidate("ListExternalIssues", PROTO, "", "", 0, 0, False, None, "", False),
     Candidate("ListExternalIssues", JSON, "", "", 0, 0, False, None, "", False),
 ]

@@ -88,7 +88,7 @@ JSON_PAYLOADS: dict[str, Any] = {
     "empty texts": lambda count: {"stacktracePaths": [""] * count},
     "unknown values": lambda count: {"later": [0] * count},
     "unknown lists": lambda count: {"later": [[]] * (count // 2)},
-    "unknown names": lambda count: {f'"{number}\\': "," for number in range(count)},
+    "unknown names": lambda count: {f'"{number}\\': "," for number in range(count // 2)},
 }
 
 

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "settings", "sources", "trackers"},
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
-PURE = {"libraries", "frames", "tracebacks", "trees", "decide"}
+PURE = {"libraries", "frames", "tracebacks", "trees", "roots", "decide"}
 
 
 def room(module: str) -> str:

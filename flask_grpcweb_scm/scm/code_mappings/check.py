@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.decide import apply_root, covering, possible_roots
 from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
+from flask_grpcweb_scm.scm.code_mappings.roots import apply_root, covering, possible_roots
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
 from flask_grpcweb_scm.scm.queries.code_mappings import all_code_mappings

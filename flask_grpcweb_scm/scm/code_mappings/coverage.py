@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.decide import Mapped, Place, Roots, apply_root, covering
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading
 from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
+from flask_grpcweb_scm.scm.code_mappings.roots import Mapped, Place, Roots, apply_root, covering
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, main_file
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 

@@ -11,22 +11,20 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.coverage import Cover, Coverage
-from flask_grpcweb_scm.scm.code_mappings.decide import (
-    Finding,
+from flask_grpcweb_scm.scm.code_mappings.decide import Finding, decide, matches_of
+from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTree, RepositoryTrees, read_all
+from flask_grpcweb_scm.scm.code_mappings.roots import (
     Mapped,
     Place,
     Roots,
     Target,
     choose_roots,
-    decide,
     find_roots,
     find_tied,
-    matches_of,
     possible_roots,
     ties_of,
 )
-from flask_grpcweb_scm.scm.code_mappings.frames import Reading, StackFrame, StackPath, read
-from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTree, RepositoryTrees, read_all
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeIndex
 from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project

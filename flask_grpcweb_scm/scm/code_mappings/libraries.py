@@ -88,10 +88,22 @@ _LIBRARIES: list[tuple[str, tuple[str, ...], str, re.Pattern[str]]] = [
         "internal/",
         re.compile(r"internal/(?:bootstrap|crypto|deps|fs|main|modules|process|streams|timers|url|util)(?:/|\.js)"),
     ),
-    ("Rust's own library", (".rs",), "rust", re.compile(r"(?:.*/)?(?:rustc/[0-9a-f]{40}|lib/rustlib/src/rust)/")),
-    ("Ruby's own library", (".rb",), "/ruby/", re.compile(r"(?:.*/)?lib(?:64)?/ruby/\d[\w.]*/")),
-    ("Dart's own library", (".dart",), "", re.compile(r"dart:|org-dartlang-sdk:|package:flutter/")),
+    ("Rust's own library", (".rs",), "rust", re.compile(r"(?:.*/)?(?:rustc/[0-9a-f]+|lib/rustlib/src/rust)/")),
+    ("Rust's own library", (".rs",), "library/", re.compile(r"library/(?:std|core|alloc)/")),
+    (
+        "Ruby's own library",
+        (".rb",),
+        "/ruby/",
+        re.compile(r"(?:.*/)?lib(?:64)?/ruby/(?:\d[\w.]*|site_ruby|vendor_ruby)/"),
+    ),
+    (
+        "Dart's own library",
+        (".dart",),
+        "",
+        re.compile(r"dart:|dart-sdk/|org-dartlang-sdk:|package:(?:flutter|sky_engine)/"),
+    ),
     ("Dart's own library", (".dart",), "/flutter/packages/", re.compile("")),
+    (".NET's own library", (".cs",), "/_/src/", re.compile(r"/_/src/(?:libraries|coreclr|mono|installer)/")),
     ("a header of the system", (".h", ".hpp", ".hh"), "/include/", re.compile(r"/usr/(?:local/)?include/")),
 ]
 # The module of the runtime may be there too: "java.base@17/java.lang.Thread".
@@ -122,7 +134,7 @@ def library_of_module(module: str) -> str:
 
 # What the folder of packages is called, and the rest of the path with the package's own name. The last folder counts.
 _FOLDER = re.compile(
-    r"(?P<imported>(?<![^/])(?:site|dist)-packages|(?<=\.)(?:zip|egg|whl|pyz|pex))/"
+    r"(?P<imported>(?<![^/])(?:site|dist)-packages|(?<=\.)(?:zip|egg|whl|pyz|pex|phar))/"
     r"|(?<![^/])(?P<npm>node_modules)/"
     r"|(?<![^/])(?P<go>pkg/mod)/"
     r"|(?<![^/])(?P<ruby>gems)/(?=[^/]+-(?:\d|[0-9a-f]{7,}/))"
@@ -132,9 +144,10 @@ _FOLDER = re.compile(
     r"|(?<![^/])(?P<vendor>vendor)/(?=[^/]+/[^/]+/.)"
     r"|(?<![^/])(?P<hex>deps)/(?=[^/]+/.)"
 )
-# Folders that are in all of their paths.
+# Folders of which one is in all of their paths.
 _PARTS = (
-    "-packages/", ".zip/", ".egg/", ".whl/", ".pyz/", ".pex/", "node_modules/", "pkg/mod/", "gems/", "registry/src/",
+    "-packages/", ".zip/", ".egg/", ".whl/", ".pyz/", ".pex/", ".phar/",
+    "node_modules/", "pkg/mod/", "gems/", "registry/src/",
     "pub-cache/", "checkouts/", ".nuget/", "vendor/", "deps/",
 )  # fmt: skip
 _GO_VERSION = re.compile(r"@v\d[^/@]*/")

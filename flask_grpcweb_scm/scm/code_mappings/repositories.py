@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.decide import Place
+from flask_grpcweb_scm.scm.code_mappings.roots import Place
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
 from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache

@@ -21,7 +21,7 @@ __all__ = ["GitImport", "ImportFailed", "guess_provider", "own_external_id", "pr
 
 BATCH_COMMITS = 1000
 BATCH_WEIGHT = 8 * 2**20
-ANALYZED_BATCHES = {2, 6, 20, 100, 500}
+ANALYZED_BATCHES = {2, 3, 6, 20, 100, 500}
 """Numbers of the batches before which PostgreSQL renews its statistics of authors."""
 CHANGE_WEIGHT = 500  # bytes, roughly, that a file change takes while its batch is collected
 

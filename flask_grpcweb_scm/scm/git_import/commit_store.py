@@ -151,8 +151,12 @@ class CommitStore:
         missing = sorted(keys - known.keys())
         as_json = self._as_json
         rows = (f"{self._organization_id},{as_json(name)},{as_json(email or None)}" for email, name in missing)
-        insert_rows(insert_new(_table(CommitAuthor)), ("organization_id", "name", "email"), rows)
-        return known | self._stored_authors(missing)
+        table = _table(CommitAuthor)
+        statement = insert_new(table).returning(table.c.email, table.c.name, table.c.id)
+        new = insert_rows(statement, ("organization_id", "name", "email"), rows)
+        known |= {(row.email or "", row.name): row.id for row in new}
+        # What is missing now, another transaction has stored meanwhile.
+        return known | self._stored_authors(keys - known.keys())
 
     def _stored_authors(self, keys: Collection[AuthorKey]) -> dict[AuthorKey, int]:
         if not keys:

@@ -8,14 +8,7 @@ from typing import Any
 
 import pytest
 
-from flask_grpcweb_scm.scm.code_mappings.decide import (
-    Place,
-    apply_root,
-    choose_roots,
-    decide,
-    find_roots,
-    matches_of,
-)
+from flask_grpcweb_scm.scm.code_mappings.decide import decide, matches_of
 from flask_grpcweb_scm.scm.code_mappings.frames import (
     StackFrame,
     StackPath,
@@ -24,6 +17,7 @@ from flask_grpcweb_scm.scm.code_mappings.frames import (
     read,
     read_frame,
 )
+from flask_grpcweb_scm.scm.code_mappings.roots import Place, apply_root, choose_roots, find_roots
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, is_source_file
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("cases.json").read_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask_grpcweb_scm.scm.code_mappings.decide import covering
+from flask_grpcweb_scm.scm.code_mappings.roots import covering
 
 
 def test_roots_are_looked_up_not_compared_one_by_one() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Repository, db
-from flask_grpcweb_scm.scm.code_mappings.decide import find_roots
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath, UnsupportedFrame, read_path
+from flask_grpcweb_scm.scm.code_mappings.roots import find_roots
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import parse_traceback
 from tests.scm.code_mappings import oracle
 from tests.scm.code_mappings.oracle import Fate, Row

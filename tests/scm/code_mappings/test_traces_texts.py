@@ -298,6 +298,7 @@ BUNDLES = [
     ("vendor/jquery.min.js:2:33", True),
     ("index.android.bundle:1:12345", True),
     ("main.jsbundle:1:2", True),
+    ("http://10.0.2.2:8081/index.bundle//&platform=android&dev=true:7:9", True),
     ("/assets/chunk-4F2A91C0.js:1:2", True),
     ("/app/src/berth.js:1:20000", True),
     ("/app/src/berth.js:9:5", False),

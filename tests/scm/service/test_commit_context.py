@@ -294,7 +294,7 @@ def test_git_is_killed_at_the_deadline(app: Flask, scm: Scm, ours: Tenant, stuck
 
 
 def test_lines_that_do_not_exist_take_no_memory(app: Flask, scm: Scm, mirrored: int, history: GitRepository) -> None:
-    line = {"repository_id": mirrored, "commit_sha": history.head(), "filepath": "file.txt"}
+    line = {"repository_id": mirrored, "commit_sha": history.head(), "filepath": "README"}
     for number in (10_000, 2**31 - 1):
         scm.error(StatusCode.NOT_FOUND, "GetCommitContext", **line, line_number=number)
     assert app.extensions["grpcweb_scm.lines"].bytes == 0

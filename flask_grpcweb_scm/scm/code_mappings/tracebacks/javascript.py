@@ -49,7 +49,7 @@ _FAR_RIGHT = 1000  # columns: nobody writes such lines
 
 def is_bundle(path: str, column: int = 0) -> bool:
     """Tell whether a script is one that a bundler or minifier wrote, by its name or by the length of its lines."""
-    file = path.partition("?")[0].partition("#")[0]
+    file = re.split("[?#&]", path, maxsplit=1)[0].rstrip("/")
     name = file.replace("\\", "/").rpartition("/")[2][:200]
     return column > _FAR_RIGHT or bool(_BUNDLE_NAME.fullmatch(name) or _BUNDLE_FOLDER.fullmatch(file))
 
