@@ -206,7 +206,7 @@ class World:
     def become(self, trees: Trees) -> None:
         for name, files in trees.items():
             if self.trees.get(name) != files:
-                commit_files(self.git[name], [*sorted(files), "README.md"])
+                commit_files(self.git[name], sorted(files))
         self.trees = trees
 
     def store(self, rows: list[Row]) -> None:
@@ -245,17 +245,33 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def differences(world: World, case: Case) -> Iterator[str]:
     """What the rules do not allow of what the service does."""
     trees, rows, frames = case
-    world.become({name: trees.get(name, set()) for name in REPOSITORIES})
+    trees = {name: {*trees.get(name, ()), "README.md"} for name in REPOSITORIES}
+    world.become(trees)
     fates, stored = world.derive(rows, frames)
-    verdict = oracle.judge(trees, rows, frames)
-    for frame, fate, right in zip(frames, fates, verdict.fates, strict=True):
-        # Who cannot find a file may say that it is not ours.
-        if fate not in right and not (fate == oracle.NOT_OURS and oracle.NO_MATCH in right):
-            yield f"{frame} is {fate}, and should be one of {right}"
+    yield from departures(oracle.judge(trees, rows, frames), rows, frames, fates, stored)
     # A file that the tree does not have is never named.
     for fate in fates:
         if fate.file and fate.file not in trees[fate.repository]:
             yield f"{fate} is not there"
+    backwards, same = world.derive(rows, frames[::-1])
+    if backwards[::-1] != fates or same != stored:
+        yield f"another order: {backwards[::-1]} for {fates}, {same} for {stored}"
+    # What a text stores stands when the next comes.
+    _, before = world.derive(rows, frames[:1])
+    later, after = world.derive(sorted(before), frames[1:])
+    for departure in departures(
+        oracle.judge(trees, sorted(before), frames[1:]), sorted(before), frames[1:], later, after
+    ):
+        yield f"later: {departure}"
+
+
+def departures(
+    verdict: oracle.Verdict, rows: list[Row], frames: list[dict[str, str]], fates: list[Fate], stored: set[Row]
+) -> Iterator[str]:
+    for frame, fate, right in zip(frames, fates, verdict.fates, strict=True):
+        # Who cannot find a file may say that it is not ours.
+        if fate not in right and not (fate == oracle.NOT_OURS and oracle.NO_MATCH in right):
+            yield f"{frame} is {fate}, and should be one of {right}"
     if lost := set(rows) - stored - verdict.replaceable:
         yield f"{lost} were stored and are gone"
     if excess := stored - set(rows) - verdict.permitted:
@@ -263,9 +279,6 @@ def differences(world: World, case: Case) -> Iterator[str]:
     for alternatives in verdict.required:
         if not alternatives & stored:
             yield f"one of {alternatives} should be stored; stored: {stored - set(rows)}"
-    backwards, same = world.derive(rows, frames[::-1])
-    if backwards[::-1] != fates or same != stored:
-        yield f"another order: {backwards[::-1]} for {fates}, {same} for {stored}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
