@@ -172,7 +172,12 @@ class FastLane:
                     environ[CALL_KEY] = call
                     raise
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
-        start_response(status, headers)
+        try:
+            start_response(status, headers)
+        except BaseException:
+            # A body is not read twice.
+            environ[CALL_KEY] = call
+            raise
         return pieces
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:

@@ -84,8 +84,8 @@ LENGTHS = [
     row("length-cuts-the-frame", Sent(rpc(HELLO, length=8), end=True), refused(13, "ends inside a frame")),
     *(row(f"length-{value}", Sent(rpc(length=value), end=True), ANY)
       for value in ["-1", "+12", "12,12", "1e1", "0xc", "twelve", "", "9" * 30, "\xb2", "1 2", "9" * 18]),
-    *(row(f"length-of-{len(value)}-digits-{value[0]}", Sent(rpc(length=value), end=True), ANY)
-      for value in ["9" * 4301, "9" * 5000, "0" * 5000 + "12"]),
+    *(row(f"length-of-{digits}-digits", Sent(rpc(length="9" * digits), end=True), ANY) for digits in (4301, 5000)),
+    row("length-of-5002-digits", Sent(rpc(length="0" * 5000 + "12"), end=True), ANY, granian=MAYBE),
     row("length-twice", Sent(rpc(headers=[("Content-Length", "5")]), end=True), ANY),
     row("length-and-chunked", Sent(rpc(chunked(HELLO, 12), TE), end=True), ANY, granian=MAYBE),
     row("transfer-encoding-unknown", Sent(rpc(headers={"Transfer-Encoding": "xchunked"}), end=True), ANY),

@@ -207,7 +207,9 @@ def refuse_strangers(port: int, count: int, whole: bytes, status: int, code: int
 
 
 @pytest.mark.parametrize("target", [UNARY, STREAM])
-def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(port: int, target: str) -> None:
+def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(
+    port: int, keeps_alive: bool, target: str
+) -> None:
     headers = {"x-method": target, "x-signature": "0" * 64}
     with contextlib.ExitStack() as peers:
         connections = [peers.enter_context(Connection(port)) for _ in range(THREADS)]
@@ -219,7 +221,7 @@ def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(port:
             assert connection.is_closed()
     signature = sign("right-signature", target, HELLO[5:])
     with Connection(port) as connection:
-        for _ in range(2):
+        for _ in range(1 + keeps_alive):
             signed = rpc(HELLO, {"x-method": target, "x-signature": signature}, target=target)
             connection.send(signed[:-1])
             connection.send(signed[-1:])
