@@ -409,9 +409,12 @@ def judge_alone(trees: Trees, rows: Sequence[Row], frame: Frame, text: str, read
     if text.startswith("./") and (covered := cover(trees, empty, text.removeprefix("./"))):
         # As it is written, '' does not lead `./x` to `x`; but `./x` is a relative path whose file is there.
         return Judged({covered, *judge_alone(trees, [], frame, text, reading).fates}, None, sure=False)
-    if reading is None or is_library(frame, text):
+    if is_library(frame, text):
         return Judged({NOT_OURS}, None, sure=True)
     packaged = find_packaged(trees, text)
+    if reading is None:
+        # Unsupported; but an installed script without an extension is a file of an organization's repository.
+        return Judged({NOT_OURS, *(packaged or ())}, None, sure=packaged in (None, {NOT_OURS}))
     fates = decide(trees, reading) if packaged is None else packaged
     sure = len(fates) == 1
     fate = next(iter(fates))
@@ -475,11 +478,11 @@ def judge(trees: Trees, rows: Sequence[Row], frames: Sequence[Frame]) -> Verdict
     sure = [each.decided for each in judged if each.decided]
     # What may have been decided of frames about which there is doubt, and the roots that it has.
     possible = [
-        to_decided(reading, fate, installed=False)
+        to_decided(reading or (text, text, ""), fate, installed=False)
         for frame in frames
         for text, reading in zip(texts_of(frame), readings_of(frame), strict=True)
         for fate in sorted(judge_alone(trees, [], frame, text, reading).fates)
-        if reading and fate.kind == "mapped"
+        if fate.kind == "mapped"
     ]
     fates, followers = [], []
     for each, paths in zip(judged, texts, strict=True):

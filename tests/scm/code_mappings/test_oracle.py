@@ -105,6 +105,8 @@ INSTALLED = st.sampled_from(
     ]
 )  # fmt: skip
 MODULES = st.sampled_from(["/go/pkg/mod/github.com/acme/one@v1.2.3/", "/go/pkg/mod/github.com/other/one@v0.1.0/"])
+# Not drawn: files of another language below these, and files of Go's own tree below no package of its library, which
+# the rules call not ours and which are matched like any others.
 LIBRARIES = {
     "py": st.sampled_from(
         [
