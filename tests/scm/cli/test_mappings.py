@@ -96,13 +96,16 @@ def test_a_repository_that_cannot_be_read_is_said(app: Flask, ours: Tenant, tmp_
     assert stored(app) == [("/app/", "back/")]
 
 
-def test_a_repository_that_is_disabled_is_said(app: Flask, ours: Tenant, add_repository: AddRepository) -> None:
+def test_mappings_of_a_disabled_repository_are_checked_too(
+    app: Flask, ours: Tenant, add_repository: AddRepository
+) -> None:
     repository = add_repository("monolith", FILES)
     add_mapping(app, ours, "/app/", "back/", repository_id=repository)
+    add_mapping(app, ours, "/old/", "gone/", repository_id=repository)
     app.test_cli_runner().invoke(args=["scm", "disable", "repository", "ours", "monolith"])
     code, facts = check(app)
-    assert (code, problems(facts)) == (1, {"/app/": "unreadable"})
-    assert facts["mappings"][0]["reason"] == "monolith is disabled, so its files are not read"
+    assert code == 1
+    assert {root: problem for root, problem in problems(facts).items() if problem} == {"/old/": "nowhere"}
 
 
 def test_names_are_printed_escaped(app: Flask, ours: Tenant, add_repository: AddRepository) -> None:
