@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 2**20
 MAX_ALTERNATES = 6  # of alternates, as many as git follows
 MAX_BRANCHES = 10  # that a message names
+STORED_IN = frozenset({"objects", "refs"})  # folders any part of which may be a symbolic link
 
 Self = TypeVar("Self", bound="GitDirectory")
 
@@ -92,6 +93,7 @@ class GitDirectory:
         for _ in range(MAX_ALTERNATES):
             found += pending
             pending = [other for folder in pending for other in _alternates(folder)]
+        found += [link for folder in (common / "refs", *found) if folder.name in STORED_IN for link in _links(folder)]
         return [*dict.fromkeys(path.resolve() for path in found)]
 
     @property
@@ -206,7 +208,27 @@ class GitDirectory:
 def _alternates(objects: Path) -> list[Path]:
     """Return the folders that a folder of objects names for more of them."""
     try:
-        lines = (objects / "info/alternates").read_bytes()[:MAX_OUTPUT_BYTES].splitlines()
+        with open(objects / "info/alternates", "rb") as file:
+            text = file.read(MAX_OUTPUT_BYTES + 1)
     except OSError:
         return []
-    return [objects / os.fsdecode(line) for line in lines if line and not line.startswith(b"#")]
+    if len(text) > MAX_OUTPUT_BYTES:
+        raise GitError(f"info/alternates has more than {MAX_OUTPUT_BYTES} bytes")
+    return [objects / os.fsdecode(_unquoted(line)) for line in text.split(b"\n") if line and line[:1] != b"#"]
+
+
+def _unquoted(line: bytes) -> bytes:
+    """Read a name that may be in quotes, with escapes as those of C."""
+    if len(line) < 2 or not line.startswith(b'"'):
+        return line
+    return line[1:-1].decode("unicode_escape").encode("latin-1", "replace")
+
+
+def _links(folder: Path) -> list[Path]:
+    """Return the symbolic links in a folder, at any depth."""
+    return [
+        path
+        for top, folders, files in os.walk(folder)
+        for path in (Path(top, name) for name in (*folders, *files))
+        if path.is_symlink()
+    ]

@@ -127,6 +127,26 @@ def alternates_of_alternates(history: GitRepository, folder: Path) -> list[Path]
     return [folder.parent / "between/.git/objects", history.path / ".git/objects"]
 
 
+def quoted_alternates(history: GitRepository, folder: Path) -> list[Path]:
+    (other,) = alternates(history, folder)
+    path = str(other).replace("/", "\\057")
+    (folder / ".git/objects/info/alternates").write_text(f'"{path}"\n')
+    return [other]
+
+
+def links_of_files(history: GitRepository, folder: Path) -> list[Path]:
+    """To each object, and to a branch."""
+    shutil.copytree(history.path, folder)
+    names = [
+        path.relative_to(folder) for top in ("objects", "refs/heads") for path in (folder / ".git" / top).rglob("*")
+    ]
+    files = [name for name in names if (folder / name).is_file()]
+    for name in files:
+        (folder / name).unlink()
+        (folder / name).symlink_to(history.path / name)
+    return [history.path / name for name in files]
+
+
 def link(name: str) -> Callable[[GitRepository, Path], list[Path]]:
     def linked(history: GitRepository, folder: Path) -> list[Path]:
         shutil.copytree(history.path, folder)
@@ -141,6 +161,7 @@ def link(name: str) -> Callable[[GitRepository, Path], list[Path]]:
     "make",
     [
         *(gitfile, linked_working_tree, commondir, alternates, alternates_of_alternates),
+        *(quoted_alternates, links_of_files),
         *(link(".git"), link(".git/objects"), link(".git/refs")),
     ],
 )
@@ -169,3 +190,16 @@ def test_links_to_a_folder_are_followed_as_named(app: Flask, history: GitReposit
     run(app, "add-organization", "demo")
     for path in (tmp_path / "link", history.path / ".git"):
         assert run(app, "import-git", "demo", str(path)).exit_code == 0
+
+
+def test_alternates_that_are_too_long_to_be_read_are_an_error(
+    app: Flask, history: GitRepository, tmp_path: Path
+) -> None:
+    (other,) = alternates(history, tmp_path / "folder")
+    (tmp_path / "folder/.git/objects/info/alternates").write_text("x\n" * 2**19 + f"{other}\n")
+    run(app, "add-organization", "demo")
+    result = run(app, "import-git", "demo", str(tmp_path / "folder"))
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        "Error: info/alternates has more than 1048576 bytes",
+    )
