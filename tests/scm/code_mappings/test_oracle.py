@@ -163,7 +163,10 @@ def cases(draw: st.DrawFn) -> Case:  # noqa: C901  # what is drawn depends on wh
         prefix: str = draw(st.one_of(PLACES, installed, LIBRARIES.get(language, PLACES)))
         if draw(st.integers(0, 3)):
             prefix, cut = draw(places)
-            tail = draw(st.sampled_from([each for each in files if each.startswith(cut)] or [file])).removeprefix(cut)
+            below = [each for each in files if each.startswith(cut)] or [file]
+            # Often the file at the top, to which only other paths lead.
+            top = min(below, key=lambda each: each.count("/"))
+            tail = draw(st.one_of(st.sampled_from(below), st.sampled_from(below), st.just(top))).removeprefix(cut)
         return prefix + (tail.replace("/", "\\") if "\\" in prefix else tail)
 
     def draw_frame() -> dict[str, str]:
@@ -323,6 +326,27 @@ def test_oracle_over_cases_from_the_field(case: dict[str, Any]) -> None:
 @given(cases())
 @settings(
     max_examples=max(EXAMPLES // 2, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@example(
+    (
+        {"acme/one": {"backend/manage.py", "backend/shop/a.py"}, "acme/two": {"manage.py"}},
+        [],
+        [{"path": "/app/manage.py"}, {"path": "/app/shop/a.py"}, {"path": "/opt/manage.py"}],
+    )
+)
+@example(
+    (
+        {"acme/one": {"shop/a.py", "manage.py"}, "acme/two": {"src/cart/b.py"}},
+        [],
+        [{"path": "/srv/web/shop/a.py"}, {"path": "/srv/web/cart/b.py"}, {"path": "/srv/web/manage.py"}],
+    )
+)
+@example(
+    (
+        {"acme/one": {"backend/shop/a.py", "src/cart/c.js"}},
+        [Row("acme/one", "/app/", "backend/", True), Row("acme/one", "/srv/", "gone/", True)],
+        [{"path": "/app/shop/a.py"}, {"path": "/app/cart/c.js"}, {"path": "/srv/shop/a.py"}],
+    )
 )
 def test_whole(world: World, case: Case) -> None:
     trees, _, _ = case
