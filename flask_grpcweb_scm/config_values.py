@@ -42,8 +42,8 @@ _HOST = r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|"
 _CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
 
 
-# Also what editors and copying leave behind: a byte order mark, spaces of no width.
-_BLANK = re.compile("[\\s,\0\u200b-\u200d\u2060\ufeff]*")
+# Also what editors and copying leave behind, quotes and brackets around nothing, and letters that nobody sees.
+_HOLDING_NOTHING = frozenset(" ,;\"'[](){}\u115f\u1160\u2800\u3164\uffa0")
 _TOKEN_ID = re.compile("[0-9a-f]{16}")
 
 
@@ -54,7 +54,7 @@ def _fail(value: object, expected: str) -> ValueError:
 def is_blank(value: object) -> bool:
     """Return whether a value holds nothing, whatever its type: as text of an environment variable, or in lists."""
     if isinstance(value, str):
-        return _BLANK.fullmatch(value) is not None
+        return all(char in _HOLDING_NOTHING or not char.isprintable() for char in value)
     if isinstance(value, bytes):
         return is_blank(value.decode("latin-1"))
     if isinstance(value, Mapping | list | tuple | set | frozenset):

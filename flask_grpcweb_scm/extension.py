@@ -267,6 +267,6 @@ def _counts(settings: Settings) -> Counts | None:
 def _warn_if_open(app: Flask, settings: Settings) -> None:
     if not (settings.require_auth or "GRPC_REQUIRE_AUTH" in app.config or app.debug or app.testing):
         warn(
-            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS to authenticate callers,"
-            " or GRPC_REQUIRE_AUTH to False if that is on purpose"
+            "RPCs of this app are open to everybody; set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS to"
+            " authenticate callers, or GRPC_REQUIRE_AUTH to False if that is on purpose"
         )

@@ -131,7 +131,8 @@ class Settings:
     rate_limit_storage: str = _key(
         "memory://",
         read_text,
-        "Where calls are counted, as a URI of `limits`, such as `redis://…`; memory is per process.",
+        "Where calls are counted, as a URI of `limits`, such as `redis://…` with `pip install redis`; memory is per"
+        " process.",
         secret=True,  # such a URI may have a password
     )
     max_streams: int | None = _key(

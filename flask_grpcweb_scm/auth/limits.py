@@ -99,8 +99,8 @@ class Counts:
         except limits.errors.ConfigurationError:
             # Its text has the whole URI, and that may have a password.
             scheme = storage.partition(":")[0]
-            text = f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; is its client installed?"
-            raise ValueError(text) from None
+            way_out = "install its client, such as: pip install redis"
+            raise ValueError(f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; {way_out}") from None
         renew_after_fork(self, Counts._renew)
 
     def _make(self) -> SlidingWindowCounterRateLimiter:

@@ -120,9 +120,8 @@ def _find_method(name: str) -> RpcMethod:
     methods = _state().dispatcher.methods
     path = "/" + name.lstrip("/")
     if path not in methods:
-        raise click.BadParameter(
-            f"no method {name!r} is served{did_you_mean(path, methods)}", param_hint="SERVICE/METHOD"
-        )
+        way_out = did_you_mean(path, methods) or "; see: flask grpc services"
+        raise click.BadParameter(f"no method {name!r} is served{way_out}", param_hint="SERVICE/METHOD")
     return methods[path]
 
 
@@ -158,9 +157,9 @@ def token_cli() -> None:
 
 @token_cli.command("issue")
 @click.option("--name", required=True, help="Its owner, shown in logs and to the bearer.")
-@click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this one; can be repeated.")
-@click.option("--repository", multiple=True, metavar="ID-OR-NAME", help="Only this one of theirs; can be repeated.")
-@click.option("--project", multiple=True, metavar="ID-OR-SLUG", help="Only this one of theirs; can be repeated.")
+@click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this organization; can be repeated.")
+@click.option("--repository", multiple=True, metavar="ID-OR-NAME", help="Only this repository; can be repeated.")
+@click.option("--project", multiple=True, metavar="ID-OR-SLUG", help="Only this project; can be repeated.")
 @click.option("--method", multiple=True, metavar="METHOD", help="Only pkg.Service/Method or pkg.Service/*; repeatable.")
 @click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
 @with_appcontext
@@ -222,10 +221,10 @@ def _signed_tokens() -> SignedTokens:
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
-    """Review the configuration and print advice; exits with 1 when there is any."""
+    """Review the configuration and print advice; prints nothing, and exits with 0, when there is none."""
     advice = findings(current_app, _state().settings)
     for line in advice:
         click.echo(line)
     if advice:
         raise SystemExit(1)
-    click.echo("No advice.")
+    click.echo("No advice.", err=True)

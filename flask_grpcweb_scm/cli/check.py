@@ -45,7 +45,6 @@ _WORDS = re.compile(
 )
 _ROWS = ("0123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = frozenset(row[at : at + 2][::step] for row in _ROWS for at in range(len(row) - 1) for step in (1, -1))
-_METADATA_NAMES = re.compile(r"(?:instance-data|metadata)(?:\.[\w.-]+)?|[\w.-]+\.metadata\.[\w.-]+", re.IGNORECASE)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _METADATA_ADDRESSES = frozenset(
     map(
@@ -88,8 +87,8 @@ def _access(app: Flask, settings: Settings) -> Iterator[str]:
         yield f"GRPC_REQUIRE_AUTH is off: anyone may call, and {' and '.join(guards)} guard nothing."
     elif not settings.require_auth and "GRPC_REQUIRE_AUTH" not in app.config:
         yield (
-            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, or set it to False"
-            " if that is on purpose."
+            "GRPC_REQUIRE_AUTH is off: anyone may call; set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS,"
+            " or set it to False if that is on purpose."
         )
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
@@ -189,7 +188,9 @@ def _is_metadata_service(host: str) -> bool:
             # As resolvers read numbers: 0xa9fea9fe, 2852039166, 0251.254.169.254.
             address = ipaddress.ip_address(socket.inet_aton(host.rstrip(".")))
         except OSError:
-            return _METADATA_NAMES.fullmatch(host.rstrip(".")) is not None
+            # instance-data.ec2.internal, metadata.google.internal, rancher's and others' a.metadata.b.
+            first, *others = host.lower().rstrip(".").split(".")
+            return first in {"instance-data", "metadata"} or "metadata" in others[:-1]
     if isinstance(address, ipaddress.IPv6Address):
         number = int(address)
         is_translated = address in _NAT64

@@ -28,6 +28,7 @@ SLOW_SECONDS = 2.0
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILURE_SECONDS = 300.0
 """GRPC_HMAC_MAX_AGE, unless the server has another."""
+AGAIN = "Run this again when the server's limits have room."
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
 _REFUSALS = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
@@ -211,10 +212,14 @@ def _authentication(
         yield _credentials(anonymous, method)
         return
     closed = _is_refused(anonymous)
-    if not closed:
-        advice = "Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless calls are public."
+    wrong = call(token="x" * 32, hmac_secret=None, metadata=()) if closed else anonymous
+    if _is_limited(wrong):
+        # Calls of strangers and wrong credentials are counted: a call over the limit is refused whatever it brings.
+        yield Diagnosis("warn", "authentication", f"cannot be examined: {wrong}", AGAIN)
+    elif not closed:
+        advice = "Set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS, unless calls are public."
         yield Diagnosis("warn", "authentication", "calls without credentials are accepted", advice)
-    elif _is_refused(call(token="x" * 32, hmac_secret=None, metadata=())):
+    elif _is_refused(wrong):
         yield Diagnosis("ok", "authentication", "calls without credentials or with wrong ones are refused")
     else:
         yield Diagnosis("fail", "authentication", "any token is accepted", "Correct the server's authenticator.")
@@ -229,11 +234,17 @@ def _credentials(error: CallError | None, method: MethodDescriptor) -> Diagnosis
         return Diagnosis("fail", "credentials", str(error), "Is the credential for this server, and still valid?")
     if error is not None and error.code in _BROKEN:
         return Diagnosis("fail", "calls", str(error), "Read the server's log; do its tables exist?")
+    if _is_limited(error):
+        return Diagnosis("warn", "calls", str(error), AGAIN)
     return Diagnosis("ok", "calls", f"an empty {method.name} ends with {error.code.name if error else 'OK'}")
 
 
 def _is_refused(error: CallError | None) -> bool:
     return error is not None and error.code in _REFUSALS
+
+
+def _is_limited(error: CallError | None) -> bool:
+    return error is not None and error.code is StatusCode.RESOURCE_EXHAUSTED
 
 
 def _cross_origin(server: Probe, method: MethodDescriptor, origin: str | None) -> Iterator[Diagnosis]:

@@ -8,16 +8,21 @@ a repository, and which issues in external trackers belong to which error groups
 Compatibility: names, numbers and types in this file never change. Additions get numbers
 above the ones in use, and clients must ignore fields and enum values they do not know.
 
-Errors that every method can answer:
+Errors that every method may end with:
   3  INVALID_ARGUMENT    a field is malformed; the details carry a google.rpc.BadRequest
   4  DEADLINE_EXCEEDED   the caller's grpc-timeout, or the server's own limit, has passed
   5  NOT_FOUND           a named row does not exist, or belongs to an organization that the
                          caller may not see; the two are never told apart
   7  PERMISSION_DENIED   the caller is known and its credentials do not allow this method
-  8  RESOURCE_EXHAUSTED  a message over the size limit (4 MiB by default), or too many calls
+  8  RESOURCE_EXHAUSTED  a message over the size limit (4 MiB by default), too many calls,
+                         or a database whose disk is full
+ 10  ABORTED             another change got in the way
+ 14  UNAVAILABLE         the database is busy or cannot be reached; a google.rpc.RetryInfo
+                         says when to come back
+ 15  DATA_LOSS           the database is damaged
  16  UNAUTHENTICATED     credentials are required, and missing or wrong
 Anything else that goes wrong inside the server is 13 INTERNAL with a call id and no more.
-A call that fails has stored nothing.
+A call that fails has stored nothing, unless its message says that it may have.
 """
 
 import builtins
@@ -44,7 +49,7 @@ class _Provider:
 class _ProviderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Provider.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     PROVIDER_UNSPECIFIED: _Provider.ValueType  # 0
-    """In a request: any provider. In an answer: none, or one that this list does not have."""
+    """In a request: any provider. In a response: none, or one that this list does not have."""
     PROVIDER_GITHUB: _Provider.ValueType  # 1
     PROVIDER_GITLAB: _Provider.ValueType  # 2
     PROVIDER_BITBUCKET: _Provider.ValueType  # 3
@@ -58,7 +63,7 @@ class Provider(_Provider, metaclass=_ProviderEnumTypeWrapper):
     """The kind of host that a repository lives on."""
 
 PROVIDER_UNSPECIFIED: Provider.ValueType  # 0
-"""In a request: any provider. In an answer: none, or one that this list does not have."""
+"""In a request: any provider. In a response: none, or one that this list does not have."""
 PROVIDER_GITHUB: Provider.ValueType  # 1
 PROVIDER_GITLAB: Provider.ValueType  # 2
 PROVIDER_BITBUCKET: Provider.ValueType  # 3
@@ -241,9 +246,9 @@ class CommitContext(google.protobuf.message.Message):
     CODE_SNIPPET_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_id: builtins.str
-    """The full SHA of the commit that was asked about."""
+    """The full SHA of the commit of the request."""
     filename: builtins.str
-    """Path of the file, as it was asked for."""
+    """Path of the file, as in the request."""
     line_number: builtins.int
     blame_commit_id: builtins.str
     """The full SHA of the commit that last changed the line."""
@@ -384,12 +389,12 @@ class ListRepositoriesRequest(google.protobuf.message.Message):
     query: builtins.str
     """Only repositories whose name contains this text in any case. There are no wildcards."""
     page_size: builtins.int
-    """The most repositories in one answer. 0 means the server's default (50), and more than
-    the server's maximum (1000) means that maximum. An answer has fewer when they are large:
+    """The most repositories in one response. 0 means the server's default (50), and more than
+    the server's maximum (1000) means that maximum. There are fewer when they are large:
     next_page_token tells whether there are more.
     """
     page_token: builtins.str
-    """next_page_token of the answer before; empty for the first page. Opaque, and it expires.
+    """next_page_token of the response before; empty for the first page. Opaque, and it expires.
     The other fields, page_size excepted, must be the same as in the first request.
     """
     def __init__(
@@ -469,7 +474,7 @@ class GetCommitContextRequest(google.protobuf.message.Message):
     LINE_NUMBER_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
-    """As in GetCommitRequest."""
+    """The full SHA, or at least its first 7 hexadecimal digits."""
     filepath: builtins.str
     """From the top of the repository, with forward slashes."""
     line_number: builtins.int
@@ -531,7 +536,7 @@ class DeriveCodeMappingsRequest(google.protobuf.message.Message):
     organization_id: builtins.int
     project_id: builtins.int
     dry_run: builtins.bool
-    """Compute and answer, record nothing. The id of what would be recorded is 0."""
+    """Compute and return, record nothing. The id of what would be recorded is 0."""
     @property
     def stacktrace_paths(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """As they stand in a stack trace; see CodeMapping for how they are matched."""
@@ -764,9 +769,9 @@ class StreamRepositoriesRequest(google.protobuf.message.Message):
     QUERY_FIELD_NUMBER: builtins.int
     organization_id: builtins.int
     provider: global___Provider.ValueType
-    """As in ListRepositoriesRequest."""
+    """Only repositories of this provider; PROVIDER_UNSPECIFIED lists all of them."""
     query: builtins.str
-    """As in ListRepositoriesRequest."""
+    """Only repositories whose name contains this text in any case."""
     def __init__(
         self,
         *,
@@ -813,7 +818,7 @@ class LineOfFile(google.protobuf.message.Message):
     line_number: builtins.int
     """The first line is 1."""
     commit_sha: builtins.str
-    """As in GetCommitRequest; empty is the request's own."""
+    """The full SHA, or at least its first 7 hexadecimal digits; empty is the request's own."""
     def __init__(
         self,
         *,
@@ -851,7 +856,7 @@ class CommitContextOutcome(google.protobuf.message.Message):
     CODE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     code: builtins.int
-    """The gRPC status code that GetCommitContext would have answered."""
+    """The gRPC status code that GetCommitContext would have ended with."""
     message: builtins.str
     """The message of that status."""
     @property
@@ -881,9 +886,9 @@ class ListCodeMappingsRequest(google.protobuf.message.Message):
     organization_id: builtins.int
     project_id: builtins.int
     page_size: builtins.int
-    """As in ListRepositoriesRequest."""
+    """The most rows in one response. 0 means the server's default (50)."""
     page_token: builtins.str
-    """As in ListRepositoriesRequest."""
+    """next_page_token of the response before; empty for the first page."""
     def __init__(
         self,
         *,
@@ -956,9 +961,9 @@ class ListExternalIssuesRequest(google.protobuf.message.Message):
     group_id: builtins.int
     """Only issues linked to this error group; 0 lists all of them."""
     page_size: builtins.int
-    """As in ListRepositoriesRequest."""
+    """The most rows in one response. 0 means the server's default (50)."""
     page_token: builtins.str
-    """As in ListRepositoriesRequest."""
+    """next_page_token of the response before; empty for the first page."""
     def __init__(
         self,
         *,

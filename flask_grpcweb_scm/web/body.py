@@ -21,7 +21,7 @@ MAX_DRAIN_SECONDS = 5.0
 LENGTH_DIGITS = 18
 """Of a Content-Length: no body has more bytes, and for thousands of digits int() raises."""
 SHOWN_CHARACTERS = 40
-_LENGTH = re.compile(r"[ \t]*0*([0-9]*)[ \t]*")
+_LENGTH = re.compile(r"[ \t]*([0-9]+)[ \t]*")
 
 
 class BodyReader:
@@ -84,12 +84,13 @@ def content_length(environ: dict[str, Any]) -> int | None:
     if not text or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
         return None
     match = _LENGTH.fullmatch(text)
-    if match is None or not text.strip():
+    if match is None:
         raise RemoteProtocolError(f"Content-Length {text[:SHOWN_CHARACTERS]!r} is not a number of bytes")
-    if len(match[1]) > LENGTH_DIGITS:
-        text = f"a Content-Length of {len(match[1])} digits is over any limit"
+    digits = match[1].lstrip("0")
+    if len(digits) > LENGTH_DIGITS:
+        text = f"a Content-Length of {len(digits)} digits is over any limit"
         raise RemoteProtocolError(text, code=StatusCode.RESOURCE_EXHAUSTED)
-    return int(match[1] or "0")
+    return int(digits or "0")
 
 
 def _read_on(environ: dict[str, Any], length: int, received: int, limit: int | None = None) -> Iterator[bytes]:

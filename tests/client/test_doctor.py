@@ -83,13 +83,22 @@ def test_it_changes_nothing(make_server: Any) -> None:
 
 
 def test_people_read_a_line_each(make_server: Any) -> None:
-    with make_server(GRPC_AUTH_TOKENS="", GRPC_HMAC_SECRETS="") as url:
+    with make_server(GRPC_REQUIRE_AUTH=False) as url:
         lines = run("doctor", "--url", url).stdout.splitlines()
     assert lines[1] == "ok    methods         all 14 of sentry.integrations.scm.v1.ScmService are served"
     assert lines[3:5] == [
         "warn  authentication  calls without credentials are accepted",
-        "                      Set GRPC_AUTH_TOKENS or GRPC_HMAC_SECRETS, unless calls are public.",
+        "                      Set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS, unless calls are public.",
     ]
+
+
+def none_left(app: Flask) -> None:
+    """A limit of the bearer's own."""
+
+    @app.before_request
+    def refuse() -> None:
+        if request.headers.get("x-grpc-auth-token") == TOKEN:
+            abort(429)
 
 
 def after(change: Callable[[Response], object]) -> Change:
@@ -171,9 +180,13 @@ def without_cors(response: Response) -> None:
             {}, [], ("fail", "content types"), "the response to application/grpc-web+json is HTTP 502",
         ),
         # Credentials
-        (None, {"GRPC_AUTH_TOKENS": "", "GRPC_HMAC_SECRETS": ""}, [], ("warn", "authentication"), "are accepted"),
+        (None, {"GRPC_REQUIRE_AUTH": False}, [], ("warn", "authentication"), "are accepted"),
         (None, {}, ["--token", "wrong"], ("fail", "credentials"), "the token is not valid"),
         (None, {}, ["--token", ""], ("warn", "credentials"), "Give --token or --hmac-secret"),
+        # Limits
+        (None, {"GRPC_RATE_LIMITS": "4/minute"}, [], ("warn", "authentication"), "cannot be examined"),
+        (None, {"GRPC_RATE_LIMITS": "5/minute"}, [], ("warn", "authentication"), "cannot be examined"),
+        (none_left, {}, [], ("warn", "calls"), "RESOURCE_EXHAUSTED"),
         # Pages
         (None, {}, ["--origin", "https://other.example"], ("fail", "CORS"), "may not call"),
         (None, {"GRPC_CORS_ORIGINS": ""}, ["--origin", ORIGIN], ("fail", "CORS"), "Add it to GRPC_CORS_ORIGINS"),

@@ -184,6 +184,8 @@ KNOWN = [
     _texts("CreateExternalIssue", JSON, "a", "", 124_000, 6),
     _texts("CreateExternalIssue", PROTO, "a", "", 249_000, 6),
     _texts("BatchGetCommitContext", PROTO, "a/", "x.py", 200, 4096),
+    # Each a file that there is.
+    _texts("BatchGetCommitContext", PROTO, "a", "x.py", 200, 0),
     _texts("ListRepositories", TEXT_PROTO, "a", "", 0, 2**20, pieces=True),
     *(
         Candidate(method, PROTO, "", "", 0, LONGEST, False, (b"", unit, b""), "", False)
@@ -385,7 +387,7 @@ def _prepare(app: Flask, folder: Path) -> str:
     """Store as much as callers can; returns the id of a commit, and those of a tenant."""
     history = GitRepository(folder / "history")
     build_history(history)
-    for name in ("src/app/x.py", "a/x.py", "lib/a.rb", "src/a.go", *(f"a{number}/x.py" for number in range(300))):
+    for name in ("src/app/x.py", "a/x.py", "lib/a.rb", "src/a.go", *(f"{number:x}/x.py" for number in range(300))):
         history.write(name, "line\n" * 50)
     sha = history.commit()
     with app.app_context():

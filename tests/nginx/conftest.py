@@ -31,12 +31,12 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{upstream};
-        }}
+        {location}
     }}
 }}
 """
+UPSTREAM = "http://127.0.0.1:8000"
+LOCATION = f"location / {{ proxy_pass {UPSTREAM}; }}"
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,15 @@ def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @contextlib.contextmanager
-def nginx_before(upstream: int, folder: Path) -> Iterator[int]:
+def nginx_before(upstream: int, folder: Path, location: str = LOCATION) -> Iterator[int]:
     """Run nginx before a server while the block runs; gives its port. Errors in its log fail the test."""
     if NGINX is None:
         if "CI" in os.environ:
             pytest.fail("nginx is not installed")
         pytest.skip("nginx is not installed: apt install nginx")
     port, configuration, log = free_port(), folder / "nginx.conf", folder / "nginx.log"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, upstream=upstream))
+    location = location.replace(UPSTREAM, f"http://127.0.0.1:{upstream}")
+    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, location=location))
     with listening([NGINX, "-e", "stderr", "-p", str(folder), "-c", str(configuration)], port, log):
         yield port
     assert "[error]" not in log.read_text()

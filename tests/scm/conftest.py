@@ -102,7 +102,7 @@ def runs_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
 
     def count() -> int:
-        lines = runs.read_text().splitlines()
+        lines = runs.read_bytes().splitlines()
         runs.write_text("")
         return len(lines)
 

@@ -95,6 +95,7 @@ def test_an_identity_takes_no_text_for_a_scope(key: str, value: Any) -> None:
 KEYS = ["GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS"]
 EMPTY: list[Any] = [
     *(None, "", " ", ",", " , ,", "\n", "\0", "\xa0", "\ufeff", "\u200b,", b"", b" , ", [], (), set(), frozenset(), {}),
+    *('""', "''", "[]", '[""]', "{}", "\u3000", "\xad", "\u200e", "\u2800", "\u3164", ";"),
     *([""], ["", " "], [None], [[]], ("",), {""}, [b""], [","], {"": {}}, {" ": {}}, {None: {}}, {"": None}),
 ]
 

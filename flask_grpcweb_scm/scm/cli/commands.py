@@ -220,7 +220,7 @@ def _mapping_text(mapping: CodeMapping) -> str:
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", callback=fitting(200), help="Name of the repository. Default: the directory's.")
 @click.option("--branch", callback=fitting(255), help="Default: the one that is checked out.")
-@click.option("--follow", is_flag=True, help="Read it also where its files lead to other folders.")
+@click.option("--follow", is_flag=True, help="Read also what it leads to: of a worktree, submodule or link.")
 def import_git_command(
     organization: str, path: Path, name: str | None, branch: str | None, follow: bool, as_json: bool
 ) -> None:
@@ -251,9 +251,10 @@ def import_git_command(
 
 def _check_inside(path: Path, mirror: Mirror, *, follow: bool) -> None:
     """Refuse a folder whose files lead to others, unless that is meant: whoever has made it chooses what is read."""
-    outside = [folder for folder in mirror.folders() if not folder.is_relative_to(path.resolve())]
+    outside = {folder for folder in mirror.folders() if not folder.is_relative_to(path.resolve())}
     if outside:
-        names = ", ".join(repr(str(folder)) for folder in dict.fromkeys(outside))
+        tops = sorted(folder for folder in outside if outside.isdisjoint(folder.parents))
+        names = ", ".join(repr(str(folder)) for folder in tops)
         if not follow:
             fail(f"{str(path)!r} leads to {names}; if that is to be read, add --follow")
         click.echo(f"{str(path)!r} leads to {names}", err=True)

@@ -64,7 +64,7 @@ def _group(verb: str, text: str) -> click.Group:
 list_cli = _group("list", "List organizations, and the rows of one.")
 show_cli = _group("show", "Show a row, and what there is of it.")
 rename_cli = _group("rename", "Give a row another name.")
-disable_cli = _group("disable", "Take a repository out of lists, and out of the search for code mappings.")
+disable_cli = _group("disable", "Take a repository out of lists for callers, and out of the search for code mappings.")
 enable_cli = _group("enable", "Undo what disable has done.")
 delete_cli = _group("delete", "Delete a row with all that depends on it.")
 
@@ -172,7 +172,7 @@ for _kind_name, _kind in KINDS.items():
 # Renaming
 
 
-def _renamed(as_json: bool, kind: str, row: Any, before: str) -> None:
+def _renamed(as_json: bool, kind: str, row: Any, before: str, place: str = "") -> None:
     """Commit, and say so; a name that another row has is an error."""
     row_id = KINDS[kind].facts(row)["id"]
     try:
@@ -180,7 +180,7 @@ def _renamed(as_json: bool, kind: str, row: Any, before: str) -> None:
     except IntegrityError:
         db.session.rollback()
         fail(f"another {kind} has that name; see: flask scm list {KINDS[kind].plural}")
-    print_result(as_json, f"{before} is {_name(kind, row)} now", id=row_id, **_changed(kind, row))
+    print_result(as_json, f"{before} is {_name(kind, row)} now{place}", id=row_id, **_changed(kind, row))
 
 
 def _changed(kind: str, row: Any) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def rename_repository(organization: str, repository: str, name: str | None, url:
     row.name = name or row.name
     if not is_numbered:
         row.external_id = unnumbered_id(row.remote, row.name)
-    _renamed(as_json, "repository", row, before)
+    _renamed(as_json, "repository", row, before, f", at {row.url}" if url else "")
 
 
 @command("integration", rename_cli)
@@ -275,7 +275,10 @@ def rename_group(organization: str, project: str, number: str, title: str, as_js
 @click.argument("organization", metavar="ORG")
 @click.argument("repository", metavar="REPOSITORY")
 def disable_repository(organization: str, repository: str, as_json: bool) -> None:
-    """Disable a repository: no list has it, and no new code mapping leads to it. By its id it is served as before."""
+    """Disable a repository: callers find it in no list, and no new code mapping leads to it.
+
+    By its id it is served as before.
+    """
     _set_status(as_json, repository_named(organization, repository), RepositoryStatus.DISABLED)
 
 

@@ -23,9 +23,9 @@ from flask_grpcweb_scm.scm.database.models import (
     provider_spellings,
 )
 from flask_grpcweb_scm.scm.git_import.destination import remote_at_provider, unnumbered_id
-from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderMisconfigured
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
-from flask_grpcweb_scm.scm.trackers import open_tracker
+from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker
 
 __all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db", "slug_of"]
 
@@ -96,11 +96,16 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 @click.argument("provider", callback=fitting(64))
 @click.option("--name", callback=fitting(200), required=True)
 @click.option("--external-id", callback=fitting(256), help="The provider's id of the account. Default: ORG/NAME.")
-@click.option(
-    "--base-url", callback=fitting(2000), help="Where its tracker is, unless all users of the kind share one."
-)
+@click.option("--base-url", callback=fitting(2000), help="URL of its host, unless that is github.com or gitlab.com.")
 @click.option("--credentials", callback=fitting(200), metavar="NAME", help="Of those in GRPC_SCM_CREDENTIALS.")
-@click.option("--set", "pairs", callback=_pairs, multiple=True, metavar="KEY=VALUE", help="For issues: repo, project …")
+@click.option(
+    "--set",
+    "pairs",
+    callback=_pairs,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A default for issues (repo, project, labels …), or projects, markup, comment_on_link. Can be repeated.",
+)
 def add_integration(
     organization: str,
     provider: str,
@@ -126,10 +131,13 @@ def add_integration(
     integration.metadata_ = {**integration.metadata_, **{key: value for key, value in given.items() if value}}
     installation.config = {**installation.config, **pairs}
     db.session.commit()
-    _print_row(as_json, f"integration {name!r}", integration.id, created=created)
+    settings = ", and has these settings now" if pairs or any(given.values()) else ""
+    _print_row(as_json, f"integration {name!r}", integration.id, created=created, more=settings)
     try:
-        open_tracker(installation, None)
-    except ProviderMisconfigured as error:
+        tracker = open_tracker(installation, None)
+        if tracker is not None:
+            tracker.check_defaults(issue_defaults(installation))
+    except (ProviderMisconfigured, ProviderForbidden) as error:
         click.echo(f"Its tracker cannot be used so far: {printable(error.private)}", err=True)
 
 
@@ -138,7 +146,7 @@ def add_integration(
 @click.argument("name", callback=fitting(200))
 @click.option("--provider", callback=fitting(64), help="Such as github or integrations:gitlab.")
 @click.option("--external-id", callback=fitting(64), help="The provider's number of the repository.")
-@click.option("--url", default="", help="Where a person can look at it.")
+@click.option("--url", default="", help="Its URL, which is its remote too.")
 @click.option("--integration", "integration_id", type=int, metavar="ID", help="An integration of the organization.")
 def add_repository(
     organization: str,
@@ -226,6 +234,6 @@ def _check_installed(slug: str, organization_id: int, integration_id: int) -> No
         )
 
 
-def _print_row(as_json: bool, what: str, row_id: int, *, created: bool) -> None:
-    text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}"
+def _print_row(as_json: bool, what: str, row_id: int, *, created: bool, more: str = "") -> None:
+    text = f"added {what} with id {row_id}" if created else f"{what} exists already, with id {row_id}{more}"
     print_result(as_json, text, id=row_id, created=created)

@@ -10,7 +10,7 @@ from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
 from flask_grpcweb_scm.scm.code_mappings.roots import apply_root, covering, possible_roots
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex
-from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
+from flask_grpcweb_scm.scm.database.models import CodeMapping, Project, RepositoryStatus
 from flask_grpcweb_scm.scm.queries.code_mappings import all_code_mappings
 
 __all__ = ["CheckedMapping", "check_mappings"]
@@ -63,7 +63,11 @@ def _set_problem(check: CheckedMapping, living: Mapping[Branch, Collection[str]]
     elif _branch(mapping) not in living:
         name = mapping.repository.name
         reasons = [problem for problem in problems if problem.startswith(f"{name} could")]
-        check.problem, check.reason = "unreadable", reasons[0] if reasons else f"{name} has no files that could be read"
+        status = mapping.repository.status
+        reason = f"{name} has no files that could be read"
+        if status is not RepositoryStatus.ACTIVE:
+            reason = f"{name} is {status.value.replace('_', ' ')}, so its files are not read"
+        check.problem, check.reason = "unreadable", reasons[0] if reasons else reason
     elif mapping.source_root not in living[_branch(mapping)]:
         check.problem, check.reason = "nowhere", f"no file is below {mapping.source_root!r}"
 

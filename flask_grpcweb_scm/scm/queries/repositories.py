@@ -146,6 +146,9 @@ class StatementKey(NamedTuple):
 def _key_and_values(
     context: CallContext, wanted: RepositoryFilter, after: Position | None
 ) -> tuple[StatementKey, dict[str, Any]]:
+    if context.caller.organizations is None and context.caller.projects is not None:
+        # It reaches the organizations of its projects, which the statements below do not know.
+        find_organization(context, wanted.organization_id)
     organizations, repositories = visible_values(context), visible_repository_values(context)
     values: dict[str, Any] = {
         "organization_id": wanted.organization_id,

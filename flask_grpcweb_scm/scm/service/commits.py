@@ -98,7 +98,10 @@ def batch_get_commit_context(
             found[line] = problem
         else:
             files.setdefault(line[:2], []).append(line[2])
-    complete = _complete_shas(repository, source, {text.lower() for text, _ in files})
+    shas = {text.lower() for text, _ in files}
+    if source is not None and len(shas) > 1:
+        source.prepare(shas)
+    complete = _complete_shas(repository, source, shas)
     for (text, path), numbers in files.items():
         context.check_deadline()
         sha = complete[text.lower()]

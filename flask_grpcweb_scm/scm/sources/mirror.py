@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
@@ -32,7 +33,9 @@ MAX_TREE_BYTES = 256 * 2**20  # of their names
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
-_ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")
+_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
+_BLOB = re.compile(rb"[0-9a-f]{40,64} blob ([0-9]+)")
+MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
 
 Folder = tuple[int, int]
 Storage = tuple[Folder, "Folder | None"]
@@ -57,6 +60,8 @@ class Mirror(GitDirectory):
     ) -> None:
         super().__init__(git_dir, timeout=timeout, memory=memory)
         self._commits = LruCache(0) if commits is None else commits
+        self._prepared: dict[str, list[str]] = {}
+        """Ids of commits, by ids and prefixes."""
 
     @property
     def identity(self) -> str:
@@ -69,14 +74,36 @@ class Mirror(GitDirectory):
         A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
         deleted, or replaced, or rid of commits by ``git gc``. A missing one is looked up every time.
         """
-        key = (self.git_dir, sha)
-        storage = self._storage(sha)
-        if storage is not None and self._commits.get(key) == storage:
-            return True
-        found = self._object_types([sha]) == ["commit"]
-        if found and storage is not None:
-            self._commits.put(key, storage, memory_of(key, storage))
-        return found
+        if sha in self._prepared:
+            return bool(self._prepared[sha])
+        return bool(self._commits_among([sha]))
+
+    def prepare(self, shas: Iterable[str]) -> None:
+        """Look up many commits, by ids and prefixes, by few runs of git in place of one or two for each."""
+        names = {*shas}
+        prefixes = [name for name in names if _PREFIX.fullmatch(name) and not _OBJECT_ID.fullmatch(name)]
+        found = []
+        with suppress(GitError):  # so that each is looked up by itself, and has an error of its own
+            if prefixes:
+                found = self._text("rev-parse", *(f"--disambiguate={prefix}" for prefix in prefixes)).split()
+            commits = self._commits_among({*found, *filter(_OBJECT_ID.fullmatch, names)})
+            self._prepared.update({name: [sha for sha in commits if sha.startswith(name)] for name in prefixes})
+            self._prepared.update({sha: [sha] for sha in commits})
+
+    def _commits_among(self, shas: Collection[str]) -> list[str]:
+        storages = {sha: self._storage(sha) for sha in shas}
+        unknown = [
+            sha
+            for sha, storage in storages.items()
+            if storage is None or self._commits.get((self.git_dir, sha)) != storage
+        ]
+        types = dict(zip(unknown, self._object_types(unknown), strict=True)) if unknown else {}
+        commits = [sha for sha in storages if types.get(sha, "commit") == "commit"]
+        for sha in commits:
+            key, storage = (self.git_dir, sha), storages[sha]
+            if sha in types and storage is not None:
+                self._commits.put(key, storage, memory_of(key, storage))
+        return commits
 
     def commits_starting_with(self, prefix: str) -> list[str]:
         """Return the ids of all commits with a prefix.
@@ -85,6 +112,8 @@ class Mirror(GitDirectory):
         """
         if _PREFIX.fullmatch(prefix) is None:
             raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
+        if prefix in self._prepared:
+            return self._prepared[prefix]
         shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
         return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
 
@@ -138,13 +167,15 @@ class Mirror(GitDirectory):
 
     def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
         """Return lines of a file at a commit, without those past its end; None when there is no such file."""
-        blob = self.find_file(sha, path)
-        if blob is None and _ESCAPED.search(path):
-            path = self._path_as_bytes(sha, path)
-            blob = self.find_file(sha, path)
-        if blob is None:
-            return None
-        snippets = self.snippets(blob, numbers)
+        numbers, paths = [*numbers], [path, *_with_bytes(path)]
+        found = self._snippets_at(sha, paths, numbers)
+        if found is None:
+            # With an error of its own for a blob that is too large or lost.
+            path, blob = self._find_file(sha, paths)
+            if blob is None:
+                return None
+            found = path, self.snippets(blob, numbers)
+        path, snippets = found
         blames = self.blame(sha, path, snippets)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
@@ -153,52 +184,51 @@ class Mirror(GitDirectory):
 
         :raises GitError: when it is too large to be blamed.
         """
-        listing = self._text("ls-tree", "-z", "--long", "--full-tree", _object_id(sha), "--", path)
+        return self._find_file(sha, [path])[1]
+
+    def _find_file(self, sha: str, paths: Sequence[str]) -> tuple[str, str | None]:
+        """Return the first of these paths that is a file, with its object id."""
+        listing = self._text("ls-tree", "-z", "--long", "--full-tree", _object_id(sha), "--", *paths)
+        found: dict[str, str] = {}
         for entry in listing.split("\0"):
             attributes, _, name = entry.partition("\t")
-            if name != path:
+            if name not in paths:
                 continue
             _, kind, blob, size = attributes.split()
             if kind != "blob":
                 continue
             # A blob that is lost has none.
             if size.isdecimal() and int(size) > MAX_BLAMED_BYTES:
-                raise GitError(f"{path} has {size} bytes; lines of up to {MAX_BLAMED_BYTES} are blamed")
-            return blob
-        return None
+                raise GitError(f"{name} has {size} bytes; lines of up to {MAX_BLAMED_BYTES} are blamed")
+            found[name] = blob
+        return next(((path, found[path]) for path in paths if path in found), (paths[0], None))
 
-    def _path_as_bytes(self, sha: str, path: str) -> str:
-        """Find the path that :func:`path_text` has written so; its bytes that are not UTF-8 are lone surrogates."""
-        found, tree = "", sha
-        *folders, _ = names = path.split("/")
-        for depth, name in enumerate(names):
-            with closing(self._chunks("ls-tree", "-z", "--full-tree", _object_id(tree))) as listing:
-                for entry in split_stream(listing, b"\0", MAX_PATH_BYTES):
-                    attributes, _, bytes_ = entry.partition(b"\t")
-                    if path_text(bytes_) == name and (depth == len(folders) or b" tree " in attributes):
-                        found += "/" * bool(found) + bytes_.decode("utf-8", "surrogateescape")
-                        tree = attributes.split(b" ")[2].decode()
-                        break
-                else:
-                    return path
-        return found
+    def _snippets_at(self, sha: str, paths: Sequence[str], numbers: Iterable[int]) -> tuple[str, dict[int, str]] | None:
+        """Return the first of these paths that is a file, with :meth:`snippets`, by one run of git.
+
+        None when there may be no such file.
+        """
+        if "\n" in paths[0]:
+            return None
+        names = "".join(f"{_object_id(sha)}:{path}\n" for path in paths)
+        with closing(self._chunks("cat-file", "--batch", stdin=names.encode("utf-8", "surrogateescape"))) as chunks:
+            rest = b""
+            for path in paths:
+                while b"\n" not in rest and (chunk := next(chunks, b"")):
+                    rest += chunk
+                line, _, rest = rest.partition(b"\n")
+                if line.endswith(b" missing"):
+                    continue
+                match = _BLOB.fullmatch(line)
+                if match is None or int(match[1]) > MAX_BLAMED_BYTES:
+                    return None
+                return path, _cut_out(_first_bytes(itertools.chain([rest], chunks), int(match[1])), numbers)
+        return None
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return lines of a file with a few lines around each, by number, without those past its end."""
-        around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
-        wanted = {number for lines in around.values() for number in lines}
-        lines: dict[int, str] = {}
         with closing(self._chunks("cat-file", "blob", _object_id(blob))) as chunks:
-            for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
-                if current in wanted:
-                    lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
-                if current >= max(wanted, default=0):
-                    break
-        return {
-            number: "\n".join(lines[near] for near in range_ if near in lines)
-            for number, range_ in around.items()
-            if number in lines
-        }
+            return _cut_out(chunks, numbers)
 
     def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Blame]:
         """Return the commits that last changed lines of a file, as the file was at commit `sha`.
@@ -284,6 +314,47 @@ def _object_id(text: str) -> str:
     if _OBJECT_ID.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a full object id in lower case")
     return text
+
+
+def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
+    around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
+    wanted = {number for lines in around.values() for number in lines}
+    lines: dict[int, str] = {}
+    for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
+        if current in wanted:
+            lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
+        if current >= max(wanted, default=0):
+            break
+    return {
+        number: "\n".join(lines[near] for near in range_ if near in lines)
+        for number, range_ in around.items()
+        if number in lines
+    }
+
+
+def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
+
+
+def _with_bytes(path: str) -> list[str]:
+    """Return the paths that :func:`path_text` would write so; bytes that are not UTF-8 are lone surrogates."""
+    parts = _ESCAPED.split(path)
+    count = len(parts) // 2
+    choices = itertools.product((True, False), repeat=count) if count <= MIXED_BYTES else [(True,) * count]
+    names = {
+        "".join(
+            text + (chr(0xDC00 + int(digits, 16)) if is_byte else f"\\x{digits}")
+            for text, digits, is_byte in zip(parts[::2], parts[1::2], chosen, strict=False)
+        )
+        + parts[-1]
+        for chosen in choices
+        if any(chosen)
+    }
+    return sorted(name for name in names if path_text(name.encode("utf-8", "surrogateescape")) == path)
 
 
 def _parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, Blame]]:

@@ -93,6 +93,9 @@ class Source(Protocol):
     def has_commit(self, sha: str) -> bool:
         """Tell whether there is such a commit."""
 
+    def prepare(self, shas: Iterable[str]) -> None:
+        """Expect questions about many commits, by ids and prefixes; errors come with these."""
+
     def commit(self, sha: str) -> GitCommit:
         """Return a commit that exists."""
 
@@ -128,6 +131,9 @@ class ApiSource(ProviderApi):
     ) -> None:
         super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
         self.project = project
+
+    def prepare(self, shas: Iterable[str]) -> None:
+        """See :class:`Source`."""
 
     @property
     def identity(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from flask_grpcweb_scm.scm.providers import Credential, ProviderError, ProviderForbidden, ProviderRejected
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderRejected,
+)
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
@@ -21,6 +28,10 @@ MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
 # Characters, for a text that is cut; less is nothing.
 MIN_ROOM = 20
+# Characters of a text that is written in markup, sign by sign: more would take seconds.
+MAX_WRITTEN = 2**18
+# Cuts of a text by as much as it is too long, before one by half.
+EXACT_CUTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +100,34 @@ class Tracker(ProviderApi):
         :raises ProviderForbidden: for a project that may not be named.
         """
         problems = {}
-        for name, pattern in self.required.items():
-            value = issue.fields.get(name, "")
-            if not value:
-                problems[f"metadata.{name}"] = f"is needed by {self.kind}"
-            elif len(value) > MAX_FIELD_CHARACTERS or re.fullmatch(pattern, value) is None:
-                problems[f"metadata.{name}"] = f"is not one that {self.kind} has, got {value[:80]!r}"
+        for name in self.required:
+            if problem := self._problem(name, issue.fields.get(name, "")):
+                problems[f"metadata.{name}"] = problem
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
             raise self.error(ProviderRejected, text, fields=problems)
         if self.project_field is not None:
             self.check_project(issue.fields[self.project_field])
+
+    def check_defaults(self, fields: Mapping[str, str]) -> None:
+        """Validate an organization's defaults for the fields of issues; requests may have the ones that are missing.
+
+        :raises ProviderMisconfigured: for one that no issue can have.
+        :raises ProviderForbidden: for a project that may not be named.
+        """
+        for name in self.required:
+            if fields.get(name) and (problem := self._problem(name, fields[name])):
+                raise self.error(ProviderMisconfigured, f"{name} {problem}")
+        if project := fields.get(self.project_field or ""):
+            self.check_project(project)
+
+    def _problem(self, name: str, value: str) -> str:
+        """Say what is wrong with the value of a required field; nothing when it can be one."""
+        if not value:
+            return f"is needed by {self.kind}"
+        if len(value) > MAX_FIELD_CHARACTERS or re.fullmatch(self.required[name], value) is None:
+            return f"is not one that {self.kind} has, got {value[:80]!r}"
+        return ""
 
     def check_project(self, name: str) -> None:
         """Refuse the name of a project that is none of the installation's.
@@ -120,7 +148,11 @@ class Tracker(ProviderApi):
         title, reference = one_line(issue.title), f"Reference: {issue.marker}"
         room = (self.max_body_characters or sys.maxsize) - len(reference) - 2 * len(self.paragraph_break)
         whole = "" if title == self.title(issue) else _fitting(title, room, self.write)
-        text = _fitting(issue.description, room - len(whole), str if self.markup else self.write)
+        room -= len(whole)
+        if self.markup:
+            text = shortened(issue.description, room) if room >= MIN_ROOM else ""
+        else:
+            text = _fitting(issue.description, min(room, MAX_WRITTEN), self.write)
         return self.paragraph_break.join(filter(None, (whole, text, reference)))
 
     def created(self, key: str, web_url: str) -> TrackerIssue:
@@ -172,11 +204,14 @@ def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
     if room < MIN_ROOM:
         return ""
     text = shortened(text, room)
-    written = write(text)
-    while len(written) > room:
-        text = shortened(text, max(1, len(text) * room // (len(written) + 1)))
+    for cut in itertools.count():
         written = write(text)
-    return written
+        if len(written) <= room:
+            return written
+        length = len(text) * room // (len(written) + 1)
+        # A part that grows much in markup, before one that does not, would take many cuts.
+        text = shortened(text, max(1, length if cut < EXACT_CUTS else length // 2))
+    raise AssertionError("a text of one character fits")
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -24,6 +24,7 @@ def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, git
     more = ["--base-url", github.url, "--credentials", "bot", "--set", "repo=o/r", "--set", "labels=a=b,c"]
     result = run(app, *add, *more)
     assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "integration 'acme' exists already, with id 1, and has these settings now\n"
     with app.app_context():
         (integration,) = db.session.scalars(sa.select(Integration))
         (installation,) = db.session.scalars(sa.select(OrganizationIntegration))
@@ -44,6 +45,12 @@ def test_the_settings_of_a_tracker_are_given_on_the_command_line(app: Flask, git
     [
         (["--credentials", "nobody"], "GRPC_SCM_CREDENTIALS has no credentials named 'nobody'"),
         (["--credentials", "bot", "--base-url", "http://x.example"], "must begin with https://"),
+        (["--credentials", "bot", "--set", "repo=acme"], "repo is not one that github has, got 'acme'"),
+        (
+            ["--credentials", "bot", "--set", "projects=acme/*", "--set", "repo=other/app"],
+            "'other/app' is none of the projects that this organization may name",
+        ),
+        (["--credentials", "bot", "--set", "projects=,"], "must list at least one project"),
     ],
 )
 def test_settings_that_cannot_work_yet_are_a_warning(app: Flask, arguments: list[str], text: str) -> None:

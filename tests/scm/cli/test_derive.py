@@ -63,7 +63,7 @@ def test_every_frame_is_told_what_was_found_and_why_not(
 @pytest.mark.parametrize(
     ("arguments", "text", "message"),
     [
-        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, Kotlin, Scala, JavaScript, C#, Go"),
+        (["ours", "web"], "nothing here", "the text has no frames of Python, Java, Kotlin, Scala, Groovy, Clojure"),
         (["ours", "absent"], TRACEBACK, "run: flask scm add-project ours absent"),
     ],
 )

@@ -148,6 +148,8 @@ def test_a_repository_that_has_moved(app: Flask, ours: Tenant) -> None:
     with app.app_context():
         row = db.session.get_one(Repository, ours.repository)
         assert (row.remote, row.external_id) == ("github.com/ours/moved", "github.com/ours/moved")
+    again = run(app, "rename", "repository", "ours", "ours/repository", "--url", "https://github.com/ours/moved")
+    assert again.stdout.endswith(", at https://github.com/ours/moved\n")
     other = add(app, "add-repository", "ours", "other")["id"]
     result = run(app, "rename", "repository", "ours", str(other), "--url", "https://github.com/Ours/moved")
     assert f"is repository {ours.repository} of 'ours' already" in result.stderr

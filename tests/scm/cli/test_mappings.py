@@ -96,6 +96,15 @@ def test_a_repository_that_cannot_be_read_is_said(app: Flask, ours: Tenant, tmp_
     assert stored(app) == [("/app/", "back/")]
 
 
+def test_a_repository_that_is_disabled_is_said(app: Flask, ours: Tenant, add_repository: AddRepository) -> None:
+    repository = add_repository("monolith", FILES)
+    add_mapping(app, ours, "/app/", "back/", repository_id=repository)
+    app.test_cli_runner().invoke(args=["scm", "disable", "repository", "ours", "monolith"])
+    code, facts = check(app)
+    assert (code, problems(facts)) == (1, {"/app/": "unreadable"})
+    assert facts["mappings"][0]["reason"] == "monolith is disabled, so its files are not read"
+
+
 def test_names_are_printed_escaped(app: Flask, ours: Tenant, add_repository: AddRepository) -> None:
     repository = add_repository("monolith", FILES)
     add_mapping(app, ours, "/a\x1b]0;x\x07/", "gone/", repository_id=repository, automatically_generated=True)

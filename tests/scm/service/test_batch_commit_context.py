@@ -81,10 +81,45 @@ def test_lines_of_one_file_share_runs_of_git(
     lines = [{"filepath": path, "line_number": n} for n in range(1, 20) for path in ("README", "src/app.py")]
     outcomes = many(scm, mirrored, head, lines)
     assert {code for code, _, _ in outcomes} == {0}
-    assert runs_of_git() == 1 + 2 * 3
+    assert runs_of_git() == 1 + 2 * 2
     # What an id names never changes: of lines that were asked for nothing is asked again.
     assert many(scm, mirrored, head, lines[5:]) == outcomes[5:]
     assert runs_of_git() == 0
+
+
+@pytest.mark.parametrize("length", [7, 39, 40])
+def test_commits_and_their_prefixes_share_runs_of_git(
+    scm: Scm, mirrored: int, history: GitRepository, runs_of_git: Callable[[], int], length: int
+) -> None:
+    shas = [sha[:length] for sha in history.git("rev-list", "-4", "main").split()]
+    expected = [one(scm, mirrored, commit_sha=sha, filepath="README", line_number=2) for sha in shas]
+    lines = [{"filepath": "README", "line_number": 3, "commit_sha": sha} for sha in shas]
+    runs_of_git()
+    found = many(scm, mirrored, "", lines)
+    assert [(code, context.commit_id) for code, _, context in found] == [(0, each[2].commit_id) for each in expected]
+    # For each line its file and blame, and at most two for all commits.
+    assert runs_of_git() <= 4 * 2 + 2
+
+
+def test_a_name_that_is_written_with_escapes_is_found_by_as_few_at_any_depth(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
+) -> None:
+    repository = GitRepository(tmp_path / "deep")
+    folders = "/".join("abcdefgh")
+    names = [b"\xff.py", b"\\xff.py", b"\xe9t\xe9 \\xff.py", b"\xc3\xa9\xff.py", b"\xe9\xe8\xe7\xe0\xf9.py"]
+    changes = b"".join(b"M 100644 inline %s/%s\ndata 2\nx\n\n" % (folders.encode(), name) for name in names[1:])
+    changes += b"M 100644 inline %s\ndata 2\nx\n\n" % names[0]
+    repository.fast_import(b"commit refs/heads/main\ncommitter a <a@x> 1 +0000\ndata 1\nm\n" + changes)
+    sha = repository.git("rev-parse", "main")
+    set_mirror(app, ours.repository, repository.path / ".git")
+    # As `GetCommit` has them; the second time as nothing that there is.
+    paths = ["\\xff.py", *(f"{folders}/{name.decode('utf-8', 'backslashreplace')}" for name in names[1:])]
+    many(scm, ours.repository, sha, [{"filepath": "nothing", "line_number": 1}])
+    for path, code in [*((path, 0) for path in paths), *((f"{path}.no", 5) for path in paths)]:
+        runs_of_git()
+        (outcome,) = many(scm, ours.repository, sha, [{"filepath": path, "line_number": 1}])
+        assert outcome[0] == code, path
+        assert runs_of_git() == 2
 
 
 def test_as_many_statements_are_run_for_all_lines_as_for_one(

@@ -181,9 +181,9 @@ def test_what_was_asked_before_starts_no_git(
     assert runs_of_git() == 0
     # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
     ask(scm, mirrored, history, "src/app.py", 3)
-    assert runs_of_git() == 3
+    assert runs_of_git() == 2
     ask(scm, mirrored, history, "README", 3, "main~1")
-    assert runs_of_git() == 4
+    assert runs_of_git() == 3
 
 
 def make_anew(repository: GitRepository) -> None:

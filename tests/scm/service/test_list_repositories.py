@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
 from tests.scm.databases import SqliteDatabases, disposed
-from tests.scm.support import Scm, add_organization, make_app
+from tests.scm.support import Scm, add_organization, add_tenant, make_app
 
 
 def add(app: Flask, organization: int, *names: str, **values: Any) -> None:
@@ -271,3 +271,15 @@ def test_secrets_of_tokens_can_be_replaced_one_after_the_other(sqlite_databases:
     new = scm(["new"])
     assert names(new("ListRepositories", organization_id=1, page_token=newer)) == ["b"]
     new.error(StatusCode.INVALID_ARGUMENT, "ListRepositories", organization_id=1, page_token=token)
+
+
+@pytest.mark.parametrize("method", ["ListRepositories", "StreamRepositories"])
+def test_a_scope_of_projects_alone_reaches_the_organizations_of_these(app: Flask, scm: Scm, method: str) -> None:
+    with app.app_context():
+        first, second = add_tenant("first"), add_tenant("second")
+    for scope in ({"projects": frozenset([first.project])}, {"repositories": frozenset([first.repository])}):
+        caller = Identity("narrow", **scope)
+        scm(method, caller=caller, organization_id=first.organization)
+        for organization in (second.organization, 10**6):
+            error = scm.error(StatusCode.NOT_FOUND, method, caller=caller, organization_id=organization)
+            assert error.message == f"organization {organization} does not exist"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_grpcweb_scm.scm.providers import Credential
+from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
+from flask_grpcweb_scm.scm.trackers.github import GitHub
+from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.jira import JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened, to_html, to_markdown, to_wiki
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_WRITTEN, NewIssue, Tracker
 
 Z = "\u200b"
 HOST = "git.example"
@@ -276,3 +285,20 @@ def visible(text: str) -> str:
     """Leave out what nobody sees: how many spaces, and how many empty lines."""
     text = re.sub(r"[ \t\xa0]+", " ", readable(text).replace(Z, ""))
     return re.sub(r"\n{2,}", "\n\n", re.sub(r" *\n", "\n", text)).strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["@", "[", "'", "\t", "a", "\t" * 2700 + "a", "\t" * 43_600 + "@", "\t" * 1240 + "[", "x\ty" * 9000 + "a"]
+)
+@pytest.mark.parametrize("tracker", [GitHub, GitLab, JiraDataCenter, AzureDevOps])
+def test_a_long_text_is_written_few_times(tracker: type[Tracker], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    write = tracker.write
+    monkeypatch.setattr(tracker, "write", lambda self, text: lengths.append(len(text)) or write(self, text))
+    at = tracker("https://tracker.example", Credential(token="x"), deadline=time.monotonic() + 60)
+    description = text + text[-1] * (2**20 - len(text))
+    body = at.body(NewIssue("title", description, {}, "marker", datetime.now(timezone.utc)))
+    assert body.endswith("Reference: marker")
+    assert len(body) <= min(at.max_body_characters or sys.maxsize, MAX_WRITTEN + 100)
+    assert len(lengths) <= 12
+    assert sum(lengths) <= 6 * MAX_WRITTEN

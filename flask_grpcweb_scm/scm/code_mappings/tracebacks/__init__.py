@@ -29,7 +29,9 @@ __all__ = ["LANGUAGES", "TracebackFrame", "parse_traceback"]
 _LANGUAGES = (PYTHON, JVM, JAVASCRIPT, CSHARP, GO, RUST, RUBY, PHP, SWIFT, DART, ELIXIR, NATIVE)
 _ROWS = tuple((language.platform, *row) for language in _LANGUAGES for row in language.rows)
 _ANNOUNCEMENT = re.compile("|".join(language.announcement for language in _LANGUAGES if language.announcement))
-LANGUAGES = "Python, Java, Kotlin, Scala, JavaScript, C#, Go, Ruby, PHP, Rust, Swift, Dart or Elixir"
+LANGUAGES = (
+    "Python, Java, Kotlin, Scala, Groovy, Clojure, JavaScript, C#, Go, Ruby, PHP, Rust, Swift, Dart, Elixir or C"
+)
 """The languages whose stack traces are read, for people."""
 
 MAX_FRAME_CHARACTERS = 5000  # more than a path may have anywhere
