@@ -404,6 +404,11 @@ def judge_alone(trees: Trees, rows: Sequence[Row], frame: Frame, text: str, read
         # A user's mapping comes first. Nothing says whether a generated one may claim what is not ours, or unreadable.
         doubt = is_library(frame, text) or find_packaged(trees, text) is not None or reading is None
         other = {NOT_OURS} if doubt else set()
+        twin = covered.file.replace("src/test/", "src/main/")
+        if reading and twin != covered.file and twin in trees[covered.repository]:
+            # Excluded: a generated mapping that leads to a test is not trusted when `src/main/` has it too, even if
+            # the path says `src/test/`. The rules let it cover.
+            doubt, other = True, other | decide(trees, reading)
         return Judged({covered} | other, None, not doubt)
     empty = [row for row in rows if row.stack_root == ""]
     if text.startswith("./") and (covered := cover(trees, empty, text.removeprefix("./"))):
@@ -511,7 +516,13 @@ def judge(trees: Trees, rows: Sequence[Row], frames: Sequence[Frame]) -> Verdict
             # Roots that disagree, of frames about which there is doubt, or to files that are not considered.
             fates.append(each.fates | more | ({AMBIGUOUS} if len(more) > 1 else set()))
         possible += followed
-    return Verdict(fates, *judge_storage(trees, rows, [*sure, *followers], possible))
+    covered = [
+        Decided(path, "", fate, [], installed=False)
+        for paths in texts
+        for path in paths
+        if (fate := cover(trees, rows, path))
+    ]
+    return Verdict(fates, *judge_storage(trees, rows, [*sure, *followers], possible, covered))
 
 
 def is_settled(led: dict[str, set[Fate]], decided: Iterable[Decided], ends: set[Fate]) -> bool:
@@ -529,7 +540,7 @@ def leads_astray(repository: str, roots: Roots, other: Decided) -> bool:
 
 
 def judge_storage(
-    trees: Trees, rows: Sequence[Row], sure: Sequence[Decided], possible: Sequence[Decided]
+    trees: Trees, rows: Sequence[Row], sure: Sequence[Decided], possible: Sequence[Decided], covered: Sequence[Decided]
 ) -> tuple[list[set[Row]], set[Row], set[Row]]:
     """Amendments 1 and 3: the shortest folder roots that tell frames apart, and that no other row has."""
     taken = {row.stack_root for row in rows if not is_dead(trees, row)}
@@ -539,7 +550,8 @@ def judge_storage(
     required: list[set[Row]] = []
     permitted: set[Row] = set()
     for each, chain in zip(sure, free, strict=True):
-        strict = find_shortest(each, chain, sure)[0]
+        # Whether it is told from frames that are covered, and from those about which there is doubt, is nowhere said.
+        strict = find_shortest(each, chain, [*sure, *covered])[0]
         loose = find_shortest(each, chain, [other for other in sure if other.raw not in unstored])[1]
         if strict is None and "src/main/" in f"/{each.fate.file}":
             # No folder tells it from a test: the root of `src/main` is stored.

@@ -90,7 +90,10 @@ JAVA = st.builds(
     st.sampled_from(["com/acme/shop/cart", "com/acme/shop/cart/impl", "com/acme/shop/cart/spi", "com/acme"]),
     st.sampled_from(["A", "B", "C"]),
 )
-CODE_FILES = st.builds(lambda folders, name: "/".join([*folders, name]), st.lists(FOLDERS, max_size=3), CODE)
+CUTS = st.sampled_from(["", "backend/", "backend/", "src/", "packages/x/"])
+CODE_FILES = st.builds(
+    lambda cut, folders, name: cut + "/".join([*folders, name]), CUTS, st.lists(FOLDERS, max_size=2), CODE
+)
 TREE = st.sets(st.one_of(CODE_FILES, CODE_FILES, JAVA), max_size=7)
 PLACES = st.sampled_from(
     [
@@ -124,7 +127,7 @@ LIBRARIES = {
     ),
 }  # fmt: skip
 STACK_ROOTS = st.sampled_from(
-    ["", "/app/", "/app", "/app/shop/", "src/", "/srv/", "/home/kim/one/", "C:\\work\\", "./", "/", "com/acme/"]
+    ["", "", "/app/", "/app", "src/", "backend/", "/srv/", "C:\\work\\", "./", "/", "com/acme/"]
 )
 FIELDS = ("path", "module", "abs_path", "platform")
 OUTCOMES = {
@@ -140,12 +143,15 @@ Case = tuple[Trees, list[Row], list[dict[str, str]]]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn) -> Case:  # noqa: C901  # what is drawn depends on what was drawn before
     number = draw(st.integers(1, 3))
     trees = {name: draw(TREE) if at < number else set() for at, name in enumerate(REPOSITORIES)}
+    for files in trees.values():
+        if draw(st.booleans()):
+            files |= {file.replace("src/test/", "src/main/") for file in files}
     files = sorted(set().union(*trees.values())) or ["shop/a.py"]
-    # Most frames are below a place or two, as those of one process.
-    places = st.sampled_from(draw(st.lists(PLACES, min_size=1, max_size=2)))
+    # Most frames are below a place or two, as those of one process, where some folder of the repository was copied.
+    places = st.sampled_from(draw(st.lists(st.tuples(PLACES, CUTS), min_size=1, max_size=2)))
 
     def draw_path() -> str:
         """A file below some place, without some of its first folders; seldom one that is not there."""
@@ -154,9 +160,13 @@ def cases(draw: st.DrawFn) -> Case:
         tail = "/".join(parts[draw(st.integers(0, max(len(parts) - 1, 0))) :] if draw(st.booleans()) else parts)
         language = tail.rpartition(".")[2]
         installed = MODULES if language == "go" else INSTALLED
-        prefix: str = draw(
-            st.one_of(places, places, places, places, PLACES, installed, LIBRARIES.get(language, PLACES))
-        )
+        prefix: str = draw(st.one_of(PLACES, installed, LIBRARIES.get(language, PLACES)))
+        if draw(st.integers(0, 3)):
+            prefix, cut = draw(places)
+            below = [each for each in files if each.startswith(cut)] or [file]
+            # Often the file at the top, to which only other paths lead.
+            top = min(below, key=lambda each: each.count("/"))
+            tail = draw(st.one_of(st.sampled_from(below), st.sampled_from(below), st.just(top))).removeprefix(cut)
         return prefix + (tail.replace("/", "\\") if "\\" in prefix else tail)
 
     def draw_frame() -> dict[str, str]:
@@ -174,14 +184,18 @@ def cases(draw: st.DrawFn) -> Case:
             return {"path": draw(st.sampled_from(["<frozen runpy>", "https://cdn.example/src/c.js", "/app/README"]))}
         return {"path": draw_path()}
 
-    rows = []
-    for stack_root in draw(st.sets(STACK_ROOTS, max_size=2)):
-        source_root = draw(st.sampled_from(["", "backend/", "src/", "shop/", "gone/", "src/main/java/com/acme/"]))
+    rows = {}
+    for _ in range(draw(st.integers(0, 3))):
+        stack_root, source_root = draw(st.one_of(places, st.tuples(STACK_ROOTS, CUTS)))
+        folder = draw(st.sampled_from(["", "", "shop/", "cart/"]))
+        if stack_root.endswith("/"):
+            stack_root, source_root = stack_root + folder, source_root + folder
+        source_root = draw(st.sampled_from([source_root, source_root, "", "gone/", "backend/"]))
         if stack_root == "/app" and source_root:
             source_root = source_root[:-1]
         repository = draw(st.sampled_from(REPOSITORIES[:number]))
-        rows.append(Row(repository, stack_root, source_root, draw(st.booleans())))
-    return trees, rows, [draw_frame() for _ in range(draw(st.integers(1, 5)))]
+        rows[stack_root] = Row(repository, stack_root, source_root, draw(st.booleans()))
+    return trees, [*rows.values()], [draw_frame() for _ in range(draw(st.integers(1, 5)))]
 
 
 class World:
@@ -312,6 +326,27 @@ def test_oracle_over_cases_from_the_field(case: dict[str, Any]) -> None:
 @given(cases())
 @settings(
     max_examples=max(EXAMPLES // 2, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@example(
+    (
+        {"acme/one": {"backend/manage.py", "backend/shop/a.py"}, "acme/two": {"manage.py"}},
+        [],
+        [{"path": "/app/manage.py"}, {"path": "/app/shop/a.py"}, {"path": "/opt/manage.py"}],
+    )
+)
+@example(
+    (
+        {"acme/one": {"shop/a.py", "manage.py"}, "acme/two": {"src/cart/b.py"}},
+        [],
+        [{"path": "/srv/web/shop/a.py"}, {"path": "/srv/web/cart/b.py"}, {"path": "/srv/web/manage.py"}],
+    )
+)
+@example(
+    (
+        {"acme/one": {"backend/shop/a.py", "src/cart/c.js"}},
+        [Row("acme/one", "/app/", "backend/", True), Row("acme/one", "/srv/", "gone/", True)],
+        [{"path": "/app/shop/a.py"}, {"path": "/app/cart/c.js"}, {"path": "/srv/shop/a.py"}],
+    )
 )
 def test_whole(world: World, case: Case) -> None:
     trees, _, _ = case
