@@ -10,7 +10,7 @@ from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading
 from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
 from flask_grpcweb_scm.scm.code_mappings.roots import Mapped, Place, Roots, apply_root, covering
-from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, main_file
+from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, main_file, source_set
 from flask_grpcweb_scm.scm.database.models import CodeMapping
 
 __all__ = ["Cover", "Coverage"]
@@ -83,7 +83,7 @@ class Coverage:
             for rank, text, file in found:
                 mapping = self.mappings[rank]
                 branch = _branch(mapping)
-                if branch in there and not _leads_to(mapping, file, there[branch]):
+                if branch in there and not _leads_to(mapping, text, file, there[branch]):
                     continue
                 self._used.add(rank)
                 covers.setdefault(reading, Cover(mapping, text, file, places.get(branch)))
@@ -117,12 +117,16 @@ def _branch(mapping: CodeMapping) -> Branch:
     return mapping.repository_id, mapping.default_branch
 
 
-def _leads_to(mapping: CodeMapping, file: str, there: Collection[str]) -> bool:
-    """Tell whether a mapping leads to a file: a generated one not to a test that ``src/main/`` has too."""
+def _leads_to(mapping: CodeMapping, text: str, file: str, there: Collection[str]) -> bool:
+    """Tell whether a mapping leads from a text to a file.
+
+    A generated one does not lead to a test that ``src/main/`` has too, unless the text says that it is the test.
+    """
     if file not in there:
         return False
     main = main_file(file)
-    return not mapping.automatically_generated or main == file or main not in there
+    is_chosen = mapping.automatically_generated and main != file and not source_set(text.replace("\\", "/"))
+    return not is_chosen or main not in there
 
 
 def _is_within(reading: Reading, text: str, stack_root: str) -> bool:

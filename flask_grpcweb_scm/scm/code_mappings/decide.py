@@ -104,7 +104,7 @@ def _decide_path(path: StackPath, found: Sequence[tuple[Place, Matches]]) -> Fin
     # "Per repository there must be exactly one matching file, else that repository contributes nothing."
     single = [(place, matches.files[0]) for place, matches in ends if matches.count == 1]
     survivors = [
-        Mapped(place, file, path.raw, roots if roots.stack_root else None)
+        Mapped(place, file, path.raw, roots if roots.stack_root and _has_folder(path, file) else None)
         for place, file in single
         if (roots := find_roots(path, file)) is not None
     ]
@@ -123,6 +123,11 @@ def _decide_path(path: StackPath, found: Sequence[tuple[Place, Matches]]) -> Fin
         return Finding(None, "there is no repository to search")
     where = found[0][0].name if len(found) == 1 else f"{len(found)} repositories"
     return Finding(None, f"no source file of {where} ends with {path.normalized}, or is an end of it")
+
+
+def _has_folder(path: StackPath, file: str) -> bool:
+    """Tell whether a path says more of a file than its name, which may be the name of others elsewhere."""
+    return "/" in path.normalized or "/" not in file
 
 
 def _decide_package(package: Package, found: Sequence[tuple[Place, Matches]]) -> Finding:

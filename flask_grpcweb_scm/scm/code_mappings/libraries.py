@@ -81,6 +81,18 @@ _LIBRARIES: list[tuple[str, tuple[str, ...], str, re.Pattern[str]]] = [
             re.IGNORECASE,
         ),
     ),
+    # Where nothing but Go's own tree is, whatever is in it.
+    (
+        "Go's own library",
+        ("",),
+        "/src/",
+        re.compile(
+            rf"(?:/usr/(?:local|lib|share)/go(?:lang|-?\d[\w.-]*)?|[a-z]:/program files(?: \(x86\))?/go"
+            rf"|(?:.*/)?(?:go(?:@[\w.]+)?(?:/{_NUMBER})?/libexec|sdk/go\d[\w.-]*|\.goenv/versions/{_NUMBER}"
+            rf"|hostedtoolcache/(?:[^/]+/)?go/{_NUMBER}{_MACHINE}))/src/",
+            re.IGNORECASE,
+        ),
+    ),
     ("Go's own library", _GO, "", re.compile(rf"(?:{_GO_STANDARD})/")),  # -trimpath
     (
         "Node's own library",
@@ -151,7 +163,7 @@ _PARTS = (
     "pub-cache/", "checkouts/", ".nuget/", "vendor/", "deps/",
 )  # fmt: skip
 _GO_VERSION = re.compile(r"@v\d[^/@]*/")
-_ONLY = {"vendor": (".php", *_GO), "go": (*_GO, ".c", ".h"), "hex": (".ex", ".exs", ".erl")}
+_ONLY = {"vendor": (".php", *_GO), "hex": (".ex", ".exs", ".erl")}
 """Extensions for which a folder with such a common name holds packages."""
 
 
@@ -164,10 +176,11 @@ def installed_package(path: str) -> Package | None:
         return _go_package(path, text, 0)  # -trimpath
     if not any(part in text for part in _PARTS):
         return None
-    found = None
+    found, version = None, text.rfind("@v")
     for match in _FOLDER.finditer(text):
         kind = match.lastgroup or ""
-        if text.endswith(_ONLY.get(kind, "")):
+        # The cache of modules has a version in every path.
+        if text.endswith(_ONLY.get(kind, "")) and (kind != "go" or match.end() < version):
             found = match
     return None if found is None else _package(found.lastgroup or "", path, text, found)
 

@@ -405,9 +405,9 @@ def judge_alone(trees: Trees, rows: Sequence[Row], frame: Frame, text: str, read
         doubt = is_library(frame, text) or find_packaged(trees, text) is not None or reading is None
         other = {NOT_OURS} if doubt else set()
         twin = covered.file.replace("src/test/", "src/main/")
-        if reading and twin != covered.file and twin in trees[covered.repository]:
-            # Excluded: a generated mapping that leads to a test is not trusted when `src/main/` has it too, even if
-            # the path says `src/test/`. The rules let it cover.
+        says_test = "src/test/" in text.replace("\\", "/")
+        if reading and not says_test and twin != covered.file and twin in trees[covered.repository]:
+            # "Where `src/main/` and `src/test/` both have the file, it is that of `src/main/`": as of a derived path.
             doubt, other = True, other | decide(trees, reading)
         return Judged({covered} | other, None, not doubt)
     empty = [row for row in rows if row.stack_root == ""]

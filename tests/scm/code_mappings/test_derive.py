@@ -521,6 +521,26 @@ def test_a_generated_root_is_replaced_when_no_file_is_below_it(
         assert "is replaced" not in caplog.text
 
 
+def test_a_generated_mapping_leads_to_a_test_that_the_path_names(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository
+) -> None:
+    path = "java/com/acme/A.java"
+    repository = add_repository("one", [f"src/main/{path}", f"src/test/{path}"])
+    add_repository("two", [f"src/test/{path}"])
+    add_mapping(app, ours, "/app/", "", repository_id=repository, automatically_generated=True)
+    (outcome,) = derive(scm, ours, f"/app/src/test/{path}").outcomes
+    assert (outcome.repository_id, outcome.source_path) == (repository, f"src/test/{path}")
+
+
+@pytest.mark.parametrize(("path", "root"), [("./x.py", []), ("app:///x.py", []), ("./b/x.py", [("./b/", "a/b/")])])
+def test_a_name_alone_makes_no_root(
+    app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, path: str, root: list[tuple[str, str]]
+) -> None:
+    add_repository("monolith", ["a/b/x.py"])
+    assert derive(scm, ours, path).outcomes[0].source_path == "a/b/x.py"
+    assert stored(app) == root
+
+
 def test_a_dry_run_replaces_nothing(app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository) -> None:
     repository = add_repository("monolith", ["new/shop/a.py"])
     add_mapping(app, ours, "/app/", "old/", repository_id=repository, automatically_generated=True)

@@ -23,6 +23,17 @@ LAYOUTS: list[tuple[str, dict[str, list[str]], dict[str, str]]] = [
         },
     ),
     (
+        "go's own tree",
+        {"acme/two": ["acme/shop/main.go", "cart/backend/c.js"]},
+        {
+            "/usr/local/go/src/acme/shop/main.go": "",
+            "/opt/homebrew/Cellar/go/1.22.1/libexec/src/acme/shop/main.go": "",
+            "C:\\Program Files\\Go\\src\\acme\\shop\\main.go": "",
+            "/home/kim/go/src/acme/shop/main.go": "acme/shop/main.go",
+            "/go/pkg/mod/github.com/other/one@v0.1.0/cart/backend/c.js": "",
+        },
+    ),
+    (
         "lambda",
         {"acme/fn": ["handler.py", "shop/cart.py"]},
         {

@@ -108,8 +108,7 @@ INSTALLED = st.sampled_from(
     ]
 )  # fmt: skip
 MODULES = st.sampled_from(["/go/pkg/mod/github.com/acme/one@v1.2.3/", "/go/pkg/mod/github.com/other/one@v0.1.0/"])
-# Not drawn: files of another language below these, and files of Go's own tree below no package of its library, which
-# the rules call not ours and which are matched like any others.
+# Not drawn: files of another language below Python's, which are matched like any others.
 LIBRARIES = {
     "py": st.sampled_from(
         [
@@ -122,7 +121,8 @@ LIBRARIES = {
     "go": st.sampled_from(
         [
             "/usr/local/go/src/net/", "/opt/homebrew/Cellar/go/1.22.1/libexec/src/net/", "C:/Program Files/Go/src/net/",
-            "/go/pkg/mod/golang.org/toolchain@v0.0.1-go1.22.1.linux-amd64/src/net/",
+            "/go/pkg/mod/golang.org/toolchain@v0.0.1-go1.22.1.linux-amd64/src/net/", "/usr/local/go/src/",
+            "/opt/homebrew/Cellar/go/1.22.1/libexec/src/", "C:\\Program Files\\Go\\src\\",
         ]
     ),
 }  # fmt: skip
@@ -159,7 +159,7 @@ def cases(draw: st.DrawFn) -> Case:  # noqa: C901  # what is drawn depends on wh
         parts = file.split("/")
         tail = "/".join(parts[draw(st.integers(0, max(len(parts) - 1, 0))) :] if draw(st.booleans()) else parts)
         language = tail.rpartition(".")[2]
-        installed = MODULES if language == "go" else INSTALLED
+        installed = MODULES if language == "go" else st.one_of(INSTALLED, MODULES)
         prefix: str = draw(st.one_of(PLACES, installed, LIBRARIES.get(language, PLACES)))
         if draw(st.integers(0, 3)):
             prefix, cut = draw(places)
