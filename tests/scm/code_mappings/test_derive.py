@@ -532,7 +532,7 @@ def test_a_generated_mapping_leads_to_a_test_that_the_path_names(
     assert (outcome.repository_id, outcome.source_path) == (repository, f"src/test/{path}")
 
 
-@pytest.mark.parametrize(("path", "root"), [("./x.py", []), ("app:///x.py", []), ("./b/x.py", [("./b/", "a/b/")])])
+@pytest.mark.parametrize(("path", "root"), [("./x.py", []), ("app:///x.py", []), ("./b/x.py", [("./", "a/")])])
 def test_a_name_alone_makes_no_root(
     app: Flask, scm: Scm, ours: Tenant, add_repository: AddRepository, path: str, root: list[tuple[str, str]]
 ) -> None:
