@@ -95,7 +95,8 @@ class SocketCall(IncomingCall):
         if self.deadline is None:
             self.connection.settimeout(self.endpoint.settings.idle_timeout)
         else:
-            _hurry_reading(self, self.connection, time.monotonic(), self.deadline)
+            if _is_tls(self.connection):
+                _hurry_reading(self, self.connection, time.monotonic(), self.deadline)
             _watch.add(self)
 
     def close(self) -> None:
@@ -184,12 +185,16 @@ def _hurry_reading(call: SocketCall, connection: socket.socket, now: float, dead
     """Have a thread that waits for the rest of a request go on at the deadline; it can still send the status."""
     if call.is_read:
         return
-    if hasattr(connection, "cipher"):
+    if _is_tls(connection):
         # TLS ends for good, in both directions, where the peer's end does not tell of its own. A read that has begun
         # keeps the time that it had then.
         connection.settimeout(max(deadline - now, SHORTEST_SECONDS))
     elif now >= deadline:
         _shut_down(connection, socket.SHUT_RD)
+
+
+def _is_tls(connection: socket.socket) -> bool:
+    return hasattr(connection, "cipher")
 
 
 def _hurry_sending(call: SocketCall, connection: socket.socket, now: float) -> None:

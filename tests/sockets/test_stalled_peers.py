@@ -45,6 +45,8 @@ SERVERS = {
     "sync blueprint": ("sync", SETTINGS),
     "longest timeout": ("gthread", {**SETTINGS, "FLASK_GRPC_MAX_TIMEOUT": "1", "FLASK_GRPC_IDLE_TIMEOUT": "null"}),
 }
+KEEPING_ALIVE = [name for name, (worker, _) in SERVERS.items() if worker != "sync"]
+"""With more than one call on a connection."""
 COMPLAINT_OF_GUNICORN = re.compile(r"\[ERROR\] Socket error processing request|^Traceback|^TimeoutError: timed out")
 """It tells of a timeout in the middle of a response with a traceback."""
 
@@ -239,9 +241,8 @@ def refuse_one_after_the_other(port: int, whole: bytes, status: int, code: int) 
         assert code_of(connection.response()) == 0
 
 
-def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int, keeps_alive: bool) -> None:
-    if not keeps_alive:
-        pytest.skip("each connection has one call")
+@pytest.mark.parametrize("port", KEEPING_ALIVE, indirect=True)
+def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -> None:
     with Connection(port) as connection:
         for text, timeout, code in [
             ("nap 1500", "400m", 4),
@@ -253,13 +254,12 @@ def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int, k
             assert code_of(connection.response()) == code
 
 
+@pytest.mark.parametrize("port", KEEPING_ALIVE, indirect=True)
 @pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "100m"}, RIGHT], ids=["deadline", "no deadline"])
 @pytest.mark.parametrize("target", [UNARY, STREAM])
 def test_views_of_the_host_wait_for_their_clients_on_the_connection_of_a_call(
-    port: int, keeps_alive: bool, headers: dict[str, str], target: str
+    port: int, headers: dict[str, str], target: str
 ) -> None:
-    if not keeps_alive:
-        pytest.skip("each connection has one call")
     upload = http_request("/host", b"slow")
     with Connection(port) as connection:
         connection.send(rpc(HELLO, headers, target=target))
