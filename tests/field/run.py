@@ -62,7 +62,7 @@ RUBY = """{root}/{path}:{line}:in `handle': undefined method `id' for nil:NilCla
 """
 TEMPLATES = {".py": PYTHON, ".js": JAVASCRIPT, ".mjs": JAVASCRIPT, ".ts": JAVASCRIPT, ".tsx": JAVASCRIPT, ".go": GO}
 TEMPLATES |= {".java": JAVA, ".rb": RUBY}
-ROOTS = ["/app", "/usr/src/app", "/home/runner/work/{name}/{name}", "/srv/{name}/releases/20260102030405", "/workspace"]
+ROOTS = ["/app", "/usr/src/app", "/srv/{name}/releases/20260102030405", "/builds/acme/{name}", "/opt/{name}"]
 SOURCES_OF_JAVA = re.compile(r"(?:.*/)?src/(?:main|test)/java/(?P<package>.+)/(?P<name>[^/]+)\.java")
 
 

@@ -169,7 +169,7 @@ LAYOUTS: list[tuple[str, dict[str, list[str]], dict[str, str]]] = [
     (
         "windows drives",
         {"acme/app": ["src/main/app.py", "tools/x.py"]},
-        {"D:\\a\\app\\app\\src\\main\\app.py": "src/main/app.py", "C:/work/app/tools/x.py": "tools/x.py"},
+        {"D:\\a\\app\\app\\src\\main\\app.py": "src/main/app.py", "C:/build/app/tools/x.py": "tools/x.py"},
     ),
     (
         "two checkouts",
