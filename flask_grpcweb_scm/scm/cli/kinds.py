@@ -44,8 +44,8 @@ def installation_named(organization: str, name: str) -> OrganizationIntegration:
 
 def _one(statement: sa.Select[Any], key: Any, label: Any, kind: str, organization: str, name: str) -> Any:
     rows: Sequence[Any] = ()
-    if name.isascii() and name.isdecimal() and int(name) < 2**63:
-        rows = db.session.scalars(statement.where(key == int(name))).all()
+    if (number := _number(name)) is not None:
+        rows = db.session.scalars(statement.where(key == number)).all()
     rows = rows or db.session.scalars(statement.where(label == name).limit(10).order_by(key)).all()
     plural = KINDS[kind].plural
     if not rows:
@@ -56,12 +56,17 @@ def _one(statement: sa.Select[Any], key: Any, label: Any, kind: str, organizatio
     return rows[0]
 
 
+def _number(text: str) -> int | None:
+    """Read a number that a column may have; None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and int(text) < 2**63 else None
+
+
 def group_numbered(organization: str, project: str, number: str) -> Group:
     """Return a group of a project by its number there, or end the command."""
     row = None
-    if number.isascii() and number.isdecimal() and int(number) < 2**63:
+    if (short_id := _number(number)) is not None:
         of_project = sa.select(Group).where(Group.project_id == project_named(organization, project).id)
-        row = db.session.scalars(of_project.where(Group.short_id == int(number))).one_or_none()
+        row = db.session.scalars(of_project.where(Group.short_id == short_id)).one_or_none()
     if row is None:
         fail(f"{project!r} has no group {number!r}; see: flask scm list groups {organization} {project}")
     return row

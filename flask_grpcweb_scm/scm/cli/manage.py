@@ -35,6 +35,7 @@ from flask_grpcweb_scm.scm.database.deletion import count, delete_with, dependen
 from flask_grpcweb_scm.scm.database.models import Group, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.git_import.destination import unnumbered_id
 from flask_grpcweb_scm.scm.remotes import key_of_remote, public_url, without_credentials
+from flask_grpcweb_scm.transactions import reason_of
 
 __all__ = ["delete_cli", "disable_cli", "enable_cli", "list_cli", "rename_cli", "show_cli"]
 
@@ -141,8 +142,7 @@ def _add_delete(name: str, kind: Kind) -> None:
                     bar.update(size)
         except IntegrityError as error:
             db.session.rollback()
-            reason = str(error.orig).strip().partition("\n")[0]
-            fail(f"{what} is not deleted, because other rows refer to it: {reason}")
+            fail(f"{what} is not deleted, because other rows refer to it: {reason_of(error)}")
         deleted = {text.replace(" ", "_"): number for text, number in counts.items() if text not in kept}
         print_result(as_json, f"deleted {what}", id=row_id, deleted=deleted)
 

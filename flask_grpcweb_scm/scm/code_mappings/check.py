@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees, branch_of
 from flask_grpcweb_scm.scm.code_mappings.roots import apply_root, covering, possible_roots
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project
@@ -39,7 +39,7 @@ def check_mappings(project: Project, context: CallContext) -> list[CheckedMappin
     trees = RepositoryTrees(project.organization_id, context)
     wanted: dict[Branch, set[str]] = {}
     for check in checked:
-        wanted.setdefault(_branch(check.mapping), set()).add(check.mapping.source_root)
+        wanted.setdefault(branch_of(check.mapping), set()).add(check.mapping.source_root)
     living = trees.existing(wanted, TreeIndex.has_below)
     problems = trees.problems()
     for check in checked:
@@ -60,11 +60,11 @@ def _set_problem(check: CheckedMapping, living: Mapping[Branch, Collection[str]]
     mapping = check.mapping
     if not mapping.stack_root and mapping.automatically_generated:
         check.problem, check.reason = "empty", "an empty root would cover the paths of every repository"
-    elif _branch(mapping) not in living:
+    elif branch_of(mapping) not in living:
         name = mapping.repository.name
         reasons = [problem for problem in problems if problem.startswith(f"{name} could")]
         check.problem, check.reason = "unreadable", reasons[0] if reasons else f"{name} has no files that could be read"
-    elif mapping.source_root not in living[_branch(mapping)]:
+    elif mapping.source_root not in living[branch_of(mapping)]:
         check.problem, check.reason = "nowhere", f"no file is below {mapping.source_root!r}"
 
 
@@ -85,7 +85,7 @@ def _compare(
     if not roots:
         return
     found = trees.read(
-        _branch(mapping),
+        branch_of(mapping),
         lambda index, _: (sum(1 for _ in index.below(mapping.source_root)), {*chain(*map(index.below, roots))}),
     )
     count, files = found or (0, set())
@@ -94,14 +94,14 @@ def _compare(
     wanted: dict[Branch, set[str]] = {}
     for path, others in before.items():
         for other in others:
-            wanted.setdefault(_branch(checked[other].mapping), set()).add(_apply(checked[other].mapping, path))
+            wanted.setdefault(branch_of(checked[other].mapping), set()).add(_apply(checked[other].mapping, path))
     there = trees.existing(wanted)
     covered = 0
     for path, others in before.items():
         for other in others:
             first = checked[other].mapping
             file = _apply(first, path)
-            if file in there.get(_branch(first), ()):
+            if file in there.get(branch_of(first), ()):
                 covered += 1
                 if (first.repository_id, file) != (mapping.repository_id, paths[path]):
                     checked[other].hides.setdefault(mapping.id, []).append(path)
@@ -113,7 +113,3 @@ def _compare(
 
 def _apply(mapping: CodeMapping, path: str) -> str:
     return apply_root(path, mapping.stack_root, mapping.source_root)
-
-
-def _branch(mapping: CodeMapping) -> Branch:
-    return mapping.repository_id, mapping.default_branch

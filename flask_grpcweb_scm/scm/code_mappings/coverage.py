@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.frames import Reading
-from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees
+from flask_grpcweb_scm.scm.code_mappings.repositories import Branch, RepositoryTrees, branch_of
 from flask_grpcweb_scm.scm.code_mappings.roots import Mapped, Place, Roots, apply_root, covering
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeIndex, main_file, source_set
 from flask_grpcweb_scm.scm.database.models import CodeMapping
@@ -75,14 +75,14 @@ class Coverage:
             self._context.check_deadline()
             candidates[reading] = [*self._candidates(reading)]
             for rank, _, file in candidates[reading]:
-                wanted.setdefault(_branch(self.mappings[rank]), set()).update((file, main_file(file)))
+                wanted.setdefault(branch_of(self.mappings[rank]), set()).update((file, main_file(file)))
         there = self._trees.existing(wanted)
         places = {branch: self._trees.place(branch) for branch in there}
         covers: dict[Reading, Cover] = {}
         for reading, found in candidates.items():
             for rank, text, file in found:
                 mapping = self.mappings[rank]
-                branch = _branch(mapping)
+                branch = branch_of(mapping)
                 if branch in there and not _leads_to(mapping, text, file, there[branch]):
                     continue
                 self._used.add(rank)
@@ -98,9 +98,9 @@ class Coverage:
         ]
         wanted: dict[Branch, set[str]] = {}
         for row in rows:
-            wanted.setdefault(_branch(row), set()).add(row.source_root)
+            wanted.setdefault(branch_of(row), set()).add(row.source_root)
         living = self._trees.existing(wanted, TreeIndex.has_below)
-        return {row.stack_root for row in rows if row.source_root not in living.get(_branch(row), {row.source_root})}
+        return {row.stack_root for row in rows if row.source_root not in living.get(branch_of(row), {row.source_root})}
 
     def _candidates(self, reading: Reading) -> Iterator[tuple[int, str, str]]:
         """Yield rank, text and file of mappings that may cover a reading, in order of precedence."""
@@ -111,10 +111,6 @@ class Coverage:
             if mapping.automatically_generated and not _is_within(reading, text, mapping.stack_root):
                 continue
             yield rank, text, apply_root(text, mapping.stack_root, mapping.source_root)
-
-
-def _branch(mapping: CodeMapping) -> Branch:
-    return mapping.repository_id, mapping.default_branch
 
 
 def _leads_to(mapping: CodeMapping, text: str, file: str, there: Collection[str]) -> bool:

@@ -18,11 +18,11 @@ from flask_grpcweb_scm.scm.code_mappings.roots import (
     Mapped,
     Place,
     Roots,
-    Target,
     choose_roots,
     find_roots,
     find_tied,
     possible_roots,
+    target_of,
     ties_of,
 )
 from flask_grpcweb_scm.scm.code_mappings.trees import Matches, TreeIndex
@@ -231,13 +231,9 @@ def _record(
         stored = {
             mapping.stack_root: mapping
             for mapping in existing
-            if (mapping.repository_id, mapping.source_root) == _target(*targets[mapping.stack_root])
+            if (mapping.repository_id, mapping.source_root) == target_of(*targets[mapping.stack_root])
         }
     return {root: stored[root] for root in targets if root in stored}
-
-
-def _target(mapped: Mapped, roots: Roots) -> Target:
-    return mapped.place.repository_id, roots.source_root
 
 
 def _outcome(text: str, finding: Finding, row: CodeMapping | None, problems: Sequence[str]) -> scm_pb2.PathOutcome:

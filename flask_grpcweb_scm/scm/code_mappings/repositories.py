@@ -13,7 +13,13 @@ from typing import TypeVar
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.roots import Place
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
-from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository, RepositoryStatus, provider_name
+from flask_grpcweb_scm.scm.database.models import (
+    CodeMapping,
+    OrganizationIntegration,
+    Repository,
+    RepositoryStatus,
+    provider_name,
+)
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
@@ -24,7 +30,7 @@ from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.source import Source
 
-__all__ = ["Branch", "RepositoryTree", "RepositoryTrees", "read_all"]
+__all__ = ["Branch", "RepositoryTree", "RepositoryTrees", "branch_of", "read_all"]
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +201,11 @@ def _remote(url: str) -> str:
     """Return host and path of the URL of a remote: ``github.com/acme/shared``; empty for none."""
     remote = parse_remote(url)
     return "" if remote is None else f"{remote.host}/{remote.path}"
+
+
+def branch_of(mapping: CodeMapping) -> Branch:
+    """Return the branch that a code mapping leads to."""
+    return mapping.repository_id, mapping.default_branch
 
 
 def read_all(

@@ -22,6 +22,7 @@ __all__ = [
     "find_roots",
     "find_tied",
     "possible_roots",
+    "target_of",
     "ties_of",
 ]
 
@@ -208,7 +209,7 @@ def choose_roots(
     last: dict[str, set[Target]] = {}
     for mapped, chain in chains.items():
         if chain:
-            last.setdefault(chain[-1].stack_root, set()).add((mapped.place.repository_id, chain[-1].source_root))
+            last.setdefault(chain[-1].stack_root, set()).add(target_of(mapped, chain[-1]))
     winners = {root: _winners(targets) for root, targets in last.items()}
     held = {chain[-1].stack_root for mapped, chain in chains.items() if chain and mapped in fixed}
     kept = {
@@ -218,25 +219,27 @@ def choose_roots(
         and (
             mapped in fixed
             or len(last[chain[-1].stack_root]) == 1
-            or (
-                (mapped.place.repository_id, chain[-1].source_root) in winners[chain[-1].stack_root]
-                and chain[-1].stack_root not in held
-            )
+            or (target_of(mapped, chain[-1]) in winners[chain[-1].stack_root] and chain[-1].stack_root not in held)
         )
     }
     targets: dict[str, set[Target]] = {}
     for mapped, chain in kept.items():
         for roots in chain:
-            targets.setdefault(roots.stack_root, set()).add((mapped.place.repository_id, roots.source_root))
+            targets.setdefault(roots.stack_root, set()).add(target_of(mapped, roots))
     chosen: dict[Mapped, Roots] = {}
     for mapped in decided:
         for roots in kept.get(mapped, ()):
-            target = (mapped.place.repository_id, roots.source_root)
+            target = target_of(mapped, roots)
             alone = targets[roots.stack_root] == {target} or roots is kept[mapped][-1]
             if alone and is_free(roots.stack_root, target):
                 chosen[mapped] = roots
                 break
     return chosen
+
+
+def target_of(mapped: Mapped, roots: Roots) -> Target:
+    """Return where roots that lead to a file lead."""
+    return mapped.place.repository_id, roots.source_root
 
 
 def _winners(targets: set[Target]) -> set[Target]:

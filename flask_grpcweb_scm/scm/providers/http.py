@@ -39,8 +39,8 @@ from flask_grpcweb_scm.scm.providers.reply import (
     default_complaint,
     error_class,
     parse_json,
-    printable,
     retry_after,
+    short_line,
 )
 from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_public, make_connection, resolve
 
@@ -201,7 +201,7 @@ class HttpClient:
             raise self.unexpected(status) from None
         here = url.scheme, _host(url), _port(url), url.auth
         if here != (self._base.scheme, self._host, self._port, None):
-            there = printable(f"{url.scheme}://{url.host}:{_port(url)}")
+            there = short_line(f"{url.scheme}://{url.host}:{_port(url)}")
             text = "redirects to {}; is base_url right, and is the token good?"
             raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
         if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
@@ -289,7 +289,7 @@ class HttpClient:
         try:
             text, fields = self._explain(parse_json(body))
             some = itertools.islice(fields.items(), MAX_FIELDS)
-            return printable(show(text)), {printable(name): printable(show(word)) for name, word in some}
+            return short_line(show(text)), {short_line(name): short_line(show(word)) for name, word in some}
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
             return "", {}

@@ -32,8 +32,8 @@ __all__ = [
     "default_complaint",
     "error_class",
     "parse_json",
-    "printable",
     "retry_after",
+    "short_line",
 ]
 
 MAX_TEXT_CHARACTERS = 500
@@ -175,7 +175,7 @@ def default_complaint(error: Any) -> Complaint:
     return str(error.get("message") or error["error"]), {}
 
 
-def printable(text: str) -> str:
+def short_line(text: str) -> str:
     """Make one line of bounded length."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_TEXT_CHARACTERS]).split())
     return words if len(words) <= MAX_TEXT_CHARACTERS else words[:MAX_TEXT_CHARACTERS] + "…"

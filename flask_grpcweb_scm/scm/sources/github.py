@@ -21,7 +21,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, printable
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, short_line
 from flask_grpcweb_scm.scm.sources.git import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     MAX_CHANGES,
@@ -179,7 +179,7 @@ class GitHubSource(ApiSource):
 
     def _graphql_error(self, error: Mapping[str, Any]) -> ProviderError:
         kind = GRAPHQL_ERRORS.get(error.get("type", ""), ProviderRejected)
-        return self.error(kind, f"{self.kind} responded: {printable(self.credential.redact(str(error['message'])))}")
+        return self.error(kind, f"{self.kind} responded: {short_line(self.credential.redact(str(error['message'])))}")
 
 
 class GitHubEnterpriseSource(GitHubSource):
