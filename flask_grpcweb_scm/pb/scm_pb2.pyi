@@ -28,6 +28,7 @@ A call that fails has stored nothing, unless its message says that it may have.
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -244,6 +245,9 @@ class CommitContext(google.protobuf.message.Message):
     BLAME_COMMIT_ID_FIELD_NUMBER: builtins.int
     BLAME_AUTHOR_FIELD_NUMBER: builtins.int
     CODE_SNIPPET_FIELD_NUMBER: builtins.int
+    BLAME_DATE_FIELD_NUMBER: builtins.int
+    APPROXIMATE_FIELD_NUMBER: builtins.int
+    APPROXIMATE_REASON_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_id: builtins.str
     """The full SHA of the commit of the request."""
@@ -254,8 +258,18 @@ class CommitContext(google.protobuf.message.Message):
     """The full SHA of the commit that last changed the line."""
     code_snippet: builtins.str
     """The line with a few lines before and after it, as the file was at commit_id."""
+    approximate: builtins.bool
+    """Whether blame_commit_id may not be the commit that last changed the line: the history ends
+    there, or recorded commits decided, which know files and not lines.
+    """
+    approximate_reason: builtins.str
+    """Why it is approximate, for a person to read."""
     @property
     def blame_author(self) -> global___CommitAuthor: ...
+    @property
+    def blame_date(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The commit date of blame_commit_id; absent when unknown."""
+
     def __init__(
         self,
         *,
@@ -266,11 +280,42 @@ class CommitContext(google.protobuf.message.Message):
         blame_commit_id: builtins.str = ...,
         blame_author: global___CommitAuthor | None = ...,
         code_snippet: builtins.str = ...,
+        blame_date: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        approximate: builtins.bool = ...,
+        approximate_reason: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["blame_author", b"blame_author"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blame_author", b"blame_author", "blame_commit_id", b"blame_commit_id", "code_snippet", b"code_snippet", "commit_id", b"commit_id", "filename", b"filename", "line_number", b"line_number", "repository_id", b"repository_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["blame_author", b"blame_author", "blame_date", b"blame_date"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["approximate", b"approximate", "approximate_reason", b"approximate_reason", "blame_author", b"blame_author", "blame_commit_id", b"blame_commit_id", "blame_date", b"blame_date", "code_snippet", b"code_snippet", "commit_id", b"commit_id", "filename", b"filename", "line_number", b"line_number", "repository_id", b"repository_id"]) -> None: ...
 
 global___CommitContext = CommitContext
+
+@typing.final
+class BlameOptions(google.protobuf.message.Message):
+    """How lines are blamed, beyond git's defaults. Revisions in a file .git-blame-ignore-revs at the
+    top of the default branch are passed over, for which the lines' earlier commits are blamed.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DETECT_MOVES_FIELD_NUMBER: builtins.int
+    IGNORE_WHITESPACE_FIELD_NUMBER: builtins.int
+    INCLUDE_IGNORED_REVISIONS_FIELD_NUMBER: builtins.int
+    detect_moves: builtins.bool
+    """Look through moves of lines within their file, as git blame -M."""
+    ignore_whitespace: builtins.bool
+    """Look through changes of whitespace, as git blame -w."""
+    include_ignored_revisions: builtins.bool
+    """Blame the revisions in .git-blame-ignore-revs as well."""
+    def __init__(
+        self,
+        *,
+        detect_moves: builtins.bool = ...,
+        ignore_whitespace: builtins.bool = ...,
+        include_ignored_revisions: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["detect_moves", b"detect_moves", "ignore_whitespace", b"ignore_whitespace", "include_ignored_revisions", b"include_ignored_revisions"]) -> None: ...
+
+global___BlameOptions = BlameOptions
 
 @typing.final
 class CodeMapping(google.protobuf.message.Message):
@@ -472,6 +517,7 @@ class GetCommitContextRequest(google.protobuf.message.Message):
     COMMIT_SHA_FIELD_NUMBER: builtins.int
     FILEPATH_FIELD_NUMBER: builtins.int
     LINE_NUMBER_FIELD_NUMBER: builtins.int
+    BLAME_OPTIONS_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
     """The full SHA, or at least its first 7 hexadecimal digits."""
@@ -479,6 +525,8 @@ class GetCommitContextRequest(google.protobuf.message.Message):
     """From the top of the repository, with forward slashes."""
     line_number: builtins.int
     """The first line is 1."""
+    @property
+    def blame_options(self) -> global___BlameOptions: ...
     def __init__(
         self,
         *,
@@ -486,8 +534,10 @@ class GetCommitContextRequest(google.protobuf.message.Message):
         commit_sha: builtins.str = ...,
         filepath: builtins.str = ...,
         line_number: builtins.int = ...,
+        blame_options: global___BlameOptions | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["commit_sha", b"commit_sha", "filepath", b"filepath", "line_number", b"line_number", "repository_id", b"repository_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["blame_options", b"blame_options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blame_options", b"blame_options", "commit_sha", b"commit_sha", "filepath", b"filepath", "line_number", b"line_number", "repository_id", b"repository_id"]) -> None: ...
 
 global___GetCommitContextRequest = GetCommitContextRequest
 
@@ -570,6 +620,9 @@ class StackFrame(google.protobuf.message.Message):
     MODULE_FIELD_NUMBER: builtins.int
     ABS_PATH_FIELD_NUMBER: builtins.int
     PLATFORM_FIELD_NUMBER: builtins.int
+    FUNCTION_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    IN_APP_FIELD_NUMBER: builtins.int
     path: builtins.str
     """As stacktrace_paths; empty when the platform has none."""
     module: builtins.str
@@ -578,6 +631,12 @@ class StackFrame(google.protobuf.message.Message):
     """The absolute path, or in Java the name of the file alone, for example Application.java."""
     platform: builtins.str
     """The platform, for example java or python; empty is the project's own."""
+    function: builtins.str
+    """The name of the function; empty when unknown."""
+    line: builtins.int
+    """The line in the file, the first one is 1; 0 when unknown."""
+    in_app: builtins.bool
+    """Whether it is the app's own code, not a library's; when absent, its path and module decide."""
     def __init__(
         self,
         *,
@@ -585,8 +644,13 @@ class StackFrame(google.protobuf.message.Message):
         module: builtins.str = ...,
         abs_path: builtins.str = ...,
         platform: builtins.str = ...,
+        function: builtins.str = ...,
+        line: builtins.int = ...,
+        in_app: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["abs_path", b"abs_path", "module", b"module", "path", b"path", "platform", b"platform"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_in_app", b"_in_app", "in_app", b"in_app"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_in_app", b"_in_app", "abs_path", b"abs_path", "function", b"function", "in_app", b"in_app", "line", b"line", "module", b"module", "path", b"path", "platform", b"platform"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_in_app", b"_in_app"]) -> typing.Literal["in_app"] | None: ...
 
 global___StackFrame = StackFrame
 
@@ -790,19 +854,24 @@ class BatchGetCommitContextRequest(google.protobuf.message.Message):
     REPOSITORY_ID_FIELD_NUMBER: builtins.int
     COMMIT_SHA_FIELD_NUMBER: builtins.int
     LINES_FIELD_NUMBER: builtins.int
+    BLAME_OPTIONS_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
     """The commit of every line that names none itself; as in GetCommitRequest."""
     @property
     def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineOfFile]: ...
+    @property
+    def blame_options(self) -> global___BlameOptions: ...
     def __init__(
         self,
         *,
         repository_id: builtins.int = ...,
         commit_sha: builtins.str = ...,
         lines: collections.abc.Iterable[global___LineOfFile] | None = ...,
+        blame_options: global___BlameOptions | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["commit_sha", b"commit_sha", "lines", b"lines", "repository_id", b"repository_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["blame_options", b"blame_options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blame_options", b"blame_options", "commit_sha", b"commit_sha", "lines", b"lines", "repository_id", b"repository_id"]) -> None: ...
 
 global___BatchGetCommitContextRequest = BatchGetCommitContextRequest
 
@@ -1023,3 +1092,215 @@ class UnlinkExternalIssueResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___UnlinkExternalIssueResponse = UnlinkExternalIssueResponse
+
+@typing.final
+class FindSuspectCommitsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROJECT_ID_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
+    STACKTRACE_FIELD_NUMBER: builtins.int
+    RELEASE_COMMITS_FIELD_NUMBER: builtins.int
+    FIRST_SEEN_FIELD_NUMBER: builtins.int
+    MAX_AGE_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    BLAME_OPTIONS_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    project_id: builtins.int
+    stacktrace: builtins.str
+    """A whole stack trace as its runtime prints it, in place of frames; its language decides about
+    the order.
+    """
+    dry_run: builtins.bool
+    """Compute and return, record nothing."""
+    @property
+    def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackFrame]:
+        """In the order of the calls: the outermost one first, and last the one that failed, as in an
+        event of an error tracker.
+        """
+
+    @property
+    def release_commits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReleaseCommit]:
+        """What ran, by repository. The default branch's tip stands for a repository that is missing."""
+
+    @property
+    def first_seen(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the error was seen first: no suspect is younger. Absent is now."""
+
+    @property
+    def max_age(self) -> google.protobuf.duration_pb2.Duration:
+        """No suspect is older than this at first_seen; absent is any age."""
+
+    @property
+    def blame_options(self) -> global___BlameOptions:
+        """Absent looks through moves and changes of whitespace, which seldom break anything."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        project_id: builtins.int = ...,
+        frames: collections.abc.Iterable[global___StackFrame] | None = ...,
+        stacktrace: builtins.str = ...,
+        release_commits: collections.abc.Iterable[global___ReleaseCommit] | None = ...,
+        first_seen: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        max_age: google.protobuf.duration_pb2.Duration | None = ...,
+        dry_run: builtins.bool = ...,
+        blame_options: global___BlameOptions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blame_options", b"blame_options", "first_seen", b"first_seen", "max_age", b"max_age"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blame_options", b"blame_options", "dry_run", b"dry_run", "first_seen", b"first_seen", "frames", b"frames", "max_age", b"max_age", "organization_id", b"organization_id", "project_id", b"project_id", "release_commits", b"release_commits", "stacktrace", b"stacktrace"]) -> None: ...
+
+global___FindSuspectCommitsRequest = FindSuspectCommitsRequest
+
+@typing.final
+class ReleaseCommit(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    COMMIT_SHA_FIELD_NUMBER: builtins.int
+    repository_id: builtins.int
+    commit_sha: builtins.str
+    """The full SHA, or at least its first 7 hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        repository_id: builtins.int = ...,
+        commit_sha: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commit_sha", b"commit_sha", "repository_id", b"repository_id"]) -> None: ...
+
+global___ReleaseCommit = ReleaseCommit
+
+@typing.final
+class FindSuspectCommitsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SUSPECTS_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
+    @property
+    def suspects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SuspectCommit]:
+        """The most suspicious one first."""
+
+    @property
+    def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FrameOutcome]:
+        """One for each of frames, in their order; or for each frame of stacktrace, also with the
+        outermost call first.
+        """
+
+    def __init__(
+        self,
+        *,
+        suspects: collections.abc.Iterable[global___SuspectCommit] | None = ...,
+        frames: collections.abc.Iterable[global___FrameOutcome] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["frames", b"frames", "suspects", b"suspects"]) -> None: ...
+
+global___FindSuspectCommitsResponse = FindSuspectCommitsResponse
+
+@typing.final
+class SuspectCommit(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    COMMIT_ID_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    DATE_FIELD_NUMBER: builtins.int
+    SUBJECT_FIELD_NUMBER: builtins.int
+    URL_FIELD_NUMBER: builtins.int
+    FRAMES_FIELD_NUMBER: builtins.int
+    AGE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    repository_id: builtins.int
+    commit_id: builtins.str
+    """The full SHA."""
+    subject: builtins.str
+    """The first line of the message; empty when unknown."""
+    url: builtins.str
+    """A page of the provider with the commit; empty when unknown."""
+    score: builtins.float
+    """Above 0; the suspects are in its order. Good for comparison within one response only."""
+    reason: builtins.str
+    """Why it is suspected, for a person to read."""
+    @property
+    def author(self) -> global___CommitAuthor:
+        """Absent when the author is unknown."""
+
+    @property
+    def date(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """The commit date."""
+
+    @property
+    def frames(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The places in the response's frames of those that it is blamed for; the first place is 0."""
+
+    @property
+    def age(self) -> google.protobuf.duration_pb2.Duration:
+        """From date to first_seen."""
+
+    def __init__(
+        self,
+        *,
+        repository_id: builtins.int = ...,
+        commit_id: builtins.str = ...,
+        author: global___CommitAuthor | None = ...,
+        date: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        subject: builtins.str = ...,
+        url: builtins.str = ...,
+        frames: collections.abc.Iterable[builtins.int] | None = ...,
+        age: google.protobuf.duration_pb2.Duration | None = ...,
+        score: builtins.float = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["age", b"age", "author", b"author", "date", b"date"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["age", b"age", "author", b"author", "commit_id", b"commit_id", "date", b"date", "frames", b"frames", "reason", b"reason", "repository_id", b"repository_id", "score", b"score", "subject", b"subject", "url", b"url"]) -> None: ...
+
+global___SuspectCommit = SuspectCommit
+
+@typing.final
+class FrameOutcome(google.protobuf.message.Message):
+    """What became of one frame."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FRAME_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    COMMIT_ID_FIELD_NUMBER: builtins.int
+    SOURCE_URL_FIELD_NUMBER: builtins.int
+    BLAME_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    commit_id: builtins.str
+    """The full SHA of the commit that the file was read at; empty when there is no file."""
+    source_url: builtins.str
+    """A page of the provider with the line at that commit; empty when unknown."""
+    code: builtins.int
+    """The gRPC status code and the message that GetCommitContext would have ended with."""
+    message: builtins.str
+    @property
+    def frame(self) -> global___StackFrame: ...
+    @property
+    def path(self) -> global___PathOutcome:
+        """Which file of which repository it means, by which mapping."""
+
+    @property
+    def blame(self) -> global___CommitContext:
+        """The commit that last changed the line; absent when code is not 0, or there is no file."""
+
+    def __init__(
+        self,
+        *,
+        frame: global___StackFrame | None = ...,
+        path: global___PathOutcome | None = ...,
+        commit_id: builtins.str = ...,
+        source_url: builtins.str = ...,
+        blame: global___CommitContext | None = ...,
+        code: builtins.int = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["blame", b"blame", "frame", b"frame", "path", b"path"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blame", b"blame", "code", b"code", "commit_id", b"commit_id", "frame", b"frame", "message", b"message", "path", b"path", "source_url", b"source_url"]) -> None: ...
+
+global___FrameOutcome = FrameOutcome
