@@ -195,6 +195,10 @@ class _Reader:
         )
         if not read and not self._read_inside(line, streams[0], depth):
             self._read_anywhere(line, streams[-1])
+        self._note(streams, texts)
+
+    def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
+        """Note a line that was read, for the next ones of its streams."""
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text

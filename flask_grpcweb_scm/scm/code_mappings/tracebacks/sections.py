@@ -1,4 +1,4 @@
-"""Sections of texts, each of one exception: which of them say what failed, and in which order their frames called; pure.
+"""Sections of texts, each of one exception: which of them say what failed, and in which order frames called; pure.
 
 In a chain of exceptions the first cause is what failed: of Java the deepest ``Caused by``, of Python the traceback that
 the others follow. An exception that was not raised on purpose, while another one was handled, failed by itself.
