@@ -106,6 +106,9 @@ class CommitContext(Record):
     blame_commit_id: str
     blame_author: CommitAuthor | None
     code_snippet: str
+    blame_date: datetime | None
+    approximate: bool
+    approximate_reason: str
 
 
 @dataclass(frozen=True, slots=True)
