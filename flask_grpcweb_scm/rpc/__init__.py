@@ -24,7 +24,7 @@ from flask_grpcweb_scm.rpc.errors import (
     retry_info,
     unavailable,
 )
-from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction, is_async
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
 from flask_grpcweb_scm.rpc.unary import serve_unary
 from flask_grpcweb_scm.wire import StatusCode
@@ -58,6 +58,7 @@ __all__ = [
     "StreamReply",
     "codecs",
     "did_you_mean",
+    "is_async",
     "nearest",
     "peer_name",
     "printable",
