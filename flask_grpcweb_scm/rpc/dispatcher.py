@@ -37,7 +37,7 @@ class Dispatcher:
     :param max_json_depth: messages inside each other that a request in JSON may have.
     :param max_items: fields, items of lists and entries of maps that a request message may have; None for any number.
     :param ensure_sync: makes of a coroutine function one that returns its result, as ``ensure_sync`` of a Flask app.
-    :raises ServiceDefinitionError: when a service is incomplete, or given twice, or has async functions that cannot run.
+    :raises ServiceDefinitionError: when a service is incomplete, or given twice, or its async functions cannot be run.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ class Interceptors:
         """
         if is_async(interceptor):
             raise ServiceDefinitionError(
-                f"{self._owner}: the interceptor {interceptor!r} is async; make it a plain function, which may be around"
-                " async functions too"
+                f"{self._owner}: the interceptor {interceptor!r} is async; make it a plain function, which may be"
+                " around async functions too"
             )
         if self._is_closed:
             raise AssertionError(
@@ -243,31 +243,31 @@ class Service:
 
 def is_async(function: Any) -> bool:
     """Return whether calling a function makes a coroutine or an async generator."""
-    function = _run(function)
+    function = _run_by(function)
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def is_coroutine_function(function: Any) -> bool:
     """Return whether calling a function, or an object, makes a coroutine."""
-    return inspect.iscoroutinefunction(_run(function))
+    return inspect.iscoroutinefunction(_run_by(function))
 
 
-def _run(function: Any) -> Any:
+def _run_by(function: Any) -> Any:
     """The function that is run when *function* is called: a method of an object that is none itself."""
     while isinstance(function, functools.partial):
         function = function.func
-    return function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
+    return function if inspect.isroutine(function) or not callable(function) else type(function).__call__
 
 
 def _innermost(function: Any) -> Any:
     """The function inside of decorators."""
     while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
         function = function.func if isinstance(function, functools.partial) else inspect.unwrap(function)
-    return _run(function)
+    return _run_by(function)
 
 
 def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool, batch: bool) -> None:
-    inner, outer = _innermost(function), _run(function)
+    inner, outer = _innermost(function), _run_by(function)
     # Inside of a decorator an async function may be run to its end.
     yields_at_once = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(outer)
     yields = yields_at_once or inspect.isgeneratorfunction(outer) or inspect.isasyncgenfunction(inner)
