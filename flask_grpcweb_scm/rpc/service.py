@@ -15,25 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, did_you_mean
+from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = [
-    "CallNext",
-    "EnsureSync",
-    "Interceptor",
-    "Interceptors",
-    "RpcMethod",
-    "Service",
-    "ServiceFunction",
-    "is_async",
-    "is_coroutine_function",
-]
+__all__ = ["EnsureSync", "Interceptors", "RpcMethod", "Service", "is_async", "is_coroutine_function"]
 
-# A request or an iterator of requests comes in, a response or an iterator of responses goes out. The types depend on
-# the method's descriptor, which a static type cannot follow.
-ServiceFunction = Callable[[Any, CallContext], Any]
-CallNext = Callable[[Any, CallContext], Any]
-Interceptor = Callable[[Any, CallContext, CallNext], Any]
 # Makes of a coroutine function one that returns its result.
 EnsureSync = Callable[[Callable[..., Any]], Callable[..., Any]]
 
