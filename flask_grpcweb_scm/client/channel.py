@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from flask_grpcweb_scm.client.call import Call, Retries, RetryPolicy, may_retry
+from flask_grpcweb_scm.client.connect import ConnectProtocol
 from flask_grpcweb_scm.client.grpc_web import GrpcWebProtocol
 from flask_grpcweb_scm.client.http import Exchange, SocketTransport, Transport, parse_base_url
 from flask_grpcweb_scm.client.protocol import ChannelOptions, ClientProtocol, method_path
@@ -23,10 +24,12 @@ from flask_grpcweb_scm.wire import ENCODINGS, Metadata
 if TYPE_CHECKING:
     from flask_grpcweb_scm.observe.otel import ClientTracing
 
-__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
+__all__ = ["PROTOCOLS", "Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+PROTOCOLS = ("grpc-web", "connect")
 
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
@@ -47,6 +50,9 @@ class Channel:
     :param max_message_bytes: of a response message, also after decompression.
     :param otel: record a span and the duration of each call by OpenTelemetry, and send its ``traceparent``; needs the
         extra ``otel``.
+    :param protocol: ``"grpc-web"`` or ``"connect"``.
+    :param use_get: with Connect, send calls of methods without side effects by GET, which caches understand; those with
+        a long request are sent by POST.
     :param transport: instead of sockets, for tests.
     :raises ImportError: without that extra.
     :raises ValueError: for a parameter that is not as described.
@@ -68,10 +74,17 @@ class Channel:
         ca_certs: str | None = None,
         max_message_bytes: int = 4 * 2**20,
         otel: bool = False,
+        protocol: str = "grpc-web",
+        use_get: bool = False,
         transport: Transport | None = None,
     ) -> None:
         choices = codecs()
         _check_choice("codec", codec, choices)
+        _check_choice("protocol", protocol, PROTOCOLS)
+        if text and protocol != "grpc-web":
+            raise ValueError(f"text=True is for gRPC-Web; {protocol} has no bodies in base64")
+        if use_get and protocol != "connect":
+            raise ValueError("use_get=True is for Connect; set protocol='connect', too")
         if compression is not None:
             _check_choice("compression", compression, ENCODINGS)
         base = parse_base_url(url)
@@ -90,7 +103,11 @@ class Channel:
             secret=_checked_secret(hmac_secret) if token is None else None,
             max_message_bytes=max_message_bytes,
         )
-        self._protocol: ClientProtocol = GrpcWebProtocol(options, text=text)
+        self._protocol: ClientProtocol
+        if protocol == "connect":
+            self._protocol = ConnectProtocol(options, use_get=use_get)
+        else:
+            self._protocol = GrpcWebProtocol(options, text=text)
         self._retry = retry
         self._tracing = _tracing() if otel else None
         self._closed = False

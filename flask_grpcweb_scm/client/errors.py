@@ -16,9 +16,9 @@ from urllib3.util import parse_url
 
 from flask_grpcweb_scm.client.http import Head, TransportError
 from flask_grpcweb_scm.rpc import RpcError, printable
-from flask_grpcweb_scm.wire import MAX_TIMEOUT, Metadata, StatusCode
+from flask_grpcweb_scm.wire import MAX_TIMEOUT, Metadata, StatusCode, code_from_http
 
-__all__ = ["MAX_DETAILS", "MAX_DETAILS_CHARACTERS", "CallError", "http_code", "http_error", "status_error"]
+__all__ = ["MAX_DETAILS", "MAX_DETAILS_CHARACTERS", "CallError", "http_error", "status_error"]
 
 # Further details of a status are left out, as are details that are longer in base64.
 MAX_DETAILS = 100
@@ -30,18 +30,6 @@ _CALL_ID = re.compile(r"\(call ([0-9a-f]{8,64})\)\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _TEXT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml)\b", re.ASCII)
 _TAG = re.compile(r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?", re.DOTALL | re.IGNORECASE)
-
-# "HTTP to gRPC Status Code Mapping" (gRPC, http-grpc-status-mapping.md), and Connect's; any other status is UNKNOWN.
-_HTTP_CODES = {
-    400: StatusCode.INTERNAL,
-    401: StatusCode.UNAUTHENTICATED,
-    403: StatusCode.PERMISSION_DENIED,
-    404: StatusCode.UNIMPLEMENTED,
-    429: StatusCode.UNAVAILABLE,
-    502: StatusCode.UNAVAILABLE,
-    503: StatusCode.UNAVAILABLE,
-    504: StatusCode.UNAVAILABLE,
-}
 
 
 class CallError(RpcError):
@@ -128,12 +116,7 @@ def http_error(head: Head, chunks: Iterator[bytes], *, protocol: str, status: st
         text = f"content type {content_type[:100]!r} is not {protocol}; is the URL right?{told}"
         return CallError(StatusCode.UNKNOWN, text)
     told = f": {line!r}" if line else ""
-    return CallError(http_code(head.status), f"HTTP status {head.status} without {status}{told}")
-
-
-def http_code(status: int) -> StatusCode:
-    """Return the code that an HTTP status other than 200 stands for, when there is nothing else."""
-    return _HTTP_CODES.get(status, StatusCode.UNKNOWN)
+    return CallError(code_from_http(head.status), f"HTTP status {head.status} without {status}{told}")
 
 
 def _elsewhere(head: Head) -> str:
