@@ -107,7 +107,7 @@ def http_error(head: Head, chunks: Iterator[bytes], *, protocol: str, status: st
     :param protocol: that it does not speak.
     :param status: that it does not have.
     """
-    if 300 <= head.status < 400:
+    if 300 <= head.status < 400 and head.status != 304:
         return CallError(StatusCode.UNKNOWN, f"HTTP status {head.status}, {_elsewhere(head)}")
     content_type = dict(head.headers).get("content-type", "")
     line = _first_line(chunks, content_type.lower())
