@@ -1,4 +1,4 @@
-"""A Python client of gRPC-Web services: channels, stubs, and a client of ScmService. No Flask."""
+"""A Python client of services in gRPC-Web or Connect: channels, stubs, and a client of ScmService. No Flask."""
 
 from flask_grpcweb_scm.client.call import Call, RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod

@@ -161,6 +161,7 @@ class Channel:
         base = self._base
         return functools.partial(
             self._tracing.watch,
+            system=self._protocol.system,
             path=method_path(method),
             address=(base.host or "").strip("[]"),
             port=base.port or (443 if base.scheme == "https" else 80),

@@ -65,6 +65,8 @@ class ConnectProtocol:
     :param use_get: send calls of methods without side effects by GET, unless the URL would be too long.
     """
 
+    system = "connectrpc"
+
     def __init__(self, options: ChannelOptions, *, use_get: bool) -> None:
         if use_get and options.codec.name == "proto":
             # "serialize in a deterministic way … to facilitate HTTP caching"

@@ -48,6 +48,8 @@ class GrpcWebProtocol:
     :param text: send base64.
     """
 
+    system = "grpc"
+
     def __init__(self, options: ChannelOptions, *, text: bool) -> None:
         self._options = options
         codec = options.codec.name

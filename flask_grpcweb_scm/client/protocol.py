@@ -22,6 +22,9 @@ __all__ = ["ChannelOptions", "ClientProtocol", "Response", "method_path"]
 class ClientProtocol(Protocol):
     """Writes requests and reads responses, for all calls of a channel."""
 
+    system: str
+    """Its name in the semantic conventions of OpenTelemetry."""
+
     def request(
         self, method: MethodDescriptor, message: Any, metadata: Metadata, deadline: float | None, attempts: int
     ) -> Request:
