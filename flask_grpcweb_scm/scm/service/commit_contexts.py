@@ -47,7 +47,7 @@ MAX_LINES = 200  # of one BatchGetCommitContext
 IGNORED_SHARE = 1 / 16  # of the memory for lines
 
 
-@service.rpc("GetCommitContext")
+@service.GetCommitContext
 def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallContext) -> scm_pb2.CommitContext:
     """Return the commit that last changed a line, from the source or else from the stored file changes."""
     _check_line(request.commit_sha, request.filepath, request.line_number)
@@ -62,7 +62,7 @@ def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallCo
     return found
 
 
-@service.rpc("BatchGetCommitContext")
+@service.BatchGetCommitContext
 def batch_get_commit_context(
     request: scm_pb2.BatchGetCommitContextRequest, context: CallContext
 ) -> scm_pb2.BatchGetCommitContextResponse:

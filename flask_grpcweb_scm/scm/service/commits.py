@@ -24,7 +24,7 @@ from flask_grpcweb_scm.scm.validation import failed_precondition, invalid_argume
 __all__ = ["author_message", "commit_not_found", "complete_sha", "complete_shas", "fetch_commit", "get_commit"]
 
 
-@service.rpc("GetCommit")
+@service.GetCommit
 def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_pb2.Commit:
     """Return a commit by SHA, else that of the default branch, stored first if only the source has it."""
     validate(commit_sha=sha_problem(request.commit_sha))
