@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id
 from flask_grpcweb_scm.scm.queries.tenancy import find_project
 from flask_grpcweb_scm.scm.ranking import BlamedFrame, Suspicion, exclusion, rank
-from flask_grpcweb_scm.scm.service.commit_contexts import LineBlamer, blame_options
-from flask_grpcweb_scm.scm.service.commits import complete_sha
+from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer, blame_options
+from flask_grpcweb_scm.scm.service.commits import Naming, choose_sha, stored_shas
 from flask_grpcweb_scm.scm.service.definition import attempt, service
 from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
@@ -41,7 +41,7 @@ LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True)
 Outcome = scm_pb2.PathOutcome
 
 
-@service.rpc("FindSuspectCommits")
+@service.FindSuspectCommits
 def find_suspect_commits(
     request: scm_pb2.FindSuspectCommitsRequest, context: CallContext
 ) -> scm_pb2.FindSuspectCommitsResponse:
@@ -65,8 +65,8 @@ def find_suspect_commits(
     first_seen = request.first_seen.ToDatetime(timezone.utc) if request.HasField("first_seen") else None
     max_age = request.max_age.ToTimedelta() if request.HasField("max_age") else None
     blamed = []
-    for checkout in checkouts.values():
-        for place, outcome in checkout.blame(outcomes):
+    for checkout, contexts in _contexts([*checkouts.values()]):
+        for place, outcome in checkout.blame(contexts, outcomes):
             frame = _blamed_frame(place, outcome.blame)
             outcome.no_suspect_reason = exclusion(frame, first_seen=first_seen, now=now, max_age=max_age)
             if not outcome.no_suspect_reason:
@@ -192,6 +192,11 @@ class _Checkout:
     def __post_init__(self) -> None:
         self.pages = Pages.of(self.repository.url, provider_name(self.repository.provider))
 
+    @property
+    def naming(self) -> Naming:
+        """The commit, as it is named."""
+        return self.repository, self.source, self.sha
+
     def prepare(self) -> None:
         """Do what needs the database, before :meth:`read`."""
         if self.commit:
@@ -201,14 +206,16 @@ class _Checkout:
             # Providers know no options: each commit of theirs would be an approximation.
             options = DEFAULT_BLAME if isinstance(self.source, ApiSource) else LOOK_THROUGH
         self.blamer = LineBlamer(self.repository, self.source, options)
-        if self.sha or self.source is None:
-            self.commit = attempt(partial(complete_sha, self.repository, self.source, self.sha))
 
-    def read(self, context: CallContext) -> None:
-        """Read the lines; any thread may do it."""
-        if not self.commit and self.source is not None:
-            self.commit = attempt(partial(self._tip, self.source))
-        if isinstance(self.commit, RpcError) or self.blamer is None:
+    def read(self, stored: Mapping[tuple[int, str], Sequence[str]], context: CallContext) -> None:
+        """Read the lines; any thread may do it.
+
+        :param stored: see :func:`stored_shas`.
+        """
+        if self.blamer is None:
+            return
+        self.commit = attempt(partial(choose_sha, *self.naming, stored, self.branch))
+        if isinstance(self.commit, RpcError):
             return
         files: dict[str, set[int]] = {}
         for _, path, line in self.frames:
@@ -219,15 +226,12 @@ class _Checkout:
             if problem is not None:
                 self.problems[path] = problem
 
-    def _tip(self, source: Source) -> str:
-        tip = source.tip(self.branch)
-        if tip is None:
-            raise RpcError(StatusCode.NOT_FOUND, f"repository {self.repository.id} has no commits")
-        return tip
-
-    def blame(self, outcomes: Sequence[scm_pb2.FrameOutcome]) -> Iterable[tuple[int, scm_pb2.FrameOutcome]]:
+    def blame(
+        self,
+        contexts: Mapping[BlamedLine, scm_pb2.CommitContext | RpcError],
+        outcomes: Sequence[scm_pb2.FrameOutcome],
+    ) -> Iterable[tuple[int, scm_pb2.FrameOutcome]]:
         """Set in the outcomes of frames what was read; yield those with a commit to blame."""
-        contexts = {} if self.blamer is None else self.blamer.contexts()
         for place, path, line in self.frames:
             outcome = outcomes[place]
             if isinstance(self.commit, RpcError):
@@ -310,14 +314,25 @@ def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
 def _read(checkouts: Sequence[_Checkout], context: CallContext) -> None:
     for checkout in checkouts:
         checkout.prepare()
+    stored = stored_shas([checkout.naming for checkout in checkouts if checkout.blamer is not None])
     if len(checkouts) > 1:
         with ThreadPoolExecutor(min(READERS, len(checkouts))) as pool:
             contexts = [copy_context() for _ in checkouts]
-            list(pool.map(lambda copied, checkout: copied.run(checkout.read, context), contexts, checkouts))
+            list(pool.map(lambda copied, checkout: copied.run(checkout.read, stored, context), contexts, checkouts))
     else:
         for checkout in checkouts:
-            checkout.read(context)
+            checkout.read(stored, context)
     context.check_deadline()
+
+
+def _contexts(
+    checkouts: Sequence[_Checkout],
+) -> Iterator[tuple[_Checkout, Mapping[BlamedLine, scm_pb2.CommitContext | RpcError]]]:
+    """Yield the checkouts, each with the contexts of its lines."""
+    blamers = [checkout.blamer for checkout in checkouts if checkout.blamer is not None]
+    found = dict(zip(blamers, LineBlamer.contexts_of(blamers), strict=True)) if blamers else {}
+    for checkout in checkouts:
+        yield checkout, {} if checkout.blamer is None else found[checkout.blamer]
 
 
 # --- Suspects ---
