@@ -57,6 +57,7 @@ _CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
 _PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
+_NAMED = re.compile(r"\w")
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 
 
@@ -200,11 +201,12 @@ class _Reader:
 
     def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
         """Note a line that was read, for the next ones of its streams."""
-        section = self._stream(streams[0]).section
+        # A prefix without a name, such as that of a box, is no other program's.
+        section = None if _NAMED.search(streams[0]) else self._stream(streams[0]).section
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
-            stream.section = section = stream.section or section
+            stream.section = stream.section or section
             if text.startswith("raise ") and stream.section is not None:
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
