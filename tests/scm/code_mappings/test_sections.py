@@ -313,7 +313,8 @@ REAL = {
     "node": "main.mjs:3", "node_errors": "basket.js:1", "node_test": "basket.js:1", "php": "berth.php:2",
     "php_log": "berth.php:4", "pytest_long": "test_berth.py:8", "pytest_short": "test_berth.py:8",
     "python": "cart.py:6", "python_group": "group.py:1", "rich": "berth.py:3", "rich_wrapped": "berth.py:3",
-    "ruby": "berth.rb:2", "ruby_full": "berth.rb:2", "rust": "berth.rs:1", "stackprinter": "berth.py:3", "structlog": "berth.py:3",
+    "ruby": "berth.rb:2", "ruby_full": "berth.rb:2", "rust": "berth.rs:1", "stackprinter": "berth.py:3",
+    "structlog": "berth.py:3",
     "vitest": "basket.js:1",
 }  # fmt: skip
 

@@ -201,12 +201,14 @@ class _Reader:
 
     def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
         """Note a line that was read, for the next ones of its streams."""
-        # A prefix without a name, such as that of a box, is no other program's.
-        section = None if _NAMED.search(streams[0]) else self._stream(streams[0]).section
+        section, longer = None, streams[0]
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
-            stream.section = stream.section or section
+            # What has no name, such as the side of a box, is no prefix of another program.
+            section = None if _NAMED.search(longer[len(key) :]) else section
+            stream.section = section = stream.section or section
+            longer = key
             if text.startswith("raise ") and stream.section is not None:
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
