@@ -35,6 +35,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
 __all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
@@ -44,9 +45,6 @@ MAX_PATH_BYTES = 64 * 2**10
 MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the memory
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
-
-Command = tuple[Sequence[str], bytes]
-"""Arguments of git, and its standard input."""
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
@@ -179,13 +177,7 @@ class Mirror(CommitReader):
         numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
         if not numbers:
             return {}
-        # While one git reads the file, another one blames it already: for most questions that is all.
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            found = self._snippets_at(sha, paths, numbers)
-            if found is not None and (found[0], [*found[1]]) == (path, numbers):
-                blames = self._end_blame(blaming, command)
-                return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
+        found = self._read_snippets(sha, path, numbers) or self._snippets_at(sha, paths, numbers)
         if found is None:
             if not self.has_commit(sha):
                 raise NoSuchCommit(sha)
@@ -197,6 +189,17 @@ class Mirror(CommitReader):
         path, snippets = found
         blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
+
+    def _read_snippets(self, sha: str, path: str, numbers: Iterable[int]) -> tuple[str, dict[int, str]] | None:
+        """Return a file with :meth:`snippets`, without git; None when that is to be asked."""
+        storage = self._storage(checked_id(sha))
+        if storage is None:
+            return None
+        with closing(ObjectFiles(f"{self.git_dir}/objects", len(sha))) as objects, suppress(Unreadable):
+            content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
+            self._remember_commit(sha, storage)
+            return path, _cut_out([content], numbers)
+        return None
 
     def find_file(self, sha: str, path: str) -> str | None:
         """Return the object id of a file's contents at a commit; None when there is no such file.
@@ -265,31 +268,25 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            return self._end_blame(blaming, command)
-
-    def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
-        """Start ``git blame``; it may turn out to be in vain."""
+        which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
+        how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
+        how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
+        listing = b"" if options.include_ignored_revisions else ignored.listing
+        if listing:
+            how.append("--ignore-revs-file=/dev/stdin")
+        what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
+        command = ["blame", *what, *how, *which, checked_id(sha), "--", path]
         # It reads a .mailmap where it is started, which would give commits to others.
         has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
-        arguments, listing = command
-        chunks = self._chunks(*arguments, stdin=listing, is_guess=True, is_eager=True, folder=HERE if has_map else "")
-        next(chunks)
-        return chunks
-
-    def _end_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, Blame]:
-        """Read what ``git blame`` found."""
+        chunks = self._chunks(*command, stdin=listing, is_guess=True, folder=HERE if has_map else "")
         try:
-            found = dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
+            found = _blames(chunks)
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
             # The configuration names another file of revisions, and nothing keeps git from reading it.
-            arguments, listing = command
-            with closing(self._unconfigured_chunks(*arguments, digits=len(arguments[-3]), stdin=listing)) as chunks:
-                found = dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+            found = _blames(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
         cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
         return {
             number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
@@ -297,17 +294,9 @@ class Mirror(CommitReader):
         }
 
 
-def _blame_command(
-    sha: str, path: str, numbers: Iterable[int], options: BlameOptions, ignored: IgnoredRevisions
-) -> Command:
-    which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
-    how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
-    how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
-    listing = b"" if options.include_ignored_revisions else ignored.listing
-    if listing:
-        how.append("--ignore-revs-file=/dev/stdin")
-    what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-    return ["blame", *what, *how, *which, checked_id(sha), "--", path], listing
+def _blames(chunks: Generator[bytes, None, str]) -> dict[int, tuple[Blame, bool]]:
+    with closing(chunks):
+        return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
 
 def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
