@@ -272,7 +272,9 @@ def test_a_commit_that_is_not_there_is_told_by_its_frames(scm: Scm, ours: Tenant
         ({"frames": FRAMES, "stacktrace": TRACE}, "frames is there beside stacktrace; send one of them"),
         ({"stacktrace": "nothing"}, "stacktrace has no frames of Python, Java"),
         ({"stacktrace": "x" * (2**18 + 1)}, "stacktrace has 262145 characters; the limit is 262144"),
-        ({"frames": FRAMES[:1] * 1001}, "frames has 1001 items; the limit is 1000"),
+        ({"frames": FRAMES[:1] * 2001}, "frames has 2001 items; the limit is 2000"),
+        ({"stacktrace": "\n" * 5001}, "stacktrace has more than 5000 lines: send the last stack trace alone"),
+        ({"stacktrace": '["' + "x\\n" * 5001 + '"]'}, "stacktrace has more than 5000 lines"),
         ({"frames": [{"path": "x" * 4097}]}, "frames has a text of 4097 characters; the limit is 4096"),
         (
             {"frames": FRAMES, "release_commits": [{"repository_id": 7, "commit_sha": "main"}]},
@@ -301,9 +303,9 @@ def test_what_is_wrong_is_said_with_the_way_out(scm: Scm, ours: Tenant, fields: 
 def test_a_trace_deeper_than_the_limit_is_cut_where_it_is_farthest_from_the_failure(
     scm: Scm, ours: Tenant, served: int, shop: Shop
 ) -> None:
-    lines = [f'  File "/app/shop/cart.py", line 6, in f{number}\n' for number in range(1200)]
+    lines = [f'  File "/app/shop/cart.py", line 6, in f{number}\n' for number in range(2200)]
     response = find(scm, ours, stacktrace="".join(["Traceback (most recent call last):\n", *lines, TRACE[-260:]]))
-    assert len(response.frames) == 1000
+    assert len(response.frames) == 2000
     assert response.frames[0].frame.function not in {"f0", "f1"}
 
 
