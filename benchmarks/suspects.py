@@ -151,7 +151,7 @@ def find_suspects(stack: ExitStack) -> Variants:
     trace = make_trace(folder)
     return {
         "git blame": blame_runs(trace),
-        "trees in memory": finding(folder / "trees", trace, GRPC_BLAME_CACHE_BYTES=0),
+        "trees in memory": finding(folder / "trees", trace, GRPC_BLAME_CACHE_BYTES=1),
         "lines in memory": finding(folder / "lines", trace),
     }
 
@@ -163,7 +163,7 @@ def main(calls: int) -> None:
         trace = make_trace(folder)
         functions = {
             "git blame": blame_runs(trace),
-            "trees in memory": finding(folder / "trees", trace, GRPC_BLAME_CACHE_BYTES=0),
+            "trees in memory": finding(folder / "trees", trace, GRPC_BLAME_CACHE_BYTES=1),
             "lines in memory": finding(folder / "lines", trace),
         }
         for label, function in functions.items():
