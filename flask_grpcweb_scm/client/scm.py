@@ -74,7 +74,7 @@ class DerivedMappings(list[CodeMapping]):
 
 
 class SuspectCommits(list[SuspectCommit]):
-    """Commits that probably broke what a stack trace shows, the most suspicious first, and the outcomes of its frames."""
+    """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
 
     def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
         super().__init__(suspects)
