@@ -46,7 +46,7 @@ run: .venv/.installed-example ## Serve the example app with this checkout's hist
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
 	@$(FLASK) scm add-project demo web --platform python
-	@test ! -e .git || $(FLASK) scm import-git demo .
+	@test ! -e .git || $(FLASK) scm import-git demo . --follow
 	@# After that, so that the checkout is repository 1, as it says above.
 	@$(FLASK) add-example-rows
 	@printf '%s\n' "$$TRY"

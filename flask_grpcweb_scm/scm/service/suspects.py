@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -21,10 +21,12 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id
 from flask_grpcweb_scm.scm.queries.tenancy import find_project
 from flask_grpcweb_scm.scm.ranking import BlamedFrame, Suspicion, exclusion, rank
-from flask_grpcweb_scm.scm.service.commits import LineBlamer, attempt, complete_sha
-from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.sources.source import Source
-from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, failed_precondition, sha_problem, validate
+from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer, blame_options
+from flask_grpcweb_scm.scm.service.commits import Naming, choose_sha, stored_shas
+from flask_grpcweb_scm.scm.service.definition import attempt, service
+from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
+from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
+from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, sha_problem, validate
 
 __all__ = ["find_suspect_commits"]
 
@@ -33,10 +35,13 @@ MAX_RELEASE_COMMITS = 1000
 MAX_STACKTRACE_CHARACTERS = 2**19
 NAMED_LINES = 3  # in the reason of a suspect
 
+LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True)
+"""Moves and changes of whitespace seldom break anything."""
+
 Outcome = scm_pb2.PathOutcome
 
 
-@service.rpc("FindSuspectCommits")
+@service.FindSuspectCommits
 def find_suspect_commits(
     request: scm_pb2.FindSuspectCommitsRequest, context: CallContext
 ) -> scm_pb2.FindSuspectCommitsResponse:
@@ -54,14 +59,14 @@ def find_suspect_commits(
         outcomes = [scm_pb2.FrameOutcome(frame=frame) for frame in request.frames]
     else:
         outcomes = _outcomes_in(request.stacktrace, context)
-    checkouts = _find_files(project, outcomes, releases, dry_run=request.dry_run, context=context)
+    checkouts = _find_files(project, outcomes, releases, request, context)
     _read(list(checkouts.values()), context)
     now = datetime.now(timezone.utc)
     first_seen = request.first_seen.ToDatetime(timezone.utc) if request.HasField("first_seen") else None
     max_age = request.max_age.ToTimedelta() if request.HasField("max_age") else None
     blamed = []
-    for checkout in checkouts.values():
-        for place, outcome in checkout.blame(outcomes):
+    for checkout, contexts in _contexts([*checkouts.values()]):
+        for place, outcome in checkout.blame(contexts, outcomes):
             frame = _blamed_frame(place, outcome.blame)
             outcome.no_suspect_reason = exclusion(frame, first_seen=first_seen, now=now, max_age=max_age)
             if not outcome.no_suspect_reason:
@@ -105,7 +110,8 @@ def _releases_problem(releases: Collection[scm_pb2.ReleaseCommit]) -> str | None
         return f"has {len(releases)} items; the limit is {MAX_RELEASE_COMMITS}"
     named: set[int] = set()
     for release in releases:
-        if (problem := sha_problem(release.commit_sha)) is not None:
+        problem = sha_problem(release.commit_sha) if release.commit_sha else "is empty"
+        if problem is not None:
             return f"of repository {release.repository_id}: commit_sha {problem}"
         if release.repository_id in named:
             return f"has repository {release.repository_id} twice; name the one commit that ran"
@@ -172,7 +178,9 @@ class _Checkout:
     branch: str
     sha: str
     """Of the release; empty for the tip of the branch."""
-    frames: list[tuple[int, str, int]] = field(default_factory=list)
+    options: BlameOptions | None
+    """None for what is best for suspects."""
+    frames: list[tuple[int, str, int]]
     """Place, path and line."""
     pages: Pages = field(init=False)
     commit: str | RpcError = ""
@@ -184,23 +192,30 @@ class _Checkout:
     def __post_init__(self) -> None:
         self.pages = Pages.of(self.repository.url, provider_name(self.repository.provider))
 
+    @property
+    def naming(self) -> Naming:
+        """The commit, as it is named."""
+        return self.repository, self.source, self.sha
+
     def prepare(self) -> None:
         """Do what needs the database, before :meth:`read`."""
         if self.commit:
             return
-        self.blamer = LineBlamer(self.repository, self.source)
-        if self.sha:
-            found = attempt(partial(complete_sha, self.repository, self.source, self.sha))
-            self.commit = found
-        elif self.source is None:
-            text = f"repository {self.repository.id} has no source to read; name its commit in release_commits"
-            self.commit = failed_precondition("SOURCE", f"repository {self.repository.id}", text)
+        options = self.options
+        if options is None:
+            # Providers know no options: each commit of theirs would be an approximation.
+            options = DEFAULT_BLAME if isinstance(self.source, ApiSource) else LOOK_THROUGH
+        self.blamer = LineBlamer(self.repository, self.source, options)
 
-    def read(self, context: CallContext) -> None:
-        """Read the lines; any thread may do it."""
-        if not self.commit and self.source is not None:
-            self.commit = attempt(partial(self._tip, self.source))
-        if isinstance(self.commit, RpcError) or self.blamer is None:
+    def read(self, stored: Mapping[tuple[int, str], Sequence[str]], context: CallContext) -> None:
+        """Read the lines; any thread may do it.
+
+        :param stored: see :func:`stored_shas`.
+        """
+        if self.blamer is None:
+            return
+        self.commit = attempt(partial(choose_sha, *self.naming, stored, self.branch))
+        if isinstance(self.commit, RpcError):
             return
         files: dict[str, set[int]] = {}
         for _, path, line in self.frames:
@@ -211,15 +226,12 @@ class _Checkout:
             if problem is not None:
                 self.problems[path] = problem
 
-    def _tip(self, source: Source) -> str:
-        tip = source.tip(self.branch) if hasattr(source, "tip") else source.branch(self.branch or None)[1]  # XXX
-        if tip is None:
-            raise RpcError(StatusCode.NOT_FOUND, f"repository {self.repository.id} has no commits")
-        return tip
-
-    def blame(self, outcomes: Sequence[scm_pb2.FrameOutcome]) -> Iterable[tuple[int, scm_pb2.FrameOutcome]]:
+    def blame(
+        self,
+        contexts: Mapping[BlamedLine, scm_pb2.CommitContext | RpcError],
+        outcomes: Sequence[scm_pb2.FrameOutcome],
+    ) -> Iterable[tuple[int, scm_pb2.FrameOutcome]]:
         """Set in the outcomes of frames what was read; yield those with a commit to blame."""
-        contexts = {} if self.blamer is None else self.blamer.contexts()
         for place, path, line in self.frames:
             outcome = outcomes[place]
             if isinstance(self.commit, RpcError):
@@ -233,22 +245,19 @@ class _Checkout:
                 outcome.no_suspect_reason = found.message
             else:
                 outcome.blame.CopyFrom(found)
-                if not outcome.blame.HasField("blame_date") and self.source is not None:  # XXX
-                    c = self.source.commit(found.blame_commit_id)
-                    outcome.blame.blame_date.FromDatetime(c.committed)
                 yield place, outcome
 
     def subjects(self) -> dict[tuple[int, str], str]:
         """Return the first lines of messages, by repository and commit."""
-        return {}
+        subjects = {} if self.blamer is None else self.blamer.subjects
+        return {(self.repository.id, sha): subject for sha, subject in subjects.items()}
 
 
 def _find_files(
     project: Project,
     outcomes: Sequence[scm_pb2.FrameOutcome],
     releases: Mapping[int, str],
-    *,
-    dry_run: bool,
+    request: scm_pb2.FindSuspectCommitsRequest,
     context: CallContext,
 ) -> dict[tuple[int, str], _Checkout]:
     """Set in the outcomes which files the frames mean; return those to read, by repository and branch."""
@@ -264,7 +273,10 @@ def _find_files(
         else:
             ours.append(place)
     derivation = derive(
-        project, [_stack_frame(outcomes[place].frame, project) for place in ours], dry_run=dry_run, context=context
+        project,
+        [_stack_frame(outcomes[place].frame, project) for place in ours],
+        dry_run=request.dry_run,
+        context=context,
     )
     wanted: dict[tuple[int, str], list[tuple[int, str, int]]] = {}
     for place, path in zip(ours, derivation.outcomes, strict=True):
@@ -282,10 +294,11 @@ def _find_files(
         branch = "" if path.repository_id in releases else path.branch
         wanted.setdefault((path.repository_id, branch), []).append((place, path.source_path, outcome.frame.line))
     found = derivation.trees.sources({repository_id for repository_id, _ in wanted}) if wanted else {}
+    options = blame_options(request.blame_options) if request.HasField("blame_options") else None
     checkouts = {}
     for (repository_id, branch), frames in wanted.items():
         row, source = found[repository_id]
-        checkout = _Checkout(row, None, branch or row.default_branch, releases.get(repository_id, ""), frames)
+        checkout = _Checkout(row, None, branch or row.default_branch, releases.get(repository_id, ""), options, frames)
         if isinstance(source, ProviderError):
             checkout.commit = service.declared_error(source) or RpcError(StatusCode.UNAVAILABLE, str(source))
         else:
@@ -301,14 +314,25 @@ def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
 def _read(checkouts: Sequence[_Checkout], context: CallContext) -> None:
     for checkout in checkouts:
         checkout.prepare()
+    stored = stored_shas([checkout.naming for checkout in checkouts if checkout.blamer is not None])
     if len(checkouts) > 1:
         with ThreadPoolExecutor(min(READERS, len(checkouts))) as pool:
             contexts = [copy_context() for _ in checkouts]
-            list(pool.map(lambda copied, checkout: copied.run(checkout.read, context), contexts, checkouts))
+            list(pool.map(lambda copied, checkout: copied.run(checkout.read, stored, context), contexts, checkouts))
     else:
         for checkout in checkouts:
-            checkout.read(context)
+            checkout.read(stored, context)
     context.check_deadline()
+
+
+def _contexts(
+    checkouts: Sequence[_Checkout],
+) -> Iterator[tuple[_Checkout, Mapping[BlamedLine, scm_pb2.CommitContext | RpcError]]]:
+    """Yield the checkouts, each with the contexts of its lines."""
+    blamers = [checkout.blamer for checkout in checkouts if checkout.blamer is not None]
+    found = dict(zip(blamers, LineBlamer.contexts_of(blamers), strict=True)) if blamers else {}
+    for checkout in checkouts:
+        yield checkout, {} if checkout.blamer is None else found[checkout.blamer]
 
 
 # --- Suspects ---
