@@ -30,7 +30,7 @@ from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, sha_problem, v
 
 __all__ = ["find_suspect_commits"]
 
-MAX_FRAMES = 1000  # in one request
+MAX_FRAMES = 2000  # in one request; a Java virtual machine prints 1024 of an endless recursion
 MAX_RELEASE_COMMITS = 1000
 MAX_STACKTRACE_CHARACTERS = 2**19
 NAMED_LINES = 3  # in the reason of a suspect
