@@ -24,7 +24,7 @@ from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
 __all__ = ["Checkout", "blame_frames"]
 
-LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True)
+LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=True)
 """Moves and changes of whitespace seldom break anything."""
 NOT_IN_APP = "it is not the app's own code: in_app is false"
 
