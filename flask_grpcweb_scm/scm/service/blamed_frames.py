@@ -124,14 +124,7 @@ def blame_frames(
     checkouts = _find_files(project, outcomes, releases, options=options, dry_run=dry_run, context=context)
     readable = [checkout for checkout in checkouts if checkout.blamer is not None]
     stored = stored_shas([checkout.naming for checkout in readable])
-    if len(readable) > 1:
-        with ThreadPoolExecutor(min(READERS, len(readable))) as pool:
-            contexts = [copy_context() for _ in readable]
-            list(pool.map(lambda copied, checkout: copied.run(checkout.read, stored, context), contexts, readable))
-    else:
-        for checkout in readable:
-            checkout.read(stored, context)
-    context.check_deadline()
+    _read_all(readable, stored, context)
     blamers = [checkout.blamer for checkout in checkouts if checkout.blamer is not None]
     found: dict[LineBlamer | None, Contexts] = {None: {}}
     if blamers:
@@ -139,6 +132,31 @@ def blame_frames(
     for checkout in checkouts:
         checkout.describe(found[checkout.blamer], outcomes)
     return checkouts
+
+
+def _read_all(
+    checkouts: Sequence[Checkout], stored: Mapping[tuple[int, str], Sequence[str]], context: CallContext
+) -> None:
+    """Read the lines of several repositories at a time."""
+    by_repository: dict[int, list[Checkout]] = {}
+    for checkout in checkouts:
+        by_repository.setdefault(checkout.repository.id, []).append(checkout)
+
+    def read(of_repository: Sequence[Checkout]) -> None:
+        # One after the other: they have one source.
+        for checkout in of_repository:
+            checkout.read(stored, context)
+
+    jobs = [*by_repository.values()]
+    if len(jobs) > 1:
+        with ThreadPoolExecutor(min(READERS, len(jobs))) as pool:
+            # In the context of the call: what it runs belongs to its span.
+            contexts = [copy_context() for _ in jobs]
+            list(pool.map(lambda copied, job: copied.run(read, job), contexts, jobs))
+    else:
+        for job in jobs:  # in this thread: starting another one is slow
+            read(job)
+    context.check_deadline()
 
 
 def _find_files(
@@ -173,6 +191,10 @@ def _find_files(
     sources = derivation.trees.sources({repository_id for repository_id, _ in wanted}) if wanted else {}
     checkouts = []
     for (repository_id, branch), lines in wanted.items():
+        if repository_id not in sources:  # it was deleted a moment ago
+            for place, _, _ in lines:
+                outcomes[place].no_suspect_reason = f"repository {repository_id} does not exist any more"
+            continue
         row, source = sources[repository_id]
         sha = releases.get(repository_id, "")
         checkout = Checkout(row, None, sha, branch or row.default_branch, None, frames=lines)

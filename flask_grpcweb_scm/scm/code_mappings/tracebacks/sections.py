@@ -43,6 +43,7 @@ class Mark(NamedTuple):
 
 
 _ORDER = re.compile(r"(?P<other>Thread 0x.*)?.*\(most recent call (?P<order>last|first)\):?.*")
+_PY_SPY = re.compile(r"Thread (?:0x)?[0-9A-Fa-f]+ \((?:idle|active)[\w+]*\).*")
 _GOROUTINE = re.compile(r"goroutine \d+ (?:gp=.*)?\[(?P<state>[^\[\]]*)\]:.*")
 _ERROR = r"(?:[\w$]+[./\\:]+)*[\w$]*(?:Error|Exception|Throwable|Failure|Panic)"
 _MARKS = (
@@ -62,7 +63,7 @@ _MARKS = (
 _KNOWN = [(mark, re.compile(pattern)) for mark, pattern in _MARKS]
 _WORTH = re.compile(
     r"exception|Exception|Error|Throwable|Failure|Panic|[Cc]aused by|\[cause\]|Wrapped by|Suppressed|panic|goroutine|"
-    r"most recent call|fatal error|runtime stack|___|:in |Next |\[errors\]|---- \d+ ---"
+    r"most recent call|fatal error|runtime stack|___|:in |Next |\[errors\]|---- \d+ ---|\((?:idle|active)"
 )
 MAX_MARK_CHARACTERS = 2000
 
@@ -112,6 +113,8 @@ def _preference(found: tuple[int, Mark]) -> tuple[bool, int]:
 def _mark_of(text: str) -> Mark | None:
     if (order := _ORDER.fullmatch(text)) is not None:
         return Mark(Kind.ASIDE if order["other"] else Kind.TRACE, order["order"] == "last")
+    if _PY_SPY.fullmatch(text) is not None:
+        return Mark(Kind.ASIDE, failing_last=False)
     if (goroutine := _GOROUTINE.fullmatch(text)) is not None:
         return Mark(Kind.TRACE if goroutine["state"].startswith("running") else Kind.ASIDE)
     return next((mark for mark, pattern in _KNOWN if pattern.fullmatch(text) is not None), None)
