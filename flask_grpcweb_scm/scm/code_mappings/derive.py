@@ -67,7 +67,7 @@ def derive(
     Neither the outcomes nor the mappings depend on the order of the frames.
 
     :param dry_run: derive them without storing them.
-    :param commits: to read in place of the newest ones, by repository; only on a dry run, for mappings lead to branches.
+    :param commits: to read in place of the newest ones, by repository: on a dry run, for mappings are of branches.
     """
     readings: dict[StackFrame, Reading] = {}
     for frame in frames:

@@ -25,7 +25,7 @@ _CAUSES = {
 
 
 def frames_of(language: str, text: str, folder: PurePath) -> list[scm_pb2.StackFrame]:
-    """Return the frames, with the outermost call first, and with the first cause last: what failed, not its handlers."""
+    """Return the frames, with the outermost call first, and last what failed, not what handled it."""
     found: list[scm_pb2.StackFrame] = []
     parts = _CAUSES[language].split(text)
     if language == "go":
