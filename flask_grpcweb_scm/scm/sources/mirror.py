@@ -37,6 +37,7 @@ from flask_grpcweb_scm.scm.sources.git import (
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
 from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
+from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
 __all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
@@ -46,9 +47,6 @@ MAX_PATH_BYTES = 64 * 2**10
 MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the memory
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
-
-Command = tuple[Sequence[str], bytes]
-"""Arguments of git, and its standard input."""
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
@@ -181,13 +179,7 @@ class Mirror(CommitReader):
         numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
         if not numbers:
             return {}
-        # While one git reads the file, another one blames it already: for most questions that is all.
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            found = self._snippets_at(sha, paths, numbers)
-            if found is not None and (found[0], [*found[1]]) == (path, numbers):
-                blames = self._end_blame(blaming, command, options, ignored)
-                return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
+        found = self._read_snippets(sha, path, numbers) or self._snippets_at(sha, paths, numbers)
         if found is None:
             if not self.has_commit(sha):
                 raise NoSuchCommit(sha)
@@ -199,6 +191,17 @@ class Mirror(CommitReader):
         path, snippets = found
         blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
+
+    def _read_snippets(self, sha: str, path: str, numbers: Iterable[int]) -> tuple[str, dict[int, str]] | None:
+        """Return a file with :meth:`snippets`, without git; None when that is to be asked."""
+        storage = self._storage(checked_id(sha))
+        if storage is None:
+            return None
+        with closing(ObjectFiles(f"{self.git_dir}/objects", len(sha))) as objects, suppress(Unreadable):
+            content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
+            self._remember_commit(sha, storage)
+            return path, _cut_out([content], numbers)
+        return None
 
     def find_file(self, sha: str, path: str) -> str | None:
         """Return the object id of a file's contents at a commit; None when there is no such file.
@@ -267,69 +270,54 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            return self._end_blame(blaming, command, options, ignored)
 
-    def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
-        """Start ``git blame``; it may turn out to be in vain."""
-        # It reads a .mailmap where it is started, which would give commits to others.
-        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
-        arguments, listing = command
-        chunks = self._chunks(*arguments, stdin=listing, is_guess=True, is_eager=True, folder=HERE if has_map else "")
-        next(chunks)
-        return chunks
+        def blame(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
+            return self._blame(revisions, path, numbers, around, options, ignored)
 
-    def _end_blame(
-        self, blaming: Iterable[bytes], command: Command, options: BlameOptions, ignored: IgnoredRevisions
-    ) -> dict[int, Blame]:
-        """Read what ``git blame`` found, and look through moves that it did not see."""
-
-        def blame(revisions: str, path: str, numbers: Iterable[int], around: int) -> dict[int, BlamedLine]:
-            command = _blame_command(revisions, path, numbers, options, ignored, around)
-            with closing(self._begin_blame(command)) as blaming:
-                return self._read_blame(blaming, command)
-
-        lines = self._read_blame(blaming, command)
+        lines = blame(sha, path, numbers)
         if options.pursue_moves:
-            lines = pursue_moves(lines, blame, any_ignored=bool(command[1]))
+            lines = pursue_moves(lines, blame, any_ignored=bool(ignored.listing))
         cut = self._commits_cut_off() if any(line.is_first for line in lines.values()) else ()
         return {
             number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in cut else line.blame
             for number, line in lines.items()
         }
 
-    def _read_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, BlamedLine]:
+    def _blame(
+        self,
+        revisions: str,
+        path: str,
+        numbers: Iterable[int],
+        around: int,
+        options: BlameOptions,
+        ignored: IgnoredRevisions,
+    ) -> dict[int, BlamedLine]:
+        """Return what ``git blame`` finds for lines, and for so many around each."""
+        sha = checked_id(revisions.removesuffix(OF_COMMIT))
+        which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
+        how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
+        how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
+        listing = b"" if options.include_ignored_revisions else ignored.listing
+        if listing:
+            how.append("--ignore-revs-file=/dev/stdin")
+        what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
+        command = ["blame", *what, *how, *which, revisions, "--", path]
+        # It reads a .mailmap where it is started, which would give commits to others.
+        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
+        chunks = self._chunks(*command, stdin=listing, is_guess=True, folder=HERE if has_map else "")
         try:
-            return dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
+            return _blamed_lines(chunks)
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
             # The configuration names another file of revisions, and nothing keeps git from reading it.
-            arguments, listing = command
-            digits = len(arguments[-3].removesuffix(OF_COMMIT))
-            with closing(self._unconfigured_chunks(*arguments, digits=digits, stdin=listing)) as chunks:
-                return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+            return _blamed_lines(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
 
 
-def _blame_command(
-    revisions: str,
-    path: str,
-    numbers: Iterable[int],
-    options: BlameOptions,
-    ignored: IgnoredRevisions,
-    around: int = 0,
-) -> Command:
-    which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
-    how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
-    how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
-    listing = b"" if options.include_ignored_revisions else ignored.listing
-    if listing:
-        how.append("--ignore-revs-file=/dev/stdin")
-    what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-    checked_id(revisions.removesuffix(OF_COMMIT))
-    return ["blame", *what, *how, *which, revisions, "--", path], listing
+def _blamed_lines(chunks: Generator[bytes, None, str]) -> dict[int, BlamedLine]:
+    with closing(chunks):
+        return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
 
 def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
