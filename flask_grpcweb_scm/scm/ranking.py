@@ -1,8 +1,8 @@
 """Ranking of the commits that frames of a stack trace are blamed on; pure.
 
 The frame nearest to the failure counts 1 for the commit that its line is blamed on, and each frame behind it a third of
-the one before; of the sum, half is left for each two years of the commit's age. All callers together count less than half
-of the line that failed: whoever touched them last comes first only when that line is years older.
+the one before. Of the sum, half is left for each two years of the commit's age. All callers together count less than
+half of the line that failed: whoever touched them last comes first only when that line is years older.
 """
 
 from __future__ import annotations

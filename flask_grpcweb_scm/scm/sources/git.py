@@ -38,6 +38,7 @@ __all__ = [
     "GitFailed",
     "GitOutOfMemory",
     "GitTimeout",
+    "commit_date",
     "parse_log",
     "path_text",
     "run_git",
@@ -50,6 +51,7 @@ CHUNK_BYTES = 64 * 2**10
 MEMORY_BYTES = 2**30
 """Default of the address space of git, which of a repository as large as Linux has 0.6 GiB in use."""
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
+HERE = os.path.dirname(os.path.abspath(__file__))
 MAX_ERROR_BYTES = 2 * 2**10
 MAX_ERROR_FILE_BYTES = 64 * 2**10
 
@@ -77,7 +79,11 @@ OPTIONS = (
     *("-c", "core.packedGitWindowSize=16m"),
     *("-c", "core.packedGitLimit=64m"),
     *("-c", "core.bigFileThreshold=16m"),
-    # git blame would let a file of the repository give a commit to somebody else.
+    # What git blame makes of a commit is the same in every repository.
+    *("-c", "blame.showRoot=false"),
+    *("-c", "diff.algorithm=default"),
+    *("-c", "diff.indentHeuristic=true"),
+    # It would let a file of the repository give a commit to somebody else.
     *("-c", "mailmap.file="),
     *("-c", "mailmap.blob="),
     "--no-replace-objects",
@@ -131,7 +137,12 @@ class GitFailed(GitError):
 
 
 def run_git(
-    git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"", memory: int | None = MEMORY_BYTES
+    git_dir: str,
+    *arguments: str,
+    deadline: float | None,
+    stdin: bytes = b"",
+    memory: int | None = MEMORY_BYTES,
+    is_eager: bool = False,
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -141,6 +152,7 @@ def run_git(
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :param memory: bytes of address space; None for any number.
+    :param is_eager: the first chunk is empty, and comes once git has started.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -157,20 +169,21 @@ def run_git(
     ):
         given.write(stdin)
         given.seek(0)
-        folder = os.path.dirname(git_dir)
+        # git blame, and nothing else, reads a .mailmap where it is started.
+        folder = HERE if command == "blame" else os.path.dirname(git_dir)
         process = subprocess.Popen(
             [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**ENVIRONMENT, "GIT_WORK_TREE": folder},
+            env={**ENVIRONMENT, "GIT_WORK_TREE": os.path.dirname(git_dir)},
             cwd=folder,  # files that the configuration names are relative to the working tree
             start_new_session=True,
             pass_fds=leash.pass_fds,
         )
         leash.tie(process.pid)
         _limit(process, memory)
-        yield from _output(process, deadline)
+        yield from _output(process, deadline, is_eager)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
         errors.seek(0)
@@ -256,7 +269,7 @@ def _find_git() -> str:
     return path
 
 
-def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
+def _output(process: subprocess.Popen[bytes], deadline: float | None, is_eager: bool) -> Generator[bytes, None, None]:
     # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
     stdout: Any = process.stdout
     owner, alarm = os.getpid(), None
@@ -264,6 +277,8 @@ def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generat
         if deadline is not None:
             alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
             alarm.start()
+        if is_eager:
+            yield b""
         while chunk := stdout.read1(CHUNK_BYTES):
             yield chunk
         process.wait()
@@ -358,14 +373,15 @@ def _parse_commit(sha: bytes, fields: list[bytes]) -> GitCommit:
     seconds, name, email, message = fields
     return GitCommit(
         sha=sha.decode("ascii"),
-        committed=_instant(seconds),
+        committed=commit_date(seconds),
         author_name=name.decode("utf-8", "replace").strip(),
         author_email=email.decode("utf-8", "replace").strip().lower(),
         message=message.decode("utf-8", "replace").rstrip("\n"),
     )
 
 
-def _instant(seconds: bytes) -> datetime:
+def commit_date(seconds: bytes) -> datetime:
+    """Return the instant of seconds since 1970, within the years that callers know."""
     try:
         number = int(seconds)
     except ValueError:  # a commit without a readable date
