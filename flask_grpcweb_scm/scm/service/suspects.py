@@ -76,7 +76,7 @@ def find_suspect_commits(
     subjects = {key: text for checkout in checkouts.values() for key, text in checkout.subjects().items()}
     suspects = [
         _suspect(suspicion, outcomes, pages, subjects, seen=first_seen is not None)
-        for suspicion in rank(blamed, first_seen or now)
+        for suspicion in rank(blamed, first_seen or now, seen=first_seen is not None)
     ]
     return scm_pb2.FindSuspectCommitsResponse(suspects=suspects, frames=outcomes)
 
