@@ -15,7 +15,7 @@ SOURCES = sorted(
     path.relative_to(ROOT)
     for folder in ("flask_grpcweb_scm", "example_app", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
-    if not path.name.endswith("_pb2.py")
+    if not path.name.endswith(("_pb2.py", "_rpc.py"))
 )
 
 

@@ -1,7 +1,8 @@
-"""A Python client of gRPC-Web services: channels, stubs, and a client of ScmService. No Flask."""
+"""A Python client of services in gRPC-Web or Connect: channels, stubs, and a client of ScmService. No Flask."""
 
 from flask_grpcweb_scm.client.call import Call, RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import Exchange, Head, Request, Transport, TransportError
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
@@ -14,7 +15,6 @@ from flask_grpcweb_scm.client.records import (
     Record,
     Repository,
 )
-from flask_grpcweb_scm.client.response import CallError
 from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 

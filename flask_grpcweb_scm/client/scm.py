@@ -80,6 +80,7 @@ class ScmGrpcClient:
     :param timeout: seconds for a call, retries included; None for no limit.
     :param retry: for the methods that may be retried; None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    :param protocol: ``"grpc-web"`` or ``"connect"``.
     :raises TypeError: when `hmac_secrets` is a str, whose first character would be the secret.
     """
 
@@ -92,6 +93,7 @@ class ScmGrpcClient:
         timeout: float | None = 30.0,
         retry: RetryPolicy | None = RetryPolicy(),  # noqa: B008  # frozen
         ca_certs: str | None = None,
+        protocol: str = "grpc-web",
     ) -> None:
         if isinstance(hmac_secrets, str):
             raise TypeError("hmac_secrets is a list of secrets, newest first; got a str")
@@ -102,6 +104,7 @@ class ScmGrpcClient:
             timeout=timeout,
             retry=retry,
             ca_certs=ca_certs,
+            protocol=protocol,
         )
         self._use(channel)
 

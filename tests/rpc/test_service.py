@@ -76,8 +76,8 @@ def test_only_streams_can_be_batched() -> None:
         ("ClientStream", yields, "ClientStream has one response"),
         ("ServerStream", returns, "ServerStream streams responses: its function must yield them"),
         ("Bidi", returns, "Bidi streams responses"),
-        ("Unary", awaits, "is async; service functions are plain functions"),
-        ("ServerStream", awaits_and_yields, "is async"),
+        ("Unary", awaits_and_yields, "Unary has one response"),
+        ("ServerStream", awaits, "ServerStream streams responses"),
         ("Unary", takes_one, r"must take \(request, context\)"),
     ],
 )

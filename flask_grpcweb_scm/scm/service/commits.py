@@ -52,7 +52,7 @@ BlamedLine = tuple[str, str, int]
 MAX_LINES = 200  # of one BatchGetCommitContext
 
 
-@service.rpc("GetCommit")
+@service.GetCommit
 def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_pb2.Commit:
     """Return a commit by SHA, stored first if only the source has it."""
     validate(commit_sha=sha_problem(request.commit_sha))
@@ -65,7 +65,7 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     return _commit_message(*found)
 
 
-@service.rpc("GetCommitContext")
+@service.GetCommitContext
 def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallContext) -> scm_pb2.CommitContext:
     """Return the commit that last changed a line, from the source or else from the stored file changes."""
     _check_line(request.commit_sha, request.filepath, request.line_number)
@@ -80,7 +80,7 @@ def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallCo
     return found
 
 
-@service.rpc("BatchGetCommitContext")
+@service.BatchGetCommitContext
 def batch_get_commit_context(
     request: scm_pb2.BatchGetCommitContextRequest, context: CallContext
 ) -> scm_pb2.BatchGetCommitContextResponse:
