@@ -9,6 +9,7 @@ from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -73,6 +74,8 @@ class RpcMethod:
     function: ServiceFunction
     batch: bool = False
     """True when the messages of a stream may wait a moment for the next ones."""
+    no_side_effects: bool = False
+    """True when the ``idempotency_level`` says so."""
 
     @property
     def path(self) -> str:
@@ -201,6 +204,7 @@ class Service:
             server_streaming=method.server_streaming,
             function=self._functions[method.name],
             batch=method.name in self._batched,
+            no_side_effects=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         )
 
     def _find(self, name: str) -> MethodDescriptor:
