@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 
 from flask_grpcweb_scm.rpc.context import CallContext, Identity
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.service import RpcMethod, ServiceFunction
+from flask_grpcweb_scm.rpc.functions import ServiceFunction
+from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode, over_limit
 
 __all__ = [
