@@ -16,6 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "lru_cache": set(),
     "providers": set(),
     "remotes": set(),
+    "pages": {"remotes"},
+    "ranking": set(),
     "database": {"remotes"},
     "migrations": set(),
     "search": {"database"},
@@ -23,12 +25,16 @@ ALLOWED: dict[str, set[str]] = {
     "trackers": {"database", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
-    "code_mappings": {"database", "lru_cache", "providers", "queries", "remotes", "settings", "sources", "validation"},
-    "service": {
-        "code_mappings", "database", "git_import", "lru_cache", "providers", "queries", "settings", "sources",
-        "trackers", "validation",
+    "code_mappings": {
+        "database", "lru_cache", "pages", "providers", "queries", "remotes", "settings", "sources", "validation",
     },
-    "cli": {"code_mappings", "database", "git_import", "providers", "remotes", "settings", "sources", "trackers"},
+    "service": {
+        "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
+        "sources", "trackers", "validation",
+    },
+    "cli": {
+        "code_mappings", "database", "git_import", "providers", "remotes", "service", "settings", "sources", "trackers",
+    },
     "__init__": {"cli", "database", "service", "trackers"},
 }  # fmt: skip
 PURE = {"libraries", "frames", "tracebacks", "trees", "roots", "decide"}
