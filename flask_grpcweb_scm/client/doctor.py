@@ -15,8 +15,8 @@ from google.protobuf.message_factory import GetMessageClass
 from urllib3.util import Url
 
 from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import Pairs, Request, SocketTransport, TransportError, parse_base_url
-from flask_grpcweb_scm.client.response import CallError
 from flask_grpcweb_scm.rpc import codecs
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ContentType, StatusCode, encode_frame, encode_text, parse_content_type
 

@@ -104,6 +104,13 @@ _UnlinkExternalIssueRequest_to_UnlinkExternalIssueResponse = TypeVar(
         scm_pb2.UnlinkExternalIssueResponse,
     ],
 )
+_FindSuspectCommitsRequest_to_FindSuspectCommitsResponse = TypeVar(
+    "_FindSuspectCommitsRequest_to_FindSuspectCommitsResponse",
+    bound=UnaryFunction[
+        scm_pb2.FindSuspectCommitsRequest,
+        scm_pb2.FindSuspectCommitsResponse,
+    ],
+)
 
 
 class ScmService(Service):
@@ -330,3 +337,21 @@ class ScmService(Service):
         Errors: 5 unless the group and the issue both exist in one organization and are linked.
         """
         return self.rpc("UnlinkExternalIssue")(function)
+
+    def FindSuspectCommits(
+        self,
+        function: _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse,
+        /,
+    ) -> _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse:
+        """Finds the commits that probably broke what a stack trace shows, the most suspicious first.
+
+        For each frame: its file in a repository, as DeriveCodeMappings finds it, and the commit that
+        last changed its line, as GetCommitContext does. A suspect counts for each frame that it is
+        blamed for, the nearer to the failure the more, and the less the older it is. A frame whose
+        file, line or source is missing has an outcome of its own and does not fail the others.
+
+        Errors: 5 when the project or a repository of release_commits is not the organization's; 3
+        unless there are either frames or a stacktrace with frames in it, for more than the server's
+        maximum of frames (200), for a malformed SHA or a repository that is named twice.
+        """
+        return self.rpc("FindSuspectCommits")(function)

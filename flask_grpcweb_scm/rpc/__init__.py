@@ -35,7 +35,7 @@ from flask_grpcweb_scm.rpc.functions import (
     ServiceFunction,
     UnaryFunction,
 )
-from flask_grpcweb_scm.rpc.service import Interceptors, RpcMethod, Service
+from flask_grpcweb_scm.rpc.service import Interceptors, RpcMethod, Service, is_async
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
 from flask_grpcweb_scm.rpc.unary import serve_unary
 from flask_grpcweb_scm.wire import StatusCode
@@ -76,6 +76,7 @@ __all__ = [
     "UnaryFunction",
     "codecs",
     "did_you_mean",
+    "is_async",
     "nearest",
     "peer_name",
     "printable",

@@ -195,6 +195,9 @@ def test_buf_curl_gets_errors(schema: Path, url: str, tmp_path: Path) -> None:
         (connect_app, {}),
         (connect_app, {"codec": "json"}),
         (connect_app, {"compression": "gzip"}),
+        (connect_app, {"protocol": "connect"}),
+        (connect_app, {"protocol": "connect", "codec": "json"}),
+        (connect_app, {"protocol": "connect", "compression": "gzip"}),
     ],
     ids=str,
 )

@@ -36,7 +36,7 @@ from flask_grpcweb_scm.client.cli.output import (
     safe_json,
 )
 from flask_grpcweb_scm.client.doctor import Diagnosis, examine
-from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 
