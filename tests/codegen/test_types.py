@@ -97,6 +97,16 @@ async def a_server_stream(request: EchoRequest, context: CallContext) -> AsyncIt
     yield EchoReply()
 
 
+@Echo().ServerStream(batch=True)
+async def a_list(request: EchoRequest, context: CallContext) -> list[EchoReply]:
+    return []
+
+
+@Echo().Bidi(batch=True)
+async def a_list_of_a_stream(requests: AsyncIterator[EchoRequest], context: CallContext) -> list[EchoReply]:
+    return [EchoReply() async for request in requests]
+
+
 @in_async.ClientStream
 async def a_client_stream(requests: AsyncIterator[EchoRequest], context: CallContext) -> EchoReply:
     return EchoReply(text="".join([request.text async for request in requests]))
