@@ -29,6 +29,13 @@ def echo_service(**functions: Callable[..., Any]) -> Service:
     return service
 
 
+def lookup_service(function: Callable[..., Any]) -> Service:
+    """A service without side effects, which Connect may call by GET."""
+    service = Service(DESCRIPTOR.services_by_name["Lookup"])
+    service.add_rpc("Find", function)
+    return service
+
+
 @functools.cache
 def _echo_service() -> Service:
     """One for all: half of the costs of an app are the checks of its functions."""
