@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +22,7 @@ from flask_grpcweb_scm.auth import (
 from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
-from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service
+from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service, is_async
 from flask_grpcweb_scm.settings import ConfigError, Settings, warn
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
@@ -107,9 +108,11 @@ class GrpcWebScm:
             first=first,
             max_json_depth=settings.max_json_depth,
             max_items=settings.max_items,
+            ensure_sync=app.ensure_sync,
         )
         settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
+        _warn_of_greenlets(dispatcher)
         authenticate = _limited(_authentication(settings, self._authenticate), settings)
         state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
         app.extensions["grpcweb_scm"] = state
@@ -227,6 +230,9 @@ def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
 def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate | None:
     if own is None and not settings.require_auth:
         return None
+    if is_async(own):
+        # A coroutine would be taken for an Identity.
+        raise ConfigError(f"authenticate={own!r} is async; make it a plain function")
     return guard(own or _authenticator(settings), settings.public_methods)
 
 
@@ -262,6 +268,16 @@ def _counts(settings: Settings) -> Counts | None:
         raise ConfigError(f"{key} needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _warn_of_greenlets(dispatcher: Dispatcher) -> None:
+    monkey = sys.modules.get("gevent.monkey")
+    paths = [path for path, method in dispatcher.methods.items() if method.is_async]
+    if paths and monkey is not None and monkey.is_module_patched("threading"):
+        warn(
+            f"the functions of {', '.join(paths)} are async, and gevent runs one of them at a time: calls fail while"
+            " another one waits; take workers with threads, such as gunicorn's gthread"
+        )
 
 
 def _warn_if_open(app: Flask, settings: Settings) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -81,8 +82,38 @@ def bidi(requests: Iterator[EchoRequest], context: CallContext) -> Iterator[Any]
         yield from server_stream(request, context)
 
 
-def service_of_notes() -> Service:
-    service = echo_service(Unary=unary, ServerStream=server_stream, ClientStream=client_stream, Bidi=bidi)
+async def async_unary(request: EchoRequest, context: CallContext) -> Any:
+    await asyncio.sleep(0)
+    try:
+        return unary(request, context)
+    finally:
+        await asyncio.sleep(0)
+
+
+async def async_server_stream(request: EchoRequest, context: CallContext) -> AsyncIterator[Any]:
+    for response in server_stream(request, context):
+        await asyncio.sleep(0)
+        yield response
+
+
+async def async_client_stream(requests: AsyncIterator[EchoRequest], context: CallContext) -> Any:
+    return [await async_unary(request, context) async for request in requests][-1]
+
+
+async def async_bidi(requests: AsyncIterator[EchoRequest], context: CallContext) -> AsyncIterator[Any]:
+    async for request in requests:
+        async for response in async_server_stream(request, context):
+            yield response
+
+
+FUNCTIONS = {
+    "plain": (unary, server_stream, client_stream, bidi),
+    "async": (async_unary, async_server_stream, async_client_stream, async_bidi),
+}
+
+
+def service_of_notes(kind: str = "plain") -> Service:
+    service = echo_service(**dict(zip(METHODS, FUNCTIONS[kind], strict=True)))
     service.intercept(transaction)
     return service
 
@@ -104,9 +135,9 @@ def dispose(app: Flask) -> None:
         db.engine.dispose()
 
 
-@pytest.fixture
-def app(empty_database: str) -> Iterator[Flask]:
-    app = app_of_notes(empty_database, service_of_notes())
+@pytest.fixture(params=FUNCTIONS)
+def app(empty_database: str, request: pytest.FixtureRequest) -> Iterator[Flask]:
+    app = app_of_notes(empty_database, service_of_notes(request.param))
     yield app
     dispose(app)
 

@@ -151,6 +151,35 @@ def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
     return result
 
 
+@grpc_cli.command("stubs")
+@click.argument("names", nargs=-1, required=True, metavar="MODULE|SERVICE...")
+@click.option("--write", is_flag=True, help="Write the files, beside the modules, and print their names.")
+@click.option("--check", is_flag=True, help="Exit with 1 when a file is missing or stale, and write nothing.")
+@click.option("--comments", type=click.File("rb"), metavar="FILE", help="Descriptors that protoc made with comments.")
+@with_appcontext
+def stubs_command(names: tuple[str, ...], write: bool, check: bool, comments: IO[bytes] | None) -> None:
+    """Print classes with typed decorators for services, as protoc-gen-flask-grpc makes them.
+
+    MODULE is what protoc made, as in greeter_pb2, whose services go to greeter_rpc.py; SERVICE is the full name of one
+    that the app serves. The comments of the .proto are not in either: protoc writes them with --include_source_info
+    and --descriptor_set_out=FILE.
+    """
+    from flask_grpcweb_scm.cli.stubs import find_file, read_descriptors, stubs_of
+
+    if write and check:
+        raise click.UsageError("--write and --check exclude each other")
+    descriptors = read_descriptors(comments.read()) if comments else None
+    files = [find_file(name, _state().dispatcher.services) for name in names]
+    all_stubs = [stubs_of(file, descriptors) for file in dict.fromkeys(files)]
+    if not write and not check:
+        click.echo("\n\n".join(stubs.text for stubs in all_stubs), nl=False)
+        return
+    outdated = [stubs for stubs in all_stubs if not stubs.are_current()]
+    for stubs in outdated:
+        click.echo(stubs.write() if write else stubs.problem())
+    raise SystemExit(bool(check and outdated))
+
+
 @grpc_cli.group("token")
 def token_cli() -> None:
     """Make and read tokens that are signed with GRPC_TOKEN_SECRETS."""

@@ -11,11 +11,14 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FrameOutcome,
     PathOutcome,
     Record,
     Repository,
+    StackFrame,
+    SuspectCommit,
 )
-from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub
+from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub, SuspectCommits
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
@@ -31,6 +34,7 @@ __all__ = [
     "DerivedMappings",
     "Exchange",
     "ExternalIssue",
+    "FrameOutcome",
     "Head",
     "Metadata",
     "Page",
@@ -42,9 +46,12 @@ __all__ = [
     "RpcError",
     "ScmGrpcClient",
     "ScmStub",
+    "StackFrame",
     "StatusCode",
     "StreamMethod",
     "Stub",
+    "SuspectCommit",
+    "SuspectCommits",
     "Transport",
     "TransportError",
     "UnaryMethod",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,16 +16,18 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FrameOutcome,
     PathOutcome,
     Record,
     Repository,
+    SuspectCommit,
     enum_name,
     new_message,
 )
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import did_you_mean
 
-__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub"]
+__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub", "SuspectCommits"]
 
 R = TypeVar("R", bound=Record)
 
@@ -48,6 +51,7 @@ class ScmStub(Stub):
     delete_code_mapping: UnaryMethod[scm_pb2.DeleteCodeMappingRequest, scm_pb2.DeleteCodeMappingResponse]
     list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
     unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
+    find_suspect_commits: UnaryMethod[scm_pb2.FindSuspectCommitsRequest, scm_pb2.FindSuspectCommitsResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
@@ -67,6 +71,14 @@ class DerivedMappings(list[CodeMapping]):
     def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
         super().__init__(mappings)
         self.outcomes = list(outcomes)
+
+
+class SuspectCommits(list[SuspectCommit]):
+    """Commits that probably broke what a stack trace shows, the most suspicious first, and the outcomes of its frames."""
+
+    def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
+        super().__init__(suspects)
+        self.frames = list(frames)
 
 
 class ScmGrpcClient:
@@ -246,7 +258,7 @@ class ScmGrpcClient:
         organization_id: int,
         project_id: int,
         stacktrace_paths: Iterable[str] = (),
-        frames: Iterable[Mapping[str, str]] = (),
+        frames: Iterable[Mapping[str, Any]] = (),
         dry_run: bool = False,
     ) -> DerivedMappings:
         """Return the mappings that cover the paths of a stack trace, by precedence; missing ones are created.
@@ -266,6 +278,56 @@ class ScmGrpcClient:
         response = self.stub.derive_code_mappings(request)
         return DerivedMappings(
             map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
+        )
+
+    def find_suspect_commits(
+        self,
+        *,
+        organization_id: int,
+        project_id: int,
+        frames: Iterable[Mapping[str, Any]] = (),
+        stacktrace: str = "",
+        release_commits: Mapping[int, str] | None = None,
+        first_seen: datetime | None = None,
+        max_age: timedelta | None = None,
+        blame_options: Mapping[str, bool] | None = None,
+        dry_run: bool = False,
+    ) -> SuspectCommits:
+        """Return the commits that probably broke what a stack trace shows, the most suspicious first.
+
+        :param frames: the outermost call first, and last the one that failed; with any of ``path``, ``module``,
+            ``abs_path``, ``platform``, ``function``, ``line`` and ``in_app``.
+        :param stacktrace: in place of frames, the text that the runtime prints.
+        :param release_commits: the SHAs that ran, by repository; else the tips of their branches.
+        :param first_seen: aware; no suspect is younger. By default now.
+        :param max_age: no suspect is older at that time. By default any age.
+        :param blame_options: ``detect_moves``, ``ignore_whitespace`` and ``include_ignored_revisions``.
+        :param dry_run: store no code mappings.
+        :raises ValueError: when `first_seen` has no time zone.
+        """
+        if first_seen is not None and first_seen.tzinfo is None:
+            raise ValueError(f"first_seen needs a time zone, got {first_seen!r}")
+        request = new_message(
+            scm_pb2.FindSuspectCommitsRequest,
+            organization_id=organization_id,
+            project_id=project_id,
+            frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
+            stacktrace=stacktrace,
+            release_commits=[
+                new_message(scm_pb2.ReleaseCommit, repository_id=repository_id, commit_sha=sha)
+                for repository_id, sha in (release_commits or {}).items()
+            ],
+            blame_options=None if blame_options is None else new_message(scm_pb2.BlameOptions, **blame_options),
+            dry_run=dry_run,
+        )
+        # Versions of protobuf differ in which of their messages they take these for.
+        if first_seen is not None:
+            request.first_seen.FromDatetime(first_seen)
+        if max_age is not None:
+            request.max_age.FromTimedelta(max_age)
+        response = self.stub.find_suspect_commits(request)
+        return SuspectCommits(
+            map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames)
         )
 
     def list_code_mappings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from flask_grpcweb_scm.rpc.call import (
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
+from flask_grpcweb_scm.rpc.service import EnsureSync, Interceptors, RpcMethod, Service
 from flask_grpcweb_scm.rpc.stream import call_for_stream
 from flask_grpcweb_scm.rpc.unary import call_for_message, intercepted
 from flask_grpcweb_scm.wire import RemoteProtocolError
@@ -35,7 +37,8 @@ class Dispatcher:
     :param first: interceptors outside of those, of this app alone.
     :param max_json_depth: messages inside each other that a request in JSON may have.
     :param max_items: fields, items of lists and entries of maps that a request message may have; None for any number.
-    :raises ServiceDefinitionError: when a service is incomplete, or given twice.
+    :param ensure_sync: makes of a coroutine function one that returns its result, as ``ensure_sync`` of a Flask app.
+    :raises ServiceDefinitionError: when a service is incomplete, or given twice, or its async functions cannot be run.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Dispatcher:
         first: Sequence[Interceptor] = (),
         max_json_depth: int = 100,
         max_items: int | None = None,
+        ensure_sync: EnsureSync | None = None,
     ) -> None:
         self.services: dict[str, Service] = {}
         self.methods: dict[str, RpcMethod] = {}
@@ -59,7 +63,8 @@ class Dispatcher:
             if service.name in self.services:
                 raise ServiceDefinitionError(f"{service.name} is registered twice")
             self.services[service.name] = service
-            self.methods.update(service.methods())
+            for path, method in service.methods().items():
+                self.methods[path] = _in_sync(method, ensure_sync) if method.is_async else method
 
     def call(self, method: RpcMethod, request: Any, context: CallContext) -> Any:
         """Call the service function of `method`, through the interceptors.
@@ -95,6 +100,13 @@ class Dispatcher:
         if isinstance(error, RemoteProtocolError):
             return RpcError(error.code, error.message)
         return method.service.declared_error(error)
+
+
+def _in_sync(method: RpcMethod, ensure_sync: EnsureSync | None) -> RpcMethod:
+    # asyncio is slow to import, and most apps do without.
+    from flask_grpcweb_scm.rpc.async_functions import in_sync
+
+    return dataclasses.replace(method, function=in_sync(method, ensure_sync))
 
 
 class _Composed(dict[RpcMethod, ServiceFunction]):
@@ -157,4 +169,6 @@ class Server:
         return endpoint
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
+        if isinstance(error, RemoteProtocolError) and error.is_malformed:
+            return RpcError(call.endpoint.protocol.malformed, error.message)
         return self._dispatcher.status_of(call.endpoint.method, error) or self._translate(error, call)

@@ -6,7 +6,7 @@ import difflib
 import logging
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -109,7 +109,10 @@ class ResponseTypeError(TypeError):
     """Raised for a response that is not a message of the class that the method returns."""
 
     def __init__(self, path: str, expected: str, response: object) -> None:
-        super().__init__(f"{path} must return {expected}, its function returned {type(response).__name__}")
+        text = f"{path} must return {expected}, its function returned {type(response).__name__}"
+        if isinstance(response, AsyncIterable | Awaitable):
+            text += ": an async function that nothing runs; make async what is around it, or `await` it there"
+        super().__init__(text)
         self.response = response
         """The value that the function returned."""
 

@@ -1,7 +1,8 @@
-"""Binding plain functions to the methods of a proto service."""
+"""Binding functions to the methods of a proto service."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,20 +10,19 @@ from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, did_you_mean
+from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = ["CallNext", "Interceptor", "Interceptors", "RpcMethod", "Service", "ServiceFunction"]
+__all__ = ["EnsureSync", "Interceptors", "RpcMethod", "Service", "is_async", "is_coroutine_function"]
 
-# A request or an iterator of requests comes in, a response or an iterator of responses goes out. The types depend on
-# the method's descriptor, which a static type cannot follow.
-ServiceFunction = Callable[[Any, CallContext], Any]
-CallNext = Callable[[Any, CallContext], Any]
-Interceptor = Callable[[Any, CallContext, CallNext], Any]
+# Makes of a coroutine function one that returns its result.
+EnsureSync = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 E = TypeVar("E", bound=Exception)
 F = TypeVar("F", bound=ServiceFunction)
@@ -46,7 +46,13 @@ class Interceptors:
         """Add one, inside of the others.
 
         :raises AssertionError: after the first call, as Flask's setup methods do.
+        :raises ServiceDefinitionError: for an async function.
         """
+        if is_async(interceptor):
+            raise ServiceDefinitionError(
+                f"{self._owner}: the interceptor {interceptor!r} is async; make it a plain function, which may be"
+                " around async functions too"
+            )
         if self._is_closed:
             raise AssertionError(
                 f"intercept() can no longer be called: {self._owner} has already served its first call, and some calls"
@@ -73,6 +79,10 @@ class RpcMethod:
     function: ServiceFunction
     batch: bool = False
     """True when the messages of a stream may wait a moment for the next ones."""
+    is_async: bool = False
+    """True when the function is async, or one that a decorator calls."""
+    no_side_effects: bool = False
+    """True when the ``idempotency_level`` says so."""
 
     @property
     def path(self) -> str:
@@ -81,6 +91,9 @@ class RpcMethod:
 
     def wrong_type(self, response: object) -> ResponseTypeError:
         """The error for a response that is not of the class that the method returns."""
+        if inspect.iscoroutine(response):
+            # Else Python warns that nothing has awaited it.
+            response.close()
         return ResponseTypeError(self.path, self.response_class.DESCRIPTOR.full_name, response)
 
 
@@ -91,6 +104,7 @@ class Service:
 
     A service function takes ``(request, context)`` and returns the response. For a server-streaming method it is a
     generator function that yields responses; for a client-streaming one its first argument is an iterator of requests.
+    It may be async: it awaits, yields from an async generator, and reads requests with ``async for``.
     """
 
     def __init__(self, descriptor: ServiceDescriptor) -> None:
@@ -192,6 +206,7 @@ class Service:
         return {method.path: method for method in map(self._reflect, self.descriptor.methods)}
 
     def _reflect(self, method: MethodDescriptor) -> RpcMethod:
+        function = self._functions[method.name]
         return RpcMethod(
             service=self,
             name=method.name,
@@ -199,8 +214,10 @@ class Service:
             response_class=GetMessageClass(method.output_type),
             client_streaming=method.client_streaming,
             server_streaming=method.server_streaming,
-            function=self._functions[method.name],
+            function=function,
             batch=method.name in self._batched,
+            is_async=is_async(function) or is_async(_innermost(function)),
+            no_side_effects=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         )
 
     def _find(self, name: str) -> MethodDescriptor:
@@ -214,20 +231,44 @@ class Service:
         return f"<Service {self.name}>"
 
 
+def is_async(function: Any) -> bool:
+    """Return whether calling a function makes a coroutine or an async generator."""
+    function = _run_by(function)
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Return whether calling a function, or an object, makes a coroutine."""
+    return inspect.iscoroutinefunction(_run_by(function))
+
+
+def _run_by(function: Any) -> Any:
+    """The function that is run when *function* is called: a method of an object that is none itself."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) or not callable(function) else type(function).__call__
+
+
+def _innermost(function: Any) -> Any:
+    """The function inside of decorators."""
+    while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
+        function = function.func if isinstance(function, functools.partial) else inspect.unwrap(function)
+    return _run_by(function)
+
+
 def _check_function(where: str, function: ServiceFunction, *, server_streaming: bool, batch: bool) -> None:
-    plain = inspect.unwrap(function)
-    # Inside of a decorator it may be run to its end.
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise ServiceDefinitionError(f"{where}: {function!r} is async; service functions are plain functions")
+    inner, outer = _innermost(function), _run_by(function)
+    # Inside of a decorator an async function may be run to its end.
+    yields_at_once = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(outer)
+    yields = yields_at_once or inspect.isgeneratorfunction(outer) or inspect.isasyncgenfunction(inner)
     if batch and not server_streaming:
         raise ServiceDefinitionError(f"{where} has one response: there is nothing to batch")
-    yields = inspect.isgeneratorfunction(plain) or inspect.isgeneratorfunction(function)
     if server_streaming and not batch and not yields:
         raise ServiceDefinitionError(
             f"{where} streams responses: its function must yield them, {function!r} does not; with batch=True it may"
             " return them all at once"
         )
-    if not server_streaming and inspect.isgeneratorfunction(plain):
+    if not server_streaming and yields_at_once:
         raise ServiceDefinitionError(f"{where} has one response: its function must return it, {function!r} yields")
     try:
         inspect.signature(_called(function), follow_wrapped=False).bind(None, None)

@@ -83,7 +83,7 @@ BAD_REQUESTS = [
     ("invalid utf-8", frame(b"\n\x01\xff"), {}, 13, "is not a tests.echo.v1.EchoRequest"),
     ("over the limit", b"\0\0\x40\0\1", {}, 8, "message of 4194305 bytes is over the limit of 4194304"),
     ("flag without encoding", frame(GZIPPED, 1), {}, 13, "the headers name no compression"),
-    ("flag with identity", frame(GZIPPED, 1), {"grpc-encoding": "identity"}, 13, "names no compression"),
+    ("flag with identity", frame(GZIPPED, 1), {"grpc-encoding": "identity"}, 13, "name no compression"),
     ("unknown encoding", frame(HI), {"grpc-encoding": "lzw"}, 12, "'lzw' is not supported"),
     ("corrupt gzip", frame(b"garbage", 1), {"grpc-encoding": "gzip"}, 13, "corrupt compressed message"),
     ("gzip bomb", frame(BOMB, 1), {"grpc-encoding": "gzip"}, 8, "decompressed message is over the limit"),

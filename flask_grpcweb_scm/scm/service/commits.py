@@ -36,6 +36,7 @@ from flask_grpcweb_scm.scm.validation import (
 
 __all__ = [
     "LineBlamer",
+    "attempt",
     "batch_get_commit_context",
     "commit_not_found",
     "complete_sha",
@@ -52,7 +53,7 @@ BlamedLine = tuple[str, str, int]
 MAX_LINES = 200  # of one BatchGetCommitContext
 
 
-@service.rpc("GetCommit")
+@service.GetCommit
 def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_pb2.Commit:
     """Return a commit by SHA, stored first if only the source has it."""
     validate(commit_sha=sha_problem(request.commit_sha))
@@ -65,7 +66,7 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     return _commit_message(*found)
 
 
-@service.rpc("GetCommitContext")
+@service.GetCommitContext
 def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallContext) -> scm_pb2.CommitContext:
     """Return the commit that last changed a line, from the source or else from the stored file changes."""
     _check_line(request.commit_sha, request.filepath, request.line_number)
@@ -80,7 +81,7 @@ def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallCo
     return found
 
 
-@service.rpc("BatchGetCommitContext")
+@service.BatchGetCommitContext
 def batch_get_commit_context(
     request: scm_pb2.BatchGetCommitContextRequest, context: CallContext
 ) -> scm_pb2.BatchGetCommitContextResponse:
@@ -93,7 +94,7 @@ def batch_get_commit_context(
     found: dict[BlamedLine, scm_pb2.CommitContext | RpcError] = {}
     files: dict[tuple[str, str], list[int]] = {}
     for line in dict.fromkeys(lines):
-        problem = _attempt(partial(_check_line, *line))
+        problem = attempt(partial(_check_line, *line))
         if problem is not None:
             found[line] = problem
         else:
@@ -105,7 +106,7 @@ def batch_get_commit_context(
     for (text, path), numbers in files.items():
         context.check_deadline()
         sha = complete[text.lower()]
-        problem = sha if isinstance(sha, RpcError) else _attempt(partial(blamer.read, sha, path, numbers))
+        problem = sha if isinstance(sha, RpcError) else attempt(partial(blamer.read, sha, path, numbers))
         if problem is not None:
             found.update({(text, path, number): problem for number in numbers})
     contexts = blamer.contexts()
@@ -125,7 +126,7 @@ def _count_problem(number: int) -> str | None:
     return f"has {number} items; the limit is {MAX_LINES}" if number > MAX_LINES else None
 
 
-def _attempt(function: Callable[[], T]) -> T | RpcError:
+def attempt(function: Callable[[], T]) -> T | RpcError:
     """Return the result of a function, or the status that its error would end a call with."""
     try:
         return function()
@@ -155,7 +156,7 @@ def complete_sha(repository: Repository, source: Source | None, sha: str) -> str
 def _complete_shas(repository: Repository, source: Source | None, shas: Collection[str]) -> dict[str, str | RpcError]:
     """Return the result of :func:`complete_sha`, or its error, for each SHA."""
     stored = find_commits_starting_with(repository, _prefixes(shas))
-    return {sha: _attempt(partial(_choose_sha, repository, source, sha, stored)) for sha in shas}
+    return {sha: attempt(partial(_choose_sha, repository, source, sha, stored)) for sha in shas}
 
 
 def _prefixes(shas: Iterable[str]) -> list[str]:

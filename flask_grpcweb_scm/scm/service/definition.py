@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
+from flask_grpcweb_scm.pb.scm_rpc import ScmService
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
 from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
@@ -37,7 +37,7 @@ def provider_details(error: ProviderError) -> Iterator[Message]:
         yield precondition_failure("TRACKER", error.provider, str(error))
 
 
-service = Service(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
+service = ScmService()
 service.declare_error(GitTimeout, StatusCode.DEADLINE_EXCEEDED)
 service.declare_error(
     GitError,

@@ -110,11 +110,13 @@ def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
     port = free_port()
     script = "".join(f"{code}\n" for code in blocks(DEMO, "sh")).replace("8917", str(port))
     script = script.replace("\nflask scm init-db", f"\n{WAIT % port}\nflask scm init-db")
+    if (ROOT / ".git").is_file():  # as in a worktree
+        script = script.replace("import-git demo .", "import-git demo . --follow")
     last = script.rindex("flask grpc call $scm/LinkExternalIssue")
     again = next(line for line in script.splitlines() if "CreateExternalIssue" in line)
     environment = {**os.environ, "PATH": shell_path, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        ["bash", "-euc", f"{script[:last]}{again}\n{script[last:]}kill %1; wait %1 || true"],
+        ["bash", "-euc", f"{STOP}\n{script[:last]}{again}\n{script[last:]}"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -134,4 +136,6 @@ def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
     assert answer.strip().replace("8917", str(port)) in out
 
 
+STOP = "trap 'kill %1 && wait %1 || true' EXIT"
+"""Also when a command before the end fails."""
 WAIT = "for i in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/%d) 2>/dev/null && break; sleep 0.1; done"

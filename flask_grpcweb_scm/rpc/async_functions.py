@@ -1,0 +1,237 @@
+"""Async service functions, called by threads that run no event loop.
+
+A coroutine function is run by the app's ``ensure_sync``, which makes a loop for it. An async generator needs one loop,
+and one task in it, from its first message to its end: scopes such as ``asyncio.timeout()`` may be open across messages.
+So the thread of the call runs the loop of its stream, from one message to the next; between these nothing runs in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from flask_grpcweb_scm.rpc.context import CallContext
+from flask_grpcweb_scm.rpc.errors import ServiceDefinitionError
+from flask_grpcweb_scm.rpc.functions import ServiceFunction
+from flask_grpcweb_scm.rpc.service import EnsureSync, RpcMethod, is_coroutine_function
+
+__all__ = ["in_sync"]
+
+NO_THREAD = (
+    "an async function needs a thread without a running event loop: from a coroutine, call with asyncio.to_thread();"
+    " gevent's greenlets are all in one thread, so take other workers"
+)
+
+
+def in_sync(method: RpcMethod, ensure_sync: EnsureSync | None) -> ServiceFunction:
+    """Make a function that is not async of the function of a method that is.
+
+    :param ensure_sync: of the app; None for :func:`asyncio.run`.
+    :raises ServiceDefinitionError: without asgiref, when it is needed.
+    """
+    ensure_sync = ensure_sync or _by_asyncio
+    serve = method.function
+    if method.client_streaming:
+        serve = functools.partial(_with_async_requests, serve)
+    if is_coroutine_function(method.function):
+        try:
+            ensure_sync(_awaited)
+        except (ImportError, RuntimeError) as error:
+            raise ServiceDefinitionError(
+                f"{method.path}: {method.function!r} is async, which needs asgiref: pip install"
+                f" 'flask_grpcweb_scm[async]' ({error})"
+            ) from None
+        serve = functools.partial(_run_awaited, ensure_sync, serve)
+    # A decorator may have made something else of it.
+    return functools.partial(_streamed, serve) if method.server_streaming else serve
+
+
+def _by_asyncio(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *values: asyncio.run(function(*values))
+
+
+def _run_awaited(ensure_sync: EnsureSync, function: ServiceFunction, request: Any, context: CallContext) -> Any:
+    try:
+        # Not once for all calls: asgiref looks here for a loop that waits for this thread.
+        return ensure_sync(_awaited)(function, request, context)
+    except RuntimeError as error:
+        if _is_loop_running():
+            raise RuntimeError(NO_THREAD) from error
+        raise
+
+
+def _with_async_requests(function: ServiceFunction, requests: Iterator[Message], context: CallContext) -> Any:
+    return function(_Requests(requests), context)
+
+
+def _streamed(function: ServiceFunction, request: Any, context: CallContext) -> Any:
+    responses = function(request, context)
+    return _Responses(responses, context) if isinstance(responses, AsyncIterable) else responses
+
+
+async def _awaited(function: ServiceFunction, request: Any, context: CallContext) -> Any:
+    deadline = _Deadline(context)
+    try:
+        return await function(request, context)
+    except asyncio.CancelledError as error:
+        raise _reason(error, context) from error
+    finally:
+        deadline.forget()
+
+
+def _reason(error: asyncio.CancelledError, context: CallContext) -> Exception:
+    """The exception for a cancellation, which is none itself: the deadline, or a mistake that belongs in the log."""
+    context.check_deadline()
+    return RuntimeError("the service function was cancelled, but not by its call")
+
+
+class _Deadline:
+    """Cancels the current task at the deadline of a call, which may be moved to a later one."""
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+        self._wait()
+
+    def _wait(self) -> None:
+        remaining = self._context.remaining()
+        self._timer = None if remaining is None else self._loop.call_later(remaining, self._check)
+
+    def _check(self) -> None:
+        if self._context.remaining() != 0:
+            self._wait()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def forget(self) -> None:
+        """Cancel nothing from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._task = None
+
+
+class _Requests:
+    """The requests of a call, also for ``async for``."""
+
+    def __init__(self, requests: Iterator[Message]) -> None:
+        self._requests = requests
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        return next(self._requests)
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        # The loop waits for the caller. In a thread it would not, but a thread cannot be cancelled: it would read on
+        # in the next request of the connection.
+        await asyncio.sleep(0)
+        for request in self._requests:
+            return request
+        raise StopAsyncIteration
+
+
+class _Responses:
+    """The responses of an async generator, for a thread that takes them one by one."""
+
+    def __init__(self, responses: AsyncIterable[Message], context: CallContext) -> None:
+        self._responses = responses
+        self._context = context
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._given: list[Message] = []
+        self._is_wanted: asyncio.Future[None] | None = None
+        self._has_ended = False
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        if self._has_ended:
+            raise StopIteration
+        if self._is_wanted is not None and not self._is_wanted.done():
+            self._is_wanted.set_result(None)
+        try:
+            self._run()
+        except asyncio.CancelledError as error:
+            raise _reason(error, self._context) from error
+        if self._given:
+            return self._given.pop()
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the generator in its loop; its error is raised."""
+        if self._task is None:
+            self._has_ended = True
+        elif not self._has_ended:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                self._run()
+
+    def _run(self) -> None:
+        """Run the loop up to the next message or the end; raises what the generator ends with."""
+        if self._loop is None or self._task is None:
+            if _is_loop_running():
+                raise RuntimeError(NO_THREAD)
+            self._loop = asyncio.new_event_loop()
+            self._task = self._loop.create_task(self._produce())
+            self._task.add_done_callback(lambda task: task.get_loop().stop())
+        loop, task = self._loop, self._task
+        try:
+            loop.run_forever()
+        finally:
+            # Else there is a message, or a signal has told the worker to stop.
+            if task.done():
+                self._has_ended = True
+                loop.close()
+        if self._has_ended:
+            # Their tracebacks refer to this.
+            self._task = self._is_wanted = None
+            task.result()
+
+    async def _produce(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = _Deadline(self._context)
+        responses = aiter(self._responses)
+        try:
+            async for message in responses:
+                self._given.append(message)
+                self._is_wanted = loop.create_future()
+                loop.stop()
+                await self._is_wanted
+        finally:
+            deadline.forget()
+            try:
+                if isinstance(responses, AsyncGenerator):
+                    await responses.aclose()
+            finally:
+                await _end_others()
+
+
+def _is_loop_running() -> bool:
+    """Return whether this thread runs an event loop, which cannot run another one inside."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _end_others() -> None:
+    """End what the function has begun beside itself, as asyncio.run() does."""
+    loop = asyncio.get_running_loop()
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
