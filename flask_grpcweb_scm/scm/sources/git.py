@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -51,7 +51,6 @@ CHUNK_BYTES = 64 * 2**10
 MEMORY_BYTES = 2**30
 """Default of the address space of git, which of a repository as large as Linux has 0.6 GiB in use."""
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
-HERE = os.path.dirname(os.path.abspath(__file__))
 MAX_ERROR_BYTES = 2 * 2**10
 MAX_ERROR_FILE_BYTES = 64 * 2**10
 
@@ -69,7 +68,9 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "HOME": os.path.join(os.sep, "nonexistent"),  # without any, git gives up on a configured "~/…"
 }
+NO_VARIABLES: Mapping[str, str] = {}
 OPTIONS = (
+    *("-c", "advice.graftFileDeprecated=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
     *("-c", "core.fsmonitor=false"),
     *("-c", "protocol.allow=never"),
@@ -143,6 +144,8 @@ def run_git(
     stdin: bytes = b"",
     memory: int | None = MEMORY_BYTES,
     is_eager: bool = False,
+    folder: str = "",
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -153,6 +156,8 @@ def run_git(
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :param memory: bytes of address space; None for any number.
     :param is_eager: the first chunk is empty, and comes once git has started.
+    :param folder: where git is started; by default in the working tree.
+    :param variables: more of its environment.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -169,15 +174,14 @@ def run_git(
     ):
         given.write(stdin)
         given.seek(0)
-        # git blame, and nothing else, reads a .mailmap where it is started.
-        folder = HERE if command == "blame" else os.path.dirname(git_dir)
+        tree = os.path.dirname(git_dir)
         process = subprocess.Popen(
             [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**ENVIRONMENT, "GIT_WORK_TREE": os.path.dirname(git_dir)},
-            cwd=folder,  # files that the configuration names are relative to the working tree
+            env={**ENVIRONMENT, "GIT_WORK_TREE": tree, **variables},
+            cwd=folder or tree,  # files that the configuration names are relative to the working tree
             start_new_session=True,
             pass_fds=leash.pass_fds,
         )

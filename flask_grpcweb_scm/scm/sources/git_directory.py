@@ -6,11 +6,12 @@ import logging
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Generator, Hashable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError, GitFailed, run_git
@@ -23,6 +24,9 @@ MAX_OUTPUT_BYTES = 2**20
 MAX_REF_BYTES = 4 * 2**10
 MAX_ALTERNATES = 6  # of alternates, as many as git follows
 MAX_BRANCHES = 10  # that a message names
+SHARED = ("objects", "shallow")
+SHA256 = "[core]\nrepositoryFormatVersion = 1\n[extensions]\nobjectFormat = sha256\n"
+SHA256_DIGITS = 64
 STORED_IN = frozenset({"objects", "refs"})  # folders any part of which may be a symbolic link
 
 Self = TypeVar("Self", bound="GitDirectory")
@@ -214,33 +218,43 @@ class GitDirectory:
                     raise GitFailed(command, 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
         return output.decode("utf-8", "surrogateescape").removesuffix("\n"), errors
 
-    def _chunks(
-        self, *arguments: str, stdin: bytes = b"", is_guess: bool = False, is_eager: bool = False
-    ) -> Generator[bytes, None, str]:
+    def _chunks(self, *arguments: str, is_guess: bool = False, **how: Any) -> Generator[bytes, None, str]:
         """Run git.
 
         :param is_guess: its failure is no reason for a warning.
-        :param is_eager: the first chunk is empty, and comes once git has started.
+        :param how: see :func:`run_git`.
         """
         if not os.path.exists(self.git_dir):
             if not is_guess:
                 self._warn("it does not exist")
             raise MirrorMissing("the git mirror of the repository is gone; import it again")
         try:
-            return (
-                yield from run_git(
-                    self.git_dir,
-                    *arguments,
-                    deadline=self.deadline,
-                    stdin=stdin,
-                    memory=self._memory,
-                    is_eager=is_eager,
-                )
-            )
+            return (yield from run_git(self.git_dir, *arguments, deadline=self.deadline, memory=self._memory, **how))
         except GitFailed as error:
             if not is_guess:
                 self._warn(f"{error}: {error.errors}")
             raise
+
+    def _unconfigured_chunks(self, *arguments: str, digits: int, **how: Any) -> Generator[bytes, None, str]:
+        """Run git with the objects of the repository, and without its configuration and its refs.
+
+        :param digits: of the ids of its objects.
+        :param how: see :func:`run_git`.
+        """
+        objects, shallow = (
+            os.path.join(os.path.dirname(self.git_dir), self._text("rev-parse", "--git-path", name)) for name in SHARED
+        )
+        with tempfile.TemporaryDirectory(prefix="git-") as scratch:
+            git_dir = f"{scratch}/empty"
+            os.makedirs(f"{git_dir}/refs")
+            Path(git_dir, "HEAD").write_text("ref: refs/heads/none\n")
+            Path(git_dir, "config").write_text(SHA256 if digits == SHA256_DIGITS else "")
+            variables = {"GIT_OBJECT_DIRECTORY": objects, "GIT_SHALLOW_FILE": shallow}
+            return (
+                yield from run_git(
+                    git_dir, *arguments, deadline=self.deadline, memory=self._memory, variables=variables, **how
+                )
+            )
 
     def _warn(self, reason: str) -> None:
         _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))

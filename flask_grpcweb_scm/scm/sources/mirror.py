@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -44,6 +45,11 @@ MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the me
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
 
+Command = tuple[Sequence[str], bytes]
+"""Arguments of git, and its standard input."""
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+_BAD_LIST = re.compile("could not open object name list|invalid object name")
 _OBJECT = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
@@ -174,10 +180,11 @@ class Mirror(CommitReader):
         if not numbers:
             return {}
         # While one git reads the file, another one blames it already: for most questions that is all.
-        with closing(self._begin_blame(sha, path, numbers, options, ignored)) as blaming:
+        command = _blame_command(sha, path, numbers, options, ignored)
+        with closing(self._begin_blame(command)) as blaming:
             found = self._snippets_at(sha, paths, numbers)
             if found is not None and (found[0], [*found[1]]) == (path, numbers):
-                blames = self._end_blame(blaming)
+                blames = self._end_blame(blaming, command)
                 return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
         if found is None:
             if not self.has_commit(sha):
@@ -258,41 +265,49 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        with closing(self._begin_blame(sha, path, numbers, options, ignored)) as blaming:
-            return self._end_blame(blaming)
+        command = _blame_command(sha, path, numbers, options, ignored)
+        with closing(self._begin_blame(command)) as blaming:
+            return self._end_blame(blaming, command)
 
-    def _begin_blame(
-        self, sha: str, path: str, numbers: Iterable[int], options: BlameOptions, ignored: IgnoredRevisions
-    ) -> Generator[bytes, None, str]:
+    def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
         """Start ``git blame``; it may turn out to be in vain."""
-        which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
-        how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
-        # The empty name resets blame.ignoreRevsFile of the configuration.
-        how.append("--ignore-revs-file=")
-        if ignored.listing and not options.include_ignored_revisions:
-            how.append("--ignore-revs-file=/dev/stdin")
-        chunks = self._chunks(
-            *("blame", "--line-porcelain", "--encoding=UTF-8", "--no-textconv", *how, *which),
-            *(checked_id(sha), "--", path),
-            stdin=ignored.listing,
-            is_guess=True,
-            is_eager=True,
-        )
+        # It reads a .mailmap where it is started, which would give commits to others.
+        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
+        arguments, listing = command
+        chunks = self._chunks(*arguments, stdin=listing, is_guess=True, is_eager=True, folder=HERE if has_map else "")
         next(chunks)
         return chunks
 
-    def _end_blame(self, blaming: Iterable[bytes]) -> dict[int, Blame]:
+    def _end_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, Blame]:
         """Read what ``git blame`` found."""
         try:
             found = dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
         except GitFailed as error:
-            self._warn(f"{error}: {error.errors}")
-            raise
+            if not _BAD_LIST.search(error.errors):
+                self._warn(f"{error}: {error.errors}")
+                raise
+            # The configuration names another file of revisions, and nothing keeps git from reading it.
+            arguments, listing = command
+            with closing(self._unconfigured_chunks(*arguments, digits=len(arguments[-3]), stdin=listing)) as chunks:
+                found = dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
         cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
         return {
             number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
             for number, (blame, _) in found.items()
         }
+
+
+def _blame_command(
+    sha: str, path: str, numbers: Iterable[int], options: BlameOptions, ignored: IgnoredRevisions
+) -> Command:
+    which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
+    how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
+    how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
+    listing = b"" if options.include_ignored_revisions else ignored.listing
+    if listing:
+        how.append("--ignore-revs-file=/dev/stdin")
+    what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
+    return ["blame", *what, *how, *which, checked_id(sha), "--", path], listing
 
 
 def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
