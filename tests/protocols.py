@@ -1,4 +1,4 @@
-"""Calls in every protocol: a fixture that has the tests of a module run in each, and a client that speaks it.
+"""Calls in every protocol: a fixture that has tests run in each, and a client that speaks it.
 
 Responses of Connect are read with json and struct only, and told in the words of gRPC-Web: one :class:`Answer` for all.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +21,10 @@ from google.rpc.status_pb2 import Status
 from tests import grpcweb
 from tests.grpcweb import Answer, frame
 
-__all__ = ["PROTOCOLS", "call", "compressed", "content_type_of", "in_time", "protocol", "read_connect"]
+__all__ = [
+    *("PROTOCOLS", "call", "compressed", "content_type_of", "every_protocol", "every_protocol_in_protobuf", "framed"),
+    *("in_time", "malformed", "protocol", "read_connect", "received", "send"),
+]
 
 PROTOCOLS = ["grpc-web", "connect", "connect json"]
 # The names and HTTP statuses of "Error Codes" in connectrpc.com/docs/protocol.
@@ -35,9 +38,18 @@ CODES: dict[str, tuple[int, int]] = {
 _protocol = PROTOCOLS[0]
 
 
-@pytest.fixture(params=PROTOCOLS, autouse=True)
+every_protocol = pytest.mark.usefixtures("protocol")
+"""Of a test that runs once for each protocol. Its module imports the fixture."""
+
+
+def every_protocol_in_protobuf(function: Callable[..., None]) -> Any:
+    """Have a test run once for each protocol, but with no message in JSON."""
+    return every_protocol(pytest.mark.parametrize("protocol", PROTOCOLS[:2], indirect=True)(function))
+
+
+@pytest.fixture(params=PROTOCOLS)
 def protocol(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What :func:`call` speaks. Tests of a module that imports this run once for each protocol."""
+    """What :func:`call` speaks: gRPC-Web in tests that do not use this."""
     global _protocol
     _protocol = request.param
     yield _protocol
@@ -69,26 +81,49 @@ def compressed(path: str, encoding: str) -> dict[str, str]:
     return {"connect-content-encoding" if is_stream(path) else "content-encoding": encoding}
 
 
-def call(
-    client: Any, path: str, *messages: Message, headers: Mapping[str, str] | None = None, **options: Any
-) -> Answer:
-    """Call a method with a Flask test client; `options` are those of ``client.post``, and `get` for Connect's GET."""
+def call(client: Any, path: str, *messages: Message, **options: Any) -> Answer:
+    """Call a method with a Flask test client; see :func:`send`."""
+    return received(path, send(client, path, *messages, **options))
+
+
+def send(client: Any, path: str, *messages: Message, headers: Mapping[str, str] | None = None, **options: Any) -> Any:
+    """The response to a call, of which nothing has been read.
+
+    :param options: those of ``client.post``, and `get` for a GET where the protocol has it.
+    """
     content_type = content_type_of(path)
-    if _protocol == "grpc-web":
-        options.pop("get", None)
-        return grpcweb.call(client, path, *messages, content_type=content_type, headers={**(headers or {})}, **options)
-    headers = {"connect-protocol-version": "1", **(headers or {})}
     payloads = [_payload(message, content_type) for message in messages]
-    if options.pop("get", False):
-        codec = content_type.rpartition("/")[2]
-        query = f"connect=v1&encoding={codec}&base64=1&message={quote(base64.urlsafe_b64encode(payloads[0]))}"
-        response = client.get(f"{path}?{query}", headers=headers, **options)
-    else:
-        body = options.pop("data", None)
-        if body is None:
-            body = b"".join(map(frame, payloads)) if is_stream(path) else b"".join(payloads)
-        response = client.post(path, data=body, headers={"content-type": content_type, **headers}, **options)
-    return read_connect(response.status_code, response.headers, response.data, content_type)
+    headers = {"content-type": content_type, **(headers or {})}
+    is_get, body = options.pop("get", False), options.pop("data", None)
+    if _protocol != "grpc-web":
+        headers["connect-protocol-version"] = "1"
+        if is_get:
+            del headers["content-type"]
+            codec, message = content_type.rpartition("/")[2], base64.urlsafe_b64encode(payloads[0]).decode()
+            return client.get(
+                f"{path}?connect=v1&encoding={codec}&base64=1&message={message}", headers=headers, **options
+            )
+    if body is None:
+        is_framed = _protocol == "grpc-web" or is_stream(path)
+        body = b"".join(map(frame, payloads) if is_framed else payloads)
+    return client.post(path, data=body, headers=headers, **options)
+
+
+def received(path: str, response: Any) -> Answer:
+    """What a response to a call says, once it has been read."""
+    if _protocol == "grpc-web":
+        return grpcweb.read(response.status_code, response.headers, response.data)
+    return read_connect(response.status_code, response.headers, response.data, content_type_of(path))
+
+
+def framed(payload: bytes) -> bytes:
+    """The body of a unary call."""
+    return frame(payload) if _protocol == "grpc-web" else payload
+
+
+def malformed() -> int:
+    """The code of a request whose messages cannot be read."""
+    return 13 if _protocol == "grpc-web" else 3
 
 
 def _payload(message: Message, content_type: str) -> bytes:

@@ -34,8 +34,10 @@ from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import PROTO, Answer
-from tests.protocols import call, in_time, protocol  # noqa: F401  # a fixture
+from tests.protocols import call, every_protocol, in_time, protocol  # noqa: F401  # a fixture
 from tests.tables import check_rows
+
+pytestmark = every_protocol
 
 HI = EchoRequest(text="hi")
 
