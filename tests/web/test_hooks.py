@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -33,8 +34,8 @@ from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current
 from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.grpcweb import PROTO, Answer
-from tests.protocols import call, every_protocol, in_time, protocol  # noqa: F401  # a fixture
+from tests.grpcweb import PROTO, Answer, frame
+from tests.protocols import call, compressed, every_protocol, in_time, protocol  # noqa: F401  # a fixture
 from tests.tables import check_rows
 
 pytestmark = every_protocol
@@ -626,3 +627,61 @@ def test_an_app_response_with_success_instead_of_ours_is_unknown() -> None:
     app.before_request(lambda: Response("maintenance", status=200))
     answer = unary(app)
     assert (answer.code, answer.message) == (2, "maintenance")
+
+
+# Deadlines and limits
+
+
+def nap(request: EchoRequest, context: object) -> EchoReply:
+    time.sleep(0.06)
+    return EchoReply()
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "code", "runs"), [(50, 4, True), (0, 4, False), (60_000, 0, True), (9_999_999_999, 0, True)]
+)
+def test_a_deadline_ends_a_call(milliseconds: int, code: int, runs: bool) -> None:
+    remaining: list[float] = []
+
+    def unary_function(request: EchoRequest, context: Any) -> EchoReply:
+        remaining.append(context.remaining())
+        return nap(request, context)
+
+    app = echo_app(Unary=unary_function, GRPC_MAX_TIMEOUT=3600)
+    assert unary(app, headers=in_time(milliseconds)).code == code
+    assert len(remaining) == runs
+    assert all(0 < seconds <= min(milliseconds / 1000, 3600) for seconds in remaining)
+
+
+LONG = EchoRequest(text="a" * 200)
+ZEROS = gzip.compress(EchoRequest(data=bytes(100_000)).SerializeToString())
+LONG_JSON = gzip.compress(b'{"text": "' + b"a" * 100_000 + b'"}')
+
+
+@pytest.mark.parametrize("path", [ECHO + "Unary", ECHO + "ServerStream"])
+@pytest.mark.parametrize(
+    ("config", "message", "headers", "code"),
+    [
+        ({"GRPC_MAX_MESSAGE_BYTES": 100}, LONG, {}, 8),
+        ({"GRPC_MAX_MESSAGE_BYTES": 1000}, LONG, {}, 0),
+        ({"GRPC_MAX_METADATA_BYTES": 400}, HI, {"x-a": "a" * 500}, 8),
+        ({"GRPC_MAX_METADATA_BYTES": 4000}, HI, {"x-a": "a" * 500}, 0),
+        ({"MAX_CONTENT_LENGTH": 100}, LONG, {}, 8),
+    ],
+)
+def test_limits_of_a_request(
+    path: str, config: dict[str, Any], message: EchoRequest, headers: dict[str, str], code: int
+) -> None:
+    answer = call(echo_app(**config).test_client(), path, message, headers=headers)
+    assert answer.code == code
+    assert ("over the limit" in answer.message) == bool(code)
+
+
+@pytest.mark.parametrize("path", [ECHO + "Unary", ECHO + "ServerStream"])
+@pytest.mark.parametrize(("encoding", "limit", "code"), [("gzip", 10_000, 8), ("gzip", 200_000, 0), ("lzma", 10, 12)])
+def test_compressed_messages(path: str, encoding: str, limit: int, code: int, protocol: str) -> None:  # noqa: F811
+    payload = LONG_JSON if "json" in protocol else ZEROS
+    is_bare = protocol != "grpc-web" and path.endswith("Unary")
+    app = echo_app(GRPC_MAX_MESSAGE_BYTES=limit)
+    data = payload if is_bare else frame(payload, 1)
+    assert call(app.test_client(), path, data=data, headers=compressed(path, encoding)).code == code
