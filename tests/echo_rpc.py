@@ -122,3 +122,13 @@ class Absent(Service):
 
     def Call(self, function: _EchoRequest_to_EchoReply, /) -> _EchoRequest_to_EchoReply:
         return self.rpc("Call")(function)
+
+
+class Lookup(Service):
+    """Connect may call it by GET."""
+
+    def __init__(self) -> None:
+        super().__init__(echo_pb2.DESCRIPTOR.services_by_name["Lookup"])
+
+    def Find(self, function: _EchoRequest_to_EchoReply, /) -> _EchoRequest_to_EchoReply:
+        return self.rpc("Find")(function)

@@ -10,6 +10,7 @@ from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -80,6 +81,8 @@ class RpcMethod:
     """True when the messages of a stream may wait a moment for the next ones."""
     is_async: bool = False
     """True when the function is async, or one that a decorator calls."""
+    no_side_effects: bool = False
+    """True when the ``idempotency_level`` says so."""
 
     @property
     def path(self) -> str:
@@ -214,6 +217,7 @@ class Service:
             function=function,
             batch=method.name in self._batched,
             is_async=is_async(function) or is_async(_innermost(function)),
+            no_side_effects=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         )
 
     def _find(self, name: str) -> MethodDescriptor:

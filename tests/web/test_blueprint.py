@@ -249,7 +249,8 @@ def test_the_path_is_case_sensitive() -> None:
     [
         None,
         "",
-        "application/json",
+        "application/json; charset=utf-16",
+        "application/connect+proto",
         "application/grpc",
         "application/grpc+proto",
         "application/grpc-webfoo",
