@@ -18,7 +18,7 @@ def modules() -> dict[str, str]:
     return {
         str(path.relative_to(ROOT)): path.read_text()
         for path in paths
-        if not path.name.endswith("_pb2.py") and "migrations" not in path.parts
+        if not path.name.endswith(("_pb2.py", "_rpc.py")) and "migrations" not in path.parts
     }
 
 

@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from flask import current_app
 
 from example_app import dice_pb2
-from flask_grpcweb_scm import CallContext, RpcError, Service, StatusCode
+from example_app.dice_rpc import Dice
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 
 __all__ = ["dice"]
 
-dice = Service(dice_pb2.DESCRIPTOR.services_by_name["Dice"])
+dice = Dice()
 
 
-@dice.rpc("Roll")
+@dice.Roll
 def roll(request: dice_pb2.RollRequest, context: CallContext) -> dice_pb2.RollReply:
     """Roll once."""
     return _throw(_sides(request.sides))
 
 
-@dice.rpc("RollUntil")
+@dice.RollUntil
 def roll_until(request: dice_pb2.RollUntilRequest, context: CallContext) -> Iterator[dice_pb2.RollReply]:
     """Roll until the target comes up, with a pause of ``DICE_PAUSE`` seconds after each miss."""
     sides = _sides(request.sides)

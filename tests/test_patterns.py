@@ -338,7 +338,7 @@ def _inside(values: Iterable[Any]) -> Iterator[Any]:
 # Of other patterns the text is short.
 SHORT = {
     # Of a page 8 KiB are read.
-    "flask_grpcweb_scm.client.response": r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?",
+    "flask_grpcweb_scm.client.errors": r"<(style|script)\b.*?</\1[^>]*>|<[^>]*>?",
 }
 # Of stack traces each line is matched, and longer ones are cut: only what grows exponentially is ruled out.
 LINES = "flask_grpcweb_scm.scm.code_mappings.tracebacks"

@@ -99,6 +99,7 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 @click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
 @click.option("--url", help="Call a server at this URL, instead of this process.")
+@click.option("--protocol", type=click.Choice(["grpc-web", "connect"]), default="grpc-web", show_default=True)
 @click.option("--stream", "as_lines", is_flag=True, help="Print each response on a line of its own.")
 @click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext
@@ -148,6 +149,35 @@ def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
     for file in files.values():
         file.CopyToProto(result.file.add())
     return result
+
+
+@grpc_cli.command("stubs")
+@click.argument("names", nargs=-1, required=True, metavar="MODULE|SERVICE...")
+@click.option("--write", is_flag=True, help="Write the files, beside the modules, and print their names.")
+@click.option("--check", is_flag=True, help="Exit with 1 when a file is missing or stale, and write nothing.")
+@click.option("--comments", type=click.File("rb"), metavar="FILE", help="Descriptors that protoc made with comments.")
+@with_appcontext
+def stubs_command(names: tuple[str, ...], write: bool, check: bool, comments: IO[bytes] | None) -> None:
+    """Print classes with typed decorators for services, as protoc-gen-flask-grpc makes them.
+
+    MODULE is what protoc made, as in greeter_pb2, whose services go to greeter_rpc.py; SERVICE is the full name of one
+    that the app serves. The comments of the .proto are not in either: protoc writes them with --include_source_info
+    and --descriptor_set_out=FILE.
+    """
+    from flask_grpcweb_scm.cli.stubs import find_messages, read_descriptors, stubs_of
+
+    if write and check:
+        raise click.UsageError("--write and --check exclude each other")
+    descriptors = read_descriptors(comments.read()) if comments else None
+    messages = [find_messages(name, _state().dispatcher.services) for name in names]
+    all_stubs = [stubs_of(file, module, descriptors) for file, module in dict.fromkeys(messages)]
+    if not write and not check:
+        click.echo("\n\n".join(stubs.text for stubs in all_stubs), nl=False)
+        return
+    outdated = [stubs for stubs in all_stubs if not stubs.are_current()]
+    for stubs in outdated:
+        click.echo(stubs.write() if write else stubs.problem())
+    raise SystemExit(bool(check and outdated))
 
 
 @grpc_cli.group("token")

@@ -13,6 +13,7 @@ import click
 from flask import Flask
 
 from flask_grpcweb_scm.client import Call, CallError, Channel
+from flask_grpcweb_scm.client.channel import PROTOCOLS
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
 from flask_grpcweb_scm.client.cli.options import parse_metadata
 from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, message_dict, safe_json
@@ -32,6 +33,7 @@ class CallOptions:
     token: str | None = None
     metadata: Sequence[str] = field(default=())
     timeout: float | None = None
+    protocol: str = PROTOCOLS[0]
     as_object: bool = False
     """One object with everything, instead of each response as it comes."""
     as_lines: bool = False
@@ -56,9 +58,13 @@ def call(app: Flask, method: RpcMethod, text: str, options: CallOptions) -> int:
 
 
 def _open_channel(app: Flask, options: CallOptions) -> Channel:
-    credentials: dict[str, Any] = {"token": options.token, "metadata": parse_metadata(options.metadata)}
+    parameters: dict[str, Any] = {
+        "token": options.token,
+        "metadata": parse_metadata(options.metadata),
+        "protocol": options.protocol,
+    }
     try:
-        return Channel(options.url, **credentials) if options.url else channel_for(app, **credentials)
+        return Channel(options.url, **parameters) if options.url else channel_for(app, **parameters)
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from None
 

@@ -1,7 +1,8 @@
-"""A Python client of gRPC-Web services: channels, stubs, and a client of ScmService. No Flask."""
+"""A Python client of services in gRPC-Web or Connect: channels, stubs, and a client of ScmService. No Flask."""
 
 from flask_grpcweb_scm.client.call import Call, RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import Exchange, Head, Request, Transport, TransportError
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
@@ -10,12 +11,14 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FrameOutcome,
     PathOutcome,
     Record,
     Repository,
+    StackFrame,
+    SuspectCommit,
 )
-from flask_grpcweb_scm.client.response import CallError
-from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub
+from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub, SuspectCommits
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 
@@ -31,6 +34,7 @@ __all__ = [
     "DerivedMappings",
     "Exchange",
     "ExternalIssue",
+    "FrameOutcome",
     "Head",
     "Metadata",
     "Page",
@@ -42,9 +46,12 @@ __all__ = [
     "RpcError",
     "ScmGrpcClient",
     "ScmStub",
+    "StackFrame",
     "StatusCode",
     "StreamMethod",
     "Stub",
+    "SuspectCommit",
+    "SuspectCommits",
     "Transport",
     "TransportError",
     "UnaryMethod",

@@ -18,8 +18,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import Exchange, Head, TransportError
-from flask_grpcweb_scm.client.response import CallError, Response
+from flask_grpcweb_scm.client.protocol import Response
 from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode
 
 __all__ = ["Call", "Retries", "RetryPolicy", "all_pages", "may_retry"]

@@ -12,36 +12,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.call import Call, Retries, RetryPolicy, may_retry
-from flask_grpcweb_scm.client.http import Exchange, Head, Pairs, Request, SocketTransport, Transport, parse_base_url
-from flask_grpcweb_scm.client.response import CallError, Response
-from flask_grpcweb_scm.rpc import Codec, codecs, did_you_mean
-from flask_grpcweb_scm.wire import (
-    COMPRESSED,
-    ENCODINGS,
-    ContentType,
-    Metadata,
-    StatusCode,
-    encode_frame,
-    encode_text,
-    format_timeout,
-    sign,
-)
+from flask_grpcweb_scm.client.connect import ConnectProtocol
+from flask_grpcweb_scm.client.grpc_web import GrpcWebProtocol
+from flask_grpcweb_scm.client.http import Exchange, SocketTransport, Transport, parse_base_url
+from flask_grpcweb_scm.client.protocol import ChannelOptions, ClientProtocol, method_path
+from flask_grpcweb_scm.rpc import codecs, did_you_mean
+from flask_grpcweb_scm.wire import ENCODINGS, Metadata
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.observe.otel import ClientTracing
 
-__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
+__all__ = ["PROTOCOLS", "Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+PROTOCOLS = ("grpc-web", "connect")
 
-USER_AGENT = "grpc-web-python-flask-grpcweb-scm"
+MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 
 
 class Channel:
@@ -60,6 +50,9 @@ class Channel:
     :param max_message_bytes: of a response message, also after decompression.
     :param otel: record a span and the duration of each call by OpenTelemetry, and send its ``traceparent``; needs the
         extra ``otel``.
+    :param protocol: ``"grpc-web"`` or ``"connect"``.
+    :param use_get: with Connect, send calls of methods without side effects by GET, which caches understand; those with
+        a long request are sent by POST.
     :param transport: instead of sockets, for tests.
     :raises ImportError: without that extra.
     :raises ValueError: for a parameter that is not as described.
@@ -81,10 +74,17 @@ class Channel:
         ca_certs: str | None = None,
         max_message_bytes: int = 4 * 2**20,
         otel: bool = False,
+        protocol: str = "grpc-web",
+        use_get: bool = False,
         transport: Transport | None = None,
     ) -> None:
         choices = codecs()
         _check_choice("codec", codec, choices)
+        _check_choice("protocol", protocol, PROTOCOLS)
+        if text and protocol != "grpc-web":
+            raise ValueError(f"text=True is for gRPC-Web; {protocol} has no bodies in base64")
+        if use_get and protocol != "connect":
+            raise ValueError("use_get=True is for Connect; set protocol='connect', too")
         if compression is not None:
             _check_choice("compression", compression, ENCODINGS)
         base = parse_base_url(url)
@@ -95,14 +95,20 @@ class Channel:
         self._metadata = Metadata(_pairs(metadata))
         if token is not None:
             self._metadata.add("x-grpc-auth-token", token)
-        self._secret = _checked_secret(hmac_secret) if token is None else None
         self._timeout = timeout
-        self._encoding = ENCODINGS[compression] if compression else None
-        self._codec = choices[codec]
-        # Sonora's server knows text mode by the media type without suffix only.
-        self._content_type = ContentType(text, "" if text and codec == "proto" else f"+{codec}")
+        options = ChannelOptions(
+            prefix=self._prefix,
+            codec=choices[codec],
+            encoding=ENCODINGS[compression] if compression else None,
+            secret=_checked_secret(hmac_secret) if token is None else None,
+            max_message_bytes=max_message_bytes,
+        )
+        self._protocol: ClientProtocol
+        if protocol == "connect":
+            self._protocol = ConnectProtocol(options, use_get=use_get)
+        else:
+            self._protocol = GrpcWebProtocol(options, text=text)
         self._retry = retry
-        self._max_message_bytes = max_message_bytes
         self._tracing = _tracing() if otel else None
         self._closed = False
 
@@ -128,7 +134,7 @@ class Channel:
         sent = Metadata([*self._metadata, *_pairs(metadata)])
         return Call(
             functools.partial(self._open, method, request, sent, deadline),
-            functools.partial(self._read, method),
+            functools.partial(self._protocol.response, method),
             deadline=deadline,
             retries=Retries(self._retry if may_retry(method, sent) else None),
             watch=self._watch(method, sent) if self._tracing else None,
@@ -155,7 +161,8 @@ class Channel:
         base = self._base
         return functools.partial(
             self._tracing.watch,
-            path=_path(method),
+            system=self._protocol.system,
+            path=method_path(method),
             address=(base.host or "").strip("[]"),
             port=base.port or (443 if base.scheme == "https" else 80),
             metadata=metadata,
@@ -164,63 +171,7 @@ class Channel:
     def _open(
         self, method: MethodDescriptor, request: Any, metadata: Metadata, deadline: float | None, attempts: int
     ) -> Exchange:
-        path = _path(method)
-        headers = self._headers(deadline, attempts) + metadata.to_headers()
-        encode = functools.partial(_encode, self._codec, GetMessageClass(method.input_type))
-        body: bytes | Iterable[bytes]
-        if method.client_streaming:
-            if self._secret is not None:
-                raise CallError(StatusCode.UNAUTHENTICATED, "a stream of requests cannot be signed; use a token")
-            body = (self._frame(encode(message)) for message in request)
-        else:
-            payload = encode(request)
-            headers += self._signature(path, payload)
-            body = self._frame(payload)
-        return self._transport.exchange(Request(self._prefix + path, headers, body, deadline))
-
-    def _headers(self, deadline: float | None, attempts: int) -> Pairs:
-        content_type = str(self._content_type)
-        headers = [
-            ("content-type", content_type),
-            ("accept", content_type),
-            ("grpc-accept-encoding", ",".join(["identity", *ENCODINGS])),
-            ("user-agent", USER_AGENT),
-            ("x-grpc-web", "1"),
-        ]
-        if self._encoding is not None:
-            headers.append(("grpc-encoding", self._encoding.name))
-        if deadline is not None:
-            headers.append(("grpc-timeout", format_timeout(deadline - time.monotonic())))
-        if attempts:
-            headers.append(("grpc-previous-rpc-attempts", str(attempts)))
-        return headers
-
-    def _signature(self, path: str, payload: bytes) -> Pairs:
-        if self._secret is None:
-            return []
-        timestamp = int(time.time())
-        signature = sign(self._secret, path, payload, timestamp)
-        return [("x-method", path), ("x-timestamp", str(timestamp)), ("x-signature", signature)]
-
-    def _frame(self, payload: bytes) -> bytes:
-        if self._encoding is None:
-            frame = encode_frame(payload)
-        else:
-            frame = encode_frame(self._encoding.compress(payload), flags=COMPRESSED)
-        return encode_text(frame) if self._content_type.text else frame
-
-    def _read(self, method: MethodDescriptor, head: Head) -> Response:
-        return Response(
-            head,
-            GetMessageClass(method.output_type),
-            streams=method.server_streaming,
-            codec=self._codec,
-            max_message_bytes=self._max_message_bytes,
-        )
-
-
-def _path(method: MethodDescriptor) -> str:
-    return f"/{method.containing_service.full_name}/{method.name}"
+        return self._transport.exchange(self._protocol.request(method, request, metadata, deadline, attempts))
 
 
 def _tracing() -> ClientTracing:
@@ -229,16 +180,6 @@ def _tracing() -> ClientTracing:
     except ImportError:
         raise ImportError("otel=True needs opentelemetry-api: pip install 'flask_grpcweb_scm[otel]'") from None
     return client_tracing()
-
-
-def _encode(codec: Codec, message_class: type[Message], message: Any) -> bytes:
-    if not isinstance(message, message_class):
-        raise TypeError(f"the method takes {message_class.DESCRIPTOR.full_name}, got {type(message).__name__}")
-    try:
-        return codec.encode(message)
-    except Exception as error:  # of many kinds: JSON has nothing for an Any of an unknown type, or for the year 10000
-        text = f"the {message_class.DESCRIPTOR.full_name} cannot be written in {codec.name}: {error}"
-        raise CallError(StatusCode.INTERNAL, text) from error
 
 
 def _checked_secret(secret: str | None) -> str | None:

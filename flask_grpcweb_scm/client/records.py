@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 from flask_grpcweb_scm.wire import StatusCode
 
@@ -22,9 +23,12 @@ __all__ = [
     "CommitContext",
     "CommitContextOutcome",
     "ExternalIssue",
+    "FrameOutcome",
     "PathOutcome",
     "Record",
     "Repository",
+    "StackFrame",
+    "SuspectCommit",
     "enum_name",
     "new_message",
 ]
@@ -37,8 +41,8 @@ T = TypeVar("T", bound="Record")
 class Record(Mapping[str, Any]):
     """A message of :mod:`flask_grpcweb_scm.pb.scm_pb2` as Python values, by attribute and by key.
 
-    Timestamps are aware datetimes, maps are dicts, values of enums are lower-case names without their prefix
-    (``""`` for unspecified); absent messages are None.
+    Timestamps are aware datetimes and durations timedeltas, lists are lists and maps dicts, values of enums are
+    lower-case names without their prefix (``""`` for unspecified); what is absent is None.
     """
 
     @classmethod
@@ -106,6 +110,9 @@ class CommitContext(Record):
     blame_commit_id: str
     blame_author: CommitAuthor | None
     code_snippet: str
+    blame_date: datetime | None
+    approximate: bool
+    approximate_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,49 @@ class PathOutcome(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class StackFrame(Record):
+    """A frame of a stack trace; ``in_app`` is None when nothing decided about it."""
+
+    path: str
+    module: str
+    abs_path: str
+    platform: str
+    function: str
+    line: int
+    in_app: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOutcome(Record):
+    """The outcome for one frame: its file, and the commit that last changed its line."""
+
+    frame: StackFrame | None
+    path: PathOutcome | None
+    commit_id: str
+    source_url: str
+    blame: CommitContext | None
+    code: int
+    message: str
+    no_suspect_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectCommit(Record):
+    """A commit that probably broke what a stack trace shows; ``frames`` are places in those of the response."""
+
+    repository_id: int
+    commit_id: str
+    author: CommitAuthor | None
+    date: datetime | None
+    subject: str
+    url: str
+    frames: list[int]
+    age: timedelta | None
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExternalIssue(Record):
     """An issue at a tracker, or a local one."""
 
@@ -175,21 +225,25 @@ def _value(message: Message, name: str) -> Any:
     if field.enum_type is not None:
         return enum_name(field.enum_type, value)
     if field.message_type is None:
-        return value
+        if is_repeated(field):
+            return list(value)
+        return value if not field.has_presence or message.HasField(name) else None
     if field.message_type.GetOptions().map_entry:
         return dict(value)
     if not message.HasField(name):
         return None
-    if isinstance(value, Timestamp):
+    if isinstance(value, Timestamp | Duration):
         try:
-            return value.ToDatetime(tzinfo=timezone.utc)
+            return value.ToDatetime(tzinfo=timezone.utc) if isinstance(value, Timestamp) else value.ToTimedelta()
         except (ValueError, OverflowError):
             text = f"the server sent a {message.DESCRIPTOR.full_name} whose {name} is in no calendar"
             raise CallError(StatusCode.INTERNAL, text) from None
     return _NESTED[field.message_type.name].from_message(value)
 
 
-_NESTED: dict[str, type[Record]] = {"CommitAuthor": CommitAuthor, "CommitContext": CommitContext}
+_NESTED: dict[str, type[Record]] = {
+    record.__name__: record for record in (CommitAuthor, CommitContext, PathOutcome, StackFrame)
+}
 
 
 def new_message(message_class: type[M], **values: Any) -> M:

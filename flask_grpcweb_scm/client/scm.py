@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,16 +16,18 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FrameOutcome,
     PathOutcome,
     Record,
     Repository,
+    SuspectCommit,
     enum_name,
     new_message,
 )
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import did_you_mean
 
-__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub"]
+__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub", "SuspectCommits"]
 
 R = TypeVar("R", bound=Record)
 
@@ -48,6 +51,7 @@ class ScmStub(Stub):
     delete_code_mapping: UnaryMethod[scm_pb2.DeleteCodeMappingRequest, scm_pb2.DeleteCodeMappingResponse]
     list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
     unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
+    find_suspect_commits: UnaryMethod[scm_pb2.FindSuspectCommitsRequest, scm_pb2.FindSuspectCommitsResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
@@ -69,6 +73,14 @@ class DerivedMappings(list[CodeMapping]):
         self.outcomes = list(outcomes)
 
 
+class SuspectCommits(list[SuspectCommit]):
+    """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
+
+    def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
+        super().__init__(suspects)
+        self.frames = list(frames)
+
+
 class ScmGrpcClient:
     """Calls ScmService with keyword arguments and returns Python values. Threads may share it.
 
@@ -80,6 +92,7 @@ class ScmGrpcClient:
     :param timeout: seconds for a call, retries included; None for no limit.
     :param retry: for the methods that may be retried; None for no retries.
     :param ca_certs: path of a PEM file with the certificates to trust; None for the system's.
+    :param protocol: ``"grpc-web"`` or ``"connect"``.
     :raises TypeError: when `hmac_secrets` is a str, whose first character would be the secret.
     """
 
@@ -92,6 +105,7 @@ class ScmGrpcClient:
         timeout: float | None = 30.0,
         retry: RetryPolicy | None = RetryPolicy(),  # noqa: B008  # frozen
         ca_certs: str | None = None,
+        protocol: str = "grpc-web",
     ) -> None:
         if isinstance(hmac_secrets, str):
             raise TypeError("hmac_secrets is a list of secrets, newest first; got a str")
@@ -102,6 +116,7 @@ class ScmGrpcClient:
             timeout=timeout,
             retry=retry,
             ca_certs=ca_certs,
+            protocol=protocol,
         )
         self._use(channel)
 
@@ -177,21 +192,34 @@ class ScmGrpcClient:
         request = new_message(scm_pb2.GetRepositoryRequest, repository_id=repository_id)
         return Repository.from_message(self.stub.get_repository(request))
 
-    def get_commit(self, *, repository_id: int, commit_sha: str) -> Commit:
-        """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters."""
+    def get_commit(self, *, repository_id: int, commit_sha: str = "") -> Commit:
+        """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters.
+
+        Here and in all methods, an empty one is that of the newest commit of the default branch.
+        """
         request = new_message(scm_pb2.GetCommitRequest, repository_id=repository_id, commit_sha=commit_sha)
         return Commit.from_message(self.stub.get_commit(request))
 
     def get_commit_context(
-        self, *, repository_id: int, commit_sha: str, filepath: str, line_number: int
+        self,
+        *,
+        repository_id: int,
+        filepath: str,
+        line_number: int,
+        commit_sha: str = "",
+        blame_options: Mapping[str, bool] | None = None,
     ) -> CommitContext:
-        """Return the commit that last changed a line, counted from 1, of a file as of a commit."""
+        """Return the commit that last changed a line, counted from 1, of a file as of a commit.
+
+        :param blame_options: ``{"detect_moves": True}`` for example; see the message BlameOptions.
+        """
         request = new_message(
             scm_pb2.GetCommitContextRequest,
             repository_id=repository_id,
             commit_sha=commit_sha,
             filepath=filepath,
             line_number=line_number,
+            blame_options=blame_options,
         )
         return CommitContext.from_message(self.stub.get_commit_context(request))
 
@@ -201,6 +229,7 @@ class ScmGrpcClient:
         repository_id: int,
         lines: Iterable[tuple[str, int] | tuple[str, int, str]],
         commit_sha: str = "",
+        blame_options: Mapping[str, bool] | None = None,
     ) -> list[CommitContextOutcome]:
         """Return the outcome of :meth:`get_commit_context` for each of many lines, in their order.
 
@@ -212,6 +241,7 @@ class ScmGrpcClient:
             repository_id=repository_id,
             commit_sha=commit_sha,
             lines=[_line(*line) for line in lines],
+            blame_options=blame_options,
         )
         return list(map(CommitContextOutcome.from_message, self.stub.batch_get_commit_context(request).outcomes))
 
@@ -243,7 +273,7 @@ class ScmGrpcClient:
         organization_id: int,
         project_id: int,
         stacktrace_paths: Iterable[str] = (),
-        frames: Iterable[Mapping[str, str]] = (),
+        frames: Iterable[Mapping[str, Any]] = (),
         dry_run: bool = False,
     ) -> DerivedMappings:
         """Return the mappings that cover the paths of a stack trace, by precedence; missing ones are created.
@@ -263,6 +293,56 @@ class ScmGrpcClient:
         response = self.stub.derive_code_mappings(request)
         return DerivedMappings(
             map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
+        )
+
+    def find_suspect_commits(
+        self,
+        *,
+        organization_id: int,
+        project_id: int,
+        frames: Iterable[Mapping[str, Any]] = (),
+        stacktrace: str = "",
+        release_commits: Mapping[int, str] | None = None,
+        first_seen: datetime | None = None,
+        max_age: timedelta | None = None,
+        blame_options: Mapping[str, bool] | None = None,
+        dry_run: bool = False,
+    ) -> SuspectCommits:
+        """Return the commits that probably broke what a stack trace shows, the most suspicious first.
+
+        :param frames: the outermost call first, and last the one that failed; with any of ``path``, ``module``,
+            ``abs_path``, ``platform``, ``function``, ``line`` and ``in_app``.
+        :param stacktrace: in place of frames, the text that the runtime prints.
+        :param release_commits: the SHAs that ran, by repository; else the tips of their branches.
+        :param first_seen: aware; no suspect is younger. By default now.
+        :param max_age: no suspect is older at that time. By default any age.
+        :param blame_options: ``detect_moves``, ``ignore_whitespace`` and ``include_ignored_revisions``.
+        :param dry_run: store no code mappings.
+        :raises ValueError: when `first_seen` has no time zone.
+        """
+        if first_seen is not None and first_seen.tzinfo is None:
+            raise ValueError(f"first_seen needs a time zone, got {first_seen!r}")
+        request = new_message(
+            scm_pb2.FindSuspectCommitsRequest,
+            organization_id=organization_id,
+            project_id=project_id,
+            frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
+            stacktrace=stacktrace,
+            release_commits=[
+                new_message(scm_pb2.ReleaseCommit, repository_id=repository_id, commit_sha=sha)
+                for repository_id, sha in (release_commits or {}).items()
+            ],
+            blame_options=None if blame_options is None else new_message(scm_pb2.BlameOptions, **blame_options),
+            dry_run=dry_run,
+        )
+        # Versions of protobuf differ in which of their messages they take these for.
+        if first_seen is not None:
+            request.first_seen.FromDatetime(first_seen)
+        if max_age is not None:
+            request.max_age.FromTimedelta(max_age)
+        response = self.stub.find_suspect_commits(request)
+        return SuspectCommits(
+            map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames)
         )
 
     def list_code_mappings(

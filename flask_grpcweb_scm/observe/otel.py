@@ -138,15 +138,16 @@ class ClientTracing:
         self._duration = _histogram(CLIENT_DURATION, "Duration of an outgoing Remote Procedure Call (RPC).")
 
     def watch(
-        self, messages: Generator[R, None, None], path: str, address: str, port: int, metadata: Metadata
+        self, messages: Generator[R, None, None], system: str, path: str, address: str, port: int, metadata: Metadata
     ) -> Generator[R, None, None]:
         """Yield the messages of a call, under a span from its first attempt to its end.
 
+        :param system: ``"grpc"`` or ``"connectrpc"``.
         :param metadata: gets the headers of the propagator, such as ``traceparent``, unless they are there.
         """
         name, started, code = path[1:], time.monotonic(), StatusCode.OK
         attributes: dict[str, AttributeValue] = {
-            SYSTEM: "grpc",
+            SYSTEM: system,
             METHOD: name,
             SERVER_ADDRESS: address,
             SERVER_PORT: port,

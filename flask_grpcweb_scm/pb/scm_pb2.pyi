@@ -1110,19 +1110,19 @@ class FindSuspectCommitsRequest(google.protobuf.message.Message):
     project_id: builtins.int
     stacktrace: builtins.str
     """A whole stack trace as its runtime prints it, in place of frames; its language decides about
-    the order.
+    the order. Of several traces the last one counts, of chained exceptions the first cause.
     """
     dry_run: builtins.bool
     """Compute and return, record nothing."""
     @property
     def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackFrame]:
         """In the order of the calls: the outermost one first, and last the one that failed, as in an
-        event of an error tracker.
+        event of an error tracker. At most 200.
         """
 
     @property
     def release_commits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReleaseCommit]:
-        """What ran, by repository. The default branch's tip stands for a repository that is missing."""
+        """What ran, by repository. The tip of the branch stands for a repository that is missing."""
 
     @property
     def first_seen(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -1185,8 +1185,8 @@ class FindSuspectCommitsResponse(google.protobuf.message.Message):
 
     @property
     def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FrameOutcome]:
-        """One for each of frames, in their order; or for each frame of stacktrace, also with the
-        outermost call first.
+        """One for each of frames, in their order; or for each frame of the trace in stacktrace, also
+        with the outermost call first and the one that failed last.
         """
 
     def __init__(
@@ -1230,15 +1230,17 @@ class SuspectCommit(google.protobuf.message.Message):
 
     @property
     def date(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """The commit date."""
+        """The commit date; absent when unknown."""
 
     @property
     def frames(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """The places in the response's frames of those that it is blamed for; the first place is 0."""
+        """The places in the response's frames of those that it is blamed for, from the nearest to the
+        failure; the first place is 0.
+        """
 
     @property
     def age(self) -> google.protobuf.duration_pb2.Duration:
-        """From date to first_seen."""
+        """From date to first_seen; absent when the date is unknown."""
 
     def __init__(
         self,
@@ -1272,6 +1274,7 @@ class FrameOutcome(google.protobuf.message.Message):
     BLAME_FIELD_NUMBER: builtins.int
     CODE_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
+    NO_SUSPECT_REASON_FIELD_NUMBER: builtins.int
     commit_id: builtins.str
     """The full SHA of the commit that the file was read at; empty when there is no file."""
     source_url: builtins.str
@@ -1279,15 +1282,19 @@ class FrameOutcome(google.protobuf.message.Message):
     code: builtins.int
     """The gRPC status code and the message that GetCommitContext would have ended with."""
     message: builtins.str
+    no_suspect_reason: builtins.str
+    """Why no commit is suspected for it, for a person to read; empty when one is."""
     @property
-    def frame(self) -> global___StackFrame: ...
+    def frame(self) -> global___StackFrame:
+        """As it was sent, or read in stacktrace; in_app is present when it was decided."""
+
     @property
     def path(self) -> global___PathOutcome:
         """Which file of which repository it means, by which mapping."""
 
     @property
     def blame(self) -> global___CommitContext:
-        """The commit that last changed the line; absent when code is not 0, or there is no file."""
+        """The commit that last changed the line; absent when code is not 0, or the line is not blamed."""
 
     def __init__(
         self,
@@ -1299,8 +1306,9 @@ class FrameOutcome(google.protobuf.message.Message):
         blame: global___CommitContext | None = ...,
         code: builtins.int = ...,
         message: builtins.str = ...,
+        no_suspect_reason: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["blame", b"blame", "frame", b"frame", "path", b"path"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["blame", b"blame", "code", b"code", "commit_id", b"commit_id", "frame", b"frame", "message", b"message", "path", b"path", "source_url", b"source_url"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["blame", b"blame", "code", b"code", "commit_id", b"commit_id", "frame", b"frame", "message", b"message", "no_suspect_reason", b"no_suspect_reason", "path", b"path", "source_url", b"source_url"]) -> None: ...
 
 global___FrameOutcome = FrameOutcome

@@ -24,7 +24,18 @@ from flask_grpcweb_scm.rpc.errors import (
     retry_info,
     unavailable,
 )
-from flask_grpcweb_scm.rpc.service import Interceptor, Interceptors, RpcMethod, Service, ServiceFunction, is_async
+from flask_grpcweb_scm.rpc.functions import (
+    BatchedBidirectionalFunction,
+    BatchedServerStreamingFunction,
+    BidirectionalFunction,
+    CallNext,
+    ClientStreamingFunction,
+    Interceptor,
+    ServerStreamingFunction,
+    ServiceFunction,
+    UnaryFunction,
+)
+from flask_grpcweb_scm.rpc.service import Interceptors, RpcMethod, Service, is_async
 from flask_grpcweb_scm.rpc.stream import StreamReply, serve_stream
 from flask_grpcweb_scm.rpc.unary import serve_unary
 from flask_grpcweb_scm.wire import StatusCode
@@ -33,8 +44,13 @@ __all__ = [
     "ANONYMOUS",
     "METHOD_NAME",
     "Authenticate",
+    "BatchedBidirectionalFunction",
+    "BatchedServerStreamingFunction",
+    "BidirectionalFunction",
     "CallContext",
+    "CallNext",
     "CalledMethod",
+    "ClientStreamingFunction",
     "Codec",
     "Dispatcher",
     "Endpoint",
@@ -51,11 +67,13 @@ __all__ = [
     "RpcMethod",
     "RpcProtocol",
     "Server",
+    "ServerStreamingFunction",
     "Service",
     "ServiceDefinitionError",
     "ServiceFunction",
     "StatusCode",
     "StreamReply",
+    "UnaryFunction",
     "codecs",
     "did_you_mean",
     "is_async",

@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import EnsureSync, RpcMethod, ServiceFunction, is_coroutine_function
+from flask_grpcweb_scm.rpc.functions import ServiceFunction
+from flask_grpcweb_scm.rpc.service import EnsureSync, RpcMethod, is_coroutine_function
 
 __all__ = ["in_sync"]
 

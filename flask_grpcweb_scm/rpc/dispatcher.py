@@ -21,7 +21,8 @@ from flask_grpcweb_scm.rpc.call import (
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
-from flask_grpcweb_scm.rpc.service import EnsureSync, Interceptor, Interceptors, RpcMethod, Service, ServiceFunction
+from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
+from flask_grpcweb_scm.rpc.service import EnsureSync, Interceptors, RpcMethod, Service
 from flask_grpcweb_scm.rpc.stream import call_for_stream
 from flask_grpcweb_scm.rpc.unary import call_for_message, intercepted
 from flask_grpcweb_scm.wire import RemoteProtocolError
@@ -168,4 +169,6 @@ class Server:
         return endpoint
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
+        if isinstance(error, RemoteProtocolError) and error.is_malformed:
+            return RpcError(call.endpoint.protocol.malformed, error.message)
         return self._dispatcher.status_of(call.endpoint.method, error) or self._translate(error, call)

@@ -10,30 +10,17 @@ from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import ResponseTypeError, RpcError, ServiceDefinitionError, did_you_mean
+from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
 from flask_grpcweb_scm.wire import StatusCode
 
-__all__ = [
-    "CallNext",
-    "EnsureSync",
-    "Interceptor",
-    "Interceptors",
-    "RpcMethod",
-    "Service",
-    "ServiceFunction",
-    "is_async",
-    "is_coroutine_function",
-]
+__all__ = ["EnsureSync", "Interceptors", "RpcMethod", "Service", "is_async", "is_coroutine_function"]
 
-# A request or an iterator of requests comes in, a response or an iterator of responses goes out. The types depend on
-# the method's descriptor, which a static type cannot follow.
-ServiceFunction = Callable[[Any, CallContext], Any]
-CallNext = Callable[[Any, CallContext], Any]
-Interceptor = Callable[[Any, CallContext, CallNext], Any]
 # Makes of a coroutine function one that returns its result.
 EnsureSync = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -94,6 +81,8 @@ class RpcMethod:
     """True when the messages of a stream may wait a moment for the next ones."""
     is_async: bool = False
     """True when the function is async, or one that a decorator calls."""
+    no_side_effects: bool = False
+    """True when the ``idempotency_level`` says so."""
 
     @property
     def path(self) -> str:
@@ -228,6 +217,7 @@ class Service:
             function=function,
             batch=method.name in self._batched,
             is_async=is_async(function) or is_async(_innermost(function)),
+            no_side_effects=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         )
 
     def _find(self, name: str) -> MethodDescriptor:

@@ -9,7 +9,8 @@ from typing import Any
 
 from flask_grpcweb_scm.rpc.call import IncomingCall, Reply
 from flask_grpcweb_scm.rpc.context import CallContext
-from flask_grpcweb_scm.rpc.service import CallNext, Interceptor, RpcMethod, ServiceFunction
+from flask_grpcweb_scm.rpc.functions import CallNext, Interceptor, ServiceFunction
+from flask_grpcweb_scm.rpc.service import RpcMethod
 
 __all__ = ["call_for_message", "intercepted", "serve_unary"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,11 @@ from google.protobuf.message import Message
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, unavailable
+from flask_grpcweb_scm.rpc import CallContext, CallNext, Incidents, RpcError, StatusCode, unavailable
 from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call
 
 __all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "is_full", "lacks_schema", "reason_of", "transaction"]
 
-CallNext = Callable[[Any, CallContext], Any]
 
 logger = logging.getLogger(__name__)
 _INCIDENTS = "flask_grpcweb_scm.transactions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from flask_grpcweb_scm.wire.frames import over_limit
 from flask_grpcweb_scm.wire.headers import cached_by_headers
 from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
-__all__ = ["ENCODINGS", "Encoding", "choose_encoding", "find_encoding"]
+__all__ = ["ENCODINGS", "Encoding", "choose_encoding", "find_encoding", "preferred_encoding"]
 
 # Level 1 is 2.5 times as fast as zlib's default on protobuf messages, and about as small.
 _LEVEL = 1
@@ -25,7 +26,7 @@ _MAX_ZSTD_WINDOW = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A message encoding by its name in ``grpc-encoding``."""
+    """A message encoding by its name in headers."""
 
     name: str
     compress: Callable[[bytes], bytes]
@@ -156,8 +157,8 @@ ENCODINGS = {e.name: e for e in (*_zlib_encodings(), *_brotli_encodings(), *_zst
 """The supported encodings besides identity, in order of preference; br and zstd only with brotli and zstandard."""
 
 
-def find_encoding(name: str | None) -> Encoding | None:
-    """Find the encoding of a ``grpc-encoding`` header; None stands for identity.
+def find_encoding(name: str | None, header: str = "grpc-encoding") -> Encoding | None:
+    """Find the encoding that a header names; None stands for identity.
 
     :raises RemoteProtocolError: UNIMPLEMENTED, when the encoding is not supported.
     """
@@ -167,7 +168,7 @@ def find_encoding(name: str | None) -> Encoding | None:
     if wanted not in ENCODINGS:
         supported = ", ".join(["identity", *ENCODINGS])
         raise RemoteProtocolError(
-            f"grpc-encoding {wanted[:40]!r} is not supported; use one of {supported}", code=StatusCode.UNIMPLEMENTED
+            f"{header} {wanted[:40]!r} is not supported; use one of {supported}", code=StatusCode.UNIMPLEMENTED
         )
     return ENCODINGS[wanted]
 
@@ -177,3 +178,25 @@ def choose_encoding(accept: str | None) -> Encoding | None:
     """Choose how to compress responses from a ``grpc-accept-encoding`` header; None stands for identity."""
     accepted = {item.strip().lower() for item in (accept or "").split(",")}
     return next((ENCODINGS[name] for name in ENCODINGS if name in accepted), None)
+
+
+# "Accept-Encoding: gzip;q=0" refuses it (RFC 9110, section 12.5.3).
+_REFUSED = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*", re.ASCII | re.IGNORECASE)
+
+
+@cached_by_headers
+def preferred_encoding(accept: str | None) -> Encoding | None:
+    """Choose how to compress responses from an ``Accept-Encoding`` header; None stands for identity.
+
+    "Servers should treat Accept-Encoding as an ordered list, with the client's most preferred encoding first"
+    (Connect); of HTTP's quality values only 0 counts.
+    """
+    for item in (accept or "").split(","):
+        name, *parameters = item.split(";")
+        name = name.strip().lower()
+        if not any(map(_REFUSED.fullmatch, parameters)):
+            if name == "identity":
+                return None
+            if name in ENCODINGS:
+                return ENCODINGS[name]
+    return None

@@ -11,6 +11,7 @@ from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 
 __all__ = [
     "COMPRESSED",
+    "END_STREAM",
     "MAX_TRAILERS_BYTES",
     "PREFIX_BYTES",
     "TRAILERS",
@@ -26,6 +27,8 @@ __all__ = [
 
 COMPRESSED = 0x01
 TRAILERS = 0x80
+END_STREAM = 0x02
+"""Of the last frame of a response in Connect, which has the status and the trailing metadata as JSON."""
 
 MAX_TRAILERS_BYTES = 2**20
 """Of a trailers frame, whatever the limit of messages; gRPC itself allows 8 KiB to 16 KiB by default."""
@@ -40,7 +43,7 @@ class Frame:
     """One frame as it arrived."""
 
     flags: int
-    """:data:`COMPRESSED` and :data:`TRAILERS`, combined."""
+    """:data:`COMPRESSED` and :data:`TRAILERS`, or :data:`END_STREAM`, combined."""
     payload: bytes
     """Still compressed when the flags say so."""
 
@@ -98,13 +101,16 @@ class FrameReader:
     :param max_payload: bytes; a longer frame is refused from its prefix, before its payload is buffered.
     :param trailers: accept trailers frames, which occur in responses only.
     :param single: refuse a second frame, from its prefix as well.
+    :param trailers_flag: of trailers frames; in Connect it is :data:`END_STREAM`.
     """
 
-    def __init__(self, *, max_payload: int, trailers: bool = False, single: bool = False) -> None:
+    def __init__(
+        self, *, max_payload: int, trailers: bool = False, single: bool = False, trailers_flag: int = TRAILERS
+    ) -> None:
         self._max_payload = max_payload
         self._single = single
         self._count = 0
-        self._known_flags = COMPRESSED | TRAILERS if trailers else COMPRESSED
+        self._known_flags = COMPRESSED | trailers_flag if trailers else COMPRESSED
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
@@ -138,12 +144,12 @@ class FrameReader:
 
     def _check(self, flags: int, length: int) -> None:
         if flags & ~self._known_flags:
-            raise RemoteProtocolError(f"frame flags 0x{flags:02x} have reserved bits set; is the body gRPC-Web frames?")
+            raise RemoteProtocolError(f"frame flags 0x{flags:02x} have reserved bits set; is the body made of frames?")
         if self._single and self._count == 1:
             raise RemoteProtocolError(
                 "the method takes exactly one message, the body has more than one", code=StatusCode.UNIMPLEMENTED
             )
         if length > self._max_payload:
             raise over_limit(f"message of {length} bytes", self._max_payload)
-        if length > MAX_TRAILERS_BYTES and flags & TRAILERS:
+        if length > MAX_TRAILERS_BYTES and flags & ~COMPRESSED:
             raise over_limit(f"trailers of {length} bytes", MAX_TRAILERS_BYTES)

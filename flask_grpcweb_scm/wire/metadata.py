@@ -16,7 +16,7 @@ _NO_ASCII_VALUE = re.compile(r"[^\x20-\x7e]", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 # Set by the HTTP server or by this package; a service function that could set them could forge a status.
 _RESERVED = re.compile(
-    r"(?:content-|grpc-|proxy-).*|host|te|trailer|date|server|connection|keep-alive|upgrade|transfer-encoding|set-cookie"
+    r"(?:content-|grpc-|connect-|proxy-).*|host|te|trailer|date|server|connection|keep-alive|upgrade|transfer-encoding|set-cookie"
 )
 
 MAX_JOINED_VALUES = 1000

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished
 from flask_grpcweb_scm.scm import Organization, Repository, db
-from tests.apps import echo_service
+from tests.apps import echo_service, lookup_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 __all__ = ["TOKEN", "create_app"]
@@ -48,7 +48,8 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config.from_prefixed_env()
     app.config.update(GRPC_AUTH_TOKENS=TOKEN, GRPC_CORS_CREDENTIALS=True)
-    extension = GrpcWebScm(services=[echo_service(Unary=unary, ServerStream=server_stream)])
+    services = [echo_service(Unary=unary, ServerStream=server_stream), lookup_service(unary)]
+    extension = GrpcWebScm(services=services)
     extension.intercept(_remember)
     extension.init_app(app)
     app.before_request(_refuse)
@@ -160,7 +161,7 @@ def _name(context: CallContext) -> str:
 
 def _refuse() -> None:
     """As Flask-Login refuses: an HTML page with HTTP status 401."""
-    if http_request.method == "POST" and "x-refuse" in http_request.headers:
+    if http_request.method != "OPTIONS" and "x-refuse" in http_request.headers:
         abort(401)
 
 

@@ -60,6 +60,8 @@ def run(request: Any) -> Any:
         with Channel(
             f"{'https' if request.server_tls_cert else 'http'}://{request.host}:{request.port}",
             ca_certs=certificates.name if request.server_tls_cert else None,
+            protocol=config_pb2.Protocol.Name(request.protocol).removeprefix("PROTOCOL_").lower().replace("_", "-"),
+            use_get=request.use_get_http_method,
             codec=config_pb2.Codec.Name(request.codec).removeprefix("CODEC_").lower(),
             compression=compression(request.compression),
             max_message_bytes=request.message_receive_limit or 4 * 2**20,

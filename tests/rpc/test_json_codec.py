@@ -33,6 +33,7 @@ from tests.rpc.json_payloads import (
     TIMES,
     payloads,
 )
+from tests.tables import check_rows
 
 CODECS = [JsonCodec(100, writer=writer) for writer in WRITERS]
 MESSAGE_CLASSES = [EveryField, Scalars, Optionals, Lists, Maps, OneOf, OfProtobuf, Names, Odd, Tree, Old, Plain]
@@ -112,9 +113,8 @@ def test_any_scalar_for_any_scalar(field: FieldDescriptor) -> None:
         check(Scalars, f'{{"{field.json_name}": {text}}}'.encode())
 
 
-@pytest.mark.parametrize(
-    ("message_class", "payload"),
-    [
+def test_what_is_rare() -> None:
+    rows: list[tuple[type[Message], str]] = [
         # Objects
         *((EveryField, text) for text in ("null", "5", "[]", '""', '"scalars"', "{", "{} {}", " {} ", "\ufeff{}", "")),
         *((EveryField, f'{{"scalars": {text}}}') for text in ("null", "5", "[]", '""', '["int32Value"]', "{}", "true")),
@@ -183,15 +183,12 @@ def test_any_scalar_for_any_scalar(field: FieldDescriptor) -> None:
         (Old, '{"many": ["CLOSED_NEW"]}'),
         (Old, '{"[tests.old_fields.v1.extra]": "a", "[tests.old_fields.v1.unknown]": 1}'),
         (EveryField, '{"old": {"number": 1, "closedMap": {"a": "CLOSED_TWO"}}}'),
-    ],
-)  # fmt: skip
-def test_what_is_rare(message_class: type[Message], payload: str) -> None:
-    check(message_class, payload.encode())
+    ]  # fmt: skip
+    check_rows(lambda message_class, payload: check(message_class, payload.encode()), rows)
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_messages_that_no_payload_makes() -> None:
+    messages = [
         Scalars(),
         Scalars(double_value=-0.0, float_value=-0.0),
         Scalars(double_value=float("nan"), float_value=float("-inf")),
@@ -235,10 +232,8 @@ def test_what_is_rare(message_class: type[Message], payload: str) -> None:
         Old.FromString(b"\x08\x01\x10\x09"),
         Plain(text="", number=7, inner=[Plain()]),
         EveryField(old=Old(), one_of=OneOf(flag={})),
-    ],
-)  # fmt: skip
-def test_messages_that_no_payload_makes(message: Message) -> None:
-    check_encoding(message)
+    ]  # fmt: skip
+    check_rows(check_encoding, ((message,) for message in messages))
 
 
 def test_extensions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from typing import Any
@@ -16,6 +17,7 @@ from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import call
 from tests.security.support import TOKEN_SECRET
+from tests.tables import check_rows
 
 HUSH = "hush-7c1f9e"
 
@@ -100,23 +102,27 @@ EMPTY: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", EMPTY, ids=repr)
 @pytest.mark.parametrize("key", KEYS)
-def test_credentials_that_are_set_but_empty_are_an_error_at_start(key: str, value: Any) -> None:
-    good = {other: HUSH for other in KEYS if other != key}
-    for others in ({}, {"GRPC_REQUIRE_AUTH": True}, {"GRPC_PUBLIC_METHODS": ECHO[1:] + "*"}, good):
+def test_credentials_that_are_set_but_empty_are_an_error_at_start(key: str) -> None:
+    def check(value: Any, others: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match=rf"{key} is set, but holds nothing.* GRPC_REQUIRE_AUTH = False"):
             echo_app(**{**others, key: value})
 
+    good = {other: HUSH for other in KEYS if other != key}
+    settings = ({}, {"GRPC_REQUIRE_AUTH": True}, {"GRPC_PUBLIC_METHODS": ECHO[1:] + "*"}, good)
+    check_rows(check, itertools.product(EMPTY, settings))
 
-@pytest.mark.parametrize("value", EMPTY, ids=repr)
+
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("said", [False, "false", 0])
-def test_unless_the_app_is_open_in_so_many_words(key: str, value: Any, said: object) -> None:
-    app = echo_app(**{key: value, "GRPC_REQUIRE_AUTH": said})
-    settings = app.extensions["grpcweb_scm"].settings
-    assert settings.require_auth is False
-    assert f"{key} is set, but holds nothing; take it away." in findings(app, settings, {})
+def test_unless_the_app_is_open_in_so_many_words(key: str, said: object) -> None:
+    def check(value: Any) -> None:
+        app = echo_app(**{key: value, "GRPC_REQUIRE_AUTH": said})
+        settings = app.extensions["grpcweb_scm"].settings
+        assert settings.require_auth is False
+        assert f"{key} is set, but holds nothing; take it away." in findings(app, settings, {})
+
+    check_rows(check, ((value,) for value in EMPTY))
 
 
 @pytest.mark.parametrize("said", [None, "", "no way"])

@@ -213,7 +213,7 @@ MESSAGE_ENCODINGS = [
     row("deflate-is-gzip", rpc(gzipped(message()), DEFLATE), refused(13, "corrupt")),
     row("deflate-cut", rpc(frame(zlib.compress(message())[:-1], 1), DEFLATE), refused(13, "it is cut short")),
     row("deflate-and-more", rpc(frame(zlib.compress(message()) + b"x", 1), DEFLATE), refused(13, "follow its end")),
-    row("flagged-without-encoding", rpc(gzipped(message())), refused(13, "grpc-encoding names no compression")),
+    row("flagged-without-encoding", rpc(gzipped(message())), refused(13, "the headers name no compression")),
     row("flagged-identity", rpc(gzipped(message()), {"grpc-encoding": "identity"}), refused(13, "names no")),
     row("identity", rpc(headers={"grpc-encoding": "Identity"}), accepted()),
     row("encoding-unknown", rpc(headers={"grpc-encoding": "lzma"}), refused(12, "'lzma' is not supported")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -69,7 +70,7 @@ def test_a_call_that_has_begun_is_finished(server: str, number: signal.Signals, 
         pytest.skip(f"{module} is not installed: pip install {module}")
     port, log = free_port(), tmp_path / "log"
     sent = request(ECHO + method, body_of(EchoRequest()), [("content-type", PROTO), ("connection", "close")])
-    with log.open("w") as output:
+    with log.open("w") as output, interruptible_children():
         process = subprocess.Popen(
             command(server, f"{__name__}:create_app", port, threads=2),
             cwd=ROOT,
@@ -95,6 +96,16 @@ def test_a_call_that_has_begun_is_finished(server: str, number: signal.Signals, 
         process.kill()
         process.wait()
     assert complaints(log.read_text()) == []
+
+
+@contextlib.contextmanager
+def interruptible_children() -> Iterator[None]:
+    """Start processes for which SIGINT is not ignored: in a test run in the background of a shell it is."""
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def test_the_servers_are_listed() -> None:

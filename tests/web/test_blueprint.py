@@ -41,6 +41,7 @@ from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, body_of, call, frame
+from tests.tables import check_rows
 
 HI = EchoRequest(text="hi")
 CONTENT_TYPES = [*FOUR_CONTENT_TYPES, "application/grpc-web", "application/grpc-web-text+json"]
@@ -157,11 +158,11 @@ def tolerate_slashes(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("host", [host_with_routes, tolerate_slashes, lambda app: None])
-@pytest.mark.parametrize(("verb", "path", "content_type"), HOST_REQUESTS)
-def test_the_hosts_answers_are_the_same_with_and_without_us(
-    verb: str, path: str, content_type: str | None, host: Callable[[Flask], None]
-) -> None:
-    check_same(verb, path, host, content_type=content_type)
+def test_the_hosts_answers_are_the_same_with_and_without_us(host: Callable[[Flask], None]) -> None:
+    def check(verb: str, path: str, content_type: str | None) -> None:
+        check_same(verb, path, host, content_type=content_type)
+
+    check_rows(check, HOST_REQUESTS)
 
 
 @pytest.mark.parametrize("host", [host_with_routes, lambda app: None])
@@ -248,7 +249,8 @@ def test_the_path_is_case_sensitive() -> None:
     [
         None,
         "",
-        "application/json",
+        "application/json; charset=utf-16",
+        "application/connect+proto",
         "application/grpc",
         "application/grpc+proto",
         "application/grpc-webfoo",
@@ -320,18 +322,20 @@ def test_before_request_may_refuse_by_aborting_or_answering() -> None:
     assert unary(app).code == 0
 
 
-@pytest.mark.parametrize(("http_status", "code"), HTTP_TO_GRPC.items())
 @pytest.mark.parametrize("where", ["hook", "function"])
-def test_abort_becomes_the_status_that_fits(http_status: int, code: int, where: str) -> None:
-    def function(request: EchoRequest, context: object) -> EchoReply:
-        abort(http_status)
+def test_abort_becomes_the_status_that_fits(where: str) -> None:
+    def check(http_status: int, code: int) -> None:
+        def function(request: EchoRequest, context: object) -> EchoReply:
+            abort(http_status)
 
-    app = echo_app(Unary=function)
-    if where == "hook":
-        app.before_request(lambda: abort(http_status))
-    answer = unary(app)
-    assert (answer.http_status, answer.code) == (200, code)
-    assert answer.message
+        app = echo_app(Unary=function)
+        if where == "hook":
+            app.before_request(lambda: abort(http_status))
+        answer = unary(app)
+        assert (answer.http_status, answer.code) == (200, code)
+        assert answer.message
+
+    check_rows(check, HTTP_TO_GRPC.items())
 
 
 def test_a_redirect_to_a_login_page_is_unauthenticated() -> None:
@@ -1028,6 +1032,9 @@ def test_a_unary_call_leaves_no_more_to_the_garbage_collector_than_a_view(has_la
     app.add_url_rule("/view", "view", lambda: "text", methods=["POST"])
     if has_hooks:
         app.after_request(lambda response: response)
+    gc.collect()
+    # What is there before is not looked at again.
+    gc.freeze()
     # Werkzeug's own, in some versions.
     assert garbage_of(app, ECHO + "Unary") <= garbage_of(app, "/view")
 

@@ -9,6 +9,7 @@ import pytest
 
 from flask_grpcweb_scm.wire import (
     ENCODINGS,
+    END_STREAM,
     TRAILERS,
     FrameReader,
     RemoteProtocolError,
@@ -41,7 +42,7 @@ def test_payloads_come_plain_however_the_body_is_cut(text: bool, size: int) -> N
         (BODY[:-1], {}, StatusCode.INTERNAL, "ends inside a frame"),
         (base64.b64encode(BODY)[:-5], {"text": True}, StatusCode.INTERNAL, "base64"),
         (base64.b64encode(BODY[:-1]), {"text": True}, StatusCode.INTERNAL, "ends inside a frame"),
-        (BODY, {"gzip": False}, StatusCode.INTERNAL, "names no compression"),
+        (BODY, {"gzip": False}, StatusCode.INTERNAL, "name no compression"),
         (BODY, {"limit": 4}, StatusCode.RESOURCE_EXHAUSTED, "over the limit of 4 bytes"),
     ],
 )
@@ -49,3 +50,13 @@ def test_a_bad_body(body: bytes, options: dict[str, bool], code: StatusCode, mes
     with pytest.raises(RemoteProtocolError, match=message) as caught:
         decode([body], **options)  # type: ignore[arg-type]  # of the same names
     assert caught.value.code is code
+
+
+def test_the_last_frame_of_connect() -> None:
+    body = frame(b"plain") + frame(gzip.compress(b"{}"), 3)
+    reader = FrameReader(max_payload=100, trailers=True, trailers_flag=END_STREAM)
+    frames = decode_frames([body], reader, text=False, encoding=GZIP, limit=100)
+    assert [(frame.flags, frame.payload) for frame in frames] == [(0, b"plain"), (END_STREAM, b"{}")]
+    reader = FrameReader(max_payload=100, trailers=True, trailers_flag=END_STREAM)
+    with pytest.raises(RemoteProtocolError, match="flags 0x80"):
+        [*reader.feed(frame(b"", TRAILERS))]

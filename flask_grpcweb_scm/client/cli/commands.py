@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.call import all_pages
-from flask_grpcweb_scm.client.channel import Channel, python_names
+from flask_grpcweb_scm.client.channel import PROTOCOLS, Channel, python_names
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
 from flask_grpcweb_scm.client.cli.options import (
     DEFAULT_TIMEOUT,
@@ -36,7 +36,7 @@ from flask_grpcweb_scm.client.cli.output import (
     safe_json,
 )
 from flask_grpcweb_scm.client.doctor import Diagnosis, examine
-from flask_grpcweb_scm.client.response import CallError
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
 
@@ -207,7 +207,7 @@ class DoctorCommand(click.Command):
             params=[own, *connection_options()],
             callback=self._run,
             short_help="Examines a running server, and advises.",
-            help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
+            help="Examines a running server: reachability, methods, protocols, authentication, CORS, clocks and"
             " versions. It changes nothing there."
             "\n\nExits with 1 when a check fails; a warning is no failure.",
         )
@@ -230,6 +230,7 @@ class DoctorCommand(click.Command):
                 self._descriptor,
                 open_channel=functools.partial(open_channel, given, retry=None),
                 has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
+                protocol=given["protocol"] or PROTOCOLS[0],
                 origin=origin,
                 timeout=given["timeout"] or DOCTOR_TIMEOUT,
                 ca_certs=given["ca_certs"],

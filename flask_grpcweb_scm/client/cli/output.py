@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.client.cli.fields import Field
+from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.records import enum_name
-from flask_grpcweb_scm.client.response import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated
 from flask_grpcweb_scm.wire import StatusCode

@@ -1,4 +1,4 @@
-"""The group ``flask scm``, and its commands for git history, code mappings and the outbox."""
+"""The group ``flask scm``, and its commands for git history and the outbox."""
 
 from __future__ import annotations
 
@@ -7,28 +7,23 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import sqlalchemy as sa
 from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
-from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
-from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
+from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
     MAX_FILE_CHANGES,
-    CodeMapping,
     IssueOperation,
     Organization,
     Project,
-    Repository,
 )
 from flask_grpcweb_scm.scm.git_import import ImportFailed, prepare_import
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -40,7 +35,6 @@ from flask_grpcweb_scm.transactions import is_full, lacks_schema, reason_of
 
 __all__ = [
     "command",
-    "derive_command",
     "discard_operation",
     "fail",
     "fitting",
@@ -146,73 +140,6 @@ def project_named(organization: str, slug: str) -> Project:
     if row is None:
         fail(f"{organization!r} has no project {slug!r}; run: flask scm add-project {organization} {slug}")
     return row
-
-
-@command("derive")
-@click.argument("organization", metavar="ORG")
-@click.argument("project", metavar="PROJECT")
-@click.option(
-    "--traceback",
-    "file",
-    type=click.File(encoding="utf-8", errors="replace"),
-    required=True,
-    help=f"Text with stack traces of {LANGUAGES}; - for standard input.",
-)
-@click.option("--dry-run", is_flag=True, help="Store nothing.")
-def derive_command(organization: str, project: str, file: TextIO, dry_run: bool, as_json: bool) -> None:
-    """Derive code mappings from pasted stack traces, and say of every frame what was found and why not."""
-    row = project_named(organization, project)
-    frames = list(parse_traceback(file.read()))
-    if not frames:
-        fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
-    ours = list(dict.fromkeys(frame.frame for frame in frames if not frame.not_ours))
-    derivation = derive(row, ours, dry_run=dry_run, context=CallContext())
-    db.session.commit()
-    outcomes = dict(zip(ours, derivation.outcomes, strict=True))
-    names = _repository_names({outcome.repository_id for outcome in derivation.outcomes})
-    facts = [_frame_facts(frame, outcomes.get(frame.frame), names) for frame in frames]
-    for fact, frame in zip(facts, frames, strict=True):
-        if frame.bundle and not fact["source_path"]:
-            fact["reason"] = f"it is a bundle whose source map is missing; {fact['reason']}".removesuffix("; ")
-    mappings = [_mapping_facts(mapping) for mapping in derivation.mappings]
-    text = "\n".join([*map(_frame_text, facts), "", *map(_mapping_text, derivation.mappings)])
-    print_result(as_json, text.rstrip(), frames=facts, mappings=mappings)
-
-
-def _repository_names(ids: Collection[int]) -> dict[int, str]:
-    return {row.id: row.name for row in db.session.scalars(sa.select(Repository).where(Repository.id.in_(ids)))}
-
-
-def _frame_facts(
-    frame: TracebackFrame, outcome: scm_pb2.PathOutcome | None, names: Mapping[int, str]
-) -> dict[str, Any]:
-    """Describe the outcome of a frame; without one, it was not searched for."""
-    facts = {"place": str(frame), "path": frame.frame.text, "line": frame.line, "function": frame.function}
-    if outcome is None:
-        outcome = scm_pb2.PathOutcome(reason=frame.not_ours)
-    name = scm_pb2.PathOutcome.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_").lower().replace("_", " ")
-    kept = ("source_path", "code_mapping_id", "repository_id", "branch", "source_url", "reason")
-    return {
-        **facts,
-        "outcome": name if outcome.outcome else "skipped",
-        "repository": names.get(outcome.repository_id, ""),
-        **{field: getattr(outcome, field) for field in kept},
-    }
-
-
-def _frame_text(facts: dict[str, Any]) -> str:
-    found = f"{facts['source_path']} ({facts['reason']})" if facts["source_path"] else facts["reason"]
-    return f"{printable(facts['place'])}\n    {facts['outcome']}: {printable(found)}"
-
-
-def _mapping_facts(mapping: CodeMapping) -> dict[str, Any]:
-    names = ("repository_id", "stack_root", "source_root", "default_branch", "automatically_generated")
-    return {"id": mapping.id or 0, **{name: getattr(mapping, name) for name in names}}
-
-
-def _mapping_text(mapping: CodeMapping) -> str:
-    name = f"code mapping {mapping.id}" if mapping.id else "a code mapping, not stored"
-    return f"{name}: {mapping.stack_root!r} becomes {mapping.source_root!r} in repository {mapping.repository_id}"
 
 
 @command("import-git")

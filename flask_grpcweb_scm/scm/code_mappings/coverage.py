@@ -46,7 +46,7 @@ class Cover:
             reason=f"code mapping {mapping.id} covers it: {mapping.stack_root!r} becomes {mapping.source_root!r}",
             repository_id=mapping.repository_id,
             branch=mapping.default_branch if self.place is None else self.place.branch,
-            source_url="" if self.place is None else self.place.url(self.file),
+            source_url="" if self.place is None else self.place.pages.file(self.file, branch=self.place.branch),
         )
 
 

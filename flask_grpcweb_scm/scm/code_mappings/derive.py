@@ -50,6 +50,8 @@ class Derivation:
     """The stored ones in order of precedence, then the derived ones; on a dry run the latter have no id."""
     outcomes: list[scm_pb2.PathOutcome]
     """One for each frame."""
+    trees: RepositoryTrees
+    """Of the repositories that were searched."""
 
 
 def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, context: CallContext) -> Derivation:
@@ -101,7 +103,7 @@ def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, con
             outcomes.append(
                 Outcome(path=frame.text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=_short(reading.problem))
             )
-    return Derivation([*coverage.used(), *rows.values()], outcomes)
+    return Derivation([*coverage.used(), *rows.values()], outcomes, trees)
 
 
 def _stored_mappings(context: CallContext, project: Project, texts: Collection[str]) -> Sequence[CodeMapping]:
@@ -247,7 +249,7 @@ def _outcome(text: str, finding: Finding, row: CodeMapping | None, problems: Seq
             reason=_short(finding.reason),
             repository_id=mapped.place.repository_id,
             branch=mapped.place.branch,
-            source_url=mapped.place.url(mapped.file),
+            source_url=mapped.place.pages.file(mapped.file, branch=mapped.place.branch),
         )
     if finding.not_ours:
         return Outcome(path=text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=_short(finding.reason))

@@ -21,8 +21,9 @@ from flask_grpcweb_scm.scm.database.models import (
     provider_name,
 )
 from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
-from flask_grpcweb_scm.scm.queries.repositories import repositories_to_search
+from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id, repositories_to_search
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
@@ -53,7 +54,7 @@ class RepositoryTree:
     repository_id: int
     name: str
     remote: str
-    provider: str
+    pages: Pages
     branch: str
     """Empty for the source's default branch."""
     trees: TreeCache
@@ -67,7 +68,7 @@ class RepositoryTree:
     @property
     def place(self) -> Place:
         """The repository, at a branch whose name is known once the tree has been read."""
-        return Place(self.repository_id, self.name, self.branch, self.remote, self.provider)
+        return Place(self.repository_id, self.name, self.branch, self.remote, self.pages)
 
     def read(self, work: Callable[[TreeIndex, RepositoryTree], Result]) -> Result | None:
         """Return what a function makes of the index of the tree; None when that cannot be read, or there is none.
@@ -153,6 +154,19 @@ class RepositoryTrees:
         """Return the place of a branch whose tree has been read."""
         return self._of_branches([branch])[branch].place
 
+    def sources(self, repository_ids: Collection[int]) -> dict[int, tuple[Repository, Source | ProviderError | None]]:
+        """Return repositories that the caller may reach, each with its source: None, or an error, without one."""
+        missing = [row_id for row_id in repository_ids if row_id not in self._rows]
+        rows = {**self._rows, **(repositories_by_id(self.context, self.organization_id, missing) if missing else {})}
+        found: dict[int, tuple[Repository, Source | ProviderError | None]] = {}
+        for row_id in repository_ids:
+            if (row := rows.get(row_id)) is not None:
+                try:
+                    found[row_id] = row, open_installed_source(row, self._installation(row), self.context)
+                except ProviderError as error:
+                    found[row_id] = row, error
+        return found
+
     def _of_branches(self, wanted: Collection[Branch]) -> dict[Branch, RepositoryTree]:
         """Return the trees of branches; an empty name is that of the repository's default branch."""
         unknown = {repository_id for repository_id, _ in wanted} - self._rows.keys()
@@ -168,30 +182,37 @@ class RepositoryTrees:
         """Return why repositories could not be searched."""
         return [f"{tree.name} could not be searched: {tree.problem}" for tree in self._trees.values() if tree.problem]
 
-    def _load(self, only: Collection[int] | None) -> None:
+    @property
+    def _installations(self) -> Mapping[int, OrganizationIntegration]:
+        """By the id of the integration: those with an API to read."""
         if self._readable is None:
             installed = installations_of(self.organization_id)
             self._readable = {row_id: row for row_id, row in installed.items() if has_api(row.integration)}
-        for row in repositories_to_search(self.context, self.organization_id, self._readable, only=only):
+        return self._readable
+
+    def _installation(self, row: Repository) -> OrganizationIntegration | None:
+        return None if row.mirror_path is not None else self._installations.get(row.integration_id or 0)
+
+    def _load(self, only: Collection[int] | None) -> None:
+        for row in repositories_to_search(self.context, self.organization_id, self._installations, only=only):
             self._rows[row.id] = row
 
     def _open(self, row: Repository, branch: str) -> RepositoryTree:
         known = self._trees.get((row.id, branch))
         if known is not None:
             return known
-        assert self._readable is not None
         tree = self._trees[row.id, branch] = RepositoryTree(
             row.id,
             row.name,
             _remote(row.url),
-            provider_name(row.provider),
+            Pages.of(row.url, provider_name(row.provider)),
             branch,
             kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
-            kept_in_app("tips", lambda: LruCache(TIP_CACHE_BYTES)),
+            kept_in_app("tree_tips", lambda: LruCache(TIP_CACHE_BYTES)),
             self.context,
         )
         try:
-            tree.source = open_installed_source(row, self._readable.get(row.integration_id or 0), self.context)
+            tree.source = open_installed_source(row, self._installation(row), self.context)
         except ProviderError as error:
             tree.fail(error)
         return tree

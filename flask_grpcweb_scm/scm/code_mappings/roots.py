@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from flask_grpcweb_scm.scm.code_mappings.frames import StackPath
 from flask_grpcweb_scm.scm.code_mappings.trees import common_length, source_set
+from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.validation import MAX_ROOT_CHARACTERS
 
 __all__ = [
@@ -28,14 +28,6 @@ __all__ = [
 
 MAX_ORIGINS = 20  # of the paths below one root, which say where others are
 
-_PAGES = {
-    "github": "https://{remote}/blob/{branch}/{file}",
-    "github_enterprise": "https://{remote}/blob/{branch}/{file}",
-    "gitlab": "https://{remote}/-/blob/{branch}/{file}",
-    "bitbucket": "https://{remote}/src/{branch}/{file}",
-    "vsts": "https://{remote}?path=/{file}&version=GB{branch}",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -46,7 +38,7 @@ class Place:
     branch: str
     remote: str = ""
     """Host and path of its remote, such as ``github.com/acme/shared``; empty when unknown."""
-    provider: str = ""
+    pages: Pages = Pages()  # noqa: RUF009  # frozen
 
     @property
     def key(self) -> tuple[int, str]:
@@ -58,11 +50,6 @@ class Place:
         """Segments of its names, in lower case."""
         names = [self.remote] if self.remote else []
         return [name.lower().split("/") for name in [*names, self.name]]
-
-    def url(self, file: str) -> str:
-        """Return the address of a file's page at the provider; empty when unknown."""
-        page = _PAGES.get(self.provider, "") if self.remote and self.branch else ""
-        return page.format(remote=self.remote, branch=quote(self.branch), file=quote(file))
 
 
 @dataclass(frozen=True, slots=True)

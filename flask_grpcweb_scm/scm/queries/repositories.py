@@ -31,6 +31,7 @@ __all__ = [
     "RepositoryFilter",
     "RepositoryRow",
     "page_of_repositories",
+    "repositories_by_id",
     "repositories_to_search",
     "repository_row",
     "stream_of_repositories",
@@ -236,3 +237,17 @@ def repositories_to_search(
         integrated = wanted.where(is_one_of(Repository.integration_id, [*integration_ids]))
         found.update({row.id: row for row in db.session.scalars(integrated)})
     return [found[row_id] for row_id in sorted(found)]
+
+
+def repositories_by_id(
+    context: CallContext, organization_id: int, repository_ids: Collection[int]
+) -> dict[int, Repository]:
+    """Return those of these repositories that are the organization's, and that the caller may reach, by id.
+
+    :param organization_id: of an organization that the caller may reach.
+    """
+    wanted = sa.select(Repository).where(
+        Repository.organization_id == organization_id, EXISTING, visible_repository(context)
+    )
+    rows = db.session.scalars(wanted.where(is_one_of(Repository.id, [*repository_ids])))
+    return {row.id: row for row in rows}

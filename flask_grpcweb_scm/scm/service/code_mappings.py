@@ -24,7 +24,7 @@ __all__ = ["create_code_mapping", "delete_code_mapping", "derive_code_mappings",
 MAX_FRAMES = 1000  # in one request
 
 
-@service.rpc("CreateCodeMapping")
+@service.CreateCodeMapping
 def create_code_mapping(request: scm_pb2.CreateCodeMappingRequest, context: CallContext) -> scm_pb2.CodeMapping:
     """Store a user's code mapping."""
     validate(
@@ -61,7 +61,7 @@ def _mapping_exists(context: CallContext, project_id: int, stack_root: str) -> R
     )
 
 
-@service.rpc("DeriveCodeMappings")
+@service.DeriveCodeMappings
 def derive_code_mappings(
     request: scm_pb2.DeriveCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.DeriveCodeMappingsResponse:
@@ -94,7 +94,7 @@ def _texts_problem(items: Sized, texts: Iterable[str], count: int) -> str | None
     return None
 
 
-@service.rpc("ListCodeMappings")
+@service.ListCodeMappings
 def list_code_mappings(
     request: scm_pb2.ListCodeMappingsRequest, context: CallContext
 ) -> scm_pb2.ListCodeMappingsResponse:
@@ -110,7 +110,7 @@ def list_code_mappings(
     )
 
 
-@service.rpc("DeleteCodeMapping")
+@service.DeleteCodeMapping
 def delete_code_mapping(
     request: scm_pb2.DeleteCodeMappingRequest, context: CallContext
 ) -> scm_pb2.DeleteCodeMappingResponse:

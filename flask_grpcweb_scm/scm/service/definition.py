@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import RpcError, Service, StatusCode, retry_info
+from flask_grpcweb_scm.pb.scm_rpc import ScmService
+from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info
 from flask_grpcweb_scm.scm.providers import (
     ProviderConflict,
     ProviderError,
@@ -24,7 +25,9 @@ from flask_grpcweb_scm.scm.sources.git import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 from flask_grpcweb_scm.transactions import transaction
 
-__all__ = ["already_exists", "service"]
+__all__ = ["already_exists", "attempt", "service"]
+
+T = TypeVar("T")
 
 
 def provider_details(error: ProviderError) -> Iterator[Message]:
@@ -37,7 +40,7 @@ def provider_details(error: ProviderError) -> Iterator[Message]:
         yield precondition_failure("TRACKER", error.provider, str(error))
 
 
-service = Service(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
+service = ScmService()
 service.declare_error(GitTimeout, StatusCode.DEADLINE_EXCEEDED)
 service.declare_error(
     GitError,
@@ -62,3 +65,16 @@ def already_exists(kind: str, row_id: int, text: str) -> RpcError:
     """Make the error that names the row that exists."""
     details = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=str(row_id), description=text)
     return RpcError(StatusCode.ALREADY_EXISTS, text, details=[details])
+
+
+def attempt(function: Callable[[], T]) -> T | RpcError:
+    """Return the result of a function, or the status that its error would end a call with."""
+    try:
+        return function()
+    except RpcError as error:
+        return error
+    except Exception as error:
+        status = service.declared_error(error)
+        if status is None:
+            raise
+        return status

@@ -38,7 +38,7 @@ COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
 
 
-@service.rpc("CreateExternalIssue")
+@service.CreateExternalIssue
 def create_external_issue(request: scm_pb2.CreateExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
     """Create an issue at the integration's tracker, or a local one."""
     idempotency_key = context.metadata.get_text("idempotency-key") or None
@@ -98,7 +98,7 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
     return issue
 
 
-@service.rpc("LinkExternalIssue")
+@service.LinkExternalIssue
 def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
     """Link an external issue to a group, and return it."""
     group, issue = external_issues.find_group_and_issue(context, request.group_id, request.external_issue_id)
@@ -133,7 +133,7 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
         logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
-@service.rpc("ListExternalIssues")
+@service.ListExternalIssues
 def list_external_issues(
     request: scm_pb2.ListExternalIssuesRequest, context: CallContext
 ) -> scm_pb2.ListExternalIssuesResponse:
@@ -154,7 +154,7 @@ def list_external_issues(
     )
 
 
-@service.rpc("UnlinkExternalIssue")
+@service.UnlinkExternalIssue
 def unlink_external_issue(
     request: scm_pb2.UnlinkExternalIssueRequest, context: CallContext
 ) -> scm_pb2.UnlinkExternalIssueResponse:

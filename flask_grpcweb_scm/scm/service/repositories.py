@@ -47,7 +47,7 @@ _STATUSES = {
 }
 
 
-@service.rpc("ListRepositories")
+@service.ListRepositories
 def list_repositories(
     request: scm_pb2.ListRepositoriesRequest, context: CallContext
 ) -> scm_pb2.ListRepositoriesResponse:
@@ -74,7 +74,7 @@ def _cut(repositories: MutableSequence[scm_pb2.Repository]) -> bool:
     return is_cut
 
 
-@service.rpc("StreamRepositories")
+@service.StreamRepositories
 def stream_repositories(
     request: scm_pb2.StreamRepositoriesRequest, context: CallContext
 ) -> Iterator[scm_pb2.Repository]:
@@ -91,7 +91,7 @@ def _filter(request: scm_pb2.ListRepositoriesRequest | scm_pb2.StreamRepositorie
     return RepositoryFilter(request.organization_id, _spellings_of(request.provider), request.query)
 
 
-@service.rpc("GetRepository")
+@service.GetRepository
 def get_repository(request: scm_pb2.GetRepositoryRequest, context: CallContext) -> scm_pb2.Repository:
     """Return a repository by id."""
     return _fill(scm_pb2.Repository(), repository_row(context, request.repository_id))

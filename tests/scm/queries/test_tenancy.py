@@ -44,6 +44,12 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
             "stack_root": "a/",
         },
         "DeriveCodeMappings": {**in_organization, "project_id": tenant.project, "stacktrace_paths": ["a/x.py"]},
+        "FindSuspectCommits": {
+            **in_organization,
+            "project_id": tenant.project,
+            "frames": [{"path": "a/x.py", "line": 1}],
+            "release_commits": [{"repository_id": tenant.repository, "commit_sha": SHA}],
+        },
         "CreateExternalIssue": {**in_organization, "integration_id": tenant.integration, "title": "x"},
         "LinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
         "ListExternalIssues": {**in_organization, "group_id": tenant.group},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,9 +28,17 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.prefixes import (
     without_numbers,
 )
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.python import PYTHON
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import (
+    Kind,
+    Mark,
+    Section,
+    find_mark,
+    frames_of_failure,
+    section_after,
+)
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
 
-__all__ = ["LANGUAGES", "TracebackFrame", "parse_traceback"]
+__all__ = ["LANGUAGES", "TracebackFrame", "parse_failure", "parse_traceback"]
 
 _LANGUAGES = (PYTHON, JVM, JAVASCRIPT, CSHARP, GO, RUST, RUBY, PHP, SWIFT, DART, ELIXIR, NATIVE)
 _ROWS = tuple((language.platform, *row) for language in _LANGUAGES for row in language.rows)
@@ -56,7 +64,17 @@ def parse_traceback(text: str) -> Iterator[TracebackFrame]:
     """Yield the frames of all stack traces in a text, in its order; other lines are skipped."""
     reader = _Reader()
     reader.read(text)
-    yield from reader.finish()
+    yield from reader.finish().values()
+
+
+def parse_failure(text: str) -> list[TracebackFrame]:
+    """Return the frames of the last stack trace in a text: the outermost call first, and last the one that failed.
+
+    Those of exceptions that the first cause led to come before its own; the module of sections says more.
+    """
+    reader = _Reader()
+    reader.read(text)
+    return frames_of_failure(reader.sections, reader.finish())
 
 
 def _content(rest: str) -> str:
@@ -82,13 +100,17 @@ class _Reader:
     """By the names without their numbers: that to which the latest line belongs."""
     dropped: set[int] = field(default_factory=set)
     """Indexes of frames that are none unless they are completed."""
+    sections: list[Section] = field(default_factory=list)
 
-    def finish(self) -> Iterator[TracebackFrame]:
+    def finish(self) -> dict[int, TracebackFrame]:
+        """Return the frames by their indexes."""
+        found = {}
         for index, frame in enumerate(self.frames):
             if index not in self.dropped:
                 path = frame.frame.path
                 library = "" if frame.not_ours or installed_package(path) else library_of_path(path)
-                yield replace(frame, not_ours=library) if library else frame
+                found[index] = replace(frame, not_ours=library) if library else frame
+        return found
 
     def read(self, text: str, name: str = "", depth: int = 0) -> bool:
         """Read a text; tell whether it has frames."""
@@ -103,19 +125,47 @@ class _Reader:
 
     def _read_value(self, value: Any, name: str, depth: int) -> None:
         """Read a value of JSON, however deep: its strings, and the objects that are frames."""
-        left = [(value, "")]  # with the name that it has
+        left: list[tuple[Any, str]] = [(value, "")]  # with the name that it has
         while left:
             item, key = left.pop()
             if isinstance(item, str) and depth < MAX_DEPTH:
                 self.read(item, f"{name}{{{key}", depth + 1)
             elif isinstance(item, list):
+                if LISTS.fullmatch(key):
+                    self._begin_list(name, key)
                 left.extend((one, key) for one in reversed(item))
             elif isinstance(item, dict):
                 frame = frame_of_object(item) if LISTS.fullmatch(key) else None
                 if frame is not None:
-                    self.frames.append(frame)
+                    self._add(name, frame)
                 else:
                     left.extend((one, key) for key, one in reversed(item.items()))
+
+    def _begin_list(self, name: str, key: str) -> None:
+        """Begin a section for a list of frames: trackers have the outermost call first, and first the first cause."""
+        stream = self._stream(name)
+        before = stream.section
+        in_tracker = key == "frames"
+        kind = Kind.EFFECT if in_tracker and before is not None and before.mark.failing_last else Kind.TRACE
+        stream.section = self._begun(section_after(before, Mark(kind, in_tracker or None), 0))
+
+    def _begun(self, section: Section | None) -> Section | None:
+        if section is not None and section.number < 0:
+            section.number = len(self.sections)
+            self.sections.append(section)
+        return section
+
+    def _add(self, name: str, frame: TracebackFrame) -> int:
+        """Add a frame to the present section; return its index."""
+        self.frames.append(frame)
+        stream = self._stream(name)
+        if stream.section is None:
+            stream.section = self._begun(Section(Mark(Kind.TRACE)))
+        assert stream.section is not None
+        index = len(self.frames) - 1
+        stream.section.indexes.append(index)
+        stream.section.platform = stream.section.platform or frame.frame.platform
+        return index
 
     def _read_line(self, line: str, name: str, depth: int) -> None:
         if "#012" in line:
@@ -139,16 +189,38 @@ class _Reader:
             text = self._unwrapped(self._stream(streams[box]), texts[box])
             if text != texts[box]:
                 rests, streams, texts = [rests[box]], [streams[box]], [text]
+        self._read_mark(rests, streams, texts)
         read = self._read_json(rests, streams[0], depth) or any(
             self._complete(stream, text) or self._read_frame(stream, prefix, rest, text)
             for stream, (prefix, rest), text in zip(streams, rests, texts, strict=True)
         )
         if not read and not self._read_inside(line, streams[0], depth):
             self._read_anywhere(line, streams[-1])
+        self._note(streams, texts)
+
+    def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
+        """Note a line that was read, for the next ones of its streams."""
+        section = self._stream(streams[0]).section
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
+            stream.section = section = stream.section or section
+            if text.startswith("raise ") and stream.section is not None:
+                stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
+
+    def _read_mark(self, rests: Sequence[tuple[str, str]], streams: Sequence[str], texts: Sequence[str]) -> None:
+        """Begin a section, if that is what a line does: for its stream, and for those with longer prefixes."""
+        place, mark = find_mark(texts)
+        newest: Section | None = None
+        for number, name in reversed([*enumerate(streams)]):
+            stream = self._stream(name)
+            if stream.section is not None and (newest is None or stream.section.number > newest.number):
+                newest = stream.section
+            if mark is not None and number == place:
+                rest = rests[number][1]
+                newest = self._begun(section_after(newest, mark, len(rest) - len(rest.lstrip())))
+            stream.section = newest
 
     def _whole(self, line: str, name: str) -> str:
         """Return a line with its beginning, if a container runtime cut it; empty as long as its end is not there."""
@@ -198,8 +270,7 @@ class _Reader:
         if found is None:
             return False
         frame, later = found
-        self.frames.append(frame)
-        index = len(self.frames) - 1
+        index = self._add(name, frame)
         self._stream(name).unfinished = None if later is None else (index, later, later.within)
         if later is not None and later.required:
             self.dropped.add(index)
@@ -245,7 +316,8 @@ class _Reader:
         parts = pieces if len(pieces) > 1 else []
         found = [frame for part in parts if (frame := self._frame(name, "", part, part)) is not None]
         if len(found) > 1:
-            self.frames.extend(frame for frame, _ in found)
+            for frame, _ in found:
+                self._add(name, frame)
             return
         before, indentation = self._stream(name).before, len(line) - len(line.lstrip())
         for place in unknown_cuts(line):

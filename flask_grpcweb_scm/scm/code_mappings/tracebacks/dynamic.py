@@ -52,6 +52,10 @@ def _read_internal(match: re.Match[str], stream: Stream) -> TracebackFrame:
     return TracebackFrame(StackFrame("[internal function]", platform="php"), 0, match["function"], NO_FILE)
 
 
+def _read_xdebug(match: re.Match[str], stream: Stream) -> TracebackFrame:
+    return replace(matched_frame(match, "php"), outermost_first=True)
+
+
 PHP = Language(
     "PHP",
     "php",
@@ -72,7 +76,7 @@ PHP = Language(
         # Xdebug: "1. f() /x.php:51"
         Row(". ", re.compile(
             rf"(?:PHP +)?(?:[\d.]+ +\d+ +)?\d+\. (?P<function>\S.*\)) (?P<path>[^\s:]+):{_LINE}"
-        )),
+        ), _read_xdebug),
         # Symfony and Laravel: "at f() (x.php:51)", "f() at x.php:51", "at x.php:51", "1  x.php:51"
         Row(".p", re.compile(rf"at (?P<function>[^()]*(?:\([^()]*\))?) ?\({_PHP_PATH}:{_LINE}\)")),
         Row(".p", re.compile(rf"(?P<function>\S*\(\)) at {_PHP_PATH}:{_LINE}")),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
+
+if TYPE_CHECKING:
+    from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import Section
 
 __all__ = ["NO_FILE", "Language", "Later", "Row", "Stream", "TracebackFrame", "matched_frame"]
 
@@ -26,6 +29,8 @@ class TracebackFrame:
     """Reason why it names no file of a repository; empty when it may: packages that are installed are not left out."""
     bundle: bool = False
     """True for a file that a bundler wrote: the source map that leads to the sources is missing."""
+    outermost_first: bool = False
+    """True when it is printed before what it called, other than its language does."""
 
     def __str__(self) -> str:
         if not self.frame.path and not self.frame.abs_path:
@@ -61,6 +66,8 @@ class Stream:
     """Beginning of a line that a container runtime cut."""
     wrapped: str = ""
     """Beginning of a path that was too long for a line of its box."""
+    section: Section | None = None
+    """The one that the next frame belongs to."""
     unfinished: tuple[int, Later, int] | None = None
     """The index of a frame that a later line completes, and the number of lines in which it may come."""
 

@@ -49,13 +49,13 @@ REDIRECT = "location: http://thief.example/Echo/Unary?a=b"
         # The codec and the encoding
         (http(REPLY + OK, content_type=JSON), 13, "requested messages in proto, got content type"),
         (http(REPLY + OK, "grpc-encoding: rot13"), 13, "grpc-encoding 'rot13' is not supported"),
-        (http(GZIPPED + OK), 13, "grpc-encoding names no compression"),
+        (http(GZIPPED + OK), 13, "the headers name no compression"),
         (http(GZIPPED[:-9] + OK, "grpc-encoding: gzip"), 13, ""),
         (http(frame(b"not gzip", 1) + OK, "grpc-encoding: gzip"), 13, "corrupt compressed message"),
         # Frames
         (http(frame(b"\xff\xff") + OK), 13, "is not a tests.echo.v1.EchoReply in protobuf"),
         (http(frame(b"", 2) + OK), 13, "reserved bits"),
-        (http(b"<!doctype html><html>"), 13, "is the body gRPC-Web frames?"),
+        (http(b"<!doctype html><html>"), 13, "is the body made of frames?"),
         (http(b"not base64!", content_type=TEXT), 13, "invalid base64"),
         (http(b"AAA", content_type=TEXT), 13, "base64"),
         (http(struct.pack("!BI", 0, 2**32 - 1)), 8, "message of 4294967295 bytes is over the limit of 4194304 bytes"),

@@ -1,0 +1,11 @@
+"""Typed decorators for services, generated from proto files: for ``protoc`` and for ``flask grpc stubs``."""
+
+from flask_grpcweb_scm.codegen.services import (
+    MessageClasses,
+    message_classes,
+    messages_module,
+    services_module,
+    services_text,
+)
+
+__all__ = ["MessageClasses", "message_classes", "messages_module", "services_module", "services_text"]

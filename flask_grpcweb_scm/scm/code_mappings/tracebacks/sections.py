@@ -1,0 +1,208 @@
+"""Sections of texts, each of one exception: which of them say what failed, and in which order frames called; pure.
+
+In a chain of exceptions the first cause is what failed: of Java the deepest ``Caused by``, of Python the traceback that
+the others follow. An exception that was not raised on purpose, while another one was handled, failed by itself.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import TracebackFrame
+
+__all__ = ["Kind", "Mark", "Section", "find_mark", "frames_of_failure", "section_after"]
+
+
+class Kind(enum.Enum):
+    """What a section is for the one before it."""
+
+    TRACE = enum.auto()
+    """Another stack trace."""
+    HEAD = enum.auto()
+    """Another stack trace, unless it is the end of one: the line of an exception."""
+    CAUSE = enum.auto()
+    EFFECT = enum.auto()
+    CONTEXT = enum.auto()
+    """An effect if it was raised on purpose, else what failed."""
+    ASIDE = enum.auto()
+    """Neither: an exception while something was closed, another thread."""
+
+
+class Mark(NamedTuple):
+    """A line that begins a section."""
+
+    kind: Kind
+    failing_last: bool | None = None
+    """Order of the frames; None when the line does not say it."""
+    others: bool = False
+    """True when the stack traces of other threads follow."""
+
+
+_ORDER = re.compile(r"(?P<other>Thread 0x.*)?.*\(most recent call (?P<order>last|first)\):?.*")
+_GOROUTINE = re.compile(r"goroutine \d+ (?:gp=.*)?\[(?P<state>[^\[\]]*)\]:.*")
+_ERROR = r"(?:[\w$]+[./\\:]+)*[\w$]*(?:Error|Exception|Throwable|Failure|Panic)"
+_MARKS = (
+    (Mark(Kind.EFFECT), r"The above exception was the direct cause of the following exception:|Wrapped by: .*|"
+                        r"Next [\w\\]+(?:: .*)? in .*:\d+"),
+    (Mark(Kind.CONTEXT), r"During handling of the above exception, another exception occurred:"),
+    (Mark(Kind.CAUSE), r"(?:\[?[Cc]aused by:?\]?(?:: ?| |$)|\[cause\]: ?|\[previous exception\]).*"),
+    (Mark(Kind.CAUSE), r"\+-\+-+ 1 -+"),  # of a group of exceptions of Python, the first one
+    (Mark(Kind.ASIDE), r"Suppressed: .*|\[errors\]: \[|\+-+ \d+ -+"),
+    (Mark(Kind.TRACE, others=True), r"(?:panic|fatal error): .*"),
+    (Mark(Kind.TRACE), r"_{3,} \S.* _{3,}|thread '.*' (?:\(\d+\) )?panicked at .*"),  # pytest, Rust
+    # Ruby prints a cause after what it caused.
+    (Mark(Kind.CAUSE), r"\S+:\d+:in [`'\u2018][^'\u2019]*['\u2019]: .*\([A-Z][\w:]*\)"),
+    (Mark(Kind.HEAD), rf"(?:Exception in thread \".*\" |(?:PHP )?Fatal error: +|Unhandled \w+: )?(?:Uncaught )?{_ERROR}"
+                      r"(?: ?\[\w+\]| ?\(.*\))?(?::.*)?"),
+)  # fmt: skip
+_KNOWN = [(mark, re.compile(pattern)) for mark, pattern in _MARKS]
+_WORTH = re.compile(
+    r"exception|Exception|Error|Throwable|Failure|Panic|[Cc]aused by|\[cause\]|Wrapped by|Suppressed|panic|goroutine|"
+    r"most recent call|fatal error|___|:in |Next |\[errors\]|---- \d+ ---"
+)
+MAX_MARK_CHARACTERS = 2000
+
+_GO_PANIC = re.compile(r"(?:.*/)?runtime/panic\.go")
+_GO_RUNTIME = re.compile(r"panic|runtime[./].*")
+
+
+@dataclass(slots=True, eq=False)
+class Section:
+    """A stack trace, or the part of one that belongs to one exception."""
+
+    mark: Mark
+    previous: Section | None = None
+    """The one before it in the same stream of lines."""
+    number: int = -1
+    """Its place in the text; -1 before it has one."""
+    indentation: int = 0
+    indexes: list[int] = field(default_factory=list)
+    """Of its frames, in the order of the text."""
+    raised: int = -1
+    """Number of frames before the last line that begins with ``raise``."""
+    platform: str = ""
+
+    def raises(self) -> bool:
+        """Tell whether the exception was raised on purpose, as far as the lines of code say it."""
+        # pytest prints the code before the place.
+        return self.raised >= len(self.indexes) - 1 > -1
+
+
+def find_mark(texts: Sequence[str]) -> tuple[int, Mark | None]:
+    """Return what a line begins, and the place of the text that says it; None when it begins no section.
+
+    :param texts: the line without what may be its prefix, the shortest text first.
+    """
+    if len(texts[-1]) > MAX_MARK_CHARACTERS or _WORTH.search(texts[-1]) is None:
+        return 0, None
+    found = [(place, mark) for place, text in enumerate(texts) if (mark := _mark_of(text)) is not None]
+    # Of "[cause]: TypeError" the beginning is no prefix, and anything may be before "(most recent call last)".
+    return min(found, key=_preference, default=(0, None))
+
+
+def _preference(found: tuple[int, Mark]) -> tuple[bool, int]:
+    place, mark = found
+    return mark.kind is Kind.HEAD, -place if mark.failing_last is None else place
+
+
+def _mark_of(text: str) -> Mark | None:
+    if (order := _ORDER.fullmatch(text)) is not None:
+        return Mark(Kind.ASIDE if order["other"] else Kind.TRACE, order["order"] == "last")
+    if (goroutine := _GOROUTINE.fullmatch(text)) is not None:
+        return Mark(Kind.TRACE if goroutine["state"].startswith("running") else Kind.ASIDE)
+    return next((mark for mark, pattern in _KNOWN if pattern.fullmatch(text) is not None), None)
+
+
+def section_after(current: Section | None, mark: Mark, indentation: int) -> Section | None:
+    """Return the section that a line begins; the current one, perhaps changed, when it begins none."""
+    if current is None:
+        return None if mark.kind is Kind.HEAD else Section(mark, None, indentation=indentation)
+    kind, others = mark.kind, mark.others
+    if not current.indexes:
+        # "Traceback …" below "The above exception …", a line of an exception below "Caused by".
+        kept = current.mark.kind if kind in {Kind.TRACE, Kind.HEAD} else kind
+        order = current.mark.failing_last if mark.failing_last is None else mark.failing_last
+        current.mark = Mark(kept, order, current.mark.others or others)
+        return current
+    if current.mark.failing_last and kind is Kind.CAUSE and current.platform == "ruby":
+        return current  # the head is the last line
+    is_nested = current.mark.kind is Kind.ASIDE and indentation >= current.indentation > 0
+    if kind is Kind.HEAD:
+        if current.platform in {"python", ""} or current.mark.failing_last:
+            return current
+        kind = Kind.ASIDE if is_nested else Kind.TRACE
+    if kind is Kind.TRACE and current.mark.others and not others and current.platform == "go":
+        kind, others = Kind.ASIDE, True
+    elif kind is Kind.ASIDE:
+        others = current.mark.others
+    if kind is Kind.CAUSE and is_nested:
+        kind = Kind.ASIDE
+    return Section(Mark(kind, mark.failing_last, others), current, indentation=indentation)
+
+
+def frames_of_failure(sections: Sequence[Section], frames: Mapping[int, TracebackFrame]) -> list[TracebackFrame]:
+    """Return the frames of the last stack trace: the outermost call first, and last the one that failed.
+
+    Those of the exceptions that the first cause led to come before its own.
+
+    :param frames: by index, without those that turned out to be none.
+    """
+    chains: list[list[Section]] = []
+    chain_of: dict[Section, list[Section]] = {}
+    for section in sections:
+        if not section.indexes:
+            continue
+        previous = section.previous
+        kind = section.mark.kind
+        if kind is Kind.TRACE or previous not in chain_of:
+            chain = [section]
+            chains.append(chain)
+        else:
+            chain = chain_of[previous]
+            if kind is Kind.EFFECT or (kind is Kind.CONTEXT and section.raises()):
+                chain.insert(0, section)
+            elif kind is not Kind.ASIDE:
+                chain.append(section)
+        chain_of[section] = chain
+    ordered = [[frame for section in chain for frame in _in_order(section, frames)] for chain in chains]
+    telling = [found for found in ordered if any(not frame.not_ours for frame in found)]
+    return (telling or ordered or [[]])[-1]
+
+
+def _in_order(section: Section, frames: Mapping[int, TracebackFrame]) -> list[TracebackFrame]:
+    found = [frames[index] for index in section.indexes if index in frames]
+    failing_last = section.mark.failing_last
+    if failing_last is None:
+        failing_last = section.platform == "python"
+    if not failing_last:
+        outer = [frame for frame in found if frame.outermost_first]
+        found = [*outer, *[frame for frame in reversed(found) if not frame.outermost_first]]
+    if section.platform == "go":
+        panic = next((place for place, frame in enumerate(found) if _GO_PANIC.fullmatch(frame.frame.path)), -1)
+        if panic >= 0:
+            # What was called after the first panic handled it.
+            found = [*found[panic + 1 :], *found[:panic]]
+        found = [frame for frame in found if _GO_RUNTIME.fullmatch(frame.function) is None]
+    return _without_repeated_heads(found) if section.platform in {"php", "rust"} else found
+
+
+def _without_repeated_heads(frames: Sequence[TracebackFrame]) -> list[TracebackFrame]:
+    """Leave out places without a function that another frame has too: those in the line of the exception."""
+    named = {_place(frame) for frame in frames if frame.function}
+    kept: list[TracebackFrame] = []
+    seen: set[tuple[str, int]] = set()
+    for frame in reversed(frames):  # the nearest to the failure stays
+        place = _place(frame)
+        if not frame.function and (place in named or place in seen):
+            continue
+        seen.add(place)
+        kept.append(frame)
+    return kept[::-1]
+
+
+def _place(frame: TracebackFrame) -> tuple[str, int]:
+    return frame.frame.text.removeprefix("./"), frame.line
