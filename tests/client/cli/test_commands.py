@@ -366,7 +366,8 @@ def test_completion_scripts(shell: str) -> None:
     ("words", "completions"),
     [
         ("scm-grpc list-", {"list-repositories", "list-code-mappings", "list-external-issues"}),
-        ("scm-grpc list-repositories --pro", {"--provider"}),
+        ("scm-grpc list-repositories --prov", {"--provider"}),
+        ("scm-grpc --protocol ", {"grpc-web", "connect"}),
         ("scm-grpc list-repositories --provider git", {"github", "gitlab", "github_enterprise"}),
     ],
 )
