@@ -164,13 +164,13 @@ def stubs_command(names: tuple[str, ...], write: bool, check: bool, comments: IO
     that the app serves. The comments of the .proto are not in either: protoc writes them with --include_source_info
     and --descriptor_set_out=FILE.
     """
-    from flask_grpcweb_scm.cli.stubs import find_file, read_descriptors, stubs_of
+    from flask_grpcweb_scm.cli.stubs import find_messages, read_descriptors, stubs_of
 
     if write and check:
         raise click.UsageError("--write and --check exclude each other")
     descriptors = read_descriptors(comments.read()) if comments else None
-    files = [find_file(name, _state().dispatcher.services) for name in names]
-    all_stubs = [stubs_of(file, descriptors) for file in dict.fromkeys(files)]
+    messages = [find_messages(name, _state().dispatcher.services) for name in names]
+    all_stubs = [stubs_of(file, module, descriptors) for file, module in dict.fromkeys(messages)]
     if not write and not check:
         click.echo("\n\n".join(stubs.text for stubs in all_stubs), nl=False)
         return

@@ -74,7 +74,7 @@ class DerivedMappings(list[CodeMapping]):
 
 
 class SuspectCommits(list[SuspectCommit]):
-    """Commits that probably broke what a stack trace shows, the most suspicious first, and the outcomes of its frames."""
+    """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
 
     def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
         super().__init__(suspects)
@@ -192,21 +192,34 @@ class ScmGrpcClient:
         request = new_message(scm_pb2.GetRepositoryRequest, repository_id=repository_id)
         return Repository.from_message(self.stub.get_repository(request))
 
-    def get_commit(self, *, repository_id: int, commit_sha: str) -> Commit:
-        """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters."""
+    def get_commit(self, *, repository_id: int, commit_sha: str = "") -> Commit:
+        """Return a commit by its SHA, or an unambiguous prefix of at least 7 characters.
+
+        Here and in all methods, an empty one is that of the newest commit of the default branch.
+        """
         request = new_message(scm_pb2.GetCommitRequest, repository_id=repository_id, commit_sha=commit_sha)
         return Commit.from_message(self.stub.get_commit(request))
 
     def get_commit_context(
-        self, *, repository_id: int, commit_sha: str, filepath: str, line_number: int
+        self,
+        *,
+        repository_id: int,
+        filepath: str,
+        line_number: int,
+        commit_sha: str = "",
+        blame_options: Mapping[str, bool] | None = None,
     ) -> CommitContext:
-        """Return the commit that last changed a line, counted from 1, of a file as of a commit."""
+        """Return the commit that last changed a line, counted from 1, of a file as of a commit.
+
+        :param blame_options: ``{"detect_moves": True}`` for example; see the message BlameOptions.
+        """
         request = new_message(
             scm_pb2.GetCommitContextRequest,
             repository_id=repository_id,
             commit_sha=commit_sha,
             filepath=filepath,
             line_number=line_number,
+            blame_options=blame_options,
         )
         return CommitContext.from_message(self.stub.get_commit_context(request))
 
@@ -216,6 +229,7 @@ class ScmGrpcClient:
         repository_id: int,
         lines: Iterable[tuple[str, int] | tuple[str, int, str]],
         commit_sha: str = "",
+        blame_options: Mapping[str, bool] | None = None,
     ) -> list[CommitContextOutcome]:
         """Return the outcome of :meth:`get_commit_context` for each of many lines, in their order.
 
@@ -227,6 +241,7 @@ class ScmGrpcClient:
             repository_id=repository_id,
             commit_sha=commit_sha,
             lines=[_line(*line) for line in lines],
+            blame_options=blame_options,
         )
         return list(map(CommitContextOutcome.from_message, self.stub.batch_get_commit_context(request).outcomes))
 

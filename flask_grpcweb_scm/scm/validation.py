@@ -89,8 +89,8 @@ def text_problem(
 
 
 def sha_problem(sha: str) -> str | None:
-    """Check a SHA or the beginning of one."""
-    if _SHA.fullmatch(sha) is None:
+    """Check a SHA or the beginning of one; it may be empty."""
+    if sha and _SHA.fullmatch(sha) is None:
         return f"must be a full SHA, or at least its first 7 hexadecimal digits, got {_quote(sha)}"
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ __all__ = [
     "find_authors",
     "find_commit",
     "find_commits_starting_with",
+    "find_newest_commit",
     "last_changes",
 ]
 
@@ -32,6 +34,8 @@ class AuthorRow(NamedTuple):
     external_id: str | None
 
 
+MESSAGE_CHARACTERS = 1000  # of which its first line is read
+
 _AUTHOR = select_row(AuthorRow, CommitAuthor)
 
 
@@ -42,6 +46,10 @@ class LastChange(NamedTuple):
     kind: str
     """A added, D deleted, M modified."""
     author: AuthorRow | None
+    date: datetime
+    """The commit date."""
+    message: str
+    """The beginning of the commit's message."""
 
 
 def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
@@ -50,6 +58,14 @@ def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
     statement = sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
     row = db.session.execute(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
     return None if row is None else (row[0], row[1])
+
+
+def find_newest_commit(repository: Repository) -> str | None:
+    """Return the SHA of the tip that was imported last, else of the newest stored commit by date; None without any."""
+    key = sa.select(Commit.key).where(Commit.repository_id == repository.id)
+    imported = key.where(Commit.key == repository.imported_key)
+    newest = key.order_by(Commit.date_added.desc(), Commit.id.desc()).limit(1)
+    return db.session.scalar(sa.select(sa.func.coalesce(imported.scalar_subquery(), newest.scalar_subquery())))
 
 
 def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
@@ -122,7 +138,7 @@ def last_changes(
     changed = db.session.execute(_last_changes(db.engine.dialect.name), values).all()
     newest = _commits_with_authors({row.commit_id for row in changed if row.commit_id is not None})
     return {
-        known[place]: None if commit_id is None else LastChange(newest[commit_id][0], kind, newest[commit_id][1])
+        known[place]: None if commit_id is None else newest[commit_id]._replace(kind=kind)
         for place, commit_id, kind in changed
     }
 
@@ -152,15 +168,16 @@ def _last_changes(dialect: str) -> Statement:
     return sa.select(found.c.place, found.c.commit_id, kind.correlate(found).scalar_subquery().label("kind"))
 
 
-def _commits_with_authors(ids: Collection[int]) -> dict[int, tuple[str, AuthorRow | None]]:
-    """Return SHAs and authors by the ids of commits."""
+def _commits_with_authors(ids: Collection[int]) -> dict[int, LastChange]:
+    """Return commits with their authors, and no kind of change, by their ids."""
     if not ids:
         return {}
     commit, author = Commit.__table__.c, CommitAuthor.__table__.c
-    statement = _AUTHOR.add_columns(author.id, commit.id, commit.key).select_from(Commit.__table__)
-    statement = statement.outerjoin(CommitAuthor.__table__, author.id == commit.author_id)
+    beginning = sa.func.substr(commit.message, 1, MESSAGE_CHARACTERS)
+    statement = _AUTHOR.add_columns(author.id, commit.id, commit.key, commit.date_added, beginning)
+    statement = statement.select_from(Commit.__table__).outerjoin(CommitAuthor.__table__, author.id == commit.author_id)
     rows = db.session.execute(statement.where(is_one_of(commit.id, [*ids])))
     return {
-        commit_id: (key, None if author_id is None else AuthorRow(*columns))
-        for *columns, author_id, commit_id, key in rows
+        commit_id: LastChange(key, "", None if author_id is None else AuthorRow(*columns), date, message)
+        for *columns, author_id, commit_id, key, date, message in rows
     }

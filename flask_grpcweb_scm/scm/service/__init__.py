@@ -1,6 +1,13 @@
 """The functions of ScmService, by subject."""
 
-from flask_grpcweb_scm.scm.service import code_mappings, commits, external_issues, repositories, suspects
+from flask_grpcweb_scm.scm.service import (
+    code_mappings,
+    commit_contexts,
+    commits,
+    external_issues,
+    repositories,
+    suspects,
+)
 from flask_grpcweb_scm.scm.service.definition import service
 
-__all__ = ["code_mappings", "commits", "external_issues", "repositories", "service", "suspects"]
+__all__ = ["code_mappings", "commit_contexts", "commits", "external_issues", "repositories", "service", "suspects"]

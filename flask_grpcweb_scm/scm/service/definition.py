@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
@@ -24,7 +25,9 @@ from flask_grpcweb_scm.scm.sources.git import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 from flask_grpcweb_scm.transactions import transaction
 
-__all__ = ["already_exists", "service"]
+__all__ = ["already_exists", "attempt", "service"]
+
+T = TypeVar("T")
 
 
 def provider_details(error: ProviderError) -> Iterator[Message]:
@@ -62,3 +65,16 @@ def already_exists(kind: str, row_id: int, text: str) -> RpcError:
     """Make the error that names the row that exists."""
     details = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=str(row_id), description=text)
     return RpcError(StatusCode.ALREADY_EXISTS, text, details=[details])
+
+
+def attempt(function: Callable[[], T]) -> T | RpcError:
+    """Return the result of a function, or the status that its error would end a call with."""
+    try:
+        return function()
+    except RpcError as error:
+        return error
+    except Exception as error:
+        status = service.declared_error(error)
+        if status is None:
+            raise
+        return status

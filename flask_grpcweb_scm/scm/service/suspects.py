@@ -21,10 +21,12 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id
 from flask_grpcweb_scm.scm.queries.tenancy import find_project
 from flask_grpcweb_scm.scm.ranking import BlamedFrame, Suspicion, exclusion, rank
-from flask_grpcweb_scm.scm.service.commits import LineBlamer, attempt, complete_sha
-from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.sources.source import Source
-from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, failed_precondition, sha_problem, validate
+from flask_grpcweb_scm.scm.service.commit_contexts import LineBlamer, blame_options
+from flask_grpcweb_scm.scm.service.commits import complete_sha
+from flask_grpcweb_scm.scm.service.definition import attempt, service
+from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
+from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
+from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, sha_problem, validate
 
 __all__ = ["find_suspect_commits"]
 
@@ -32,6 +34,9 @@ MAX_FRAMES = 1000  # in one request
 MAX_RELEASE_COMMITS = 1000
 MAX_STACKTRACE_CHARACTERS = 2**19
 NAMED_LINES = 3  # in the reason of a suspect
+
+LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True)
+"""Moves and changes of whitespace seldom break anything."""
 
 Outcome = scm_pb2.PathOutcome
 
@@ -54,7 +59,7 @@ def find_suspect_commits(
         outcomes = [scm_pb2.FrameOutcome(frame=frame) for frame in request.frames]
     else:
         outcomes = _outcomes_in(request.stacktrace, context)
-    checkouts = _find_files(project, outcomes, releases, dry_run=request.dry_run, context=context)
+    checkouts = _find_files(project, outcomes, releases, request, context)
     _read(list(checkouts.values()), context)
     now = datetime.now(timezone.utc)
     first_seen = request.first_seen.ToDatetime(timezone.utc) if request.HasField("first_seen") else None
@@ -71,7 +76,7 @@ def find_suspect_commits(
     subjects = {key: text for checkout in checkouts.values() for key, text in checkout.subjects().items()}
     suspects = [
         _suspect(suspicion, outcomes, pages, subjects, seen=first_seen is not None)
-        for suspicion in rank(blamed, first_seen or now)
+        for suspicion in rank(blamed, first_seen or now, seen=first_seen is not None)
     ]
     return scm_pb2.FindSuspectCommitsResponse(suspects=suspects, frames=outcomes)
 
@@ -105,7 +110,8 @@ def _releases_problem(releases: Collection[scm_pb2.ReleaseCommit]) -> str | None
         return f"has {len(releases)} items; the limit is {MAX_RELEASE_COMMITS}"
     named: set[int] = set()
     for release in releases:
-        if (problem := sha_problem(release.commit_sha)) is not None:
+        problem = sha_problem(release.commit_sha) if release.commit_sha else "is empty"
+        if problem is not None:
             return f"of repository {release.repository_id}: commit_sha {problem}"
         if release.repository_id in named:
             return f"has repository {release.repository_id} twice; name the one commit that ran"
@@ -172,7 +178,9 @@ class _Checkout:
     branch: str
     sha: str
     """Of the release; empty for the tip of the branch."""
-    frames: list[tuple[int, str, int]] = field(default_factory=list)
+    options: BlameOptions | None
+    """None for what is best for suspects."""
+    frames: list[tuple[int, str, int]]
     """Place, path and line."""
     pages: Pages = field(init=False)
     commit: str | RpcError = ""
@@ -188,13 +196,13 @@ class _Checkout:
         """Do what needs the database, before :meth:`read`."""
         if self.commit:
             return
-        self.blamer = LineBlamer(self.repository, self.source)
-        if self.sha:
-            found = attempt(partial(complete_sha, self.repository, self.source, self.sha))
-            self.commit = found
-        elif self.source is None:
-            text = f"repository {self.repository.id} has no source to read; name its commit in release_commits"
-            self.commit = failed_precondition("SOURCE", f"repository {self.repository.id}", text)
+        options = self.options
+        if options is None:
+            # Providers know no options: each commit of theirs would be an approximation.
+            options = DEFAULT_BLAME if isinstance(self.source, ApiSource) else LOOK_THROUGH
+        self.blamer = LineBlamer(self.repository, self.source, options)
+        if self.sha or self.source is None:
+            self.commit = attempt(partial(complete_sha, self.repository, self.source, self.sha))
 
     def read(self, context: CallContext) -> None:
         """Read the lines; any thread may do it."""
@@ -212,7 +220,7 @@ class _Checkout:
                 self.problems[path] = problem
 
     def _tip(self, source: Source) -> str:
-        tip = source.tip(self.branch) if hasattr(source, "tip") else source.branch(self.branch or None)[1]  # XXX
+        tip = source.tip(self.branch)
         if tip is None:
             raise RpcError(StatusCode.NOT_FOUND, f"repository {self.repository.id} has no commits")
         return tip
@@ -233,22 +241,19 @@ class _Checkout:
                 outcome.no_suspect_reason = found.message
             else:
                 outcome.blame.CopyFrom(found)
-                if not outcome.blame.HasField("blame_date") and self.source is not None:  # XXX
-                    c = self.source.commit(found.blame_commit_id)
-                    outcome.blame.blame_date.FromDatetime(c.committed)
                 yield place, outcome
 
     def subjects(self) -> dict[tuple[int, str], str]:
         """Return the first lines of messages, by repository and commit."""
-        return {}
+        subjects = {} if self.blamer is None else self.blamer.subjects
+        return {(self.repository.id, sha): subject for sha, subject in subjects.items()}
 
 
 def _find_files(
     project: Project,
     outcomes: Sequence[scm_pb2.FrameOutcome],
     releases: Mapping[int, str],
-    *,
-    dry_run: bool,
+    request: scm_pb2.FindSuspectCommitsRequest,
     context: CallContext,
 ) -> dict[tuple[int, str], _Checkout]:
     """Set in the outcomes which files the frames mean; return those to read, by repository and branch."""
@@ -264,7 +269,10 @@ def _find_files(
         else:
             ours.append(place)
     derivation = derive(
-        project, [_stack_frame(outcomes[place].frame, project) for place in ours], dry_run=dry_run, context=context
+        project,
+        [_stack_frame(outcomes[place].frame, project) for place in ours],
+        dry_run=request.dry_run,
+        context=context,
     )
     wanted: dict[tuple[int, str], list[tuple[int, str, int]]] = {}
     for place, path in zip(ours, derivation.outcomes, strict=True):
@@ -282,10 +290,11 @@ def _find_files(
         branch = "" if path.repository_id in releases else path.branch
         wanted.setdefault((path.repository_id, branch), []).append((place, path.source_path, outcome.frame.line))
     found = derivation.trees.sources({repository_id for repository_id, _ in wanted}) if wanted else {}
+    options = blame_options(request.blame_options) if request.HasField("blame_options") else None
     checkouts = {}
     for (repository_id, branch), frames in wanted.items():
         row, source = found[repository_id]
-        checkout = _Checkout(row, None, branch or row.default_branch, releases.get(repository_id, ""), frames)
+        checkout = _Checkout(row, None, branch or row.default_branch, releases.get(repository_id, ""), options, frames)
         if isinstance(source, ProviderError):
             checkout.commit = service.declared_error(source) or RpcError(StatusCode.UNAVAILABLE, str(source))
         else:

@@ -17,12 +17,13 @@ from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
-from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage
+from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage, Tip
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
 __all__ = ["has_api", "open_installed_source", "open_source"]
 
 COMMIT_SHARE = 1 / 16  # of the memory for lines
+TIP_SHARE = 1 / 16
 
 
 def open_source(repository: Repository, context: CallContext) -> Source | None:
@@ -46,7 +47,9 @@ def open_installed_source(
         settings = current_settings()
         timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
         memory = settings.git_memory_bytes
-        return Mirror(repository.mirror_path, timeout=timeout, memory=memory, commits=_commit_cache())
+        return Mirror(
+            repository.mirror_path, timeout=timeout, memory=memory, commits=_commit_cache(), tips=_tip_cache()
+        )
     if installation is None or not has_api(installation.integration):
         return None
     limit = current_settings().tracker_timeout
@@ -62,6 +65,11 @@ def has_api(integration: Integration) -> bool:
 def _commit_cache() -> LruCache[Storage]:
     """Return where local mirrors had commits, by path of the mirror and id."""
     return kept_in_app("commits", lambda: LruCache(int(current_settings().blame_cache_bytes * COMMIT_SHARE)))
+
+
+def _tip_cache() -> LruCache[Tip]:
+    """Return where branches of local mirrors were, by path of the mirror, branch and its state."""
+    return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
 
 
 def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -38,6 +38,7 @@ __all__ = [
     "GitFailed",
     "GitOutOfMemory",
     "GitTimeout",
+    "commit_date",
     "parse_log",
     "path_text",
     "run_git",
@@ -67,7 +68,9 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "HOME": os.path.join(os.sep, "nonexistent"),  # without any, git gives up on a configured "~/…"
 }
+NO_VARIABLES: Mapping[str, str] = {}
 OPTIONS = (
+    *("-c", "advice.graftFileDeprecated=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
     *("-c", "core.fsmonitor=false"),
     *("-c", "protocol.allow=never"),
@@ -77,7 +80,11 @@ OPTIONS = (
     *("-c", "core.packedGitWindowSize=16m"),
     *("-c", "core.packedGitLimit=64m"),
     *("-c", "core.bigFileThreshold=16m"),
-    # git blame would let a file of the repository give a commit to somebody else.
+    # What git blame makes of a commit is the same in every repository.
+    *("-c", "blame.showRoot=false"),
+    *("-c", "diff.algorithm=default"),
+    *("-c", "diff.indentHeuristic=true"),
+    # It would let a file of the repository give a commit to somebody else.
     *("-c", "mailmap.file="),
     *("-c", "mailmap.blob="),
     "--no-replace-objects",
@@ -131,7 +138,14 @@ class GitFailed(GitError):
 
 
 def run_git(
-    git_dir: str, *arguments: str, deadline: float | None, stdin: bytes = b"", memory: int | None = MEMORY_BYTES
+    git_dir: str,
+    *arguments: str,
+    deadline: float | None,
+    stdin: bytes = b"",
+    memory: int | None = MEMORY_BYTES,
+    is_eager: bool = False,
+    folder: str = "",
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -141,6 +155,9 @@ def run_git(
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :param memory: bytes of address space; None for any number.
+    :param is_eager: the first chunk is empty, and comes once git has started.
+    :param folder: where git is started; by default in the working tree.
+    :param variables: more of its environment.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -157,20 +174,20 @@ def run_git(
     ):
         given.write(stdin)
         given.seek(0)
-        folder = os.path.dirname(git_dir)
+        tree = os.path.dirname(git_dir)
         process = subprocess.Popen(
             [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**ENVIRONMENT, "GIT_WORK_TREE": folder},
-            cwd=folder,  # files that the configuration names are relative to the working tree
+            env={**ENVIRONMENT, "GIT_WORK_TREE": tree, **variables},
+            cwd=folder or tree,  # files that the configuration names are relative to the working tree
             start_new_session=True,
             pass_fds=leash.pass_fds,
         )
         leash.tie(process.pid)
         _limit(process, memory)
-        yield from _output(process, deadline)
+        yield from _output(process, deadline, is_eager)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
         errors.seek(0)
@@ -256,7 +273,7 @@ def _find_git() -> str:
     return path
 
 
-def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
+def _output(process: subprocess.Popen[bytes], deadline: float | None, is_eager: bool) -> Generator[bytes, None, None]:
     # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
     stdout: Any = process.stdout
     owner, alarm = os.getpid(), None
@@ -264,6 +281,8 @@ def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generat
         if deadline is not None:
             alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
             alarm.start()
+        if is_eager:
+            yield b""
         while chunk := stdout.read1(CHUNK_BYTES):
             yield chunk
         process.wait()
@@ -358,14 +377,15 @@ def _parse_commit(sha: bytes, fields: list[bytes]) -> GitCommit:
     seconds, name, email, message = fields
     return GitCommit(
         sha=sha.decode("ascii"),
-        committed=_instant(seconds),
+        committed=commit_date(seconds),
         author_name=name.decode("utf-8", "replace").strip(),
         author_email=email.decode("utf-8", "replace").strip().lower(),
         message=message.decode("utf-8", "replace").rstrip("\n"),
     )
 
 
-def _instant(seconds: bytes) -> datetime:
+def commit_date(seconds: bytes) -> datetime:
+    """Return the instant of seconds since 1970, within the years that callers know."""
     try:
         number = int(seconds)
     except ValueError:  # a commit without a readable date

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
+import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError, GitFailed, run_git
@@ -18,8 +21,12 @@ __all__ = ["GitDirectory", "MirrorDamaged", "MirrorMissing"]
 logger = logging.getLogger(__name__)
 
 MAX_OUTPUT_BYTES = 2**20
+MAX_REF_BYTES = 4 * 2**10
 MAX_ALTERNATES = 6  # of alternates, as many as git follows
 MAX_BRANCHES = 10  # that a message names
+SHARED = ("objects", "shallow")
+SHA256 = "[core]\nrepositoryFormatVersion = 1\n[extensions]\nobjectFormat = sha256\n"
+SHA256_DIGITS = 64
 STORED_IN = frozenset({"objects", "refs"})  # folders any part of which may be a symbolic link
 
 Self = TypeVar("Self", bound="GitDirectory")
@@ -116,6 +123,34 @@ class GitDirectory:
                 return name, tip
         raise GitError(f"the repository has no branch {name!r}{self.other_branches()}")
 
+    def refs_of(self, branch: str) -> list[str]:
+        """Return the refs that may have a branch, here or fetched from ``origin``; without a name that is HEAD."""
+        # No name of a ref has any of these; with them, it would name more than one object, or another one.
+        if re.search(r"[\s:^~]|\.\.|@\{", branch):
+            return []
+        return [f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"] if branch else ["HEAD"]
+
+    def branch_state(self, branch: str) -> Hashable:
+        """Return what is another one once a branch, by default the one that is checked out, is at another commit.
+
+        None where the files of git do not tell: in a linked working tree, and with refs that are stored otherwise.
+        """
+        if any(os.path.lexists(f"{self.git_dir}/{name}") for name in ("commondir", "reftable")):
+            return None
+        refs, head = self.refs_of(branch), None
+        try:
+            if not branch:
+                head = _short_text(f"{self.git_dir}/HEAD")
+                name = re.fullmatch(r"ref: refs/heads/(.+)\n", head)
+                refs = self.refs_of(name[1])[:1] if name else []
+            loose = [_short_text(f"{self.git_dir}/{ref}") for ref in refs]
+            packed = os.stat(f"{self.git_dir}/packed-refs") if os.path.lexists(f"{self.git_dir}/packed-refs") else None
+        except OSError:
+            return None
+        if not refs or any(text.startswith("ref:") for text in loose):
+            return None
+        return head, *loose, packed and (packed.st_ino, packed.st_ctime_ns, packed.st_size)
+
     def other_branches(self) -> str:
         """Return the end of a sentence with the branches that there are, here or fetched from ``origin``."""
         prefixes = ("refs/heads/", "refs/remotes/origin/")
@@ -183,26 +218,68 @@ class GitDirectory:
                     raise GitFailed(command, 0, f"more than {MAX_OUTPUT_BYTES} bytes of output")
         return output.decode("utf-8", "surrogateescape").removesuffix("\n"), errors
 
-    def _chunks(self, *arguments: str, stdin: bytes = b"", is_guess: bool = False) -> Generator[bytes, None, str]:
+    def _chunks(self, *arguments: str, is_guess: bool = False, **how: Any) -> Generator[bytes, None, str]:
         """Run git.
 
         :param is_guess: its failure is no reason for a warning.
+        :param how: see :func:`run_git`.
         """
         if not os.path.exists(self.git_dir):
             if not is_guess:
                 self._warn("it does not exist")
             raise MirrorMissing("the git mirror of the repository is gone; import it again")
         try:
-            return (
-                yield from run_git(self.git_dir, *arguments, deadline=self.deadline, stdin=stdin, memory=self._memory)
-            )
+            return (yield from run_git(self.git_dir, *arguments, deadline=self.deadline, memory=self._memory, **how))
         except GitFailed as error:
             if not is_guess:
                 self._warn(f"{error}: {error.errors}")
             raise
 
+    def _unconfigured_chunks(self, *arguments: str, digits: int, **how: Any) -> Generator[bytes, None, str]:
+        """Run git with the objects of the repository, and without its configuration and its refs.
+
+        :param digits: of the ids of its objects.
+        :param how: see :func:`run_git`.
+        """
+        objects, shallow = (
+            os.path.join(os.path.dirname(self.git_dir), self._text("rev-parse", "--git-path", name)) for name in SHARED
+        )
+        with tempfile.TemporaryDirectory(prefix="git-") as scratch:
+            git_dir = f"{scratch}/empty"
+            os.makedirs(f"{git_dir}/refs")
+            Path(git_dir, "HEAD").write_text("ref: refs/heads/none\n")
+            Path(git_dir, "config").write_text(SHA256 if digits == SHA256_DIGITS else "")
+            variables = {"GIT_OBJECT_DIRECTORY": objects, "GIT_SHALLOW_FILE": shallow}
+            return (
+                yield from run_git(
+                    git_dir, *arguments, deadline=self.deadline, memory=self._memory, variables=variables, **how
+                )
+            )
+
     def _warn(self, reason: str) -> None:
         _incidents.log(self.git_dir, "git mirror %s cannot be read: %s", self.git_dir, "; ".join(reason.splitlines()))
+
+
+def _short_text(path: str) -> str:
+    """Read a short file; empty when there is none.
+
+    :raises OSError: for anything else that is there, but a folder.
+    """
+    try:
+        # Without O_NONBLOCK, a pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ""
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            return ""
+        text = os.read(descriptor, MAX_REF_BYTES + 1) if stat.S_ISREG(mode) else None
+    finally:
+        os.close(descriptor)
+    if text is None or len(text) > MAX_REF_BYTES:
+        raise OSError("not a short file")
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _alternates(objects: Path) -> list[Path]:

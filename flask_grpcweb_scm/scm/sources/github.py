@@ -22,11 +22,20 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, short_line
+from flask_grpcweb_scm.scm.sources.blame import (
+    DEFAULT_BLAME,
+    IGNORE_FILE,
+    NOTHING_IGNORED,
+    Blame,
+    BlameOptions,
+    IgnoredRevisions,
+    Line,
+    NoSuchCommit,
+)
 from flask_grpcweb_scm.scm.sources.git import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     MAX_CHANGES,
     ApiSource,
-    Line,
     branch_name,
     clean,
     make_blame,
@@ -46,11 +55,18 @@ query($owner: String!, $name: String!, $sha: GitObjectID!, $path: String!, $file
   repository(owner: $owner, name: $name) {
     commit: object(oid: $sha) {
       ... on Commit {
-        blame(path: $path) { ranges { startingLine endingLine commit { oid author { name email } } } }
+        blame(path: $path) {
+          ranges { startingLine endingLine commit { oid committedDate messageHeadline author { name email } } }
+        }
       }
     }
     file: object(expression: $file) { __typename ... on Blob { text isTruncated } }
   }
+}
+"""
+FILE = """
+query($owner: String!, $name: String!, $file: String!) {
+  repository(owner: $owner, name: $name) { file: object(expression: $file) { ... on Blob { text } } }
 }
 """
 GRAPHQL_ERRORS: Mapping[str, type[ProviderError]] = {
@@ -112,16 +128,25 @@ class GitHubSource(ApiSource):
 
     def tree(self, branch: str) -> tuple[str, str | None]:
         """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
+        name, reply = self._branch(branch)
+        with self.reading():
+            return name, reply and object_id(reply.value("commit", "commit", "tree", "sha", kind=str))
+
+    def tip(self, branch: str) -> str | None:
+        """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
+        _, reply = self._branch(branch)
+        with self.reading():
+            return reply and object_id(reply.value("commit", "sha", kind=str))
+
+    def _branch(self, branch: str) -> tuple[str, HttpReply | None]:
         with self.reading():
             name = branch or branch_name(self._get().value("default_branch", kind=str))
         try:
-            reply = self._get("branches", name)
+            return name, self._get("branches", name)
         except ProviderNotFound:
             if branch:
                 raise
             return name, None
-        with self.reading():
-            return name, object_id(reply.value("commit", "commit", "tree", "sha", kind=str))
 
     def files(self, tree: str) -> Iterator[str]:
         """``GET /repos/{owner}/{repo}/git/trees/{tree_sha}?recursive=1``, or by folder when that is truncated."""
@@ -147,21 +172,39 @@ class GitHubSource(ApiSource):
                 if len(waiting) > MAX_FOLDERS:
                     raise self.http.unexpected()
 
-    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+    def ignore_file(self, branch: str) -> bytes:
+        """``Blob.text`` of GraphQL: of REST, a file has several types."""
+        content = self._query(FILE, file=f"{f'refs/heads/{branch}' if branch else 'HEAD'}:{IGNORE_FILE}")
+        with self.reading():
+            repository = (content.get("data") or {}).get("repository")
+            if repository is None:
+                raise self._graphql_error(content["errors"][0])
+            return str((repository["file"] or {}).get("text") or "").encode("utf-8", "replace")
+
+    def lines(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> Mapping[int, Line] | None:
         """``Commit.blame`` and ``Blob.text`` of GraphQL: REST has no blame."""
-        variables = {"owner": self.owner, "name": self.name, "sha": sha, "path": path, "file": f"{sha}:{path}"}
-        content = self.http.request("POST", "/graphql", json={"query": BLAME, "variables": variables}).json()
+        content = self._query(BLAME, sha=sha, path=path, file=f"{sha}:{path}")
         with self.reading():
             repository = (content.get("data") or {}).get("repository") or {}
             blame = (repository.get("commit") or {}).get("blame")
             if repository and (repository.get("file") or {}).get("__typename") != "Blob":
+                if not repository.get("commit") and not self.has_commit(sha):
+                    raise NoSuchCommit(sha)
                 return None
             if blame is None:
                 raise self._graphql_error(content["errors"][0])
             # The text of a large or binary file is not there, or not all of it.
             whole = not repository["file"]["isTruncated"] and repository["file"]["text"] is not None
             text = repository["file"]["text"].removesuffix("\n").split("\n") if whole else []
-            return dict(_blamed(blame["ranges"], text, numbers))
+            found = _blamed(blame["ranges"], text, numbers)
+            return {number: Line(self.judged(blame, options, ignored), around) for number, blame, around in found}
 
     def headers(self) -> Mapping[str, str]:
         """Return media type and version of the API."""
@@ -176,6 +219,12 @@ class GitHubSource(ApiSource):
         with self.reading():  # names from a response may make no path
             place = self.rest + path_of("repos", self.owner, self.name, *more)
         return self.http.get(place, query=query)
+
+    def _query(self, query: str, **variables: str) -> Mapping[str, Any]:
+        variables = {"owner": self.owner, "name": self.name, **variables}
+        content = self.http.request("POST", "/graphql", json={"query": query, "variables": variables}).json()
+        with self.reading():
+            return {**content}
 
     def _graphql_error(self, error: Mapping[str, Any]) -> ProviderError:
         kind = GRAPHQL_ERRORS.get(error.get("type", ""), ProviderRejected)
@@ -204,7 +253,10 @@ def _changes(files: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
             yield file["filename"], CHANGES[file["status"]]
 
 
-def _blamed(ranges: Iterable[Mapping[str, Any]], text: list[str], numbers: Iterable[int]) -> Iterator[tuple[int, Line]]:
+def _blamed(
+    ranges: Iterable[Mapping[str, Any]], text: list[str], numbers: Iterable[int]
+) -> Iterator[tuple[int, Blame, str]]:
+    """Yield numbers of lines, each with its blame and its snippet."""
     left = sorted(set(numbers))
     for part in ranges:
         # Not the numbers of the range, which may be very many; and each line once, whatever else covers it.
@@ -212,6 +264,7 @@ def _blamed(ranges: Iterable[Mapping[str, Any]], text: list[str], numbers: Itera
         commit, within = part["commit"], left[first:end]
         if within:
             del left[first:end]
-            author = commit["author"] or {}
-            blame = make_blame(commit["oid"], author.get("name"), author.get("email"))
-            yield from ((number, Line(blame, snippet(text, 1, number))) for number in within)
+            blame = make_blame(
+                commit["oid"], commit["author"] or {}, commit["committedDate"], commit["messageHeadline"]
+            )
+            yield from ((number, blame, snippet(text, 1, number)) for number in within)

@@ -5,19 +5,29 @@ https://docs.gitlab.com/api/commits/, repositories/ and repository_files/
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flask_grpcweb_scm.scm.providers import ProviderNotFound
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.sources.blame import (
+    DEFAULT_BLAME,
+    IGNORE_FILE,
+    NOTHING_IGNORED,
+    Blame,
+    BlameOptions,
+    IgnoredRevisions,
+    Line,
+    NoSuchCommit,
+)
 from flask_grpcweb_scm.scm.sources.git import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     ABSENT,
     MAX_CHANGES,
     SNIPPET_LINES,
     ApiSource,
-    Line,
     branch_name,
     clean,
     make_blame,
@@ -61,6 +71,16 @@ class GitLabSource(ApiSource):
                 return "", None
             return name, object_id(self._get("repository", "branches", name).value("commit", "id", kind=str))
 
+    def tip(self, branch: str) -> str | None:
+        """``GET /projects/:id/repository/branches/:branch``."""
+        return self.tree(branch)[1]
+
+    def ignore_file(self, branch: str) -> bytes:
+        """``GET /projects/:id/repository/files/:file_path``."""
+        reply = self._get("repository", "files", IGNORE_FILE, query={"ref": branch or "HEAD"})
+        with self.reading():
+            return base64.b64decode(reply.value("content", kind=str))
+
     def files(self, tree: str) -> Iterator[str]:
         """``GET /projects/:id/repository/tree``, a hundred at a time."""
         query: dict[str, int | str] = {"ref": tree, "recursive": "true", "per_page": PAGE_SIZE, "pagination": "keyset"}
@@ -77,7 +97,14 @@ class GitLabSource(ApiSource):
             tokens.add(token)
             query["page_token"] = token
 
-    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
+    def lines(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> Mapping[int, Line] | None:
         """``GET /projects/:id/repository/files/:file_path/blame`` for ranges of lines that are near each other."""
         found: dict[int, Line] = {}
         for near in _clusters(sorted(set(numbers))):
@@ -88,10 +115,13 @@ class GitLabSource(ApiSource):
             except ABSENT:
                 # No such file, or no such lines in it.
                 if not self._has_file(sha, path):
+                    if not self.has_commit(sha):
+                        raise NoSuchCommit(sha) from None
                     return None
                 continue
             with self.reading():
-                found.update(_blamed(content, first, near))
+                for number, blame, around in _blamed(content, first, near):
+                    found[number] = Line(self.judged(blame, options, ignored), around)
         return found
 
     @classmethod
@@ -144,12 +174,13 @@ def _clusters(numbers: Sequence[int]) -> Iterator[list[int]]:
         yield group
 
 
-def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int]) -> Iterator[tuple[int, Line]]:
+def _blamed(parts: Iterable[Mapping[str, Any]], first: int, wanted: Sequence[int]) -> Iterator[tuple[int, Blame, str]]:
     """Yield some of the lines from number `first` on, which come in parts of one commit each."""
     lines = [(text, part["commit"]) for part in parts for text in part["lines"]]
     texts = [text for text, _ in lines]
     for number in wanted:
         if number - first < len(lines):
             commit = lines[number - first][1]
-            blame = make_blame(commit["id"], commit["author_name"], commit["author_email"])
-            yield number, Line(blame, snippet(texts, first, number))
+            author = {"name": commit["author_name"], "email": commit["author_email"]}
+            blame = make_blame(commit["id"], author, commit["committed_date"], commit["message"])
+            yield number, blame, snippet(texts, first, number)

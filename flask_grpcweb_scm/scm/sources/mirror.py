@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
+from flask_grpcweb_scm.scm.sources.blame import (
+    CUT_OFF,
+    DEFAULT_BLAME,
+    IGNORE_FILE,
+    MAX_IGNORE_FILE_BYTES,
+    NOTHING_IGNORED,
+    Blame,
+    BlameOptions,
+    IgnoredRevisions,
+    Line,
+    NoSuchCommit,
+    parse_blame,
+)
+from flask_grpcweb_scm.scm.sources.commit_reader import CommitReader, Storage, checked_id
 from flask_grpcweb_scm.scm.sources.git import (
-    LOG_FORMAT,
     MEMORY_BYTES,
-    GitCommit,
     GitError,
-    parse_log,
+    GitFailed,
+    GitOutOfMemory,
     path_text,
     split_stream,
 )
-from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged, MirrorMissing
-from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES, Blame, Line
+from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
-__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage"]
+__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
 
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
@@ -30,22 +45,29 @@ MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the me
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
 
+Command = tuple[Sequence[str], bytes]
+"""Arguments of git, and its standard input."""
 
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_PREFIX = re.compile(r"[0-9a-f]{7,64}")
+HERE = os.path.dirname(os.path.abspath(__file__))
+_BAD_LIST = re.compile("could not open object name list|invalid object name")
+_OBJECT = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
-_BLOB = re.compile(rb"[0-9a-f]{40,64} blob ([0-9]+)")
 MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
 
-Folder = tuple[int, int]
-Storage = tuple[Folder, "Folder | None"]
-"""The folders of an object, by inode and change: they differ once a file is added or removed."""
+
+class Tip(NamedTuple):
+    """The newest commit of a branch."""
+
+    sha: str | None
+    """None when there is no such branch, or its commit cannot be read."""
+    ignored: IgnoredRevisions
 
 
-class Mirror(GitDirectory):
+class Mirror(CommitReader):
     """The contents of a git directory; every method may raise MirrorDamaged, too.
 
-    :param commits: cache from call to call, by path and id of a commit: where it is stored.
+    :param commits: see :class:`CommitReader`.
+    :param tips: cache from call to call, by path, branch and its state.
     """
 
     tree_seconds = 0.0
@@ -57,77 +79,11 @@ class Mirror(GitDirectory):
         timeout: float | None,
         memory: int | None = MEMORY_BYTES,
         commits: LruCache[Storage] | None = None,
+        tips: LruCache[Tip] | None = None,
     ) -> None:
-        super().__init__(git_dir, timeout=timeout, memory=memory)
-        self._commits = LruCache(0) if commits is None else commits
-        self._prepared: dict[str, list[str]] = {}
-        """Ids of commits, by ids and prefixes."""
-
-    @property
-    def identity(self) -> str:
-        """Unique among all repositories."""
-        return self.git_dir
-
-    def has_commit(self, sha: str) -> bool:
-        """Tell whether a full object id is that of a commit.
-
-        A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
-        deleted, or replaced, or rid of commits by ``git gc``. A missing one is looked up every time.
-        """
-        if sha in self._prepared:
-            return bool(self._prepared[sha])
-        return bool(self._commits_among([sha]))
-
-    def prepare(self, shas: Iterable[str]) -> None:
-        """Look up many commits, by ids and prefixes, by few runs of git in place of one or two for each."""
-        names = {*shas}
-        prefixes = [name for name in names if _PREFIX.fullmatch(name) and not _OBJECT_ID.fullmatch(name)]
-        found = []
-        with suppress(GitError):  # so that each is looked up by itself, and has an error of its own
-            if prefixes:
-                found = self._text("rev-parse", *(f"--disambiguate={prefix}" for prefix in prefixes)).split()
-            commits = self._commits_among({*found, *filter(_OBJECT_ID.fullmatch, names)})
-            self._prepared.update({name: [sha for sha in commits if sha.startswith(name)] for name in prefixes})
-            self._prepared.update({sha: [sha] for sha in commits})
-
-    def _commits_among(self, shas: Collection[str]) -> list[str]:
-        storages = {sha: self._storage(sha) for sha in shas}
-        unknown = [
-            sha
-            for sha, storage in storages.items()
-            if storage is None or self._commits.get((self.git_dir, sha)) != storage
-        ]
-        types = dict(zip(unknown, self._object_types(unknown), strict=True)) if unknown else {}
-        commits = [sha for sha in storages if types.get(sha, "commit") == "commit"]
-        for sha in commits:
-            key, storage = (self.git_dir, sha), storages[sha]
-            if sha in types and storage is not None:
-                self._commits.put(key, storage, memory_of(key, storage))
-        return commits
-
-    def commits_starting_with(self, prefix: str) -> list[str]:
-        """Return the ids of all commits with a prefix.
-
-        :raises ValueError: unless it is 7 hexadecimal digits or more.
-        """
-        if _PREFIX.fullmatch(prefix) is None:
-            raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
-        if prefix in self._prepared:
-            return self._prepared[prefix]
-        shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
-        return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
-
-    def count(self, tip: str, *, since: str | None = None) -> int:
-        """Count the commits of :meth:`log`."""
-        return int(self._text("rev-list", "--count", *_range(tip, since)))
-
-    def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
-        """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
-        return self._log("--reverse", "--topo-order", *_range(tip, since))
-
-    def commit(self, sha: str) -> GitCommit:
-        """Return a commit by its full id."""
-        return next(self._log("--no-walk", _object_id(sha)))
+        super().__init__(git_dir, timeout=timeout, memory=memory, commits=commits)
+        self._tips = LruCache(0) if tips is None else tips
+        self._own_tips: dict[str, Tip] = {}
 
     def tree(self, branch: str = "") -> tuple[str, str | None]:
         """Return name and newest tree of a branch, by default of the one that is checked out.
@@ -154,7 +110,7 @@ class Mirror(GitDirectory):
         :raises GitError: when there are too many.
         """
         size = 0
-        with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", _object_id(tree))) as listing:
+        with closing(self._chunks("ls-tree", "-r", "-z", "--full-tree", checked_id(tree))) as listing:
             for number, entry in enumerate(split_stream(listing, b"\0", MAX_PATH_BYTES)):
                 size += len(entry)
                 if number >= MAX_TREE_FILES or size > MAX_TREE_BYTES:
@@ -165,18 +121,81 @@ class Mirror(GitDirectory):
                 if b" blob " in attributes and len(entry) < MAX_PATH_BYTES:
                     yield path_text(path)
 
-    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Line] | None:
-        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
-        numbers, paths = [*numbers], [path, *_with_bytes(path)]
-        found = self._snippets_at(sha, paths, numbers)
+    def tip(self, branch: str = "") -> str | None:
+        """Return the newest commit of a branch, by default of the one that is checked out; None without commits.
+
+        :raises GitError: when there is no branch of that name, neither here nor fetched from ``origin``.
+        """
+        return self._tip(branch).sha or self.branch(branch or None)[1]
+
+    def ignored_revisions(self, branch: str = "") -> IgnoredRevisions:
+        """Return what the newest commit of a branch, by default of the one that is checked out, has in its file."""
+        return self._tip(branch).ignored
+
+    def _tip(self, branch: str) -> Tip:
+        """Read the newest commit of a branch by one run of git, unless the branch is as it was."""
+        if branch not in self._own_tips:
+            state = self.branch_state(branch)
+            key = (self.git_dir, branch, state)
+            tip = None if state is None else self._tips.get(key)
+            if tip is None:
+                tip = self._read_tip(branch)
+                if state is not None and tip.sha is not None and state == self.branch_state(branch):
+                    self._tips.put(key, tip, memory_of(key, tip))
+            self._own_tips[branch] = tip
+        return self._own_tips[branch]
+
+    def _read_tip(self, branch: str) -> Tip:
+        refs = self.refs_of(branch)
+        names = "".join(f"{ref}^{{commit}}\n{ref}:{IGNORE_FILE}\n" for ref in refs)
+        sha = None
+        # An object that is too large, or broken, is no reason not to blame.
+        with (
+            suppress(GitFailed, GitOutOfMemory),
+            closing(self._chunks("cat-file", "--batch", stdin=names.encode(), is_guess=True)) as chunks,
+        ):
+            objects = _Objects(chunks)
+            for _ in refs:
+                kind, sha, _ = objects.next()
+                is_file = objects.next()[0] == "blob"
+                if kind == "commit":
+                    content = b"".join(_first_bytes(objects.content(), MAX_IGNORE_FILE_BYTES + 1)) if is_file else b""
+                    return Tip(sha, IgnoredRevisions.parse(content, len(sha)))
+            return Tip(None, NOTHING_IGNORED)
+        return Tip(sha or None, replace(NOTHING_IGNORED, is_cut=True))
+
+    def lines(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> dict[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file.
+
+        :raises NoSuchCommit: when there is no such commit.
+        """
+        numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
+        if not numbers:
+            return {}
+        # While one git reads the file, another one blames it already: for most questions that is all.
+        command = _blame_command(sha, path, numbers, options, ignored)
+        with closing(self._begin_blame(command)) as blaming:
+            found = self._snippets_at(sha, paths, numbers)
+            if found is not None and (found[0], [*found[1]]) == (path, numbers):
+                blames = self._end_blame(blaming, command)
+                return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
         if found is None:
+            if not self.has_commit(sha):
+                raise NoSuchCommit(sha)
             # With an error of its own for a blob that is too large or lost.
             path, blob = self._find_file(sha, paths)
             if blob is None:
                 return None
             found = path, self.snippets(blob, numbers)
         path, snippets = found
-        blames = self.blame(sha, path, snippets)
+        blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
     def find_file(self, sha: str, path: str) -> str | None:
@@ -188,7 +207,7 @@ class Mirror(GitDirectory):
 
     def _find_file(self, sha: str, paths: Sequence[str]) -> tuple[str, str | None]:
         """Return the first of these paths that is a file, with its object id."""
-        listing = self._text("ls-tree", "-z", "--long", "--full-tree", _object_id(sha), "--", *paths)
+        listing = self._text("ls-tree", "-z", "--long", "--full-tree", checked_id(sha), "--", *paths)
         found: dict[str, str] = {}
         for entry in listing.split("\0"):
             attributes, _, name = entry.partition("\t")
@@ -206,114 +225,131 @@ class Mirror(GitDirectory):
     def _snippets_at(self, sha: str, paths: Sequence[str], numbers: Iterable[int]) -> tuple[str, dict[int, str]] | None:
         """Return the first of these paths that is a file, with :meth:`snippets`, by one run of git.
 
-        None when there may be no such file.
+        None when there may be no such file, or no such commit.
         """
         if "\n" in paths[0]:
             return None
-        names = "".join(f"{_object_id(sha)}:{path}\n" for path in paths)
+        names = "".join(f"{name}\n" for name in [checked_id(sha), *(f"{sha}:{path}" for path in paths)])
+        storage = self._storage(sha)
         with closing(self._chunks("cat-file", "--batch", stdin=names.encode("utf-8", "surrogateescape"))) as chunks:
-            rest = b""
+            objects = _Objects(chunks)
+            if objects.next()[0] != "commit":
+                return None
             for path in paths:
-                while b"\n" not in rest and (chunk := next(chunks, b"")):
-                    rest += chunk
-                line, _, rest = rest.partition(b"\n")
-                if line.endswith(b" missing"):
+                kind, _, size = objects.next()
+                if kind == "":
                     continue
-                match = _BLOB.fullmatch(line)
-                if match is None or int(match[1]) > MAX_BLAMED_BYTES:
+                if kind != "blob" or size > MAX_BLAMED_BYTES:
                     return None
-                return path, _cut_out(_first_bytes(itertools.chain([rest], chunks), int(match[1])), numbers)
+                self._remember_commit(sha, storage)
+                return path, _cut_out(objects.content(), numbers)
         return None
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return lines of a file with a few lines around each, by number, without those past its end."""
-        with closing(self._chunks("cat-file", "blob", _object_id(blob))) as chunks:
+        with closing(self._chunks("cat-file", "blob", checked_id(blob))) as chunks:
             return _cut_out(chunks, numbers)
 
-    def blame(self, sha: str, path: str, numbers: Iterable[int]) -> dict[int, Blame]:
+    def blame(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> dict[int, Blame]:
         """Return the commits that last changed lines of a file, as the file was at commit `sha`.
 
         :raises GitFailed: when the file does not have these lines.
         """
-        which = [argument for number in sorted(numbers) for argument in ("-L", f"{number},{number}")]
-        if not which:
+        numbers = sorted(numbers)
+        if not numbers:
             return {}
-        # The empty name resets blame.ignoreRevsFile of the configuration.
-        options = ("--line-porcelain", "--no-textconv", "--ignore-revs-file=")
-        with closing(self._chunks("blame", *options, *which, _object_id(sha), "--", path)) as chunks:
-            blames = dict(_parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
-        if not os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap")):
-            return blames
-        # It has given commits other authors, and nothing keeps git blame from reading it in the working tree.
-        authors = self._authors({blame.sha for blame in blames.values()})
-        return {number: Blame(blame.sha, *authors[blame.sha]) for number, blame in blames.items()}
+        command = _blame_command(sha, path, numbers, options, ignored)
+        with closing(self._begin_blame(command)) as blaming:
+            return self._end_blame(blaming, command)
 
-    def _authors(self, shas: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Return names and addresses of the authors of commits, as the commits have them."""
-        options = ("-z", "--no-walk", "--no-patch", "--no-mailmap", "--no-color", "--encoding=UTF-8", "--stdin")
-        chunks = self._chunks(
-            "log", *options, "--format=%H%x00%an%x00%ae", stdin="".join(f"{sha}\n" for sha in shas).encode()
-        )
-        fields = iter([*split_stream(chunks, b"\0", MAX_LINE_BYTES)])
+    def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
+        """Start ``git blame``; it may turn out to be in vain."""
+        # It reads a .mailmap where it is started, which would give commits to others.
+        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
+        arguments, listing = command
+        chunks = self._chunks(*arguments, stdin=listing, is_guess=True, is_eager=True, folder=HERE if has_map else "")
+        next(chunks)
+        return chunks
+
+    def _end_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, Blame]:
+        """Read what ``git blame`` found."""
+        try:
+            found = dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
+        except GitFailed as error:
+            if not _BAD_LIST.search(error.errors):
+                self._warn(f"{error}: {error.errors}")
+                raise
+            # The configuration names another file of revisions, and nothing keeps git from reading it.
+            arguments, listing = command
+            with closing(self._unconfigured_chunks(*arguments, digits=len(arguments[-3]), stdin=listing)) as chunks:
+                found = dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+        cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
         return {
-            sha.decode("ascii"): (name.decode("utf-8", "replace"), email.decode("utf-8", "replace").lower())
-            for sha, name, email in zip(fields, fields, fields, strict=False)
+            number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
+            for number, (blame, _) in found.items()
         }
 
-    def _storage(self, sha: str) -> Storage | None:
-        """Return the current folders of an object; None when it may be elsewhere."""
-        # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
-        objects = f"{self.git_dir}/objects"
-        packs = _state(f"{objects}/pack")
-        if packs is None or os.path.exists(f"{objects}/info/alternates"):
-            return None
-        return packs, _state(f"{objects}/{sha[:2]}")
 
-    def _object_types(self, shas: Iterable[str]) -> list[str]:
-        """Return the types of objects, "missing" for those that do not exist.
-
-        :raises MirrorDamaged: when one is missing because objects are lost or broken.
-        """
-        # git calls an object that it cannot read "missing" too, and says more on standard error. HEAD is there to tell
-        # whether there are objects at all.
-        lines = [*map(_object_id, shas), "HEAD"]
-        chunks = self._chunks("cat-file", "--batch-check=%(objecttype)", stdin="\n".join([*lines, ""]).encode())
-        output, errors = self._read(chunks, "cat-file")
-        *types, head = (line.rpartition(" ")[2] for line in output.splitlines())
-        is_missed = "missing" in types or not types
-        if is_missed and ("error: " in errors or (head == "missing" and self.branch()[1] is not None)):
-            self._warn(f"git cat-file: {errors or 'the commit of HEAD is missing'}")
-            raise MirrorDamaged
-        return types
-
-    def _log(self, *arguments: str) -> Iterator[GitCommit]:
-        what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
-        # Against what a repository's configuration may switch on. A .mailmap would not be used, but read: a partial
-        # clone may not have it.
-        safe = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-mailmap", f"-O{os.devnull}")
-        cut = self._commits_cut_off()
-        for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
-            # git shows all files of a commit without parents as added.
-            yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
+def _blame_command(
+    sha: str, path: str, numbers: Iterable[int], options: BlameOptions, ignored: IgnoredRevisions
+) -> Command:
+    which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
+    how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
+    how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
+    listing = b"" if options.include_ignored_revisions else ignored.listing
+    if listing:
+        how.append("--ignore-revs-file=/dev/stdin")
+    what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
+    return ["blame", *what, *how, *which, checked_id(sha), "--", path], listing
 
 
-def _state(folder: str) -> Folder | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return status.st_ino, status.st_ctime_ns
+def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
 
 
-def _range(tip: str, since: str | None) -> list[str]:
-    return [_object_id(tip), *([] if since is None else [f"^{_object_id(since)}"])]
+class _Objects:
+    """The output of ``git cat-file --batch``, one object after the other."""
 
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+        self._left = 0
+        """Bytes of the current object, and of the line feed after it, that are still to come."""
 
-def _object_id(text: str) -> str:
-    """Verify an object id before it becomes an argument: ``--output=FILE`` in its place would create FILE."""
-    if _OBJECT_ID.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a full object id in lower case")
-    return text
+    def next(self) -> tuple[str, str, int]:
+        """Return type, id and size of the next object; an empty type for one that is missing."""
+        collections.deque(self._take(self._left), maxlen=0)
+        while b"\n" not in self._rest and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        match = _OBJECT.fullmatch(line)
+        if match is None:
+            self._left = 0
+            return "", "", 0
+        self._left = int(match[3]) + 1
+        return match[2].decode(), match[1].decode(), int(match[3])
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the content of the object."""
+        yield from self._take(self._left - 1)
+
+    def _take(self, count: int) -> Iterator[bytes]:
+        while count > 0 and (chunk := self._rest or next(self._chunks, b"")):
+            piece, self._rest = chunk[:count], chunk[count:]
+            count -= len(piece)
+            self._left -= len(piece)
+            yield piece
 
 
 def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
@@ -332,14 +368,6 @@ def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
     }
 
 
-def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk[:count]
-        count -= len(chunk)
-        if count <= 0:
-            return
-
-
 def _with_bytes(path: str) -> list[str]:
     """Return the paths that :func:`path_text` would write so; bytes that are not UTF-8 are lone surrogates."""
     parts = _ESCAPED.split(path)
@@ -355,16 +383,3 @@ def _with_bytes(path: str) -> list[str]:
         if any(chosen)
     }
     return sorted(name for name in names if path_text(name.encode("utf-8", "surrogateescape")) == path)
-
-
-def _parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, Blame]]:
-    """Read ``git blame --line-porcelain``: for each line an id with numbers, facts, and the text after a tab."""
-    block: list[str] = []
-    for line in lines:
-        if not line.startswith(b"\t"):
-            block.append(line.decode("utf-8", "replace"))
-            continue
-        sha, _, number, *_ = block[0].split(" ")
-        facts = {name: value for name, _, value in (fact.partition(" ") for fact in block[1:])}
-        yield int(number), Blame(sha, facts.get("author", ""), facts.get("author-mail", "").strip("<>").lower())
-        block = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -18,14 +18,22 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.providers.reply import HttpReply
+from flask_grpcweb_scm.scm.sources.blame import (
+    DEFAULT_BLAME,
+    IGNORE_FILE,
+    NOTHING_IGNORED,
+    Blame,
+    BlameOptions,
+    IgnoredRevisions,
+    Line,
+    summary,
+)
 from flask_grpcweb_scm.scm.sources.git import FileChange, GitCommit
 
 __all__ = [
     "ABSENT",
     "SNIPPET_LINES",
     "ApiSource",
-    "Blame",
-    "Line",
     "Source",
     "branch_name",
     "clean",
@@ -47,30 +55,12 @@ MAX_MESSAGE_CHARACTERS = 2**20
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
 MAX_BRANCH_CHARACTERS = 255
+SHA1_DIGITS = 40  # no provider has repositories with SHA-256 that are blamed by an API
 
 ABSENT = (ProviderNotFound, ProviderRejected, ProviderConflict)
 """Errors for a commit that does not exist: GitHub rejects it, or reports a conflict for an empty repository."""
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Blame:
-    """The last change of a line."""
-
-    sha: str
-    author_name: str
-    author_email: str
-    """Address in lower case; empty when unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a file as it was at a commit."""
-
-    blame: Blame
-    snippet: str
-    """The line with a few around it."""
 
 
 class Source(Protocol):
@@ -105,8 +95,27 @@ class Source(Protocol):
     def files(self, tree: str) -> Iterable[str]:
         """Yield the paths of all files of a tree, without submodules."""
 
-    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
-        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
+    def tip(self, branch: str) -> str | None:
+        """Return the newest commit of a branch, by default the default branch; None in a repository without commits.
+
+        An error of the source when there is no branch of that name.
+        """
+
+    def ignored_revisions(self, branch: str) -> IgnoredRevisions:
+        """Return what the newest commit of a branch, by default the default branch, has in its file of them."""
+
+    def lines(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> Mapping[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file.
+
+        :raises NoSuchCommit: when there is no such commit.
+        """
 
 
 class ApiSource(ProviderApi):
@@ -173,8 +182,45 @@ class ApiSource(ProviderApi):
         """Yield the paths of all files of a tree, without submodules."""
 
     @abc.abstractmethod
-    def lines(self, sha: str, path: str, numbers: Iterable[int]) -> Mapping[int, Line] | None:
-        """Return lines of a file at a commit, without those past its end; None when there is no such file."""
+    def tip(self, branch: str) -> str | None:
+        """Return the newest commit of a branch, by default the default branch; None in a repository without commits."""
+
+    def ignored_revisions(self, branch: str) -> IgnoredRevisions:
+        """Return what the newest commit of a branch, by default the default branch, has in its file of them."""
+        try:
+            content = self.ignore_file(branch)
+        except ABSENT:
+            return NOTHING_IGNORED
+        return IgnoredRevisions.parse(content, SHA1_DIGITS)
+
+    @abc.abstractmethod
+    def ignore_file(self, branch: str) -> bytes:
+        """Return the content of the file :data:`IGNORE_FILE` of a branch, by default of the default branch.
+
+        :raises ProviderError: one of :data:`ABSENT`, when there is none.
+        """
+
+    @abc.abstractmethod
+    def lines(
+        self,
+        sha: str,
+        path: str,
+        numbers: Iterable[int],
+        options: BlameOptions = DEFAULT_BLAME,
+        ignored: IgnoredRevisions = NOTHING_IGNORED,
+    ) -> Mapping[int, Line] | None:
+        """Return lines of a file at a commit, without those past its end; None when there is no such file.
+
+        :raises NoSuchCommit: when there is no such commit.
+        """
+
+    def judged(self, blame: Blame, options: BlameOptions, ignored: IgnoredRevisions) -> Blame:
+        """Return a blame with the reason why it is approximate, if it is: providers know no options."""
+        wanted = [*(["moves"] if options.detect_moves else ()), *(["whitespace"] if options.ignore_whitespace else ())]
+        reasons = [f"{self.kind} does not look through {' and '.join(wanted)}"] if wanted else []
+        if blame.sha in ignored and not options.include_ignored_revisions:
+            reasons.append(f"{IGNORE_FILE} names this commit, which {self.kind} has not passed over")
+        return replace(blame, approximate="; ".join(reasons)) if reasons else blame
 
 
 def make_commit(
@@ -200,12 +246,19 @@ def clean(text: str | None) -> str:
     return (text or "").replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def make_blame(sha: object, name: str | None, email: str | None) -> Blame:
+def make_blame(sha: object, author: Mapping[str, Any], committed: str, message: str) -> Blame:
     """Make a blame of what a provider says.
 
-    :raises ValueError: for an id that is none.
+    :param author: may have ``name`` and ``email``.
+    :raises ValueError: for an id that is none, and as :func:`instant`.
     """
-    return Blame(object_id(sha), clean(name)[:MAX_NAME_CHARACTERS], clean(email)[:MAX_EMAIL_CHARACTERS].lower())
+    return Blame(
+        object_id(sha),
+        clean(author.get("name"))[:MAX_NAME_CHARACTERS],
+        clean(author.get("email"))[:MAX_EMAIL_CHARACTERS].lower(),
+        instant(committed).astimezone(timezone.utc),
+        summary(clean(message)),
+    )
 
 
 def object_id(value: object) -> str:

@@ -180,7 +180,9 @@ class FakeGitHub(Provider):
         for number, (commit, _) in enumerate(self.blame(sha, path), 1):
             facts = self.facts(commit)
             author = {"name": facts["name"], "email": facts["email"]}
-            part = {"startingLine": number, "endingLine": number, "commit": {"oid": commit, "author": author}}
+            shown = {"oid": commit, "author": author, "committedDate": facts["date"]}
+            shown["messageHeadline"] = facts["message"].partition("\n")[0]
+            part = {"startingLine": number, "endingLine": number, "commit": shown}
             if ranges and ranges[-1]["commit"] == part["commit"]:
                 ranges[-1]["endingLine"] = number
             else:

@@ -30,7 +30,7 @@ FIELDS = {
     "Query": {"repository"},
     "Repository": {"object"},
     "GitObject": {"oid"},
-    "Commit": {"author", "blame", "oid"},
+    "Commit": {"author", "blame", "committedDate", "messageHeadline", "oid"},
     "Tree": {"oid"},
     "Tag": {"oid"},
     "Blame": {"ranges"},
@@ -38,6 +38,7 @@ FIELDS = {
     "GitActor": {"email", "name"},
     "Blob": {"isTruncated", "oid", "text"},
     "GitObjectID": set(),
+    "DateTime": set(),
 }
 
 

@@ -268,7 +268,10 @@ def test_a_link_to_what_is_no_url(github: FakeGitHub) -> None:
 
 @pytest.mark.parametrize("last", [10**18, 10**300])
 def test_ranges_of_lines_are_not_counted_through(github: FakeGitHub, last: int) -> None:
-    commit = {"oid": "a" * 40, "author": {"name": "A", "email": "a@x"}}
+    author = {"name": "A", "email": "a@x"}
+    commit = {
+        "oid": "a" * 40, "author": author, "committedDate": "2020-01-01T00:00:00Z", "messageHeadline": "m",
+    }  # fmt: skip
     ranges = [{"startingLine": -last, "endingLine": last, "commit": commit}] * 3
     file = {"__typename": "Blob", "text": "x\n", "isTruncated": False}
     data = {"data": {"repository": {"commit": {"blame": {"ranges": ranges}}, "file": file}}}

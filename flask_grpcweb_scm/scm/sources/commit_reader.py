@@ -1,0 +1,171 @@
+"""Commits of a git directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
+from flask_grpcweb_scm.scm.sources.git import LOG_FORMAT, MEMORY_BYTES, GitCommit, GitError, parse_log
+from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged
+
+__all__ = ["CommitReader", "Storage", "checked_id"]
+
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_PREFIX = re.compile(r"[0-9a-f]{7,64}")
+
+FolderState = tuple[int, int]
+Storage = tuple[FolderState, "FolderState | None"]
+"""The folders of an object, by inode and change: they differ once a file is added or removed."""
+
+
+class CommitReader(GitDirectory):
+    """The commits of a git directory; every method may raise MirrorDamaged, too.
+
+    :param commits: cache from call to call, by path and id of a commit: where it is stored.
+    """
+
+    def __init__(
+        self,
+        git_dir: str,
+        *,
+        timeout: float | None,
+        memory: int | None = MEMORY_BYTES,
+        commits: LruCache[Storage] | None = None,
+    ) -> None:
+        super().__init__(git_dir, timeout=timeout, memory=memory)
+        self._commits = LruCache(0) if commits is None else commits
+        self._prepared: dict[str, list[str]] = {}
+        """Ids of commits, by ids and prefixes."""
+
+    @property
+    def identity(self) -> str:
+        """Unique among all repositories."""
+        return self.git_dir
+
+    def has_commit(self, sha: str) -> bool:
+        """Tell whether a full object id is that of a commit.
+
+        A commit that exists is cached as long as the folders that store it do not change: not once the mirror is
+        deleted, or replaced, or rid of commits by ``git gc``. A missing one is looked up every time.
+        """
+        if sha in self._prepared:
+            return bool(self._prepared[sha])
+        return bool(self._commits_among([sha]))
+
+    def prepare(self, shas: Iterable[str]) -> None:
+        """Look up many commits, by ids and prefixes, by few runs of git in place of one or two for each."""
+        names = {*shas}
+        prefixes = [name for name in names if _PREFIX.fullmatch(name) and not _OBJECT_ID.fullmatch(name)]
+        found = []
+        with suppress(GitError):  # so that each is looked up by itself, and has an error of its own
+            if prefixes:
+                found = self._text("rev-parse", *(f"--disambiguate={prefix}" for prefix in prefixes)).split()
+            commits = self._commits_among({*found, *filter(_OBJECT_ID.fullmatch, names)})
+            self._prepared.update({name: [sha for sha in commits if sha.startswith(name)] for name in prefixes})
+            self._prepared.update({sha: [sha] for sha in commits})
+
+    def _commits_among(self, shas: Collection[str]) -> list[str]:
+        storages = {sha: self._storage(sha) for sha in shas}
+        unknown = [
+            sha
+            for sha, storage in storages.items()
+            if storage is None or self._commits.get((self.git_dir, sha)) != storage
+        ]
+        types = dict(zip(unknown, self._object_types(unknown), strict=True)) if unknown else {}
+        commits = [sha for sha in storages if types.get(sha, "commit") == "commit"]
+        for sha in commits:
+            if sha in types:
+                self._remember_commit(sha, storages[sha])
+        return commits
+
+    def _remember_commit(self, sha: str, storage: Storage | None) -> None:
+        """Note that a commit exists.
+
+        :param storage: before it was read.
+        """
+        if storage is not None:
+            key = (self.git_dir, sha)
+            self._commits.put(key, storage, memory_of(key, storage))
+
+    def commits_starting_with(self, prefix: str) -> list[str]:
+        """Return the ids of all commits with a prefix.
+
+        :raises ValueError: unless it is 7 hexadecimal digits or more.
+        """
+        if _PREFIX.fullmatch(prefix) is None:
+            raise ValueError(f"{prefix!r} is not 7 to 64 lower-case hexadecimal digits")
+        if prefix in self._prepared:
+            return self._prepared[prefix]
+        shas = self._text("rev-parse", f"--disambiguate={prefix}").split()
+        return [sha for sha, kind in zip(shas, self._object_types(shas), strict=True) if kind == "commit"]
+
+    def count(self, tip: str, *, since: str | None = None) -> int:
+        """Count the commits of :meth:`log`."""
+        return int(self._text("rev-list", "--count", *_range(tip, since)))
+
+    def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
+        """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
+        return self._log("--reverse", "--topo-order", *_range(tip, since))
+
+    def commit(self, sha: str) -> GitCommit:
+        """Return a commit by its full id."""
+        return next(self._log("--no-walk", checked_id(sha)))
+
+    def _storage(self, sha: str) -> Storage | None:
+        """Return the current folders of an object; None when it may be elsewhere."""
+        # A linked working tree has no objects of its own; alternates name folders of others, gitrepository-layout(5).
+        objects = f"{self.git_dir}/objects"
+        packs = _state(f"{objects}/pack")
+        if packs is None or os.path.exists(f"{objects}/info/alternates"):
+            return None
+        return packs, _state(f"{objects}/{sha[:2]}")
+
+    def _object_types(self, shas: Iterable[str]) -> list[str]:
+        """Return the types of objects, "missing" for those that do not exist.
+
+        :raises MirrorDamaged: when one is missing because objects are lost or broken.
+        """
+        # git calls an object that it cannot read "missing" too, and says more on standard error. HEAD is there to tell
+        # whether there are objects at all.
+        lines = [*map(checked_id, shas), "HEAD"]
+        chunks = self._chunks("cat-file", "--batch-check=%(objecttype)", stdin="\n".join([*lines, ""]).encode())
+        output, errors = self._read(chunks, "cat-file")
+        *types, head = (line.rpartition(" ")[2] for line in output.splitlines())
+        is_missed = "missing" in types or not types
+        if is_missed and ("error: " in errors or (head == "missing" and self.branch()[1] is not None)):
+            self._warn(f"git cat-file: {errors or 'the commit of HEAD is missing'}")
+            raise MirrorDamaged
+        return types
+
+    def _log(self, *arguments: str) -> Iterator[GitCommit]:
+        what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
+        # Against what a repository's configuration may switch on. A .mailmap would not be used, but read: a partial
+        # clone may not have it.
+        safe = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-mailmap", f"-O{os.devnull}")
+        cut = self._commits_cut_off()
+        for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
+            # git shows all files of a commit without parents as added.
+            yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
+
+
+def checked_id(text: str) -> str:
+    """Verify an object id before it becomes an argument: ``--output=FILE`` in its place would create FILE."""
+    if _OBJECT_ID.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a full object id in lower case")
+    return text
+
+
+def _state(folder: str) -> FolderState | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
+
+
+def _range(tip: str, since: str | None) -> list[str]:
+    return [checked_id(tip), *([] if since is None else [f"^{checked_id(since)}"])]
