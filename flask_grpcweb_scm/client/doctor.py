@@ -11,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 
-from flask_grpcweb_scm.client.channel import PROTOCOLS, Channel
+from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import TransportError
 from flask_grpcweb_scm.client.probe import (
@@ -23,6 +23,7 @@ from flask_grpcweb_scm.client.probe import (
     grpc_web,
     post_grpc_web,
 )
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.wire import ContentType, StatusCode
 
 __all__ = ["Diagnosis", "examine"]

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError
 from flask_grpcweb_scm.client import CallError, Channel, Metadata, StatusCode
-from flask_grpcweb_scm.client.channel import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.testing import assert_rpc_error, channel_for
 from tests.apps import echo_app, lookup_service
 from tests.client.scripted import REPLY, UNTIL_CLOSED, Peer, serve
