@@ -103,8 +103,8 @@ neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares i
 peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
-conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
-	tests/conformance/run.sh $(SERVERS)
+conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client' PROTOCOLS='connect grpc_web')
+	PROTOCOLS='$(PROTOCOLS)' tests/conformance/run.sh $(SERVERS)
 
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
