@@ -63,7 +63,7 @@ def find_suspect_commits(
                 blamed.append(frame)
     by_repository = {checkout.repository.id: checkout for checkout in checkouts}
     suspects = []
-    for suspicion in rank(blamed, first_seen or now):
+    for suspicion in rank(blamed, first_seen or now, seen=first_seen is not None):
         blame = outcomes[suspicion.frames[0].place].blame
         suspect = _suspect(suspicion, blame, by_repository[blame.repository_id])
         suspect.reason = _reason(suspicion, blame, seen=first_seen is not None)

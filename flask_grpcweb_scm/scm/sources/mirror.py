@@ -19,6 +19,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     MAX_IGNORE_FILE_BYTES,
     NOTHING_IGNORED,
     Blame,
+    BlamedLine,
     BlameOptions,
     IgnoredRevisions,
     Line,
@@ -35,6 +36,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
@@ -268,33 +270,52 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
+
+        def blame(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
+            return self._blame(revisions, path, numbers, around, options, ignored)
+
+        lines = blame(sha, path, numbers)
+        if options.pursue_moves:
+            lines = pursue_moves(lines, blame, any_ignored=bool(ignored.listing))
+        cut = self._commits_cut_off() if any(line.is_first for line in lines.values()) else ()
+        return {
+            number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in cut else line.blame
+            for number, line in lines.items()
+        }
+
+    def _blame(
+        self,
+        revisions: str,
+        path: str,
+        numbers: Iterable[int],
+        around: int,
+        options: BlameOptions,
+        ignored: IgnoredRevisions,
+    ) -> dict[int, BlamedLine]:
+        """Return what ``git blame`` finds for lines, and for so many around each."""
+        sha = checked_id(revisions.removesuffix(OF_COMMIT))
+        which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
         how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
         how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
         listing = b"" if options.include_ignored_revisions else ignored.listing
         if listing:
             how.append("--ignore-revs-file=/dev/stdin")
         what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-        command = ["blame", *what, *how, *which, checked_id(sha), "--", path]
+        command = ["blame", *what, *how, *which, revisions, "--", path]
         # It reads a .mailmap where it is started, which would give commits to others.
         has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
         chunks = self._chunks(*command, stdin=listing, is_guess=True, folder=HERE if has_map else "")
         try:
-            found = _blames(chunks)
+            return _blamed_lines(chunks)
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
             # The configuration names another file of revisions, and nothing keeps git from reading it.
-            found = _blames(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
-        cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
-        return {
-            number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
-            for number, (blame, _) in found.items()
-        }
+            return _blamed_lines(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
 
 
-def _blames(chunks: Generator[bytes, None, str]) -> dict[int, tuple[Blame, bool]]:
+def _blamed_lines(chunks: Generator[bytes, None, str]) -> dict[int, BlamedLine]:
     with closing(chunks):
         return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
