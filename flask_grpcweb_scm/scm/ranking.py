@@ -81,7 +81,7 @@ def exclusion(frame: BlamedFrame, *, first_seen: datetime | None, now: datetime,
     return ""
 
 
-def rank(frames: Sequence[BlamedFrame], at: datetime, *, seen: bool) -> list[Suspicion]:
+def rank(frames: Sequence[BlamedFrame], at: datetime, *, seen: bool = False) -> list[Suspicion]:
     """Return the suspected commits, the most suspicious one first.
 
     A line counts once, for its frame nearest to the failure, however often it was called.
