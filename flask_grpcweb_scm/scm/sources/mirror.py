@@ -6,7 +6,7 @@ import collections
 import itertools
 import os
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -177,7 +177,7 @@ class Mirror(CommitReader):
         numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
         if not numbers:
             return {}
-        found = self._read_snippets(sha, path, numbers) or self._snippets_at(sha, paths, numbers)
+        found = self._read_snippets(sha, paths, numbers) or self._snippets_at(sha, paths, numbers)
         if found is None:
             if not self.has_commit(sha):
                 raise NoSuchCommit(sha)
@@ -190,15 +190,22 @@ class Mirror(CommitReader):
         blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
-    def _read_snippets(self, sha: str, path: str, numbers: Iterable[int]) -> tuple[str, dict[int, str]] | None:
-        """Return a file with :meth:`snippets`, without git; None when that is to be asked."""
+    def _read_snippets(
+        self, sha: str, paths: Sequence[str], numbers: Iterable[int]
+    ) -> tuple[str, dict[int, str]] | None:
+        """Return the first of these paths that is a file, with :meth:`snippets`, without git.
+
+        None when git is to be asked.
+        """
         storage = self._storage(checked_id(sha))
         if storage is None:
             return None
-        with closing(ObjectFiles(f"{self.git_dir}/objects", len(sha))) as objects, suppress(Unreadable):
-            content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
-            self._remember_commit(sha, storage)
-            return path, _cut_out([content], numbers)
+        with closing(ObjectFiles(f"{self.git_dir}/objects", len(sha))) as objects:
+            for path in paths:
+                with suppress(Unreadable):
+                    content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
+                    self._remember_commit(sha, storage)
+                    return path, _cut_out([content], numbers)
         return None
 
     def find_file(self, sha: str, path: str) -> str | None:
@@ -287,11 +294,16 @@ class Mirror(CommitReader):
                 raise
             # The configuration names another file of revisions, and nothing keeps git from reading it.
             found = _blames(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
-        cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
+        ends = self._ends({blame.sha for blame, is_first in found.values() if is_first})
         return {
-            number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
+            number: replace(blame, approximate=CUT_OFF) if blame.sha in ends else blame
             for number, (blame, _) in found.items()
         }
+
+    def _ends(self, shas: Collection[str]) -> set[str]:
+        """Return those of some commits whose parents a shallow clone does not have: the first one of all has none."""
+        cut = self._commits_cut_off().intersection(shas) if shas else ()
+        return {sha for sha in cut if "\nparent " in self._text("cat-file", "commit", sha).partition("\n\n")[0]}
 
 
 def _blames(chunks: Generator[bytes, None, str]) -> dict[int, tuple[Blame, bool]]:
