@@ -425,6 +425,7 @@ def test_a_head_that_is_no_file_is_for_git(tmp_path: Path) -> None:
         (repository.path / ".git/HEAD").write_text(text)
         assert mirror.branch_state("main") is not None
         assert mirror.branch_state("") is None or text == ""
+    (repository.path / ".git/HEAD").write_text("ref: refs/heads/main\n")
     os.mkfifo(repository.path / ".git/refs/heads/pipe")
     assert mirror.branch_state("pipe") is None
     assert mirror.tip("main") == sha
