@@ -18,7 +18,7 @@ SCM := sentry.integrations.scm.v1.ScmService
 # Double dollars are for the reader's shell.
 define TRY
 
-Three things to try:
+Four things to try:
 
 1. Open http://127.0.0.1:$(PORT)/ in a browser.
 
@@ -27,6 +27,9 @@ printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-bina
 
 3. Ask who last changed the first line of the Makefile, from this folder:
 $(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
+
+4. Find the commits behind a stack trace, and their authors:
+$(BIN)/python -c 'from flask_grpcweb_scm.wire import FrameReader; list(FrameReader(max_payload=9).feed(b"\xff\0\0\0\0"))' 2>&1 | $(FLASK) scm derive demo web --suspects --traceback -
 
 endef
 export TRY
@@ -42,6 +45,7 @@ run: export FLASK_GRPC_STATUS_HEADER := only
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
+	@$(FLASK) scm add-project demo web --platform python
 	@test ! -e .git || $(FLASK) scm import-git demo . --follow
 	@# After that, so that the checkout is repository 1, as it says above.
 	@$(FLASK) add-example-rows
@@ -99,8 +103,8 @@ neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares i
 peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
-conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client')
-	tests/conformance/run.sh $(SERVERS)
+conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client' PROTOCOLS='connect grpc_web')
+	PROTOCOLS='$(PROTOCOLS)' tests/conformance/run.sh $(SERVERS)
 
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table

@@ -9,6 +9,7 @@ from typing import cast
 from itsdangerous import BadData, URLSafeSerializer
 
 from flask_grpcweb_scm.rpc import METHOD_NAME, Identity
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = [
     "is_blank",
@@ -24,6 +25,7 @@ __all__ = [
     "read_optional_path",
     "read_optional_seconds",
     "read_origins",
+    "read_protocols",
     "read_rates",
     "read_revoked_tokens",
     "read_seconds",
@@ -129,6 +131,14 @@ def read_texts(value: object) -> tuple[str, ...]:
             # No values here: they may be credentials.
             raise ValueError(f"an item is {type(item).__name__}, not text; put it in quotes")
     return tuple(item for item in value if not is_blank(item))
+
+
+def read_protocols(value: object) -> tuple[str, ...]:
+    """Read the names of one or more protocols."""
+    names = tuple(dict.fromkeys(name.lower() for name in read_texts(value)))
+    if not names or not {*names} <= {*PROTOCOLS}:
+        raise _fail(value, f"a list of {' and '.join(PROTOCOLS)}, or one of them")
+    return names
 
 
 def read_text(value: object) -> str:

@@ -25,6 +25,7 @@ from flask_grpcweb_scm.config_values import (
     read_optional_path,
     read_optional_seconds,
     read_origins,
+    read_protocols,
     read_rates,
     read_revoked_tokens,
     read_seconds,
@@ -35,6 +36,7 @@ from flask_grpcweb_scm.config_values import (
     read_url_prefix,
 )
 from flask_grpcweb_scm.rpc import Identity, did_you_mean, nearest
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = [
     "CREDENTIAL_KEYS",
@@ -78,6 +80,9 @@ class Settings:
     """
 
     scm: bool = _key(True, read_boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
+    protocols: tuple[str, ...] = _key(
+        PROTOCOLS, read_protocols, "Protocols that the RPCs are served in: `grpc-web`, `connect` or both."
+    )
     url_prefix: str = _key("", read_url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
     host: str = _key(
         "", read_host, "Host that serves the RPCs, with its port, in an app with `Flask(host_matching=True)`."

@@ -11,7 +11,6 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
-from flask_grpcweb_scm.rpc.protocols.grpc_web import find_grpc_web
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
@@ -26,6 +25,13 @@ def echo_service(**functions: Callable[..., Any]) -> Service:
     for name in ("Unary", "ServerStream", "ClientStream", "Bidi"):
         service.add_rpc(name, functions.get(name, globals()[name]))
     service.unimplemented("Missing")
+    return service
+
+
+def lookup_service(function: Callable[..., Any]) -> Service:
+    """A service without side effects, which Connect may call by GET."""
+    service = Service(DESCRIPTOR.services_by_name["Lookup"])
+    service.add_rpc("Find", function)
     return service
 
 
@@ -109,8 +115,9 @@ class KnownRoutes(dict[Any, Route]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         verb, host, path, content_type, accept = key
-        protocol, method = find_grpc_web(content_type, accept), self._methods.get(path)
+        environ = {"REQUEST_METHOD": verb, "CONTENT_TYPE": content_type, "HTTP_ACCEPT": accept}
+        protocol, method = self._calls.protocols.find(environ), self._methods.get(path)
         is_known = verb == "POST" and LOCAL_HOST.fullmatch(host or "") and self._lane._is_plain_flask()
-        if not is_known or protocol is None or method is None:
+        if not is_known or protocol is None or method is None or not protocol.serves(method):
             return super().get(key, default)
         return Route(self._rules[path], self._calls.endpoint(method, protocol))

@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10tests/echo.proto\x12\rtests.echo.v1\"8\n\x0b\x45\x63hoRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\")\n\tEchoReply\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x32\xd8\x02\n\x04\x45\x63ho\x12=\n\x05Unary\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply\x12\x46\n\x0cServerStream\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply0\x01\x12\x46\n\x0c\x43lientStream\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply(\x01\x12@\n\x04\x42idi\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply(\x01\x30\x01\x12?\n\x07Missing\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply2F\n\x06\x41\x62sent\x12<\n\x04\x43\x61ll\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10tests/echo.proto\x12\rtests.echo.v1\"8\n\x0b\x45\x63hoRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\")\n\tEchoReply\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x32\xd8\x02\n\x04\x45\x63ho\x12=\n\x05Unary\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply\x12\x46\n\x0cServerStream\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply0\x01\x12\x46\n\x0c\x43lientStream\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply(\x01\x12@\n\x04\x42idi\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply(\x01\x30\x01\x12?\n\x07Missing\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply2F\n\x06\x41\x62sent\x12<\n\x04\x43\x61ll\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply2K\n\x06Lookup\x12\x41\n\x04\x46ind\x12\x1a.tests.echo.v1.EchoRequest\x1a\x18.tests.echo.v1.EchoReply\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tests.echo_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LOOKUP'].methods_by_name['Find']._loaded_options = None
+  _globals['_LOOKUP'].methods_by_name['Find']._serialized_options = b'\220\002\001'
   _globals['_ECHOREQUEST']._serialized_start=35
   _globals['_ECHOREQUEST']._serialized_end=91
   _globals['_ECHOREPLY']._serialized_start=93
@@ -39,4 +41,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ECHO']._serialized_end=481
   _globals['_ABSENT']._serialized_start=483
   _globals['_ABSENT']._serialized_end=553
+  _globals['_LOOKUP']._serialized_start=555
+  _globals['_LOOKUP']._serialized_end=630
 # @@protoc_insertion_point(module_scope)

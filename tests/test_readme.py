@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_grpcweb_scm import GrpcWebScm, StatusCode
+from flask_grpcweb_scm import GrpcWebScm, Service, StatusCode
 from flask_grpcweb_scm.scm import Organization, Repository, db
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES
@@ -89,6 +89,23 @@ def test_the_service_of_the_readme_works(greeter: Any, monkeypatch: pytest.Monke
     counted = call(client, "/greeter.v1.Greeter/CountTo", pb.CountRequest(limit=3)).messages(pb.CountReply)
     assert [reply.number for reply in counted] == [1, 2, 3]
     assert greeter.say_hello(pb.HelloRequest(name="Bo"), None).text == "Hello Bo"
+
+
+def test_the_async_functions_of_their_page_work(greeter: Any) -> None:
+    pb = greeter.greeter_pb2
+    service = Service(pb.DESCRIPTOR.services_by_name["Greeter"])
+    exec(documents.block(ROOT / "docs/async.md", "python", "async def"), {"greeter": service, "greeter_pb2": pb})
+    app = Flask(__name__)
+    app.testing = True
+    app.config["GRPC_SCM"] = False
+    GrpcWebScm(app, services=[service])
+    client = app.test_client()
+    assert (
+        call(client, "/greeter.v1.Greeter/SayHello", pb.HelloRequest(name="Ann")).only(pb.HelloReply).text
+        == "Hello Ann"
+    )
+    counted = call(client, "/greeter.v1.Greeter/CountTo", pb.CountRequest(limit=2)).messages(pb.CountReply)
+    assert [reply.number for reply in counted] == [1, 2]
 
 
 def test_the_interceptor_of_the_readme_works(greeter: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from flask_grpcweb_scm.codegen import message_classes, messages_module, services_module, services_text
 from flask_grpcweb_scm.rpc import Service, did_you_mean
 
-__all__ = ["Stubs", "find_file", "read_descriptors", "stubs_of"]
+__all__ = ["Stubs", "find_messages", "read_descriptors", "stubs_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ def read_descriptors(data: bytes) -> FileDescriptorSet:
         ) from None
 
 
-def find_file(name: str, services: Mapping[str, Service]) -> FileDescriptor:
-    """Return the proto file of a module that protoc has made, or of a service that is served.
+def find_messages(name: str, services: Mapping[str, Service]) -> tuple[FileDescriptor, str]:
+    """Return the proto file, and the module of its messages, of such a module or of a service that is served.
 
     :raises click.BadParameter: when there is no such module, or it has no services.
     """
     if name in services:
-        file: FileDescriptor = services[name].descriptor.file
-        return file
+        file = services[name].descriptor.file
+        return file, _module_of(file)
     try:
         found = vars(importlib.import_module(name)).get("DESCRIPTOR")
     except (ImportError, TypeError, ValueError) as error:
@@ -94,28 +94,27 @@ def find_file(name: str, services: Mapping[str, Service]) -> FileDescriptor:
         raise click.BadParameter(f"{name!r} is no service of this app, and no module: {error}{hint}") from None
     if not isinstance(found, FileDescriptor) or not found.services_by_name:
         raise click.BadParameter(f"the module {name} has no services; name the one that protoc made of them")
-    return found
+    return found, name
 
 
-def stubs_of(file: FileDescriptor, comments: FileDescriptorSet | None) -> Stubs:
+def stubs_of(file: FileDescriptor, module: str, comments: FileDescriptorSet | None) -> Stubs:
     """Write the code for the services of a file.
 
+    :param module: the module of its messages.
     :param comments: descriptors with source code info, which modules do not have.
     :raises click.UsageError: when they are not of this file.
     """
     methods = [method for service in file.services_by_name.values() for method in service.methods]
     sides = [side.file for method in methods for side in (method.input_type, method.output_type)]
-    modules = {each.name: _module_of(each) for each in (file, *sides)}
+    modules = {**{each.name: _module_of(each) for each in sides}, file.name: module}
     proto = _proto(file)
     if comments is not None:
         _take_comments(proto, comments)
-    name = modules[file.name]
-    if name not in sys.modules:
+    if module not in sys.modules:
         raise click.UsageError(f"no module with the messages of {file.name} is imported; name it in place of a service")
-    source = sys.modules[name].__file__ or ""
     return Stubs(
-        messages=name,
-        path=Path(source).with_name(services_module(file.name).rpartition(".")[2] + ".py"),
+        messages=module,
+        path=Path(sys.modules[module].__file__ or "").with_name(services_module(file.name).rpartition(".")[2] + ".py"),
         text=services_text(proto, message_classes(map(_proto, [file, *sides])), modules.__getitem__),
         has_comments=comments is not None,
     )

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import email.utils
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
-from urllib3.util import Url
 
 from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.errors import CallError
-from flask_grpcweb_scm.client.http import Pairs, Request, SocketTransport, TransportError, parse_base_url
-from flask_grpcweb_scm.rpc import codecs
-from flask_grpcweb_scm.wire import CONTENT_TYPES, ContentType, StatusCode, encode_frame, encode_text, parse_content_type
+from flask_grpcweb_scm.client.http import TransportError
+from flask_grpcweb_scm.client.probe import (
+    CONNECT_HEADER,
+    Diagnosis,
+    Probe,
+    ProbeResponse,
+    connect,
+    grpc_web,
+    post_grpc_web,
+)
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.wire import ContentType, StatusCode
 
 __all__ = ["Diagnosis", "examine"]
 
 STRANGER = "https://stranger.invalid"
-MAX_BODY_BYTES = 2**20
 SLOW_SECONDS = 2.0
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILURE_SECONDS = 300.0
 """GRPC_HMAC_MAX_AGE, unless the server has another."""
+UNKNOWN_CODEC = "?encoding=none"
+"""A query that no server of Connect takes for a call; others ignore it."""
 AGAIN = "Run this again when the server's limits have room."
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
@@ -39,62 +46,15 @@ _BROKEN = {
     StatusCode.INTERNAL,
     StatusCode.UNAVAILABLE,
 }
-_READABLE = ("grpc-status", "grpc-message", "grpc-status-details-bin")
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The result of one check of a server."""
-
-    level: str
-    """``"ok"``, ``"warn"`` or ``"fail"``."""
-    subject: str
-    text: str
-    advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeResponse:
-    """The head of a response, and its timing."""
-
-    status: int
-    headers: Mapping[str, str]
-    received: float
-    """Arrival of the head, in seconds since the epoch."""
-    seconds: float
-    """From the request to the head."""
-
-
-class Probe:
-    """Sends single requests; it follows no redirects, and sends credentials to this server only."""
-
-    def __init__(self, url: str, descriptor: ServiceDescriptor, *, timeout: float, ca_certs: str | None) -> None:
-        self.url: Url = parse_base_url(url)
-        self.descriptor = descriptor
-        self._timeout = timeout
-        self._transport = SocketTransport(self.url, ca_certs=ca_certs)
-
-    def send(self, verb: str, method: str, headers: Pairs, body: bytes = b"") -> ProbeResponse:
-        """Send a request for a method of the service.
-
-        :raises TransportError: when there is no response in time.
-        """
-        path = f"{(self.url.path or '').rstrip('/')}/{self.descriptor.full_name}/{method}"
-        sent = time.monotonic()
-        exchange = self._transport.exchange(Request(path, headers, body, sent + self._timeout, verb))
-        try:
-            head = exchange.start()
-            seconds, received = time.monotonic() - sent, time.time()
-            size = 0
-            while size < MAX_BODY_BYTES and (chunk := exchange.read()):
-                size += len(chunk)
-        finally:
-            exchange.close()
-        return ProbeResponse(head.status, dict(head.headers), received, seconds)
-
-    def close(self) -> None:
-        """Close connections."""
-        self._transport.close()
+# Headers of pages' requests, and of the responses to them.
+_REQUESTED = {
+    "grpc-web": {"content-type", "x-grpc-web", "x-grpc-auth-token", "grpc-timeout"},
+    "connect": {"content-type", "connect-protocol-version", "x-grpc-auth-token", "connect-timeout-ms"},
+}
+_READABLE: dict[str, set[str]] = {
+    "grpc-web": {"grpc-status", "grpc-message", "grpc-status-details-bin"},
+    "connect": set(),
+}
 
 
 def examine(
@@ -103,6 +63,7 @@ def examine(
     *,
     open_channel: Callable[..., Channel],
     has_credentials: bool,
+    protocol: str = PROTOCOLS[0],
     origin: str | None = None,
     timeout: float = 10.0,
     ca_certs: str | None = None,
@@ -112,6 +73,7 @@ def examine(
     :param open_channel: opens a channel to the server with the user's credentials; keyword arguments replace those of
         :class:`Channel`.
     :param has_credentials: the user gave a token, a secret or metadata.
+    :param protocol: that the user speaks; the server may have others or not.
     :param origin: of a page that should be allowed to call.
     :param timeout: seconds for each request.
     :raises ValueError: when `url` is not that of a server.
@@ -119,14 +81,15 @@ def examine(
     server = Probe(url, descriptor, timeout=timeout, ca_certs=ca_certs)
     harmless = _harmless_method(descriptor)
     try:
-        first = server.send("GET", harmless.name, [])
+        first = server.send("GET", harmless.name + UNKNOWN_CODEC, [])
         yield from _reachability(server, first, has_credentials)
         methods = _methods(server)
         yield methods
         if methods.level != "fail":
-            yield from _content_types(server, harmless)
+            yield grpc_web(server, harmless, is_wanted=protocol == "grpc-web")
+            yield connect(server, harmless, is_wanted=protocol == "connect")
             yield from _authentication(open_channel, harmless, timeout, has_credentials=has_credentials)
-            yield from _cross_origin(server, harmless, origin)
+            yield from _cross_origin(server, harmless, origin, protocol)
         yield from _clock(first)
         yield from _versions(first)
     except TransportError as error:
@@ -160,9 +123,13 @@ def _reachability(server: Probe, first: ProbeResponse, has_credentials: bool) ->
 
 
 def _methods(server: Probe) -> Diagnosis:
-    """Look for methods by GET, which runs none: the response is 405 for a method, another status for other paths."""
-    responses = {method.name: server.send("GET", method.name, []) for method in server.descriptor.methods}
-    missing = [name for name, response in responses.items() if response.status != 405]
+    """Look for methods by GET, which runs none.
+
+    The response is 405 for a method, 415 for one that Connect may call by GET, and another status for other paths.
+    """
+    names = [method.name for method in server.descriptor.methods]
+    responses = {name: server.send("GET", name + UNKNOWN_CODEC, []) for name in names}
+    missing = [name for name, response in responses.items() if response.status not in {405, 415}]
     if not missing:
         return Diagnosis("ok", "methods", f"all {len(responses)} of {server.descriptor.full_name} are served")
     if len(missing) < len(responses):
@@ -183,22 +150,6 @@ def _call(channel: Channel, method: MethodDescriptor, timeout: float) -> CallErr
         except CallError as error:
             return error
     return None
-
-
-def _content_types(server: Probe, method: MethodDescriptor) -> Iterator[Diagnosis]:
-    broken: list[str] = []
-    for name, sent in CONTENT_TYPES.items():
-        response = _post(server, method, sent)
-        header = response.headers.get("content-type", "")
-        received = parse_content_type(header)
-        if response.status != 200:
-            broken.append(f"the response to {name} is HTTP {response.status}")
-        elif received is None or (received.text, received.codec) != (sent.text, sent.codec):
-            broken.append(f"the response to {name} is {header!r}")
-    if broken:
-        yield Diagnosis("fail", "content types", ", ".join(broken), "Is there a proxy that changes bodies or headers?")
-    else:
-        yield Diagnosis("ok", "content types", "binary and text, with proto and JSON")
 
 
 def _authentication(
@@ -247,9 +198,9 @@ def _is_limited(error: CallError | None) -> bool:
     return error is not None and error.code is StatusCode.RESOURCE_EXHAUSTED
 
 
-def _cross_origin(server: Probe, method: MethodDescriptor, origin: str | None) -> Iterator[Diagnosis]:
+def _cross_origin(server: Probe, method: MethodDescriptor, origin: str | None, protocol: str) -> Iterator[Diagnosis]:
     wanted = origin or STRANGER
-    requested = "content-type,x-grpc-web,x-grpc-auth-token,grpc-timeout"
+    requested = ",".join(_REQUESTED[protocol])
     preflight = server.send(
         "OPTIONS",
         method.name,
@@ -262,7 +213,7 @@ def _cross_origin(server: Probe, method: MethodDescriptor, origin: str | None) -
     elif allowed not in {origin, "*"}:
         yield Diagnosis("fail", "CORS", f"pages of {origin} may not call", "Add it to GRPC_CORS_ORIGINS.")
     else:
-        yield _own_pages(server, method, origin, requested, preflight)
+        yield _own_pages(server, method, origin, protocol, preflight)
 
 
 def _strangers(allowed: str | None, *, credentials: bool) -> Diagnosis:
@@ -275,19 +226,24 @@ def _strangers(allowed: str | None, *, credentials: bool) -> Diagnosis:
 
 
 def _own_pages(
-    server: Probe, method: MethodDescriptor, origin: str, requested: str, preflight: ProbeResponse
+    server: Probe, method: MethodDescriptor, origin: str, protocol: str, preflight: ProbeResponse
 ) -> Diagnosis:
     headers = _names(preflight.headers.get("access-control-allow-headers", ""))
-    if "*" not in headers and set(requested.split(",")) - headers:
-        names = ", ".join(sorted(set(requested.split(",")) - headers))
+    refused = _REQUESTED[protocol] - headers
+    if "*" not in headers and refused:
+        names = ", ".join(sorted(refused))
         return Diagnosis(
             "fail", "CORS", f"pages of {origin} may not send {names}", "Let the server allow these headers."
         )
-    response = _post(server, method, ContentType(False, "+proto"), [("origin", origin)])
+    if protocol == "connect":
+        sent = [("content-type", "application/json"), CONNECT_HEADER, ("origin", origin)]
+        response = server.send("POST", method.name, sent, b"{}")
+    else:
+        response = post_grpc_web(server, method, ContentType(False, "+proto"), [("origin", origin)])
     if response.headers.get("access-control-allow-origin") not in {origin, "*"}:
         advice = "Is the response an error page of a proxy, not of the app?"
         return Diagnosis("fail", "CORS", f"the preflight allows {origin}, the response does not", advice)
-    missing = set(_READABLE) - _names(response.headers.get("access-control-expose-headers", ""))
+    missing = _READABLE[protocol] - _names(response.headers.get("access-control-expose-headers", ""))
     if missing:
         names = ", ".join(sorted(missing))
         return Diagnosis("fail", "CORS", f"pages cannot read {names}", "Let the server expose these headers.")
@@ -296,15 +252,6 @@ def _own_pages(
 
 def _names(header: str) -> set[str]:
     return {name.strip().lower() for name in header.split(",")}
-
-
-def _post(
-    server: Probe, method: MethodDescriptor, content_type: ContentType, headers: Pairs | None = None
-) -> ProbeResponse:
-    message = GetMessageClass(method.input_type)()
-    frame = encode_frame(codecs()[content_type.codec].encode(message))
-    sent = [("content-type", str(content_type)), ("x-grpc-web", "1"), *(headers or ())]
-    return server.send("POST", method.name, sent, encode_text(frame) if content_type.text else frame)
 
 
 def _clock(first: ProbeResponse) -> Iterator[Diagnosis]:

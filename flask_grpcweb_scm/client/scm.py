@@ -70,15 +70,15 @@ class DerivedMappings(list[CodeMapping]):
 
     def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
         super().__init__(mappings)
-        self.outcomes = list(outcomes)
+        self.outcomes: list[PathOutcome] = list(outcomes)
 
 
 class SuspectCommits(list[SuspectCommit]):
-    """Commits that probably broke what a stack trace shows, the most suspicious first, and the outcomes of its frames."""
+    """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
 
     def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
         super().__init__(suspects)
-        self.frames = list(frames)
+        self.frames: list[FrameOutcome] = list(frames)
 
 
 class ScmGrpcClient:
@@ -129,7 +129,7 @@ class ScmGrpcClient:
 
     def _use(self, channel: Channel) -> None:
         self.channel = channel
-        self.stub = ScmStub(channel)
+        self.stub: ScmStub = ScmStub(channel)
         """The same methods with messages, timeouts and metadata."""
 
     def list_repositories(

@@ -16,13 +16,14 @@ from flask_grpcweb_scm.rpc.context import CallContext, Identity
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.functions import ServiceFunction
 from flask_grpcweb_scm.rpc.service import RpcMethod
-from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode, find_encoding, over_limit, parse_timeout
+from flask_grpcweb_scm.wire import Metadata, RemoteProtocolError, StatusCode, over_limit
 
 __all__ = [
     "Authenticate",
     "BodyReader",
     "CallSettings",
     "Endpoint",
+    "Environ",
     "IncomingCall",
     "LimitStreams",
     "Pairs",
@@ -36,8 +37,17 @@ __all__ = [
 MAX_PROFILE_CHARACTERS = 4096
 """Names of headers are the caller's choice, and profiles are kept."""
 
-# Headers that ask for more than one message for another.
-_OPTIONS = frozenset({"HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"})
+# Headers that a protocol has to look at before its request.
+_OPTIONS = frozenset(
+    {
+        "HTTP_GRPC_TIMEOUT",
+        "HTTP_GRPC_ENCODING",
+        "HTTP_CONNECT_TIMEOUT_MS",
+        "HTTP_CONNECT_PROTOCOL_VERSION",
+        "HTTP_CONNECT_CONTENT_ENCODING",
+        "HTTP_CONTENT_ENCODING",
+    }
+)
 
 Environ = dict[str, Any]
 Pairs = list[tuple[str, str]]
@@ -111,12 +121,37 @@ class RpcProtocol(Protocol):
     """A wire protocol: it takes requests apart, and knows where status, messages and trailers go in a response."""
 
     @property
+    def name(self) -> str:
+        """The name of the protocol, as configuration has it."""
+
+    @property
     def codec(self) -> str:
         """The name of the codec of the messages."""
 
     @property
     def text(self) -> bool:
         """True when the body of a response is base64."""
+
+    @property
+    def has_streams(self) -> bool:
+        """True when a request may call a method that streams."""
+
+    @property
+    def malformed(self) -> StatusCode:
+        """The code for a request that breaks the protocol."""
+
+    @property
+    def is_safelisted(self) -> bool:
+        """True when browsers send such requests to other origins without a preflight."""
+
+    def serves(self, method: RpcMethod) -> bool:
+        """Return whether a method can be called in such a request."""
+
+    def options(self, environ: Environ) -> float | None:
+        """Check the headers beside the message and the metadata, and return the timeout that they ask for.
+
+        :raises RemoteProtocolError: for one that is malformed or unsupported.
+        """
 
     def message(self, call: IncomingCall) -> bytes:
         """Read the only message of a request.
@@ -139,14 +174,18 @@ class RpcProtocol(Protocol):
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """The response to a call that ends before its first message."""
 
-    def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = ()) -> Reply:
+    def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = (), *, is_known: bool = True) -> Reply:
         """The response to a request that does not become a call.
 
         :param added: headers that the response gets from elsewhere.
+        :param is_known: False when there is no such method.
         """
 
     def stream_headers(self, call: IncomingCall) -> Pairs:
-        """The headers of a stream of messages."""
+        """The headers of a stream of messages, whose HTTP status is always 200."""
+
+    def compresses(self, call: IncomingCall) -> bool:
+        """Return whether messages of a stream may be compressed."""
 
     def frame(self, call: IncomingCall, payload: bytes) -> bytes:
         """One message of a stream as it is sent, but for base64.
@@ -240,11 +279,9 @@ class IncomingCall(CallContext):
         profile = header_profile(environ)
         timeout = endpoint.default_timeout
         if profile.has_options:
-            if "HTTP_GRPC_ENCODING" in environ:
-                find_encoding(environ["HTTP_GRPC_ENCODING"])
-            text = environ.get("HTTP_GRPC_TIMEOUT")
-            if text is not None:
-                timeout = nearest_timeout(parse_timeout(text.strip()), settings.max_timeout)
+            wanted = endpoint.protocol.options(environ)
+            if wanted is not None:
+                timeout = nearest_timeout(wanted, settings.max_timeout)
         # All headers together first: to look at them one by one would take longer than all the rest of a short call.
         limit = settings.max_metadata_bytes
         if profile.name_bytes + len("".join(profile.values(environ))) > limit:
@@ -335,7 +372,7 @@ class HeaderProfile:
     """The properties that requests share whose environments have the same keys."""
 
     has_options: bool
-    """True when a header sets a timeout or names compressions."""
+    """True when a header sets a timeout, or names a compression or a version."""
     name_bytes: int
     values: Callable[[Environ], Iterable[str]]
     """Gets the values of all headers out of an environment."""

@@ -169,4 +169,6 @@ class Server:
         return endpoint
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
+        if isinstance(error, RemoteProtocolError) and error.is_malformed:
+            return RpcError(call.endpoint.protocol.malformed, error.message)
         return self._dispatcher.status_of(call.endpoint.method, error) or self._translate(error, call)

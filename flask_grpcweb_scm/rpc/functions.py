@@ -34,10 +34,12 @@ BidirectionalFunction = (
     | Callable[[AsyncIterator[Request], CallContext], AsyncIterator[Response]]
 )
 # With batch=True, when any iterable will do.
-BatchedServerStreamingFunction = Callable[[Request, CallContext], Iterable[Response] | AsyncIterator[Response]]
+BatchedServerStreamingFunction = Callable[
+    [Request, CallContext], Iterable[Response] | AsyncIterator[Response] | Awaitable[Iterable[Response]]
+]
 BatchedBidirectionalFunction = (
     Callable[[Iterator[Request], CallContext], Iterable[Response]]
-    | Callable[[AsyncIterator[Request], CallContext], AsyncIterator[Response]]
+    | Callable[[AsyncIterator[Request], CallContext], AsyncIterator[Response] | Awaitable[Iterable[Response]]]
 )
 
 # Of any method: a request or an iterator of requests comes in, a response or an iterator of responses goes out. The

@@ -10,6 +10,7 @@ from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -80,6 +81,8 @@ class RpcMethod:
     """True when the messages of a stream may wait a moment for the next ones."""
     is_async: bool = False
     """True when the function is async, or one that a decorator calls."""
+    no_side_effects: bool = False
+    """True when the ``idempotency_level`` says so."""
 
     @property
     def path(self) -> str:
@@ -107,7 +110,7 @@ class Service:
     def __init__(self, descriptor: ServiceDescriptor) -> None:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
-        self.interceptors = Interceptors(self.name)
+        self.interceptors: Interceptors = Interceptors(self.name)
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
         self._batched: set[str] = set()
@@ -156,7 +159,7 @@ class Service:
     def declare_error(
         self,
         error_class: type[E],
-        code: StatusCode,
+        code: StatusCode | int,
         *,
         details: Callable[[E], Iterable[Message]] = lambda error: (),
     ) -> None:
@@ -169,8 +172,8 @@ class Service:
         """
         if error_class in self._errors:
             raise ServiceDefinitionError(f"{self.name}: the code of {error_class.__name__} is declared twice")
-        code = StatusCode(code)
-        self._errors[error_class] = lambda error: RpcError(code, str(error), details(error))
+        status = StatusCode(code)
+        self._errors[error_class] = lambda error: RpcError(status, str(error), details(error))
 
     def declared_error(self, error: Exception) -> RpcError | None:
         """Turn a declared exception into the status it was declared as; None for any other."""
@@ -214,6 +217,7 @@ class Service:
             function=function,
             batch=method.name in self._batched,
             is_async=is_async(function) or is_async(_innermost(function)),
+            no_side_effects=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         )
 
     def _find(self, name: str) -> MethodDescriptor:

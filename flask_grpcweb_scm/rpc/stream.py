@@ -164,7 +164,7 @@ def _frames(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes,
     method, protocol, encode = endpoint.method, endpoint.protocol, endpoint.encode
     response_class = method.response_class
     limit = endpoint.settings.max_response_bytes
-    has_options = "HTTP_GRPC_ACCEPT_ENCODING" in call.environ or (limit is not None and limit < SHORT_BYTES)
+    has_options = protocol.compresses(call) or (limit is not None and limit < SHORT_BYTES)
     prefixes, short = _SHORT_PREFIXES, 0 if has_options else SHORT_BYTES
     is_text = protocol.text and not method.batch
     sent = 0

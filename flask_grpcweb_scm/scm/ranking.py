@@ -1,8 +1,12 @@
 """Ranking of the commits that frames of a stack trace are blamed on; pure.
 
 The frame nearest to the failure counts 1 for the commit that its line is blamed on, and each frame behind it a third of
-the one before; of the sum, half is left for each two years of the commit's age. All callers together count less than half
-of the line that failed: whoever touched them last comes first only when that line is years older.
+the one before. Of the sum, half is left for each two years of the commit's age. All callers together count less than
+half of the line that failed: whoever touched them last comes first only when that line is years older.
+
+When it is known how long the error has been there, age tells more: it seldom takes months until a bug is seen. Half is
+left for 90 days then, a third for 180: a caller that was changed on the day before comes before a line that has failed
+nobody for half a year, and that raises the error on purpose, perhaps.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ __all__ = ["BlamedFrame", "Suspicion", "exclusion", "rank"]
 
 STEP = 1 / 3
 HALF_LIFE = timedelta(days=2 * 365.25)
+SEEN_AFTER = timedelta(days=90)
 APPROXIMATE = 0.5
 """The share of a commit that may not be the one."""
 
@@ -76,13 +81,14 @@ def exclusion(frame: BlamedFrame, *, first_seen: datetime | None, now: datetime,
     return ""
 
 
-def rank(frames: Sequence[BlamedFrame], at: datetime) -> list[Suspicion]:
+def rank(frames: Sequence[BlamedFrame], at: datetime, *, seen: bool) -> list[Suspicion]:
     """Return the suspected commits, the most suspicious one first.
 
     A line counts once, for its frame nearest to the failure, however often it was called.
 
     :param frames: in the order of the calls.
-    :param at: when the error was seen first.
+    :param at: when the error was seen first, or now.
+    :param seen: True for the former.
     """
     weights: dict[Line, tuple[int, float]] = {}
     by_commit: dict[tuple[int, str], list[BlamedFrame]] = {}
@@ -90,15 +96,22 @@ def rank(frames: Sequence[BlamedFrame], at: datetime) -> list[Suspicion]:
         if frame.line not in weights:
             weights[frame.line] = (len(weights), STEP ** len(weights))
         by_commit.setdefault(frame.commit, []).append(frame)
-    found = [_suspicion(of_commit, weights, at) for of_commit in by_commit.values()]
+    found = [_suspicion(of_commit, weights, at, seen=seen) for of_commit in by_commit.values()]
     return sorted(found, key=lambda suspicion: suspicion.sort_key)
 
 
-def _suspicion(frames: Sequence[BlamedFrame], weights: dict[Line, tuple[int, float]], at: datetime) -> Suspicion:
+def _suspicion(
+    frames: Sequence[BlamedFrame], weights: dict[Line, tuple[int, float]], at: datetime, *, seen: bool
+) -> Suspicion:
     date = frames[0].date
     age = None if date is None else max(at - date, timedelta())
     lines = dict.fromkeys(frame.line for frame in frames)
     approximate = all(frame.approximate for frame in frames)
     score = sum(weights[line][1] for line in lines)
-    score *= 0.5 ** ((age or timedelta()) / HALF_LIFE) * (APPROXIMATE if approximate else 1)
+    score *= _left_after(age or timedelta(), seen=seen) * (APPROXIMATE if approximate else 1)
     return Suspicion(frames, len(lines), weights[frames[0].line][0], score, age, approximate)
+
+
+def _left_after(age: timedelta, *, seen: bool) -> float:
+    """Return the share that is left for a commit of some age."""
+    return 1 / (1 + age / SEEN_AFTER) if seen else 0.5 ** (age / HALF_LIFE)

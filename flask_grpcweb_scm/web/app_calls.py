@@ -28,6 +28,7 @@ from flask_grpcweb_scm.rpc import (
     serve_stream,
     serve_unary,
 )
+from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.body import BodyReader
@@ -58,6 +59,7 @@ class AppCalls:
         self.app = app
         self.settings = settings
         self.methods = dispatcher.methods
+        self.protocols = Protocols(settings.protocols)
         self.observers = Observers(
             app, {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}, observers
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Request, Response, has_request_context, request
+from flask import Blueprint, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, ValidationError
 
@@ -12,11 +13,12 @@ from flask_grpcweb_scm.rpc import (
     Endpoint,
     IncomingCall,
     RpcError,
+    RpcMethod,
     StatusCode,
     StreamReply,
     did_you_mean,
 )
-from flask_grpcweb_scm.rpc.protocols import SUPPORTED, find_protocol, status_headers
+from flask_grpcweb_scm.rpc.protocols import Protocols, status_headers
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import add_cors
@@ -43,7 +45,6 @@ from flask_grpcweb_scm.web.response import (
 __all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
-VERBS = ("POST", "OPTIONS")
 ORIGIN_CHARACTERS = 200
 """Of an origin in the log."""
 
@@ -74,7 +75,7 @@ class EveryScheme(int):
 
 
 class UnknownMethodConverter(BaseConverter):
-    """Matches ``package.Service`` in the path of a gRPC-Web request only.
+    """Matches ``package.Service`` in the path of a request that is an RPC whatever its path.
 
     Otherwise the rule does not exist for the router, and the app responds as it would without this extension: with a
     route of its own, its 404 or its 405. For the same reason it is tried after every other rule.
@@ -82,12 +83,14 @@ class UnknownMethodConverter(BaseConverter):
 
     regex = r"[A-Za-z_]\w*(?:\.\w+)*"
     weight = 1_000_000
+    protocols: Protocols
+    """Of the app."""
 
     def to_python(self, value: str) -> str:
-        """Accept the value when the request that is being routed is gRPC-Web, or the preflight of one."""
+        """Accept the value when the request that is being routed is an RPC, or the preflight of one."""
         # With a route already, the host asks which verbs its own rules for the path have.
         is_routing = has_request_context() and request.url_rule is None and not _is_websocket()
-        if is_routing and (find_protocol(request.environ) is not None or _is_preflight()):
+        if is_routing and (self.protocols.claim(request.environ) is not None or _is_preflight()):
             return value
         raise ValidationError
 
@@ -97,16 +100,42 @@ def _is_websocket() -> bool:
 
 
 def _is_preflight() -> bool:
-    # All browser clients send X-Grpc-Web. Without a response here, a misspelt method would look like a CORS mistake.
+    # Browser clients send one of these. Without a response here, a misspelt method would look like a CORS mistake.
     headers = request.headers.get("access-control-request-headers", "").lower()
-    return request.method == "OPTIONS" and "x-grpc-web" in headers
+    return request.method == "OPTIONS" and ("x-grpc-web" in headers or "connect-protocol-version" in headers)
 
 
 def _is_foreign(allowed: Collection[str]) -> bool:
     """Return whether the request is of a page that may not call, perhaps with its user's cookies."""
     origin = request.headers.get("origin")
+    return origin is not None and not _may_call(origin, allowed)
+
+
+def _may_call(origin: str, allowed: Collection[str]) -> bool:
     own = (f"http://{request.host}", f"https://{request.host}")  # whichever a proxy before us has
-    return origin is not None and origin.lower() not in {*own, *allowed}
+    return origin.lower() in {*own, *allowed}
+
+
+def _is_of_another_site(allowed: Collection[str]) -> bool:
+    """Return whether a request that browsers send without a preflight is of a page that may not call.
+
+    A page cannot read the response. But it learns how long that takes, and perhaps its length; and the user's cookies
+    let it have work done in the user's name. Without the browser's own credentials it is a stranger like any other.
+    """
+    headers = request.headers
+    scheme = headers.get("authorization", "bearer").partition(" ")[0].lower()
+    if "cookie" not in headers and scheme == "bearer":
+        return False
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "").lower()
+    if origin is not None:
+        return not _may_call(origin, allowed)
+    if site:
+        # "none" is an address that the user has typed, or a bookmark; a link in a page is the page's. Pages of the same
+        # site, but of another host, may be anybody's.
+        return site not in {"same-origin", "none"}
+    # Browsers say more to hosts that they trust, by HTTPS. A page may leave this out, but not change it.
+    referer = urlsplit(headers.get("referer", ""))
+    return bool(referer.netloc) and not _may_call(f"{referer.scheme}://{referer.netloc}", allowed)
 
 
 def create_blueprint(calls: AppCalls) -> Blueprint:
@@ -127,7 +156,9 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
         # Not by add_url_rule, whose rules match only the verbs that they list. An endpoint for each method, because
         # werkzeug looks at all rules of an endpoint for every request to it.
         unknown = "/<grpcweb_unknown:grpc_service>/<grpcweb_unknown:grpc_method>"
-        app.url_map.converters["grpcweb_unknown"] = UnknownMethodConverter
+        app.url_map.converters["grpcweb_unknown"] = type(
+            UnknownMethodConverter.__name__, (UnknownMethodConverter,), {"protocols": calls.protocols}
+        )
         for path, name in [(path, path[1:].replace(".", "_")) for path in methods] + [(unknown, "unknown")]:
             # A function for each, and by Flask's decorator, which agents wrap: they name transactions by functions.
             app.endpoint(f"{NAME}.{name}")(_named(call, name))
@@ -139,7 +170,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
                 host=settings.host or None,
                 subdomain=settings.subdomain or None,
             )
-            rule.methods = EveryVerb(VERBS)
+            rule.methods = EveryVerb([*calls.protocols.verbs(methods.get(path)), "OPTIONS"])
             if path == unknown:
                 rule.websocket = EveryScheme()  # type: ignore[assignment]
             rule.provide_automatic_options = False  # type: ignore[attr-defined]  # as Flask's own rules say
@@ -174,19 +205,21 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
     """The endpoint that a request calls, or the refusal of the request."""
     app, settings, methods = calls.app, calls.settings, calls.methods
     environ, path = current.environ, current.path[len(settings.url_prefix) :]
+    method = methods.get(path)
     if current.method == "OPTIONS":
-        return _allow(app, 204 if settings.cors_origins else 200)
-    protocol = find_protocol(environ)
-    if protocol is None:
-        return _refuse(app, path)
-    if settings.cors_credentials and _is_foreign(settings.cors_origins):
-        scope_of(environ).reason = f"origin {current.headers['origin'][:ORIGIN_CHARACTERS]!r}"
+        return _allow(calls, method, 204 if settings.cors_origins else 200)
+    protocol = calls.protocols.find(environ)
+    if protocol is None or (method is not None and not protocol.serves(method)):
+        return _refuse(calls, path, method)
+    is_foreign = _is_of_another_site if protocol.is_safelisted else _is_foreign
+    if (protocol.is_safelisted or settings.cors_credentials) and is_foreign(settings.cors_origins):
+        origin = current.headers.get("origin", current.headers.get("sec-fetch-site", ""))
+        scope_of(environ).reason = f"origin {origin[:ORIGIN_CHARACTERS]!r}"
         error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
         return refusal(app, protocol, error, environ)
-    method = methods.get(path)
     if method is None:
         message = f"no method {path} is served here{did_you_mean(path, methods)}"
-        return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ)
+        return refusal(app, protocol, RpcError(StatusCode.UNIMPLEMENTED, message), environ, is_known=False)
     endpoint = calls.endpoint(method, protocol)
     calls.on_route(current, endpoint)
     return endpoint
@@ -216,26 +249,29 @@ def _hold(stream: StreamReply) -> Release:
     return hold_context(current_context())
 
 
-def _allow(app: Flask, status: int) -> Response:
+def _allow(calls: AppCalls, method: RpcMethod | None, status: int) -> Response:
     """Answer OPTIONS as Flask does; what makes a preflight of it is added by Flask-CORS."""
-    response = response_class(app)((), drained([], app, request.environ), status)
-    response.allow.update(VERBS)
+    response = response_class(calls.app)((), drained([], calls.app, request.environ), status)
+    response.allow.update([*calls.protocols.verbs(method), "OPTIONS"])
     return response
 
 
-def _refuse(app: Flask, path: str) -> Response:
-    """Refuse a request that is not gRPC-Web; the status headers are for clients that look at nothing else."""
-    if request.method != "POST":
-        status, message = 405, f"{path} is called with POST, not {request.method}"
+def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
+    """Refuse a request that is of no protocol; the status headers are for clients that look at nothing else."""
+    verbs = calls.protocols.verbs(method)
+    if request.method not in verbs:
+        status, message = 405, f"{path} is called with {' or '.join(verbs)}, not {request.method}"
+    elif request.method != "POST":
+        status, message = 415, "encoding= of the query is not json or proto"
     else:
-        status, message = 415, f"content type {request.content_type!r} is not {SUPPORTED}"
+        status, message = 415, f"content type {request.content_type!r} is not {calls.protocols.described(method)}"
     scope = scope_of(request.environ)
     scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
     headers = [
         *status_headers(scope.refusal),
         ("content-type", "text/plain; charset=utf-8"),
     ]
-    response = response_class(app)(message + "\n", drained(headers, app, request.environ), status)
+    response = response_class(calls.app)(message + "\n", drained(headers, calls.app, request.environ), status)
     if status == 405:
-        response.headers["allow"] = "POST"
+        response.headers["allow"] = ", ".join(verbs)
     return response

@@ -32,7 +32,7 @@ def add_cors(blueprint: Blueprint, settings: Settings) -> None:
     CORS(
         blueprint,
         origins=list(settings.cors_origins),
-        methods=["POST"],
+        methods=["GET", "HEAD", "POST"] if "connect" in settings.protocols else ["POST"],
         supports_credentials=settings.cors_credentials,
         max_age=int(settings.cors_max_age),
     )

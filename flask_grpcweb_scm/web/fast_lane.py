@@ -37,7 +37,7 @@ from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
     Release,
     RequestScope,
-    is_grpc_web,
+    is_ours,
     refusal,
     respond,
     scope_of,
@@ -88,6 +88,9 @@ class FastLane:
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
         key = _key(request.environ)
+        if request.method != "POST":
+            # Of other requests, the query is a part.
+            return
         if key in self._routes or request.url_rule is None or not self._is_plain_flask():
             return
         if self._matches_hosts and not _is_whole_host(key[1]):
@@ -197,10 +200,10 @@ class FastLane:
         environ[CALL_KEY] = call
         scope = scope_of(environ)
         replaced = None
-        if not (isinstance(response, GrpcWebResponse) or is_grpc_web(response.headers)):
+        if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
             replaced = response.status, [*response.headers]
         self._calls.observers.finish(scope, environ, replaced)
-        return translated(self._app, response, environ)
+        return translated(self._app, call.endpoint.protocol, response, environ)
 
     # Whether nobody could tell
 

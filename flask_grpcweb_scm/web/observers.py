@@ -25,7 +25,7 @@ from flask_grpcweb_scm.rpc import (
 from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.flask_internals import is_view_outermost
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
-from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, is_grpc_web
+from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, is_ours
 from flask_grpcweb_scm.wire import Metadata
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Observers:
         if scope.observation is None and not (self._has_others or is_watched()):
             return
         refusal, reason = scope.refusal, scope.reason
-        if replaced is not None and is_grpc_web(replaced[1]):
+        if replaced is not None and is_ours(*replaced, environ):
             # Around a response of ours it says nothing new.
             if scope.observation is None:
                 refusal, reason = status_in(replaced[1]), "gRPC-Web of the app"

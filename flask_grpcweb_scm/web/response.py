@@ -12,7 +12,7 @@ from werkzeug.wsgi import get_content_length, get_current_url
 
 from flask_grpcweb_scm.observe import Observation
 from flask_grpcweb_scm.rpc import IncomingCall, Pairs, Reply, RpcError, RpcProtocol, StreamReply
-from flask_grpcweb_scm.rpc.protocols import find_protocol
+from flask_grpcweb_scm.rpc.protocols import is_response
 from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.body import drain, read_body
 from flask_grpcweb_scm.web.http_errors import NOT_FOR_CALLERS, propagates_exceptions, rpc_error_from_http
@@ -28,7 +28,7 @@ __all__ = [
     "Release",
     "RequestScope",
     "drained",
-    "is_grpc_web",
+    "is_ours",
     "refusal",
     "respond",
     "response_class",
@@ -161,7 +161,7 @@ def respond(
         unbuffered = [] if call.endpoint.method.batch else [_UNBUFFERED]
         return "200 OK", [*reply.headers, *unbuffered], reply
     status, headers, pieces = reply
-    if not call.is_read and must_close(call.chunks, call.environ, call):
+    if not call.is_read and must_close(call.chunks, call.environ, call, call.endpoint.authenticate is None):
         return status, [*headers, ("connection", "close")], pieces
     return status, headers, pieces
 
@@ -181,12 +181,13 @@ def _end_stream(call: IncomingCall, release: Release) -> None:
             logger.exception("a teardown function failed after call %s of %s", call.call_id, call.path)
 
 
-def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: IncomingCall | None) -> bool:
+def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: IncomingCall | None, is_open: bool) -> bool:
     """Read the rest of a request's body; when that is too much, the connection cannot go on.
 
     :param call: None when the request did not become one.
+    :param is_open: True where nobody has to say who calls: everybody may send a body.
     """
-    if environ.get("SERVER_SOFTWARE") == "Granian" and _is_a_strangers(call):
+    if environ.get("SERVER_SOFTWARE") == "Granian" and not is_open and (call is None or "caller" not in vars(call)):
         # It waits for ever for a client that stops. It drops by itself what has arrived, up to a buffer of its own, and
         # closes the connection when that is not all.
         return "HTTP_TRANSFER_ENCODING" in environ or (get_content_length(environ) or 0) > GRANIAN_BUFFER_BYTES
@@ -197,17 +198,12 @@ def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: Incoming
     return "waitress.client_disconnected" not in environ
 
 
-def _is_a_strangers(call: IncomingCall | None) -> bool:
-    # Where nobody has to say who calls, everybody may send a body.
-    return call is None or (call.endpoint.authenticate is not None and "caller" not in vars(call))
-
-
 def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     """The headers of a response to a request whose body is not going to be used, which is read here."""
     call: IncomingCall | None = environ.get(CALL_KEY)
     # Not read again by a second reader: where the input is a bare socket, it would wait for bytes that do not come.
     chunks = read_body(environ, app.config["MAX_CONTENT_LENGTH"]) if call is None else call.chunks
-    if must_close(chunks, environ, call):
+    if must_close(chunks, environ, call, app.extensions["grpcweb_scm"].authenticate is None):
         return [*headers, ("connection", "close")]
     return headers
 
@@ -216,22 +212,28 @@ def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
 
 
 def refusal(
-    app: Flask, protocol: RpcProtocol, error: RpcError, environ: WSGIEnvironment, added: Sequence[tuple[str, str]] = ()
+    app: Flask,
+    protocol: RpcProtocol,
+    error: RpcError,
+    environ: WSGIEnvironment,
+    added: Sequence[tuple[str, str]] = (),
+    *,
+    is_known: bool = True,
 ) -> GrpcWebResponse:
     """The response to a call whose body is not going to be used.
 
     :param added: headers that are not of this extension.
+    :param is_known: False when there is no such method.
     """
     scope_of(environ).refusal = error
-    status, headers, pieces = protocol.refusal(error, added)
+    status, headers, pieces = protocol.refusal(error, added, is_known=is_known)
     return response_class(app)(pieces, drained(headers, app, environ), status)
 
 
-def translated(app: Flask, response: Response, environ: WSGIEnvironment) -> Response:
+def translated(app: Flask, protocol: RpcProtocol | None, response: Response, environ: WSGIEnvironment) -> Response:
     """The response of this extension for one that the app gives instead (from a hook, an error handler)."""
-    if isinstance(response, GrpcWebResponse) or is_grpc_web(response.headers):
+    if isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ):
         return response
-    protocol = find_protocol(environ)
     assert protocol is not None, "the request is a call"
     error = rpc_error_from_http(response, url=get_current_url(environ))
     return refusal(app, protocol, error, environ, [pair for pair in response.headers if _is_kept(pair[0].lower())])
@@ -242,9 +244,9 @@ def _is_kept(name: str) -> bool:
     return name not in NOT_FOR_CALLERS and not name.startswith("grpc-")
 
 
-def is_grpc_web(headers: Iterable[tuple[str, str]]) -> bool:
+def is_ours(status: str, headers: Iterable[tuple[str, str]], environ: WSGIEnvironment) -> bool:
     """Return whether a response is of this extension, perhaps with something of a hook around it."""
-    return any(name.lower() == "content-type" and value.startswith("application/grpc-web") for name, value in headers)
+    return is_response(status, headers, environ.get(CALL_KEY))
 
 
 class Closing:

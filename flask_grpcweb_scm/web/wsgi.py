@@ -22,7 +22,6 @@ from flask import Blueprint, Flask, Response
 from werkzeug.wsgi import get_host, get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
-from flask_grpcweb_scm.rpc.protocols import find_protocol
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import expose_headers
@@ -34,7 +33,7 @@ from flask_grpcweb_scm.web.response import (
     Closing,
     RequestScope,
     drained,
-    is_grpc_web,
+    is_ours,
     refusal,
     translated,
 )
@@ -64,6 +63,7 @@ class RpcApp:
     def __init__(self, calls: AppCalls, blueprint: Blueprint, methods: Mapping[str, RpcMethod], host: str = "") -> None:
         self._calls = calls
         self._app = app = calls.app
+        self._protocols = calls.protocols
         self._blueprint = blueprint
         self._flask: WSGIApplication = app.wsgi_app
         # As a middleware inside of this application may, and the host.
@@ -76,9 +76,14 @@ class RpcApp:
         if self._host and not self._may_change_path and get_host(environ).lower() != self._host:
             return self._flask(environ, start_response)
         method = self._methods.get(environ.get("PATH_INFO", ""))
-        if method is None and "grpc" not in environ.get("CONTENT_TYPE", "").lower():
-            return self._flask(environ, start_response)
-        is_stream = self._may_change_path if method is None else method.server_streaming
+        if method is None:
+            find = self._protocols.find if self._may_change_path else self._protocols.claim
+            protocol = find(environ)
+            if protocol is None:
+                return self._flask(environ, start_response)
+            is_stream = self._may_change_path and protocol.has_streams
+        else:
+            is_stream = method.server_streaming
         enter = in_own_context if is_stream else _in_this_context
         if SOCKET_KEY in environ:
             return PatientAgain(environ, functools.partial(enter, self._respond, environ, start_response))
@@ -97,7 +102,7 @@ class RpcApp:
                 if not (scope.head or scope.replaced):
                     pieces = _begun(pieces)
         except Exception:
-            protocol = find_protocol(environ)
+            protocol = self._protocols.find(environ)
             if protocol is None or not self._is_routed_here(scope, environ, "500"):
                 raise
             if propagates_exceptions(app):
@@ -119,7 +124,7 @@ class RpcApp:
             response = scope.failed
             if response is None:
                 response = Response(itertools.chain(scope.written or (), pieces), *scope.replaced)
-            return translated(app, response, environ)(environ, start)
+            return translated(app, self._protocols.find(environ), response, environ)(environ, start)
         finally:
             _close(pieces)
 
@@ -140,8 +145,8 @@ class RpcApp:
         # Noted, because an observer may raise, and the route is not known outside of the contexts.
         is_routed = scope.is_routed = scope.is_ours or self._is_routed_here(scope, environ, status)
         is_of_app = is_routed and not scope.is_ours
-        is_replaced = is_of_app and not is_grpc_web(headers)
-        if is_of_app and find_protocol(environ) is None:
+        is_replaced = is_of_app and not is_ours(status, headers, environ)
+        if is_of_app and self._protocols.find(environ) is None:
             is_of_app = is_replaced = False
             headers = drained(headers, self._app, environ)
         if is_of_app or scope.observation or scope.refusal:

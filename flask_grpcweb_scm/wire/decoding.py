@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from flask_grpcweb_scm.wire.compression import Encoding
 from flask_grpcweb_scm.wire.frames import COMPRESSED, MAX_TRAILERS_BYTES, Frame, FrameReader
-from flask_grpcweb_scm.wire.status import RemoteProtocolError
+from flask_grpcweb_scm.wire.status import RemoteProtocolError, StatusCode
 from flask_grpcweb_scm.wire.text import TextDecoder
 
 __all__ = ["decode_frames"]
@@ -33,7 +33,8 @@ def decode_frames(
 
 def _decompressed(frame: Frame, encoding: Encoding | None, limit: int) -> Frame:
     if encoding is None:
-        raise RemoteProtocolError("a frame is flagged as compressed, but the headers name no compression")
+        text = "a frame is flagged as compressed, but the headers name no compression"
+        raise RemoteProtocolError(text, code=StatusCode.INTERNAL)
     if frame.flags & ~COMPRESSED:
         limit = min(limit, MAX_TRAILERS_BYTES)
     return Frame(frame.flags & ~COMPRESSED, encoding.decompress(frame.payload, limit))

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 __all__ = ["Metadata", "decode_binary", "encode_binary"]
 
@@ -16,7 +17,7 @@ _NO_ASCII_VALUE = re.compile(r"[^\x20-\x7e]", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 # Set by the HTTP server or by this package; a service function that could set them could forge a status.
 _RESERVED = re.compile(
-    r"(?:content-|grpc-|proxy-).*|host|te|trailer|date|server|connection|keep-alive|upgrade|transfer-encoding|set-cookie"
+    r"(?:content-|grpc-|connect-|proxy-).*|host|te|trailer|date|server|connection|keep-alive|upgrade|transfer-encoding|set-cookie"
 )
 
 MAX_JOINED_VALUES = 1000
@@ -129,7 +130,7 @@ class Metadata:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Metadata) and self._pairs == other._pairs
 
-    __hash__ = None  # type: ignore[assignment]  # mutable
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         # Values may be credentials.

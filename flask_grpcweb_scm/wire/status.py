@@ -34,12 +34,16 @@ class StatusCode(enum.IntEnum):
 
 
 class RemoteProtocolError(Exception):
-    """Raised for bytes of the peer that break the protocol or a limit; it has the status to respond with."""
+    """Raised for bytes of the peer that break the protocol or a limit; it has the status to respond with.
 
-    def __init__(self, message: str, *, code: StatusCode = StatusCode.INTERNAL) -> None:
+    :param code: None for bytes that are malformed. That is INTERNAL in gRPC; other protocols have a code of their own.
+    """
+
+    def __init__(self, message: str, *, code: StatusCode | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.is_malformed = code is None
+        self.code = StatusCode.INTERNAL if code is None else code
 
 
 # "Percent-Byte-Unencoded → 1*( %x20-%x24 / %x26-%x7E )" (PROTOCOL-HTTP2.md)

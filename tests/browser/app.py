@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished
 from flask_grpcweb_scm.scm import Organization, Repository, db
-from tests.apps import echo_service
+from tests.apps import echo_service, lookup_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 __all__ = ["TOKEN", "create_app"]
@@ -47,8 +47,10 @@ def create_app() -> Flask:
     """The app; ``FLASK_GRPC_CORS_ORIGINS`` and ``FLASK_SQLALCHEMY_DATABASE_URI`` come from the environment."""
     app = Flask(__name__)
     app.config.from_prefixed_env()
-    app.config.update(GRPC_AUTH_TOKENS=TOKEN, GRPC_CORS_CREDENTIALS=True)
-    extension = GrpcWebScm(services=[echo_service(Unary=unary, ServerStream=server_stream)])
+    # Every client of the matrix brings a wrong token, twice.
+    app.config.update(GRPC_AUTH_TOKENS=TOKEN, GRPC_CORS_CREDENTIALS=True, GRPC_MAX_AUTH_FAILURES=None)
+    services = [echo_service(Unary=unary, ServerStream=server_stream), lookup_service(unary)]
+    extension = GrpcWebScm(services=services)
     extension.intercept(_remember)
     extension.init_app(app)
     app.before_request(_refuse)
@@ -160,7 +162,7 @@ def _name(context: CallContext) -> str:
 
 def _refuse() -> None:
     """As Flask-Login refuses: an HTML page with HTTP status 401."""
-    if http_request.method == "POST" and "x-refuse" in http_request.headers:
+    if http_request.method != "OPTIONS" and "x-refuse" in http_request.headers:
         abort(401)
 
 

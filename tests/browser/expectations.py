@@ -16,9 +16,11 @@ class Client:
 
     name: str
     package: str
-    content_type: str
+    sends: str
+    """The content type of its requests, or more."""
     on_abort: str
     """What it reports to the page that aborts a call."""
+    protocol: str = "gRPC-Web"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ CLIENTS = (
     Client("protobuf-ts text", "@protobuf-ts/grpcweb-transport", "application/grpc-web-text", "CANCELLED"),
     Client("protobuf-ts binary", "@protobuf-ts/grpcweb-transport", "application/grpc-web+proto", "CANCELLED"),
     Client("nice-grpc-web", "nice-grpc-web", "application/grpc-web+proto", "AbortError"),
+    Client("Connect JSON", "@connectrpc/connect-web", "application/json", "Canceled", "Connect"),
+    Client("Connect binary", "@connectrpc/connect-web", "application/proto", "Canceled", "Connect"),
+    Client("Connect GET", "@connectrpc/connect-web", "GET …?encoding=json", "Canceled", "Connect"),
+    Client("Connect binary GET", "@connectrpc/connect-web", "GET …?encoding=proto", "Canceled", "Connect"),
 )
 
 _VIOLATIONS = [{"field": "text", "description": NON_ASCII}]
@@ -98,8 +104,7 @@ DIFFERENCES = {
 MISTAKES = {
     "wrong_content_type": {"http": 415, "status": "12", "explained": True},
     "wrong_verb": {"http": 405, "status": "12", "explained": True},
-    # It looks at nothing else.
-    "wrong_protocol": {"code": 2, "message": "HTTP 415"},
+    "get_of_effects": {"http": 405, "status": "12", "explained": True},
     "foreign_origin": {"unread": "opaque", "call": "TypeError"},
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from tests.browser.build import versions
-from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES
+from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES, Client
 
 __all__ = ["Results", "compatibility_page", "matrix"]
 
@@ -25,17 +26,16 @@ page of another origin. The cases are in [page/cases.js](../tests/browser/page/c
 _MISTAKES = """
 ## What pages do by mistake
 
-- Another content type, such as `application/json`, is answered with HTTP 415; another verb than `POST` with HTTP 405.
-  Both have a `grpc-status` and a `grpc-message` that say what was wrong, and the page can read them.
-- connect-web's `createConnectTransport` speaks the Connect protocol, which is not served: the page sees code 2,
-  `HTTP 415`. Use `createGrpcWebTransport`.
+- Another content type, such as `application/x-protobuf`, is answered with HTTP 415; another verb than `POST` with
+  HTTP 405, also a `GET` in Connect, when the method is not declared as `NO_SIDE_EFFECTS`. Both have a `grpc-status` and
+  a `grpc-message` that say what was wrong, and the page can read them.
 - A page of an origin that `GRPC_CORS_ORIGINS` does not list cannot call: its `fetch` fails.
 """
 
 
 def matrix(results: Results) -> list[str]:
     """Lines of text: a row for every case, a column for every client."""
-    rows = _rows(results)
+    rows = _rows(results, CLIENTS)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -51,18 +51,23 @@ def compatibility_page(results: Results, chromium: str) -> str:
 
 def _clients() -> str:
     known = versions()
-    rows: list[Row] = [("Client", "Package", "Sends", "Reports an abort as")]
-    rows += [(c.name, f"`{c.package}` {known[c.package]}", f"`{c.content_type}`", f"`{c.on_abort}`") for c in CLIENTS]
+    rows: list[Row] = [("Client", "Protocol", "Package", "Sends", "Reports an abort as")]
+    for c in CLIENTS:
+        rows.append((c.name, c.protocol, f"`{c.package}` {known[c.package]}", f"`{c.sends}`", f"`{c.on_abort}`"))
     return "## Clients\n\n" + _table(rows)
 
 
 def _cases(results: Results) -> str:
-    return "## Cases\n\n" + _table(_rows(results))
+    tables = []
+    for protocol in dict.fromkeys(client.protocol for client in CLIENTS):
+        clients = [client for client in CLIENTS if client.protocol == protocol]
+        tables.append(f"### {protocol}\n\n" + _table(_rows(results, clients)))
+    return "## Cases\n\n" + "\n".join(tables)
 
 
-def _rows(results: Results) -> list[Row]:
-    heads = ("", *(client.name for client in CLIENTS))
-    return [heads, *((case.title, *(_cell(results, client.name, case.name) for client in CLIENTS)) for case in CASES)]
+def _rows(results: Results, clients: Sequence[Client]) -> list[Row]:
+    heads = ("", *(client.name for client in clients))
+    return [heads, *((case.title, *(_cell(results, client.name, case.name) for client in clients)) for case in CASES)]
 
 
 def _differences() -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT
+from tests.mypy_runs import assert_only_marked_errors
 
-# What follows "# error:" is the code of the one error that mypy finds on the line.
 SCRIPT = """\
 from flask_grpcweb_scm import Flask  # error: attr-defined
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode
@@ -79,25 +74,8 @@ GrpcWebScm(service=[])  # error: call-arg
 
 @pytest.mark.needs("mypy")
 def test_mypy_finds_the_mistakes_of_a_script_and_nothing_else(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    # Of an installed package mypy would not look at more than it does here; it cannot follow an editable one.
-    options = ["--strict", "--config-file", str(ROOT / "setup.cfg"), "--cache-dir", str(ROOT / ".mypy_cache")]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, script.name],
-        cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    found = re.findall(r"^script\.py:(\d+): error: .* \[([a-z-]+)\]$", done.stdout, re.MULTILINE)
-    expected = [
-        (str(number), line.partition("# error: ")[2])
-        for number, line in enumerate(SCRIPT.splitlines(), 1)
-        if "# error: " in line
-    ]
-    assert found == expected, done.stdout + done.stderr
+    (tmp_path / "script.py").write_text(SCRIPT)
+    assert_only_marked_errors(tmp_path, "script.py")
 
 
 def test_the_script_can_be_imported_but_for_its_mistakes() -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the Connect conformance suite: run.sh [client] [gunicorn] [granian] [waitress]. Needs .venv and .venv-protos.
+# Runs the Connect conformance suite: run.sh [client] [gunicorn] [granian] [waitress]. PROTOCOLS='connect grpc_web' chooses
+# some. Needs .venv and .venv-protos.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,20 +23,24 @@ protos=$(go list -m -f '{{.Dir}}' "$module@$version" 2>/dev/null || echo "$(go e
 # A namespace package would lose against the installed connectrpc.
 touch "$build"/connectrpc/{,conformance/{,v1/}}__init__.py
 
-suite() { # mode config command…
+read -ra protocols <<<"${PROTOCOLS:-connect grpc_web}"
+protocols=("${protocols[@]^^}")
+listed=$(printf ', PROTOCOL_%s' "${protocols[@]//-/_}")
+
+suite() { # mode tested features command…
+    echo "$2: ${protocols[*]}"
+    # waitress has no TLS of its own.
+    sed -e "s/protocols: .*/protocols: [${listed#, }]/" \
+        -e "s/supports_tls: true/supports_tls: $([[ $2 == waitress ]] && echo false || echo true)/" \
+        "tests/conformance/$3" >"$build/$2.yaml"
     PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} \
-        "$build/bin/connectconformance-$version" --mode "$1" --conf "$2" -- .venv/bin/python -m "${@:3}"
+        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" -- .venv/bin/python -m "${@:4}"
 }
 
 for tested in "${@:-gunicorn}"; do
-    echo "$tested:"
     if [[ $tested == client ]]; then
-        suite client tests/conformance/client.yaml tests.conformance.client
-        continue
+        suite client client client.yaml tests.conformance.client
+    else
+        suite server "$tested" config.yaml tests.conformance.server "$tested"
     fi
-    config=$build/$tested.yaml
-    # waitress has no TLS of its own.
-    sed "s/supports_tls: true/supports_tls: $([[ $tested == waitress ]] && echo false || echo true)/" \
-        tests/conformance/config.yaml >"$config"
-    suite server "$config" tests.conformance.server "$tested"
 done

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from flask import Flask
 
-from flask_grpcweb_scm import CallContext, RpcError, StatusCode
-from tests.apps import echo_app
+from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, StatusCode
+from tests.apps import echo_app, echo_service, lookup_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 
@@ -31,9 +31,9 @@ def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
 
 def create_app() -> Flask:
     status_header = os.environ.get("STATUS_HEADER", "true")
+    services = [echo_service(Unary=unary, ServerStream=stream), lookup_service(unary)]
     return echo_app(
-        Unary=unary,
-        ServerStream=stream,
+        extension=GrpcWebScm(services=services),
         GRPC_COMPRESSION_MIN_BYTES=0,
         GRPC_STATUS_HEADER=status_header,
         GRPC_DEFAULT_TIMEOUT=None,

@@ -13,11 +13,12 @@ from tests.echo_pb2 import DESCRIPTOR, EchoRequest
 def main(url: str, options: dict[str, Any]) -> None:
     with Channel(url, timeout=20, **options) as channel:
         stub = channel.stub(DESCRIPTOR.services_by_name["Echo"])
-        reply, call = stub.unary.with_call(EchoRequest(text="hi" * 1000), metadata={"x-mine": "a"})
+        unary = channel.stub(DESCRIPTOR.services_by_name["Lookup"]).find if options.get("use_get") else stub.unary
+        reply, call = unary.with_call(EchoRequest(text="hi" * 1000), metadata={"x-mine": "a"})
         results: dict[str, Any] = {
             "unary": [reply.text, call.initial_metadata.get("x-mine"), call.trailing_metadata.get("x-trailing")],
             "stream": [reply.number for reply in stub.server_stream(EchoRequest(count=3))],
-            "errors": [error_of(stub.unary, "fail"), error_of(stub.server_stream, "torn"), error_of(stub.missing, "")],
+            "errors": [error_of(unary, "fail"), error_of(stub.server_stream, "torn"), error_of(stub.missing, "")],
         }
     sys.stdout.write(json.dumps(results))
 

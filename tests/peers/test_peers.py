@@ -1,10 +1,11 @@
-"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf curl; and our client against theirs.
+"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf; and our client against theirs.
 
 `make peers` runs them in an environment of their own: sonora needs an older urllib3 than this package.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,20 +17,19 @@ from typing import Any
 
 import grpc
 import pytest
-from connectrpc.client import ConnectClientSync
+from connectrpc.client import ConnectClientSync, ResponseMetadata
 from connectrpc.code import Code
 from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
-from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.protocol import ProtocolType
 from sonora.client import insecure_web_channel
 
-from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.peers.foreign import connect_app, serving, sonora_app
+from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.peers.foreign import connect_app, connect_method, serving, sonora_app
 from tests.servers import ROOT, running
 
-ECHO = "/tests.echo.v1.Echo/"
+ECHO, LOOKUP = "/tests.echo.v1.Echo/", "/tests.echo.v1.Lookup/"
 SERVER_PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv/bin/python"))
 
 
@@ -94,32 +94,46 @@ def test_sonora_gets_errors(
 
 # connectrpc
 
+PROTOCOLS = [
+    (protocol, codec) for protocol in (ProtocolType.GRPC_WEB, ProtocolType.CONNECT) for codec in ("proto", "json")
+]
 
-@pytest.fixture(params=["proto", "json"])
+
+@pytest.fixture(params=PROTOCOLS, ids=lambda param: f"{param[0].name}-{param[1]}")
 def connect(url: str, request: pytest.FixtureRequest) -> Iterator[ConnectClientSync]:
-    codec = google_protobuf_binary_codec() if request.param == "proto" else google_protobuf_json_codec()
+    protocol, name = request.param
+    codec = google_protobuf_binary_codec() if name == "proto" else google_protobuf_json_codec()
     gzip = GzipCompression()
     with ConnectClientSync(
-        url, protocol=ProtocolType.GRPC_WEB, codec=codec, accept_compression=[gzip], send_compression=gzip
+        url, protocol=protocol, codec=codec, accept_compression=[gzip], send_compression=gzip
     ) as client:
         yield client
-
-
-def connect_method(name: str) -> MethodInfo[EchoRequest, EchoReply]:
-    kinds = {"ServerStream": StreamType.SERVER_STREAM, "ClientStream": StreamType.CLIENT_STREAM}
-    return MethodInfo(
-        name=name,
-        service_name=DESCRIPTOR.services_by_name["Echo"].full_name,
-        input=EchoRequest,
-        output=EchoReply,
-        idempotency_level=IdempotencyLevel.UNKNOWN,
-        stream_type=kinds.get(name, StreamType.UNARY),
-    )
 
 
 def test_connectrpc_calls_a_unary_method(connect: ConnectClientSync) -> None:
     reply = connect.execute_unary(request=EchoRequest(text="hi" * 5000), method=connect_method("Unary"))
     assert reply.text == "HI" * 5000
+
+
+@pytest.mark.parametrize("codec", [google_protobuf_binary_codec(), google_protobuf_json_codec()], ids=["proto", "json"])
+@pytest.mark.parametrize("compression", [GzipCompression(), None], ids=["gzip", "identity"])
+def test_connectrpc_calls_by_get(url: str, codec: Any, compression: Any) -> None:
+    with ConnectClientSync(url, codec=codec, send_compression=compression) as client:
+        method = connect_method("Find")
+        request = EchoRequest(text="größe &=+%/?")
+        assert (
+            client.execute_unary(request=request, method=method, use_get=True, timeout_ms=20_000).text
+            == "GRÖSSE &=+%/?"
+        )
+        with pytest.raises(ConnectError, match="nichts da: ü%") as caught:
+            client.execute_unary(request=EchoRequest(text="fail"), method=method, use_get=True)
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_connectrpc_gets_metadata(connect: ConnectClientSync) -> None:
+    with ResponseMetadata() as metadata:
+        connect.execute_unary(request=EchoRequest(), method=connect_method("Unary"), headers={"x-mine": "a"})
+    assert (metadata.headers["x-mine"], metadata.trailers["x-trailing"]) == ("a", "a")
 
 
 def test_connectrpc_streams(connect: ConnectClientSync) -> None:
@@ -128,8 +142,11 @@ def test_connectrpc_streams(connect: ConnectClientSync) -> None:
 
 
 def test_connectrpc_streams_requests(connect: ConnectClientSync) -> None:
-    requests = iter([EchoRequest(text="a"), EchoRequest(text="b")])
-    assert connect.execute_client_stream(request=requests, method=connect_method("ClientStream")).text == "a,b"
+    requests = [EchoRequest(text="a"), EchoRequest(text="b")]
+    reply = connect.execute_client_stream(request=iter(requests), method=connect_method("ClientStream"))
+    assert reply.text == "a,b"
+    replies = connect.execute_bidi_stream(request=iter(requests), method=connect_method("Bidi"))
+    assert [reply.text for reply in replies] == ["a", "b"]
 
 
 def test_connectrpc_gets_errors_with_details(connect: ConnectClientSync) -> None:
@@ -151,7 +168,7 @@ def test_connectrpc_gets_errors_of_streams(connect: ConnectClientSync) -> None:
     assert caught.value.code is Code.DATA_LOSS
 
 
-# buf curl
+# buf
 
 
 @pytest.fixture(scope="module")
@@ -162,26 +179,84 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def buf_curl(schema: Path, url: str, message: dict[str, Any], tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    buf = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
-    assert buf is not None
-    arguments = [buf, "curl", "--protocol", "grpcweb", "--schema", str(schema), "-d", json.dumps(message), url]
+@pytest.fixture(params=["grpcweb", "connect"])
+def buf(schema: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return functools.partial(buf_curl, schema, tmp_path, request.param)
+
+
+def buf_curl(
+    schema: Path, tmp_path: Path, protocol: str, url: str, message: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    return run_buf(tmp_path, "curl", "--protocol", protocol, "--schema", str(schema), "-d", json.dumps(message), url)
+
+
+def run_buf(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
+    assert program is not None
     environ = {"HOME": str(tmp_path)}
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=environ)
+    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, env=environ)
 
 
-def test_buf_curl_calls_with_our_descriptors(schema: Path, url: str, tmp_path: Path) -> None:
-    result = buf_curl(schema, url + ECHO + "Unary", {"text": "hi"}, tmp_path)
+def test_buf_generate_writes_what_protoc_does(tmp_path: Path) -> None:
+    main = "from flask_grpcweb_scm.codegen.protoc import main; main()"
+    plugin = {"local": [SERVER_PYTHON, "-c", main], "out": str(tmp_path / "out")}
+    result = run_buf(tmp_path, "generate", "protos", "--template", json.dumps({"version": "v2", "plugins": [plugin]}))
+    assert (result.returncode, result.stderr) == (0, "")
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.py")}
+    assert {"tests/echo_rpc.py", "flask_grpcweb_scm/pb/scm_rpc.py"} <= written
+    assert [name for name in written if (tmp_path / "out" / name).read_text() != (ROOT / name).read_text()] == []
+
+
+def test_buf_curl_calls_with_our_descriptors(buf: Callable[..., Any], url: str) -> None:
+    result = buf(url + ECHO + "Unary", {"text": "hi"})
     assert (result.returncode, json.loads(result.stdout)) == (0, {"text": "HI"})
-    result = buf_curl(schema, url + ECHO + "ServerStream", {"count": 2}, tmp_path)
+    # By GET, in Connect.
+    result = buf(url + LOOKUP + "Find", {"text": "hi"})
+    assert (result.returncode, json.loads(result.stdout)) == (0, {"text": "HI"})
+    result = buf(url + ECHO + "ServerStream", {"count": 2})
     assert "".join(result.stdout.split()) == '{}{"number":1}'
 
 
-def test_buf_curl_gets_errors(schema: Path, url: str, tmp_path: Path) -> None:
-    result = buf_curl(schema, url + ECHO + "Unary", {"text": "fail"}, tmp_path)
+def test_buf_curl_gets_errors(buf: Callable[..., Any], url: str) -> None:
+    result = buf(url + ECHO + "Unary", {"text": "fail"})
     assert result.returncode != 0
     error = json.loads(result.stderr)
     assert (error["code"], error["message"]) == ("not_found", "nichts da: ü%")
+
+
+# curl
+
+
+def curl(url: str, *arguments: str) -> tuple[int, Any]:
+    """The HTTP status and the body of a response."""
+    command = ["curl", "--silent", "--show-error", "--write-out", "\\n%{http_code}", *arguments, url]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    body, _, status = output.rpartition("\n")
+    return int(status), json.loads(body)
+
+
+def test_curl_calls_with_json(url: str) -> None:
+    json_type = ["--header", "Content-Type: application/json"]
+    assert curl(url + ECHO + "Unary", *json_type, "--data", '{"text": "hi"}') == (200, {"text": "HI"})
+    assert curl(url + ECHO + "Unary", *json_type, "--data", "{}") == (200, {})
+    assert curl(url + LOOKUP + "Find?connect=v1&encoding=json&message=%7B%22text%22:%22hi%22%7D") == (
+        200,
+        {"text": "HI"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status", "code", "message"),
+    [
+        ("Unary", '{"text": "fail"}', 404, "not_found", "nichts da: ü%"),
+        ("Unary", '{"text": 5}', 400, "invalid_argument", "text"),
+        ("Unary", "", 400, "invalid_argument", "JSON"),
+        ("Missing", "{}", 501, "unimplemented", "Missing"),
+    ],
+)
+def test_curl_gets_errors(url: str, method: str, body: str, status: int, code: str, message: str) -> None:
+    received, error = curl(url + ECHO + method, "--header", "Content-Type: application/json", "--data", body)
+    assert (received, error["code"], message in error["message"]) == (status, code, True)
 
 
 # Our client
@@ -198,6 +273,8 @@ def test_buf_curl_gets_errors(schema: Path, url: str, tmp_path: Path) -> None:
         (connect_app, {"protocol": "connect"}),
         (connect_app, {"protocol": "connect", "codec": "json"}),
         (connect_app, {"protocol": "connect", "compression": "gzip"}),
+        (connect_app, {"protocol": "connect", "use_get": True}),
+        (connect_app, {"protocol": "connect", "use_get": True, "codec": "json", "compression": "gzip"}),
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ from flask_grpcweb_scm.rpc import (
     serve_stream,
     serve_unary,
 )
-from flask_grpcweb_scm.rpc.protocols import find_protocol
+from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import EchoRequest
@@ -88,7 +88,7 @@ def incoming_call(
 ) -> IncomingCall:
     """A call as the HTTP layer makes it."""
     environ = {**environ_of(headers or {}), "CONTENT_TYPE": content_type}
-    protocol = find_protocol(environ)
+    protocol = Protocols().find(environ)
     assert protocol is not None
     return IncomingCall(server.endpoint(method, protocol), environ, address=address)
 

@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import functools
 import gc
+import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -335,11 +337,20 @@ def test_without_asgiref_the_app_does_not_start(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_apps_without_async_functions_import_no_asyncio() -> None:
-    code = "import sys, tests.apps\ntests.apps.echo_app()\nprint('asyncio' in sys.modules)"
-    # Only that of this package: others may import it.
-    code = code.replace("'asyncio'", "'flask_grpcweb_scm.rpc.async_functions'")
+    # Others may import asyncio.
+    module = "flask_grpcweb_scm.rpc.async_functions"
+    code = f"import sys, tests.apps\ntests.apps.echo_app()\nprint({module!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "False\n"
+
+
+def test_an_app_warns_at_start_of_greenlets() -> None:
+    code = "from gevent import monkey; monkey.patch_all()\n"
+    code += "from tests.rpc.test_async_functions import bidi, echo_app; echo_app(Bidi=bidi)"
+    if importlib.util.find_spec("gevent") is None and "CI" not in os.environ:
+        pytest.skip("gevent is not installed: pip install gevent")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "the functions of /tests.echo.v1.Echo/Bidi are async, and gevent runs one of them at a time" in done.stderr
 
 
 class OwnLoop(Flask):

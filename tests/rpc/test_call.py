@@ -23,7 +23,7 @@ def test_a_profile_gets_all_headers_and_nothing_else(names: tuple[str, ...]) -> 
         header_profile({})
 
 
-@pytest.mark.parametrize("option", ["HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_GRPC_ACCEPT_ENCODING"])
+@pytest.mark.parametrize("option", ["HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_CONNECT_TIMEOUT_MS"])
 def test_a_profile_tells_whether_there_are_options(option: str) -> None:
     assert header_profile(environ_with("HTTP_A", option)).has_options
 

@@ -39,6 +39,7 @@ from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
 
@@ -207,7 +208,7 @@ class DoctorCommand(click.Command):
             params=[own, *connection_options()],
             callback=self._run,
             short_help="Examines a running server, and advises.",
-            help="Examines a running server: reachability, methods, content types, authentication, CORS, clocks and"
+            help="Examines a running server: reachability, methods, protocols, authentication, CORS, clocks and"
             " versions. It changes nothing there."
             "\n\nExits with 1 when a check fails; a warning is no failure.",
         )
@@ -230,6 +231,7 @@ class DoctorCommand(click.Command):
                 self._descriptor,
                 open_channel=functools.partial(open_channel, given, retry=None),
                 has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
+                protocol=given["protocol"] or PROTOCOLS[0],
                 origin=origin,
                 timeout=given["timeout"] or DOCTOR_TIMEOUT,
                 ca_certs=given["ca_certs"],

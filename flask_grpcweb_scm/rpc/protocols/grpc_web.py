@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
 
-from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call import Environ, IncomingCall, Pairs, Reply
 from flask_grpcweb_scm.rpc.errors import RpcError
+from flask_grpcweb_scm.rpc.protocols.framed import LARGE_BYTES, Framed
+from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import (
-    COMPRESSED,
     ENCODINGS,
     MAX_MESSAGE_HEADER_BYTES,
-    PREFIX_BYTES,
     ContentType,
     Encoding,
-    FrameReader,
     Metadata,
-    RemoteProtocolError,
     StatusCode,
     cached_by_headers,
     choose_encoding,
-    decode_frames,
-    decode_prefix,
-    decode_text,
     encode_binary,
     encode_message,
     encode_prefix,
     encode_text,
     encode_trailers,
     find_encoding,
-    over_limit,
     parse_content_type,
+    parse_timeout,
     response_content_type,
 )
 
 __all__ = ["GrpcWeb", "find_grpc_web", "status_headers"]
-
-LARGE_BYTES = 64 * 2**10
-"""A larger payload is handed on as it is: what copying costs is more than that of a view, or of a piece of its own."""
 
 MAX_TRAILERS_ONLY_BYTES = 1500
 """A larger status goes into a trailers frame. nginx has one page of 4 kB for all headers of a response: 2 kB are ours,
@@ -72,64 +63,36 @@ def _grpc_web(request_type: ContentType, response_type: ContentType) -> GrpcWeb:
     return GrpcWeb(request_type, response_type)
 
 
-class GrpcWeb:
+class GrpcWeb(Framed):
     """gRPC-Web in one content type for requests, and another or the same for responses."""
 
+    name = "grpc-web"
+    has_streams = True
+    encoding_key = "HTTP_GRPC_ENCODING"
+    encoding_name = "grpc-encoding"
+    malformed = StatusCode.INTERNAL
+    is_safelisted = False
+
     def __init__(self, request_type: ContentType, response_type: ContentType) -> None:
-        self.codec = request_type.codec
+        super().__init__(request_type.codec, text=request_type.text)
         self.text = response_type.text
-        self._is_text_request = request_type.text
         self._content_type = ("content-type", response_type.name)
 
     # Requests
 
-    def message(self, call: IncomingCall) -> bytes:
+    def options(self, environ: Environ) -> float | None:
         """See :class:`RpcProtocol`."""
-        endpoint = call.endpoint
-        body: bytes | None = b""
-        try:
-            body = endpoint.reader.read_whole(call.environ, call.body_limit)
-        finally:
-            # Also when this fails: nothing more would come.
-            call.is_read = body is not None
-        if body is None:
-            return self._only_payload(call, call.chunks)
-        data = decode_text(body) if self._is_text_request else body
-        if len(body) > LARGE_BYTES and data and self.codec == "proto":
-            # Protobuf reads it like bytes, and that is all it is for.
-            data = cast("bytes", memoryview(data))
-        length = len(data) - PREFIX_BYTES if data else -1
-        if data and 0 <= length <= endpoint.settings.max_message_bytes and decode_prefix(data) == (0, length):
-            # One frame without flags, as most bodies are.
-            payload = data[PREFIX_BYTES:]
-        else:
-            payload = self._only_payload(call, _cut(body))
-        call.bytes_received = len(body)
-        return payload
+        find_encoding(environ.get(self.encoding_key))
+        text = environ.get("HTTP_GRPC_TIMEOUT")
+        return None if text is None else parse_timeout(text.strip())
 
-    def payloads(self, call: IncomingCall) -> Iterator[bytes]:
+    def serves(self, method: RpcMethod) -> bool:
         """See :class:`RpcProtocol`."""
-        return self._payloads(call, call.chunks)
+        return True
 
-    def _only_payload(self, call: IncomingCall, chunks: Iterable[bytes]) -> bytes:
-        payloads = self._payloads(call, chunks)
-        first = next(payloads, None)
-        if first is None:
-            raise RemoteProtocolError(
-                "the method takes exactly one message, the body has none", code=StatusCode.UNIMPLEMENTED
-            )
-        # To the end of the body, where the last mistakes show.
-        next(payloads, None)
-        return first
-
-    def _payloads(self, call: IncomingCall, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        call.bytes_received = 0
-        limit = call.endpoint.settings.max_message_bytes
-        reader = FrameReader(max_payload=limit, single=not call.endpoint.method.client_streaming)
-        encoding = find_encoding(call.environ.get("HTTP_GRPC_ENCODING"))
-        counted = _counted(call, chunks)
-        for frame in decode_frames(counted, reader, text=self._is_text_request, encoding=encoding, limit=limit):
-            yield frame.payload
+    def accepted(self, environ: Environ) -> Encoding | None:
+        """See :class:`Framed`."""
+        return choose_encoding(environ[_OPTION]) if _OPTION in environ else None
 
     # Responses
 
@@ -143,7 +106,7 @@ class GrpcWeb:
             headers, prefix = [self._content_type], encode_prefix(0, len(payload))
         else:
             headers = self._headers(call)
-            prefix, payload = _framed(call, payload)
+            prefix, payload = self.framed(call, payload)
         trailers = _OK_TRAILERS if call.given_trailing_metadata is None else _trailers(call, None)
         if settings.status_header and BROWSER not in environ:
             headers += _OK_STATUS
@@ -162,7 +125,7 @@ class GrpcWeb:
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
         return self._complete(self._headers(call), _trailers(call, error))
 
-    def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = ()) -> Reply:
+    def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = (), *, is_known: bool = True) -> Reply:
         """See :class:`RpcProtocol`."""
         headers = [self._content_type, *_accepted_encodings(error), *added]
         status = _status(error)
@@ -174,18 +137,14 @@ class GrpcWeb:
         """See :class:`RpcProtocol`."""
         return self._headers(call)
 
-    def frame(self, call: IncomingCall, payload: bytes) -> bytes:
-        """See :class:`RpcProtocol`."""
-        return b"".join(_framed(call, payload))
-
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
         """See :class:`RpcProtocol`."""
         return _OK_TRAILERS if error is None and call.given_trailing_metadata is None else _trailers(call, error)
 
     def _headers(self, call: IncomingCall) -> Pairs:
         headers = [self._content_type]
-        if _OPTION in call.environ:
-            encoding = _encoding(call)
+        if _OPTION in call.environ and call.endpoint.settings.compression_min_bytes is not None:
+            encoding = self.accepted(call.environ)
             if encoding is not None:
                 headers.append(("grpc-encoding", encoding.name))
         return headers if call.given_initial_metadata is None else headers + _added(call.given_initial_metadata)
@@ -203,39 +162,6 @@ def status_headers(error: RpcError) -> Pairs:
     Clients of gRPC-Web that get one look at nothing else.
     """
     return [*_accepted_encodings(error), *_status(error, MAX_TRAILERS_ONLY_BYTES)]
-
-
-def _cut(chunk: bytes) -> Iterator[bytes]:
-    """A large chunk in smaller ones: what is wrong with it may show before all of it is copied."""
-    return (chunk[start : start + LARGE_BYTES] for start in range(0, len(chunk), LARGE_BYTES))
-
-
-def _counted(call: IncomingCall, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        call.bytes_received += len(chunk)
-        yield chunk
-
-
-def _encoding(call: IncomingCall) -> Encoding | None:
-    """The compression of the response, as the request accepts it."""
-    accepted = call.environ.get("HTTP_GRPC_ACCEPT_ENCODING")
-    if accepted is None or call.endpoint.settings.compression_min_bytes is None:
-        return None
-    return choose_encoding(accepted)
-
-
-def _framed(call: IncomingCall, payload: bytes) -> tuple[bytes, bytes]:
-    """The prefix and the payload as they are sent."""
-    settings = call.endpoint.settings
-    limit = settings.max_response_bytes
-    if limit is not None and len(payload) > limit:
-        raise over_limit(f"response of {len(payload)} bytes", limit)
-    if _OPTION in call.environ:
-        encoding, minimum = _encoding(call), settings.compression_min_bytes
-        if encoding is not None and minimum is not None and len(payload) >= minimum:
-            payload = encoding.compress(payload)
-            return encode_prefix(COMPRESSED, len(payload)), payload
-    return encode_prefix(0, len(payload)), payload
 
 
 def _is_from_a_script(call: IncomingCall) -> bool:

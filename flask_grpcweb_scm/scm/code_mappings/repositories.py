@@ -208,7 +208,7 @@ class RepositoryTrees:
             Pages.of(row.url, provider_name(row.provider)),
             branch,
             kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
-            kept_in_app("tips", lambda: LruCache(TIP_CACHE_BYTES)),
+            kept_in_app("tree_tips", lambda: LruCache(TIP_CACHE_BYTES)),
             self.context,
         )
         try:

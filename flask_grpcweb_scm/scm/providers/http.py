@@ -103,8 +103,6 @@ class HttpClient:
         self._base = self._parse_base(base_url)
         self._host = _host(self._base)
         self._port = _port(self._base)
-        # Here, because it reads all certificates of the system.
-        self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
         self._headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # so that what is counted is what is kept
@@ -113,6 +111,11 @@ class HttpClient:
         }
         if authorization:
             self._headers["authorization"] = authorization
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        # Once, because it reads all certificates of the system; and not where nothing is requested.
+        return ssl.create_default_context() if self._base.scheme == "https" else None
 
     @property
     def host(self) -> str:

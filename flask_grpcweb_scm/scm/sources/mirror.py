@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import os
 import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.blame import (
@@ -19,13 +18,14 @@ from flask_grpcweb_scm.scm.sources.blame import (
     MAX_IGNORE_FILE_BYTES,
     NOTHING_IGNORED,
     Blame,
+    BlamedLine,
     BlameOptions,
     IgnoredRevisions,
     Line,
     NoSuchCommit,
     parse_blame,
 )
-from flask_grpcweb_scm.scm.sources.commit_reader import CommitReader, Storage, checked_id
+from flask_grpcweb_scm.scm.sources.commit_reader import BatchedObjects, CommitReader, Storage, checked_id
 from flask_grpcweb_scm.scm.sources.git import (
     MEMORY_BYTES,
     GitError,
@@ -35,6 +35,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
@@ -48,7 +49,6 @@ MAX_TREE_BYTES = 256 * 2**20  # of their names
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
-_OBJECT = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
 
@@ -152,7 +152,7 @@ class Mirror(CommitReader):
             suppress(GitFailed, GitOutOfMemory),
             closing(self._chunks("cat-file", "--batch", stdin=names.encode(), is_guess=True)) as chunks,
         ):
-            objects = _Objects(chunks)
+            objects = BatchedObjects(chunks)
             for _ in refs:
                 kind, sha, _ = objects.next()
                 is_file = objects.next()[0] == "blob"
@@ -242,7 +242,7 @@ class Mirror(CommitReader):
         names = "".join(f"{name}\n" for name in [checked_id(sha), *(f"{sha}:{path}" for path in paths)])
         storage = self._storage(sha)
         with closing(self._chunks("cat-file", "--batch", stdin=names.encode("utf-8", "surrogateescape"))) as chunks:
-            objects = _Objects(chunks)
+            objects = BatchedObjects(chunks)
             if objects.next()[0] != "commit":
                 return None
             for path in paths:
@@ -275,30 +275,35 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
-        how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
-        how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
         listing = b"" if options.include_ignored_revisions else ignored.listing
-        if listing:
-            how.append("--ignore-revs-file=/dev/stdin")
-        what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-        command = ["blame", *what, *how, *which, checked_id(sha), "--", path]
+
+        def run(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
+            checked_id(revisions.removesuffix(OF_COMMIT))
+            which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
+            return self._run_blame(*_blame_flags(options, listing), *which, revisions, "--", path, stdin=listing)
+
+        lines = run(sha, path, numbers)
+        if options.pursue_moves:
+            lines = pursue_moves(lines, run, any_ignored=bool(listing))
+        ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
+        return {
+            number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in ends else line.blame
+            for number, line in lines.items()
+        }
+
+    def _run_blame(self, *arguments: str, stdin: bytes) -> dict[int, BlamedLine]:
         # It reads a .mailmap where it is started, which would give commits to others.
         has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
-        chunks = self._chunks(*command, stdin=listing, is_guess=True, folder=HERE if has_map else "")
+        how: dict[str, Any] = {"stdin": stdin, "folder": HERE if has_map else ""}
         try:
-            found = _blames(chunks)
+            return _blamed_lines(self._chunks("blame", *arguments, is_guess=True, **how))
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
-            # The configuration names another file of revisions, and nothing keeps git from reading it.
-            found = _blames(self._unconfigured_chunks(*command, digits=len(sha), stdin=listing))
-        ends = self._ends({blame.sha for blame, is_first in found.values() if is_first})
-        return {
-            number: replace(blame, approximate=CUT_OFF) if blame.sha in ends else blame
-            for number, (blame, _) in found.items()
-        }
+        # The configuration names another file of revisions, and nothing keeps git from reading it.
+        digits = len(arguments[-3].removesuffix(OF_COMMIT))
+        return _blamed_lines(self._unconfigured_chunks("blame", *arguments, digits=digits, **how))
 
     def _ends(self, shas: Collection[str]) -> set[str]:
         """Return those of some commits whose parents a shallow clone does not have: the first one of all has none."""
@@ -306,7 +311,14 @@ class Mirror(CommitReader):
         return {sha for sha in cut if "\nparent " in self._text("cat-file", "commit", sha).partition("\n\n")[0]}
 
 
-def _blames(chunks: Generator[bytes, None, str]) -> dict[int, tuple[Blame, bool]]:
+def _blame_flags(options: BlameOptions, listing: bytes) -> list[str]:
+    how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
+    # The empty name resets what blame.ignoreRevsFile of the configuration has brought.
+    files = ["--ignore-revs-file=", *(["--ignore-revs-file=/dev/stdin"] if listing else ())]
+    return ["--line-porcelain", "--encoding=UTF-8", "--no-textconv", *how, *files]
+
+
+def _blamed_lines(chunks: Generator[bytes, None, str]) -> dict[int, BlamedLine]:
     with closing(chunks):
         return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
@@ -317,40 +329,6 @@ def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
         count -= len(chunk)
         if count <= 0:
             return
-
-
-class _Objects:
-    """The output of ``git cat-file --batch``, one object after the other."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-        self._left = 0
-        """Bytes of the current object, and of the line feed after it, that are still to come."""
-
-    def next(self) -> tuple[str, str, int]:
-        """Return type, id and size of the next object; an empty type for one that is missing."""
-        collections.deque(self._take(self._left), maxlen=0)
-        while b"\n" not in self._rest and (chunk := next(self._chunks, b"")):
-            self._rest += chunk
-        line, _, self._rest = self._rest.partition(b"\n")
-        match = _OBJECT.fullmatch(line)
-        if match is None:
-            self._left = 0
-            return "", "", 0
-        self._left = int(match[3]) + 1
-        return match[2].decode(), match[1].decode(), int(match[3])
-
-    def content(self) -> Iterator[bytes]:
-        """Yield the content of the object."""
-        yield from self._take(self._left - 1)
-
-    def _take(self, count: int) -> Iterator[bytes]:
-        while count > 0 and (chunk := self._rest or next(self._chunks, b"")):
-            piece, self._rest = chunk[:count], chunk[count:]
-            count -= len(piece)
-            self._left -= len(piece)
-            yield piece
 
 
 def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:

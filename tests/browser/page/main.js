@@ -1,14 +1,24 @@
-import {createConnectTransport} from '@connectrpc/connect-web';
 import * as cases from './cases';
 import {TOKEN} from './calls';
-import {connect, connectJson, connectProto} from './clients/connect';
+import {
+  connectJson,
+  connectJsonGet,
+  connectProto,
+  connectProtoGet,
+  grpcWebJson,
+  grpcWebProto,
+} from './clients/connect';
 import {grpcWebBinary, grpcWebText} from './clients/grpc_web';
 import {nice} from './clients/nice';
 import {protobufTsBinary, protobufTsText} from './clients/protobuf_ts';
 
 const clients = {
-  'connect-web': connectProto,
-  'connect-web JSON': connectJson,
+  'connect-web': grpcWebProto,
+  'connect-web JSON': grpcWebJson,
+  'Connect JSON': connectJson,
+  'Connect binary': connectProto,
+  'Connect GET': connectJsonGet,
+  'Connect binary GET': connectProtoGet,
   'grpc-web text': grpcWebText,
   'grpc-web binary': grpcWebBinary,
   'protobuf-ts text': protobufTsText,
@@ -25,17 +35,16 @@ const UNARY = '/tests.echo.v1.Echo/Unary';
 
 const mistakes = {
   async wrong_content_type(server) {
-    const headers = {'content-type': 'application/json', 'x-grpc-auth-token': TOKEN};
-    return facts(await fetch(server + UNARY, {method: 'POST', headers, body: '{}'}), 'application/json');
+    const headers = {'content-type': 'application/x-protobuf', 'x-grpc-auth-token': TOKEN};
+    return facts(await fetch(server + UNARY, {method: 'POST', headers, body: '{}'}), 'application/x-protobuf');
   },
   async wrong_verb(server) {
     return facts(await fetch(server + UNARY), 'GET');
   },
-  // createConnectTransport, where createGrpcWebTransport is meant.
-  async wrong_protocol(server) {
-    const client = connect(createConnectTransport({baseUrl: server}));
-    const error = await client.unary({}, {metadata: {'x-grpc-auth-token': TOKEN}}).catch((error) => error);
-    return {code: error.code, message: error.message};
+  // A method of which the proto does not say that it has no side effects.
+  async get_of_effects(server) {
+    const query = 'connect=v1&encoding=json&message=%7B%7D';
+    return facts(await fetch(`${server}${UNARY}?${query}`), 'GET');
   },
   // A frame without an origin of its own is not in GRPC_CORS_ORIGINS. Only an answer that it may not read reaches it.
   async foreign_origin(server) {

@@ -351,8 +351,8 @@ def test_a_commit_that_is_none(story: Story, kind: str) -> None:
 def test_the_text_of_a_line_cannot_pass_for_facts() -> None:
     sha = "a" * 40
     text = [f"{sha} 1 1 1", "author A", "author-mail <a@x>", "committer-time 1", "summary s", "\tauthor B", ""]
-    ((number, (blame, is_first)),) = parse_blame(line.encode() for line in text)
-    assert (number, blame.author_name, is_first) == (1, "A", False)
+    ((number, line),) = parse_blame(line.encode() for line in text)
+    assert (number, line.blame.author_name, line.is_first) == (1, "A", False)
 
 
 @pytest.mark.parametrize(

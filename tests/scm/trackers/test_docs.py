@@ -126,10 +126,13 @@ def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors
     assert "RemoteProtocolError: frame flags 0xff have reserved bits set" in out
-    assert "derived: flask_grpcweb_scm/wire/frames.py (it is flask_grpcweb_scm/wire/frames.py in " in out
-    assert f"code mapping 1: '{ROOT}/' becomes '' in repository 1" in out
-    assert re.search(r'"blameCommitId": "[0-9a-f]{40}"', out)
-    assert "raise RemoteProtocolError(f" in out.partition('"codeSnippet"')[2]
+    (suspect,) = re.findall(r"^suspect 1: ([0-9a-f]{40}) \S", out, re.MULTILINE)
+    assert re.search(r"it last changed line \d+ of flask_grpcweb_scm/wire/frames.py \(frame 2\), the nearest", out)
+    assert f"{ROOT}/flask_grpcweb_scm/wire/frames.py:" in out.partition("frame 2: ")[2]
+    (response,) = re.findall(r'^{\n  "suspects": .*?^}', out, re.MULTILINE | re.DOTALL)
+    found = json.loads(response)
+    assert found["suspects"][0]["commitId"] == suspect
+    assert "raise RemoteProtocolError(f" in found["frames"][-1]["blame"]["codeSnippet"]
     # Twice created, linked, listed: the one issue.
     assert len(re.findall(rf'"webUrl": "http://127.0.0.1:{port}/issue1"', out)) == 4
     (answer,) = blocks(DEMO, "json")

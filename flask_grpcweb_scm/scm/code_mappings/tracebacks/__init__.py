@@ -57,6 +57,7 @@ _CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
 _PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
+_NAMED = re.compile(r"\w")
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 
 
@@ -150,7 +151,8 @@ class _Reader:
         stream.section = self._begun(section_after(before, Mark(kind, in_tracker or None), 0))
 
     def _begun(self, section: Section | None) -> Section | None:
-        if section is not None and (not self.sections or section is not self.sections[-1]):
+        if section is not None and section.number < 0:
+            section.number = len(self.sections)
             self.sections.append(section)
         return section
 
@@ -199,28 +201,30 @@ class _Reader:
 
     def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
         """Note a line that was read, for the next ones of its streams."""
+        section, longer = None, streams[0]
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
+            # What has no name, such as the side of a box, is no prefix of another program.
+            section = None if _NAMED.search(longer[len(key) :]) else section
+            stream.section = section = stream.section or section
+            longer = key
             if text.startswith("raise ") and stream.section is not None:
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
 
     def _read_mark(self, rests: Sequence[tuple[str, str]], streams: Sequence[str], texts: Sequence[str]) -> None:
-        """Begin a section, if that is what a line does."""
-        own = [self._stream(key) for key in streams]
-        before = next((stream.section for stream in own if stream.section is not None), None)
-        for stream in own:
-            stream.section = stream.section or before
-        mark = find_mark(reversed(texts))
-        if mark is None:
-            return
-        indentation = len(rests[-1][1]) - len(rests[-1][1].lstrip())
-        section = section_after(before, mark, indentation)
-        if section is not before:
-            self._begun(section)
-            for stream in own:
-                stream.section = section
+        """Begin a section, if that is what a line does: for its stream, and for those with longer prefixes."""
+        place, mark = find_mark(texts)
+        newest: Section | None = None
+        for number, name in reversed([*enumerate(streams)]):
+            stream = self._stream(name)
+            if stream.section is not None and (newest is None or stream.section.number > newest.number):
+                newest = stream.section
+            if mark is not None and number == place:
+                rest = rests[number][1]
+                newest = self._begun(section_after(newest, mark, len(rest) - len(rest.lstrip())))
+            stream.section = newest
 
     def _whole(self, line: str, name: str) -> str:
         """Return a line with its beginning, if a container runtime cut it; empty as long as its end is not there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ class Mark(NamedTuple):
 
 
 _ORDER = re.compile(r"(?P<other>Thread 0x.*)?.*\(most recent call (?P<order>last|first)\):?.*")
+_PY_SPY = re.compile(r"Thread (?:0x)?[0-9A-Fa-f]+ \((?:idle|active)[\w+]*\).*")
 _GOROUTINE = re.compile(r"goroutine \d+ (?:gp=.*)?\[(?P<state>[^\[\]]*)\]:.*")
 _ERROR = r"(?:[\w$]+[./\\:]+)*[\w$]*(?:Error|Exception|Throwable|Failure|Panic)"
 _MARKS = (
@@ -50,7 +51,8 @@ _MARKS = (
                         r"Next [\w\\]+(?:: .*)? in .*:\d+"),
     (Mark(Kind.CONTEXT), r"During handling of the above exception, another exception occurred:"),
     (Mark(Kind.CAUSE), r"(?:\[?[Cc]aused by:?\]?(?:: ?| |$)|\[cause\]: ?|\[previous exception\]).*"),
-    (Mark(Kind.ASIDE), r"Suppressed: .*"),
+    (Mark(Kind.CAUSE), r"\+-\+-+ 1 -+"),  # of a group of exceptions of Python, the first one
+    (Mark(Kind.ASIDE), r"Suppressed: .*|runtime stack:|\[errors\]: \[|\+-+ \d+ -+"),
     (Mark(Kind.TRACE, others=True), r"(?:panic|fatal error): .*"),
     (Mark(Kind.TRACE), r"_{3,} \S.* _{3,}|thread '.*' (?:\(\d+\) )?panicked at .*"),  # pytest, Rust
     # Ruby prints a cause after what it caused.
@@ -61,7 +63,7 @@ _MARKS = (
 _KNOWN = [(mark, re.compile(pattern)) for mark, pattern in _MARKS]
 _WORTH = re.compile(
     r"exception|Exception|Error|Throwable|Failure|Panic|[Cc]aused by|\[cause\]|Wrapped by|Suppressed|panic|goroutine|"
-    r"most recent call|fatal error|___|:in |Next "
+    r"most recent call|fatal error|runtime stack|___|:in |Next |\[errors\]|---- \d+ ---|\((?:idle|active)"
 )
 MAX_MARK_CHARACTERS = 2000
 
@@ -76,6 +78,8 @@ class Section:
     mark: Mark
     previous: Section | None = None
     """The one before it in the same stream of lines."""
+    number: int = -1
+    """Its place in the text; -1 before it has one."""
     indentation: int = 0
     indexes: list[int] = field(default_factory=list)
     """Of its frames, in the order of the text."""
@@ -89,49 +93,59 @@ class Section:
         return self.raised >= len(self.indexes) - 1 > -1
 
 
-def find_mark(texts: Iterable[str]) -> Mark | None:
-    """Return what a line begins.
+def find_mark(texts: Sequence[str]) -> tuple[int, Mark | None]:
+    """Return what a line begins, and the place of the text that says it; None when it begins no section.
 
-    :param texts: the line, without more and more of what may be its prefix.
+    :param texts: the line without what may be its prefix, the shortest text first.
     """
-    for text in texts:
-        if len(text) > MAX_MARK_CHARACTERS or _WORTH.search(text) is None:
-            continue
-        if (order := _ORDER.fullmatch(text)) is not None:
-            return Mark(Kind.ASIDE if order["other"] else Kind.TRACE, order["order"] == "last")
-        if (goroutine := _GOROUTINE.fullmatch(text)) is not None:
-            return Mark(Kind.TRACE if goroutine["state"].startswith("running") else Kind.ASIDE)
-        for mark, pattern in _KNOWN:
-            if pattern.fullmatch(text) is not None:
-                return mark
-    return None
+    if len(texts[-1]) > MAX_MARK_CHARACTERS or _WORTH.search(texts[-1]) is None:
+        return 0, None
+    found = [(place, mark) for place, text in enumerate(texts) if (mark := _mark_of(text)) is not None]
+    # Of "[cause]: TypeError" the beginning is no prefix, and anything may be before "(most recent call last)".
+    return min(found, key=_preference, default=(0, None))
+
+
+def _preference(found: tuple[int, Mark]) -> tuple[bool, int]:
+    place, mark = found
+    return mark.kind is Kind.HEAD, -place if mark.failing_last is None else place
+
+
+def _mark_of(text: str) -> Mark | None:
+    if (order := _ORDER.fullmatch(text)) is not None:
+        return Mark(Kind.ASIDE if order["other"] else Kind.TRACE, order["order"] == "last")
+    if _PY_SPY.fullmatch(text) is not None:
+        return Mark(Kind.ASIDE, failing_last=False)
+    if (goroutine := _GOROUTINE.fullmatch(text)) is not None:
+        return Mark(Kind.TRACE if goroutine["state"].startswith("running") else Kind.ASIDE)
+    return next((mark for mark, pattern in _KNOWN if pattern.fullmatch(text) is not None), None)
 
 
 def section_after(current: Section | None, mark: Mark, indentation: int) -> Section | None:
     """Return the section that a line begins; the current one, perhaps changed, when it begins none."""
     if current is None:
-        return None if mark.kind is Kind.HEAD else Section(mark, None, indentation)
+        return None if mark.kind is Kind.HEAD else Section(mark, None, indentation=indentation)
     kind, others = mark.kind, mark.others
     if not current.indexes:
         # "Traceback …" below "The above exception …", a line of an exception below "Caused by".
         kept = current.mark.kind if kind in {Kind.TRACE, Kind.HEAD} else kind
         order = current.mark.failing_last if mark.failing_last is None else mark.failing_last
-        current.mark = Mark(kept, order, current.mark.others or others)
+        # Below "runtime stack:" the goroutine that failed is still to come.
+        current.mark = Mark(kept, order, (current.mark.others or others) and kept is not Kind.ASIDE)
         return current
     if current.mark.failing_last and kind is Kind.CAUSE and current.platform == "ruby":
         return current  # the head is the last line
+    is_nested = current.mark.kind is Kind.ASIDE and indentation >= current.indentation > 0
     if kind is Kind.HEAD:
         if current.platform in {"python", ""} or current.mark.failing_last:
             return current
-        kind = Kind.TRACE
+        kind = Kind.ASIDE if is_nested else Kind.TRACE
     if kind is Kind.TRACE and current.mark.others and not others and current.platform == "go":
         kind, others = Kind.ASIDE, True
     elif kind is Kind.ASIDE:
         others = current.mark.others
-    is_nested = indentation >= current.indentation > 0
-    if kind is Kind.CAUSE and current.mark.kind is Kind.ASIDE and is_nested:
+    if kind is Kind.CAUSE and is_nested:
         kind = Kind.ASIDE
-    return Section(Mark(kind, mark.failing_last, others), current, indentation)
+    return Section(Mark(kind, mark.failing_last, others), current, indentation=indentation)
 
 
 def frames_of_failure(sections: Sequence[Section], frames: Mapping[int, TracebackFrame]) -> list[TracebackFrame]:

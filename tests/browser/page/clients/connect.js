@@ -1,16 +1,29 @@
 import {Code, ConnectError, createClient, encodeBinaryHeader} from '@connectrpc/connect';
-import {createGrpcWebTransport} from '@connectrpc/connect-web';
+import {createConnectTransport, createGrpcWebTransport} from '@connectrpc/connect-web';
 import {BadRequestSchema} from '../gen/google/rpc/error_details_pb';
-import {Absent, Echo} from '../gen/tests/echo_pb';
+import {Absent, Echo, Lookup} from '../gen/tests/echo_pb';
 import {CallError, customMetadata} from '../calls';
 
 const fetchWithCookies = (url, options) => fetch(url, {...options, credentials: 'include'});
 
-export const connectProto = (baseUrl) => connect(createGrpcWebTransport({baseUrl, fetch: fetchWithCookies}));
-export const connectJson = (baseUrl) =>
-  connect(createGrpcWebTransport({baseUrl, fetch: fetchWithCookies, useBinaryFormat: false}));
+export const grpcWebProto = (baseUrl) => connect(createGrpcWebTransport(options(baseUrl)));
+export const grpcWebJson = (baseUrl) =>
+  connect(createGrpcWebTransport({...options(baseUrl), useBinaryFormat: false}));
+export const connectJson = (baseUrl) => connect(createConnectTransport(options(baseUrl)));
+export const connectProto = (baseUrl) => connect(createConnectTransport({...options(baseUrl), useBinaryFormat: true}));
+export const connectJsonGet = (baseUrl) => byGet(createConnectTransport({...options(baseUrl), useHttpGet: true}));
+export const connectProtoGet = (baseUrl) =>
+  byGet(createConnectTransport({...options(baseUrl), useHttpGet: true, useBinaryFormat: true}));
 
-export function connect(transport) {
+const options = (baseUrl) => ({baseUrl, fetch: fetchWithCookies});
+
+/** The same, with a unary method that has no side effects. */
+function byGet(transport) {
+  const lookup = createClient(Lookup, transport);
+  return connect(transport, (request, options) => lookup.find(request, options));
+}
+
+function connect(transport, unary) {
   const echo = createClient(Echo, transport);
   const absent = createClient(Absent, transport);
 
@@ -31,7 +44,7 @@ export function connect(transport) {
   };
 
   return {
-    unary: (request, call) => translated(call, (options) => echo.unary(request, options)),
+    unary: (request, call) => translated(call, (options) => (unary ?? echo.unary)(request, options)),
     missing: (request, call) => translated(call, (options) => echo.missing(request, options)),
     absent: (request, call) => translated(call, (options) => absent.call(request, options)),
     stream: (request, call, onMessage) =>
