@@ -151,6 +151,23 @@ def test_what_ran_decides_about_the_lines(scm: Scm, ours: Tenant, served: int, s
         assert {frame.commit_id for frame in response.frames} == {shop.culprit}
 
 
+def test_what_ran_decides_about_the_files(app: Flask, scm: Scm, ours: Tenant, served: int, shop: Shop) -> None:
+    """The newest files are elsewhere, and one of them has a name that another one had."""
+    shop.git.git("mv", "shop", "store")
+    shop.git.write("store/views.py", "import cart\n")
+    shop.git.write("other/shop/views.py", VIEWS)
+    newest = shop.git.commit("move")
+    for sha in (shop.tip, shop.tip[:9]):
+        response = find(scm, ours, frames=FRAMES, release_commits=[{"repository_id": served, "commit_sha": sha}])
+        assert [frame.path.source_path for frame in response.frames] == ["shop/views.py", *["shop/cart.py"] * 2]
+        assert response.suspects[0].commit_id == shop.culprit
+    # What is stored leads to what there is now.
+    with app.app_context():
+        assert db.session.scalars(sa.select(CodeMapping.source_root)).all() in ([], ["other/"])
+    response = find(scm, ours, frames=FRAMES, release_commits=[{"repository_id": served, "commit_sha": "f" * 40}])
+    assert {suspect.commit_id for suspect in response.suspects} <= {newest}
+
+
 def test_no_suspect_is_younger_than_the_error_or_too_old(scm: Scm, ours: Tenant, served: int, shop: Shop) -> None:
     request = scm_pb2.FindSuspectCommitsRequest()
     request.first_seen.FromDatetime(datetime(2020, 9, 13, 15, tzinfo=timezone.utc))  # before the decoy
@@ -272,7 +289,7 @@ def test_a_commit_that_is_not_there_is_told_by_its_frames(scm: Scm, ours: Tenant
         ({"frames": FRAMES, "stacktrace": TRACE}, "frames is there beside stacktrace; send one of them"),
         ({"stacktrace": "nothing"}, "stacktrace has no frames of Python, Java"),
         ({"stacktrace": "x" * (2**18 + 1)}, "stacktrace has 262145 characters; the limit is 262144"),
-        ({"frames": FRAMES[:1] * 1001}, "frames has 1001 items; the limit is 1000"),
+        ({"frames": FRAMES[:1] * 2001}, "frames has 2001 items; the limit is 2000"),
         ({"frames": [{"path": "x" * 4097}]}, "frames has a text of 4097 characters; the limit is 4096"),
         (
             {"frames": FRAMES, "release_commits": [{"repository_id": 7, "commit_sha": "main"}]},
@@ -301,9 +318,9 @@ def test_what_is_wrong_is_said_with_the_way_out(scm: Scm, ours: Tenant, fields: 
 def test_a_trace_deeper_than_the_limit_is_cut_where_it_is_farthest_from_the_failure(
     scm: Scm, ours: Tenant, served: int, shop: Shop
 ) -> None:
-    lines = [f'  File "/app/shop/cart.py", line 6, in f{number}\n' for number in range(1200)]
+    lines = [f'  File "/app/shop/cart.py", line 6, in f{number}\n' for number in range(2200)]
     response = find(scm, ours, stacktrace="".join(["Traceback (most recent call last):\n", *lines, TRACE[-260:]]))
-    assert len(response.frames) == 1000
+    assert len(response.frames) == 2000
     assert response.frames[0].frame.function not in {"f0", "f1"}
 
 
