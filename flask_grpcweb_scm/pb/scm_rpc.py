@@ -352,6 +352,6 @@ class ScmService(Service):
 
         Errors: 5 when the project or a repository of release_commits is not the organization's; 3
         unless there are either frames or a stacktrace with frames in it, for more than the server's
-        maximum of frames (200), for a malformed SHA or a repository that is named twice.
+        maximum of frames (2000), for a malformed SHA or a repository that is named twice.
         """
         return self.rpc("FindSuspectCommits")(function)

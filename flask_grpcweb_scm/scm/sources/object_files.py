@@ -220,21 +220,22 @@ class ObjectFiles:
         return b"".join(pieces)
 
     def _inflate(self, file: int, offset: int, size: int, *, is_whole: bool = True) -> bytes:
-        """Decompress `size` bytes, or without `is_whole` up to as many."""
+        """Decompress `size` bytes and the checksum after them, or without `is_whole` up to as many bytes."""
         self._spend(size)
         stream, pieces, missing = zlib.decompressobj(), [], size
-        while missing > 0 and not stream.eof:
-            chunk = stream.unconsumed_tail or os.pread(file, min(CHUNK_BYTES, missing + 64), offset)
+        while not stream.eof and (missing or is_whole):
+            chunk = stream.unconsumed_tail
             if not chunk:
-                break
-            if not stream.unconsumed_tail:
+                chunk = os.pread(file, min(CHUNK_BYTES, missing + 64), offset)
                 offset += len(chunk)
                 self._spend(len(chunk))
-            piece = stream.decompress(chunk, missing)
+            piece = stream.decompress(chunk, missing or 1)
             missing -= len(piece)
+            if not chunk or missing < 0:
+                break
             pieces.append(piece)
-        if missing and is_whole:
-            raise Unreadable("an object that is cut")
+        if is_whole and (missing or not stream.eof):
+            raise Unreadable("a broken object")
         return b"".join(pieces)
 
     def _spend(self, size: int) -> None:

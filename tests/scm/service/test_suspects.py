@@ -290,6 +290,8 @@ def test_a_commit_that_is_not_there_is_told_by_its_frames(scm: Scm, ours: Tenant
         ({"stacktrace": "nothing"}, "stacktrace has no frames of Python, Java"),
         ({"stacktrace": "x" * (2**18 + 1)}, "stacktrace has 262145 characters; the limit is 262144"),
         ({"frames": FRAMES[:1] * 2001}, "frames has 2001 items; the limit is 2000"),
+        ({"stacktrace": "\n" * 5001}, "stacktrace has more than 5000 lines: send the last stack trace alone"),
+        ({"stacktrace": '["' + "x\\n" * 5001 + '"]'}, "stacktrace has more than 5000 lines"),
         ({"frames": [{"path": "x" * 4097}]}, "frames has a text of 4097 characters; the limit is 4096"),
         (
             {"frames": FRAMES, "release_commits": [{"repository_id": 7, "commit_sha": "main"}]},
