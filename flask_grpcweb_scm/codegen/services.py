@@ -160,6 +160,11 @@ class _Module:
         descriptor = f"{self._messages(self._file.name)}.DESCRIPTOR.services_by_name[{_quoted(service.name)}]"
         yield "    def __init__(self) -> None:"
         yield from _fitted("        super().__init__(", [descriptor], ")")
+        if service.method:
+            self._used.add("Literal")
+            names = _fitted("        *names: Literal[", [_quoted(method.name) for method in service.method], "],")
+            yield from ["", "    def unimplemented(", "        self,", *names, "    ) -> None:"]
+            yield "        super().unimplemented(*names)"
         attributes = _attribute_names([method.name for method in service.method])
         for number, (method, attribute) in enumerate(zip(service.method, attributes, strict=True)):
             path = (_SERVICE, index, _METHOD, number)

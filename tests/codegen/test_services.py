@@ -47,7 +47,7 @@ def definitions(text: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
 
 
 def names_in(text: str) -> list[str]:
-    return [node.name for node in definitions(text) if node.name != "__init__"]
+    return [node.name for node in definitions(text) if node.name not in ("__init__", "unimplemented")]
 
 
 def imports_of(text: str) -> list[str]:
