@@ -249,7 +249,7 @@ def test_curl_calls_with_json(url: str) -> None:
     ("method", "body", "status", "code", "message"),
     [
         ("Unary", '{"text": "fail"}', 404, "not_found", "nichts da: ü%"),
-        ("Unary", '{"txt": "hi"}', 400, "invalid_argument", "txt"),
+        ("Unary", '{"text": 5}', 400, "invalid_argument", "text"),
         ("Unary", "", 400, "invalid_argument", "JSON"),
         ("Missing", "{}", 501, "unimplemented", "Missing"),
     ],
