@@ -205,7 +205,7 @@ class _Module:
         if key not in self._types:
             request, response = ("_".join(self._classes[name][1]) for name in key[1:])
             name = f"_{'stream_' * method.client_streaming}{request}_to_{many * method.server_streaming}{response}"
-            self._types[key] = self._claim(name)
+            self._types[key] = self._claim(_unmangled(name))
             self._used |= {"TypeVar", function}
         return self._types[key]
 
@@ -226,7 +226,7 @@ class _Module:
         module = self._module_of(file)
         if module not in self._modules:
             own = re.sub(r"\W|^(?=[0-9])", "_", _split(module)[1])
-            self._modules[module] = self._claim(own)
+            self._modules[module] = self._claim(_unmangled(own))
         return self._modules[module]
 
     def _claim(self, name: str) -> str:
@@ -288,6 +288,11 @@ def _is_name(text: str) -> bool:
 
 def _is_importable(module: str) -> bool:
     return all(map(_is_name, module.lstrip(".").split(".")))
+
+
+def _unmangled(name: str) -> str:
+    """Return a name that is the same inside of a class, where Python changes those that begin with two underscores."""
+    return re.sub("^_+", "_", name)
 
 
 def _attribute_names(methods: Sequence[str]) -> list[str]:
