@@ -58,7 +58,7 @@ class Dice(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_RollUntilRequest_to_batched_RollReply],
         _RollUntilRequest_to_batched_RollReply,

@@ -76,7 +76,7 @@ class Echo(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_EchoRequest_to_batched_EchoReply],
         _EchoRequest_to_batched_EchoReply,
@@ -103,7 +103,7 @@ class Echo(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_stream_EchoRequest_to_batched_EchoReply],
         _stream_EchoRequest_to_batched_EchoReply,

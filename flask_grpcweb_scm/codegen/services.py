@@ -183,13 +183,13 @@ class _Module:
             yield f"        return self.rpc({_quoted(method.name)})(function)"
             return
         batched = self._type(method, f"Batched{_FUNCTIONS[kind]}", "batched_")
-        self._used |= {"Any", "Callable", "Literal", "overload"}
+        self._used |= {"Any", "Callable", "overload"}
         yield "    @overload"
         yield from _fitted(definition, ["self", f"function: {function}", "/"], f") -> {function}: ...")
         yield "    @overload"
         items, end = [f"[{batched}]", batched], "]: ..."
         tail = f") -> Callable[{', '.join(items)}{end}"
-        *lines, last = _fitted(definition, ["self", "/", "*", "batch: Literal[True]"], tail)
+        *lines, last = _fitted(definition, ["self", "/", "*", "batch: bool"], tail)
         head, bracket, _ = last.partition("Callable[")
         yield from [*lines, *_fitted(head + bracket, items, end)]
         yield from _fitted(definition, ["self", "function: Any = None", "/", "*", "batch: bool = False"], ") -> Any:")

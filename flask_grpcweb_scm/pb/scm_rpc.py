@@ -275,7 +275,7 @@ class ScmService(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_StreamRepositoriesRequest_to_batched_Repository],
         _StreamRepositoriesRequest_to_batched_Repository,

@@ -98,6 +98,11 @@ async def a_server_stream(request: EchoRequest, context: CallContext) -> AsyncIt
     yield EchoReply()
 
 
+@Echo().ServerStream(batch=bool(reply.number))
+def as_configured(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    yield EchoReply()
+
+
 @Echo().ServerStream(batch=True)
 async def a_list(request: EchoRequest, context: CallContext) -> list[EchoReply]:
     return []
