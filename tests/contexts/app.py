@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import json
@@ -9,7 +10,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,11 @@ def create_app() -> Flask:
     return build(os.environ["LANE"], Path(os.environ["FOLDER"]))
 
 
-def build(lane: str, folder: Path) -> Flask:
-    """The app, with hooks of every kind or, for the fast lane, those that it goes with."""
+def build(lane: str, folder: Path, *, is_async: bool = False) -> Flask:
+    """The app, with hooks of every kind or, for the fast lane, those that it goes with.
+
+    :param is_async: has the service functions be async.
+    """
     notes = Notes(folder / "notes")
     app = Flask(__name__, static_folder=None)
     app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, SECRET_KEY="of the tests")
@@ -78,7 +82,7 @@ def build(lane: str, folder: Path) -> Flask:
         db.create_all()
     if lane == FLASK:
         Hooks(app, notes).add()
-    functions = Functions(notes, db, row_class)
+    functions = (AsyncFunctions if is_async else Functions)(notes, db, row_class)
     # Neither debug nor testing, because both change what Flask does with exceptions.
     extension = GrpcWebScm(services=[echo_service(Unary=functions.unary, ServerStream=functions.server_stream)])
     extension.intercept(Interceptor(notes))
@@ -371,3 +375,22 @@ def _trouble(name: str) -> Iterator[str]:
 
 def _is_within_flask() -> bool:
     return any(frame.f_code.co_name == "full_dispatch_request" for frame, _ in traceback.walk_stack(None))
+
+
+class AsyncFunctions(Functions):
+    """The same service, of async functions."""
+
+    async def unary(self, rpc_request: EchoRequest, context: CallContext) -> EchoReply:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().unary(rpc_request, context)
+
+    async def server_stream(  # type: ignore[override]
+        self, rpc_request: EchoRequest, context: CallContext
+    ) -> AsyncIterator[EchoReply]:
+        responses = super().server_stream(rpc_request, context)
+        try:
+            for response in responses:
+                await asyncio.sleep(0)
+                yield response
+        finally:
+            responses.close()  # type: ignore[attr-defined]  # a generator

@@ -57,9 +57,9 @@ def log() -> Iterator[io.StringIO]:
     assert "different Context" not in text.getvalue()
 
 
-def world(folder: Path, lane: str, use: Use = complete) -> World:
+def world(folder: Path, lane: str, use: Use = complete, *, is_async: bool = False) -> World:
     """The app, called as a server does."""
-    return World(BareCaller(build(lane, folder), use), Traces(folder), lane)
+    return World(BareCaller(build(lane, folder, is_async=is_async), use), Traces(folder), lane)
 
 
 def cases(faults: list[Fault]) -> list[Any]:
@@ -83,6 +83,16 @@ def test_nothing_is_left_of_a_worker_that_is_told_to_stop(
     folder: Path, log: io.StringIO, lane: str, fault: Fault
 ) -> None:
     here = world(folder, lane)
+    here.lose(fault)
+    here.check_many_requests()
+
+
+ASYNC = [case for case in cases([*FAULTS, *FATAL_FAULTS]) if case.values[0] == LANES[-1]]
+
+
+@pytest.mark.parametrize(("lane", "fault"), ASYNC)
+def test_nothing_is_left_of_an_async_function(folder: Path, log: io.StringIO, lane: str, fault: Fault) -> None:
+    here = world(folder, lane, is_async=True)
     here.lose(fault)
     here.check_many_requests()
 
