@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.extension import GrpcWebScm
-    from flask_grpcweb_scm.rpc import CallContext, Identity, RpcError, Service, ServiceDefinitionError, StatusCode
+    from flask_grpcweb_scm.rpc import (
+        CallContext,
+        CallNext,
+        Identity,
+        RpcError,
+        Service,
+        ServiceDefinitionError,
+        StatusCode,
+    )
     from flask_grpcweb_scm.settings import ConfigError
     from flask_grpcweb_scm.signals import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.transactions import transaction
@@ -15,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallContext",
+    "CallNext",
     "ConfigError",
     "GrpcWebScm",
     "Identity",

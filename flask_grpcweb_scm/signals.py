@@ -6,7 +6,7 @@ import logging
 from contextvars import ContextVar
 from typing import cast
 
-from blinker import Namespace
+from blinker import NamedSignal, Namespace
 from flask import has_request_context, request
 from werkzeug.local import LocalProxy
 
@@ -17,9 +17,9 @@ __all__ = ["CALL_KEY", "active_call", "current_rpc", "logger", "rpc_finished", "
 logger = logging.getLogger("flask_grpcweb_scm")
 
 _signals = Namespace()
-rpc_started = _signals.signal("rpc-started")
+rpc_started: NamedSignal = _signals.signal("rpc-started")
 """Sent by the app when a call begins, with ``context``."""
-rpc_finished = _signals.signal("rpc-finished")
+rpc_finished: NamedSignal = _signals.signal("rpc-finished")
 """Sent by the app when a call has ended, with ``context``, ``code`` and ``seconds``."""
 
 active_call: ContextVar[CallContext | None] = ContextVar("flask_grpcweb_scm.active_call", default=None)
@@ -42,5 +42,5 @@ def _current_rpc() -> CallContext:
     return context
 
 
-current_rpc = cast("CallContext", LocalProxy(_current_rpc))
+current_rpc: CallContext = cast("CallContext", LocalProxy(_current_rpc))
 """The :class:`CallContext` of the RPC being served."""

@@ -76,7 +76,7 @@ def read(http_status: int, headers: Any, body: bytes) -> Answer:
         return answer
     if "-text" in answer.headers["content-type"]:
         body = b"".join(base64.b64decode(body[i : i + 4], validate=True) for i in range(0, len(body), 4))
-    for flags, payload in _frames(body):
+    for flags, payload in frames(body):
         if flags == 0x80:
             answer.trailers = dict(line.split(": ", 1) for line in payload.decode().split("\r\n")[:-1])
         else:
@@ -85,7 +85,7 @@ def read(http_status: int, headers: Any, body: bytes) -> Answer:
     return answer
 
 
-def _frames(body: bytes) -> Iterator[tuple[int, bytes]]:
+def frames(body: bytes) -> Iterator[tuple[int, bytes]]:
     while body:
         flags, length = struct.unpack("!BI", body[:5])
         assert len(body) >= 5 + length, "the body ends inside a frame"

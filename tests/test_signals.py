@@ -16,7 +16,8 @@ from flask_grpcweb_scm import CallContext, current_rpc
 from flask_grpcweb_scm.web.flask_internals import HAS_SEPARATE_CONTEXTS
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import PROTO, call, frame
+from tests.grpcweb import PROTO, frame
+from tests.protocols import call, every_protocol, protocol  # noqa: F401  # a fixture
 
 HI = EchoRequest(text="hi")
 
@@ -44,6 +45,7 @@ PLACES: dict[str, Callable[[], str]] = {
 }
 
 
+@every_protocol
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
 @pytest.mark.parametrize("place", PLACES)
 def test_it_is_the_call_that_is_being_served(place: str, method: str) -> None:

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
@@ -99,7 +100,7 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 @click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
 @click.option("--url", help="Call a server at this URL, instead of this process.")
-@click.option("--protocol", type=click.Choice(["grpc-web", "connect"]), default="grpc-web", show_default=True)
+@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: the first that is served.")
 @click.option("--stream", "as_lines", is_flag=True, help="Print each response on a line of its own.")
 @click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext
@@ -251,8 +252,13 @@ def _signed_tokens() -> SignedTokens:
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
-    """Review the configuration and print advice; prints nothing, and exits with 0, when there is none."""
-    advice = findings(current_app, _state().settings)
+    """Review the configuration and print advice, and exit with 1; without any, exit with 0.
+
+    The protocols that are served are on standard error.
+    """
+    settings = _state().settings
+    click.echo(f"Protocols: {', '.join(settings.protocols)}.", err=True)
+    advice = findings(current_app, settings)
     for line in advice:
         click.echo(line)
     if advice:

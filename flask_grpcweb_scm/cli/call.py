@@ -13,7 +13,6 @@ import click
 from flask import Flask
 
 from flask_grpcweb_scm.client import Call, CallError, Channel
-from flask_grpcweb_scm.client.channel import PROTOCOLS
 from flask_grpcweb_scm.client.cli.fields import parse_json, parse_lines
 from flask_grpcweb_scm.client.cli.options import parse_metadata
 from flask_grpcweb_scm.client.cli.output import detail_dict, echo_error, exit_code, json_text, message_dict, safe_json
@@ -33,7 +32,8 @@ class CallOptions:
     token: str | None = None
     metadata: Sequence[str] = field(default=())
     timeout: float | None = None
-    protocol: str = PROTOCOLS[0]
+    protocol: str | None = None
+    """None for the first that is served."""
     as_object: bool = False
     """One object with everything, instead of each response as it comes."""
     as_lines: bool = False
@@ -61,8 +61,9 @@ def _open_channel(app: Flask, options: CallOptions) -> Channel:
     parameters: dict[str, Any] = {
         "token": options.token,
         "metadata": parse_metadata(options.metadata),
-        "protocol": options.protocol,
     }
+    if options.protocol:
+        parameters["protocol"] = options.protocol
     try:
         return Channel(options.url, **parameters) if options.url else channel_for(app, **parameters)
     except (ValueError, TypeError) as error:

@@ -19,17 +19,16 @@ from flask_grpcweb_scm.client.grpc_web import GrpcWebProtocol
 from flask_grpcweb_scm.client.http import Exchange, SocketTransport, Transport, parse_base_url
 from flask_grpcweb_scm.client.protocol import ChannelOptions, ClientProtocol, method_path
 from flask_grpcweb_scm.rpc import codecs, did_you_mean
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.wire import ENCODINGS, Metadata
 
 if TYPE_CHECKING:
     from flask_grpcweb_scm.observe.otel import ClientTracing
 
-__all__ = ["PROTOCOLS", "Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
+__all__ = ["Channel", "StreamMethod", "Stub", "UnaryMethod", "python_names", "snake_case"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-PROTOCOLS = ("grpc-web", "connect")
 
 MetadataLike = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import email.utils
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
-from urllib3.util import Url
 
-from flask_grpcweb_scm.client.channel import PROTOCOLS, Channel
+from flask_grpcweb_scm.client.channel import Channel
 from flask_grpcweb_scm.client.errors import CallError
-from flask_grpcweb_scm.client.http import Pairs, Request, SocketTransport, TransportError, parse_base_url
-from flask_grpcweb_scm.rpc import codecs
-from flask_grpcweb_scm.wire import (
-    CONNECT_VERSION,
-    CONTENT_TYPES,
-    ConnectType,
-    ContentType,
-    StatusCode,
-    code_name,
-    decode_connect_error,
-    encode_frame,
-    encode_query,
-    encode_text,
-    parse_connect_type,
-    parse_content_type,
+from flask_grpcweb_scm.client.http import TransportError
+from flask_grpcweb_scm.client.probe import (
+    CONNECT_HEADER,
+    Diagnosis,
+    Probe,
+    ProbeResponse,
+    connect,
+    grpc_web,
+    post_grpc_web,
 )
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.wire import ContentType, StatusCode
 
 __all__ = ["Diagnosis", "examine"]
 
 STRANGER = "https://stranger.invalid"
-MAX_BODY_BYTES = 2**20
 SLOW_SECONDS = 2.0
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILURE_SECONDS = 300.0
 """GRPC_HMAC_MAX_AGE, unless the server has another."""
 UNKNOWN_CODEC = "?encoding=none"
 """A query that no server of Connect takes for a call; others ignore it."""
-CONNECT_HEADER = ("connect-protocol-version", CONNECT_VERSION)
 AGAIN = "Run this again when the server's limits have room."
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
@@ -64,64 +55,6 @@ _READABLE: dict[str, set[str]] = {
     "grpc-web": {"grpc-status", "grpc-message", "grpc-status-details-bin"},
     "connect": set(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The result of one check of a server."""
-
-    level: str
-    """``"ok"``, ``"warn"`` or ``"fail"``."""
-    subject: str
-    text: str
-    advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeResponse:
-    """The head of a response, and its timing."""
-
-    status: int
-    headers: Mapping[str, str]
-    received: float
-    """Arrival of the head, in seconds since the epoch."""
-    seconds: float
-    """From the request to the head."""
-    body: bytes
-    """Cut after a mebibyte."""
-
-
-class Probe:
-    """Sends single requests; it follows no redirects, and sends credentials to this server only."""
-
-    def __init__(self, url: str, descriptor: ServiceDescriptor, *, timeout: float, ca_certs: str | None) -> None:
-        self.url: Url = parse_base_url(url)
-        self.descriptor = descriptor
-        self._timeout = timeout
-        self._transport = SocketTransport(self.url, ca_certs=ca_certs)
-
-    def send(self, verb: str, method: str, headers: Pairs, body: bytes = b"") -> ProbeResponse:
-        """Send a request for a method of the service.
-
-        :param method: its name, perhaps with a query.
-        :raises TransportError: when there is no response in time.
-        """
-        path = f"{(self.url.path or '').rstrip('/')}/{self.descriptor.full_name}/{method}"
-        sent = time.monotonic()
-        exchange = self._transport.exchange(Request(path, headers, body, sent + self._timeout, verb))
-        try:
-            head = exchange.start()
-            seconds, received = time.monotonic() - sent, time.time()
-            body = b""
-            while len(body) < MAX_BODY_BYTES and (chunk := exchange.read()):
-                body += chunk
-        finally:
-            exchange.close()
-        return ProbeResponse(head.status, dict(head.headers), received, seconds, body)
-
-    def close(self) -> None:
-        """Close connections."""
-        self._transport.close()
 
 
 def examine(
@@ -153,8 +86,8 @@ def examine(
         methods = _methods(server)
         yield methods
         if methods.level != "fail":
-            yield _grpc_web(server, harmless, is_wanted=protocol == "grpc-web")
-            yield _connect(server, harmless, is_wanted=protocol == "connect")
+            yield grpc_web(server, harmless, is_wanted=protocol == "grpc-web")
+            yield connect(server, harmless, is_wanted=protocol == "connect")
             yield from _authentication(open_channel, harmless, timeout, has_credentials=has_credentials)
             yield from _cross_origin(server, harmless, origin, protocol)
         yield from _clock(first)
@@ -217,53 +150,6 @@ def _call(channel: Channel, method: MethodDescriptor, timeout: float) -> CallErr
         except CallError as error:
             return error
     return None
-
-
-def _grpc_web(server: Probe, method: MethodDescriptor, *, is_wanted: bool) -> Diagnosis:
-    wrong = []
-    for name, sent in CONTENT_TYPES.items():
-        response = _post(server, method, sent)
-        header = response.headers.get("content-type", "")
-        received = parse_content_type(header)
-        if response.status != 200:
-            wrong.append(f"the response to {name} is HTTP {response.status}")
-        elif received is None or (received.text, received.codec) != (sent.text, sent.codec):
-            wrong.append(f"the response to {name} is {header!r}")
-    is_absent = all(text.endswith("HTTP 415") for text in wrong) and len(wrong) == len(CONTENT_TYPES)
-    return _protocol("gRPC-Web", "binary and text, with proto and JSON", wrong, is_absent, is_wanted)
-
-
-def _connect(server: Probe, method: MethodDescriptor, *, is_wanted: bool) -> Diagnosis:
-    wrong = []
-    message = GetMessageClass(method.input_type)()
-    for codec, verb in (("proto", "POST"), ("json", "POST"), ("proto", "GET"), ("json", "GET")):
-        sent, payload = ConnectType(codec, False), codecs()[codec].encode(message)
-        if verb == "GET":
-            response = server.send("GET", f"{method.name}?{encode_query(codec, payload)}", [])
-        else:
-            response = server.send("POST", method.name, [("content-type", sent.name), CONNECT_HEADER], payload)
-        received = parse_connect_type(response.headers.get("content-type"))
-        if response.status != 200 and not _is_connect_error(response):
-            wrong.append(f"the response to {verb} of {sent} is HTTP {response.status}")
-        elif received != (sent if response.status == 200 else ConnectType("json", False)):
-            wrong.append(f"the response to {verb} of {sent} is {response.headers.get('content-type', '')!r}")
-    is_absent = len(wrong) == 4 and all(text.endswith(("HTTP 405", "HTTP 415")) for text in wrong)
-    return _protocol("Connect", "POST and GET, with proto and JSON", wrong, is_absent, is_wanted)
-
-
-def _is_connect_error(response: ProbeResponse) -> bool:
-    code = decode_connect_error(response.body, response.status).code
-    return f'"{code_name(code)}"'.encode() in response.body
-
-
-def _protocol(name: str, text: str, wrong: Sequence[str], is_absent: bool, is_wanted: bool) -> Diagnosis:
-    if is_absent and not is_wanted:
-        return Diagnosis("ok", name, "not served")
-    if is_absent:
-        return Diagnosis("fail", name, f"not served: {wrong[0]}", "Is it in GRPC_PROTOCOLS? --protocol names another.")
-    if wrong:
-        return Diagnosis("fail", name, ", ".join(wrong), "Is there a proxy that changes bodies or headers?")
-    return Diagnosis("ok", name, text)
 
 
 def _authentication(
@@ -353,7 +239,7 @@ def _own_pages(
         sent = [("content-type", "application/json"), CONNECT_HEADER, ("origin", origin)]
         response = server.send("POST", method.name, sent, b"{}")
     else:
-        response = _post(server, method, ContentType(False, "+proto"), [("origin", origin)])
+        response = post_grpc_web(server, method, ContentType(False, "+proto"), [("origin", origin)])
     if response.headers.get("access-control-allow-origin") not in {origin, "*"}:
         advice = "Is the response an error page of a proxy, not of the app?"
         return Diagnosis("fail", "CORS", f"the preflight allows {origin}, the response does not", advice)
@@ -366,15 +252,6 @@ def _own_pages(
 
 def _names(header: str) -> set[str]:
     return {name.strip().lower() for name in header.split(",")}
-
-
-def _post(
-    server: Probe, method: MethodDescriptor, content_type: ContentType, headers: Pairs | None = None
-) -> ProbeResponse:
-    message = GetMessageClass(method.input_type)()
-    frame = encode_frame(codecs()[content_type.codec].encode(message))
-    sent = [("content-type", str(content_type)), ("x-grpc-web", "1"), *(headers or ())]
-    return server.send("POST", method.name, sent, encode_text(frame) if content_type.text else frame)
 
 
 def _clock(first: ProbeResponse) -> Iterator[Diagnosis]:

@@ -49,9 +49,9 @@ class CallError(RpcError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(code, message, details)
-        self.initial_metadata = Metadata()
+        self.initial_metadata: Metadata = Metadata()
         """Sent by the server before its first message."""
-        self.trailing_metadata = Metadata()
+        self.trailing_metadata: Metadata = Metadata()
         """Sent by the server with the status."""
         self.retry_after = retry_after
         """Seconds to wait before a retry, set by the server; infinite when it forbids one, None when it sets none."""

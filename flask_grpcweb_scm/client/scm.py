@@ -70,7 +70,7 @@ class DerivedMappings(list[CodeMapping]):
 
     def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
         super().__init__(mappings)
-        self.outcomes = list(outcomes)
+        self.outcomes: list[PathOutcome] = list(outcomes)
 
 
 class SuspectCommits(list[SuspectCommit]):
@@ -78,7 +78,7 @@ class SuspectCommits(list[SuspectCommit]):
 
     def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
         super().__init__(suspects)
-        self.frames = list(frames)
+        self.frames: list[FrameOutcome] = list(frames)
 
 
 class ScmGrpcClient:
@@ -129,7 +129,7 @@ class ScmGrpcClient:
 
     def _use(self, channel: Channel) -> None:
         self.channel = channel
-        self.stub = ScmStub(channel)
+        self.stub: ScmStub = ScmStub(channel)
         """The same methods with messages, timeouts and metadata."""
 
     def list_repositories(

@@ -46,7 +46,7 @@ class RpcError(Exception):
     """
 
     def __init__(self, code: StatusCode | int, message: str = "", details: Iterable[Message] = ()) -> None:
-        self.code = StatusCode(code)
+        self.code: StatusCode = StatusCode(code)
         if self.code is StatusCode.OK:
             raise ValueError("RpcError needs a code other than OK; return a response instead")
         if not isinstance(message, str):
@@ -113,7 +113,7 @@ class ResponseTypeError(TypeError):
         if isinstance(response, AsyncIterable | Awaitable):
             text += ": an async function that nothing runs; make async what is around it, or `await` it there"
         super().__init__(text)
-        self.response = response
+        self.response: object = response
         """The value that the function returned."""
 
 

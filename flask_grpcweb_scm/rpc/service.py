@@ -110,7 +110,7 @@ class Service:
     def __init__(self, descriptor: ServiceDescriptor) -> None:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
-        self.interceptors = Interceptors(self.name)
+        self.interceptors: Interceptors = Interceptors(self.name)
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
         self._batched: set[str] = set()
@@ -159,7 +159,7 @@ class Service:
     def declare_error(
         self,
         error_class: type[E],
-        code: StatusCode,
+        code: StatusCode | int,
         *,
         details: Callable[[E], Iterable[Message]] = lambda error: (),
     ) -> None:
@@ -172,8 +172,8 @@ class Service:
         """
         if error_class in self._errors:
             raise ServiceDefinitionError(f"{self.name}: the code of {error_class.__name__} is declared twice")
-        code = StatusCode(code)
-        self._errors[error_class] = lambda error: RpcError(code, str(error), details(error))
+        status = StatusCode(code)
+        self._errors[error_class] = lambda error: RpcError(status, str(error), details(error))
 
     def declared_error(self, error: Exception) -> RpcError | None:
         """Turn a declared exception into the status it was declared as; None for any other."""

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flask_grpcweb_scm.client import Channel, Exchange, Head, Request
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = ["channel_for"]
 
@@ -19,10 +20,11 @@ def channel_for(app: Flask, **options: Any) -> Channel:
 
     A call shares the thread with its caller, and nothing else: as over a socket, neither sees contexts of the other.
 
-    :param options: those of :class:`~flask_grpcweb_scm.client.Channel`.
+    :param options: those of :class:`~flask_grpcweb_scm.client.Channel`; the protocol is one that the app serves.
     """
-    prefix = app.extensions["grpcweb_scm"].settings.url_prefix
-    return Channel(f"http://localhost{prefix}", transport=_AppTransport(app), **options)
+    settings = app.extensions["grpcweb_scm"].settings
+    options.setdefault("protocol", next(name for name in PROTOCOLS if name in settings.protocols))
+    return Channel(f"http://localhost{settings.url_prefix}", transport=_AppTransport(app), **options)
 
 
 class _AppTransport:

@@ -45,7 +45,6 @@ from flask_grpcweb_scm.web.response import (
 __all__ = ["NAME", "create_blueprint"]
 
 NAME = "grpcweb_scm"
-VERBS = ("POST", "OPTIONS")
 ORIGIN_CHARACTERS = 200
 """Of an origin in the log."""
 
@@ -171,7 +170,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
                 host=settings.host or None,
                 subdomain=settings.subdomain or None,
             )
-            rule.methods = EveryVerb(VERBS)
+            rule.methods = EveryVerb([*calls.protocols.verbs(methods.get(path)), "OPTIONS"])
             if path == unknown:
                 rule.websocket = EveryScheme()  # type: ignore[assignment]
             rule.provide_automatic_options = False  # type: ignore[attr-defined]  # as Flask's own rules say

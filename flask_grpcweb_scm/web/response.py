@@ -69,6 +69,8 @@ class RequestScope:
     """The path that Flask has routed."""
     refusal: RpcError | None = None
     """The status of the last response that was made in place of one to a call."""
+    protocol = ""
+    """The name of the protocol of the refusal."""
     reason = ""
     """The reason of the refusal, for the log."""
     observation: Observation | None = None
@@ -161,7 +163,7 @@ def respond(
         unbuffered = [] if call.endpoint.method.batch else [_UNBUFFERED]
         return "200 OK", [*reply.headers, *unbuffered], reply
     status, headers, pieces = reply
-    if not call.is_read and must_close(call.chunks, call.environ, call):
+    if not call.is_read and must_close(call.chunks, call.environ, call, call.endpoint.authenticate is None):
         return status, [*headers, ("connection", "close")], pieces
     return status, headers, pieces
 
@@ -181,12 +183,13 @@ def _end_stream(call: IncomingCall, release: Release) -> None:
             logger.exception("a teardown function failed after call %s of %s", call.call_id, call.path)
 
 
-def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: IncomingCall | None) -> bool:
+def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: IncomingCall | None, is_open: bool) -> bool:
     """Read the rest of a request's body; when that is too much, the connection cannot go on.
 
     :param call: None when the request did not become one.
+    :param is_open: True where nobody has to say who calls: everybody may send a body.
     """
-    if environ.get("SERVER_SOFTWARE") == "Granian" and _is_a_strangers(call):
+    if environ.get("SERVER_SOFTWARE") == "Granian" and not is_open and (call is None or "caller" not in vars(call)):
         # It waits for ever for a client that stops. It drops by itself what has arrived, up to a buffer of its own, and
         # closes the connection when that is not all.
         return "HTTP_TRANSFER_ENCODING" in environ or (get_content_length(environ) or 0) > GRANIAN_BUFFER_BYTES
@@ -197,17 +200,12 @@ def must_close(chunks: Iterator[bytes], environ: WSGIEnvironment, call: Incoming
     return "waitress.client_disconnected" not in environ
 
 
-def _is_a_strangers(call: IncomingCall | None) -> bool:
-    # Where nobody has to say who calls, everybody may send a body.
-    return call is None or (call.endpoint.authenticate is not None and "caller" not in vars(call))
-
-
 def drained(headers: Pairs, app: Flask, environ: WSGIEnvironment) -> Pairs:
     """The headers of a response to a request whose body is not going to be used, which is read here."""
     call: IncomingCall | None = environ.get(CALL_KEY)
     # Not read again by a second reader: where the input is a bare socket, it would wait for bytes that do not come.
     chunks = read_body(environ, app.config["MAX_CONTENT_LENGTH"]) if call is None else call.chunks
-    if must_close(chunks, environ, call):
+    if must_close(chunks, environ, call, app.extensions["grpcweb_scm"].authenticate is None):
         return [*headers, ("connection", "close")]
     return headers
 
@@ -229,7 +227,8 @@ def refusal(
     :param added: headers that are not of this extension.
     :param is_known: False when there is no such method.
     """
-    scope_of(environ).refusal = error
+    scope = scope_of(environ)
+    scope.refusal, scope.protocol = error, protocol.name
     status, headers, pieces = protocol.refusal(error, added, is_known=is_known)
     return response_class(app)(pieces, drained(headers, app, environ), status)
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 __all__ = ["Metadata", "decode_binary", "encode_binary"]
 
@@ -129,7 +130,7 @@ class Metadata:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Metadata) and self._pairs == other._pairs
 
-    __hash__ = None  # type: ignore[assignment]  # mutable
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         # Values may be credentials.

@@ -54,10 +54,15 @@ def test_services_as_json_has_the_whole_path() -> None:
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "/rpc"])
+@pytest.mark.parametrize(
+    ("given", "served"),
+    [([], ["grpc-web", "connect"]), ([], ["connect"]), (["--protocol", "connect"], ["grpc-web", "connect"])],
+)
 def test_call_prints_the_responses(
-    arguments: list[str], stdin: str | None, printed: list[dict[str, Any]], prefix: str
+    arguments: list[str], stdin: str | None, printed: list[Any], prefix: str, given: list[str], served: list[str]
 ) -> None:
-    result = run("call", ECHO + arguments[0], *arguments[1:], input=stdin, app=echo_app(GRPC_URL_PREFIX=prefix))
+    app = echo_app(GRPC_URL_PREFIX=prefix, GRPC_PROTOCOLS=served)
+    result = run("call", ECHO + arguments[0], *arguments[1:], *given, input=stdin, app=app)
     assert result.exit_code == 0
     assert result.stdout == "".join(json.dumps(row, indent=2, ensure_ascii=False) + "\n" for row in printed)
 
@@ -72,6 +77,8 @@ def test_call_prints_the_responses(
         (["Unary", "{}", "-m", "grpc-status=0"], 2, "is reserved for the protocol"),
         (["Unary", "{}", "--url", "example.test"], 2, "is not the URL of a server"),
         (["Unary", "{}", "--url", "http://127.0.0.1:1"], 78, "UNAVAILABLE (14): "),
+        (["Missing", "{}", "--protocol", "connect"], 76, "UNIMPLEMENTED (12): /tests.echo.v1.Echo/Missing is not"),
+        (["Unary", "{}", "--protocol", "grpc"], 2, "'grpc' is not one of 'grpc-web', 'connect'"),
         (["Unari"], 2, "did you mean '/tests.echo.v1.Echo/Unary'?"),
         (["Unary", "{}", "-m", "x"], 2, "'x' is not NAME=VALUE"),
         (["Unary", "{}", "--timeout", "0"], 2, "not in the range"),
@@ -169,7 +176,7 @@ def sound_app(**config: Any) -> Flask:
 
 def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
     result = run("check", app=sound_app())
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No advice.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Protocols: grpc-web, connect.\nNo advice.\n")
 
 
 @pytest.mark.parametrize(

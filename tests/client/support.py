@@ -22,6 +22,11 @@ WAYS: list[dict[str, Any]] = [
     for codec in ("proto", "json")
     for text in (False, True)
     for compression in (None, *ENCODINGS)
+] + [
+    {"protocol": "connect", "codec": codec, "compression": compression, "use_get": use_get}
+    for codec in ("proto", "json")
+    for compression in (None, *ENCODINGS)
+    for use_get in (False, True)
 ]
 
 

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import request as http_request
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc.error_details_pb2 import BadRequest
 
-from flask_grpcweb_scm import CallContext, RpcError
+from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError
 from flask_grpcweb_scm.client import CallError, Channel, Metadata, StatusCode
-from flask_grpcweb_scm.testing import assert_rpc_error
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.testing import assert_rpc_error, channel_for
+from tests.apps import echo_app, lookup_service
 from tests.client.scripted import REPLY, UNTIL_CLOSED, Peer, serve
 from tests.client.support import ECHO, WAYS, echo_stub
-from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 
 @pytest.mark.parametrize("options", WAYS, ids=str)
@@ -34,11 +37,38 @@ def test_every_kind_of_method(options: dict[str, Any], text: str) -> None:
         stub.missing(request)
 
 
-def test_no_messages_either_way() -> None:
-    stub = echo_stub()
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_messages_either_way(protocol: str) -> None:
+    stub = echo_stub({"protocol": protocol})
     assert list(stub.server_stream(EchoRequest())) == []
     assert stub.client_stream([]).text == ""
     assert list(stub.bidi([])) == []
+
+
+@pytest.mark.parametrize("codec", ["proto", "json"])
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"hmac_secret": "s3cret"}], ids=str)
+@pytest.mark.parametrize("text", ["", "grüße &=+%/?#", "a" * 3500, "b" * 100_000])
+def test_a_method_without_side_effects_by_get(codec: str, options: dict[str, Any], text: str) -> None:
+    verbs = []
+
+    def find(request: EchoRequest, context: CallContext) -> EchoReply:
+        if request.count:
+            return fail(request, context)
+        reflect(request, context)
+        verbs.append(http_request.method)
+        return EchoReply(text=request.text.upper(), number=round(context.remaining() or 0))
+
+    secrets = {"GRPC_HMAC_SECRETS": "s3cret"} if "hmac_secret" in options else {}
+    app = echo_app(extension=GrpcWebScm(services=[lookup_service(find)]), **secrets)
+    with channel_for(app, protocol="connect", use_get=True, codec=codec, timeout=50, **options) as channel:
+        stub = channel.stub(DESCRIPTOR.services_by_name["Lookup"])
+        reply, call = stub.find.with_call(EchoRequest(text=text), metadata={"x-mine": "a"})
+        assert (reply.text, reply.number) == (text.upper(), 50)
+        assert call.initial_metadata.get("x-mine") == call.trailing_metadata.get("x-last") == "a"
+        with assert_rpc_error(StatusCode.NOT_FOUND, match="nichts da: ü%"):
+            stub.find(EchoRequest(text=text, count=1))
+    limit = 10**6 if "compression" in options else 3600 if codec == "json" else 2800
+    assert verbs == ["GET" if len(text) < limit else "POST"]
 
 
 def fail(request: EchoRequest, context: CallContext) -> EchoReply:
@@ -72,12 +102,13 @@ def test_the_metadata_of_a_trailers_only_answer_is_trailing() -> None:
     assert len(caught.value.initial_metadata) == 0
 
 
-def test_an_error_after_messages_comes_after_them() -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_error_after_messages_comes_after_them(protocol: str) -> None:
     def torn(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         yield EchoReply(number=1)
         raise RpcError(StatusCode.DATA_LOSS, "torn", [StringValue(value="detail")])
 
-    replies = echo_stub(ServerStream=torn).server_stream(EchoRequest())
+    replies = echo_stub({"protocol": protocol}, ServerStream=torn).server_stream(EchoRequest())
     assert next(replies).number == 1
     with assert_rpc_error(StatusCode.DATA_LOSS, match="torn") as caught:
         next(replies)
@@ -101,8 +132,9 @@ def reflect(request: EchoRequest, context: CallContext) -> EchoReply:
         Metadata([("x-mine", "b"), ("x-mine-bin", b"\xff")]),
     ],
 )
-def test_metadata_goes_both_ways(metadata: Any) -> None:
-    stub = echo_stub({"metadata": {"x-mine": "a"}}, Unary=reflect)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_metadata_goes_both_ways(metadata: Any, protocol: str) -> None:
+    stub = echo_stub({"protocol": protocol, "metadata": {"x-mine": "a"}}, Unary=reflect)
     _, call = stub.unary.with_call(EchoRequest(), metadata=metadata)
     assert call.initial_metadata.get_all("x-mine") == ("a,b",)
     assert call.initial_metadata.get_all("x-mine-bin") == (b"\xff",)
@@ -115,24 +147,29 @@ def test_metadata_goes_both_ways(metadata: Any) -> None:
     # The first is the server's default.
     [(None, None, 60), (50, None, 50), (50, 30, 30), (None, 1e12, 315360000)],
 )
-def test_the_server_is_told_the_timeout(channel: float | None, call: float | None, seen: int) -> None:
-    stub = echo_stub({"timeout": channel}, Unary=reflect)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_server_is_told_the_timeout(channel: float | None, call: float | None, seen: int, protocol: str) -> None:
+    stub = echo_stub({"timeout": channel, "protocol": protocol}, Unary=reflect)
+    # "at most 10 digits" of milliseconds (Connect)
+    seen = min(seen, 10**7) if protocol == "connect" else seen
     assert stub.unary(EchoRequest(), timeout=call).number == seen
 
 
-def test_a_stream_stops_at_its_deadline() -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_stream_stops_at_its_deadline(protocol: str) -> None:
     def endless(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         while True:
             time.sleep(0.01)
             yield EchoReply()
 
-    replies = echo_stub(ServerStream=endless).server_stream(EchoRequest(), timeout=0.1)
+    replies = echo_stub({"protocol": protocol}, ServerStream=endless).server_stream(EchoRequest(), timeout=0.1)
     with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
         for _ in replies:
             pass
 
 
-def test_leaving_a_stream_closes_the_function() -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_leaving_a_stream_closes_the_function(protocol: str) -> None:
     closed = []
 
     def endless(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
@@ -142,7 +179,7 @@ def test_leaving_a_stream_closes_the_function() -> None:
         finally:
             closed.append(True)
 
-    with echo_stub(ServerStream=endless).server_stream(EchoRequest()) as replies:
+    with echo_stub({"protocol": protocol}, ServerStream=endless).server_stream(EchoRequest()) as replies:
         next(replies)
     assert closed == [True]
 

@@ -25,7 +25,8 @@ from tests.servers import free_port, serving
 
 TOKEN = "doctors-token"
 ORIGIN = "https://app.example"
-SUBJECTS = ["reachability", "methods", "content types", "authentication", "calls", "CORS", "clock", "versions"]
+PROTOCOLS = ["gRPC-Web", "Connect"]
+SUBJECTS = ["reachability", "methods", *PROTOCOLS, "authentication", "calls", "CORS", "clock", "versions"]
 
 Change = Callable[[Flask], Any]
 
@@ -69,11 +70,27 @@ def levels(findings: dict[str, dict[str, str]]) -> dict[str, str]:
 @pytest.mark.parametrize("credential", [["--token", TOKEN], ["--hmac-secret", "secret"]])
 @pytest.mark.parametrize("origin", [[], ["--origin", ORIGIN]])
 @pytest.mark.parametrize("prefix", ["", "/rpc"])
-def test_a_sound_server(make_server: Any, credential: list[str], origin: list[str], prefix: str) -> None:
+@pytest.mark.parametrize("protocol", ["grpc-web", "connect"])
+def test_a_sound_server(make_server: Any, credential: list[str], origin: list[str], prefix: str, protocol: str) -> None:
     with make_server(GRPC_URL_PREFIX=prefix) as url:
-        findings = examine(url + prefix, *credential, *origin, exit_code=0)
+        findings = examine(url + prefix, *credential, *origin, "--protocol", protocol, exit_code=0)
     assert list(findings) == SUBJECTS
     assert {finding["level"] for finding in findings.values()} == {"ok"}
+
+
+@pytest.mark.parametrize("served", ["grpc-web", "connect"])
+@pytest.mark.parametrize("spoken", ["grpc-web", "connect"])
+def test_a_server_of_one_protocol(make_server: Any, served: str, spoken: str) -> None:
+    exit_code = 0 if served == spoken else 1
+    arguments = ["--token", TOKEN, "--origin", ORIGIN, "--protocol", spoken]
+    with make_server(GRPC_PROTOCOLS=[served]) as url:
+        findings = examine(url, *arguments, exit_code=exit_code)
+    absent = findings[{"grpc-web": "Connect", "connect": "gRPC-Web"}[served]]
+    assert absent["text"].startswith("not served")
+    assert absent["level"] == ("ok" if served == spoken else "fail")
+    assert ("GRPC_PROTOCOLS" in absent["advice"]) == (served != spoken)
+    if served == spoken:
+        assert levels(findings) == {}
 
 
 def test_it_changes_nothing(make_server: Any) -> None:
@@ -85,8 +102,8 @@ def test_it_changes_nothing(make_server: Any) -> None:
 def test_people_read_a_line_each(make_server: Any) -> None:
     with make_server(GRPC_REQUIRE_AUTH=False) as url:
         lines = run("doctor", "--url", url).stdout.splitlines()
-    assert lines[1] == "ok    methods         all 14 of sentry.integrations.scm.v1.ScmService are served"
-    assert lines[3:5] == [
+    assert lines[1] == "ok    methods         all 15 of sentry.integrations.scm.v1.ScmService are served"
+    assert lines[4:6] == [
         "warn  authentication  calls without credentials are accepted",
         "                      Set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS, unless calls are public.",
     ]
@@ -113,14 +130,16 @@ def after(change: Callable[[Response], object]) -> Change:
     return add
 
 
-def expose(names: str) -> Change:
-    """A proxy that says which headers a page may read."""
+Headers = list[tuple[str, str]]
+
+
+def proxied(change: Callable[[Any, str, Headers], tuple[str, Headers]]) -> Change:
+    """A proxy that changes the heads of responses; it gets the environment, too."""
 
     class Proxied(Flask):
         def __call__(self, environ: Any, start_response: Any) -> Any:
             def start(status: str, headers: Any, exc_info: Any = None) -> Any:
-                kept = [pair for pair in headers if pair[0].lower() != "access-control-expose-headers"]
-                return start_response(status, [*kept, ("Access-Control-Expose-Headers", names)], exc_info)
+                return start_response(*change(environ, status, headers), exc_info)
 
             return super().__call__(environ, start)
 
@@ -128,6 +147,26 @@ def expose(names: str) -> Change:
         app.__class__ = Proxied
 
     return add
+
+
+def expose(names: str) -> Change:
+    """A proxy that says which headers a page may read."""
+
+    def change(environ: Any, status: str, headers: Headers) -> tuple[str, Headers]:
+        kept = [pair for pair in headers if pair[0].lower() != "access-control-expose-headers"]
+        return status, [*kept, ("Access-Control-Expose-Headers", names)]
+
+    return proxied(change)
+
+
+def as_text(environ: Any, status: str, headers: Headers) -> tuple[str, Headers]:
+    return status, [(name, value.replace("application/json", "text/plain")) for name, value in headers]
+
+
+def forbid_queries(environ: Any, status: str, headers: Headers) -> tuple[str, Headers]:
+    if "message=" not in environ["QUERY_STRING"]:
+        return status, headers
+    return "304 Not Modified", [pair for pair in headers if pair[0].lower() not in {"content-type", "content-length"}]
 
 
 def before(app: Flask) -> None:
@@ -173,12 +212,14 @@ def without_cors(response: Response) -> None:
         (after(lambda r: r.headers.set("date", "now")), {}, [], ("warn", "clock"), "no Date header"),
         (
             after(lambda r: r.mimetype == "application/grpc-web-text" and r.headers.set("content-type", "text/plain")),
-            {}, [], ("fail", "content types"), "the response to application/grpc-web-text is 'text/plain'",
+            {}, [], ("fail", "gRPC-Web"), "the response to application/grpc-web-text is 'text/plain'",
         ),
         (
             after(lambda r: "json" in r.mimetype and setattr(r, "status_code", 502)),
-            {}, [], ("fail", "content types"), "the response to application/grpc-web+json is HTTP 502",
+            {}, [], ("fail", "gRPC-Web"), "the response to application/grpc-web+json is HTTP 502",
         ),
+        (proxied(as_text), {}, [], ("fail", "Connect"), "the response to POST of application/proto is 'text/plain'"),
+        (proxied(forbid_queries), {}, [], ("fail", "Connect"), "the response to GET of application/json is HTTP 304"),
         # Credentials
         (None, {"GRPC_REQUIRE_AUTH": False}, [], ("warn", "authentication"), "are accepted"),
         (None, {}, ["--token", "wrong"], ("fail", "credentials"), "the token is not valid"),

@@ -67,12 +67,14 @@ def url(app: Flask) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["token", "signature", "in process"])
+@pytest.fixture(params=["token", "signature", "Connect", "in process"])
 def client(request: pytest.FixtureRequest, app: Flask, url: str) -> Iterator[ScmGrpcClient]:
     if request.param == "token":
         client = ScmGrpcClient(base_url=url, auth_token="your-auth-token")
     elif request.param == "signature":
         client = ScmGrpcClient(url, hmac_secrets=SECRETS)
+    elif request.param == "Connect":
+        client = ScmGrpcClient(url, "your-auth-token", protocol="connect")
     else:
         client = ScmGrpcClient.from_channel(channel_for(app, token="your-auth-token"))
     with client:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.servers import ROOT
 from tests.test_proto import GENERATOR
 
-__all__ = ["FILES", "PLUGIN", "SERVICES", "generate"]
+__all__ = ["SERVICES", "generate", "run_protoc"]
 
 PLUGIN = f"""#!{sys.executable}
 import sys
@@ -50,12 +50,14 @@ def generate(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text.encode())
+    run_protoc(folder, "-I.", "--python_out=.", "--pyi_out=.", "--flask-grpc_out=.", *FILES)
+
+
+def run_protoc(folder: Path, *arguments: str) -> None:
+    """Run it in `folder`, with the plugin in the path, as in an environment that is activated."""
     plugin = folder / "protoc-gen-flask-grpc"
     plugin.write_text(PLUGIN)
     plugin.chmod(0o700)
-    arguments = ["-I.", "--python_out=.", "--pyi_out=.", "--flask-grpc_out=.", *FILES]
-    # protoc looks for plugins in the path, as after activation of an environment.
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-    subprocess.run(
-        [GENERATOR, "-m", "grpc_tools.protoc", *arguments], cwd=folder, env=environment, check=True, timeout=60
-    )
+    command = [GENERATOR, "-m", "grpc_tools.protoc", *arguments]
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=60)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.codegen.hostile import SERVICES, generate
+from tests.codegen.test_page import write_greeter
 from tests.mypy_runs import assert_only_marked_errors
 from tests.test_proto import GENERATOR
 
@@ -273,5 +274,6 @@ def test_mypy_finds_every_mistake_and_nothing_else(tmp_path: Path) -> None:
     files = ["correct.py", "mistakes.py"]
     if GENERATOR.exists():
         generate(tmp_path)
-        files += SERVICES
+        write_greeter(tmp_path)
+        files += [*SERVICES, "app.py", "greeter_rpc.py"]
     assert_only_marked_errors(tmp_path, *files)

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf curl; and our client against theirs.
+"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf; and our client against theirs.
 
 `make peers` runs them in an environment of their own: sonora needs an older urllib3 than this package.
 """
@@ -168,7 +168,7 @@ def test_connectrpc_gets_errors_of_streams(connect: ConnectClientSync) -> None:
     assert caught.value.code is Code.DATA_LOSS
 
 
-# buf curl
+# buf
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +187,24 @@ def buf(schema: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Callabl
 def buf_curl(
     schema: Path, tmp_path: Path, protocol: str, url: str, message: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    buf = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
-    assert buf is not None
-    arguments = [buf, "curl", "--protocol", protocol, "--schema", str(schema), "-d", json.dumps(message), url]
+    return run_buf(tmp_path, "curl", "--protocol", protocol, "--schema", str(schema), "-d", json.dumps(message), url)
+
+
+def run_buf(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
+    assert program is not None
     environ = {"HOME": str(tmp_path)}
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=environ)
+    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, env=environ)
+
+
+def test_buf_generate_writes_what_protoc_does(tmp_path: Path) -> None:
+    main = "from flask_grpcweb_scm.codegen.protoc import main; main()"
+    plugin = {"local": [SERVER_PYTHON, "-c", main], "out": str(tmp_path / "out")}
+    result = run_buf(tmp_path, "generate", "protos", "--template", json.dumps({"version": "v2", "plugins": [plugin]}))
+    assert (result.returncode, result.stderr) == (0, "")
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.py")}
+    assert {"tests/echo_rpc.py", "flask_grpcweb_scm/pb/scm_rpc.py"} <= written
+    assert [name for name in written if (tmp_path / "out" / name).read_text() != (ROOT / name).read_text()] == []
 
 
 def test_buf_curl_calls_with_our_descriptors(buf: Callable[..., Any], url: str) -> None:
@@ -236,7 +249,7 @@ def test_curl_calls_with_json(url: str) -> None:
     ("method", "body", "status", "code", "message"),
     [
         ("Unary", '{"text": "fail"}', 404, "not_found", "nichts da: ü%"),
-        ("Unary", '{"txt": "hi"}', 400, "invalid_argument", "txt"),
+        ("Unary", '{"text": 5}', 400, "invalid_argument", "text"),
         ("Unary", "", 400, "invalid_argument", "JSON"),
         ("Missing", "{}", 501, "unimplemented", "Missing"),
     ],

@@ -12,11 +12,13 @@ from flask import Flask
 from flask_grpcweb_scm.auth import SignedTokens
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
-from tests.grpcweb import Answer, call
+from tests.grpcweb import Answer
+from tests.protocols import call, every_protocol, protocol  # noqa: F401  # a fixture
 from tests.scm.databases import Databases, disposed
 from tests.scm.queries.test_tenancy import METHODS, NOWHERE, requests_for, statements
 from tests.scm.support import SERVICE, Tenant, add_mapping, add_tenant, make_app
 from tests.security.support import FULL, TOKEN_SECRET
+from tests.tables import check_rows
 
 ISSUER = SignedTokens([TOKEN_SECRET])
 # The first tenant of the database has the id 1.
@@ -51,34 +53,38 @@ def tenants(app: Flask) -> tuple[Tenant, Tenant]:
 
 
 def ask(app: Flask, credential: str, method: str, **fields: Any) -> Answer:
-    request_class = app.extensions["grpcweb_scm"].dispatcher.methods[SERVICE + method].request_class
-    return call(app.test_client(), SERVICE + method, request_class(**fields), headers={"x-grpc-auth-token": credential})
+    rpc = app.extensions["grpcweb_scm"].dispatcher.methods[SERVICE + method]
+    is_gettable = rpc.no_side_effects and not rpc.server_streaming
+    message, headers = rpc.request_class(**fields), {"x-grpc-auth-token": credential}
+    return call(app.test_client(), SERVICE + method, message, headers=headers, get=is_gettable)
 
 
 def without_ids(answer: Answer) -> Any:
-    headers = {name: re.sub(r"\d+", "N", value) for name, value in answer.headers.items()}
-    return answer.http_status, answer.code, headers, answer.trailers, answer.body
+    parts = (answer.headers, answer.trailers)
+    return answer.http_status, answer.code, answer.payloads, re.sub(r"\d+", "N", str(parts))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@every_protocol
 @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS)
-def test_another_tenants_row_looks_missing(
-    app: Flask, tenants: tuple[Tenant, Tenant], credential: str, method: str
-) -> None:
-    seen = []
-    for tenant in (tenants[1], NOWHERE):
-        answers: list[Answer] = []
+def test_another_tenants_row_looks_missing(app: Flask, tenants: tuple[Tenant, Tenant], credential: str) -> None:
+    def check(method: str) -> None:
+        seen = []
+        for tenant in (tenants[1], NOWHERE):
+            answers: list[Answer] = []
 
-        def run(tenant: Tenant = tenant, answers: list[Answer] = answers) -> None:
-            answers.append(ask(app, credential, method, **requests_for(tenant)[method]))
+            def run(tenant: Tenant = tenant, answers: list[Answer] = answers) -> None:
+                answers.append(ask(app, credential, method, **requests_for(tenant)[method]))
 
-        queries = statements(app, run)
-        assert len(queries) >= 1
-        assert answers[0].code == 5
-        seen.append((without_ids(answers[0]), queries))
-    assert seen[0] == seen[1]
+            queries = statements(app, run)
+            assert len(queries) >= 1
+            assert answers[0].code == 5
+            seen.append((without_ids(answers[0]), queries))
+        assert seen[0] == seen[1]
+
+    check_rows(check, ((method,) for method in METHODS))
 
 
+@every_protocol
 @pytest.mark.parametrize("credential", [*CREDENTIALS.values(), FULL])
 def test_ones_own_row_is_there(app: Flask, tenants: tuple[Tenant, Tenant], credential: str) -> None:
     assert ask(app, credential, "GetRepository", repository_id=tenants[0].repository).code == 0

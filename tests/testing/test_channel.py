@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask import Flask, Response, abort, request
 
@@ -21,22 +23,31 @@ def test_the_prefix_of_the_app_is_used(prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "codec", "content_type"),
+    ("options", "content_type"),
     [
-        (False, "proto", "application/grpc-web+proto"),
-        (False, "json", "application/grpc-web+json"),
-        (True, "proto", "application/grpc-web-text"),
-        (True, "json", "application/grpc-web-text+json"),
+        ({}, "application/grpc-web+proto"),
+        ({"codec": "json"}, "application/grpc-web+json"),
+        ({"text": True}, "application/grpc-web-text"),
+        ({"text": True, "codec": "json"}, "application/grpc-web-text+json"),
+        ({"protocol": "connect"}, "application/proto"),
+        ({"protocol": "connect", "codec": "json"}, "application/json"),
     ],
 )
-def test_the_content_type_is_that_of_http(text: bool, codec: str, content_type: str) -> None:
+def test_the_content_type_is_that_of_http(options: dict[str, Any], content_type: str) -> None:
     seen = []
 
     def prepare(app: Flask) -> None:
         app.before_request(lambda: seen.append(request.content_type))
 
-    channel_for(echo_app(prepare=prepare), text=text, codec=codec).stub(ECHO).unary(EchoRequest())
+    channel_for(echo_app(prepare=prepare), **options).stub(ECHO).unary(EchoRequest())
     assert seen == [content_type]
+
+
+@pytest.mark.parametrize("names", [["grpc-web"], ["connect"], ["connect", "grpc-web"]])
+def test_the_protocol_is_one_that_the_app_serves(names: list[str]) -> None:
+    with channel_for(echo_app(GRPC_PROTOCOLS=names)) as channel:
+        assert channel.stub(ECHO).unary(EchoRequest(text="a")).text == "A"
+        assert [reply.number for reply in channel.stub(ECHO).server_stream(EchoRequest(count=2))] == [0, 1]
 
 
 def test_hooks_of_the_app_run() -> None:

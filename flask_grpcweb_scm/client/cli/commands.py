@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.client.call import all_pages
-from flask_grpcweb_scm.client.channel import PROTOCOLS, Channel, python_names
+from flask_grpcweb_scm.client.channel import Channel, python_names
 from flask_grpcweb_scm.client.cli.fields import field_options, message_from, parse_lines
 from flask_grpcweb_scm.client.cli.options import (
     DEFAULT_TIMEOUT,
@@ -39,6 +39,7 @@ from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from flask_grpcweb_scm.client.call import RetryPolicy
-from flask_grpcweb_scm.client.channel import PROTOCOLS, Channel
+from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 
 __all__ = ["connection_options", "given_options", "open_channel", "parse_metadata", "server_url"]
 

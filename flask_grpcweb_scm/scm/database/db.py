@@ -216,7 +216,7 @@ def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
                 key.parent.type = key.column.type
 
 
-db = Database(model_class=Base)
+db: Database = Database(model_class=Base)
 
 if TYPE_CHECKING:
 

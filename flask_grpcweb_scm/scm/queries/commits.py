@@ -1,4 +1,4 @@
-"""Stored commits, their authors, and the files they changed: one statement for any number of them."""
+"""Stored commits, their authors, and the files they changed: one statement for any number, of any repositories."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from flask_grpcweb_scm.scm.queries import Statement, is_one_of, json_columns, se
 
 __all__ = [
     "AuthorRow",
+    "BlamedCommit",
+    "FileAtCommit",
     "LastChange",
     "find_authors",
     "find_commit",
     "find_commits_starting_with",
-    "find_newest_commit",
+    "find_newest_commits",
     "last_changes",
 ]
 
@@ -37,6 +39,19 @@ class AuthorRow(NamedTuple):
 MESSAGE_CHARACTERS = 1000  # of which its first line is read
 
 _AUTHOR = select_row(AuthorRow, CommitAuthor)
+
+
+class BlamedCommit(NamedTuple):
+    """A commit, and the author that it has."""
+
+    repository_id: int
+    sha: str
+    name: str
+    email: str
+
+
+FileAtCommit = tuple[int, str, str]
+"""A repository, the full SHA of a commit, and the path of a file."""
 
 
 class LastChange(NamedTuple):
@@ -60,82 +75,87 @@ def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
     return None if row is None else (row[0], row[1])
 
 
-def find_newest_commit(repository: Repository) -> str | None:
-    """Return the SHA of the tip that was imported last, else of the newest stored commit by date; None without any."""
-    key = sa.select(Commit.key).where(Commit.repository_id == repository.id)
-    imported = key.where(Commit.key == repository.imported_key)
-    newest = key.order_by(Commit.date_added.desc(), Commit.id.desc()).limit(1)
-    return db.session.scalar(sa.select(sa.func.coalesce(imported.scalar_subquery(), newest.scalar_subquery())))
-
-
-def find_commits_starting_with(repository: Repository, prefixes: Collection[str]) -> Mapping[str, Sequence[str]]:
-    """Return up to two SHAs of stored commits by the prefixes that they have; only the prefixes with any."""
-    if not prefixes:
+def find_newest_commits(repository_ids: Collection[int]) -> Mapping[int, str]:
+    """Return the SHA of the tip that was imported last, else of the newest stored commit by date, by repository."""
+    if not repository_ids:
         return {}
-    values = {"repository_id": repository.id, "prefixes": json.dumps([[prefix] for prefix in prefixes])}
-    rows = db.session.execute(_starting_with(db.engine.dialect.name), values)
-    return {prefix: [first] if first == last else [first, last] for prefix, first, last in rows if first is not None}
+    key = sa.select(Commit.key).where(Commit.repository_id == Repository.id).correlate(Repository)
+    imported = key.where(Commit.key == Repository.imported_key)
+    newest = key.order_by(Commit.date_added.desc(), Commit.id.desc()).limit(1)
+    sha = sa.func.coalesce(imported.scalar_subquery(), newest.scalar_subquery())
+    rows = db.session.execute(sa.select(Repository.id, sha).where(is_one_of(Repository.id, [*repository_ids])))
+    return {repository_id: key for repository_id, key in rows if key is not None}
+
+
+def find_commits_starting_with(wanted: Collection[tuple[int, str]]) -> Mapping[tuple[int, str], Sequence[str]]:
+    """Return up to two SHAs of stored commits by repository and prefix; only for the prefixes with any."""
+    if not wanted:
+        return {}
+    rows = db.session.execute(_starting_with(db.engine.dialect.name), {"wanted": json.dumps([*wanted])})
+    return {
+        (repository_id, prefix): [first] if first == last else [first, last]
+        for repository_id, prefix, first, last in rows
+        if first is not None
+    }
 
 
 @functools.cache
 def _starting_with(dialect: str) -> Statement:
     # One after the other: for a join, PostgreSQL may read all commits of the repository.
-    (prefix,) = json_columns(sa.bindparam("prefixes", type_=sa.Text), [sa.Text()])
-    wanted = sa.select(prefix.label("prefix")).subquery("wanted")
+    repository_id, prefix = json_columns(sa.bindparam("wanted", type_=sa.Text), [sa.BigInteger(), sa.Text()])
+    wanted = sa.select(repository_id.label("repository_id"), prefix.label("prefix")).subquery("wanted")
     key = Commit.__table__.c.key
     # A range, because SQLite uses no index for LIKE; "g" sorts after every hexadecimal digit.
     between = sa.and_(key >= wanted.c.prefix, key < wanted.c.prefix + "g")
-    of_repository = Commit.__table__.c.repository_id == sa.bindparam("repository_id")
+    of_repository = Commit.__table__.c.repository_id == wanted.c.repository_id
     ends = [sa.select(end(key)).where(of_repository, between).correlate(wanted) for end in (sa.func.min, sa.func.max)]
-    return sa.select(wanted.c.prefix, *[end.scalar_subquery() for end in ends])
+    return sa.select(wanted.c.repository_id, wanted.c.prefix, *[end.scalar_subquery() for end in ends])
 
 
-def find_authors(
-    repository: Repository, blamed: Collection[tuple[str, str, str]]
-) -> Mapping[tuple[str, str, str], AuthorRow]:
+def find_authors(organization_id: int, blamed: Collection[BlamedCommit]) -> Mapping[BlamedCommit, AuthorRow]:
     """Return the author of each stored commit, else the organization's author with this name and address.
 
-    :param blamed: SHAs, each with the name and the address that its author has; commits whose author is unknown are
-        left out.
+    Commits whose author is unknown are left out.
     """
-    with_key = _AUTHOR.add_columns(Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
-    shas = {sha for sha, _, _ in blamed}
-    rows = db.session.execute(with_key.where(Commit.repository_id == repository.id, is_one_of(Commit.key, [*shas])))
-    by_sha = {row.key: AuthorRow(*row[:-1]) for row in rows}
-    missing = [(name, email) for sha, name, email in blamed if sha not in by_sha]
+    with_key = _AUTHOR.add_columns(Commit.repository_id, Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
+    repositories, shas = ([*{commit[place] for commit in blamed}] for place in (0, 1))
+    rows = db.session.execute(
+        with_key.where(is_one_of(Commit.repository_id, repositories), is_one_of(Commit.key, shas))
+    )
+    by_sha = {(row.repository_id, row.key): AuthorRow(*row[:-2]) for row in rows}
+    missing = [(commit.name, commit.email) for commit in blamed if commit[:2] not in by_sha]
     by_name: dict[tuple[str, str | None], AuthorRow] = {}
     if missing:
-        statement = _AUTHOR.where(CommitAuthor.organization_id == repository.organization_id)
+        statement = _AUTHOR.where(CommitAuthor.organization_id == organization_id)
         names, emails = ([*dict.fromkeys(column)] for column in zip(*missing, strict=True))
         statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
         by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
-    found = {line: by_sha.get(line[0]) or by_name.get(line[1:]) for line in blamed}
+    found = {commit: by_sha.get(commit[:2]) or by_name.get((commit.name, commit.email)) for commit in blamed}
     # A commit that was stored while an address had one name may have another's.
     return {
-        line: author
-        for line, author in found.items()
-        if author is not None and (author.email != line[2] or author.name == line[1])
+        commit: author
+        for commit, author in found.items()
+        if author is not None and (author.email != commit.email or author.name == commit.name)
     }
 
 
-def last_changes(
-    repository: Repository, files: Collection[tuple[str, str]]
-) -> Mapping[tuple[str, str], LastChange | None]:
+def last_changes(files: Collection[FileAtCommit]) -> Mapping[FileAtCommit, LastChange | None]:
     """Return the last change of each file, by the newest stored commit at or before another by date.
 
-    :param files: full SHAs, each with a path. A commit that is not stored is missing in the result; None stands for a
-        file that no commit changed.
+    A commit that is not stored is missing in the result; None stands for a file that no commit changed.
     """
+    if not files:
+        return {}
     commit = Commit.__table__.c
-    given = sa.select(commit.key, commit.id).where(commit.repository_id == repository.id)
-    shas = {sha for sha, _ in files}
-    ids = {key: row_id for key, row_id in db.session.execute(given.where(is_one_of(commit.key, [*shas])))}  # noqa: C416
-    known = [(sha, path) for sha, path in files if sha in ids]
+    repositories, shas = ([*{file[place] for file in files}] for place in (0, 1))
+    given = sa.select(commit.repository_id, commit.key, commit.id)
+    given = given.where(is_one_of(commit.repository_id, repositories), is_one_of(commit.key, shas))
+    ids = {(repository_id, key): row_id for repository_id, key, row_id in db.session.execute(given)}
+    known = [file for file in files if file[:2] in ids]
     if not known:
         return {}
-    document = json.dumps([[place, ids[sha], path] for place, (sha, path) in enumerate(known)])
-    values = {"repository_id": repository.id, "files": document}
-    changed = db.session.execute(_last_changes(db.engine.dialect.name), values).all()
+    document = json.dumps([[place, file[0], ids[file[:2]], file[2]] for place, file in enumerate(known)])
+    changed = db.session.execute(_last_changes(db.engine.dialect.name), {"files": document}).all()
     newest = _commits_with_authors({row.commit_id for row in changed if row.commit_id is not None})
     return {
         known[place]: None if commit_id is None else newest[commit_id]._replace(kind=kind)
@@ -147,8 +167,8 @@ def last_changes(
 def _last_changes(dialect: str) -> Statement:
     # One file after the other: for joins, PostgreSQL may read all commits and all changes.
     numbers = sa.BigInteger()
-    columns = json_columns(sa.bindparam("files", type_=sa.Text), [numbers, numbers, sa.Text()])
-    names = ("place", "commit_id", "path")
+    columns = json_columns(sa.bindparam("files", type_=sa.Text), [numbers, numbers, numbers, sa.Text()])
+    names = ("place", "repository_id", "commit_id", "path")
     wanted = sa.select(*[column.label(name) for name, column in zip(names, columns, strict=True)]).subquery("wanted")
     commit, change = Commit.__table__.c, CommitFileChange.__table__.alias("change").c
     date = sa.select(commit.date_added).where(commit.id == wanted.c.commit_id).correlate(wanted).scalar_subquery()
@@ -156,7 +176,7 @@ def _last_changes(dialect: str) -> Statement:
     own = sa.select(change.commit_id).where(change.commit_id == wanted.c.commit_id, change.filename == wanted.c.path)
     earlier = (
         sa.select(change.commit_id)
-        .where(change.repository_id == sa.bindparam("repository_id"), change.filename == wanted.c.path)
+        .where(change.repository_id == wanted.c.repository_id, change.filename == wanted.c.path)
         .where(change.date_added <= date)
         .order_by(change.date_added.desc(), change.commit_id.desc())
         .limit(1)

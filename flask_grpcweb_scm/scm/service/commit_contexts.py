@@ -11,7 +11,14 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Repository
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.queries.commits import AuthorRow, LastChange, find_authors, last_changes
+from flask_grpcweb_scm.scm.queries.commits import (
+    AuthorRow,
+    BlamedCommit,
+    FileAtCommit,
+    LastChange,
+    find_authors,
+    last_changes,
+)
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.commits import author_message, commit_not_found, complete_sha, complete_shas
 from flask_grpcweb_scm.scm.service.definition import attempt, service
@@ -189,9 +196,20 @@ class LineBlamer:
 
     def contexts(self) -> dict[BlamedLine, scm_pb2.CommitContext | RpcError]:
         """Return the context of each line that :meth:`read` was called for, or its error."""
-        blamed = {_signature(line.blame) for line in self._lines.values() if line is not None}
-        authors = find_authors(self._repository, blamed) if blamed else {}
-        changes = last_changes(self._repository, self._stored) if self._stored else {}
+        return self.contexts_of([self])[0]
+
+    @staticmethod
+    def contexts_of(blamers: Sequence[LineBlamer]) -> list[dict[BlamedLine, scm_pb2.CommitContext | RpcError]]:
+        """Return the result of :meth:`contexts` for each of several repositories of one organization."""
+        blamed = {blamer._blamed(line.blame) for blamer in blamers for line in blamer._lines.values() if line}
+        files = {(blamer._repository.id, *file) for blamer in blamers for file in blamer._stored}
+        authors = find_authors(blamers[0]._repository.organization_id, blamed) if blamed else {}
+        changes = last_changes(files)
+        return [blamer._contexts(authors, changes) for blamer in blamers]
+
+    def _contexts(
+        self, authors: Mapping[BlamedCommit, AuthorRow], changes: Mapping[FileAtCommit, LastChange | None]
+    ) -> dict[BlamedLine, scm_pb2.CommitContext | RpcError]:
         contexts = {key: self._of_line(key, line, authors) for key, line in self._lines.items()}
         for (sha, path), numbers in self._stored.items():
             changed = self._of_change(sha, path, changes)
@@ -199,13 +217,13 @@ class LineBlamer:
         return contexts
 
     def _of_line(
-        self, key: BlamedLine, line: Line | None, authors: Mapping[tuple[str, str, str], AuthorRow]
+        self, key: BlamedLine, line: Line | None, authors: Mapping[BlamedCommit, AuthorRow]
     ) -> scm_pb2.CommitContext | RpcError:
         sha, path, number = key
         if line is None:
             return RpcError(StatusCode.NOT_FOUND, f"{path} has no line {number} at commit {sha}")
         blame = line.blame
-        known = author_message(authors.get(_signature(blame)))
+        known = author_message(authors.get(self._blamed(blame)))
         author = known or scm_pb2.CommitAuthor(name=blame.author_name, email=blame.author_email)
         reasons = [blame.approximate] if blame.approximate else []
         if self._ignored.is_cut:
@@ -218,12 +236,13 @@ class LineBlamer:
         return context
 
     def _of_change(
-        self, sha: str, path: str, changes: Mapping[tuple[str, str], LastChange | None]
+        self, sha: str, path: str, changes: Mapping[FileAtCommit, LastChange | None]
     ) -> scm_pb2.CommitContext | RpcError:
         """Return the context of a file at a commit, by its last change, or its error."""
-        if (sha, path) not in changes:
+        file = (self._repository.id, sha, path)
+        if file not in changes:
             return commit_not_found(self._repository, sha)
-        change = changes[sha, path]
+        change = changes[file]
         if change is None:
             text = f"repository {self._repository.id} has no source to read, and no stored commit touched {path}"
             return failed_precondition("SOURCE", f"repository {self._repository.id}", text)
@@ -250,6 +269,9 @@ class LineBlamer:
             approximate_reason=reason,
         )
 
+    def _blamed(self, blame: Blame) -> BlamedCommit:
+        return BlamedCommit(self._repository.id, blame.sha, blame.author_name, blame.author_email)
+
     @staticmethod
     def _with_number(found: scm_pb2.CommitContext | RpcError, number: int) -> scm_pb2.CommitContext | RpcError:
         if isinstance(found, RpcError):
@@ -267,10 +289,6 @@ def _line_cache() -> LruCache[Line]:
 def _ignored_cache() -> LruCache[IgnoredRevisions]:
     """Return the ignored revisions of providers, by repository, source, branch and minute."""
     return kept_in_app("ignored", lambda: LruCache(int(current_settings().blame_cache_bytes * IGNORED_SHARE)))
-
-
-def _signature(blame: Blame) -> tuple[str, str, str]:
-    return blame.sha, blame.author_name, blame.author_email
 
 
 def _file_not_found(sha: str, path: str) -> RpcError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from flask_grpcweb_scm.pb import scm_pb2
@@ -13,7 +13,7 @@ from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
     find_commit,
     find_commits_starting_with,
-    find_newest_commit,
+    find_newest_commits,
 )
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.definition import attempt, service
@@ -21,7 +21,17 @@ from flask_grpcweb_scm.scm.sources import open_source
 from flask_grpcweb_scm.scm.sources.source import Source
 from flask_grpcweb_scm.scm.validation import failed_precondition, invalid_argument, sha_problem, validate
 
-__all__ = ["author_message", "commit_not_found", "complete_sha", "complete_shas", "fetch_commit", "get_commit"]
+__all__ = [
+    "Naming",
+    "author_message",
+    "choose_sha",
+    "commit_not_found",
+    "complete_sha",
+    "complete_shas",
+    "fetch_commit",
+    "get_commit",
+    "stored_shas",
+]
 
 
 @service.GetCommit
@@ -37,6 +47,10 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     return _commit_message(*found)
 
 
+Naming = tuple[Repository, "Source | None", str]
+"""A repository, its source, and the beginning of a SHA; an empty one is the tip of the default branch."""
+
+
 def complete_sha(repository: Repository, source: Source | None, sha: str) -> str:
     """Return the full SHA for its first 7 or more digits, from the stored commits or else from the source.
 
@@ -46,25 +60,41 @@ def complete_sha(repository: Repository, source: Source | None, sha: str) -> str
     :raises RpcError: NOT_FOUND; INVALID_ARGUMENT for an ambiguous prefix; FAILED_PRECONDITION without commits, or a
         source.
     """
-    return _choose_sha(repository, source, sha, find_commits_starting_with(repository, _prefixes([sha])))
+    naming = (repository, source, sha)
+    return choose_sha(*naming, stored_shas([naming]))
 
 
 def complete_shas(repository: Repository, source: Source | None, shas: Collection[str]) -> dict[str, str | RpcError]:
     """Return the result of :func:`complete_sha`, or its error, for each SHA."""
-    stored = find_commits_starting_with(repository, _prefixes(shas))
-    return {sha: attempt(partial(_choose_sha, repository, source, sha, stored)) for sha in shas}
+    stored = stored_shas([(repository, source, sha) for sha in shas])
+    return {sha: attempt(partial(choose_sha, repository, source, sha, stored)) for sha in shas}
 
 
-def _prefixes(shas: Iterable[str]) -> list[str]:
-    return [sha for sha in shas if len(sha) not in {0, 40, 64}]
+def stored_shas(namings: Collection[Naming]) -> Mapping[tuple[int, str], Sequence[str]]:
+    """Return what the database has for :func:`choose_sha`: full SHAs, by repository and beginning."""
+    tips = {repository.id for repository, source, sha in namings if not sha and source is None}
+    prefixes = {(repository.id, sha) for repository, _, sha in namings if len(sha) not in {0, 40, 64}}
+    newest = {(repository_id, ""): [sha] for repository_id, sha in find_newest_commits(tips).items()}
+    return {**newest, **find_commits_starting_with(prefixes)}
 
 
-def _choose_sha(repository: Repository, source: Source | None, sha: str, stored: Mapping[str, Sequence[str]]) -> str:
+def choose_sha(
+    repository: Repository,
+    source: Source | None,
+    sha: str,
+    stored: Mapping[tuple[int, str], Sequence[str]],
+    branch: str | None = None,
+) -> str:
+    """Do what :func:`complete_sha` does without the database.
+
+    :param stored: see :func:`stored_shas`.
+    :param branch: by default the repository's default branch.
+    """
+    found = stored.get((repository.id, sha), ())
     if not sha:
-        return _tip(repository, source)
-    if not _prefixes([sha]):
+        return _tip(repository, source, found, repository.default_branch if branch is None else branch)
+    if len(sha) in {40, 64}:
         return sha
-    found = stored.get(sha, ())
     if not found and source is not None:
         found = source.commits_starting_with(sha)
     if len(found) > 1:
@@ -74,17 +104,16 @@ def _choose_sha(repository: Repository, source: Source | None, sha: str, stored:
     return found[0]
 
 
-def _tip(repository: Repository, source: Source | None) -> str:
+def _tip(repository: Repository, source: Source | None, stored: Sequence[str], branch: str) -> str:
     if source is not None:
-        tip = source.tip(repository.default_branch)
+        tip = source.tip(branch)
         if tip is None:
             raise RpcError(StatusCode.NOT_FOUND, f"repository {repository.id} has no commits on its default branch")
         return tip
-    newest = find_newest_commit(repository)
-    if newest is None:
+    if not stored:
         subject = f"repository {repository.id}"
         raise failed_precondition("SOURCE", subject, f"{subject} has no source to read, and no stored commits")
-    return newest
+    return stored[0]
 
 
 def commit_not_found(repository: Repository, sha: str) -> RpcError:

@@ -40,7 +40,7 @@ def provider_details(error: ProviderError) -> Iterator[Message]:
         yield precondition_failure("TRACKER", error.provider, str(error))
 
 
-service = ScmService()
+service: ScmService = ScmService()
 service.declare_error(GitTimeout, StatusCode.DEADLINE_EXCEEDED)
 service.declare_error(
     GitError,

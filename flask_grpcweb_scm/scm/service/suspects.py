@@ -1,44 +1,27 @@
-"""FindSuspectCommits: from the frames of a stack trace to the commits that their lines are blamed on."""
+"""FindSuspectCommits: the commits that the frames of a stack trace are blamed on, ranked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import partial
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
-from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, parse_failure
-from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
-from flask_grpcweb_scm.scm.pages import Pages
-from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id
 from flask_grpcweb_scm.scm.queries.tenancy import find_project
 from flask_grpcweb_scm.scm.ranking import BlamedFrame, Suspicion, exclusion, rank
-from flask_grpcweb_scm.scm.service.commit_contexts import LineBlamer, blame_options
-from flask_grpcweb_scm.scm.service.commits import complete_sha
-from flask_grpcweb_scm.scm.service.definition import attempt, service
-from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
-from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
+from flask_grpcweb_scm.scm.service.blamed_frames import Checkout, blame_frames
+from flask_grpcweb_scm.scm.service.commit_contexts import blame_options
+from flask_grpcweb_scm.scm.service.definition import service
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, sha_problem, validate
 
 __all__ = ["find_suspect_commits"]
 
-MAX_FRAMES = 1000  # in one request
+MAX_FRAMES = 2000  # in one request; a Java virtual machine prints 1024 of an endless recursion
 MAX_RELEASE_COMMITS = 1000
-MAX_STACKTRACE_CHARACTERS = 2**19
+MAX_STACKTRACE_CHARACTERS = 2**18
 NAMED_LINES = 3  # in the reason of a suspect
-
-LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True)
-"""Moves and changes of whitespace seldom break anything."""
-
-Outcome = scm_pb2.PathOutcome
 
 
 @service.FindSuspectCommits
@@ -59,25 +42,31 @@ def find_suspect_commits(
         outcomes = [scm_pb2.FrameOutcome(frame=frame) for frame in request.frames]
     else:
         outcomes = _outcomes_in(request.stacktrace, context)
-    checkouts = _find_files(project, outcomes, releases, request, context)
-    _read(list(checkouts.values()), context)
+    checkouts = blame_frames(
+        project,
+        outcomes,
+        releases,
+        options=blame_options(request.blame_options) if request.HasField("blame_options") else None,
+        dry_run=request.dry_run,
+        context=context,
+    )
     now = datetime.now(timezone.utc)
     first_seen = request.first_seen.ToDatetime(timezone.utc) if request.HasField("first_seen") else None
     max_age = request.max_age.ToTimedelta() if request.HasField("max_age") else None
     blamed = []
-    for checkout in checkouts.values():
-        for place, outcome in checkout.blame(outcomes):
+    for place, outcome in enumerate(outcomes):
+        if outcome.HasField("blame"):
             frame = _blamed_frame(place, outcome.blame)
             outcome.no_suspect_reason = exclusion(frame, first_seen=first_seen, now=now, max_age=max_age)
             if not outcome.no_suspect_reason:
                 blamed.append(frame)
-    blamed.sort(key=lambda frame: frame.place)
-    pages = {checkout.repository.id: checkout.pages for checkout in checkouts.values()}
-    subjects = {key: text for checkout in checkouts.values() for key, text in checkout.subjects().items()}
-    suspects = [
-        _suspect(suspicion, outcomes, pages, subjects, seen=first_seen is not None)
-        for suspicion in rank(blamed, first_seen or now, seen=first_seen is not None)
-    ]
+    by_repository = {checkout.repository.id: checkout for checkout in checkouts}
+    suspects = []
+    for suspicion in rank(blamed, first_seen or now, seen=first_seen is not None):
+        blame = outcomes[suspicion.frames[0].place].blame
+        suspect = _suspect(suspicion, blame, by_repository[blame.repository_id])
+        suspect.reason = _reason(suspicion, blame, seen=first_seen is not None)
+        suspects.append(suspect)
     return scm_pb2.FindSuspectCommitsResponse(suspects=suspects, frames=outcomes)
 
 
@@ -166,160 +155,6 @@ def _outcomes_in(text: str, context: CallContext) -> list[scm_pb2.FrameOutcome]:
     return outcomes
 
 
-# --- From frames to files, and to the commits that changed their lines ---
-
-
-@dataclass(slots=True)
-class _Checkout:
-    """A repository at the commit that ran, and lines of it."""
-
-    repository: Repository
-    source: Source | None
-    branch: str
-    sha: str
-    """Of the release; empty for the tip of the branch."""
-    options: BlameOptions | None
-    """None for what is best for suspects."""
-    frames: list[tuple[int, str, int]]
-    """Place, path and line."""
-    pages: Pages = field(init=False)
-    commit: str | RpcError = ""
-    """At which the files are read: the full SHA, or why it is not known."""
-    blamer: LineBlamer | None = None
-    problems: dict[str, RpcError] = field(default_factory=dict)
-    """By path."""
-
-    def __post_init__(self) -> None:
-        self.pages = Pages.of(self.repository.url, provider_name(self.repository.provider))
-
-    def prepare(self) -> None:
-        """Do what needs the database, before :meth:`read`."""
-        if self.commit:
-            return
-        options = self.options
-        if options is None:
-            # Providers know no options: each commit of theirs would be an approximation.
-            options = DEFAULT_BLAME if isinstance(self.source, ApiSource) else LOOK_THROUGH
-        self.blamer = LineBlamer(self.repository, self.source, options)
-        if self.sha or self.source is None:
-            self.commit = attempt(partial(complete_sha, self.repository, self.source, self.sha))
-
-    def read(self, context: CallContext) -> None:
-        """Read the lines; any thread may do it."""
-        if not self.commit and self.source is not None:
-            self.commit = attempt(partial(self._tip, self.source))
-        if isinstance(self.commit, RpcError) or self.blamer is None:
-            return
-        files: dict[str, set[int]] = {}
-        for _, path, line in self.frames:
-            files.setdefault(path, set()).add(line)
-        for path, lines in files.items():
-            context.check_deadline()
-            problem = attempt(partial(self.blamer.read, self.commit, path, sorted(lines)))
-            if problem is not None:
-                self.problems[path] = problem
-
-    def _tip(self, source: Source) -> str:
-        tip = source.tip(self.branch)
-        if tip is None:
-            raise RpcError(StatusCode.NOT_FOUND, f"repository {self.repository.id} has no commits")
-        return tip
-
-    def blame(self, outcomes: Sequence[scm_pb2.FrameOutcome]) -> Iterable[tuple[int, scm_pb2.FrameOutcome]]:
-        """Set in the outcomes of frames what was read; yield those with a commit to blame."""
-        contexts = {} if self.blamer is None else self.blamer.contexts()
-        for place, path, line in self.frames:
-            outcome = outcomes[place]
-            if isinstance(self.commit, RpcError):
-                found: scm_pb2.CommitContext | RpcError = self.commit
-            else:
-                outcome.commit_id = self.commit
-                outcome.source_url = self.pages.file(path, sha=self.commit, line=line)
-                found = self.problems.get(path) or contexts[self.commit, path, line]
-            if isinstance(found, RpcError):
-                outcome.code, outcome.message = found.code, found.message
-                outcome.no_suspect_reason = found.message
-            else:
-                outcome.blame.CopyFrom(found)
-                yield place, outcome
-
-    def subjects(self) -> dict[tuple[int, str], str]:
-        """Return the first lines of messages, by repository and commit."""
-        subjects = {} if self.blamer is None else self.blamer.subjects
-        return {(self.repository.id, sha): subject for sha, subject in subjects.items()}
-
-
-def _find_files(
-    project: Project,
-    outcomes: Sequence[scm_pb2.FrameOutcome],
-    releases: Mapping[int, str],
-    request: scm_pb2.FindSuspectCommitsRequest,
-    context: CallContext,
-) -> dict[tuple[int, str], _Checkout]:
-    """Set in the outcomes which files the frames mean; return those to read, by repository and branch."""
-    ours = []
-    for place, outcome in enumerate(outcomes):
-        frame = outcome.frame
-        if frame.HasField("in_app") and not frame.in_app:
-            text = frame.path or frame.module
-            outcome.no_suspect_reason = outcome.no_suspect_reason or "it is not the app's own code: in_app is false"
-            outcome.path.CopyFrom(
-                Outcome(path=text, outcome=Outcome.OUTCOME_UNSUPPORTED, reason=outcome.no_suspect_reason)
-            )
-        else:
-            ours.append(place)
-    derivation = derive(
-        project,
-        [_stack_frame(outcomes[place].frame, project) for place in ours],
-        dry_run=request.dry_run,
-        context=context,
-    )
-    wanted: dict[tuple[int, str], list[tuple[int, str, int]]] = {}
-    for place, path in zip(ours, derivation.outcomes, strict=True):
-        outcome = outcomes[place]
-        outcome.path.CopyFrom(path)
-        if path.outcome == Outcome.OUTCOME_UNSUPPORTED and not outcome.frame.HasField("in_app"):
-            outcome.frame.in_app = False
-        if not path.source_path:
-            outcome.no_suspect_reason = path.reason
-            continue
-        outcome.frame.in_app = True
-        if outcome.frame.line < 1:
-            outcome.no_suspect_reason = "its line is unknown"
-            continue
-        branch = "" if path.repository_id in releases else path.branch
-        wanted.setdefault((path.repository_id, branch), []).append((place, path.source_path, outcome.frame.line))
-    found = derivation.trees.sources({repository_id for repository_id, _ in wanted}) if wanted else {}
-    options = blame_options(request.blame_options) if request.HasField("blame_options") else None
-    checkouts = {}
-    for (repository_id, branch), frames in wanted.items():
-        row, source = found[repository_id]
-        checkout = _Checkout(row, None, branch or row.default_branch, releases.get(repository_id, ""), options, frames)
-        if isinstance(source, ProviderError):
-            checkout.commit = service.declared_error(source) or RpcError(StatusCode.UNAVAILABLE, str(source))
-        else:
-            checkout.source = source
-        checkouts[repository_id, branch] = checkout
-    return checkouts
-
-
-def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
-    return StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
-
-
-def _read(checkouts: Sequence[_Checkout], context: CallContext) -> None:
-    for checkout in checkouts:
-        checkout.prepare()
-    if len(checkouts) > 1:
-        with ThreadPoolExecutor(min(READERS, len(checkouts))) as pool:
-            contexts = [copy_context() for _ in checkouts]
-            list(pool.map(lambda copied, checkout: copied.run(checkout.read, context), contexts, checkouts))
-    else:
-        for checkout in checkouts:
-            checkout.read(context)
-    context.check_deadline()
-
-
 # --- Suspects ---
 
 
@@ -333,44 +168,38 @@ def _blamed_frame(place: int, blame: scm_pb2.CommitContext) -> BlamedFrame:
     )
 
 
-def _suspect(
-    suspicion: Suspicion,
-    outcomes: Sequence[scm_pb2.FrameOutcome],
-    pages: Mapping[int, Pages],
-    subjects: Mapping[tuple[int, str], str],
-    *,
-    seen: bool,
-) -> scm_pb2.SuspectCommit:
-    nearest = outcomes[suspicion.frames[0].place].blame
+def _suspect(suspicion: Suspicion, blame: scm_pb2.CommitContext, checkout: Checkout) -> scm_pb2.SuspectCommit:
     suspect = scm_pb2.SuspectCommit(
-        repository_id=nearest.repository_id,
-        commit_id=nearest.blame_commit_id,
-        author=nearest.blame_author if nearest.HasField("blame_author") else None,
-        date=nearest.blame_date if nearest.HasField("blame_date") else None,
-        subject=subjects.get(suspicion.frames[0].commit, ""),
-        url=pages[nearest.repository_id].commit(nearest.blame_commit_id),
+        repository_id=blame.repository_id,
+        commit_id=blame.blame_commit_id,
+        author=blame.blame_author if blame.HasField("blame_author") else None,
+        date=blame.blame_date if blame.HasField("blame_date") else None,
+        subject=checkout.subjects.get(blame.blame_commit_id, ""),
+        url=checkout.pages.commit(blame.blame_commit_id),
         frames=[frame.place for frame in suspicion.frames],
         score=suspicion.score,
-        reason=_reason(suspicion, nearest, seen=seen),
     )
     if suspicion.age is not None:
         suspect.age.FromTimedelta(suspicion.age)
     return suspect
 
 
-def _reason(suspicion: Suspicion, nearest: scm_pb2.CommitContext, *, seen: bool) -> str:
+def _reason(suspicion: Suspicion, blame: scm_pb2.CommitContext, *, seen: bool) -> str:
     """Say in a sentence which lines of which frames a commit changed last, and when."""
     places: dict[str, list[int]] = {}
     for frame in suspicion.frames:
         _, path, number = frame.line
         places.setdefault(f"line {number} of {path}", []).append(frame.place)
     named = [f"{line} ({_frames_text(frames)})" for line, frames in [*places.items()][:NAMED_LINES]]
-    more = len(places) - len(named)
-    lines = ", ".join(named) + (f" and {more} more" if more > 0 else "")
-    where = "the nearest to the failure" if not suspicion.nearest else f"behind {suspicion.nearest} nearer to it"
+    if len(places) > NAMED_LINES:
+        named.append(f"{len(places) - NAMED_LINES} more")
+    lines = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
     when = "at an unknown date" if suspicion.age is None else _age_text(suspicion.age, seen=seen)
-    doubt = f"; approximately: {nearest.approximate_reason}" if suspicion.approximate else ""
-    return f"it last changed {lines}, {where}, {when}{doubt}"
+    nearest = "the nearest to the failure"
+    if suspicion.nearest:
+        nearest = f"{suspicion.nearest} {'line' if suspicion.nearest == 1 else 'lines'} behind {nearest}"
+    doubt = f"; approximately: {blame.approximate_reason}" if suspicion.approximate else ""
+    return f"it last changed {lines}, {nearest}, {when}{doubt}"
 
 
 def _frames_text(places: Sequence[int]) -> str:

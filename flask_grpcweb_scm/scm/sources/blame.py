@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.sources.git import commit_date
 
@@ -18,6 +19,7 @@ __all__ = [
     "NOTHING_IGNORED",
     "Blame",
     "BlameOptions",
+    "BlamedLine",
     "IgnoredRevisions",
     "Line",
     "NoSuchCommit",
@@ -35,6 +37,9 @@ MAX_SUMMARY_CHARACTERS = 1000
 _REVISION = re.compile(rb"[ \t\r]*([0-9a-fA-F]{40}|[0-9a-fA-F]{64})[ \t\r]*(?:#.*)?", re.DOTALL)
 
 
+_LETTER = re.compile(rb"[0-9A-Za-z]")
+
+
 class NoSuchCommit(Exception):
     """Raised when a source does not have a commit."""
 
@@ -49,6 +54,8 @@ class BlameOptions:
     """Changes of whitespace, as ``git blame -w``."""
     include_ignored_revisions: bool = False
     """False looks through the repository's :class:`IgnoredRevisions`."""
+    pursue_moves: bool = False
+    """Moves that ``git blame -M`` does not see, too; only with :attr:`detect_moves`, and where git does the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +125,22 @@ def summary(message: str) -> str:
     return message.lstrip("\n").partition("\n")[0].strip()[:MAX_SUMMARY_CHARACTERS]
 
 
-def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, tuple[Blame, bool]]]:
-    """Read ``git blame --line-porcelain``: the number of each line, its last change, and whether history begins there.
+class BlamedLine(NamedTuple):
+    """A line of the output of ``git blame``."""
+
+    blame: Blame
+    is_first: bool
+    """True when history begins, or is cut off, at the commit."""
+    path: str
+    """The path that the file had in the commit; empty when git quotes it."""
+    number: int
+    """The number that the line had there."""
+    size: int
+    """Number of its letters and digits."""
+
+
+def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, BlamedLine]]:
+    """Read ``git blame --line-porcelain``: the number of each line, with what git found.
 
     For each line there are an id with numbers, facts, and its text after a tab.
     """
@@ -128,7 +149,7 @@ def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, tuple[Blame, bool
         if not line.startswith(b"\t"):
             block.append(line.decode("utf-8", "replace"))
             continue
-        sha, _, number, *_ = block[0].split(" ")
+        sha, origin, number, *_ = block[0].split(" ")
         facts = {name: value for name, _, value in (fact.partition(" ") for fact in block[1:])}
         mail, subject = facts.get("author-mail", ""), facts.get("summary", "")
         # What git cannot read of a broken commit, and has no name for: `git log` shows nothing there.
@@ -140,5 +161,7 @@ def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, tuple[Blame, bool
             commit_date(facts.get("committer-time", "").encode()),
             summary(subject) if is_named else "",
         )
-        yield int(number), (blame, "boundary" in facts)
+        path = facts.get("filename", "")
+        size = len(_LETTER.findall(line))
+        yield int(number), BlamedLine(blame, "boundary" in facts, path if path[:1] != '"' else "", int(origin), size)
         block = []

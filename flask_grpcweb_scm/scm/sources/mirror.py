@@ -19,6 +19,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     MAX_IGNORE_FILE_BYTES,
     NOTHING_IGNORED,
     Blame,
+    BlamedLine,
     BlameOptions,
     IgnoredRevisions,
     Line,
@@ -35,6 +36,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
 __all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
@@ -184,7 +186,7 @@ class Mirror(CommitReader):
         with closing(self._begin_blame(command)) as blaming:
             found = self._snippets_at(sha, paths, numbers)
             if found is not None and (found[0], [*found[1]]) == (path, numbers):
-                blames = self._end_blame(blaming, command)
+                blames = self._end_blame(blaming, command, options, ignored)
                 return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
         if found is None:
             if not self.has_commit(sha):
@@ -267,7 +269,7 @@ class Mirror(CommitReader):
             return {}
         command = _blame_command(sha, path, numbers, options, ignored)
         with closing(self._begin_blame(command)) as blaming:
-            return self._end_blame(blaming, command)
+            return self._end_blame(blaming, command, options, ignored)
 
     def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
         """Start ``git blame``; it may turn out to be in vain."""
@@ -278,36 +280,56 @@ class Mirror(CommitReader):
         next(chunks)
         return chunks
 
-    def _end_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, Blame]:
-        """Read what ``git blame`` found."""
+    def _end_blame(
+        self, blaming: Iterable[bytes], command: Command, options: BlameOptions, ignored: IgnoredRevisions
+    ) -> dict[int, Blame]:
+        """Read what ``git blame`` found, and look through moves that it did not see."""
+
+        def blame(revisions: str, path: str, numbers: Iterable[int], around: int) -> dict[int, BlamedLine]:
+            command = _blame_command(revisions, path, numbers, options, ignored, around)
+            with closing(self._begin_blame(command)) as blaming:
+                return self._read_blame(blaming, command)
+
+        lines = self._read_blame(blaming, command)
+        if options.pursue_moves:
+            lines = pursue_moves(lines, blame, any_ignored=bool(command[1]))
+        cut = self._commits_cut_off() if any(line.is_first for line in lines.values()) else ()
+        return {
+            number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in cut else line.blame
+            for number, line in lines.items()
+        }
+
+    def _read_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, BlamedLine]:
         try:
-            found = dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
+            return dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
             # The configuration names another file of revisions, and nothing keeps git from reading it.
             arguments, listing = command
-            with closing(self._unconfigured_chunks(*arguments, digits=len(arguments[-3]), stdin=listing)) as chunks:
-                found = dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
-        cut = self._commits_cut_off() if any(is_first for _, is_first in found.values()) else ()
-        return {
-            number: replace(blame, approximate=CUT_OFF) if blame.sha in cut else blame
-            for number, (blame, _) in found.items()
-        }
+            digits = len(arguments[-3].removesuffix(OF_COMMIT))
+            with closing(self._unconfigured_chunks(*arguments, digits=digits, stdin=listing)) as chunks:
+                return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
 
 def _blame_command(
-    sha: str, path: str, numbers: Iterable[int], options: BlameOptions, ignored: IgnoredRevisions
+    revisions: str,
+    path: str,
+    numbers: Iterable[int],
+    options: BlameOptions,
+    ignored: IgnoredRevisions,
+    around: int = 0,
 ) -> Command:
-    which = [argument for number in numbers for argument in ("-L", f"{number},{number}")]
+    which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
     how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
     how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
     listing = b"" if options.include_ignored_revisions else ignored.listing
     if listing:
         how.append("--ignore-revs-file=/dev/stdin")
     what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-    return ["blame", *what, *how, *which, checked_id(sha), "--", path], listing
+    checked_id(revisions.removesuffix(OF_COMMIT))
+    return ["blame", *what, *how, *which, revisions, "--", path], listing
 
 
 def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:

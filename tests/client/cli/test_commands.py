@@ -20,6 +20,7 @@ from flask_grpcweb_scm import CallContext
 from flask_grpcweb_scm.client.cli import scm_grpc
 from flask_grpcweb_scm.client.cli.commands import read_comments, service_group
 from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.testing import ScmFactory, recording
 from tests.apps import echo_app
@@ -259,7 +260,21 @@ def test_credentials(url: str) -> None:
     for environ, code in [({}, 80), ({"SCM_GRPC_TOKEN": "wrong"}, 80), ({"SCM_GRPC_TOKEN": TOKEN}, 69)]:
         assert run("get-repository", "--url", url, env=environ).exit_code == code
     for secret, code in [("wrong", 80), (SECRET, 69)]:
-        assert run("get-repository", "--url", url, "--hmac-secret", secret).exit_code == code
+        for protocol in PROTOCOLS:
+            given = ["--hmac-secret", secret, "--protocol", protocol]
+            assert run("get-repository", "--url", url, *given).exit_code == code
+
+
+@pytest.mark.parametrize("codec", ["proto", "json"])
+def test_connect(url: str, organization: Organization, codec: str) -> None:
+    common = ["--url", url, "--token", TOKEN, "--protocol", "connect", "--codec", codec, "-o", "json"]
+    listed = run(*common, "list-repositories", "--organization", str(organization.id), "--page-size", "2", "--all")
+    assert listed.stdout.count('"name"') == 5
+    streamed = run(*common, "stream-repositories", "--organization", str(organization.id))
+    assert streamed.stdout.count('"name"') == 5
+    failed = run(*common, "get-commit", "--repository", "1", "--commit-sha", "main")
+    assert failed.exit_code == 67
+    assert "fieldViolations" in failed.stderr
 
 
 @pytest.mark.parametrize(
@@ -366,7 +381,8 @@ def test_completion_scripts(shell: str) -> None:
     ("words", "completions"),
     [
         ("scm-grpc list-", {"list-repositories", "list-code-mappings", "list-external-issues"}),
-        ("scm-grpc list-repositories --pro", {"--provider"}),
+        ("scm-grpc list-repositories --prov", {"--provider"}),
+        ("scm-grpc --protocol ", {"grpc-web", "connect"}),
         ("scm-grpc list-repositories --provider git", {"github", "gitlab", "github_enterprise"}),
     ],
 )

@@ -57,6 +57,7 @@ _CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
 _PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
+_NAMED = re.compile(r"\w")
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 
 
@@ -200,11 +201,14 @@ class _Reader:
 
     def _note(self, streams: Sequence[str], texts: Sequence[str]) -> None:
         """Note a line that was read, for the next ones of its streams."""
-        section = self._stream(streams[0]).section
+        section, longer = None, streams[0]
         for key, text in zip(streams, texts, strict=True):
             stream = self.latest[without_numbers(key)] = self._stream(key)
             stream.before = text
+            # What has no name, such as the side of a box, is no prefix of another program.
+            section = None if _NAMED.search(longer[len(key) :]) else section
             stream.section = section = stream.section or section
+            longer = key
             if text.startswith("raise ") and stream.section is not None:
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)

@@ -43,6 +43,7 @@ class Mark(NamedTuple):
 
 
 _ORDER = re.compile(r"(?P<other>Thread 0x.*)?.*\(most recent call (?P<order>last|first)\):?.*")
+_PY_SPY = re.compile(r"Thread (?:0x)?[0-9A-Fa-f]+ \((?:idle|active)[\w+]*\).*")
 _GOROUTINE = re.compile(r"goroutine \d+ (?:gp=.*)?\[(?P<state>[^\[\]]*)\]:.*")
 _ERROR = r"(?:[\w$]+[./\\:]+)*[\w$]*(?:Error|Exception|Throwable|Failure|Panic)"
 _MARKS = (
@@ -51,7 +52,7 @@ _MARKS = (
     (Mark(Kind.CONTEXT), r"During handling of the above exception, another exception occurred:"),
     (Mark(Kind.CAUSE), r"(?:\[?[Cc]aused by:?\]?(?:: ?| |$)|\[cause\]: ?|\[previous exception\]).*"),
     (Mark(Kind.CAUSE), r"\+-\+-+ 1 -+"),  # of a group of exceptions of Python, the first one
-    (Mark(Kind.ASIDE), r"Suppressed: .*|\[errors\]: \[|\+-+ \d+ -+"),
+    (Mark(Kind.ASIDE), r"Suppressed: .*|runtime stack:|\[errors\]: \[|\+-+ \d+ -+"),
     (Mark(Kind.TRACE, others=True), r"(?:panic|fatal error): .*"),
     (Mark(Kind.TRACE), r"_{3,} \S.* _{3,}|thread '.*' (?:\(\d+\) )?panicked at .*"),  # pytest, Rust
     # Ruby prints a cause after what it caused.
@@ -62,7 +63,7 @@ _MARKS = (
 _KNOWN = [(mark, re.compile(pattern)) for mark, pattern in _MARKS]
 _WORTH = re.compile(
     r"exception|Exception|Error|Throwable|Failure|Panic|[Cc]aused by|\[cause\]|Wrapped by|Suppressed|panic|goroutine|"
-    r"most recent call|fatal error|___|:in |Next |\[errors\]|---- \d+ ---"
+    r"most recent call|fatal error|runtime stack|___|:in |Next |\[errors\]|---- \d+ ---|\((?:idle|active)"
 )
 MAX_MARK_CHARACTERS = 2000
 
@@ -112,6 +113,8 @@ def _preference(found: tuple[int, Mark]) -> tuple[bool, int]:
 def _mark_of(text: str) -> Mark | None:
     if (order := _ORDER.fullmatch(text)) is not None:
         return Mark(Kind.ASIDE if order["other"] else Kind.TRACE, order["order"] == "last")
+    if _PY_SPY.fullmatch(text) is not None:
+        return Mark(Kind.ASIDE, failing_last=False)
     if (goroutine := _GOROUTINE.fullmatch(text)) is not None:
         return Mark(Kind.TRACE if goroutine["state"].startswith("running") else Kind.ASIDE)
     return next((mark for mark, pattern in _KNOWN if pattern.fullmatch(text) is not None), None)
@@ -126,7 +129,8 @@ def section_after(current: Section | None, mark: Mark, indentation: int) -> Sect
         # "Traceback …" below "The above exception …", a line of an exception below "Caused by".
         kept = current.mark.kind if kind in {Kind.TRACE, Kind.HEAD} else kind
         order = current.mark.failing_last if mark.failing_last is None else mark.failing_last
-        current.mark = Mark(kept, order, current.mark.others or others)
+        # Below "runtime stack:" the goroutine that failed is still to come.
+        current.mark = Mark(kept, order, (current.mark.others or others) and kept is not Kind.ASIDE)
         return current
     if current.mark.failing_last and kind is Kind.CAUSE and current.platform == "ruby":
         return current  # the head is the last line

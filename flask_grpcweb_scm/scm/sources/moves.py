@@ -1,0 +1,63 @@
+"""Moves of lines that ``git blame -M`` does not see; pure.
+
+git compares a line with what the parents of a commit have elsewhere as the line is in the end, and only when so many
+letters and digits were moved together; of a single line that it is asked about, it looks at no others. So it misses a
+short line, and one that an ignored revision has changed since. Here each commit that a line is blamed on is asked once
+more, about the line as it was in it and those around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from flask_grpcweb_scm.scm.sources.blame import BlamedLine
+
+__all__ = ["OF_COMMIT", "pursue_moves"]
+
+OF_COMMIT = "^!"
+"""Of all history just the one commit, which is a comparison with each of its parents, see gitrevisions(7)."""
+
+AROUND = 8
+"""Lines before and after a line, which were perhaps moved with it."""
+SHORT = 20
+"""Letters and digits that git wants at least, for ``-M`` without a number."""
+MAX_MOVES = 20  # of one line
+
+Blame = Callable[[str, str, Iterable[int], int], Mapping[int, BlamedLine]]
+"""A run of ``git blame``: a range of revisions, a path, the numbers of lines, and how many around each."""
+
+
+def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, *, any_ignored: bool) -> dict[int, BlamedLine]:
+    """Return the last changes of lines before moves that git did not see.
+
+    :param lines: what git found, by number.
+    :param any_ignored: True when lines may have been changed by ignored revisions.
+    """
+    found = dict(lines)
+    suspected: Mapping[int, BlamedLine] = lines
+    for _ in range(MAX_MOVES):
+        moved = _moved({number: line for number, line in suspected.items() if any_ignored or line.size < SHORT}, blame)
+        suspected = {}
+        for (sha, path), places in moved.items():
+            before = blame(sha, path, places.values(), 0)
+            suspected |= {number: before[place] for number, place in places.items()}
+        if not suspected:
+            break
+        found |= suspected
+    return found
+
+
+def _moved(lines: Mapping[int, BlamedLine], blame: Blame) -> dict[tuple[str, str], dict[int, int]]:
+    """Return where lines were that were only moved: by commit and path, numbers of lines by their numbers now."""
+    changed: dict[tuple[str, str], dict[int, int]] = {}
+    for number, line in lines.items():
+        if line.path and not line.is_first:
+            changed.setdefault((line.blame.sha, line.path), {})[number] = line.number
+    moved: dict[tuple[str, str], dict[int, int]] = {}
+    for (sha, path), places in changed.items():
+        of_commit = blame(sha + OF_COMMIT, path, places.values(), AROUND)
+        for number, place in places.items():
+            before = of_commit[place]
+            if before.blame.sha != sha and before.path:
+                moved.setdefault((before.blame.sha, before.path), {})[number] = before.number
+    return moved

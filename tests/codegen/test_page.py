@@ -1,0 +1,41 @@
+"""docs/typed-services.md, done as it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.codegen.hostile import run_protoc
+from tests.documents import DOCS, README, ROOT, block, blocks, files
+from tests.test_proto import require_generator
+
+(PAGE,) = [page for page in DOCS if page.stem == "typed-services"]
+
+
+def write_greeter(folder: Path) -> None:
+    """Write the app of the page, and what protoc makes of the proto of the README."""
+    (folder / "greeter.proto").write_text(block(README, "proto", "service Greeter"))
+    (folder / "app.py").write_text(files(PAGE)["app.py"])
+    (command,) = re.findall(r"^python -m grpc_tools\.protoc (.*)$", "".join(blocks(PAGE, "sh")), re.MULTILINE)
+    run_protoc(folder, *command.split())
+
+
+def run(folder: Path, *arguments: str) -> str:
+    environ = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "FLASK_GRPC_REQUIRE_AUTH": "false"}
+    command = [sys.executable, "-m", "flask", "grpc", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environ, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_the_example_is_served_and_its_stubs_are_current(tmp_path: Path) -> None:
+    require_generator()
+    write_greeter(tmp_path)
+    assert "Hello Ann" in run(tmp_path, "call", "greeter.v1.Greeter/SayHello", '{"name": "Ann"}')
+    assert '{"number": 2}' in run(tmp_path, "call", "greeter.v1.Greeter/CountTo", '{"limit": 2}', "--stream")
+    for line in block(PAGE, "sh", "flask grpc stubs").splitlines():
+        arguments = line.partition("#")[0].split()[2:]
+        assert run(tmp_path, *arguments) == ((tmp_path / "greeter_rpc.py").read_text() if len(arguments) == 2 else "")
