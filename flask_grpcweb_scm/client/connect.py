@@ -234,10 +234,16 @@ class ConnectResponse:
         error = decode_connect_error(body, self._head.status)
         if not error.message and code_name(error.code).encode() not in body:
             # JSON of somebody else.
-            return self._http_error(iter([body]))
+            return http_error(self._head, iter([body]), protocol="Connect", status="an error of Connect")
         return _call_error(error)
 
     def _http_error(self, chunks: Iterator[bytes]) -> CallError:
+        if "content-encoding" in self._headers:
+            # A proxy compresses its pages, too, when they may be compressed.
+            try:
+                chunks = iter([self._body(chunks, MAX_ERROR_BYTES)])
+            except (RemoteProtocolError, TransportError):
+                chunks = iter(())
         return http_error(self._head, chunks, protocol="Connect", status="an error of Connect")
 
 
