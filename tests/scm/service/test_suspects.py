@@ -151,6 +151,23 @@ def test_what_ran_decides_about_the_lines(scm: Scm, ours: Tenant, served: int, s
         assert {frame.commit_id for frame in response.frames} == {shop.culprit}
 
 
+def test_what_ran_decides_about_the_files(app: Flask, scm: Scm, ours: Tenant, served: int, shop: Shop) -> None:
+    """The newest files are elsewhere, and one of them has a name that another one had."""
+    shop.git.git("mv", "shop", "store")
+    shop.git.write("store/views.py", "import cart\n")
+    shop.git.write("other/shop/views.py", VIEWS)
+    newest = shop.git.commit("move")
+    for sha in (shop.tip, shop.tip[:9]):
+        response = find(scm, ours, frames=FRAMES, release_commits=[{"repository_id": served, "commit_sha": sha}])
+        assert [frame.path.source_path for frame in response.frames] == ["shop/views.py", *["shop/cart.py"] * 2]
+        assert response.suspects[0].commit_id == shop.culprit
+    # What is stored leads to what there is now.
+    with app.app_context():
+        assert db.session.scalars(sa.select(CodeMapping.source_root)).all() in ([], ["other/"])
+    response = find(scm, ours, frames=FRAMES, release_commits=[{"repository_id": served, "commit_sha": "f" * 40}])
+    assert {suspect.commit_id for suspect in response.suspects} <= {newest}
+
+
 def test_no_suspect_is_younger_than_the_error_or_too_old(scm: Scm, ours: Tenant, served: int, shop: Shop) -> None:
     request = scm_pb2.FindSuspectCommitsRequest()
     request.first_seen.FromDatetime(datetime(2020, 9, 13, 15, tzinfo=timezone.utc))  # before the decoy
