@@ -424,6 +424,24 @@ def test_one_run_of_git_for_each_file(
     assert len(response.suspects) == 3
 
 
+def test_of_too_many_files_those_nearest_to_the_failure_are_blamed(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
+) -> None:
+    git = GitRepository(tmp_path / "wide")
+    for number in range(103):
+        git.write(f"pkg/m{number}.py", "x\n")
+    git.commit()
+    add(app, ours, "acme/wide", git)
+    frames = [{"path": f"/app/pkg/m{number}.py", "line": 1} for number in (*range(103), 0)]
+    runs_of_git()
+    response = find(scm, ours, frames=frames)
+    assert runs_of_git() < 120
+    told = [place for place, reason in enumerate(reasons(response)) if reason]
+    assert told == [1, 2, 3]
+    assert response.frames[1].no_suspect_reason == "100 files are nearer to the failure; no more are blamed"
+    assert list(response.suspects[0].frames)[-1] == 0
+
+
 def test_the_deadline_is_kept(scm: Scm, ours: Tenant, served: int) -> None:
     error(scm, StatusCode.DEADLINE_EXCEEDED, ours, frames=FRAMES * 300, timeout=0.001)
 
