@@ -176,7 +176,7 @@ def sound_app(**config: Any) -> Flask:
 
 def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
     result = run("check", app=sound_app())
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No advice.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Protocols: grpc-web, connect.\nNo advice.\n")
 
 
 @pytest.mark.parametrize(
