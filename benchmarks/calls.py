@@ -160,7 +160,7 @@ def connect_binary(stack: ExitStack) -> Variants:
     goals=[Goal("fast lane", "connectrpc", at_most=0.25)],
 )  # fmt: skip
 def connect_json(stack: ExitStack) -> Variants:
-    """What browsers ask for when nobody tells them otherwise."""
+    """Rows as browsers get them, unless they ask for binary ones."""
     return _connect(100, b'{"organizationId": "1", "pageSize": 100}', "json")
 
 
