@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -488,6 +489,23 @@ def test_exceptions_are_those_of_plain_functions(
         texts_of(app, method, EchoRequest(text=text))
     assert logged in caplog.text
     assert ("in fail\n" in caplog.text) == bool(logged) == (len(told) == 1)
+
+
+@pytest.mark.parametrize("text", ["status", "crash", "cancelled"])
+def test_exceptions_keep_no_threads_until_garbage_is_collected(text: str) -> None:
+    app = echo_app(Unary=fail, PROPAGATE_EXCEPTIONS=False)
+    before = threading.active_count()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with pytest.raises(CallError):
+                texts_of(app, "Unary", EchoRequest(text=text))
+        stop = time.monotonic() + 20
+        while threading.active_count() > before and time.monotonic() < stop:
+            time.sleep(0.01)
+        assert threading.active_count() <= before
+    finally:
+        gc.enable()
 
 
 def test_error_handlers_and_declared_errors_see_them() -> None:
