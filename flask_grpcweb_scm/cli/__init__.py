@@ -252,12 +252,10 @@ def _signed_tokens() -> SignedTokens:
 @grpc_cli.command("check")
 @with_appcontext
 def check_command() -> None:
-    """Review the configuration and print advice, and exit with 1; without any, exit with 0.
-
-    The protocols that are served are on standard error.
-    """
+    """Review the configuration and print advice; prints nothing, and exits with 0, when there is none."""
     settings = _state().settings
-    click.echo(f"Protocols: {', '.join(settings.protocols)}.", err=True)
+    if {*settings.protocols} != {*PROTOCOLS}:
+        click.echo(f"GRPC_PROTOCOLS: calls are served in {' and '.join(settings.protocols)} alone.", err=True)
     advice = findings(current_app, settings)
     for line in advice:
         click.echo(line)
