@@ -257,9 +257,22 @@ class _Responses:
             deadline.forget()
             try:
                 if isinstance(responses, AsyncGenerator):
-                    await responses.aclose()
+                    await _closed(responses)
             finally:
                 await _end_others()
+
+
+async def _closed(responses: AsyncGenerator[Message, None]) -> None:
+    try:
+        await responses.aclose()
+    except BaseException as error:
+        # A task group makes a group of the GeneratorExit that goes through it.
+        split = getattr(error, "split", None)
+        if split is None:
+            raise
+        rest: BaseException | None = split(GeneratorExit)[1]
+        if rest is not None:
+            raise rest from None
 
 
 async def _end_others() -> None:

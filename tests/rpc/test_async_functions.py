@@ -792,6 +792,43 @@ def test_a_timeout_may_be_open_across_messages() -> None:
     assert texts_of(echo_app(ServerStream=slow), "ServerStream") == ["in time", "timeout"]
 
 
+def in_a_group(notes: list[object], error: type[Exception] | None = None) -> Any:
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            notes.append("beside")
+            if error:
+                raise error("beside")
+
+    async def function(request: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(beside())
+            await asyncio.sleep(0)
+            yield EchoReply()
+            await asyncio.sleep(3600)
+
+    return function
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+@pytest.mark.parametrize(("error", "code"), [(None, StatusCode.CANCELLED), (LookupError, StatusCode.INTERNAL)])
+def test_a_task_group_may_be_open_when_the_client_goes(error: type[Exception] | None, code: StatusCode) -> None:
+    notes: list[object] = []
+    reply = Served("ServerStream", in_a_group(notes, error), notes).run()
+    assert isinstance(reply, StreamReply)
+    reply.close()
+    assert notes == ["beside", code]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+def test_a_task_group_may_be_open_at_the_deadline() -> None:
+    notes: list[object] = []
+    served = Served("ServerStream", in_a_group(notes), notes, headers={"grpc-timeout": "300m"})
+    assert answer(served.run()).code == StatusCode.DEADLINE_EXCEEDED
+    assert notes == ["beside", StatusCode.DEADLINE_EXCEEDED]
+
+
 def test_each_message_may_be_taken_by_another_thread() -> None:
     notes: list[object] = []
     reply = Served("ServerStream", noting(notes), notes).run()
