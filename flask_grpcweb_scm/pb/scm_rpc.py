@@ -117,6 +117,28 @@ class ScmService(Service):
     def __init__(self) -> None:
         super().__init__(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
 
+    def unimplemented(
+        self,
+        *names: Literal[
+            "ListRepositories",
+            "GetRepository",
+            "GetCommit",
+            "GetCommitContext",
+            "CreateCodeMapping",
+            "DeriveCodeMappings",
+            "CreateExternalIssue",
+            "LinkExternalIssue",
+            "StreamRepositories",
+            "BatchGetCommitContext",
+            "ListCodeMappings",
+            "DeleteCodeMapping",
+            "ListExternalIssues",
+            "UnlinkExternalIssue",
+            "FindSuspectCommits",
+        ],
+    ) -> None:
+        super().unimplemented(*names)
+
     def ListRepositories(
         self,
         function: _ListRepositoriesRequest_to_ListRepositoriesResponse,
@@ -253,7 +275,7 @@ class ScmService(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_StreamRepositoriesRequest_to_batched_Repository],
         _StreamRepositoriesRequest_to_batched_Repository,
@@ -352,6 +374,6 @@ class ScmService(Service):
 
         Errors: 5 when the project or a repository of release_commits is not the organization's; 3
         unless there are either frames or a stacktrace with frames in it, for more than the server's
-        maximum of frames (200), for a malformed SHA or a repository that is named twice.
+        maximum of frames (2000), for a malformed SHA or a repository that is named twice.
         """
         return self.rpc("FindSuspectCommits")(function)

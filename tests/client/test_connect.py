@@ -123,6 +123,11 @@ def test_a_unary_request_is_the_message_itself(recorder: Recorder) -> None:
     }
 
 
+def test_an_empty_message_has_a_length(recorder: Recorder) -> None:
+    recorder.call(scm_pb2.GetRepositoryRequest())
+    assert (recorder.headers[0]["content-length"], recorder.bodies) == ("0", [b""])
+
+
 def test_a_compressed_one_says_so(recorder: Recorder) -> None:
     recorder.call(GET_REPOSITORY, compression="gzip", codec="json")
     assert gzip.decompress(recorder.bodies[0]) == b'{"repositoryId":"5"}'
@@ -171,7 +176,8 @@ def test_methods_without_side_effects_are_called_by_get(
     recorder.call(GET_REPOSITORY, use_get=True, timeout=5, hmac_secret="s3cret", **options)
     assert recorder.query() == {"connect": "v1", **expected}
     (headers,) = recorder.headers
-    assert {"content-type", "content-encoding", "connect-protocol-version"}.isdisjoint(headers)
+    unsent = {"content-type", "content-length", "content-encoding", "connect-protocol-version"}
+    assert unsent.isdisjoint(headers)
     assert "connect-timeout-ms" in headers
     payload = b"\x08\x05" if "codec" not in options else b'{"repositoryId":"5"}'
     path = "/sentry.integrations.scm.v1.ScmService/GetRepository"
@@ -313,6 +319,28 @@ def test_an_error_that_is_compressed_or_has_another_media_type() -> None:
         error = error_of(unary(body, *headers, content_type=content_type, status="404 Not Found"))
         assert error.code is StatusCode.UNIMPLEMENTED
         assert error.message.startswith("HTTP status 404 without an error of Connect")
+
+
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "200 OK"])
+@pytest.mark.parametrize(
+    ("body", "encoding", "line"),
+    [
+        (b"<p>Busy</p>", "", "'Busy'"),
+        (gzip.compress(b"<p>Busy</p>"), "gzip", "'Busy'"),
+        (gzip.compress(b"<p>Busy</p>")[:-3], "gzip", None),
+        (b"<p>Busy</p>", "gzip", None),
+        (b"<p>Busy</p>", "rot13", None),
+        (BOMB, "gzip", None),
+    ],
+)
+def test_an_http_error_tells_the_first_line_of_its_page(
+    body: bytes, encoding: str, line: str | None, status: str
+) -> None:
+    headers = [f"content-encoding: {encoding}"] if encoding else []
+    for method in METHODS:
+        error = error_of(unary(body, *headers, content_type=HTML, status=status), method)
+        assert error.code is (StatusCode.UNKNOWN if status == "200 OK" else StatusCode.UNAVAILABLE)
+        assert error.message.endswith(line or ("is the URL right?" if status == "200 OK" else "an error of Connect"))
 
 
 def test_an_error_that_is_cut_or_never_comes_changes_no_status() -> None:
@@ -485,7 +513,7 @@ def test_a_response_may_arrive_byte_by_byte(method: str) -> None:
 
 
 def test_metadata_of_a_unary_method_is_told_apart_by_its_prefix() -> None:
-    headers = ["x-first: 1", "trailer-x-last: 2", "Trailer-X-Last-Bin: /w", "connect-x: 3", "accept-encoding: gzip"]
+    headers = ["x-first: 1", "trailer-x-last: 2", "Trailer-X-Last-Bin: /w", "connect-x: 3"]
     with serve(respond(unary(HI, *headers))) as server, Channel(server.url, protocol="connect") as channel:
         _, call = channel.stub(ECHO).unary.with_call(EchoRequest())
     assert list(call.initial_metadata) == [("x-first", "1")]

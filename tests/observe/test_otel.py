@@ -198,15 +198,23 @@ def test_work_outside_of_all_spans_is_not_recorded(exporter: InMemorySpanExporte
     ("name", "text", "code"),
     [("unary", "hi", "OK"), ("unary", "not found", "NOT_FOUND"), ("missing", "", "UNIMPLEMENTED")],
 )
-def test_a_client_records_its_calls(name: str, text: str, code: str, exporter: InMemorySpanExporter) -> None:
-    with channel_for(mixed_app(), otel=True) as channel:
+@pytest.mark.parametrize("protocol", ["grpc-web", "connect"])
+def test_a_client_records_its_calls(
+    name: str, text: str, code: str, protocol: str, exporter: InMemorySpanExporter
+) -> None:
+    with channel_for(mixed_app(), otel=True, protocol=protocol) as channel:
         try:
             getattr(channel.stub(ECHO), name)(EchoRequest(text=text))
         except CallError as error:
             assert error.code.name == code
     (span,) = exporter.get_finished_spans()
     attributes = span.attributes or {}
-    assert (span.kind, attributes["rpc.response.status_code"]) == (SpanKind.CLIENT, code)
+    assert span.kind == SpanKind.CLIENT
+    if protocol == "connect":
+        system, shown = "connectrpc", "OK" if code == "OK" else code.lower()
+    else:
+        system, shown = "grpc", code
+    assert (attributes["rpc.system.name"], attributes["rpc.response.status_code"]) == (system, shown)
     assert (attributes["server.address"], attributes["server.port"]) == ("localhost", 80)
     assert (span.status.status_code is StatusCode.ERROR) == (code != "OK")
 

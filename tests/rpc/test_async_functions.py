@@ -8,6 +8,7 @@ import functools
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -616,21 +617,61 @@ def test_a_coroutine_that_sleeps_ends_at_its_deadline(text: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream", "ClientStream", "Bidi"])
-def test_a_thread_that_runs_a_loop_is_told_of_another_one(method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_caller_may_be_in_a_loop(method: str) -> None:
     functions = {"Unary": unary, "ServerStream": server_stream, "ClientStream": client_stream, "Bidi": bidi}
-    app = echo_app(**functions, PROPAGATE_EXCEPTIONS=False)
+    app = echo_app(**functions)
 
-    async def in_this_thread() -> None:
-        texts_of(app, method)
-
-    with assert_rpc_error(StatusCode.INTERNAL):
-        asyncio.run(in_this_thread())
-    assert "RuntimeError: an async function needs a thread without a running event loop" in caplog.text
+    async def here() -> list[str]:
+        return texts_of(app, method)
 
     async def in_another_thread() -> list[str]:
         return await asyncio.to_thread(texts_of, app, method)
 
-    assert asyncio.run(in_another_thread()) == TEXTS[method]
+    assert asyncio.run(here()) == asyncio.run(in_another_thread()) == TEXTS[method]
+
+
+@pytest.mark.parametrize(("method", "function"), [("Unary", look), ("ServerStream", look_often)])
+def test_contexts_are_there_in_a_loop_too(method: str, function: Any) -> None:
+    async def run() -> None:
+        test_contexts_are_there_after_every_await(method, function)
+
+    asyncio.run(run())
+
+
+def test_a_stream_may_be_closed_in_a_loop() -> None:
+    notes: list[object] = []
+    reply = Served("ServerStream", noting(notes), notes).run()
+    assert isinstance(reply, StreamReply)
+
+    async def close() -> None:
+        reply.close()
+
+    asyncio.run(close())
+    assert notes == ["ended", "beside", StatusCode.CANCELLED]
+
+
+def test_a_signal_that_stops_the_worker_goes_through_the_function() -> None:
+    notes: list[object] = []
+
+    async def function(request: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
+        try:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+            await asyncio.sleep(3600)
+            yield EchoReply()
+        finally:
+            await asyncio.sleep(0)
+            notes.append("ended")
+
+    def stop(*_: object) -> None:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(SystemExit):
+            Served("ServerStream", function, notes).run()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert notes == ["ended"]
 
 
 def nested(request: EchoRequest, context: CallContext) -> EchoReply:

@@ -125,6 +125,7 @@ class Calls:
             "ListRepositories, of no provider": lambda: self.scm("ListRepositories", **page, provider=6),
             "GetCommit": lambda: self.scm("GetCommit", **repository, commit_sha=newest),
             "GetCommit, by a prefix": lambda: self.scm("GetCommit", **repository, commit_sha=newest[:9]),
+            "GetCommit, the newest one": lambda: self.scm("GetCommit", **repository),
             "GetCommitContext, rare path": lambda: self.scm("GetCommitContext", **line, filepath=RARE),
             "GetCommitContext, common path": lambda: self.scm("GetCommitContext", **line, filepath=COMMON),
             "GetCommitContext, common path, old commit": lambda: self.scm(

@@ -250,7 +250,10 @@ class Commit(Model):
     """A commit of a repository; `date_added` is git's commit date."""
 
     __tablename__ = "scm_commit"
-    __table_args__ = (sa.UniqueConstraint("repository_id", "key", name="uq_scm_commit_key"),)
+    __table_args__ = (
+        sa.UniqueConstraint("repository_id", "key", name="uq_scm_commit_key"),
+        sa.Index("ix_scm_commit_newest", "repository_id", "date_added", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     repository_id: Mapped[int] = _reference("scm_repository")

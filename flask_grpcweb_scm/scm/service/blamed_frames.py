@@ -172,8 +172,15 @@ def _find_files(
     ours = [place for place, outcome in enumerate(outcomes) if _may_be_ours(outcome)]
     frames = [_stack_frame(outcomes[place].frame, project) for place in ours]
     derivation = derive(project, frames, dry_run=dry_run, context=context)
+    paths = derivation.outcomes
+    if releases and paths:
+        released = derive(project, frames, dry_run=True, context=context, commits=releases).outcomes
+        paths = [
+            then if then.repository_id in releases and _file(then) != _file(now) else now
+            for now, then in zip(paths, released, strict=True)
+        ]
     wanted: dict[tuple[int, str], list[tuple[int, str, int]]] = {}
-    for place, path in zip(ours, derivation.outcomes, strict=True):
+    for place, path in zip(ours, paths, strict=True):
         outcome = outcomes[place]
         frame = outcome.frame
         outcome.path.CopyFrom(path)
@@ -219,6 +226,10 @@ def _may_be_ours(outcome: scm_pb2.FrameOutcome) -> bool:
     path.reason = outcome.no_suspect_reason
     outcome.path.CopyFrom(path)
     return False
+
+
+def _file(path: scm_pb2.PathOutcome) -> tuple[int, str]:
+    return path.repository_id, path.source_path
 
 
 def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:

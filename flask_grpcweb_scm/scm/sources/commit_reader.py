@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -12,10 +13,12 @@ from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.git import LOG_FORMAT, MEMORY_BYTES, GitCommit, GitError, parse_log
 from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged
 
-__all__ = ["CommitReader", "Storage", "checked_id"]
+__all__ = ["BatchedObjects", "CommitReader", "Storage", "checked_id"]
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
+
+_BATCHED = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
 
 FolderState = tuple[int, int]
 Storage = tuple[FolderState, "FolderState | None"]
@@ -150,6 +153,40 @@ class CommitReader(GitDirectory):
         for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
             # git shows all files of a commit without parents as added.
             yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
+
+
+class BatchedObjects:
+    """The output of ``git cat-file --batch``, one object after the other."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+        self._left = 0
+        """Bytes of the current object, and of the line feed after it, that are still to come."""
+
+    def next(self) -> tuple[str, str, int]:
+        """Return type, id and size of the next object; an empty type for one that is missing."""
+        collections.deque(self._take(self._left), maxlen=0)
+        while b"\n" not in self._rest and (chunk := next(self._chunks, b"")):
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        match = _BATCHED.fullmatch(line)
+        if match is None:
+            self._left = 0
+            return "", "", 0
+        self._left = int(match[3]) + 1
+        return match[2].decode(), match[1].decode(), int(match[3])
+
+    def content(self) -> Iterator[bytes]:
+        """Yield the content of the object."""
+        yield from self._take(self._left - 1)
+
+    def _take(self, count: int) -> Iterator[bytes]:
+        while count > 0 and (chunk := self._rest or next(self._chunks, b"")):
+            piece, self._rest = chunk[:count], chunk[count:]
+            count -= len(piece)
+            self._left -= len(piece)
+            yield piece
 
 
 def checked_id(text: str) -> str:

@@ -143,7 +143,6 @@ def run_git(
     deadline: float | None,
     stdin: bytes = b"",
     memory: int | None = MEMORY_BYTES,
-    is_eager: bool = False,
     folder: str = "",
     variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Generator[bytes, None, str]:
@@ -155,7 +154,6 @@ def run_git(
 
     :param deadline: an instant of :func:`time.monotonic`; None for none.
     :param memory: bytes of address space; None for any number.
-    :param is_eager: the first chunk is empty, and comes once git has started.
     :param folder: where git is started; by default in the working tree.
     :param variables: more of its environment.
     :raises GitTimeout: at the deadline.
@@ -187,7 +185,7 @@ def run_git(
         )
         leash.tie(process.pid)
         _limit(process, memory)
-        yield from _output(process, deadline, is_eager)
+        yield from _output(process, deadline)
         if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
             raise GitTimeout(command)
         errors.seek(0)
@@ -273,7 +271,7 @@ def _find_git() -> str:
     return path
 
 
-def _output(process: subprocess.Popen[bytes], deadline: float | None, is_eager: bool) -> Generator[bytes, None, None]:
+def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
     # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
     stdout: Any = process.stdout
     owner, alarm = os.getpid(), None
@@ -281,8 +279,6 @@ def _output(process: subprocess.Popen[bytes], deadline: float | None, is_eager: 
         if deadline is not None:
             alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
             alarm.start()
-        if is_eager:
-            yield b""
         while chunk := stdout.read1(CHUNK_BYTES):
             yield chunk
         process.wait()

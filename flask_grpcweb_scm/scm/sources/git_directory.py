@@ -126,7 +126,7 @@ class GitDirectory:
     def refs_of(self, branch: str) -> list[str]:
         """Return the refs that may have a branch, here or fetched from ``origin``; without a name that is HEAD."""
         # No name of a ref has any of these; with them, it would name more than one object, or another one.
-        if re.search(r"[\s:^~]|\.\.|@\{", branch):
+        if re.search(r"[\s\0:^~]|\.\.|@\{", branch):
             return []
         return [f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"] if branch else ["HEAD"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import os
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.blame import (
@@ -26,7 +25,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     NoSuchCommit,
     parse_blame,
 )
-from flask_grpcweb_scm.scm.sources.commit_reader import CommitReader, Storage, checked_id
+from flask_grpcweb_scm.scm.sources.commit_reader import BatchedObjects, CommitReader, Storage, checked_id
 from flask_grpcweb_scm.scm.sources.git import (
     MEMORY_BYTES,
     GitError,
@@ -37,6 +36,7 @@ from flask_grpcweb_scm.scm.sources.git import (
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
 from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
+from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
 __all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
@@ -47,12 +47,8 @@ MAX_BLAMED_BYTES = 16 * 2**20  # of a file: git blame takes several times the me
 MAX_TREE_FILES = 1_000_000  # of a tree: hardly any has as many, and a few hundred bytes can mean billions
 MAX_TREE_BYTES = 256 * 2**20  # of their names
 
-Command = tuple[Sequence[str], bytes]
-"""Arguments of git, and its standard input."""
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
-_OBJECT = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
 
@@ -156,7 +152,7 @@ class Mirror(CommitReader):
             suppress(GitFailed, GitOutOfMemory),
             closing(self._chunks("cat-file", "--batch", stdin=names.encode(), is_guess=True)) as chunks,
         ):
-            objects = _Objects(chunks)
+            objects = BatchedObjects(chunks)
             for _ in refs:
                 kind, sha, _ = objects.next()
                 is_file = objects.next()[0] == "blob"
@@ -181,13 +177,7 @@ class Mirror(CommitReader):
         numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
         if not numbers:
             return {}
-        # While one git reads the file, another one blames it already: for most questions that is all.
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            found = self._snippets_at(sha, paths, numbers)
-            if found is not None and (found[0], [*found[1]]) == (path, numbers):
-                blames = self._end_blame(blaming, command, options, ignored)
-                return {number: Line(blames[number], snippet) for number, snippet in found[1].items()}
+        found = self._read_snippets(sha, paths, numbers) or self._snippets_at(sha, paths, numbers)
         if found is None:
             if not self.has_commit(sha):
                 raise NoSuchCommit(sha)
@@ -199,6 +189,24 @@ class Mirror(CommitReader):
         path, snippets = found
         blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
+
+    def _read_snippets(
+        self, sha: str, paths: Sequence[str], numbers: Iterable[int]
+    ) -> tuple[str, dict[int, str]] | None:
+        """Return the first of these paths that is a file, with :meth:`snippets`, without git.
+
+        None when git is to be asked.
+        """
+        storage = self._storage(checked_id(sha))
+        if storage is None:
+            return None
+        with closing(ObjectFiles(f"{self.git_dir}/objects", len(sha))) as objects:
+            for path in paths:
+                with suppress(Unreadable):
+                    content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
+                    self._remember_commit(sha, storage)
+                    return path, _cut_out([content], numbers)
+        return None
 
     def find_file(self, sha: str, path: str) -> str | None:
         """Return the object id of a file's contents at a commit; None when there is no such file.
@@ -234,7 +242,7 @@ class Mirror(CommitReader):
         names = "".join(f"{name}\n" for name in [checked_id(sha), *(f"{sha}:{path}" for path in paths)])
         storage = self._storage(sha)
         with closing(self._chunks("cat-file", "--batch", stdin=names.encode("utf-8", "surrogateescape"))) as chunks:
-            objects = _Objects(chunks)
+            objects = BatchedObjects(chunks)
             if objects.next()[0] != "commit":
                 return None
             for path in paths:
@@ -267,69 +275,52 @@ class Mirror(CommitReader):
         numbers = sorted(numbers)
         if not numbers:
             return {}
-        command = _blame_command(sha, path, numbers, options, ignored)
-        with closing(self._begin_blame(command)) as blaming:
-            return self._end_blame(blaming, command, options, ignored)
+        listing = b"" if options.include_ignored_revisions else ignored.listing
 
-    def _begin_blame(self, command: Command) -> Generator[bytes, None, str]:
-        """Start ``git blame``; it may turn out to be in vain."""
-        # It reads a .mailmap where it is started, which would give commits to others.
-        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
-        arguments, listing = command
-        chunks = self._chunks(*arguments, stdin=listing, is_guess=True, is_eager=True, folder=HERE if has_map else "")
-        next(chunks)
-        return chunks
+        def run(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
+            checked_id(revisions.removesuffix(OF_COMMIT))
+            which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
+            return self._run_blame(*_blame_flags(options, listing), *which, revisions, "--", path, stdin=listing)
 
-    def _end_blame(
-        self, blaming: Iterable[bytes], command: Command, options: BlameOptions, ignored: IgnoredRevisions
-    ) -> dict[int, Blame]:
-        """Read what ``git blame`` found, and look through moves that it did not see."""
-
-        def blame(revisions: str, path: str, numbers: Iterable[int], around: int) -> dict[int, BlamedLine]:
-            command = _blame_command(revisions, path, numbers, options, ignored, around)
-            with closing(self._begin_blame(command)) as blaming:
-                return self._read_blame(blaming, command)
-
-        lines = self._read_blame(blaming, command)
+        lines = run(sha, path, numbers)
         if options.pursue_moves:
-            lines = pursue_moves(lines, blame, any_ignored=bool(command[1]))
-        cut = self._commits_cut_off() if any(line.is_first for line in lines.values()) else ()
+            lines = pursue_moves(lines, run, any_ignored=bool(listing))
+        ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
         return {
-            number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in cut else line.blame
+            number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in ends else line.blame
             for number, line in lines.items()
         }
 
-    def _read_blame(self, blaming: Iterable[bytes], command: Command) -> dict[int, BlamedLine]:
+    def _run_blame(self, *arguments: str, stdin: bytes) -> dict[int, BlamedLine]:
+        # It reads a .mailmap where it is started, which would give commits to others.
+        has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
+        how: dict[str, Any] = {"stdin": stdin, "folder": HERE if has_map else ""}
         try:
-            return dict(parse_blame(split_stream(blaming, b"\n", MAX_LINE_BYTES)))
+            return _blamed_lines(self._chunks("blame", *arguments, is_guess=True, **how))
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
                 raise
-            # The configuration names another file of revisions, and nothing keeps git from reading it.
-            arguments, listing = command
-            digits = len(arguments[-3].removesuffix(OF_COMMIT))
-            with closing(self._unconfigured_chunks(*arguments, digits=digits, stdin=listing)) as chunks:
-                return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
+        # The configuration names another file of revisions, and nothing keeps git from reading it.
+        digits = len(arguments[-3].removesuffix(OF_COMMIT))
+        return _blamed_lines(self._unconfigured_chunks("blame", *arguments, digits=digits, **how))
+
+    def _ends(self, shas: Collection[str]) -> set[str]:
+        """Return those of some commits whose parents a shallow clone does not have: the first one of all has none."""
+        cut = self._commits_cut_off().intersection(shas) if shas else ()
+        return {sha for sha in cut if "\nparent " in self._text("cat-file", "commit", sha).partition("\n\n")[0]}
 
 
-def _blame_command(
-    revisions: str,
-    path: str,
-    numbers: Iterable[int],
-    options: BlameOptions,
-    ignored: IgnoredRevisions,
-    around: int = 0,
-) -> Command:
-    which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
+def _blame_flags(options: BlameOptions, listing: bytes) -> list[str]:
     how = [*(["-M"] if options.detect_moves else ()), *(["-w"] if options.ignore_whitespace else ())]
-    how.append("--ignore-revs-file=")  # resets blame.ignoreRevsFile of the configuration
-    listing = b"" if options.include_ignored_revisions else ignored.listing
-    if listing:
-        how.append("--ignore-revs-file=/dev/stdin")
-    what = ("--line-porcelain", "--encoding=UTF-8", "--no-textconv")
-    checked_id(revisions.removesuffix(OF_COMMIT))
-    return ["blame", *what, *how, *which, revisions, "--", path], listing
+    # The empty name resets what blame.ignoreRevsFile of the configuration has brought.
+    files = ["--ignore-revs-file=", *(["--ignore-revs-file=/dev/stdin"] if listing else ())]
+    return ["--line-porcelain", "--encoding=UTF-8", "--no-textconv", *how, *files]
+
+
+def _blamed_lines(chunks: Generator[bytes, None, str]) -> dict[int, BlamedLine]:
+    with closing(chunks):
+        return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
 
 def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
@@ -338,40 +329,6 @@ def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
         count -= len(chunk)
         if count <= 0:
             return
-
-
-class _Objects:
-    """The output of ``git cat-file --batch``, one object after the other."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-        self._left = 0
-        """Bytes of the current object, and of the line feed after it, that are still to come."""
-
-    def next(self) -> tuple[str, str, int]:
-        """Return type, id and size of the next object; an empty type for one that is missing."""
-        collections.deque(self._take(self._left), maxlen=0)
-        while b"\n" not in self._rest and (chunk := next(self._chunks, b"")):
-            self._rest += chunk
-        line, _, self._rest = self._rest.partition(b"\n")
-        match = _OBJECT.fullmatch(line)
-        if match is None:
-            self._left = 0
-            return "", "", 0
-        self._left = int(match[3]) + 1
-        return match[2].decode(), match[1].decode(), int(match[3])
-
-    def content(self) -> Iterator[bytes]:
-        """Yield the content of the object."""
-        yield from self._take(self._left - 1)
-
-    def _take(self, count: int) -> Iterator[bytes]:
-        while count > 0 and (chunk := self._rest or next(self._chunks, b"")):
-            piece, self._rest = chunk[:count], chunk[count:]
-            count -= len(piece)
-            self._left -= len(piece)
-            yield piece
 
 
 def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:

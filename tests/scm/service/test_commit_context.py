@@ -121,7 +121,7 @@ def test_a_malformed_path_or_line_is_an_invalid_argument(
 
 
 def test_everything_wrong_is_said_at_once(scm: Scm, mirrored: int) -> None:
-    error = scm.error(StatusCode.INVALID_ARGUMENT, "GetCommitContext", repository_id=mirrored)
+    error = scm.error(StatusCode.INVALID_ARGUMENT, "GetCommitContext", repository_id=mirrored, commit_sha="HEAD")
     fields = [violation.field for violation in error.details[0].field_violations]
     assert fields == ["commit_sha", "filepath", "line_number"]
 
@@ -179,11 +179,11 @@ def test_what_was_asked_before_starts_no_git(
     runs_of_git()
     assert ask(scm, mirrored, history, "README", 3) == first
     assert runs_of_git() == 0
-    # Of another file of the commit, or another commit with the file, git is asked for no more than is new.
+    # Of another file of the commit, or another commit with the file, git is asked for the blame alone.
     ask(scm, mirrored, history, "src/app.py", 3)
-    assert runs_of_git() == 2
+    assert runs_of_git() == 1
     ask(scm, mirrored, history, "README", 3, "main~1")
-    assert runs_of_git() == 3
+    assert runs_of_git() == 1
 
 
 def make_anew(repository: GitRepository) -> None:
