@@ -214,6 +214,7 @@ class ConnectGet(ConnectUnary):
     """
 
     is_safelisted = True
+    encoding_key = ""  # not in the headers
     encoding_name = "compression of the query"
 
     def __init__(self, connect_type: ConnectType, *, is_head: bool) -> None:
@@ -268,14 +269,18 @@ class ConnectGet(ConnectUnary):
 def is_wrapped(status: str, content_type: str, call: IncomingCall | None) -> bool:
     """Return whether a response is, but for what a hook has done to it, that of Connect to a call.
 
-    JSON may be the app's, too: it is when no call was made, or when its HTTP status is not that of the call.
+    JSON may be the app's, too: it is when the call has none in its response, or has another HTTP status.
     """
     if content_type.startswith(("application/proto", "application/connect+")):
         return True
-    if call is None or call.endpoint.protocol.name != "connect" or not content_type.startswith("application/json"):
+    if call is None or not content_type.startswith("application/json"):
         return False
-    own = OK if call.status is None else http_status(call.status.code)
-    return status.partition(" ")[0] == own.partition(" ")[0]
+    protocol, error = call.endpoint.protocol, call.status
+    own = OK if error is None else http_status(error.code)
+    is_json = (
+        protocol.name == "connect" and not protocol.has_streams and (error is not None or protocol.codec == "json")
+    )
+    return is_json and status.partition(" ")[0] == own.partition(" ")[0]
 
 
 def _complete(headers: Pairs, body: bytes, status: str = OK) -> Reply:
