@@ -253,7 +253,11 @@ def _file(path: scm_pb2.PathOutcome) -> tuple[int, str]:
 
 
 def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
-    return StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+    read = StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+    if read.names_module and frame.module and "." not in frame.module and "." in frame.abs_path:
+        # A class without a package may be anywhere; what is in just one place is found by its name.
+        return StackFrame(frame.abs_path)
+    return read
 
 
 def _fail(error: ProviderError) -> None:
