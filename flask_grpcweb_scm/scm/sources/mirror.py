@@ -282,7 +282,11 @@ class Mirror(CommitReader):
             which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
             return self._run_blame(*_blame_flags(options, listing), *which, revisions, "--", path, stdin=listing)
 
-        lines = run(sha, path, numbers)
+        # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
+        apart = [[number for number in numbers if number % 2 == odd] for odd in range(2)]
+        has_touching = not {number + 1 for number in numbers}.isdisjoint(numbers)
+        groups = filter(None, apart) if options.detect_moves and has_touching else [numbers]
+        lines = {number: line for group in groups for number, line in run(sha, path, group).items()}
         if options.pursue_moves:
             lines = pursue_moves(lines, run, any_ignored=bool(listing))
         ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
