@@ -252,6 +252,7 @@ def test_a_frame_that_fails_does_not_fail_the_others(scm: Scm, ours: Tenant, ser
         ({"path": "/app/gone.py", "line": 1, "in_app": True}, 0, "no source file of acme/shop ends with"),
         ({"path": "<frozen runpy>", "line": 1}, 0, "the runtime made it"),
         ({"path": "", "line": 1}, 0, "it is empty"),
+        ({"path": "/app/dist/main.4f2a91c0.js", "line": 1}, 0, "it is a bundle whose source map is missing; no source"),
         ({"path": "/app/shop/cart.py", "line": 2, "in_app": False}, 0, "in_app is false"),
         ({"path": "/app/shop/views.py", "line": 2}, 0, ""),
     ]
