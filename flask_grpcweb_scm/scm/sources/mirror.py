@@ -205,7 +205,7 @@ class Mirror(CommitReader):
                 with suppress(Unreadable):
                     content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
                     self._remember_commit(sha, storage)
-                    return path, _cut_out([content], numbers)
+                    return path, _cut_out(_first_lines(content, max(numbers) + SNIPPET_LINES), numbers)
         return None
 
     def find_file(self, sha: str, path: str) -> str | None:
@@ -252,13 +252,13 @@ class Mirror(CommitReader):
                 if kind != "blob" or size > MAX_BLAMED_BYTES:
                     return None
                 self._remember_commit(sha, storage)
-                return path, _cut_out(objects.content(), numbers)
+                return path, _cut_out(split_stream(objects.content(), b"\n", MAX_LINE_BYTES), numbers)
         return None
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return lines of a file with a few lines around each, by number, without those past its end."""
         with closing(self._chunks("cat-file", "blob", checked_id(blob))) as chunks:
-            return _cut_out(chunks, numbers)
+            return _cut_out(split_stream(chunks, b"\n", MAX_LINE_BYTES), numbers)
 
     def blame(
         self,
@@ -335,11 +335,19 @@ def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
             return
 
 
-def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
+def _first_lines(content: bytes, count: int) -> list[bytes]:
+    lines = content.split(b"\n", count)
+    if len(lines) > count or not lines[-1]:
+        del lines[-1]
+    return lines
+
+
+def _cut_out(texts: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
+    """Return lines of a file with a few lines around each, by number."""
     around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
     wanted = {number for lines in around.values() for number in lines}
     lines: dict[int, str] = {}
-    for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
+    for current, line in enumerate(texts, 1):
         if current in wanted:
             lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
         if current >= max(wanted, default=0):
