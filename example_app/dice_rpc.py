@@ -37,6 +37,12 @@ class Dice(Service):
     def __init__(self) -> None:
         super().__init__(dice_pb2.DESCRIPTOR.services_by_name["Dice"])
 
+    def unimplemented(
+        self,
+        *names: Literal["Roll", "RollUntil"],
+    ) -> None:
+        super().unimplemented(*names)
+
     def Roll(self, function: _RollRequest_to_RollReply, /) -> _RollRequest_to_RollReply:
         """Rolls one die once. Errors: 3 INVALID_ARGUMENT for a die that cannot be made."""
         return self.rpc("Roll")(function)
@@ -52,7 +58,7 @@ class Dice(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_RollUntilRequest_to_batched_RollReply],
         _RollUntilRequest_to_batched_RollReply,

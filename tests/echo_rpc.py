@@ -52,6 +52,12 @@ class Echo(Service):
     def __init__(self) -> None:
         super().__init__(echo_pb2.DESCRIPTOR.services_by_name["Echo"])
 
+    def unimplemented(
+        self,
+        *names: Literal["Unary", "ServerStream", "ClientStream", "Bidi", "Missing"],
+    ) -> None:
+        super().unimplemented(*names)
+
     def Unary(
         self,
         function: _EchoRequest_to_EchoReply,
@@ -70,7 +76,7 @@ class Echo(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_EchoRequest_to_batched_EchoReply],
         _EchoRequest_to_batched_EchoReply,
@@ -97,7 +103,7 @@ class Echo(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_stream_EchoRequest_to_batched_EchoReply],
         _stream_EchoRequest_to_batched_EchoReply,
@@ -120,6 +126,12 @@ class Absent(Service):
     def __init__(self) -> None:
         super().__init__(echo_pb2.DESCRIPTOR.services_by_name["Absent"])
 
+    def unimplemented(
+        self,
+        *names: Literal["Call"],
+    ) -> None:
+        super().unimplemented(*names)
+
     def Call(self, function: _EchoRequest_to_EchoReply, /) -> _EchoRequest_to_EchoReply:
         return self.rpc("Call")(function)
 
@@ -129,6 +141,12 @@ class Lookup(Service):
 
     def __init__(self) -> None:
         super().__init__(echo_pb2.DESCRIPTOR.services_by_name["Lookup"])
+
+    def unimplemented(
+        self,
+        *names: Literal["Find"],
+    ) -> None:
+        super().unimplemented(*names)
 
     def Find(self, function: _EchoRequest_to_EchoReply, /) -> _EchoRequest_to_EchoReply:
         return self.rpc("Find")(function)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from flask_grpcweb_scm.rpc import Service, UnaryFunction
 from tests import every_field_pb2
@@ -20,6 +20,12 @@ _EveryField_to_EveryField = TypeVar(
 class Mirror(Service):
     def __init__(self) -> None:
         super().__init__(every_field_pb2.DESCRIPTOR.services_by_name["Mirror"])
+
+    def unimplemented(
+        self,
+        *names: Literal["Reflect"],
+    ) -> None:
+        super().unimplemented(*names)
 
     def Reflect(
         self,

@@ -115,9 +115,10 @@ def test_the_tests(tmp_path: Path) -> None:
 MARK = "@@@"
 
 
-def test_the_commands(url: str, environ: dict[str, str], shell_path: str) -> None:
-    """All commands of the page in one shell, as a reader would type them; `...` in what they print is anything."""
-    page = "".join(blocks(DOC["command-line"], "console")).replace("http://127.0.0.1:8000", url)
+@pytest.mark.parametrize("name", ["command-line", pytest.param("connect", marks=pytest.mark.needs("curl"))])
+def test_the_commands(name: str, url: str, environ: dict[str, str], shell_path: str) -> None:
+    """All commands of a page in one shell, as a reader would type them; `...` in what they print is anything."""
+    page = "".join(blocks(DOC[name], "console")).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
     done = subprocess.run(

@@ -18,7 +18,7 @@ from flask import Flask
 from flask_grpcweb_scm import GrpcWebScm, Service, StatusCode
 from flask_grpcweb_scm.scm import Organization, Repository, db
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.wire import CONTENT_TYPES
+from flask_grpcweb_scm.wire import CONNECT_TYPES, CONTENT_TYPES
 from tests import documents
 from tests.grpcweb import call
 from tests.servers import serving
@@ -49,7 +49,7 @@ def test_every_key_is_listed_as_the_code_has_it() -> None:
 
 def test_every_content_type_is_listed() -> None:
     section = README.partition("### Content types")[2].partition("###")[0]
-    assert set(re.findall(r"`(application/[^`]+)`", section)) == set(CONTENT_TYPES)
+    assert set(re.findall(r"`(application/[^`]+)`", section)) == {*CONTENT_TYPES, *CONNECT_TYPES}
 
 
 def test_the_statuses_are_listed_by_their_names() -> None:

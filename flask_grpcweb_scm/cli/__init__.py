@@ -253,7 +253,10 @@ def _signed_tokens() -> SignedTokens:
 @with_appcontext
 def check_command() -> None:
     """Review the configuration and print advice; prints nothing, and exits with 0, when there is none."""
-    advice = findings(current_app, _state().settings)
+    settings = _state().settings
+    if {*settings.protocols} != {*PROTOCOLS}:
+        click.echo(f"GRPC_PROTOCOLS: calls are served in {' and '.join(settings.protocols)} alone.", err=True)
+    advice = findings(current_app, settings)
     for line in advice:
         click.echo(line)
     if advice:

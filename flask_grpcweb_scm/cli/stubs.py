@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
@@ -59,13 +60,22 @@ class Stubs:
         return self.path
 
     def _meaning(self, text: str) -> str:
+        package = self.messages.rpartition(".")[0]
         try:
             tree = ast.parse(text)
-        except SyntaxError:
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    node.module, node.level = resolve_name("." * node.level + (node.module or ""), package), 0
+                if (
+                    not self.has_comments
+                    and isinstance(node, ast.ClassDef | ast.FunctionDef)
+                    and ast.get_docstring(node)
+                ):
+                    del node.body[0]
+        except (ImportError, SyntaxError):
             return text
-        for node in ast.walk(tree):
-            if not self.has_comments and isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                del node.body[0]
+        # Of relative imports the order is another one.
+        tree.body.sort(key=lambda node: ast.dump(node) if isinstance(node, ast.Import | ast.ImportFrom) else "_")
         return ast.dump(tree)
 
 

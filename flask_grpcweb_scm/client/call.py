@@ -245,7 +245,7 @@ class Retries:
     """
 
     def __init__(self, policy: RetryPolicy | None) -> None:
-        self.attempts = 0
+        self.attempts: int = 0
         """Attempts so far, which have all failed."""
         self._policy = policy
         self._backoffs = 0

@@ -54,8 +54,6 @@ MAX_ERROR_BYTES = 2**20
 MAX_TRAILERS = 1000
 
 _SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
-# Of HTTP and of the protocol; Metadata leaves out those that gRPC has, too.
-_NOT_METADATA = re.compile(r"connect-.*|accept-encoding")
 _TRAILER = "trailer-"
 
 
@@ -78,11 +76,8 @@ class ConnectProtocol:
         self, method: MethodDescriptor, message: Any, metadata: Metadata, deadline: float | None, attempts: int
     ) -> Request:
         """Make the request of a call."""
-        for name, _ in metadata:
-            if _NOT_METADATA.fullmatch(name):
-                raise ValueError(
-                    f"metadata name {name!r} is reserved for the protocol; choose another, such as 'x-{name}'"
-                )
+        if "accept-encoding" in metadata:
+            raise ValueError("metadata name 'accept-encoding' is reserved: Connect compresses responses by it")
         options = self._options
         path = options.prefix + method_path(method)
         headers = [("user-agent", USER_AGENT), *_timeout(deadline)]
@@ -149,10 +144,9 @@ class ConnectResponse:
     """Reads a response."""
 
     def __init__(self, head: Head, method: MethodDescriptor, options: ChannelOptions) -> None:
-        received = [(name, value) for name, value in head.headers if not _NOT_METADATA.fullmatch(name)]
         self._streams = _is_stream(method)
-        trailers = [] if self._streams else [pair for pair in received if pair[0].startswith(_TRAILER)]
-        self.initial_metadata = Metadata.from_headers(pair for pair in received if pair not in trailers)
+        trailers = [] if self._streams else [pair for pair in head.headers if pair[0].startswith(_TRAILER)]
+        self.initial_metadata = Metadata.from_headers(pair for pair in head.headers if pair not in trailers)
         self.trailing_metadata = Metadata()
         self._trailers = [(name.removeprefix(_TRAILER), value) for name, value in trailers]
         self._head = head
@@ -240,10 +234,16 @@ class ConnectResponse:
         error = decode_connect_error(body, self._head.status)
         if not error.message and code_name(error.code).encode() not in body:
             # JSON of somebody else.
-            return self._http_error(iter([body]))
+            return http_error(self._head, iter([body]), protocol="Connect", status="an error of Connect")
         return _call_error(error)
 
     def _http_error(self, chunks: Iterator[bytes]) -> CallError:
+        if "content-encoding" in self._headers:
+            # A proxy compresses its pages, too, when they may be compressed.
+            try:
+                chunks = iter([self._body(chunks, MAX_ERROR_BYTES)])
+            except (RemoteProtocolError, TransportError):
+                chunks = iter(())
         return http_error(self._head, chunks, protocol="Connect", status="an error of Connect")
 
 

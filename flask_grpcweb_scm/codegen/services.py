@@ -160,6 +160,11 @@ class _Module:
         descriptor = f"{self._messages(self._file.name)}.DESCRIPTOR.services_by_name[{_quoted(service.name)}]"
         yield "    def __init__(self) -> None:"
         yield from _fitted("        super().__init__(", [descriptor], ")")
+        if service.method:
+            self._used.add("Literal")
+            names = _fitted("        *names: Literal[", [_quoted(method.name) for method in service.method], "],")
+            yield from ["", "    def unimplemented(", "        self,", *names, "    ) -> None:"]
+            yield "        super().unimplemented(*names)"
         attributes = _attribute_names([method.name for method in service.method])
         for number, (method, attribute) in enumerate(zip(service.method, attributes, strict=True)):
             path = (_SERVICE, index, _METHOD, number)
@@ -178,13 +183,13 @@ class _Module:
             yield f"        return self.rpc({_quoted(method.name)})(function)"
             return
         batched = self._type(method, f"Batched{_FUNCTIONS[kind]}", "batched_")
-        self._used |= {"Any", "Callable", "Literal", "overload"}
+        self._used |= {"Any", "Callable", "overload"}
         yield "    @overload"
         yield from _fitted(definition, ["self", f"function: {function}", "/"], f") -> {function}: ...")
         yield "    @overload"
         items, end = [f"[{batched}]", batched], "]: ..."
         tail = f") -> Callable[{', '.join(items)}{end}"
-        *lines, last = _fitted(definition, ["self", "/", "*", "batch: Literal[True]"], tail)
+        *lines, last = _fitted(definition, ["self", "/", "*", "batch: bool"], tail)
         head, bracket, _ = last.partition("Callable[")
         yield from [*lines, *_fitted(head + bracket, items, end)]
         yield from _fitted(definition, ["self", "function: Any = None", "/", "*", "batch: bool = False"], ") -> Any:")
@@ -200,7 +205,7 @@ class _Module:
         if key not in self._types:
             request, response = ("_".join(self._classes[name][1]) for name in key[1:])
             name = f"_{'stream_' * method.client_streaming}{request}_to_{many * method.server_streaming}{response}"
-            self._types[key] = self._claim(name)
+            self._types[key] = self._claim(_unmangled(name))
             self._used |= {"TypeVar", function}
         return self._types[key]
 
@@ -221,7 +226,7 @@ class _Module:
         module = self._module_of(file)
         if module not in self._modules:
             own = re.sub(r"\W|^(?=[0-9])", "_", _split(module)[1])
-            self._modules[module] = self._claim(own)
+            self._modules[module] = self._claim(_unmangled(own))
         return self._modules[module]
 
     def _claim(self, name: str) -> str:
@@ -283,6 +288,11 @@ def _is_name(text: str) -> bool:
 
 def _is_importable(module: str) -> bool:
     return all(map(_is_name, module.lstrip(".").split(".")))
+
+
+def _unmangled(name: str) -> str:
+    """Return a name that is the same inside of a class, where Python changes those that begin with two underscores."""
+    return re.sub("^_+", "_", name)
 
 
 def _attribute_names(methods: Sequence[str]) -> list[str]:

@@ -36,6 +36,10 @@ class Observed(Protocol):
         """The caller's network address."""
 
     @property
+    def protocol(self) -> str:
+        """``grpc-web`` or ``connect``; empty for a request of no protocol."""
+
+    @property
     def call_id(self) -> str:
         """Names the call in the log."""
 

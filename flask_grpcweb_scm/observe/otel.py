@@ -19,12 +19,13 @@ from opentelemetry.util.types import AttributeValue
 from flask_grpcweb_scm.observe.calls import Observed, Outcome
 from flask_grpcweb_scm.observe.work import Work, watch_work
 from flask_grpcweb_scm.rpc import StatusCode
-from flask_grpcweb_scm.wire import Metadata
+from flask_grpcweb_scm.wire import Metadata, code_name
 
 __all__ = ["ClientTracing", "ServerTracing", "client_tracing", "server_tracing"]
 
 NAME = "flask_grpcweb_scm"
 SYSTEM = "rpc.system.name"
+GRPC, CONNECT = "grpc", "connectrpc"
 METHOD = "rpc.method"
 METHOD_ORIGINAL = "rpc.method_original"
 STATUS_CODE = "rpc.response.status_code"
@@ -74,7 +75,8 @@ class ServerTracing:
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Start the span of a call; where an instrumentation of Flask or WSGI has one, that is it."""
         name = call.path.removeprefix("/") if call.method else "_OTHER"
-        attributes: dict[str, AttributeValue] = {SYSTEM: "grpc", METHOD: name}
+        system = CONNECT if call.protocol == "connect" else GRPC
+        attributes: dict[str, AttributeValue] = {SYSTEM: system, METHOD: name}
         if not call.method:
             attributes[METHOD_ORIGINAL] = call.path[:200]
         span = _span_of_others(call.environ)
@@ -83,7 +85,7 @@ class ServerTracing:
             return functools.partial(self._end, call, span, attributes, None)
         parent = propagate.extract(call.environ, getter=_Environ())
         span = self._tracer.start_span(
-            name if call.method else "grpc",
+            name if call.method else system,
             parent,
             SpanKind.SERVER,
             {**attributes, **_addresses(call)},
@@ -100,7 +102,7 @@ class ServerTracing:
         if unhandled is not None:
             span.record_exception(unhandled)
         message = outcome.status.message if outcome.status else ""
-        ended = _outcome(span, outcome.code, outcome.code in SERVER_ERRORS, message)
+        ended = _outcome(span, attributes, outcome.code, outcome.code in SERVER_ERRORS, message)
         self._duration.record(outcome.seconds, {**attributes, **ended}, trace.set_span_in_context(span))
         if token is not None:
             span.end()
@@ -164,7 +166,7 @@ class ClientTracing:
             code, message = getattr(error, "code", StatusCode.UNKNOWN), getattr(error, "message", str(error))
             raise
         finally:
-            ended = _outcome(span, code, code is not StatusCode.OK, message)
+            ended = _outcome(span, attributes, code, code is not StatusCode.OK, message)
             self._duration.record(time.monotonic() - started, {**attributes, **ended}, trace.set_span_in_context(span))
             span.end()
 
@@ -192,10 +194,14 @@ def _addresses(call: Observed) -> Mapping[str, AttributeValue]:
     return {SERVER_ADDRESS: str(call.environ.get("SERVER_NAME", "")), CLIENT_ADDRESS: call.peer}
 
 
-def _outcome(span: Span, code: StatusCode, is_error: bool, message: str) -> Mapping[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {STATUS_CODE: code.name}
+def _outcome(
+    span: Span, known: Mapping[str, AttributeValue], code: StatusCode, is_error: bool, message: str
+) -> Mapping[str, AttributeValue]:
+    # Each system has its own names.
+    name = code_name(code) if code and known[SYSTEM] == CONNECT else code.name
+    attributes: dict[str, AttributeValue] = {STATUS_CODE: name}
     if is_error:
-        attributes[ERROR_TYPE] = code.name
+        attributes[ERROR_TYPE] = name
         span.set_status(Status(SpanStatus.ERROR, message or None))
     span.set_attributes(attributes)
     return attributes

@@ -1118,14 +1118,15 @@ class FindSuspectCommitsRequest(google.protobuf.message.Message):
     project_id: builtins.int
     stacktrace: builtins.str
     """A whole stack trace as its runtime prints it, in place of frames; its language decides about
-    the order. Of several traces the last one counts, of chained exceptions the first cause.
+    the order. Of several traces the last one counts, of chained exceptions the first cause. At
+    most 262 144 characters and 5000 lines; of a deeper trace, the frames nearest to the failure.
     """
     dry_run: builtins.bool
     """Compute and return, record nothing."""
     @property
     def frames(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StackFrame]:
         """In the order of the calls: the outermost one first, and last the one that failed, as in an
-        event of an error tracker. At most 200.
+        event of an error tracker. At most 2000.
         """
 
     @property

@@ -117,6 +117,28 @@ class ScmService(Service):
     def __init__(self) -> None:
         super().__init__(scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
 
+    def unimplemented(
+        self,
+        *names: Literal[
+            "ListRepositories",
+            "GetRepository",
+            "GetCommit",
+            "GetCommitContext",
+            "CreateCodeMapping",
+            "DeriveCodeMappings",
+            "CreateExternalIssue",
+            "LinkExternalIssue",
+            "StreamRepositories",
+            "BatchGetCommitContext",
+            "ListCodeMappings",
+            "DeleteCodeMapping",
+            "ListExternalIssues",
+            "UnlinkExternalIssue",
+            "FindSuspectCommits",
+        ],
+    ) -> None:
+        super().unimplemented(*names)
+
     def ListRepositories(
         self,
         function: _ListRepositoriesRequest_to_ListRepositoriesResponse,
@@ -259,7 +281,7 @@ class ScmService(Service):
         self,
         /,
         *,
-        batch: Literal[True],
+        batch: bool,
     ) -> Callable[
         [_StreamRepositoriesRequest_to_batched_Repository],
         _StreamRepositoriesRequest_to_batched_Repository,
@@ -352,12 +374,13 @@ class ScmService(Service):
         """Finds the commits that probably broke what a stack trace shows, the most suspicious first.
 
         For each frame: its file in a repository, as DeriveCodeMappings finds it, and the commit that
-        last changed its line, as GetCommitContext does. A suspect counts for each frame that it is
-        blamed for, the nearer to the failure the more, and the less the older it is. A frame whose
+        last changed its line, as GetCommitContext does; of more than 100 files, those nearest to the
+        failure. A suspect counts for each frame that it is blamed for, the nearer to the failure the
+        more, and the less the older it is. A frame whose
         file, line or source is missing has an outcome of its own and does not fail the others.
 
         Errors: 5 when the project or a repository of release_commits is not the organization's; 3
         unless there are either frames or a stacktrace with frames in it, for more than the server's
-        maximum of frames (200), for a malformed SHA or a repository that is named twice.
+        maximum of frames (2000), for a malformed SHA or a repository that is named twice.
         """
         return self.rpc("FindSuspectCommits")(function)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -22,10 +24,9 @@ from flask_grpcweb_scm.rpc.service import EnsureSync, RpcMethod, is_coroutine_fu
 
 __all__ = ["in_sync"]
 
-NO_THREAD = (
-    "an async function needs a thread without a running event loop: from a coroutine, call with asyncio.to_thread();"
-    " gevent's greenlets are all in one thread, so take other workers"
-)
+T = TypeVar("T")
+
+GREENLETS = "gevent's greenlets share one thread, and in that another event loop runs; take workers with threads"
 
 
 def in_sync(method: RpcMethod, ensure_sync: EnsureSync | None) -> ServiceFunction:
@@ -56,13 +57,39 @@ def _by_asyncio(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_awaited(ensure_sync: EnsureSync, function: ServiceFunction, request: Any, context: CallContext) -> Any:
+    def run() -> tuple[Any, Exception | None]:
+        try:
+            # Not once for all calls: asgiref looks here for a loop that waits for this thread.
+            return ensure_sync(_awaited)(function, request, context)  # type: ignore[no-any-return]
+        except RuntimeError as error:
+            if _is_loop_running():
+                raise RuntimeError(GREENLETS) from error
+            raise
+
+    response, error = _outside_of_loops(run)
     try:
-        # Not once for all calls: asgiref looks here for a loop that waits for this thread.
-        return ensure_sync(_awaited)(function, request, context)
-    except RuntimeError as error:
-        if _is_loop_running():
-            raise RuntimeError(NO_THREAD) from error
-        raise
+        if error is not None:
+            raise error
+    finally:
+        # Its traceback refers to this frame.
+        del error
+    return response
+
+
+def _outside_of_loops(function: Callable[[], T]) -> T:
+    """Call a function here; in another thread, for which this one waits, if this one runs an event loop."""
+    if not _is_loop_running():
+        return function()
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(contextvars.copy_context().run, function).result()
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _with_async_requests(function: ServiceFunction, requests: Iterator[Message], context: CallContext) -> Any:
@@ -74,20 +101,26 @@ def _streamed(function: ServiceFunction, request: Any, context: CallContext) -> 
     return _Responses(responses, context) if isinstance(responses, AsyncIterable) else responses
 
 
-async def _awaited(function: ServiceFunction, request: Any, context: CallContext) -> Any:
+async def _awaited(function: ServiceFunction, request: Any, context: CallContext) -> tuple[Any, Exception | None]:
+    # The exception is returned: one that asgiref raises keeps its thread until garbage is collected.
     deadline = _Deadline(context)
     try:
-        return await function(request, context)
+        return await function(request, context), None
     except asyncio.CancelledError as error:
-        raise _reason(error, context) from error
+        return None, _reason(error, context)
+    except Exception as error:
+        return None, error
     finally:
         deadline.forget()
 
 
 def _reason(error: asyncio.CancelledError, context: CallContext) -> Exception:
     """The exception for a cancellation, which is none itself: the deadline, or a mistake that belongs in the log."""
-    context.check_deadline()
-    return RuntimeError("the service function was cancelled, but not by its call")
+    try:
+        context.check_deadline()
+        raise RuntimeError("the service function was cancelled, but not by its call") from error
+    except Exception as reason:
+        return reason
 
 
 class _Deadline:
@@ -119,8 +152,8 @@ class _Deadline:
 class _Requests:
     """The requests of a call, also for ``async for``."""
 
-    def __init__(self, requests: Iterator[Message]) -> None:
-        self._requests = requests
+    def __init__(self, requests: Iterable[Message]) -> None:
+        self._requests = iter(requests)
 
     def __iter__(self) -> Iterator[Message]:
         return self
@@ -161,9 +194,9 @@ class _Responses:
         if self._is_wanted is not None and not self._is_wanted.done():
             self._is_wanted.set_result(None)
         try:
-            self._run()
+            _outside_of_loops(self._run)
         except asyncio.CancelledError as error:
-            raise _reason(error, self._context) from error
+            raise _reason(error, self._context)  # noqa: B904  # it has its cause
         if self._given:
             return self._given.pop()
         raise StopIteration
@@ -172,31 +205,43 @@ class _Responses:
         """End the generator in its loop; its error is raised."""
         if self._task is None:
             self._has_ended = True
-        elif not self._has_ended:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                self._run()
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            # Whoever collects garbage may be in a loop.
+            _outside_of_loops(self._run)
 
     def _run(self) -> None:
         """Run the loop up to the next message or the end; raises what the generator ends with."""
+        if _is_loop_running():
+            raise RuntimeError(GREENLETS)
         if self._loop is None or self._task is None:
-            if _is_loop_running():
-                raise RuntimeError(NO_THREAD)
             self._loop = asyncio.new_event_loop()
             self._task = self._loop.create_task(self._produce())
             self._task.add_done_callback(lambda task: task.get_loop().stop())
         loop, task = self._loop, self._task
         try:
             loop.run_forever()
+        except BaseException:
+            if not task.done():
+                # A signal has the worker stop: as in a plain generator, that goes through the function.
+                task.cancel()
+                loop.run_forever()
+            raise
         finally:
-            # Else there is a message, or a signal has told the worker to stop.
             if task.done():
                 self._has_ended = True
+                # The traceback of its error refers to this.
+                self._task = self._is_wanted = None
                 loop.close()
-        if self._has_ended:
-            # Their tracebacks refer to this.
-            self._task = self._is_wanted = None
-            task.result()
+                if not task.cancelled():
+                    task.exception()  # else it is logged as one that nobody has looked at
+        try:
+            if self._has_ended:
+                task.result()
+        finally:
+            # Its traceback refers to this frame.
+            del task
 
     async def _produce(self) -> None:
         loop = asyncio.get_running_loop()
@@ -212,18 +257,22 @@ class _Responses:
             deadline.forget()
             try:
                 if isinstance(responses, AsyncGenerator):
-                    await responses.aclose()
+                    await _closed(responses)
             finally:
                 await _end_others()
 
 
-def _is_loop_running() -> bool:
-    """Return whether this thread runs an event loop, which cannot run another one inside."""
+async def _closed(responses: AsyncGenerator[Message, None]) -> None:
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+        await responses.aclose()
+    except BaseException as error:
+        # A task group makes a group of the GeneratorExit that goes through it.
+        split = getattr(error, "split", None)
+        if split is None:
+            raise
+        rest: BaseException | None = split(GeneratorExit)[1]
+        if rest is not None:
+            raise rest from None
 
 
 async def _end_others() -> None:

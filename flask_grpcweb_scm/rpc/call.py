@@ -258,6 +258,11 @@ class IncomingCall(CallContext):
         """The caller's network address."""
         return peer_name(self._address)
 
+    @property
+    def protocol(self) -> str:  # type: ignore[override]  # as above
+        """The name of the protocol that the call has come in."""
+        return self.endpoint.protocol.name
+
     def headers(self) -> Pairs:
         """All headers but those of the body, names in lower case."""
         environ = self.environ

@@ -147,7 +147,8 @@ class Service:
         if batch:
             self._batched.add(name)
 
-    def unimplemented(self, *names: str) -> None:
+    # Any: generated classes, which have their own, take nothing but the names of their methods.
+    def unimplemented(self, *names: Any) -> None:
         """Declare methods that end with UNIMPLEMENTED: a method that is merely forgotten fails at start.
 
         :raises ServiceDefinitionError: as :meth:`add_rpc`.

@@ -4,9 +4,9 @@ The frame nearest to the failure counts 1 for the commit that its line is blamed
 the one before. Of the sum, half is left for each two years of the commit's age. All callers together count less than
 half of the line that failed: whoever touched them last comes first only when that line is years older.
 
-When it is known how long the error has been there, age tells more: it seldom takes months until a bug is seen. Half is
-left for 90 days then, a third for 180: a caller that was changed on the day before comes before a line that has failed
-nobody for half a year, and that raises the error on purpose, perhaps.
+When it is known since when the error is there, age tells more, for it seldom takes months until a bug is seen. Half is
+left for 90 days then, and a third for 180: a caller that was changed on the day before comes before a line that was
+right for half a year, and that raises the error on purpose, perhaps.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def exclusion(frame: BlamedFrame, *, first_seen: datetime | None, now: datetime,
     return ""
 
 
-def rank(frames: Sequence[BlamedFrame], at: datetime, *, seen: bool) -> list[Suspicion]:
+def rank(frames: Sequence[BlamedFrame], at: datetime, *, seen: bool = False) -> list[Suspicion]:
     """Return the suspected commits, the most suspicious one first.
 
     A line counts once, for its frame nearest to the failure, however often it was called.

@@ -60,9 +60,8 @@ class AppCalls:
         self.settings = settings
         self.methods = dispatcher.methods
         self.protocols = Protocols(settings.protocols)
-        self.observers = Observers(
-            app, {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}, observers
-        )
+        methods = {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}
+        self.observers = Observers(app, methods, self.protocols, observers)
         self.run: Callable[[IncomingCall], Reply | StreamReply] = self._run_watched if observers else self._run
         """Serves a call, up to the first message of a stream; tells those who watch."""
         self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None

@@ -22,6 +22,7 @@ from flask_grpcweb_scm.rpc import (
     StreamReply,
     peer_name,
 )
+from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.flask_internals import is_view_outermost
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
@@ -49,8 +50,15 @@ class Observers:
     :param others: beside the log and the receivers of signals.
     """
 
-    def __init__(self, app: Flask, methods: Mapping[str, CalledMethod], others: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        methods: Mapping[str, CalledMethod],
+        protocols: Protocols,
+        others: Sequence[Observer] = (),
+    ) -> None:
         self._methods = methods
+        self._protocols = protocols
         self._has_others = bool(others)
         # Inside of the others, so that a line is written while the span of its call is the current one. The signals
         # last: a receiver that raises keeps no call out of the log.
@@ -95,7 +103,9 @@ class Observers:
             reason = f"HTTP {response.status_code} of the app"
         if scope.observation is None and refusal is not None:
             path = scope.path or get_path_info(environ)
-            scope.observation = Observation(RefusedCall(self._methods.get(path), path, environ), scope.started)
+            spoken = None if replaced is None else self._protocols.find(environ)
+            refused = RefusedCall(self._methods.get(path), path, environ, spoken.name if spoken else scope.protocol)
+            scope.observation = Observation(refused, scope.started)
             scope.observation.begin(self._observers)
         if scope.observation is not None and (refusal is not None or scope.stream is None):
             scope.observation.end(refusal or getattr(scope.observation.call, "status", None), reason)
@@ -109,8 +119,9 @@ class RefusedCall(CallContext):
 
     bytes_received = bytes_sent = 0
 
-    def __init__(self, method: CalledMethod | None, path: str, environ: WSGIEnvironment) -> None:
+    def __init__(self, method: CalledMethod | None, path: str, environ: WSGIEnvironment, protocol: str) -> None:
         super().__init__(method, peer=peer_name(environ.get("REMOTE_ADDR")))
+        self.protocol = protocol
         self.requested_path = path
         self.environ = environ
 
@@ -154,6 +165,7 @@ class CallLog:
             "caller": caller,
             "peer": call.peer,
             "call_id": call.call_id,
+            "protocol": call.protocol,
         }
         if outcome.reason:
             line += ", %s"

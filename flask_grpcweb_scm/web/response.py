@@ -69,6 +69,8 @@ class RequestScope:
     """The path that Flask has routed."""
     refusal: RpcError | None = None
     """The status of the last response that was made in place of one to a call."""
+    protocol = ""
+    """The name of the protocol of the refusal."""
     reason = ""
     """The reason of the refusal, for the log."""
     observation: Observation | None = None
@@ -225,7 +227,8 @@ def refusal(
     :param added: headers that are not of this extension.
     :param is_known: False when there is no such method.
     """
-    scope_of(environ).refusal = error
+    scope = scope_of(environ)
+    scope.refusal, scope.protocol = error, protocol.name
     status, headers, pieces = protocol.refusal(error, added, is_known=is_known)
     return response_class(app)(pieces, drained(headers, app, environ), status)
 

@@ -179,6 +179,12 @@ def test_check_has_nothing_to_remark_on_a_sound_configuration() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No advice.\n")
 
 
+def test_check_shows_that_a_protocol_is_not_served() -> None:
+    result = run("check", app=sound_app(GRPC_PROTOCOLS="connect"))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "GRPC_PROTOCOLS: calls are served in connect alone.\nNo advice.\n"
+
+
 @pytest.mark.parametrize(
     ("config", "advice"),
     [

@@ -8,6 +8,7 @@ import json
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,8 +17,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flask_grpcweb_scm.client import CallError, Channel, RetryPolicy, ScmStub, StatusCode
+from flask_grpcweb_scm.client import CallError, Channel, Head, Request, RetryPolicy, ScmStub, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import assert_rpc_error
 from flask_grpcweb_scm.wire import ENCODINGS, sign
@@ -123,6 +126,11 @@ def test_a_unary_request_is_the_message_itself(recorder: Recorder) -> None:
     }
 
 
+def test_an_empty_message_has_a_length(recorder: Recorder) -> None:
+    recorder.call(scm_pb2.GetRepositoryRequest())
+    assert (recorder.headers[0]["content-length"], recorder.bodies) == ("0", [b""])
+
+
 def test_a_compressed_one_says_so(recorder: Recorder) -> None:
     recorder.call(GET_REPOSITORY, compression="gzip", codec="json")
     assert gzip.decompress(recorder.bodies[0]) == b'{"repositoryId":"5"}'
@@ -171,7 +179,8 @@ def test_methods_without_side_effects_are_called_by_get(
     recorder.call(GET_REPOSITORY, use_get=True, timeout=5, hmac_secret="s3cret", **options)
     assert recorder.query() == {"connect": "v1", **expected}
     (headers,) = recorder.headers
-    assert {"content-type", "content-encoding", "connect-protocol-version"}.isdisjoint(headers)
+    unsent = {"content-type", "content-length", "content-encoding", "connect-protocol-version"}
+    assert unsent.isdisjoint(headers)
     assert "connect-timeout-ms" in headers
     payload = b"\x08\x05" if "codec" not in options else b'{"repositoryId":"5"}'
     path = "/sentry.integrations.scm.v1.ScmService/GetRepository"
@@ -315,6 +324,28 @@ def test_an_error_that_is_compressed_or_has_another_media_type() -> None:
         assert error.message.startswith("HTTP status 404 without an error of Connect")
 
 
+@pytest.mark.parametrize("status", ["502 Bad Gateway", "200 OK"])
+@pytest.mark.parametrize(
+    ("body", "encoding", "line"),
+    [
+        (b"<p>Busy</p>", "", "'Busy'"),
+        (gzip.compress(b"<p>Busy</p>"), "gzip", "'Busy'"),
+        (gzip.compress(b"<p>Busy</p>")[:-3], "gzip", None),
+        (b"<p>Busy</p>", "gzip", None),
+        (b"<p>Busy</p>", "rot13", None),
+        (BOMB, "gzip", None),
+    ],
+)
+def test_an_http_error_tells_the_first_line_of_its_page(
+    body: bytes, encoding: str, line: str | None, status: str
+) -> None:
+    headers = [f"content-encoding: {encoding}"] if encoding else []
+    for method in METHODS:
+        error = error_of(unary(body, *headers, content_type=HTML, status=status), method)
+        assert error.code is (StatusCode.UNKNOWN if status == "200 OK" else StatusCode.UNAVAILABLE)
+        assert error.message.endswith(line or ("is the URL right?" if status == "200 OK" else "an error of Connect"))
+
+
 def test_an_error_that_is_cut_or_never_comes_changes_no_status() -> None:
     head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n"
     for script in (respond(head, close=True), respond(head + b'{"code"', close=True), respond(head)):
@@ -338,11 +369,12 @@ UNKNOWN = AnyMessage(type_url="type.googleapis.com/unknown.Type", value=b"1")
         ([{"type": "google.rpc.BadRequest", "value": "!"}, detail(VIOLATION)], (VIOLATION,)),
         ([{"type": "google.rpc.BadRequest"}, {"value": ""}, {}, None, 5, [], "x", detail(VIOLATION)], (VIOLATION,)),
         ([{"type": 5, "value": ""}, {"type": "x", "value": None}], ()),
+        ([{"type": "\ud800", "value": ""}], (AnyMessage(type_url="type.googleapis.com/?"),)),
         ({"type": "google.rpc.BadRequest", "value": ""}, ()),
         ([{"type": "a.B", "value": "A" * 2**19}], ()),
         ([detail(VIOLATION)] * 5000, (VIOLATION,) * 100),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 @pytest.mark.parametrize("method", METHODS)
 def test_details(method: str, details: Any, expected: tuple[Message, ...]) -> None:
@@ -353,16 +385,11 @@ def test_details(method: str, details: Any, expected: tuple[Message, ...]) -> No
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [
-        ("\x1b[2Jgone", "\\x1b[2Jgone"),
-        ("a\nforged", "a\\nforged"),
-        ("\u202eevil", "\\u202eevil"),
-        ("\ud800", "\\ud800"),
-    ],
+    [("\x1b[2Jgone", "\\x1b[2Jgone"), ("a\nforged", "a\\nforged"), ("\u202eevil", "\\u202eevil"), ("?", "?")],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_a_text_with_control_characters_is_shown_escaped(method: str, text: str, shown: str) -> None:
-    error = {"code": "aborted", "message": text}
+    error = {"code": "aborted", "message": text.replace("?", "\ud800")}
     found = error_of(failed(error) if method == "unary" else ended({"error": error}), method)
     assert (found.message, str(found)) == (text, f"ABORTED: {shown}")
 
@@ -485,7 +512,7 @@ def test_a_response_may_arrive_byte_by_byte(method: str) -> None:
 
 
 def test_metadata_of_a_unary_method_is_told_apart_by_its_prefix() -> None:
-    headers = ["x-first: 1", "trailer-x-last: 2", "Trailer-X-Last-Bin: /w", "connect-x: 3", "accept-encoding: gzip"]
+    headers = ["x-first: 1", "trailer-x-last: 2", "Trailer-X-Last-Bin: /w", "connect-x: 3"]
     with serve(respond(unary(HI, *headers))) as server, Channel(server.url, protocol="connect") as channel:
         _, call = channel.stub(ECHO).unary.with_call(EchoRequest())
     assert list(call.initial_metadata) == [("x-first", "1")]
@@ -548,6 +575,75 @@ def test_what_has_no_end_ends_and_memory_is_bounded(method: str, script: Callabl
         assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:
         tracemalloc.stop()
+
+
+JSON_KEYS = st.sampled_from(["code", "message", "details", "type", "value", "error", "metadata", "x-a", "x-b-bin"])
+JSON_TEXTS = st.sampled_from(
+    ["not_found", "google.rpc.BadRequest", "google.rpc", "", "/", "Cgp0", "!", "\ud800", "\0"]
+) | st.text(max_size=5)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | JSON_TEXTS,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(JSON_KEYS | JSON_TEXTS, values, max_size=5),
+    max_leaves=20,
+)
+HEADERS = st.tuples(
+    st.sampled_from(
+        ["content-type", "content-encoding", "connect-content-encoding", "retry-after", "location", "x-bin"]
+    ),
+    st.sampled_from([PROTO, JSON, STREAM, "gzip", "deflate", "5", "http://["]) | st.text(max_size=5),
+)
+
+
+@given(
+    st.sampled_from(METHODS),
+    st.sampled_from([200, 200, 200, 204, 301, 304, 401, 503, 999]),
+    st.lists(HEADERS, max_size=4),
+    st.booleans(),
+    JSON_VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40),
+    st.sampled_from([0, 1, 2, 2, 3]),
+)
+def test_whatever_comes_has_a_code(
+    method: str, status: int, headers: list[tuple[str, str]], well_typed: bool, body: bytes, flags: int
+) -> None:
+    """No other exception than CallError is raised."""
+    if well_typed:
+        headers = [
+            *headers,
+            ("content-type", STREAM if method == "server_stream" else PROTO if status == 200 else JSON),
+        ]
+        body = frame(body, flags) if method == "server_stream" else body
+    with Channel("http://example.test", protocol="connect", transport=Canned(status, headers, body)) as channel:
+        try:
+            list(getattr(channel.stub(ECHO), method).start(EchoRequest()))
+        except CallError as error:
+            assert error.code is not StatusCode.OK
+            assert str(error).isprintable()
+            error.message.encode()
+
+
+@dataclass
+class Canned:
+    """A transport, and its only exchange."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def exchange(self, request: Request) -> Canned:
+        return self
+
+    def start(self) -> Head:
+        return Head(self.status, self.headers)
+
+    def read(self) -> bytes:
+        chunk, self.body = self.body[:7], self.body[7:]
+        return chunk
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def test_the_limit_of_messages_is_inclusive() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import typing
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.client import (
@@ -28,7 +30,7 @@ from tests.scm.support import Tenant, add_tenant, make_app
 from tests.servers import serving
 
 SHA = "0123456789" * 4
-WHEN = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 SECRETS = ["old", "new"]
 
 
@@ -133,7 +135,7 @@ def test_repository(client: ScmGrpcClient, tenant: Tenant) -> None:
     assert isinstance(repository, Repository)
     assert (repository.name, repository.provider, repository.status) == ("ours/repository", "", "active")
     assert repository.date_added is not None
-    assert repository.date_added.tzinfo is datetime.timezone.utc
+    assert repository.date_added.tzinfo is timezone.utc
     with pytest.raises(CallError, match=r"NOT_FOUND: .*999"):
         client.get_repository(repository_id=999)
 
@@ -262,6 +264,14 @@ def scripted(method: str, response: Any) -> tuple[ScmGrpcClient, list[Any]]:
 
 
 MAPPING = scm_pb2.CodeMapping(id=1, stack_root="a/", automatically_generated=True)
+SUSPECT = scm_pb2.SuspectCommit(
+    commit_id=SHA, frames=[1, 0], score=0.5, age=Duration(seconds=90), date=Timestamp(seconds=1767304800)
+)
+FRAME_OUTCOME = scm_pb2.FrameOutcome(
+    frame=scm_pb2.StackFrame(path="a.py", in_app=False),
+    path=scm_pb2.PathOutcome(outcome="OUTCOME_UNSUPPORTED"),
+    no_suspect_reason="a library",
+)
 COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2.CommitAuthor(name="Ann"))
 
 
@@ -318,6 +328,30 @@ COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2
             ),
         ),
         (
+            "FindSuspectCommits",
+            {
+                "organization_id": 1,
+                "project_id": 2,
+                "frames": [{"path": "a.py", "line": 3, "in_app": True}],
+                "release_commits": {7: SHA},
+                "first_seen": datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+                "max_age": timedelta(days=30),
+                "blame_options": {"detect_moves": True},
+                "dry_run": True,
+            },
+            scm_pb2.FindSuspectCommitsRequest(
+                organization_id=1,
+                project_id=2,
+                frames=[scm_pb2.StackFrame(path="a.py", line=3, in_app=True)],
+                release_commits=[scm_pb2.ReleaseCommit(repository_id=7, commit_sha=SHA)],
+                first_seen=Timestamp(seconds=1767304800),
+                max_age=Duration(seconds=30 * 86400),
+                blame_options=scm_pb2.BlameOptions(detect_moves=True),
+                dry_run=True,
+            ),
+            scm_pb2.FindSuspectCommitsResponse(suspects=[SUSPECT], frames=[FRAME_OUTCOME]),
+        ),
+        (
             "ListExternalIssues",
             {"organization_id": 1, "group_id": 2, "page_size": 3, "page_token": "t"},
             scm_pb2.ListExternalIssuesRequest(organization_id=1, group_id=2, page_size=3, page_token="t"),
@@ -368,6 +402,25 @@ def test_the_context_of_an_outcome_is_a_record_too() -> None:
     assert found.context.blame_author is not None
     assert (found.context.blame_commit_id, found.context.blame_author.name, found.code) == (SHA, "Ann", 0)
     assert (missing.context, missing.code) == (None, 5)
+
+
+def test_suspects_come_with_the_outcomes_of_frames() -> None:
+    response = scm_pb2.FindSuspectCommitsResponse(suspects=[SUSPECT], frames=[FRAME_OUTCOME, scm_pb2.FrameOutcome()])
+    client, requests = scripted("FindSuspectCommits", response)
+    found = client.find_suspect_commits(organization_id=1, project_id=1, stacktrace="x")
+    [suspect], [told, empty] = found, found.frames
+    assert (suspect.frames, suspect.age, suspect.date) == (
+        [1, 0], timedelta(seconds=90), datetime(2026, 1, 1, 22, tzinfo=timezone.utc),
+    )  # fmt: skip
+    assert suspect.author is None
+    assert told.frame is not None
+    assert told.path is not None
+    assert (told.frame.in_app, told.path.outcome, told.blame) == (False, "unsupported", None)
+    assert empty.frame is None
+    assert not requests[0].HasField("first_seen")
+    assert not requests[0].HasField("blame_options")
+    with pytest.raises(ValueError, match="first_seen needs a time zone, got datetime"):
+        client.find_suspect_commits(organization_id=1, project_id=1, first_seen=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ for name in sys.argv[1:]:
     for cls in vars(importlib.import_module(name)).values():
         if inspect.isclass(cls) and issubclass(cls, Service) and cls is not Service:
             service = cls()
-            decorators = [name for name, value in vars(cls).items() if callable(value) and name != "__init__"]
+            own = {"__init__", "unimplemented"}
+            decorators = [name for name, value in vars(cls).items() if callable(value) and name not in own]
             for name in decorators:
                 decorate = getattr(service, name)
                 if "batch" in inspect.signature(decorate).parameters:

@@ -47,7 +47,7 @@ def definitions(text: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
 
 
 def names_in(text: str) -> list[str]:
-    return [node.name for node in definitions(text) if node.name != "__init__"]
+    return [node.name for node in definitions(text) if node.name not in ("__init__", "unimplemented")]
 
 
 def imports_of(text: str) -> list[str]:
@@ -84,6 +84,7 @@ def test_modules_are_named_as_protoc_does(file: str, messages: str) -> None:
         ("acme/1/things.proto", 'things_pb2 = import_module("acme.1.things_pb2")'),
         ("1st.proto", '_1st_pb2 = import_module("1st_pb2")'),
         ("if.proto", "import if_pb2"),
+        ("__private.proto", "import __private_pb2 as _private_pb2"),
     ],
 )
 def test_the_messages_are_imported(name: str, line: str) -> None:
@@ -120,6 +121,12 @@ def test_messages_without_a_name_in_python_are_any(name: str, message: str, type
     file = proto("Get", name=name, message=message)
     file.message_type.add(name="None")
     assert f"bound=UnaryFunction[{types}, {types}]," in text_of(file)
+
+
+def test_types_of_messages_with_underscores_are_the_same_in_a_class() -> None:
+    file = proto("Get", message=".acme.__Private")
+    file.message_type.add(name="__Private")
+    assert "def Get(self, function: _Private_to___Private, /)" in text_of(file)
 
 
 # Names

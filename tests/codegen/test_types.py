@@ -98,6 +98,11 @@ async def a_server_stream(request: EchoRequest, context: CallContext) -> AsyncIt
     yield EchoReply()
 
 
+@Echo().ServerStream(batch=bool(reply.number))
+def as_configured(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
+    yield EchoReply()
+
+
 @Echo().ServerStream(batch=True)
 async def a_list(request: EchoRequest, context: CallContext) -> list[EchoReply]:
     return []
@@ -122,8 +127,7 @@ async def a_bidi(requests: AsyncIterator[EchoRequest], context: CallContext) -> 
 MISTAKES = """\
 from collections.abc import AsyncIterator, Iterator
 
-from flask_grpcweb_scm import CallContext, GrpcWebScm
-from flask_grpcweb_scm.rpc import CallNext
+from flask_grpcweb_scm import CallContext, CallNext, GrpcWebScm, RpcError, StatusCode
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.echo_rpc import Ech  # error: attr-defined
 from tests.echo_rpc import Absent, Echo
@@ -254,6 +258,11 @@ echo.Unary(reads_another_field)(EchoReply(), CallContext())  # error: arg-type
 reads_another_field(EchoRequest())  # error: call-arg
 Echo("Echo")  # error: call-arg
 GrpcWebScm(services=[Echo])  # error: list-item
+echo.unimplemented("Missed")  # error: arg-type
+Absent().unimplemented("Call", "Unary")  # error: arg-type
+echo.declare_error(KeyError, "NOT_FOUND")  # error: arg-type
+echo.declare_error(str, StatusCode.NOT_FOUND)  # error: type-var
+RpcError("NOT_FOUND")  # error: arg-type
 
 
 @echo.intercept  # error: type-var

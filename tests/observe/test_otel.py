@@ -34,6 +34,7 @@ from tests.servers import ROOT, free_port, listening
 __all__ = ["exporter"]  # a fixture
 
 ECHO = DESCRIPTOR.services_by_name["Echo"]
+ECHO_PATH = f"/{ECHO.full_name}/"
 RUNS = [
     *(pytest.param(mixed_app, CASES, is_known, id=f"{is_known=}") for is_known in (False, True)),
     pytest.param(hooked_app, CASES + HOOKED_CASES, False, id="hooks"),
@@ -87,6 +88,28 @@ def check(case: Case, span: ReadableSpan) -> None:
     assert (span.status.status_code is StatusCode.ERROR) == is_error == ("error.type" in attributes)
     assert [event.name for event in span.events] == (["exception"] if "crash" in case.name else [])
     assert attributes["client.address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "status", "is_error"),
+    [
+        (ECHO_PATH + "Unary", "hi", "OK", False),
+        (ECHO_PATH + "Unary", "not found", "not_found", False),
+        (ECHO_PATH + "Unary", "crash", "internal", True),
+        (ECHO_PATH + "Misspelt", "hi", "unimplemented", True),
+    ],
+)
+def test_calls_in_connect_are_of_their_own_system(
+    path: str, text: str, status: str, is_error: bool, exporter: InMemorySpanExporter
+) -> None:
+    client = mixed_app(GRPC_OTEL=True).test_client()
+    client.post(path, json={"text": text}, headers={"connect-protocol-version": "1"})
+    (span,) = exporter.get_finished_spans()
+    attributes = span.attributes or {}
+    assert span.name == ("connectrpc" if "Misspelt" in path else path[1:])
+    assert attributes["rpc.system.name"] == "connectrpc"
+    assert attributes["rpc.response.status_code"] == status
+    assert attributes.get("error.type") == (status if is_error else None)
 
 
 def test_the_names_are_those_of_the_conventions() -> None:
@@ -175,15 +198,23 @@ def test_work_outside_of_all_spans_is_not_recorded(exporter: InMemorySpanExporte
     ("name", "text", "code"),
     [("unary", "hi", "OK"), ("unary", "not found", "NOT_FOUND"), ("missing", "", "UNIMPLEMENTED")],
 )
-def test_a_client_records_its_calls(name: str, text: str, code: str, exporter: InMemorySpanExporter) -> None:
-    with channel_for(mixed_app(), otel=True) as channel:
+@pytest.mark.parametrize("protocol", ["grpc-web", "connect"])
+def test_a_client_records_its_calls(
+    name: str, text: str, code: str, protocol: str, exporter: InMemorySpanExporter
+) -> None:
+    with channel_for(mixed_app(), otel=True, protocol=protocol) as channel:
         try:
             getattr(channel.stub(ECHO), name)(EchoRequest(text=text))
         except CallError as error:
             assert error.code.name == code
     (span,) = exporter.get_finished_spans()
     attributes = span.attributes or {}
-    assert (span.kind, attributes["rpc.response.status_code"]) == (SpanKind.CLIENT, code)
+    assert span.kind == SpanKind.CLIENT
+    if protocol == "connect":
+        system, shown = "connectrpc", "OK" if code == "OK" else code.lower()
+    else:
+        system, shown = "grpc", code
+    assert (attributes["rpc.system.name"], attributes["rpc.response.status_code"]) == (system, shown)
     assert (attributes["server.address"], attributes["server.port"]) == ("localhost", 80)
     assert (span.status.status_code is StatusCode.ERROR) == (code != "OK")
 

@@ -8,9 +8,11 @@ import functools
 import gc
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -489,6 +491,23 @@ def test_exceptions_are_those_of_plain_functions(
     assert ("in fail\n" in caplog.text) == bool(logged) == (len(told) == 1)
 
 
+@pytest.mark.parametrize("text", ["status", "crash", "cancelled"])
+def test_exceptions_keep_no_threads_until_garbage_is_collected(text: str) -> None:
+    app = echo_app(Unary=fail, PROPAGATE_EXCEPTIONS=False)
+    before = threading.active_count()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with pytest.raises(CallError):
+                texts_of(app, "Unary", EchoRequest(text=text))
+        stop = time.monotonic() + 20
+        while threading.active_count() > before and time.monotonic() < stop:
+            time.sleep(0.01)
+        assert threading.active_count() <= before
+    finally:
+        gc.enable()
+
+
 def test_error_handlers_and_declared_errors_see_them() -> None:
     service = echo_service(Unary=fail, ServerStream=fail_later)
     service.declare_error(LookupError, StatusCode.ABORTED)
@@ -616,21 +635,61 @@ def test_a_coroutine_that_sleeps_ends_at_its_deadline(text: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream", "ClientStream", "Bidi"])
-def test_a_thread_that_runs_a_loop_is_told_of_another_one(method: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_caller_may_be_in_a_loop(method: str) -> None:
     functions = {"Unary": unary, "ServerStream": server_stream, "ClientStream": client_stream, "Bidi": bidi}
-    app = echo_app(**functions, PROPAGATE_EXCEPTIONS=False)
+    app = echo_app(**functions)
 
-    async def in_this_thread() -> None:
-        texts_of(app, method)
-
-    with assert_rpc_error(StatusCode.INTERNAL):
-        asyncio.run(in_this_thread())
-    assert "RuntimeError: an async function needs a thread without a running event loop" in caplog.text
+    async def here() -> list[str]:
+        return texts_of(app, method)
 
     async def in_another_thread() -> list[str]:
         return await asyncio.to_thread(texts_of, app, method)
 
-    assert asyncio.run(in_another_thread()) == TEXTS[method]
+    assert asyncio.run(here()) == asyncio.run(in_another_thread()) == TEXTS[method]
+
+
+@pytest.mark.parametrize(("method", "function"), [("Unary", look), ("ServerStream", look_often)])
+def test_contexts_are_there_in_a_loop_too(method: str, function: Any) -> None:
+    async def run() -> None:
+        test_contexts_are_there_after_every_await(method, function)
+
+    asyncio.run(run())
+
+
+def test_a_stream_may_be_closed_in_a_loop() -> None:
+    notes: list[object] = []
+    reply = Served("ServerStream", noting(notes), notes).run()
+    assert isinstance(reply, StreamReply)
+
+    async def close() -> None:
+        reply.close()
+
+    asyncio.run(close())
+    assert notes == ["ended", "beside", StatusCode.CANCELLED]
+
+
+def test_a_signal_that_stops_the_worker_goes_through_the_function() -> None:
+    notes: list[object] = []
+
+    async def function(request: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
+        try:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGUSR1)
+            await asyncio.sleep(3600)
+            yield EchoReply()
+        finally:
+            await asyncio.sleep(0)
+            notes.append("ended")
+
+    def stop(*_: object) -> None:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(SystemExit):
+            Served("ServerStream", function, notes).run()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert notes == ["ended"]
 
 
 def nested(request: EchoRequest, context: CallContext) -> EchoReply:
@@ -731,6 +790,43 @@ def test_a_timeout_may_be_open_across_messages() -> None:
             yield EchoReply(text="timeout")
 
     assert texts_of(echo_app(ServerStream=slow), "ServerStream") == ["in time", "timeout"]
+
+
+def in_a_group(notes: list[object], error: type[Exception] | None = None) -> Any:
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            notes.append("beside")
+            if error:
+                raise error("beside")
+
+    async def function(request: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(beside())
+            await asyncio.sleep(0)
+            yield EchoReply()
+            await asyncio.sleep(3600)
+
+    return function
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+@pytest.mark.parametrize(("error", "code"), [(None, StatusCode.CANCELLED), (LookupError, StatusCode.INTERNAL)])
+def test_a_task_group_may_be_open_when_the_client_goes(error: type[Exception] | None, code: StatusCode) -> None:
+    notes: list[object] = []
+    reply = Served("ServerStream", in_a_group(notes, error), notes).run()
+    assert isinstance(reply, StreamReply)
+    reply.close()
+    assert notes == ["beside", code]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+def test_a_task_group_may_be_open_at_the_deadline() -> None:
+    notes: list[object] = []
+    served = Served("ServerStream", in_a_group(notes), notes, headers={"grpc-timeout": "300m"})
+    assert answer(served.run()).code == StatusCode.DEADLINE_EXCEEDED
+    assert notes == ["beside", StatusCode.DEADLINE_EXCEEDED]
 
 
 def test_each_message_may_be_taken_by_another_thread() -> None:

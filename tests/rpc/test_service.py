@@ -132,7 +132,7 @@ def test_the_nearest_declared_class_decides() -> None:
     dispatcher = Dispatcher([service])
     method = dispatcher.methods["/tests.echo.v1.Echo/Unary"]
     assert str(dispatcher.status_of(method, VeryBroken("why"))) == "ABORTED: why"
-    service.declare_error(VeryBroken, StatusCode.DATA_LOSS)
+    service.declare_error(VeryBroken, 15)
     assert str(dispatcher.status_of(method, VeryBroken("why"))) == "DATA_LOSS: why"
     assert str(dispatcher.status_of(method, RemoteProtocolError("torn"))) == "INTERNAL: torn"
     assert dispatcher.status_of(method, ValueError("secret")) is None

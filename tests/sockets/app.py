@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask, request
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError, Service, StatusCode
-from tests.apps import echo_service, know_routes
+from tests.apps import echo_service, know_routes, lookup_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 MAX_MESSAGE_BYTES = 4 * 2**20
@@ -27,7 +27,7 @@ def create_app() -> Flask:
     app.config["GRPC_MAX_MESSAGE_BYTES"] = MAX_MESSAGE_BYTES
     app.config.from_prefixed_env()
     # Neither debug nor testing, because both change what Flask does with exceptions.
-    GrpcWebScm(services=[_service()]).init_app(app)
+    GrpcWebScm(services=_services()).init_app(app)
     if lane:
         know_routes(app)
     else:
@@ -43,7 +43,7 @@ _calls = count(1)
 _closed: list[str] = []
 
 
-def _service() -> Service:
+def _services() -> list[Service]:
     def unary(request: EchoRequest, context: CallContext) -> EchoReply:
         number = next(_calls)
         _nap(request)
@@ -68,7 +68,8 @@ def _service() -> Service:
         text = ",".join(request.text for request in requests)
         return EchoReply(text=text, number=next(_calls))
 
-    return echo_service(Unary=unary, ServerStream=server_stream, ClientStream=client_stream)
+    functions = {"Unary": unary, "ServerStream": server_stream, "ClientStream": client_stream}
+    return [echo_service(**functions), lookup_service(unary)]
 
 
 def _nap(request: EchoRequest) -> None:

@@ -57,6 +57,8 @@ class Sent:
     end: bool = False
     """Whether nothing more can follow: the connection is half-closed."""
     verb: str = "POST"
+    connect: str = ""
+    """The content type of a request of Connect; none for gRPC-Web."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Outcome:
     http: int | None = 200
     """None when it may be any, and nothing at all."""
     code: int | None = None
-    """The ``grpc-status``; None when it does not matter."""
+    """The code of the status; None when it does not matter."""
     text: str = ""
     """Part of the status message, or of the reply's text."""
     closes: bool = False

@@ -22,6 +22,9 @@ _FLOATS = {FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT}
 _MISTAKES = (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError)
 # The parameters of a command also have names of their own.
 _PREFIX = "field_"
+_FILE_PREFIX = "file_"
+_OF_LINES = {"stacktrace"}
+"""Names of fields for texts of many lines, which are rather in a file."""
 
 # The stubs declare most attributes of a FieldDescriptor as optional, whatever its type.
 Field = Any
@@ -102,6 +105,14 @@ def field_options(descriptor: Descriptor, comments: Mapping[str, str]) -> Iterat
         if short not in names and _type(field) is click.INT:
             flags.append(_flag(short))
         yield _option(field, flags, comments.get(f"{descriptor.name}.{field.name}", ""))
+        if field.name in _OF_LINES and _type(field) is click.STRING:
+            file = click.File(encoding="utf-8", errors="replace")
+            flag = f"{_flag(field.name)}-file"
+            yield click.Option(
+                [_FILE_PREFIX + field.name, flag],
+                type=file,
+                help=f"{_flag(field.name)} from a file; - for standard input.",
+            )
 
 
 def _option(field: Field, flags: list[str], help_text: str) -> click.Option:
@@ -159,11 +170,15 @@ def message_from(message_class: type[Message], parameters: Mapping[str, Any], ba
     :raises click.UsageError: for values that do not fit.
     """
     message = message_class() if base is None else parse_json(message_class, base)
+    files = {
+        name.removeprefix(_FILE_PREFIX): file for name, file in parameters.items() if name.startswith(_FILE_PREFIX)
+    }
     given = {
         name.removeprefix(_PREFIX): value
         for name, value in parameters.items()
         if name.startswith(_PREFIX) and value is not None and value != ()
     }
+    given.update({name: file.read() for name, file in files.items() if file is not None})
     fields = message_class.DESCRIPTOR.fields_by_name
     try:
         values = {name: _json_value(fields[name], value) for name, value in given.items()}

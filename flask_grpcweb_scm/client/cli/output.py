@@ -189,7 +189,8 @@ def _scalar(value: Any) -> str:
         except _NO_JSON:
             return f"{value.seconds} s and {value.nanos} ns since 1970"
     if isinstance(value, Message):
-        return json_text(value, indent=None)
+        # A duration is a text in JSON.
+        return json_text(value, indent=None).strip('"')
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)

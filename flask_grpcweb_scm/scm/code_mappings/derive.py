@@ -54,19 +54,27 @@ class Derivation:
     """Of the repositories that were searched."""
 
 
-def derive(project: Project, frames: Sequence[StackFrame], *, dry_run: bool, context: CallContext) -> Derivation:
+def derive(
+    project: Project,
+    frames: Sequence[StackFrame],
+    *,
+    dry_run: bool,
+    context: CallContext,
+    commits: Mapping[int, str] | None = None,
+) -> Derivation:
     """Find or derive the code mappings of a project that cover frames of a stack trace.
 
     Neither the outcomes nor the mappings depend on the order of the frames.
 
     :param dry_run: derive them without storing them.
+    :param commits: to read in place of the newest ones, by repository: on a dry run, for mappings are of branches.
     """
     readings: dict[StackFrame, Reading] = {}
     for frame in frames:
         context.check_deadline()
         if frame not in readings:
             readings[frame] = read(frame)
-    trees = RepositoryTrees(project.organization_id, context)
+    trees = RepositoryTrees(project.organization_id, context, commits)
     stored = _stored_mappings(
         context, project, {text for reading in readings.values() for text in reading.texts if text}
     )

@@ -132,7 +132,8 @@ def read(frame: StackFrame) -> Reading:
 
 def _read_class(frame: StackFrame) -> Reading:
     try:
-        path = read_module(frame.module, frame.abs_path)
+        # Some send the name of the file as the path alone.
+        path = read_module(frame.module, frame.abs_path or (frame.path if extension(frame.path) else ""))
     except UnsupportedFrame as error:
         return Reading((frame.path,), problem=str(error))
     if library := library_of_module(frame.module):

@@ -49,7 +49,7 @@ Tip = tuple[float, tuple[str, "str | None"]]
 
 @dataclass(slots=True, eq=False)
 class RepositoryTree:
-    """The newest tree of a branch; any thread may read it, because it needs no database."""
+    """The newest tree of a branch, or that of a commit; any thread may read it, because it needs no database."""
 
     repository_id: int
     name: str
@@ -60,6 +60,8 @@ class RepositoryTree:
     trees: TreeCache
     tips: LruCache[Tip]
     context: CallContext
+    commit: str = ""
+    """The commit that is read in place of the newest one, by the first digits of its id; empty for the newest."""
     source: Source | None = None
     problem: str = ""
     """Reason why it cannot be read."""
@@ -94,10 +96,18 @@ class RepositoryTree:
             branch, tree = self._tip(source)
             if tree is None:
                 return None
-            self._tree, self.branch = tree, branch
+            self._tree, self.branch = self._commit(source) or tree, branch
         return self.trees.get(
             (source.identity, self._tree), lambda: source.files(self._tree), timeout=self.context.remaining()
         )
+
+    def _commit(self, source: Source) -> str:
+        """Return the id of the commit to read; empty when there is none, or the source does not have it."""
+        commit = self.commit
+        if len(commit) not in {0, 40, 64}:
+            shas = source.commits_starting_with(commit)
+            commit = shas[0] if len(shas) == 1 else ""
+        return commit if commit and source.has_commit(commit) else ""
 
     def _tip(self, source: Source) -> tuple[str, str | None]:
         key = (self.repository_id, source.identity, self.branch)
@@ -113,10 +123,12 @@ class RepositoryTrees:
     """The trees that a call may read: of the caller's repositories of an organization that have a source.
 
     A disabled one is read for the code mappings that it has, and gets no new ones.
+
+    :param commits: to read in place of the newest ones, by repository.
     """
 
-    def __init__(self, organization_id: int, context: CallContext) -> None:
-        self.organization_id, self.context = organization_id, context
+    def __init__(self, organization_id: int, context: CallContext, commits: Mapping[int, str] | None = None) -> None:
+        self.organization_id, self.context, self._commits = organization_id, context, commits or {}
         self._trees: dict[tuple[int, str], RepositoryTree] = {}
         self._rows: dict[int, Repository] = {}
         self._readable: Mapping[int, OrganizationIntegration] | None = None
@@ -210,6 +222,7 @@ class RepositoryTrees:
             kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
             kept_in_app("tree_tips", lambda: LruCache(TIP_CACHE_BYTES)),
             self.context,
+            self._commits.get(row.id, ""),
         )
         try:
             tree.source = open_installed_source(row, self._installation(row), self.context)

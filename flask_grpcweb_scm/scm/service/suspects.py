@@ -7,20 +7,21 @@ from datetime import datetime, timedelta, timezone
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, parse_failure
+from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TooManyLines, parse_failure
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id
 from flask_grpcweb_scm.scm.queries.tenancy import find_project
 from flask_grpcweb_scm.scm.ranking import BlamedFrame, Suspicion, exclusion, rank
 from flask_grpcweb_scm.scm.service.blamed_frames import Checkout, blame_frames
 from flask_grpcweb_scm.scm.service.commit_contexts import blame_options
 from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, sha_problem, validate
+from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, invalid_argument, sha_problem, validate
 
-__all__ = ["find_suspect_commits"]
+__all__ = ["MAX_STACKTRACE_CHARACTERS", "MAX_STACKTRACE_LINES", "find_suspect_commits"]
 
 MAX_FRAMES = 2000  # in one request; a Java virtual machine prints 1024 of an endless recursion
 MAX_RELEASE_COMMITS = 1000
 MAX_STACKTRACE_CHARACTERS = 2**18
+MAX_STACKTRACE_LINES = 5000
 NAMED_LINES = 3  # in the reason of a suspect
 
 
@@ -141,7 +142,12 @@ def _find_releases(context: CallContext, request: scm_pb2.FindSuspectCommitsRequ
 
 def _outcomes_in(text: str, context: CallContext) -> list[scm_pb2.FrameOutcome]:
     """Return outcomes for the frames of the last stack trace in a text, of a deep one those nearest to the failure."""
-    found = parse_failure(text)
+    try:
+        found = parse_failure(text, max_lines=MAX_STACKTRACE_LINES)
+    except TooManyLines:
+        raise invalid_argument(
+            {"stacktrace": f"has more than {MAX_STACKTRACE_LINES} lines: send the last stack trace alone"}
+        ) from None
     context.check_deadline()
     validate(stacktrace=None if found else f"has no frames of {LANGUAGES}; send the stack trace as it was printed")
     outcomes = []
@@ -213,5 +219,5 @@ def _age_text(age: timedelta, *, seen: bool) -> str:
     elif age.days >= 2:
         text = f"{age.days} days"
     else:
-        text = f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
+        text = f"{int(hours)} hours" if hours >= 2 else "less than 2 hours"
     return f"{text} before the error was seen first" if seen else f"{text} ago"

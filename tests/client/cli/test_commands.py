@@ -135,6 +135,21 @@ def test_options_make_the_request(app: Flask, call: Any, arguments: list[str], r
     assert [recorded.request for recorded in recorder.calls] == [request_message]
 
 
+def test_a_stack_trace_comes_from_a_file_or_standard_input(app: Flask, call: Any, tmp_path: Path) -> None:
+    file = tmp_path / "trace.txt"
+    file.write_bytes(b"at f (\xff.js:1:2)\n")
+    arguments = ["find-suspect-commits", "--organization", "1", "--first-seen", "2026-01-02T03:04:05Z"]
+    with recording(app) as recorder:
+        call(*arguments, "--stacktrace-file", str(file), "--max-age", "86400s")
+        call(*arguments, "--stacktrace-file", "-", "--stacktrace", "y", input="x\n")
+        call(*arguments, "--stacktrace", "y", "--release-commits", '{"repositoryId": 1, "commitSha": "a"}')
+    requests = [recorded.request for recorded in recorder.calls]
+    assert [request.stacktrace for request in requests] == ["at f (\ufffd.js:1:2)\n", "x\n", "y"]
+    assert requests[0].max_age.seconds == 86400
+    assert {request.first_seen.ToJsonString() for request in requests} == {"2026-01-02T03:04:05Z"}
+    assert requests[2].release_commits[0].commit_sha == "a"
+
+
 def test_a_request_comes_from_standard_input(app: Flask, call: Any) -> None:
     with recording(app) as recorder:
         call("get-repository", "--request", "-", input='{"repositoryId": "12"}')
@@ -155,7 +170,7 @@ def test_a_request_comes_from_standard_input(app: Flask, call: Any) -> None:
         (["list-repositories", "--ca-certs", "/does/not/exist.pem"], "does not exist"),
         (["create-external-issue", "--metadata", "x"], "'x' is not KEY=VALUE"),
         (["derive-code-mappings", "--frames", "{"], "'{' is not JSON"),
-        (["derive-code-mappings", "--frames", '{"line": 1}'], 'is not a StackFrame'),
+        (["derive-code-mappings", "--frames", '{"lines": 1}'], 'is not a StackFrame'),
         (["derive-code-mappings", "--frames", "[]"], "'[]' is not a StackFrame"),
         (["list-repositorys"], "No such command 'list-repositorys'"),
         (["--url", "ftp://example.test", "list-repositories"], "is not the URL of a server"),

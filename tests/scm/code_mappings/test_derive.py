@@ -316,6 +316,7 @@ def test_the_platform_of_the_project_is_that_of_frames_without_one(
         ({"path": "x.py", "module": "pkg.x", "abs_path": "x.py", "platform": "python"}, "src/x.py", None),
         ({"module": "pkg.x", "abs_path": "/srv/pkg/x.py"}, "pkg/x.py", "/srv/"),
         ({"module": "com.shop.Cart", "abs_path": "Cart.java"}, "src/com/shop/Cart.java", "com/shop/"),
+        ({"path": "Cart.java", "module": "com.shop.Cart", "platform": "java"}, "src/com/shop/Cart.java", "com/shop/"),
         ({"module": "Cart", "abs_path": "Cart.java"}, "src/Cart.java", None),
         ({"abs_path": "/srv/pkg/x.py"}, "pkg/x.py", "/srv/"),
         ({}, "src/x.py", None),

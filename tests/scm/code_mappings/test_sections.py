@@ -170,6 +170,30 @@ main.other()
 	/srv/other.go:1 +0x6b
 exit status 2
 """, "main.go:10 main.go:11 cart.go:15"),
+    "go, without an end": ("""\
+runtime: goroutine stack exceeds 1048576-byte limit
+runtime: sp=0xc000180390 stack=[0xc000180000, 0xc000280000]
+fatal error: stack overflow
+
+runtime stack:
+runtime.throw({0x4c6a3c?, 0x200000008?})
+	/usr/local/go/src/runtime/panic.go:1047 +0x5d fp=0x7ffc78f7a0c8 sp=0x7ffc78f7a098 pc=0x434a5d
+runtime.morestack()
+	/usr/local/go/src/runtime/asm_amd64.s:570 +0x8b fp=0x7ffc78f7a268 sp=0x7ffc78f7a260 pc=0x45f62b
+
+goroutine 1 gp=0xc00014a1e0 m=0 mp=0x5d8800 [running]:
+main.depth(0x0?)
+	/srv/tree.go:5 +0x36 fp=0xc0001803a0 sp=0xc000180398 pc=0x4a34d6
+main.depth(...)
+	/srv/tree.go:9 +0x1a fp=0xc0001803b8 sp=0xc0001803a0 pc=0x4a34ba
+...87161 frames elided...
+main.main()
+	/srv/main.go:3 +0x2e fp=0xc00027ff80 sp=0xc00027ff60 pc=0x4a35ce
+
+goroutine 2 gp=0xc00014a780 m=nil [force gc (idle)]:
+main.idle()
+	/srv/idle.go:1 +0xce fp=0xc000054fa8 sp=0xc000054f88 pc=0x43744e
+""", "main.go:3 tree.go:9 tree.go:5"),
     "go, panics again while it recovers": ("""\
 panic: first [recovered]
 	panic: again
@@ -254,6 +278,21 @@ Stack trace:
 #1 {main}
   thrown in /app/a.php on line 5
 """, "main.php:2 a.php:5 a.php:3 b.php:7"),
+    "php, on the screen": ("""\
+Fatal error: Uncaught Exception: boom in /app/b.php:7
+Stack trace:
+#0 /app/a.php(3): g()
+#1 /app/main.php(2): f()
+#2 {main}
+  thrown in /app/b.php on line 7
+""", "main.php:2 a.php:3 b.php:7"),
+    "php, on the screen, an argument": ("""\
+Fatal error: Uncaught TypeError: g(): $x must be int, called in /app/a.php on line 3 and defined in /app/b.php:7
+Stack trace:
+#0 /app/a.php(3): g()
+#1 {main}
+  thrown in /app/b.php on line 7
+""", "a.php:3 b.php:7"),
     "php, from Xdebug": ("""\
 PHP Fatal error:  Uncaught Error: x in /app/b.php:7
 PHP   1. {main}() /app/main.php:0

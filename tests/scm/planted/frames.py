@@ -25,11 +25,12 @@ _CAUSES = {
 
 
 def frames_of(language: str, text: str, folder: PurePath) -> list[scm_pb2.StackFrame]:
-    """Return the frames, with the outermost call first, and with the first cause last."""
+    """Return the frames, with the outermost call first, and last what failed, not what handled it."""
     found: list[scm_pb2.StackFrame] = []
     parts = _CAUSES[language].split(text)
     if language == "go":
-        parts = parts[1:2]  # what failed; the others are waiting
+        handlers, panic, failed = parts[1].rpartition("\npanic(")  # the goroutine that failed; others are waiting
+        parts = [handlers, panic + failed]
     for part in reversed(parts) if language == "python" else parts:
         matches = [match for line in part.splitlines() if (match := _FRAMES[language].fullmatch(line))]
         found += [_frame(language, match, folder) for match in (matches if language == "python" else reversed(matches))]

@@ -38,7 +38,7 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import (
 )
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
 
-__all__ = ["LANGUAGES", "TracebackFrame", "parse_failure", "parse_traceback"]
+__all__ = ["LANGUAGES", "TooManyLines", "TracebackFrame", "parse_failure", "parse_traceback"]
 
 _LANGUAGES = (PYTHON, JVM, JAVASCRIPT, CSHARP, GO, RUST, RUBY, PHP, SWIFT, DART, ELIXIR, NATIVE)
 _ROWS = tuple((language.platform, *row) for language in _LANGUAGES for row in language.rows)
@@ -68,12 +68,18 @@ def parse_traceback(text: str) -> Iterator[TracebackFrame]:
     yield from reader.finish().values()
 
 
-def parse_failure(text: str) -> list[TracebackFrame]:
+class TooManyLines(ValueError):
+    """Raised for a text that has more lines than are wanted, also in the strings of its JSON."""
+
+
+def parse_failure(text: str, *, max_lines: int | None = None) -> list[TracebackFrame]:
     """Return the frames of the last stack trace in a text: the outermost call first, and last the one that failed.
 
     Those of exceptions that the first cause led to come before its own; the module of sections says more.
+
+    :raises TooManyLines: for a text with more lines than that.
     """
-    reader = _Reader()
+    reader = _Reader(max_lines)
     reader.read(text)
     return frames_of_failure(reader.sections, reader.finish())
 
@@ -95,6 +101,8 @@ def _content(rest: str) -> str:
 class _Reader:
     """The frames of a text, and the streams of lines that it is made of."""
 
+    max_lines: int | None = None
+    lines: int = 0
     frames: list[TracebackFrame] = field(default_factory=list)
     streams: dict[str, Stream] = field(default_factory=dict)
     latest: dict[str, Stream] = field(default_factory=dict)
@@ -169,6 +177,9 @@ class _Reader:
         return index
 
     def _read_line(self, line: str, name: str, depth: int) -> None:
+        self.lines += 1
+        if self.max_lines is not None and self.lines > self.max_lines:
+            raise TooManyLines(f"more than {self.max_lines} lines")
         if "#012" in line:
             # A line feed, as rsyslog writes it.
             for part in line.split("#012"):

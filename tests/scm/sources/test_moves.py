@@ -1,0 +1,114 @@
+"""Moves that ``git blame -M`` does not see, in real repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from flask_grpcweb_scm.scm.sources.blame import BlameOptions, IgnoredRevisions
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from tests.scm.support import GitRepository, numbered
+
+GIT = BlameOptions(detect_moves=True, ignore_whitespace=True)
+PURSUED = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=True)
+OTHERS = numbered(1, 30, "others = what has nothing to do with it, number")
+HEAD, TAIL = "def mean(total, count):\n    # The mean of a number of numbers.\n", "\n# Behind it.\n"
+BROKEN = "    return total / 0\n"
+FUNCTION = HEAD + BROKEN + TAIL
+
+# What the file is after each commit, and which of them the broken line is blamed on: by git, and when it is pursued.
+# Commits whose text begins with "!" are ignored.
+CASES: dict[str, tuple[Sequence[str], int, int]] = {
+    "a short line, moved": ([FUNCTION + OTHERS, OTHERS + FUNCTION], 1, 0),
+    "moved twice": ([FUNCTION + OTHERS, OTHERS + FUNCTION, FUNCTION + OTHERS], 2, 0),
+    "moved and indented": ([FUNCTION + OTHERS, OTHERS + FUNCTION.replace("    ", "\t")], 1, 0),
+    "moved, and changed where it is now": (
+        [FUNCTION + OTHERS, OTHERS + FUNCTION, OTHERS + FUNCTION.replace("/", "*")], 2, 2,
+    ),
+    "changed before it was moved": (
+        [FUNCTION.replace("0", "count") + OTHERS, FUNCTION + OTHERS, OTHERS + FUNCTION], 2, 1,
+    ),
+    "moved, then ignored": (
+        [FUNCTION + OTHERS, OTHERS + FUNCTION, "!" + OTHERS + FUNCTION.replace("total", "all_of_them")], 1, 0,
+    ),
+    "ignored, then moved": (
+        [FUNCTION + OTHERS, "!" + FUNCTION.replace("total", "all") + OTHERS, OTHERS + FUNCTION.replace("total", "all")],
+        2, 0,
+    ),
+    "a new line that is elsewhere, too": (
+        ["def none():\n" + BROKEN + OTHERS, "def none():\n" + BROKEN + OTHERS + FUNCTION], 1, 1,
+    ),
+    "a changed line like one elsewhere": (
+        [
+            "def none():\n" + BROKEN + OTHERS + FUNCTION.replace("0", "count"),
+            "def none():\n" + BROKEN + OTHERS + FUNCTION,
+        ],
+        1, 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "by_git", "pursued"), CASES.values(), ids=CASES)
+def test_the_commit_that_broke_a_line(tmp_path: Path, texts: Sequence[str], by_git: int, pursued: int) -> None:
+    repository = GitRepository(tmp_path / "git")
+    shas, ignored = [], []
+    for text in texts:
+        repository.write("mean.py", text.removeprefix("!"))
+        shas.append(repository.commit())
+        ignored += [shas[-1]] if text.startswith("!") else []
+    lines = texts[-1].removeprefix("!").splitlines()
+    number = max(place for place, line in enumerate(lines, 1) if line.lstrip().startswith("return"))
+    revisions = IgnoredRevisions.parse("\n".join(ignored).encode(), 40)
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    found = [mirror.blame(shas[-1], "mean.py", [number], options, revisions)[number].sha for options in (GIT, PURSUED)]
+    assert [shas.index(sha) for sha in found] == [by_git, pursued]
+
+
+def test_the_other_parents_of_a_merge_are_looked_at(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("mean.py", OTHERS)
+    repository.commit()
+    repository.git("checkout", "--quiet", "-b", "side")
+    repository.write("mean.py", FUNCTION + OTHERS)
+    culprit = repository.commit()
+    repository.git("checkout", "--quiet", "main")
+    repository.write("other.py", "")
+    repository.commit()
+    repository.git("merge", "--quiet", "--no-commit", "--no-ff", "side")
+    repository.write("mean.py", OTHERS + FUNCTION)
+    merge = repository.commit("merge, and move")
+    number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    assert mirror.blame(merge, "mean.py", [number], PURSUED)[number].sha == culprit
+
+
+def test_a_moved_file_and_a_name_that_git_quotes(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("mean.py", FUNCTION + OTHERS)
+    culprit = repository.commit()
+    repository.git("mv", "mean.py", "naïve.py")
+    repository.commit()
+    repository.write("naïve.py", OTHERS + FUNCTION)
+    moved = repository.commit()
+    number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    # Where the file has a name that git quotes, its answer counts.
+    assert mirror.blame(moved, "naïve.py", [number], PURSUED)[number].sha in {culprit, moved}
+
+
+def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    repository.write("mean.py", OTHERS)
+    repository.commit()
+    repository.write("mean.py", OTHERS + FUNCTION)
+    sha = repository.commit()
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    runs: list[tuple[object, ...]] = []
+    blame = mirror._blame
+    mirror._blame = lambda *how: runs.append(how) or blame(*how)  # type: ignore[method-assign,func-returns-value]
+    mirror.blame(sha, "mean.py", [3], PURSUED)
+    assert len(runs) == 1  # a long line, and the first commit
+    mirror.blame(sha, "mean.py", [len((OTHERS + HEAD).splitlines()) + 1], PURSUED)
+    assert len(runs) == 3
