@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-__all__ = ["BINARY", "CONNECT", "CONNECT_JSON", "TEXT", "Wsgi", "environ_of", "exchange", "frames", "sender"]
+__all__ = ["BINARY", "TEXT", "Wsgi", "environ_of", "exchange", "frames", "sender"]
 
 BINARY = "application/grpc-web+proto"
 # sonora knows text mode by this name only.
 TEXT = "application/grpc-web-text"
-CONNECT, CONNECT_JSON = "application/proto", "application/json"
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
