@@ -216,7 +216,8 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
     if (protocol.is_safelisted or settings.cors_credentials) and is_foreign(settings.cors_origins):
         origin = current.headers.get("origin", current.headers.get("sec-fetch-site", ""))
         scope_of(environ).reason = f"origin {origin[:ORIGIN_CHARACTERS]!r}"
-        error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
+        hint = " with cookies; list the origin in GRPC_CORS_ORIGINS" if protocol.is_safelisted else ""
+        error = RpcError(StatusCode.PERMISSION_DENIED, f"pages of this origin may not call{hint}")
         return refusal(app, protocol, error, environ)
     if method is None:
         message = f"no method {path} is served here{did_you_mean(path, methods)}"
