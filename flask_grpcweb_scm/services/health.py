@@ -65,7 +65,6 @@ class Health:
     """The health of one app.
 
     :param own: checks beside those that the extension was given.
-    :param services: full names of those that are served.
     :param drain_file: whose existence says that calls should go to other servers.
     """
 
@@ -74,10 +73,10 @@ class Health:
         app: Flask,
         checks: Checks,
         own: Iterable[Check] = (),
-        services: Collection[str] = (),
         drain_file: str | None = None,
     ) -> None:
-        self.services = services
+        self.services: Collection[str] = ()
+        """Full names of those that are served."""
         self._app = app
         self._checks = checks
         self._drain_file = drain_file
@@ -105,7 +104,8 @@ class Health:
             runs = [run for run in self._runs if not service or run.check.service in {"", service}]
         for run in runs:
             run.begin()
-        return all([run.has_passed() for run in runs])  # each is waited for, and its failure logged
+        failing = [run.check.name for run in runs if not run.has_passed()]
+        return not failing
 
 
 class _Run:

@@ -5,10 +5,11 @@ It has the files that define the services, and those that they import; nothing e
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import (
@@ -18,7 +19,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.pb import reflection_v1alpha_pb2 as v1alpha
@@ -35,9 +36,9 @@ from flask_grpcweb_scm.pb.reflection_rpc import ServerReflection
 from flask_grpcweb_scm.pb.reflection_v1alpha_rpc import ServerReflection as OldServerReflection
 from flask_grpcweb_scm.rpc import CallContext, Service, StatusCode
 
-__all__ = ["Descriptors", "reflection_services"]
+__all__ = ["Descriptors", "read_sets", "reflection_services"]
 
-M = TypeVar("M", bound=Message)
+logger = logging.getLogger("flask_grpcweb_scm")
 
 Nested = DescriptorProto | EnumDescriptorProto
 
@@ -49,76 +50,34 @@ class Descriptors:
         next to the generated modules: ``greeter.binpb`` for ``greeter_pb2.py``.
     """
 
-    def __init__(self, services: Sequence[Service], sets: Iterable[FileDescriptorSet] = ()) -> None:
-        self.services = sorted(service.name for service in services)
-        self.files: dict[str, FileDescriptorProto] = {}
-        """By name, each after those that it imports."""
-        self._file_of: dict[str, str] = {}
-        """The name of the file that has a symbol."""
-        self._messages: set[str] = set()
-        self._extensions: dict[str, dict[int, str]] = {}
-        """By the message that is extended and the number: the name of the file."""
-        for service in services:
-            self._add(service.descriptor.file)
-        for commented in (*sets, *_sets_beside(services)):
-            self._take_comments(commented)
+    def __init__(self, sets: Sequence[FileDescriptorSet] = (), services: Sequence[Service] = ()) -> None:
+        self.services = services
+        """All of them, when a client first asks."""
+        self._sets = sets
 
-    def _add(self, file: FileDescriptor) -> None:
-        if file.name in self.files:
-            return
-        for dependency in file.dependencies:
-            self._add(dependency)
-        proto = self.files[file.name] = FileDescriptorProto()
-        file.CopyToProto(proto)
-        package = f"{proto.package}." if proto.package else ""
-        self._file_of |= dict.fromkeys(_names_of_services(package, proto), file.name)
-        self._add_types(package, [*proto.message_type, *proto.enum_type], proto.extension, file.name)
-
-    def _add_types(
-        self, prefix: str, types: Iterable[Nested], extensions: Iterable[FieldDescriptorProto], file: str
-    ) -> None:
-        for extension in extensions:
-            self._file_of[prefix + extension.name] = file
-            self._extensions.setdefault(extension.extendee.lstrip("."), {})[extension.number] = file
-        for each in types:
-            name = self._file_of[prefix + each.name] = prefix + each.name
-            self._file_of[name] = file
-            if isinstance(each, EnumDescriptorProto):
-                # "enum values use C++ scoping rules, meaning that enum values are siblings of their type"
-                self._file_of |= {prefix + value.name: file for value in each.value}
-                continue
-            self._messages.add(name)
-            self._file_of |= {f"{name}.{member.name}": file for member in (*each.field, *each.oneof_decl)}
-            self._add_types(f"{name}.", [*each.nested_type, *each.enum_type], each.extension, file)
-
-    def _take_comments(self, commented: FileDescriptorSet) -> None:
-        for other in commented.file:
-            mine = self.files.get(other.name)
-            if mine is not None and other.source_code_info.location and not mine.source_code_info.location:
-                comments = other.source_code_info
-                if _without_additions(other) == _without_additions(mine):
-                    # Else they are of another version of the file, and would be on other lines.
-                    mine.source_code_info.CopyFrom(comments)
+    @functools.cached_property
+    def _index(self) -> _Index:
+        return _Index(self.services, (*self._sets, *_sets_beside(self.services)))
 
     def file_set(self) -> FileDescriptorSet:
         """Return all files."""
-        return FileDescriptorSet(file=self.files.values())
+        return FileDescriptorSet(file=self._index.files.values())
 
     def respond(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
         """Respond to a request of a client."""
         response = ServerReflectionResponse(valid_host=request.host, original_request=request)
         kind = request.WhichOneof("message_request")
         if kind == "list_services":
-            services = [ServiceResponse(name=name) for name in self.services]
+            services = [ServiceResponse(name=name) for name in sorted(each.name for each in self.services)]
             response.list_services_response.CopyFrom(ListServiceResponse(service=services))
-        elif kind == "all_extension_numbers_of_type" and request.all_extension_numbers_of_type in self._messages:
+        elif kind == "all_extension_numbers_of_type" and request.all_extension_numbers_of_type in self._index.messages:
             name = request.all_extension_numbers_of_type
-            numbers = sorted(self._extensions.get(name, ()))
+            numbers = sorted(self._index.extensions.get(name, ()))
             response.all_extension_numbers_response.CopyFrom(
                 ExtensionNumberResponse(base_type_name=name, extension_number=numbers)
             )
         elif (file := self._find(request, kind)) is not None:
-            files = [each.SerializeToString() for each in self._with_imports(file)]
+            files = [each.SerializeToString() for each in self._index.with_imports(file)]
             response.file_descriptor_response.CopyFrom(FileDescriptorResponse(file_descriptor_proto=files))
         else:
             code, text = StatusCode.NOT_FOUND, "not found"
@@ -130,15 +89,69 @@ class Descriptors:
     def _find(self, request: ServerReflectionRequest, kind: str | None) -> str | None:
         """Name the file of a request."""
         if kind == "file_by_filename":
-            return request.file_by_filename if request.file_by_filename in self.files else None
+            return request.file_by_filename if request.file_by_filename in self._index.files else None
         if kind == "file_containing_symbol":
-            return self._file_of.get(request.file_containing_symbol)
+            return self._index.file_of.get(request.file_containing_symbol)
         if kind == "file_containing_extension":
             extension = request.file_containing_extension
-            return self._extensions.get(extension.containing_type, {}).get(extension.extension_number)
+            return self._index.extensions.get(extension.containing_type, {}).get(extension.extension_number)
         return None
 
-    def _with_imports(self, name: str) -> Iterator[FileDescriptorProto]:
+
+class _Index:
+    """The files, and what is in them."""
+
+    def __init__(self, services: Iterable[Service], sets: Iterable[FileDescriptorSet]) -> None:
+        self.files: dict[str, FileDescriptorProto] = {}
+        """By name, each after those that it imports."""
+        self.file_of: dict[str, str] = {}
+        """The name of the file that has a symbol."""
+        self.messages: set[str] = set()
+        self.extensions: dict[str, dict[int, str]] = {}
+        """By the message that is extended and the number: the name of the file."""
+        for service in services:
+            self._add(service.descriptor.file)
+        for commented in sets:
+            self._take_comments(commented)
+
+    def _add(self, file: FileDescriptor) -> None:
+        if file.name in self.files:
+            return
+        for dependency in file.dependencies:
+            self._add(dependency)
+        proto = self.files[file.name] = FileDescriptorProto()
+        file.CopyToProto(proto)
+        package = f"{proto.package}." if proto.package else ""
+        self.file_of |= dict.fromkeys(_names_of_services(package, proto), file.name)
+        self._add_types(package, [*proto.message_type, *proto.enum_type], proto.extension, file.name)
+
+    def _add_types(
+        self, prefix: str, types: Iterable[Nested], extensions: Iterable[FieldDescriptorProto], file: str
+    ) -> None:
+        for extension in extensions:
+            self.file_of[prefix + extension.name] = file
+            self.extensions.setdefault(extension.extendee.lstrip("."), {})[extension.number] = file
+        for each in types:
+            name = prefix + each.name
+            self.file_of[name] = file
+            if isinstance(each, EnumDescriptorProto):
+                # "enum values use C++ scoping rules, meaning that enum values are siblings of their type"
+                self.file_of |= {prefix + value.name: file for value in each.value}
+                continue
+            self.messages.add(name)
+            self.file_of |= {f"{name}.{member.name}": file for member in (*each.field, *each.oneof_decl)}
+            self._add_types(f"{name}.", [*each.nested_type, *each.enum_type], each.extension, file)
+
+    def _take_comments(self, commented: FileDescriptorSet) -> None:
+        for other in commented.file:
+            mine = self.files.get(other.name)
+            if mine is None or mine.source_code_info.location:
+                continue
+            # Of another version of the file, they would be at other places.
+            if _without_additions(other) == _without_additions(mine):
+                mine.source_code_info.CopyFrom(other.source_code_info)
+
+    def with_imports(self, name: str) -> Iterator[FileDescriptorProto]:
         """Yield a file, and then all that it needs."""
         names = [name]
         for each in names:
@@ -153,16 +166,36 @@ def _names_of_services(package: str, file: FileDescriptorProto) -> Iterator[str]
             yield f"{package}{service.name}.{method.name}"
 
 
+def read_sets(paths: Iterable[str | Path]) -> list[FileDescriptorSet]:
+    """Read files that protoc or buf have written.
+
+    :raises ValueError: for one that cannot be read.
+    """
+    sets = []
+    for path in paths:
+        try:
+            sets.append(FileDescriptorSet.FromString(Path(path).read_bytes()))
+        except (DecodeError, OSError) as error:
+            reason = getattr(error, "strerror", None) or "it has no descriptors"
+            raise ValueError(
+                f"{str(path)!r}: {reason}; protoc --include_source_info --descriptor_set_out writes such files"
+            ) from None
+    return sets
+
+
 def _sets_beside(services: Iterable[Service]) -> Iterator[FileDescriptorSet]:
     """Read the descriptor sets next to the modules of the services' messages."""
-    messages = [message for service in services for method in service.descriptor.methods
-                for message in (method.input_type, method.output_type)]  # fmt: skip
+    methods = [method for service in services for method in service.descriptor.methods]
+    messages = [message for method in methods for message in (method.input_type, method.output_type)]
     for name in sorted({str(GetMessageClass(message).__module__) for message in messages}):
         path = getattr(sys.modules.get(name), "__file__", None)
         if path and name.endswith("_pb2"):
             beside = Path(path).with_name(name.rpartition(".")[2].removesuffix("_pb2") + ".binpb")
-            if beside.is_file():
-                yield FileDescriptorSet.FromString(beside.read_bytes())
+            try:
+                yield from read_sets([beside] if beside.is_file() else [])
+            except ValueError as error:
+                # Nobody has named it.
+                logger.warning("reflection goes without the comments of %s", error)
 
 
 def _without_additions(file: FileDescriptorProto) -> FileDescriptorProto:
@@ -185,7 +218,9 @@ def reflection_services(descriptors: Descriptors) -> tuple[Service, Service]:
     service, old = ServerReflection(), OldServerReflection()
 
     @service.ServerReflectionInfo
-    def respond(requests: Iterator[ServerReflectionRequest], context: CallContext) -> Iterator[ServerReflectionResponse]:
+    def respond(
+        requests: Iterator[ServerReflectionRequest], context: CallContext
+    ) -> Iterator[ServerReflectionResponse]:
         for request in requests:
             yield descriptors.respond(request)
 
