@@ -133,6 +133,37 @@ def json(stack: ExitStack) -> Variants:
     return _ours(100, {}, "application/grpc-web+json", peers=peers)
 
 
+def _connect(count: int, payload: bytes, codec: str) -> Variants:
+    """Unary calls of Connect, whose messages have no frames."""
+    page = repositories(count)
+    apps = {
+        "connectrpc": connectrpc(page),
+        "connectrpc, protobuf-py": connectrpc_protobuf_py(page),
+        "blueprint": blueprint(page).wsgi_app,
+        "fast lane": fast_lane(page).wsgi_app,
+    }
+    environ = environ_of(LIST, payload, f"application/{codec}", {"connect-protocol-version": "1"})
+    return {name: sender(wsgi, environ, payload) for name, wsgi in apps.items()}
+
+
+@load(
+    "Connect, unary 1 binary", reference="connectrpc", clock="cpu",
+    goals=[Goal("fast lane", "connectrpc", at_most=0.5)],
+)  # fmt: skip
+def connect_binary(stack: ExitStack) -> Variants:
+    """One repository, of 0.1 kB."""
+    return _connect(1, PAGE, "proto")
+
+
+@load(
+    "Connect, 100 repositories in JSON", reference="connectrpc", clock="cpu",
+    goals=[Goal("fast lane", "connectrpc", at_most=0.25)],
+)  # fmt: skip
+def connect_json(stack: ExitStack) -> Variants:
+    """Rows as browsers get them, unless they ask for binary ones."""
+    return _connect(100, b'{"organizationId": "1", "pageSize": 100}', "json")
+
+
 @load("2 000 methods", reference=REFERENCE, clock="cpu")
 def methods(stack: ExitStack) -> Variants:
     """One among many methods; the view has the app for itself."""

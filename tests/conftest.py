@@ -70,8 +70,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Give long values the name of their argument: tokens and compressed bodies have the time in them."""
-    return argname if isinstance(val, (bytes, str)) and len(val) > LONG_ID else None
+    """Give long and binary values the name of their argument: tokens and compressed bodies have the time in them."""
+    is_binary = isinstance(val, bytes) and not val.isascii()
+    return argname if is_binary or (isinstance(val, (bytes, str)) and len(val) > LONG_ID) else None
 
 
 @pytest.fixture(scope="session")

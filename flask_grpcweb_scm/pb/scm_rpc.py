@@ -368,8 +368,9 @@ class ScmService(Service):
         """Finds the commits that probably broke what a stack trace shows, the most suspicious first.
 
         For each frame: its file in a repository, as DeriveCodeMappings finds it, and the commit that
-        last changed its line, as GetCommitContext does. A suspect counts for each frame that it is
-        blamed for, the nearer to the failure the more, and the less the older it is. A frame whose
+        last changed its line, as GetCommitContext does; of more than 100 files, those nearest to the
+        failure. A suspect counts for each frame that it is blamed for, the nearer to the failure the
+        more, and the less the older it is. A frame whose
         file, line or source is missing has an outcome of its own and does not fail the others.
 
         Errors: 5 when the project or a repository of release_commits is not the organization's; 3

@@ -57,16 +57,23 @@ def _by_asyncio(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_awaited(ensure_sync: EnsureSync, function: ServiceFunction, request: Any, context: CallContext) -> Any:
-    def run() -> Any:
+    def run() -> tuple[Any, Exception | None]:
         try:
             # Not once for all calls: asgiref looks here for a loop that waits for this thread.
-            return ensure_sync(_awaited)(function, request, context)
+            return ensure_sync(_awaited)(function, request, context)  # type: ignore[no-any-return]
         except RuntimeError as error:
             if _is_loop_running():
                 raise RuntimeError(GREENLETS) from error
             raise
 
-    return _outside_of_loops(run)
+    response, error = _outside_of_loops(run)
+    try:
+        if error is not None:
+            raise error
+    finally:
+        # Its traceback refers to this frame.
+        del error
+    return response
 
 
 def _outside_of_loops(function: Callable[[], T]) -> T:
@@ -94,20 +101,26 @@ def _streamed(function: ServiceFunction, request: Any, context: CallContext) -> 
     return _Responses(responses, context) if isinstance(responses, AsyncIterable) else responses
 
 
-async def _awaited(function: ServiceFunction, request: Any, context: CallContext) -> Any:
+async def _awaited(function: ServiceFunction, request: Any, context: CallContext) -> tuple[Any, Exception | None]:
+    # The exception is returned: one that asgiref raises keeps its thread until garbage is collected.
     deadline = _Deadline(context)
     try:
-        return await function(request, context)
+        return await function(request, context), None
     except asyncio.CancelledError as error:
-        raise _reason(error, context) from error
+        return None, _reason(error, context)
+    except Exception as error:
+        return None, error
     finally:
         deadline.forget()
 
 
 def _reason(error: asyncio.CancelledError, context: CallContext) -> Exception:
     """The exception for a cancellation, which is none itself: the deadline, or a mistake that belongs in the log."""
-    context.check_deadline()
-    return RuntimeError("the service function was cancelled, but not by its call")
+    try:
+        context.check_deadline()
+        raise RuntimeError("the service function was cancelled, but not by its call") from error
+    except Exception as reason:
+        return reason
 
 
 class _Deadline:
@@ -183,7 +196,7 @@ class _Responses:
         try:
             _outside_of_loops(self._run)
         except asyncio.CancelledError as error:
-            raise _reason(error, self._context) from error
+            raise _reason(error, self._context)  # noqa: B904  # it has its cause
         if self._given:
             return self._given.pop()
         raise StopIteration
@@ -223,8 +236,12 @@ class _Responses:
                 loop.close()
                 if not task.cancelled():
                     task.exception()  # else it is logged as one that nobody has looked at
-        if self._has_ended:
-            task.result()
+        try:
+            if self._has_ended:
+                task.result()
+        finally:
+            # Its traceback refers to this frame.
+            del task
 
     async def _produce(self) -> None:
         loop = asyncio.get_running_loop()
@@ -240,9 +257,22 @@ class _Responses:
             deadline.forget()
             try:
                 if isinstance(responses, AsyncGenerator):
-                    await responses.aclose()
+                    await _closed(responses)
             finally:
                 await _end_others()
+
+
+async def _closed(responses: AsyncGenerator[Message, None]) -> None:
+    try:
+        await responses.aclose()
+    except BaseException as error:
+        # A task group makes a group of the GeneratorExit that goes through it.
+        split = getattr(error, "split", None)
+        if split is None:
+            raise
+        rest: BaseException | None = split(GeneratorExit)[1]
+        if rest is not None:
+            raise rest from None
 
 
 async def _end_others() -> None:

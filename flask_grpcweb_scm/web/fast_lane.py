@@ -78,6 +78,8 @@ class FastLane:
         self._wsgi_app: WSGIApplication = app.wsgi_app
         self._new_request_context = app.request_context
         self._routes: dict[tuple[str | None, ...], Route] = {}
+        self._queries: dict[tuple[str | None, ...], Route] = {}
+        """The routes of requests whose query is a part of the protocol."""
         self._own_hooks = [[*hooks.get(name, ())] for hooks in _hooks_of(app)]
         self._hooks = _hooks_of(app)
         self._seen: tuple[object, bool] = None, False
@@ -88,18 +90,16 @@ class FastLane:
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
         key = _key(request.environ)
-        if request.method != "POST":
-            # Of other requests, the query is a part.
-            return
-        if key in self._routes or request.url_rule is None or not self._is_plain_flask():
+        routes = self._queries if endpoint.protocol.is_safelisted else self._routes
+        if key in routes or request.url_rule is None or not self._is_plain_flask():
             return
         if self._matches_hosts and not _is_whole_host(key[1]):
             return
         if sum(len(part) for part in key if part) > MAX_KEY_CHARACTERS:
             return
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        self._routes[key] = Route(request.url_rule, endpoint)
+        if len(routes) >= MAX_ROUTES:
+            routes.clear()
+        routes[key] = Route(request.url_rule, endpoint)
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """Make the context that Flask enters for a request; where the route is known, without looking for it."""
@@ -111,7 +111,8 @@ class FastLane:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
-        route = self._routes.get(_key(environ))
+        key = _key(environ)
+        route = self._routes.get(key) or self._route_of_query(key, environ)
         if route is None or not self._may_pass(environ):
             return self._wsgi_app(environ, start_response)
         try:
@@ -125,6 +126,14 @@ class FastLane:
             logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
             response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
             return response(environ, start_response)
+
+    def _route_of_query(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
+        route = self._queries.get(key)
+        # The blueprint knows what to do about a browser's own credentials.
+        if route is None or not {"HTTP_COOKIE", "HTTP_AUTHORIZATION"}.isdisjoint(environ):
+            return None
+        protocol = self._calls.protocols.find(environ)
+        return Route(route.rule, self._calls.endpoint(route.endpoint.method, protocol)) if protocol else None
 
     def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if route.endpoint.method.server_streaming:

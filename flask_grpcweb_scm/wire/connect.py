@@ -244,9 +244,8 @@ def _error_from(fields: object, inferred: StatusCode) -> ConnectError:
     name, message, details = fields.get("code"), fields.get("message"), fields.get("details")
     code = _CODES.get(name, inferred) if isinstance(name, str) else inferred
     found = map(_detail_from, details if isinstance(details, list) else ())
-    return ConnectError(
-        code, message if isinstance(message, str) else "", tuple(detail for detail in found if detail is not None)
-    )
+    text = _text(message) if isinstance(message, str) else ""
+    return ConnectError(code, text, tuple(detail for detail in found if detail is not None))
 
 
 def _detail_from(fields: object) -> ConnectDetail | None:
@@ -256,9 +255,14 @@ def _detail_from(fields: object) -> ConnectDetail | None:
     if not (isinstance(name, str) and isinstance(value, str)):
         return None
     try:
-        return ConnectDetail(name, decode_binary(value), fields.get("debug"))
+        return ConnectDetail(_text(name), decode_binary(value), fields.get("debug"))
     except ValueError:
         return None
+
+
+def _text(value: str) -> str:
+    # JSON may have lone surrogates, which have no UTF-8.
+    return value.encode("utf-8", "replace").decode()
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:

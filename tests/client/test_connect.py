@@ -8,6 +8,7 @@ import json
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,8 +17,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flask_grpcweb_scm.client import CallError, Channel, RetryPolicy, ScmStub, StatusCode
+from flask_grpcweb_scm.client import CallError, Channel, Head, Request, RetryPolicy, ScmStub, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import assert_rpc_error
 from flask_grpcweb_scm.wire import ENCODINGS, sign
@@ -366,11 +369,12 @@ UNKNOWN = AnyMessage(type_url="type.googleapis.com/unknown.Type", value=b"1")
         ([{"type": "google.rpc.BadRequest", "value": "!"}, detail(VIOLATION)], (VIOLATION,)),
         ([{"type": "google.rpc.BadRequest"}, {"value": ""}, {}, None, 5, [], "x", detail(VIOLATION)], (VIOLATION,)),
         ([{"type": 5, "value": ""}, {"type": "x", "value": None}], ()),
+        ([{"type": "\ud800", "value": ""}], (AnyMessage(type_url="type.googleapis.com/?"),)),
         ({"type": "google.rpc.BadRequest", "value": ""}, ()),
         ([{"type": "a.B", "value": "A" * 2**19}], ()),
         ([detail(VIOLATION)] * 5000, (VIOLATION,) * 100),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 @pytest.mark.parametrize("method", METHODS)
 def test_details(method: str, details: Any, expected: tuple[Message, ...]) -> None:
@@ -381,16 +385,11 @@ def test_details(method: str, details: Any, expected: tuple[Message, ...]) -> No
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [
-        ("\x1b[2Jgone", "\\x1b[2Jgone"),
-        ("a\nforged", "a\\nforged"),
-        ("\u202eevil", "\\u202eevil"),
-        ("\ud800", "\\ud800"),
-    ],
+    [("\x1b[2Jgone", "\\x1b[2Jgone"), ("a\nforged", "a\\nforged"), ("\u202eevil", "\\u202eevil"), ("?", "?")],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_a_text_with_control_characters_is_shown_escaped(method: str, text: str, shown: str) -> None:
-    error = {"code": "aborted", "message": text}
+    error = {"code": "aborted", "message": text.replace("?", "\ud800")}
     found = error_of(failed(error) if method == "unary" else ended({"error": error}), method)
     assert (found.message, str(found)) == (text, f"ABORTED: {shown}")
 
@@ -576,6 +575,75 @@ def test_what_has_no_end_ends_and_memory_is_bounded(method: str, script: Callabl
         assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:
         tracemalloc.stop()
+
+
+JSON_KEYS = st.sampled_from(["code", "message", "details", "type", "value", "error", "metadata", "x-a", "x-b-bin"])
+JSON_TEXTS = st.sampled_from(
+    ["not_found", "google.rpc.BadRequest", "google.rpc", "", "/", "Cgp0", "!", "\ud800", "\0"]
+) | st.text(max_size=5)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | JSON_TEXTS,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(JSON_KEYS | JSON_TEXTS, values, max_size=5),
+    max_leaves=20,
+)
+HEADERS = st.tuples(
+    st.sampled_from(
+        ["content-type", "content-encoding", "connect-content-encoding", "retry-after", "location", "x-bin"]
+    ),
+    st.sampled_from([PROTO, JSON, STREAM, "gzip", "deflate", "5", "http://["]) | st.text(max_size=5),
+)
+
+
+@given(
+    st.sampled_from(METHODS),
+    st.sampled_from([200, 200, 200, 204, 301, 304, 401, 503, 999]),
+    st.lists(HEADERS, max_size=4),
+    st.booleans(),
+    JSON_VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40),
+    st.sampled_from([0, 1, 2, 2, 3]),
+)
+def test_whatever_comes_has_a_code(
+    method: str, status: int, headers: list[tuple[str, str]], well_typed: bool, body: bytes, flags: int
+) -> None:
+    """No other exception than CallError is raised."""
+    if well_typed:
+        headers = [
+            *headers,
+            ("content-type", STREAM if method == "server_stream" else PROTO if status == 200 else JSON),
+        ]
+        body = frame(body, flags) if method == "server_stream" else body
+    with Channel("http://example.test", protocol="connect", transport=Canned(status, headers, body)) as channel:
+        try:
+            list(getattr(channel.stub(ECHO), method).start(EchoRequest()))
+        except CallError as error:
+            assert error.code is not StatusCode.OK
+            assert str(error).isprintable()
+            error.message.encode()
+
+
+@dataclass
+class Canned:
+    """A transport, and its only exchange."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def exchange(self, request: Request) -> Canned:
+        return self
+
+    def start(self) -> Head:
+        return Head(self.status, self.headers)
+
+    def read(self) -> bytes:
+        chunk, self.body = self.body[:7], self.body[7:]
+        return chunk
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def test_the_limit_of_messages_is_inclusive() -> None:

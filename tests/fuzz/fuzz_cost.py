@@ -181,6 +181,13 @@ KNOWN = [
     _texts("DeriveCodeMappings", PROTO, "node_modules/", "x.js", 1000, 4096),
     _texts("DeriveCodeMappings", PROTO, "a/", "/src/app/x.py", 1000, 4095),
     _texts("DeriveCodeMappings", JSON, "../", "x.py", 1000, 4000),
+    _texts("FindSuspectCommits", PROTO, "a/", "/src/app/x.py", 1000, 4096),
+    _texts("FindSuspectCommits", PROTO, "a/", "/src/app/x.py", 2000, 2000),
+    # As stack traces: lines that are no frames, and that are.
+    _texts("FindSuspectCommits", PROTO, f"Caused by: {'a' * 40}\n", "", 0, 250_000),
+    _texts("FindSuspectCommits", PROTO, f"  at f (/{'a' * 40}.js:1:2)\n", "", 0, 250_000),
+    # Each a file that there is.
+    _texts("FindSuspectCommits", PROTO, "a", "x.py", 2000, 0),
     _texts("CreateExternalIssue", JSON, "a", "", 124_000, 6),
     _texts("CreateExternalIssue", PROTO, "a", "", 249_000, 6),
     _texts("BatchGetCommitContext", PROTO, "a/", "x.py", 200, 4096),
@@ -292,6 +299,8 @@ class Target:
         room = LONGEST - 1000
         for field in message_class.DESCRIPTOR.fields:
             value: Any = self._number(made.method, field.name)
+            if field.name == "stacktrace" and made.count:
+                continue  # in place of frames
             if field.type == field.TYPE_STRING and not _is_repeated(field):
                 setattr(message, field.name, self.sha if field.name == "commit_sha" else _text(made, 0)[:room])
                 room -= min(room, made.length)
@@ -326,7 +335,9 @@ class Target:
             if name == "metadata":
                 items[text[:256] or str(number)] = text[256:]
             elif name == "frames":
-                items.add(path=text, module=made.unit, abs_path="", platform="")
+                items.add(path=text, module=made.unit, abs_path="", platform="", line=number % 50 + 1)
+            elif name == "release_commits":
+                items.add(repository_id=number, commit_sha=self.sha)
             elif name == "lines":
                 items.add(filepath=text, line_number=number + 1)
             else:

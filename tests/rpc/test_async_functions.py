@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -490,6 +491,23 @@ def test_exceptions_are_those_of_plain_functions(
     assert ("in fail\n" in caplog.text) == bool(logged) == (len(told) == 1)
 
 
+@pytest.mark.parametrize("text", ["status", "crash", "cancelled"])
+def test_exceptions_keep_no_threads_until_garbage_is_collected(text: str) -> None:
+    app = echo_app(Unary=fail, PROPAGATE_EXCEPTIONS=False)
+    before = threading.active_count()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with pytest.raises(CallError):
+                texts_of(app, "Unary", EchoRequest(text=text))
+        stop = time.monotonic() + 20
+        while threading.active_count() > before and time.monotonic() < stop:
+            time.sleep(0.01)
+        assert threading.active_count() <= before
+    finally:
+        gc.enable()
+
+
 def test_error_handlers_and_declared_errors_see_them() -> None:
     service = echo_service(Unary=fail, ServerStream=fail_later)
     service.declare_error(LookupError, StatusCode.ABORTED)
@@ -772,6 +790,43 @@ def test_a_timeout_may_be_open_across_messages() -> None:
             yield EchoReply(text="timeout")
 
     assert texts_of(echo_app(ServerStream=slow), "ServerStream") == ["in time", "timeout"]
+
+
+def in_a_group(notes: list[object], error: type[Exception] | None = None) -> Any:
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            notes.append("beside")
+            if error:
+                raise error("beside")
+
+    async def function(request: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(beside())
+            await asyncio.sleep(0)
+            yield EchoReply()
+            await asyncio.sleep(3600)
+
+    return function
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+@pytest.mark.parametrize(("error", "code"), [(None, StatusCode.CANCELLED), (LookupError, StatusCode.INTERNAL)])
+def test_a_task_group_may_be_open_when_the_client_goes(error: type[Exception] | None, code: StatusCode) -> None:
+    notes: list[object] = []
+    reply = Served("ServerStream", in_a_group(notes, error), notes).run()
+    assert isinstance(reply, StreamReply)
+    reply.close()
+    assert notes == ["beside", code]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.TaskGroup is new")
+def test_a_task_group_may_be_open_at_the_deadline() -> None:
+    notes: list[object] = []
+    served = Served("ServerStream", in_a_group(notes), notes, headers={"grpc-timeout": "300m"})
+    assert answer(served.run()).code == StatusCode.DEADLINE_EXCEEDED
+    assert notes == ["beside", StatusCode.DEADLINE_EXCEEDED]
 
 
 def test_each_message_may_be_taken_by_another_thread() -> None:

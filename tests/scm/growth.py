@@ -148,6 +148,14 @@ class Calls:
             "DeriveCodeMappings, not covered": lambda: self.scm(
                 "DeriveCodeMappings", **organization, **project, stacktrace_paths=["/opt/x.py", "/usr/app/y.py"]
             ),
+            "FindSuspectCommits": lambda: self.scm(
+                "FindSuspectCommits",
+                **organization,
+                **project,
+                frames=[{"path": path, "line": 1} for path in covered],
+                release_commits=[{**repository, "commit_sha": newest[:9]}],
+                dry_run=True,
+            ),
             "CreateExternalIssue": lambda: self.scm(
                 "CreateExternalIssue",
                 **organization,

@@ -306,6 +306,7 @@ QUESTIONS = {
     ),
     "CreateCodeMapping": '{"organizationId": 1, "projectId": 1, "repositoryId": 1, "stackRoot": "a"}',
     "DeriveCodeMappings": '{"organizationId": 1, "projectId": 1, "stacktracePaths": ["a"]}',
+    "FindSuspectCommits": '{"organizationId": 1, "projectId": 1, "stacktrace": "at f (/app/a.txt.js:1:2)"}',
     "CreateExternalIssue": '{"organizationId": 1, "integrationId": 1, "title": "t"}',
     "LinkExternalIssue": '{"groupId": 1, "externalIssueId": 1}',
 }

@@ -401,6 +401,7 @@ def test_what_callers_see_is_not_for_others() -> None:
         ("%65ncoding=proto&message=", 400, "invalid_argument", "no encoding=json or encoding=proto"),
         ("encoding=json&message=%7B%7D&message=%7B%7D", 400, "invalid_argument", "message= more than once"),
         ("connect=v2&encoding=json&message=%7B%7D", 400, "invalid_argument", "connect=v2 of the query"),
+        ("compression=identity&encoding=proto&message=%ff", 400, "invalid_argument", "in protobuf"),
         ("compression=foo&encoding=proto&message=a", 501, "unimplemented", "use one of identity, gzip"),
         ("compression=gzip&encoding=proto&message=a", 400, "invalid_argument", "corrupt compressed message"),
         ("encoding=proto&message=" + "x" * 101, 429, "resource_exhausted", "message of 101 bytes"),
@@ -537,11 +538,16 @@ def test_hooks_may_add_to_responses_and_wrap_them(content_type: str, fails: bool
         assert response.only(EchoReply).text == "HI"
 
 
-def test_a_page_in_place_of_a_response_is_an_error() -> None:
+@pytest.mark.parametrize(
+    ("content_type", "http_status", "code"),
+    [(JSON, 403, "permission_denied"), (PROTO, 200, "unknown"), (STREAM_JSON, 200, "unknown")],
+)
+def test_a_page_in_place_of_a_response_is_an_error(content_type: str, http_status: int, code: str) -> None:
     app = echo_app()
-    app.after_request(lambda response: Response('{"error": "replaced"}', 403, mimetype=JSON))
-    response = call(app.test_client(), ECHO + "Unary", HI, content_type=JSON)
-    assert (response.http_status, response.error) == (403, {"code": "permission_denied", "message": "replaced"})
+    app.after_request(lambda response: Response('{"error": "replaced"}', http_status, mimetype=JSON))
+    method = "ServerStream" if content_type in STREAMS else "Unary"
+    response = call(app.test_client(), ECHO + method, HI, content_type=content_type)
+    assert response.error == {"code": code, "message": "replaced"}
 
 
 def test_a_hook_sees_the_request_as_any_other() -> None:

@@ -25,9 +25,11 @@ from itsdangerous import TimestampSigner
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
-from flask_grpcweb_scm import RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
-from tests.apps import ECHO, echo_app, know_routes
+from tests.apps import ECHO, echo_app, know_routes, lookup_service
+from tests.connect import call as connect_call
+from tests.connect import get, query_of
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
 
@@ -67,6 +69,29 @@ def test_a_call_takes_the_lane_once_flask_has_found_its_route() -> None:
     assert [way_of_call(app) for _ in range(3)] == ["Flask", "lane", "lane"]
     assert way_of_call(app, base_url="http://other.example") == "Flask"
     assert way_of_call(app, base_url="http://other.example") == "lane"
+
+
+def test_a_get_takes_it_without_credentials_of_browsers_whatever_its_query() -> None:
+    app = echo_app(extension=GrpcWebScm(services=[lookup_service(way)]))
+    client, path = app.test_client(use_cookies=False), "/tests.echo.v1.Lookup/Find"
+
+    def way_of_get(query: str, **headers: str) -> str:
+        text: str = get(client, path + query, headers=headers).only(EchoReply).text
+        return text
+
+    as_json, as_proto = query_of(HI, "json"), query_of(HI, "proto")
+    assert [way_of_get(query) for query in (as_json, as_json, as_proto)] == ["Flask", "lane", "lane"]
+    assert way_of_get(as_proto, cookie="a=b") == way_of_get(as_proto, authorization="Basic YTpi") == "Flask"
+    assert client.get(path + "?encoding=xml").status_code == 415
+    assert client.get(path).status_code == 400
+    heads = [client.head(path + query) for query in (as_json, as_proto) for _ in range(2)]
+    assert [(head.status_code, head.data, head.headers["content-type"][12:]) for head in heads] == [
+        *[(200, b"", "json")] * 2,
+        *[(200, b"", "proto")] * 2,
+    ]
+    assert client.get("/").status_code == 404
+    assert connect_call(client, path, HI).only(EchoReply).text == "Flask"
+    assert connect_call(client, path, HI).only(EchoReply).text == "lane"
 
 
 @pytest.mark.parametrize(("characters", "expected"), [(700, "lane"), (1000, "Flask")])

@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from flask_grpcweb_scm.rpc.call import Environ, IncomingCall, Pairs, Reply
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.protocols.framed import Framed, check_response, counted
+from flask_grpcweb_scm.rpc.protocols.framed import Framed, counted
 from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import (
     CONNECT_VERSION,
@@ -101,10 +101,11 @@ class ConnectStream(Framed):
 
     def options(self, environ: Environ) -> float | None:
         """See :class:`RpcProtocol`."""
-        version = environ.get(_VERSION, CONNECT_VERSION).strip()
-        if version != CONNECT_VERSION:
+        version = environ.get(_VERSION, CONNECT_VERSION)
+        if version != CONNECT_VERSION and version.strip() != CONNECT_VERSION:
             raise _invalid(f"Connect-Protocol-Version {version[:40]!r} is not supported; it is {CONNECT_VERSION}")
-        find_encoding(environ.get(self.encoding_key), self.encoding_name)
+        if self.encoding_key in environ:
+            find_encoding(environ[self.encoding_key], self.encoding_name)
         timeout = environ.get(_TIMEOUT)
         return None if timeout is None else parse_timeout_ms(timeout.strip())
 
@@ -158,10 +159,6 @@ class ConnectUnary(ConnectStream):
         """See :class:`RpcProtocol`."""
         environ, endpoint = call.environ, call.endpoint
         limit = endpoint.settings.max_message_bytes
-        declared = environ.get("CONTENT_LENGTH") or ""
-        # Else it would be read before it is refused. What is no number is left to the reader.
-        if declared.isdecimal() and (len(declared) > MAX_LENGTH_DIGITS or int(declared) > limit):
-            raise over_limit(f"message of {declared[:MAX_LENGTH_DIGITS]} bytes", limit)
         body: bytes | None = b""
         try:
             body = endpoint.reader.read_whole(environ, call.body_limit)
@@ -170,22 +167,26 @@ class ConnectUnary(ConnectStream):
             call.is_read = body is not None
         if body is None:
             body = _joined(call, limit)
-        call.bytes_received = len(body)
-        return self._decompressed(body, environ.get(self.encoding_key), limit)
+        size = call.bytes_received = len(body)
+        if size > limit:
+            raise over_limit(f"message of {size} bytes", limit)
+        return self._decompressed(body, environ[self.encoding_key], limit) if self.encoding_key in environ else body
 
-    def _decompressed(self, data: bytes, name: str | None, limit: int) -> bytes:
+    def _decompressed(self, data: bytes, name: str, limit: int) -> bytes:
         # "Servers must not attempt to decompress zero-length HTTP request content."
-        encoding = find_encoding(name, self.encoding_name) if name and data else None
+        encoding = find_encoding(name, self.encoding_name) if data else None
         return data if encoding is None else encoding.decompress(data, limit)
 
     # Responses
 
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
-        check_response(call, payload)
+        settings, size = call.endpoint.settings, len(payload)
+        limit, minimum = settings.max_response_bytes, settings.compression_min_bytes
+        if limit is not None and size > limit:
+            raise over_limit(f"response of {size} bytes", limit)
         headers = [self._content_type]
-        minimum = call.endpoint.settings.compression_min_bytes
-        if minimum is not None and len(payload) >= minimum and payload:
+        if minimum is not None and size >= minimum and payload:
             encoding = self.accepted(call.environ)
             if encoding is not None:
                 payload = encoding.compress(payload)
@@ -213,6 +214,7 @@ class ConnectGet(ConnectUnary):
     """
 
     is_safelisted = True
+    encoding_key = ""  # not in the headers
     encoding_name = "compression of the query"
 
     def __init__(self, connect_type: ConnectType, *, is_head: bool) -> None:
@@ -227,13 +229,15 @@ class ConnectGet(ConnectUnary):
         """See :class:`Framed`."""
         accept = environ.get(self._accept_key)
         if accept is None:
-            accept = parse_query(environ["QUERY_STRING"]).get("compression", b"").decode("latin-1")
+            accept = parse_query(environ.get("QUERY_STRING", "")).get("compression", b"").decode("latin-1")
         return preferred_encoding(accept)
 
     def message(self, call: IncomingCall) -> bytes:
         """See :class:`RpcProtocol`."""
-        limit = call.endpoint.settings.max_message_bytes
-        parameters = parse_query(call.environ.get("QUERY_STRING", ""))
+        environ, limit = call.environ, call.endpoint.settings.max_message_bytes
+        # A body says nothing, but the next request comes behind it.
+        call.is_read = not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
+        parameters = parse_query(environ.get("QUERY_STRING", ""))
         version = parameters.get("connect", b"v1").decode("latin-1")
         if version != f"v{CONNECT_VERSION}":
             raise _invalid(f"connect={version[:40]} of the query is not supported; it is v{CONNECT_VERSION}")
@@ -265,14 +269,18 @@ class ConnectGet(ConnectUnary):
 def is_wrapped(status: str, content_type: str, call: IncomingCall | None) -> bool:
     """Return whether a response is, but for what a hook has done to it, that of Connect to a call.
 
-    JSON may be the app's, too: it is when no call was made, or when its HTTP status is not that of the call.
+    JSON may be the app's, too: it is when the call has none in its response, or has another HTTP status.
     """
     if content_type.startswith(("application/proto", "application/connect+")):
         return True
-    if call is None or call.endpoint.protocol.name != "connect" or not content_type.startswith("application/json"):
+    if call is None or not content_type.startswith("application/json"):
         return False
-    own = OK if call.status is None else http_status(call.status.code)
-    return status.partition(" ")[0] == own.partition(" ")[0]
+    protocol, error = call.endpoint.protocol, call.status
+    own = OK if error is None else http_status(error.code)
+    is_json = (
+        protocol.name == "connect" and not protocol.has_streams and (error is not None or protocol.codec == "json")
+    )
+    return is_json and status.partition(" ")[0] == own.partition(" ")[0]
 
 
 def _complete(headers: Pairs, body: bytes, status: str = OK) -> Reply:
@@ -281,6 +289,11 @@ def _complete(headers: Pairs, body: bytes, status: str = OK) -> Reply:
 
 
 def _joined(call: IncomingCall, limit: int) -> bytes:
+    """A body that is read in chunks, if it is not too long: what its length says is not read first."""
+    declared = call.environ.get("CONTENT_LENGTH") or ""
+    # What is no number is left to the reader.
+    if declared.isdecimal() and (len(declared) > MAX_LENGTH_DIGITS or int(declared) > limit):
+        raise over_limit(f"message of {declared[:MAX_LENGTH_DIGITS]} bytes", limit)
     pieces = []
     for chunk in counted(call, call.chunks):
         if call.bytes_received > limit:

@@ -22,7 +22,7 @@ from flask_grpcweb_scm.wire import (
     over_limit,
 )
 
-__all__ = ["LARGE_BYTES", "Framed", "check_response", "counted"]
+__all__ = ["LARGE_BYTES", "Framed", "counted"]
 
 LARGE_BYTES = 64 * 2**10
 """A larger payload is handed on as it is: what copying costs is more than that of a view, or of a piece of its own."""
@@ -115,24 +115,16 @@ class Framed:
 
         :raises RemoteProtocolError: when the message is over the limit.
         """
-        check_response(call, payload)
-        minimum = call.endpoint.settings.compression_min_bytes
+        settings = call.endpoint.settings
+        limit, minimum = settings.max_response_bytes, settings.compression_min_bytes
+        if limit is not None and len(payload) > limit:
+            raise over_limit(f"response of {len(payload)} bytes", limit)
         if minimum is not None and len(payload) >= minimum:
             encoding = self.accepted(call.environ)
             if encoding is not None:
                 payload = encoding.compress(payload)
                 return encode_prefix(COMPRESSED, len(payload)), payload
         return encode_prefix(0, len(payload)), payload
-
-
-def check_response(call: IncomingCall, payload: bytes) -> None:
-    """Check the length of a response message.
-
-    :raises RemoteProtocolError: when it is over the limit.
-    """
-    limit = call.endpoint.settings.max_response_bytes
-    if limit is not None and len(payload) > limit:
-        raise over_limit(f"response of {len(payload)} bytes", limit)
 
 
 def counted(call: IncomingCall, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -18,11 +18,12 @@ from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.tracebacks import LANGUAGES, TracebackFrame, parse_traceback
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import CodeMapping, Project, Repository
-from flask_grpcweb_scm.scm.service.suspects import find_suspect_commits
+from flask_grpcweb_scm.scm.service.suspects import MAX_STACKTRACE_CHARACTERS, MAX_STACKTRACE_LINES, find_suspect_commits
 
 __all__ = ["derive_command"]
 
 SHORT_SHA = 12
+NO_FRAMES = f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed"
 
 
 class Release(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -99,7 +100,7 @@ def derive_command(
     request = scm_pb2.FindSuspectCommitsRequest(
         organization_id=row.organization_id,
         project_id=row.id,
-        stacktrace="" if file is None else file.read(),
+        stacktrace="" if file is None else _end_of(file.read()),
         frames=[_frame_message(frame) for frame in _frames(None, paths)] if paths else [],
         release_commits=[
             scm_pb2.ReleaseCommit(repository_id=_repository_id(row, name), commit_sha=sha) for name, sha in release
@@ -124,8 +125,16 @@ def _frames(file: TextIO | None, paths: Sequence[str]) -> list[TracebackFrame]:
         return [TracebackFrame(StackFrame(each["path"]), int(each["line"] or 0), "") for each in found if each]
     frames = list(parse_traceback(file.read()))
     if not frames:
-        fail(f"the text has no frames of {LANGUAGES}; give the stack trace as it was printed")
+        fail(NO_FRAMES)
     return frames
+
+
+def _end_of(text: str) -> str:
+    """Return as much of the end of a log as may be sent: the last stack trace counts."""
+    if not text.strip():
+        fail(NO_FRAMES)
+    end = text[-MAX_STACKTRACE_CHARACTERS:]
+    return "".join(end.splitlines(keepends=True)[-MAX_STACKTRACE_LINES:])
 
 
 def _frame_message(frame: TracebackFrame) -> scm_pb2.StackFrame:

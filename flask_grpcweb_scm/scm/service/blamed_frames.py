@@ -26,6 +26,7 @@ __all__ = ["Checkout", "blame_frames"]
 
 LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=True)
 """Moves and changes of whitespace seldom break anything."""
+MAX_FILES = 100  # to be blamed in one call
 NOT_IN_APP = "it is not the app's own code: in_app is false"
 
 Outcome = scm_pb2.PathOutcome
@@ -195,6 +196,7 @@ def _find_files(
             continue
         branch = "" if path.repository_id in releases else path.branch
         wanted.setdefault((path.repository_id, branch), []).append((place, path.source_path, frame.line))
+    _limit_files(wanted, outcomes)
     sources = derivation.trees.sources({repository_id for repository_id, _ in wanted}) if wanted else {}
     checkouts = []
     for (repository_id, branch), lines in wanted.items():
@@ -216,6 +218,24 @@ def _find_files(
     return checkouts
 
 
+def _limit_files(
+    wanted: dict[tuple[int, str], list[tuple[int, str, int]]], outcomes: Sequence[scm_pb2.FrameOutcome]
+) -> None:
+    """Leave out the frames of too many files, those farthest from the failure."""
+    nearest = sorted(((place, key, path) for key, lines in wanted.items() for place, path, _ in lines), reverse=True)
+    files = [*dict.fromkeys((key, path) for _, key, path in nearest)]
+    if len(files) <= MAX_FILES:
+        return
+    blamed = set(files[:MAX_FILES])
+    for key, lines in [*wanted.items()]:
+        for place, path, _ in lines:
+            if (key, path) not in blamed:
+                outcomes[place].no_suspect_reason = f"{MAX_FILES} files are nearer to the failure; no more are blamed"
+        wanted[key] = [line for line in lines if (key, line[1]) in blamed]
+        if not wanted[key]:
+            del wanted[key]
+
+
 def _may_be_ours(outcome: scm_pb2.FrameOutcome) -> bool:
     """Tell whether a frame may be of the app; if not, set that in its outcome."""
     frame = outcome.frame
@@ -233,7 +253,11 @@ def _file(path: scm_pb2.PathOutcome) -> tuple[int, str]:
 
 
 def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
-    return StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+    read = StackFrame(frame.path, frame.module, frame.abs_path, frame.platform or project.platform or "")
+    if read.names_module and frame.module and "." not in frame.module and "." in frame.abs_path:
+        # A class without a package may be anywhere; what is in just one place is found by its name.
+        return StackFrame(frame.abs_path)
+    return read
 
 
 def _fail(error: ProviderError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache, cached_property, partial
 
 from flask_grpcweb_scm.observe import tell_of_cache
@@ -162,7 +163,9 @@ class LineBlamer:
         self._stored.setdefault((sha, path), []).extend(numbers)
 
     def _cached_lines(self, source: Source, sha: str, path: str, numbers: Sequence[int]) -> dict[int, Line]:
-        file = (self._repository.id, source.identity, sha, path, self._options, self._ignored.key)
+        # What is ignored is in the key of its own.
+        options = replace(self._options, include_ignored_revisions=False)
+        file = (self._repository.id, source.identity, sha, path, options, self._ignored.key)
         cached = {number: self._cache.get((*file, number)) for number in numbers}
         lines = {number: line for number, line in cached.items() if line is not None}
         missing = [number for number in numbers if number not in lines]

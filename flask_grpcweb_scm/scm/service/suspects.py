@@ -16,7 +16,7 @@ from flask_grpcweb_scm.scm.service.commit_contexts import blame_options
 from flask_grpcweb_scm.scm.service.definition import service
 from flask_grpcweb_scm.scm.validation import MAX_PATH_CHARACTERS, invalid_argument, sha_problem, validate
 
-__all__ = ["find_suspect_commits"]
+__all__ = ["MAX_STACKTRACE_CHARACTERS", "MAX_STACKTRACE_LINES", "find_suspect_commits"]
 
 MAX_FRAMES = 2000  # in one request; a Java virtual machine prints 1024 of an endless recursion
 MAX_RELEASE_COMMITS = 1000
@@ -219,5 +219,5 @@ def _age_text(age: timedelta, *, seen: bool) -> str:
     elif age.days >= 2:
         text = f"{age.days} days"
     else:
-        text = f"{hours:.0f} hours" if hours >= 2 else "less than 2 hours"
+        text = f"{int(hours)} hours" if hours >= 2 else "less than 2 hours"
     return f"{text} before the error was seen first" if seen else f"{text} ago"

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from flask_grpcweb_scm.scm import Repository, db
 from tests.scm.cli.test_rows import add, run
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, stored
+from tests.scm.service.test_suspects import TRACE, Shop, shop
+from tests.scm.service.test_suspects import add as add_shop
 from tests.scm.support import GitRepository, Tenant
 
-__all__ = ["add_repository"]  # a fixture
+__all__ = ["add_repository", "shop"]  # fixtures
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -100,3 +103,96 @@ def test_a_bundle_says_that_its_source_map_is_missing(app: Flask, ours: Tenant) 
     arguments = ["scm", "derive", "ours", "web", "--traceback", "-", "--json"]
     frames = json.loads(app.test_cli_runner().invoke(args=arguments, input=text).stdout)["frames"]
     assert ["source map is missing" in frame["reason"] for frame in frames] == [True, True, False]
+
+
+# --- Suspects ---
+
+NEAREST = "the nearest to the failure, 9 hours before the error was seen first"
+BEHIND = "1 line behind the nearest to the failure, 8 hours before the error was seen first"
+SUSPECTS = f"""\
+suspect 1: {{culprit}} faster totals
+    Bob <bob@example.com>, 2020-09-13T14:26:40+00:00, acme/shop
+    it last changed line 2 of shop/cart.py (frame 2), {NEAREST}
+    https://github.com/acme/shop/commit/{{culprit}}
+
+suspect 2: {{decoy}} tidy
+    Ann Author <ann@example.com>, 2020-09-13T15:26:40+00:00, acme/shop
+    it last changed line 6 of shop/cart.py (frame 1) and line 2 of shop/views.py (frame 0), {BEHIND}
+    https://github.com/acme/shop/commit/{{decoy}}
+
+frame 0: /app/shop/views.py:2 in show
+    shop/views.py in acme/shop at {{tip:.12}}
+    last changed by {{decoy:.12}}, Ann Author <ann@example.com>
+frame 1: /app/shop/cart.py:6 in mean
+    shop/cart.py in acme/shop at {{tip:.12}}
+    last changed by {{decoy:.12}}, Ann Author <ann@example.com>
+frame 2: /app/shop/cart.py:2 in total
+    shop/cart.py in acme/shop at {{tip:.12}}
+    last changed by {{culprit:.12}}, Bob <bob@example.com>
+frame 3: /usr/lib/python3.12/json/__init__.py:346 in loads
+    no suspect: Python's own library
+"""
+
+
+def test_the_suspects_of_a_trace_are_printed(app: Flask, ours: Tenant, shop: Shop) -> None:
+    add_shop(app, ours, "acme/shop", shop.git)
+    arguments = ["derive", "ours", "web", "--suspects", "--traceback", "-", "--first-seen", "2020-09-14"]
+    result = app.test_cli_runner().invoke(args=["scm", *arguments, "--dry-run"], input=TRACE)
+    assert result.exit_code == 0, result.output
+    assert result.output == SUSPECTS.format(culprit=shop.culprit, decoy=shop.decoy, tip=shop.tip)
+    assert stored(app) == []
+    answer = json.loads(app.test_cli_runner().invoke(args=["scm", *arguments, "--json"], input=TRACE).stdout)
+    assert stored(app) == [("/app/", "")]
+    assert [suspect["commit_id"] for suspect in answer["suspects"]] == [shop.culprit, shop.decoy]
+    assert answer["suspects"][0]["author"] == {"name": "Bob", "email": "bob@example.com"}
+    assert [frame["blame_commit_id"] for frame in answer["frames"]] == [shop.decoy, shop.decoy, shop.culprit, ""]
+    assert answer["frames"][2]["source_url"].endswith(f"/blob/{shop.tip}/shop/cart.py#L2")
+
+
+def test_of_a_long_log_the_end_is_read(app: Flask, ours: Tenant, shop: Shop) -> None:
+    add_shop(app, ours, "acme/shop", shop.git)
+    arguments = ["scm", "derive", "ours", "web", "--suspects", "--traceback", "-"]
+    for noise in ("1234567890 nothing happened\n" * 9000, "x" * 300_000 + "\n"):
+        result = app.test_cli_runner().invoke(args=arguments, input=noise + TRACE)
+        assert result.output.startswith(f"suspect 1: {shop.culprit} faster totals\n")
+
+
+def test_paths_of_frames_are_a_trace_too(app: Flask, ours: Tenant, shop: Shop) -> None:
+    row = add_shop(app, ours, "acme/shop", shop.git)
+    paths = ["/app/shop/views.py:2", "/app/shop/cart.py:2", "/app/shop/cart.py"]
+    for name in (str(row), "acme/shop"):
+        result = run(app, "derive", "ours", "web", *paths, "--suspects", "--release", f"{name}={shop.culprit[:9]}")
+        assert result.exit_code == 0, result.output
+        assert f"suspect 1: {shop.culprit} faster totals\n" in result.output
+        assert "no suspect: its line is unknown\n" in result.output
+    result = run(app, "derive", "ours", "web", paths[1], "--suspects", "--max-age", "0.5")
+    assert result.output.startswith("no commit is suspected\n")
+    assert "derived: shop/cart.py" in run(app, "derive", "ours", "web", "/opt/shop/cart.py:2").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --traceback with a file, - for standard input, or paths of frames"),
+        (["a.py", "--traceback", "-"], "give either --traceback"),
+        (["a.py", "--max-age", "3"], "--release, --first-seen and --max-age are for --suspects; add it"),
+        (["a.py", "--suspects", "--release", "x"], "'x' is not REPOSITORY=SHA"),
+        (["a.py", "--suspects", "--release", "x=abcdef0"], "there are 0 repositories 'x'; give the id that flask scm"),
+        (["a.py", "--suspects", "--release", "1=x"], "commit_sha must be a full SHA"),
+        (["a.py", "--suspects", "--first-seen", "yesterday"], "'yesterday' is no date as 2026-01-31"),
+        (["--suspects", "--traceback", "-"], "the text has no frames of Python"),
+    ],
+)
+def test_what_suspects_need(app: Flask, ours: Tenant, arguments: list[str], message: str) -> None:
+    result = run(app, "derive", "ours", "web", *arguments)
+    assert result.exit_code in {1, 2}
+    assert message in " ".join(result.output.split())
+
+
+def test_a_repository_is_named_by_id_where_names_are_equal(app: Flask, ours: Tenant, shop: Shop) -> None:
+    for external_id in ("1", "2"):
+        with app.app_context():
+            db.session.add(Repository(organization_id=ours.organization, name="twice", external_id=external_id))
+            db.session.commit()
+    result = run(app, "derive", "ours", "web", "a.py", "--suspects", "--release", "twice=abcdef0")
+    assert "there are 2 repositories 'twice'; give the id" in result.output

@@ -278,6 +278,21 @@ Stack trace:
 #1 {main}
   thrown in /app/a.php on line 5
 """, "main.php:2 a.php:5 a.php:3 b.php:7"),
+    "php, on the screen": ("""\
+Fatal error: Uncaught Exception: boom in /app/b.php:7
+Stack trace:
+#0 /app/a.php(3): g()
+#1 /app/main.php(2): f()
+#2 {main}
+  thrown in /app/b.php on line 7
+""", "main.php:2 a.php:3 b.php:7"),
+    "php, on the screen, an argument": ("""\
+Fatal error: Uncaught TypeError: g(): $x must be int, called in /app/a.php on line 3 and defined in /app/b.php:7
+Stack trace:
+#0 /app/a.php(3): g()
+#1 {main}
+  thrown in /app/b.php on line 7
+""", "a.php:3 b.php:7"),
     "php, from Xdebug": ("""\
 PHP Fatal error:  Uncaught Error: x in /app/b.php:7
 PHP   1. {main}() /app/main.php:0

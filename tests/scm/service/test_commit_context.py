@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
-from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, db
+from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Organization, Repository, db
+from flask_grpcweb_scm.scm.git_import import prepare_import
+from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.support import GitRepository, Scm, Tenant, numbered, set_mirror
 
 
@@ -300,3 +302,140 @@ def test_lines_that_do_not_exist_take_no_memory(app: Flask, scm: Scm, mirrored: 
     assert app.extensions["grpcweb_scm.lines"].bytes == 0
     scm("GetCommitContext", **line, line_number=1)
     assert app.extensions["grpcweb_scm.lines"].bytes > 700
+
+
+# What is said about a blame
+
+
+def test_a_context_has_the_commit_date_and_is_exact(scm: Scm, mirrored: int, history: GitRepository) -> None:
+    answer = ask(scm, mirrored, history, "src/app.py", 10)
+    assert answer.blame_date.seconds == int(history.git("show", "-s", "--format=%ct", answer.blame_commit_id))
+    assert (answer.approximate, answer.approximate_reason) == (False, "")
+
+
+@pytest.mark.parametrize("has_mirror", [False, True])
+def test_what_stored_commits_say_is_approximate(
+    app: Flask, scm: Scm, ours: Tenant, history: GitRepository, has_mirror: bool
+) -> None:
+    date = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    with app.app_context():
+        commit = Commit(repository_id=ours.repository, key="a" * 40, date_added=date)
+        db.session.add_all([commit, CommitFileChange(commit=commit, filename="README", type="M")])
+        db.session.commit()
+    if has_mirror:
+        set_mirror(app, ours.repository, history.path / ".git")
+    line = {"filepath": "README", "line_number": 1}
+    answer = scm("GetCommitContext", repository_id=ours.repository, commit_sha="a" * 40, **line)
+    assert (answer.blame_commit_id, answer.blame_date.ToDatetime(timezone.utc)) == ("a" * 40, date)
+    reason = (
+        f"the source of repository {ours.repository} does not have commit {'a' * 40}"
+        if has_mirror
+        else f"repository {ours.repository} has no source to read"
+    )
+    assert answer.approximate_reason.startswith(f"{reason}: this is the last of its stored commits")
+    assert answer.approximate
+
+
+def make_reformatted(app: Flask, ours: Tenant, path: Path) -> tuple[GitRepository, str, str]:
+    repository = GitRepository(path)
+    repository.write("f", "one\n    two\n")
+    written = repository.commit("written", name="Wanda", email="wanda@example.com")
+    repository.write("f", "one\n\ttwo\n")
+    reformatted = repository.commit("reformatted", name="Rita", email="rita@example.com")
+    set_mirror(app, ours.repository, repository.path / ".git")
+    return repository, written, reformatted
+
+
+def test_what_is_looked_through_is_remembered_apart(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
+) -> None:
+    repository, written, reformatted = make_reformatted(app, ours, tmp_path / "git")
+    line = {"repository_id": ours.repository, "commit_sha": reformatted, "filepath": "f", "line_number": 2}
+
+    def blamed(**options: bool) -> str:
+        (outcome,) = scm(
+            "BatchGetCommitContext", repository_id=ours.repository, blame_options=options,
+            lines=[{name: value for name, value in line.items() if name != "repository_id"}],
+        ).outcomes  # fmt: skip
+        context = scm("GetCommitContext", **line, blame_options=options)
+        assert outcome.context == context
+        sha: str = context.blame_commit_id
+        return sha
+
+    def ask_all() -> list[str]:
+        return [blamed(), blamed(ignore_whitespace=True), blamed(include_ignored_revisions=True)]
+
+    runs_of_git()
+    assert ask_all() == [reformatted, written, reformatted]
+    # One for the tip and its file of ignored revisions, and one for each other way to look.
+    assert runs_of_git() == 1 + 2
+    assert ask_all() == [reformatted, written, reformatted]
+    assert runs_of_git() == 0
+    repository.write(".git-blame-ignore-revs", f"{reformatted}\n")
+    repository.commit("ignore")
+    runs_of_git()
+    assert ask_all() == [written, written, reformatted]
+    assert runs_of_git() == 1 + 2
+    # A commit that changes nothing about the file of ignored revisions leaves what is remembered.
+    repository.commit("another")
+    runs_of_git()
+    assert ask_all() == [written, written, reformatted]
+    assert runs_of_git() == 1
+    repository.git("rm", "-q", ".git-blame-ignore-revs")
+    repository.commit("ignore nothing")
+    assert ask_all() == [reformatted, written, reformatted]
+
+
+def test_of_a_file_of_ignored_revisions_that_is_too_large_it_says_so(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path
+) -> None:
+    repository, written, reformatted = make_reformatted(app, ours, tmp_path / "git")
+    repository.write(".git-blame-ignore-revs", f"{reformatted}\n" + "# a comment\n" * 200_000)
+    repository.commit("ignore")
+    answer = ask(scm, ours.repository, repository, "f", 2)
+    assert answer.blame_commit_id == written
+    assert answer.approximate
+    assert answer.approximate_reason == "of .git-blame-ignore-revs, only the beginning could be read"
+
+
+def test_a_shallow_clone_that_is_deepened_is_exact(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
+    repository, written, reformatted = make_reformatted(app, ours, tmp_path / "git")
+    repository.git("clone", "-q", "--depth=1", f"file://{repository.path}", str(tmp_path / "clone"))
+    set_mirror(app, ours.repository, tmp_path / "clone/.git")
+    for _ in range(2):
+        answer = ask(scm, ours.repository, repository, "f", 1)
+        assert (answer.blame_commit_id, answer.approximate) == (reformatted, True)
+        assert answer.approximate_reason == "the history of the mirror ends at this commit: it is a shallow clone"
+    repository.git("-C", str(tmp_path / "clone"), "fetch", "-q", "--unshallow")
+    answer = ask(scm, ours.repository, repository, "f", 1)
+    assert (answer.blame_commit_id, answer.approximate) == (written, False)
+
+
+@pytest.mark.parametrize("is_bare", [False, True])
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_mailmap_counts_neither_before_nor_after_a_commit_is_stored(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, is_bare: bool, is_stored: bool
+) -> None:
+    repository, _, reformatted = make_reformatted(app, ours, tmp_path / "git")
+    repository.write(".mailmap", "Somebody Else <else@example.com> <rita@example.com>\n")
+    sha = repository.commit("a map")
+    git_dir = repository.path / ".git"
+    if is_bare:
+        git_dir = tmp_path / "bare"
+        repository.git("clone", "-q", "--bare", ".", str(git_dir))
+    for key, value in {
+        "log.mailmap": "true", "mailmap.blob": "HEAD:.mailmap", "mailmap.file": str(repository.path / ".mailmap")
+    }.items():  # fmt: skip
+        repository.git(f"--git-dir={git_dir}", "config", key, value)
+    set_mirror(app, ours.repository, git_dir)
+    if is_stored:
+        with app.app_context():
+            organization = db.session.get_one(Organization, ours.organization)
+            list(prepare_import(organization, Mirror.find(git_dir), "imported").run())
+            ours_row = db.session.scalars(sa.select(Repository.id).where(Repository.name == "imported")).one()
+    else:
+        ours_row = ours.repository
+    context = scm("GetCommitContext", repository_id=ours_row, commit_sha=sha, filepath="f", line_number=2)
+    commit = scm("GetCommit", repository_id=ours_row, commit_sha=reformatted)
+    for author in (context.blame_author, commit.author):
+        assert (author.name, author.email) == ("Rita", "rita@example.com")

@@ -173,3 +173,92 @@ def test_a_stored_commit_needs_no_mirror(app: Flask, scm: Scm, ours: Tenant, tmp
     add_commit(app, ours.repository, SHA)
     set_mirror(app, ours.repository, tmp_path / "gone")
     assert scm("GetCommit", repository_id=ours.repository, commit_sha=SHA[:8]).key == SHA
+
+
+# Without a SHA
+
+NEWEST_FIRST = ["c" * 40, "b" * 40, "a" * 40]
+
+
+def ask_without_a_sha(scm: Scm, repository: int, path: str = "README") -> list[str]:
+    """The commit that each method finds."""
+    line = {"filepath": path, "line_number": 1}
+    batch = scm("BatchGetCommitContext", repository_id=repository, lines=[line, {**line, "commit_sha": ""}])
+    contexts = [scm("GetCommitContext", repository_id=repository, **line), *(o.context for o in batch.outcomes)]
+    return [scm("GetCommit", repository_id=repository).key, *(context.commit_id for context in contexts)]
+
+
+@pytest.mark.parametrize("branch", ["", "main", "side"])
+def test_without_a_sha_it_is_the_tip_of_the_default_branch(
+    app: Flask, scm: Scm, mirrored: int, history: GitRepository, branch: str
+) -> None:
+    with app.app_context():
+        db.session.get_one(Repository, mirrored).default_branch = branch
+        db.session.add(Commit(repository_id=mirrored, key="a" * 40))  # newer, and not in the mirror
+        db.session.commit()
+    assert set(ask_without_a_sha(scm, mirrored)) == {history.git("rev-parse", branch or "main")}
+
+
+def test_a_tip_is_another_one_after_a_push(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    set_mirror(app, ours.repository, repository.path / ".git")
+    for number in range(3):
+        repository.write("README", f"{number}\n")
+        sha = repository.commit(f"{number}")
+        assert set(ask_without_a_sha(scm, ours.repository)) == {sha}
+
+
+def test_without_a_source_it_is_the_newest_stored_commit(app: Flask, scm: Scm, ours: Tenant, theirs: Tenant) -> None:
+    with app.app_context():
+        for age, key in enumerate(NEWEST_FIRST):
+            date = datetime(2026, 1, 9, tzinfo=timezone.utc) - timedelta(days=age)
+            commit = Commit(repository_id=ours.repository, key=key, date_added=date, message=f"of {age}\n\nbody")
+            db.session.add_all([commit, CommitFileChange(commit=commit, filename="README", type="M")])
+        db.session.add(Commit(repository_id=theirs.repository, key="d" * 40))
+        db.session.commit()
+    assert set(ask_without_a_sha(scm, ours.repository)) == {NEWEST_FIRST[0]}
+    # What was imported last counts more than what claims to be of tomorrow.
+    with app.app_context():
+        db.session.get_one(Repository, ours.repository).imported_key = NEWEST_FIRST[1]
+        db.session.commit()
+    assert set(ask_without_a_sha(scm, ours.repository)) == {NEWEST_FIRST[1]}
+    with app.app_context():
+        db.session.get_one(Repository, ours.repository).imported_key = "e" * 40
+        db.session.commit()
+    assert set(ask_without_a_sha(scm, ours.repository)) == {NEWEST_FIRST[0]}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "message"),
+    [
+        ("no source", StatusCode.FAILED_PRECONDITION, "has no source to read, and no stored commits"),
+        ("empty", StatusCode.NOT_FOUND, "has no commits on its default branch"),
+        ("no such branch", StatusCode.FAILED_PRECONDITION, "has no branch 'absent'; there are 'main'"),
+        ("unborn", StatusCode.NOT_FOUND, "has no commits on its default branch"),
+        ("gone", StatusCode.FAILED_PRECONDITION, "is gone; import it again"),
+        ("no repository", StatusCode.FAILED_PRECONDITION, "failed with exit status 128"),
+    ],
+)
+def test_where_there_is_no_tip(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, prepare: str, code: StatusCode, message: str
+) -> None:
+    repository = GitRepository(tmp_path / "git")
+    places = {"no source": None, "gone": tmp_path / "gone", "no repository": tmp_path}
+    if prepare not in {"empty", "no source"}:
+        repository.commit("first")
+        repository.git("branch", "other")
+    if prepare == "unborn":
+        repository.git("symbolic-ref", "HEAD", "refs/heads/absent")
+    with app.app_context():
+        row = db.session.get_one(Repository, ours.repository)
+        place = places.get(prepare, repository.path / ".git")
+        row.mirror_path = None if place is None else str(place)
+        row.default_branch = "absent" if prepare == "no such branch" else ""
+        db.session.commit()
+    line = {"filepath": "README", "line_number": 1}
+    for method, fields in (("GetCommit", {}), ("GetCommitContext", line)):
+        error = scm.error(code, method, repository_id=ours.repository, **fields)
+        assert message in error.message
+        assert str(tmp_path) not in error.message
+    (outcome,) = scm("BatchGetCommitContext", repository_id=ours.repository, lines=[line]).outcomes
+    assert (outcome.code, message in outcome.message) == (code, True)

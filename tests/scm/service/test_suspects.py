@@ -424,5 +424,42 @@ def test_one_run_of_git_for_each_file(
     assert len(response.suspects) == 3
 
 
+def test_of_too_many_files_those_nearest_to_the_failure_are_blamed(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
+) -> None:
+    git = GitRepository(tmp_path / "wide")
+    for number in range(103):
+        git.write(f"pkg/m{number}.py", "x\n")
+    git.commit()
+    add(app, ours, "acme/wide", git)
+    frames = [{"path": f"/app/pkg/m{number}.py", "line": 1} for number in (*range(103), 0)]
+    runs_of_git()
+    response = find(scm, ours, frames=frames)
+    assert runs_of_git() < 120
+    told = [place for place, reason in enumerate(reasons(response)) if reason]
+    assert told == [1, 2, 3]
+    assert response.frames[1].no_suspect_reason == "100 files are nearer to the failure; no more are blamed"
+    assert list(response.suspects[0].frames)[-1] == 0
+
+
 def test_the_deadline_is_kept(scm: Scm, ours: Tenant, served: int) -> None:
     error(scm, StatusCode.DEADLINE_EXCEEDED, ours, frames=FRAMES * 300, timeout=0.001)
+
+
+@pytest.mark.parametrize("path", ["Main.java", "src/Main.java", "src/main/java/Main.java"])
+def test_a_class_without_a_package_is_found_by_the_name_of_its_file(
+    app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, path: str
+) -> None:
+    git = GitRepository(tmp_path / "java")
+    git.write(path, "class Main {\n    static int total() { return 1 / 0; }\n}\n")
+    git.write("src/com/acme/Other.java", "package com.acme;\n")
+    culprit = git.commit("divide")
+    add(app, ours, "acme/java", git)
+    trace = 'Exception in thread "main" java.lang.ArithmeticException: / by zero\n\tat Main.total(Main.java:2)\n'
+    frames = [{"module": "Main$Inner", "abs_path": "Main.java", "platform": "java", "line": 2}]
+    for fields in ({"stacktrace": trace}, {"frames": frames}):
+        response = find(scm, ours, **fields)
+        assert [suspect.commit_id for suspect in response.suspects] == [culprit]
+        assert response.frames[0].path.source_path == path
+    with app.app_context():
+        assert db.session.scalars(sa.select(CodeMapping.stack_root)).all() == []

@@ -66,8 +66,8 @@ _PIECES = (
     r"(?:-{1,3}|--+>|->|=>|\u2013|\u2014|:|\||/|»|•|·|◦|\*|\d{1,4}[.)])(?=\s|$)",
     r"(?:>(?: ?>)*|#|//|--|;;|%|E {2}(?= ))(?=\s|$)",
     r"[+-]{1,2}(?=[^+-])(?!e:\d)|`{1,3}(?=.)|[|│┃║▏▌](?=.)|[|│┃║▏▌]$|[├└]─{0,3}(?=\s)",
-    # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"
-    rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|{_NAME} {_NAME}:(?=\s|$)",
+    # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"; not PHP's "Fatal error:"
+    rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|(?![A-Za-z]+ error:){_NAME} {_NAME}:(?=\s|$)",
     # "web:dev:", "default/web[app]:"
     rf"{_NAME}(?:\[[^\[\]]*\])?(?::[\w-]+)?:(?=\s|$)",
 )
