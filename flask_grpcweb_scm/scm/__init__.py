@@ -96,10 +96,10 @@ def ping() -> None:
     if isinstance(db.engine.pool, sa.StaticPool):
         # In memory: all threads share one connection, and what others have not committed.
         return
-    with limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=PING_SECONDS)):
-        # When all connections are busy, the others would have the load of this server too.
-        with contextlib.suppress(PoolTimeout):
-            db.session.execute(sa.text("SELECT 1"))
+    limits = limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=PING_SECONDS))
+    # When all connections are busy, other servers would have the load of this one too.
+    with limits, contextlib.suppress(PoolTimeout):
+        db.session.execute(sa.text("SELECT 1"))
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:

@@ -139,7 +139,8 @@ class _Index:
                 self.file_of |= {prefix + value.name: file for value in each.value}
                 continue
             self.messages.add(name)
-            self.file_of |= {f"{name}.{member.name}": file for member in (*each.field, *each.oneof_decl)}
+            members = [field.name for field in each.field] + [oneof.name for oneof in each.oneof_decl]
+            self.file_of |= {f"{name}.{member}": file for member in members}
             self._add_types(f"{name}.", [*each.nested_type, *each.enum_type], each.extension, file)
 
     def _take_comments(self, commented: FileDescriptorSet) -> None:
