@@ -191,11 +191,12 @@ def health_service(health: Health, *, watch: bool = False) -> Service:
     def statuses(request: HealthCheckRequest, context: CallContext) -> Iterator[HealthCheckResponse]:
         last, told = None, -math.inf
         while True:
+            is_draining = health.is_draining
             found, now = status(request.service), time.monotonic()
             if found != last or now - told >= REPEAT_SECONDS:
                 last, told = found, now
                 yield HealthCheckResponse(status=found)
-            if health.is_draining:
+            if is_draining:
                 # A stream that goes on would keep the server from stopping.
                 raise RpcError(StatusCode.UNAVAILABLE, "this server is about to stop; watch another one")
             context.check_deadline()
