@@ -204,6 +204,8 @@ def _without_additions(file: FileDescriptorProto) -> FileDescriptorProto:
     copy = FileDescriptorProto()
     copy.CopyFrom(file)
     copy.ClearField("source_code_info")
+    if copy.syntax == "proto2":  # the default
+        copy.ClearField("syntax")
     messages = [*copy.message_type]
     fields = [*copy.extension]
     for message in messages:
