@@ -12,7 +12,7 @@ __all__ = ["add_example_rows"]
 @click.command("add-example-rows")
 @with_appcontext
 def add_example_rows() -> None:
-    """Add organization 123 with a repository and integration 1, and project web of demo; what exists stays unchanged."""
+    """Add organization 123 with a repository and integration 1, and project web of demo; the rest stays."""
     if db.session.get(Organization, 123) is None:
         organization = Organization(id=123, slug="example")
         integration = db.session.get(Integration, 1) or Integration(id=1, provider="example", external_id="example")
