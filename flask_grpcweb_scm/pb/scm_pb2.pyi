@@ -250,7 +250,7 @@ class CommitContext(google.protobuf.message.Message):
     APPROXIMATE_REASON_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_id: builtins.str
-    """The full SHA of the commit of the request."""
+    """The full SHA of the commit of the request, or of the one that stood for an empty one."""
     filename: builtins.str
     """Path of the file, as in the request."""
     line_number: builtins.int
@@ -259,8 +259,9 @@ class CommitContext(google.protobuf.message.Message):
     code_snippet: builtins.str
     """The line with a few lines before and after it, as the file was at commit_id."""
     approximate: builtins.bool
-    """Whether blame_commit_id may not be the commit that last changed the line: the history ends
-    there, or recorded commits decided, which know files and not lines.
+    """Whether another commit may be the one that last changed the line: the history that is here
+    ends at blame_commit_id, as in a shallow clone; recorded commits decided, which know files
+    and not lines; or the provider does not look through what should be looked through.
     """
     approximate_reason: builtins.str
     """Why it is approximate, for a person to read."""
@@ -291,8 +292,12 @@ global___CommitContext = CommitContext
 
 @typing.final
 class BlameOptions(google.protobuf.message.Message):
-    """How lines are blamed, beyond git's defaults. Revisions in a file .git-blame-ignore-revs at the
-    top of the default branch are passed over, for which the lines' earlier commits are blamed.
+    """How lines are blamed, beyond git's defaults. The revisions in a file .git-blame-ignore-revs at
+    the top of the default branch's newest commit are ignored: what they changed is blamed on the
+    commits before. Its lines are those that git reads, a full SHA and perhaps a comment; others
+    are dropped, and unknown revisions do no harm. A source at a provider has the provider's own
+    blame: its responses are approximate when options, or ignored revisions, would have made a
+    difference that the provider does not know of.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -498,7 +503,10 @@ class GetCommitRequest(google.protobuf.message.Message):
     COMMIT_SHA_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
-    """The full SHA, or at least its first 7 hexadecimal digits."""
+    """The full SHA, or at least its first 7 hexadecimal digits. Empty is the newest commit of the
+    repository's default branch; without a source to read, the one that was imported last, or
+    else the newest recorded one by its date.
+    """
     def __init__(
         self,
         *,
@@ -520,7 +528,7 @@ class GetCommitContextRequest(google.protobuf.message.Message):
     BLAME_OPTIONS_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
-    """The full SHA, or at least its first 7 hexadecimal digits."""
+    """As in GetCommitRequest; may be empty."""
     filepath: builtins.str
     """From the top of the repository, with forward slashes."""
     line_number: builtins.int
@@ -857,7 +865,7 @@ class BatchGetCommitContextRequest(google.protobuf.message.Message):
     BLAME_OPTIONS_FIELD_NUMBER: builtins.int
     repository_id: builtins.int
     commit_sha: builtins.str
-    """The commit of every line that names none itself; as in GetCommitRequest."""
+    """The commit of every line that names none itself; as in GetCommitRequest, may be empty."""
     @property
     def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LineOfFile]: ...
     @property

@@ -171,13 +171,16 @@ class ScmService(Service):
         function: _GetCommitRequest_to_Commit,
         /,
     ) -> _GetCommitRequest_to_Commit:
-        """Reads one commit of a repository by its SHA, or by an unambiguous beginning of it.
+        """Reads one commit of a repository by its SHA, or by an unambiguous beginning of it, or else
+        the newest one of the default branch.
 
         A commit that has not been recorded yet is read from the repository's source, when it
         has one, and remembered.
 
-        Errors: 5 when the repository or the commit does not exist; 3 when commit_sha is not 7 or
-        more hexadecimal digits, or begins the SHA of several commits.
+        Errors: 5 when the repository or the commit does not exist, or the default branch has no
+        commits; 3 when commit_sha is not 7 or more hexadecimal digits, or begins the SHA of
+        several commits; 9 FAILED_PRECONDITION when it is empty, and there is neither a source nor
+        a recorded commit.
         """
         return self.rpc("GetCommit")(function)
 
@@ -186,11 +189,14 @@ class ScmService(Service):
         function: _GetCommitContextRequest_to_CommitContext,
         /,
     ) -> _GetCommitContextRequest_to_CommitContext:
-        """Finds the commit that last changed one line of one file, as the file was at a commit.
+        """Finds the commit that last changed one line of one file, as the file was at a commit: as
+        git blame, through merges and renames of the file, and through the revisions that the
+        repository wants ignored, see BlameOptions. Authors are those that the commits have; a
+        .mailmap, grafts and replacements do not count.
 
         For a repository that has no source to read, recorded history decides instead: the newest
         commit, at or before the given one, that touched the file. The response then has no
-        code_snippet.
+        code_snippet, and is approximate.
 
         Errors: 5 when the repository, the commit or the file does not exist, or the file has
         fewer lines; 3 for an empty path, a line below 1 or a malformed SHA; 9

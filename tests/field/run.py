@@ -1,13 +1,15 @@
 """``make field REPOS=FOLDER``: import the real repositories of a folder, and compare with what git itself says.
 
 Each entry of the folder that is a git repository, a clone or a bare one, is imported into a database of its own. Of all
-its commits the authors, dates, messages and changed files must be git's; of a few lines the blame. Then a stack trace
-is invented for each of some of its files, as a container would print it: what it is mapped to must be that file, or
-nothing where several files could be meant, and never a file that is not there.
+its commits the authors, dates, messages and changed files must be git's; of some hundreds of lines the blame, with
+options, too, and with a file of revisions to ignore. Then a stack trace is invented for each of some of its files, as a
+container would print it: what it is mapped to must be that file, or nothing where several files could be meant, and
+never a file that is not there.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -25,12 +27,14 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, db
+from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Repository, db
 from tests.scm.databases import disposed
 from tests.scm.support import Scm, make_app
 
 TRACES = 20
-SAMPLE = 40
+SAMPLE = 500  # lines
+BATCH = 50
+LARGEST = 30  # commits that are ignored: those that changed most files
 MAX_NAME, MAX_EMAIL, MAX_PATH_BYTES = 128, 200, 2048
 """What columns hold."""
 
@@ -75,6 +79,7 @@ class Figures:
     authors: int = 0
     changes: int = 0
     lines: int = 0
+    blamed: set[str] = field(default_factory=set)
     seconds: float = 0
     traces: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -143,30 +148,118 @@ def compare(app: Flask, repository: Path, row_id: int, figures: Figures) -> None
         figures.wrong.append(f"change {change} is {'not git' if change in changes else 'missing'}")
 
 
+OPTIONS: dict[tuple[str, ...], dict[str, bool]] = {
+    (): {},
+    ("-w",): {"ignore_whitespace": True},
+    ("-M", "-w"): {"detect_moves": True, "ignore_whitespace": True},
+}
+
+
 def compare_lines(app: Flask, repository: Path, row_id: int, files: Sequence[str], figures: Figures) -> None:
     """Compare commits and blamed lines, as callers see them."""
-    scm, chance = Scm(app), random.Random(figures.name)  # a sample
+    chance = random.Random(figures.name)  # a sample
     head = git(repository, "rev-parse", "HEAD").decode().strip()
-    for path in chance.sample(files, min(SAMPLE, len(files))):
-        text = git(repository, "cat-file", "blob", f"{head}:{path}")
-        if not text.strip() or b"\0" in text:
-            continue
-        line = chance.randrange(text.count(b"\n") or 1) + 1
-        blamed = git(repository, "blame", "--porcelain", "-L", f"{line},{line}", *ignored(files), head, "--", path)
-        sha = blamed.split(b" ", 1)[0].decode()
-        name, email = git(repository, "show", "--no-mailmap", "-s", "--format=%an%n%ae", sha).decode().split("\n")[:2]
-        fields = {"repository_id": row_id, "commit_sha": head, "filepath": path, "line_number": line}
-        context = scm("GetCommitContext", **fields)
-        commit = scm("GetCommit", repository_id=row_id, commit_sha=sha)
-        figures.lines += 1
-        for author in (context.blame_author, commit.author):
-            got = (context.blame_commit_id, author.name, author.email)
-            if got != (sha, name.strip(), email.strip().lower()):
-                figures.wrong.append(f"{path}:{line}: {got} instead of {(sha, name, email)}")
+    texts = {
+        path: git(repository, "cat-file", "blob", f"{head}:{path}")
+        for path in chance.sample(files, min(200, len(files)))
+    }
+    paths = [path for path, text in texts.items() if text.strip() and b"\0" not in text]
+    lines = [(path, chance.randrange(texts[path].count(b"\n") or 1) + 1) for path in chance.choices(paths, k=SAMPLE)]
+    compare_blame(app, repository, row_id, head, lines, figures)
+    with tempfile.TemporaryDirectory(prefix="field-") as folder, app.app_context():
+        row = db.session.get_one(Repository, row_id)
+        place, clone = row.mirror_path, with_ignored_revisions(repository, Path(folder), head)
+        row.mirror_path = str(clone)
+        db.session.commit()
+        compare_blame(app, clone, row_id, head, lines, figures)
+        row.mirror_path = place
+        db.session.commit()
 
 
-def ignored(files: Sequence[str]) -> Sequence[str]:
-    return ["--ignore-revs-file=/dev/null"] if ".git-blame-ignore-revs" in files else []
+def compare_blame(
+    app: Flask, repository: Path, row_id: int, head: str, lines: Sequence[tuple[str, int]], figures: Figures
+) -> None:
+    scm = Scm(app)
+    with tempfile.NamedTemporaryFile() as ignored:
+        ignored.write(revisions_to_ignore(repository))
+        ignored.flush()
+        for flags, options in OPTIONS.items():
+            for start in range(0, len(lines), BATCH):
+                batch = lines[start : start + BATCH]
+                wanted = [{"filepath": path, "line_number": line} for path, line in batch]
+                names = {"repository_id": row_id, "commit_sha": head, "blame_options": options}
+                outcomes = scm("BatchGetCommitContext", **names, lines=wanted).outcomes
+                for (path, line), outcome in zip(batch, outcomes, strict=True):
+                    how = ("--porcelain", *flags, f"--ignore-revs-file={ignored.name}", "-L", f"{line},{line}")
+                    sha = git(repository, "blame", *how, head, "--", path)[: len(head)].decode()
+                    compare_context(repository, f"{path}:{line} {' '.join(flags)}", sha, outcome, figures)
+    for sha in sorted({figures.blamed.pop() for _ in range(min(40, len(figures.blamed)))}):
+        compare_author(
+            repository, f"commit {sha}", sha, scm("GetCommit", repository_id=row_id, commit_sha=sha).author, figures
+        )
+
+
+def compare_context(repository: Path, what: str, sha: str, outcome: Any, figures: Figures) -> None:
+    figures.lines += 1
+    context = outcome.context
+    if (outcome.code, context.blame_commit_id) != (0, sha):
+        figures.wrong.append(f"{what}: {outcome.message or context.blame_commit_id} instead of {sha}")
+        return
+    figures.blamed.add(sha)
+    compare_author(repository, what, sha, context.blame_author, figures)
+    _, _, seconds = facts_of_git(repository, sha)
+    if context.blame_date.seconds != int(seconds):
+        figures.wrong.append(f"{what}: date {context.blame_date.seconds} instead of {seconds}")
+
+
+def compare_author(repository: Path, what: str, sha: str, author: Any, figures: Figures) -> None:
+    name, email, _ = facts_of_git(repository, sha)
+    if (author.name, author.email) != (name.strip()[:MAX_NAME], email.strip().lower()[:MAX_EMAIL]):
+        figures.wrong.append(f"{what}: {author.name} <{author.email}> instead of {name} <{email}>")
+
+
+@functools.cache
+def facts_of_git(repository: Path, sha: str) -> list[str]:
+    """Name and address of the author, and the commit date."""
+    shown = git(repository, "log", "-1", "--no-use-mailmap", "--encoding=UTF-8", "--format=%an%x00%ae%x00%ct", sha)
+    return shown.decode("utf-8", "replace").removesuffix("\n").split("\0")
+
+
+def revisions_to_ignore(repository: Path) -> bytes:
+    """Those lines of its file of them that git reads: for any other one it would refuse the file."""
+    if not git(repository, "ls-tree", "HEAD", "--", ".git-blame-ignore-revs"):
+        return b""
+    content = git(repository, "cat-file", "blob", "HEAD:.git-blame-ignore-revs")
+    return b"".join(line + b"\n" for line in re.findall(rb"^\s*([0-9a-f]{40})\s*(?:#.*)?$", content, re.MULTILINE))
+
+
+def with_ignored_revisions(repository: Path, folder: Path, head: str) -> Path:
+    """Make a clone whose newest commit has such a file, with the largest commits."""
+    log = git(repository, "log", "--no-merges", "--name-only", "--no-renames", "--format=%x01%H", head).split(b"\x01")
+    largest = sorted(log[1:], key=lambda text: text.count(b"\n"))[-LARGEST:]
+    content = b"# the largest commits\nno revision\n" + b"".join(text[:40] + b"\n" for text in largest)
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--bare", "--shared", repository, clone], check=True)
+
+    def make(*command: str, stdin: bytes) -> str:
+        who = {f"GIT_{role}_{key}": "field" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+        done = subprocess.run(
+            ["git", f"--git-dir={clone}", *command],
+            input=stdin,
+            env={**os.environ, **who},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return done.stdout.decode().strip()
+
+    entry = b"100644 blob %s\t.git-blame-ignore-revs\0" % make("hash-object", "-w", "--stdin", stdin=content).encode()
+    others = [
+        each for each in git(repository, "ls-tree", "-z", head).split(b"\0") if each and not each.endswith(entry[51:-1])
+    ]
+    tree = make("mktree", "-z", stdin=b"".join(each + b"\0" for each in others) + entry)
+    commit = make("commit-tree", tree, "-p", head, "-m", "ignore", stdin=b"")
+    make("update-ref", "HEAD", commit, stdin=b"")
+    return clone
 
 
 def invent_trace(path: str, name: str, line: int, root: str) -> str | None:

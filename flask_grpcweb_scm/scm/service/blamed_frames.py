@@ -13,6 +13,7 @@ from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
 from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -188,7 +189,8 @@ def _find_files(
         if path.outcome == Outcome.OUTCOME_UNSUPPORTED and not frame.HasField("in_app"):
             frame.in_app = False
         if not path.source_path:
-            outcome.no_suspect_reason = path.reason
+            of_bundle = "it is a bundle whose source map is missing; " if is_bundle(frame.path) else ""
+            outcome.no_suspect_reason = of_bundle + path.reason
             continue
         frame.in_app = True
         if frame.line < 1:

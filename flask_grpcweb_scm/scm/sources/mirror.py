@@ -205,7 +205,7 @@ class Mirror(CommitReader):
                 with suppress(Unreadable):
                     content = objects.file_at(sha, path.encode("utf-8", "surrogateescape"))
                     self._remember_commit(sha, storage)
-                    return path, _cut_out([content], numbers)
+                    return path, _cut_out(_first_lines(content, max(numbers) + SNIPPET_LINES), numbers)
         return None
 
     def find_file(self, sha: str, path: str) -> str | None:
@@ -252,13 +252,13 @@ class Mirror(CommitReader):
                 if kind != "blob" or size > MAX_BLAMED_BYTES:
                     return None
                 self._remember_commit(sha, storage)
-                return path, _cut_out(objects.content(), numbers)
+                return path, _cut_out(split_stream(objects.content(), b"\n", MAX_LINE_BYTES), numbers)
         return None
 
     def snippets(self, blob: str, numbers: Iterable[int]) -> dict[int, str]:
         """Return lines of a file with a few lines around each, by number, without those past its end."""
         with closing(self._chunks("cat-file", "blob", checked_id(blob))) as chunks:
-            return _cut_out(chunks, numbers)
+            return _cut_out(split_stream(chunks, b"\n", MAX_LINE_BYTES), numbers)
 
     def blame(
         self,
@@ -282,7 +282,11 @@ class Mirror(CommitReader):
             which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
             return self._run_blame(*_blame_flags(options, listing), *which, revisions, "--", path, stdin=listing)
 
-        lines = run(sha, path, numbers)
+        # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
+        apart = [[number for number in numbers if number % 2 == odd] for odd in range(2)]
+        has_touching = not {number + 1 for number in numbers}.isdisjoint(numbers)
+        groups = filter(None, apart) if options.detect_moves and has_touching else [numbers]
+        lines = {number: line for group in groups for number, line in run(sha, path, group).items()}
         if options.pursue_moves:
             lines = pursue_moves(lines, run, any_ignored=bool(listing))
         ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
@@ -331,11 +335,19 @@ def _first_bytes(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
             return
 
 
-def _cut_out(chunks: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
+def _first_lines(content: bytes, count: int) -> list[bytes]:
+    lines = content.split(b"\n", count)
+    if len(lines) > count or not lines[-1]:
+        del lines[-1]
+    return lines
+
+
+def _cut_out(texts: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
+    """Return lines of a file with a few lines around each, by number."""
     around = {number: range(max(1, number - SNIPPET_LINES), number + SNIPPET_LINES + 1) for number in numbers}
     wanted = {number for lines in around.values() for number in lines}
     lines: dict[int, str] = {}
-    for current, line in enumerate(split_stream(chunks, b"\n", MAX_LINE_BYTES), 1):
+    for current, line in enumerate(texts, 1):
         if current in wanted:
             lines[current] = line[:MAX_LINE_BYTES].decode("utf-8", "replace")
         if current >= max(wanted, default=0):

@@ -17,7 +17,8 @@ __all__ = ["ObjectFiles", "Unreadable"]
 
 MAX_OBJECT_BYTES = 16 * 2**20
 MAX_BYTES = 48 * 2**20  # that are read and made for a question
-MAX_STEPS = 100_000  # of deltas, each of which may add no more than a byte
+MAX_DELTA_BYTES = 2**20
+MAX_STEPS = 100_000  # entries of trees, and instructions of deltas, which may be of a byte each
 MAX_PACKS = 50
 CHUNK_BYTES = 32 * 2**10
 HEADER_BYTES = 32  # of a loose object
@@ -29,7 +30,7 @@ FILE_MODES = {b"100644", b"100664", b"100755", b"120000"}
 FOLDER_MODE = b"40000"
 INDEX_HEADER = b"\377tOc\0\0\0\2"
 TABLE = 8 + 4 * 256
-"""Where the ids are in an index, after its header and the number of ids up to each first byte."""
+"""Place of the ids in an index, after its header and the number of ids up to each first byte."""
 LARGE = 2**31
 """Added to the places of offsets that do not fit into 31 bits."""
 
@@ -97,8 +98,8 @@ class ObjectFiles:
                 return content[end + 1 : place]
         raise Unreadable("no such file")
 
-    def _step(self) -> None:
-        self._steps -= 1
+    def _step(self, count: int = 1) -> None:
+        self._steps -= count
         if self._steps < 0:
             raise Unreadable("too much to do")
 
@@ -184,40 +185,54 @@ class ObjectFiles:
                     content = self._patched(content, deltas.pop())
                 return KINDS.get(kind, b""), content
 
-    def _patched(self, base: bytes, delta: bytes) -> bytes:
-        """Apply a delta."""
+    def _patched(self, base: bytes, delta: bytes) -> bytes:  # noqa: C901  # unrolled: it takes most of the time
+        """Apply a delta: each of its instructions copies from the base, or brings bytes of its own."""
         length, place = _number(delta, 0)
         size, place = _number(delta, place)
-        if length != len(base):
-            raise Unreadable("a delta of something else")
+        if length != len(base) or len(delta) > MAX_DELTA_BYTES:
+            raise Unreadable("a delta of something else, or too large")
         self._spend(size)
-        pieces = []
-        while place < len(delta):
-            self._step()
+        pieces, end, left = [], len(delta), size
+        while place < end and left > 0:
             code = delta[place]
             place += 1
             if code & 128:
-                numbers = []
-                for bits in (range(4), range(4, 7)):
-                    number = 0
-                    for shift, bit in enumerate(bits):
-                        if code & 1 << bit:
-                            number |= delta[place] << 8 * shift
-                            place += 1
-                    numbers.append(number)
-                start, count = numbers[0], numbers[1] or 0x10000
-                piece = base[start : start + count]
-            else:
+                start = count = 0
+                if code & 1:
+                    start = delta[place]
+                    place += 1
+                if code & 2:
+                    start |= delta[place] << 8
+                    place += 1
+                if code & 4:
+                    start |= delta[place] << 16
+                    place += 1
+                if code & 8:
+                    start |= delta[place] << 24
+                    place += 1
+                if code & 16:
+                    count = delta[place]
+                    place += 1
+                if code & 32:
+                    count |= delta[place] << 8
+                    place += 1
+                if code & 64:
+                    count |= delta[place] << 16
+                    place += 1
+                count = count or 0x10000
+                pieces.append(base[start : start + count])
+            elif code:
                 count = code
-                piece = delta[place : place + count]
+                pieces.append(delta[place : place + count])
                 place += count
-            size -= count
-            if len(piece) != count or count == 0 or size < 0:
-                raise Unreadable("a broken delta")
-            pieces.append(piece)
-        if size:
+            else:
+                raise Unreadable("a reserved instruction")
+            left -= count
+        self._step(len(pieces))
+        content = b"".join(pieces)
+        if left or place != end or len(content) != size:
             raise Unreadable("a broken delta")
-        return b"".join(pieces)
+        return content
 
     def _inflate(self, file: int, offset: int, size: int, *, is_whole: bool = True) -> bytes:
         """Decompress `size` bytes and the checksum after them, or without `is_whole` up to as many bytes."""

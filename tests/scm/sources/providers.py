@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -112,10 +113,11 @@ class FakeGitHub(Provider):
         return 200, {"default_branch": "main"}, {}
 
     def branches(self, name: str, query: dict[str, str]) -> Answer:
-        sha = self.git("rev-parse", "--verify", f"refs/heads/{name}^{{tree}}")
+        sha = self.git("rev-parse", "--verify", f"refs/heads/{name}")
         if sha is None:
             return 404, {"message": "Branch not found"}, {}
-        return 200, {"name": name, "commit": {"commit": {"tree": {"sha": sha}}}}, {}
+        tree = self.repository.git("rev-parse", f"{sha}^{{tree}}")
+        return 200, {"name": name, "commit": {"sha": sha, "commit": {"tree": {"sha": tree}}}}, {}
 
     def commits(self, revision: str, query: dict[str, str]) -> Answer:
         sha = self.git("rev-parse", "--verify", f"{revision}^{{commit}}")
@@ -244,7 +246,8 @@ class FakeGitLab(Provider):
         if self.git("cat-file", "-t", f"{query['ref']}:{path}") != "blob":
             return 404, {"message": "404 File Not Found"}, {}
         if not rest.endswith("/blame"):
-            return 200, None, {}
+            content = self.repository.git("cat-file", "blob", f"{query['ref']}:{path}").encode()
+            return 200, {"encoding": "base64", "content": base64.b64encode(content).decode()}, {}
         start, end = query["range[start]"], query["range[end]"]
         if self.git("blame", "-L", f"{start},{end}", query["ref"], "--", path) is None:
             return 400, {"message": "400 Bad request - range[start] is past the end"}, {}

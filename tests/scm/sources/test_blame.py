@@ -86,6 +86,21 @@ def test_options_are_those_of_git(story: Story, detect_moves: bool, ignore_white
     assert ("Rita" in found, "Moe" in found) == (not ignore_whitespace, ignore_whitespace and not detect_moves)
 
 
+@pytest.mark.parametrize("detect_moves", [False, True])
+def test_lines_are_blamed_together_as_alone(tmp_path: Path, detect_moves: bool) -> None:
+    repository = GitRepository(tmp_path / "git")
+    texts = [f"a = {number}\n" for number in range(30)]
+    repository.write("code.py", "".join(texts))
+    repository.commit()
+    repository.write("code.py", "".join(texts[20:] + texts[:20]))
+    sha = repository.commit()
+    mirror, options = Mirror(str(repository.path / ".git"), timeout=60), BlameOptions(detect_moves=detect_moves)
+    alone = {
+        number: line for each in range(1, 31) for number, line in mirror.blame(sha, "code.py", [each], options).items()
+    }
+    assert mirror.blame(sha, "code.py", range(1, 31), options) == alone
+
+
 def test_ignored_revisions_are_looked_through(story: Story) -> None:
     assert story.blamed(7) == "Rita"
     story.ignore(f"# formatting\n{story.reformatted}\n")

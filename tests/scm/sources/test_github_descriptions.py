@@ -10,7 +10,7 @@ import pytest
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest
 
-from flask_grpcweb_scm.scm.sources.github import BLAME
+from flask_grpcweb_scm.scm.sources.github import BLAME, FILE
 from tests.scm.sources.providers import FakeGitHub, running
 from tests.scm.sources.test_sources import open_github
 from tests.scm.support import GitRepository
@@ -22,6 +22,7 @@ API = "https://api.github.com"
 # What is read: an operation, the way to a value in its answer, and the type of that.
 READ = [
     ("", "default_branch", "string"),
+    ("/branches/{branch}", "commit.sha", "string"),
     ("/branches/{branch}", "commit.commit.tree.sha", "string"),
     ("/commits/{ref}", "sha", "string"),
     ("/commits/{ref}", "parents", "array"),
@@ -84,6 +85,7 @@ def requests(history: GitRepository) -> list[MockRequest]:
         source.has_commit(sha)
         source.commit(history.git("rev-list", "--max-parents=0", "HEAD"))
         list(source.files(source.tree("")[1] or ""))
+        source.tip("side")
         asked = [(method, urlsplit(target)) for method, target in provider.requests]
     return [
         MockRequest(API, method.lower(), unquote(url.path), args=dict(parse_qsl(url.query))) for method, url in asked
@@ -109,3 +111,10 @@ def test_the_query_for_blame_is_one_of_githubs_schema(history: GitRepository) ->
     assert "errors" not in FakeGitHub(history).graphql(BLAME, variables)
     for wrong in (BLAME.replace("startingLine", "startLine"), BLAME.replace("GitObjectID!", "ID!")):
         assert FakeGitHub(history).graphql(wrong, variables)["errors"]
+
+
+def test_the_query_for_a_file_is_one_of_githubs_schema(history: GitRepository) -> None:
+    variables = {"owner": "o", "name": "r", "file": "HEAD:README"}
+    found = FakeGitHub(history).graphql(FILE, variables)
+    assert found == {"data": {"repository": {"file": {"text": history.git("show", "HEAD:README") + "\n"}}}}
+    assert FakeGitHub(history).graphql(FILE.replace("text", "content"), variables)["errors"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -98,17 +98,16 @@ def test_a_moved_file_and_a_name_that_git_quotes(tmp_path: Path) -> None:
     assert mirror.blame(moved, "naïve.py", [number], PURSUED)[number].sha in {culprit, moved}
 
 
-def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path) -> None:
+def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path, runs_of_git: Callable[[], int]) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", OTHERS)
     repository.commit()
     repository.write("mean.py", OTHERS + FUNCTION)
     sha = repository.commit()
     mirror = Mirror(str(repository.path / ".git"), timeout=60)
-    runs: list[tuple[object, ...]] = []
-    blame = mirror._blame
-    mirror._blame = lambda *how: runs.append(how) or blame(*how)  # type: ignore[method-assign,func-returns-value]
-    mirror.blame(sha, "mean.py", [3], PURSUED)
-    assert len(runs) == 1  # a long line, and the first commit
-    mirror.blame(sha, "mean.py", [len((OTHERS + HEAD).splitlines()) + 1], PURSUED)
-    assert len(runs) == 3
+    mirror.blame(sha, "mean.py", [1], GIT)  # what is asked once for a repository
+    runs_of_git()
+    short = len((OTHERS + HEAD).splitlines()) + 1
+    for number, options in ((short, GIT), (3, PURSUED), (short - 1, PURSUED), (short, PURSUED)):
+        mirror.blame(sha, "mean.py", [number], options)
+    assert runs_of_git() == 1 + 1 + 1 + 2

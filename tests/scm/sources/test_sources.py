@@ -24,7 +24,14 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.blame import (
+    DEFAULT_BLAME,
+    IGNORE_FILE,
+    NOTHING_IGNORED,
+    BlameOptions,
+    NoSuchCommit,
+)
+from flask_grpcweb_scm.scm.sources.git import GitCommit, GitError
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
@@ -86,6 +93,21 @@ class SourceContract:
         assert source.lines(history.head(), "absent.py", [1]) is None
         assert source.lines(history.head(), "src", [1]) is None
         assert source.lines(history.git("rev-parse", "main~4"), "src/helpers.py", [1]) is None
+
+    @pytest.mark.parametrize("path", ["README", "absent.py"])
+    def test_lines_at_a_commit_that_is_not_there(self, source: Source, path: str) -> None:
+        with pytest.raises(NoSuchCommit):
+            source.lines("f" * 40, path, [1])
+
+    def test_the_tip_of_a_branch(self, source: Source, git: Mirror, history: GitRepository) -> None:
+        for branch in ("", "main", "side"):
+            assert source.tip(branch) == git.tip(branch) == history.git("rev-parse", branch or "HEAD")
+        with pytest.raises((GitError, ProviderNotFound)):
+            source.tip("absent")
+
+    def test_no_revision_is_ignored_without_a_file_of_them(self, source: Source) -> None:
+        for branch in ("", "main", "absent"):
+            assert source.ignored_revisions(branch) == NOTHING_IGNORED
 
 
 class TestMirror(SourceContract):
@@ -173,6 +195,8 @@ def test_what_is_no_answer_is_unavailable(history: GitRepository, provider: type
             lambda: source.tree(".."),
             lambda: list(source.files("a" * 40)),
             lambda: source.lines("a" * 40, "x", [1]),
+            lambda: source.tip(""),
+            lambda: source.ignored_revisions(""),
         ):
             try:
                 question()
@@ -204,6 +228,8 @@ def test_no_value_of_a_response_is_believed(history: GitRepository, provider: ty
             lambda: source.tree(""),
             lambda: list(source.files(sha)),
             lambda: source.lines(sha, "src/app.py", [1, 7]),
+            lambda: source.tip("main"),
+            lambda: source.ignored_revisions(""),
         ):
             answers: list[Answer] = []
             original = fake.answer
@@ -306,10 +332,64 @@ def test_a_repository_without_commits(tmp_path: Path) -> None:
     empty = GitRepository(tmp_path / "empty")
     with running(FakeGitHub(empty)) as provider:
         assert open_github(provider).tree("") == ("main", None)
+        assert open_github(provider).tip("") is None
         with pytest.raises(ProviderNotFound):
             open_github(provider).tree("main")
     with running(FakeGitLab(empty)) as provider:
         assert GitLabSource(provider.url, "7", Credential(token=SECRET), **options()).tree("") == ("", None)
+        assert GitLabSource(provider.url, "7", Credential(token=SECRET), **options()).tip("") is None
+
+
+# What blame looks through
+
+
+@pytest.fixture(params=[FakeGitHub, FakeGitLab])
+def reformatted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Provider, Source, str]]:
+    """A provider, its source, and a commit that is to be ignored."""
+    repository = GitRepository(tmp_path / "git")
+    repository.write("f", "one\n")
+    repository.commit("first")
+    repository.write("f", "\tone\n")
+    sha = repository.commit("reformatted")
+    repository.write(IGNORE_FILE, f"# formatting\n{sha}\nmain\n")
+    repository.commit("ignore")
+    with running(request.param(repository)) as fake:
+        if request.param is FakeGitHub:
+            yield fake, open_github(fake), sha
+        else:
+            yield fake, GitLabSource(fake.url, "7", Credential(token=SECRET), **options()), sha
+
+
+MOVES = BlameOptions(detect_moves=True)
+BOTH = BlameOptions(detect_moves=True, ignore_whitespace=True)
+ALL = BlameOptions(include_ignored_revisions=True)
+
+
+@pytest.mark.parametrize(
+    ("blame_options", "reason"),
+    [
+        (DEFAULT_BLAME, ".git-blame-ignore-revs names this commit, which {kind} has not passed over"),
+        (ALL, ""),
+        (
+            MOVES,
+            "{kind} does not look through moves; .git-blame-ignore-revs names this commit, which {kind} has not passed"
+            " over",
+        ),
+        (replace(BOTH, include_ignored_revisions=True), "{kind} does not look through moves and whitespace"),
+    ],
+)
+def test_what_a_provider_does_not_look_through_it_says(
+    reformatted: tuple[Provider, Source, str], blame_options: BlameOptions, reason: str
+) -> None:
+    provider, source, sha = reformatted
+    for branch in ("", "main"):
+        ignored = source.ignored_revisions(branch)
+        assert ignored.listing == f"{sha}\n".encode()
+        lines = source.lines(provider.repository.head(), "f", [1], blame_options, ignored) or {}
+        assert lines[1].blame.sha == sha
+        assert lines[1].blame.approximate == reason.format(
+            kind="github" if "/graphql" in str(provider.requests) else "gitlab"
+        )
 
 
 # The RPCs
