@@ -297,7 +297,9 @@ def _pages(app: Flask, settings: Settings) -> Iterator[str]:
 
 def _reflection(app: Flask) -> Iterator[str]:
     state: AppState = app.extensions["grpcweb_scm"]
-    if state.authenticate is None and any(name.startswith("grpc.reflection.") for name in state.dispatcher.services):
+    if not state.settings.require_auth and any(
+        name.startswith("grpc.reflection.") for name in state.dispatcher.services
+    ):
         yield "GRPC_REFLECTION is on, and callers need no credentials: anyone may read what is served."
 
 
