@@ -404,6 +404,30 @@ def test_the_context_of_an_outcome_is_a_record_too() -> None:
     assert (missing.context, missing.code) == (None, 5)
 
 
+def test_a_sha_and_options_of_blame_may_be_left_out() -> None:
+    options = scm_pb2.BlameOptions(detect_moves=True)
+    context = scm_pb2.CommitContext(approximate=True, approximate_reason="shallow")
+    context.blame_date.FromJsonString("2026-01-01T22:00:00Z")
+    for method, call in {
+        "GetCommitContext": lambda client, **more: client.get_commit_context(
+            repository_id=1, filepath="a.py", line_number=1, **more
+        ),
+        "BatchGetCommitContext": lambda client, **more: (
+            client.batch_get_commit_context(repository_id=1, lines=[("a.py", 1)], **more)[0].context
+        ),
+    }.items():
+        outcomes = scm_pb2.BatchGetCommitContextResponse(outcomes=[scm_pb2.CommitContextOutcome(context=context)])
+        client, requests = scripted(method, outcomes if method.startswith("Batch") else context)
+        for more in ({}, {"blame_options": {"detect_moves": True}}):
+            found = call(client, **more)
+            assert (found.approximate, found.approximate_reason) == (True, "shallow")
+            assert found.blame_date == datetime(2026, 1, 1, 22, tzinfo=timezone.utc)
+            assert requests[-1].commit_sha == ""
+            assert requests[-1].blame_options == (options if more else scm_pb2.BlameOptions())
+        with pytest.raises(ValueError, match="blame_options cannot be"):
+            call(client, blame_options={"moves": True})
+
+
 def test_suspects_come_with_the_outcomes_of_frames() -> None:
     response = scm_pb2.FindSuspectCommitsResponse(suspects=[SUSPECT], frames=[FRAME_OUTCOME, scm_pb2.FrameOutcome()])
     client, requests = scripted("FindSuspectCommits", response)

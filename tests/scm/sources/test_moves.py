@@ -98,6 +98,20 @@ def test_a_moved_file_and_a_name_that_git_quotes(tmp_path: Path) -> None:
     assert mirror.blame(moved, "naïve.py", [number], PURSUED)[number].sha in {culprit, moved}
 
 
+def test_what_git_found_stays_where_what_is_older_is_lost(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    shas = []
+    for text in (FUNCTION.replace("0", "count") + OTHERS, FUNCTION + OTHERS, OTHERS + FUNCTION):
+        repository.write("mean.py", text)
+        shas.append(repository.commit())
+    number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
+    blob = repository.git("rev-parse", f"{shas[0]}:mean.py")
+    (repository.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    found = [mirror.blame(shas[2], "mean.py", [number], options)[number].sha for options in (GIT, PURSUED)]
+    assert found == [shas[2], shas[2]]
+
+
 def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path, runs_of_git: Callable[[], int]) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", OTHERS)

@@ -220,7 +220,7 @@ class _Reader:
             section = None if _NAMED.search(longer[len(key) :]) else section
             stream.section = section = stream.section or section
             longer = key
-            if text.startswith("raise ") and stream.section is not None:
+            if stream.section is not None and text.startswith(("raise ", "raise(")):
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
 
