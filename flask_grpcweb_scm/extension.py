@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.auth import (
     Authenticator,
@@ -24,23 +24,19 @@ from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (
     Authenticate,
-    CallContext,
     Dispatcher,
     Interceptor,
     Interceptors,
-    RpcError,
     Service,
     ServiceDefinitionError,
     did_you_mean,
     is_async,
-    peer_name,
 )
 from flask_grpcweb_scm.services import (
     Check,
     Checks,
     Descriptors,
     Health,
-    HealthPages,
     health_service,
     read_sets,
     reflection_services,
@@ -50,12 +46,10 @@ from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
+from flask_grpcweb_scm.web.pages import HealthPages, add_descriptors_page, add_metrics_page
 from flask_grpcweb_scm.web.wsgi import RpcApp
-from flask_grpcweb_scm.wire import Metadata
-from flask_grpcweb_scm.wire.connect import http_status
 
 if TYPE_CHECKING:
-    from flask.typing import ResponseReturnValue
     from flask_sqlalchemy import SQLAlchemy
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
@@ -196,9 +190,9 @@ class GrpcWebScm:
         app.register_blueprint(blueprint)
         _surround(calls, blueprint, state.host)
         if settings.metrics_path:
-            _add_metrics_page(app, settings, settings.metrics_path)
+            add_metrics_page(app, settings, _figures)
         if settings.descriptors_path:
-            _add_descriptors_page(app, state, settings.descriptors_path, descriptors)
+            add_descriptors_page(app, state, descriptors)
         if settings.health_path:
             app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
         app.cli.add_command(grpc_cli)
@@ -264,50 +258,6 @@ def _metrics() -> Metrics:
             "GRPC_METRICS_PATH needs prometheus_client: pip install 'flask_grpcweb_scm[prometheus]'"
         ) from None
     return metrics()
-
-
-def _add_metrics_page(app: Flask, settings: Settings, path: str) -> None:
-    from flask_grpcweb_scm.observe.prometheus import metrics_page
-
-    def page() -> ResponseReturnValue:
-        body, content_type = metrics_page(request.headers.get("accept", ""), _figures if settings.scm else dict)
-        return Response(body, content_type=content_type)
-
-    _add_page(app, settings, path, "grpcweb_scm_metrics", page)
-
-
-def _add_descriptors_page(app: Flask, state: AppState, path: str, descriptors: Descriptors) -> None:
-    """Add a page for those who may call reflection, whether that is served or not."""
-    method = next(iter(reflection_services(descriptors)[0].methods().values()))
-
-    def page() -> ResponseReturnValue:
-        context = CallContext(method, peer=peer_name(request.remote_addr))
-        context.metadata = Metadata.from_headers([(name.lower(), value) for name, value in request.headers])
-        try:
-            if state.authenticate is not None:
-                state.authenticate(context)
-        except RpcError as error:
-            text = {"Content-Type": "text/plain; charset=utf-8"}
-            return Response(f"{error.message}\n", http_status(error.code), [*text.items(), *context.initial_metadata])
-        return Response(descriptors.file_set().SerializeToString(), content_type="application/x-protobuf")
-
-    _add_page(app, state.settings, path, "grpcweb_scm_descriptors", page)
-
-
-def _add_page(app: Flask, settings: Settings, path: str, own: str, respond: Callable[[], ResponseReturnValue]) -> None:
-    host, subdomain = settings.host or None, settings.subdomain or None
-
-    def page() -> ResponseReturnValue:
-        for rule in app.url_map.iter_rules():
-            is_same = (rule.rule, rule.host, rule.subdomain or None) == (path, host, subdomain)
-            if is_same and "GET" in (rule.methods or ["GET"]) and rule.endpoint != own:
-                # The app's own page, which has come after this extension.
-                view = app.ensure_sync(app.view_functions[rule.endpoint])
-                return view(**(rule.defaults or {}))  # type: ignore[no-any-return]
-        return respond()
-
-    # Not of the blueprint: pages of other origins that may call need not read this.
-    app.add_url_rule(path, own, page, host=host, subdomain=subdomain)
 
 
 def _own_checks(settings: Settings, counts: Counts | None) -> Iterator[Check]:

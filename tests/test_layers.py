@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
-        {"forks", "observe", "rpc", "settings", "signals", "state", "wire"},
+        {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (
@@ -54,7 +54,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "config_values", "observe", "rpc", "scm", "services", "settings", "state", "web", "wire"},
+        {"auth", "cli", "config_values", "observe", "rpc", "scm", "services", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy", "google"},
     ),
     "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),

@@ -297,7 +297,8 @@ def _pages(app: Flask, settings: Settings) -> Iterator[str]:
 
 def _reflection(app: Flask) -> Iterator[str]:
     state: AppState = app.extensions["grpcweb_scm"]
-    if state.authenticate is None and any(name.startswith("grpc.reflection.") for name in state.dispatcher.services):
+    is_on = any(name.startswith("grpc.reflection.") for name in state.dispatcher.services)
+    if is_on and not state.settings.require_auth:
         yield "GRPC_REFLECTION is on, and callers need no credentials: anyone may read what is served."
 
 

@@ -23,6 +23,7 @@ SERVICE_ATTRIBUTES = frozenset(
         "descriptor",
         "intercept",
         "interceptors",
+        "is_probe",
         "methods",
         "name",
         "rpc",

@@ -1,4 +1,4 @@
-"""Health: may this server be sent calls? As ``grpc.health.v1.Health``, and as pages for probes by HTTP.
+"""Health, which says if a server may be sent calls.
 
 Each check runs in a thread of its own, for one request at a time, and its result is kept for a second: a check that
 hangs holds one thread and fails at once, and no number of requests makes a database work.
@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from flask import Flask
 
@@ -22,10 +21,7 @@ from flask_grpcweb_scm.pb.health_pb2 import HealthCheckRequest, HealthCheckRespo
 from flask_grpcweb_scm.pb.health_rpc import Health as HealthService
 from flask_grpcweb_scm.rpc import CallContext, RpcError, Service, StatusCode
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-__all__ = ["Check", "Checks", "Health", "HealthPages", "health_service"]
+__all__ = ["Check", "Checks", "Health", "health_service"]
 
 CHECK_SECONDS = 0.8
 """That the checks may take: Kubernetes waits for a second."""
@@ -35,6 +31,8 @@ WATCH_SECONDS = 1.0
 """Between two looks of a watcher."""
 REPEAT_SECONDS = 30.0
 """After which a watcher is told the same again, lest a thread is held for one who is gone."""
+IMPATIENT_SECONDS = 0.1
+"""That callers wait for a check whose last run has failed: while a database hangs, they would hold all threads."""
 REASON_CHARACTERS = 500
 
 logger = logging.getLogger("flask_grpcweb_scm")
@@ -156,8 +154,9 @@ class _Run:
 
     def has_passed(self) -> bool:
         """Wait for the result, for as long as the check may take."""
-        reason = f"no result in {CHECK_SECONDS:g} s"
-        if self._ended.wait(max(0.0, self._began + CHECK_SECONDS - time.monotonic())):
+        patience = IMPATIENT_SECONDS if self._reason else CHECK_SECONDS
+        reason = self._reason or f"no result in {patience:g} s"
+        if self._ended.wait(max(0.0, self._began + patience - time.monotonic())):
             reason = self._reason or ""
         with self._lock:
             is_news, self._was_passed = self._was_passed != (not reason), not reason
@@ -207,27 +206,3 @@ def health_service(health: Health, *, watch: bool = False) -> Service:
     else:
         service.unimplemented("Watch")
     return service
-
-
-class HealthPages:
-    """A WSGI application around another, for probes by HTTP.
-
-    They are in front of the app because probes name no host that it knows, have no credentials and follow redirects.
-
-    :param path: of readiness, as ``{path}/ready`` is too; ``{path}/live`` is liveness, for which no check is run.
-    """
-
-    def __init__(self, health: Health, path: str, inner: WSGIApplication) -> None:
-        ready = health.is_serving
-        self._pages: dict[str, Callable[[], bool]] = {path: ready, f"{path}/ready": ready, f"{path}/live": lambda: True}
-        self._inner = inner
-
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Respond with 200 or 503 to probes; leave any other request to the application."""
-        page = self._pages.get(environ.get("PATH_INFO", ""))
-        if page is None or environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
-            return self._inner(environ, start_response)
-        status, body = ("200 OK", b"ok\n") if page() else ("503 Service Unavailable", b"not ready\n")
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-        start_response(status, [*headers, ("Cache-Control", "no-store")])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
