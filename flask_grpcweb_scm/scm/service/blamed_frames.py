@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
 from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -28,7 +29,6 @@ __all__ = ["Checkout", "blame_frames"]
 LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=True)
 """Moves and changes of whitespace seldom break anything."""
 MAX_FILES = 100  # to be blamed in one call
-NOT_IN_APP = "it is not the app's own code: in_app is false"
 
 Outcome = scm_pb2.PathOutcome
 Contexts = Mapping[BlamedLine, "scm_pb2.CommitContext | RpcError"]

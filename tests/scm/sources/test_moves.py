@@ -84,18 +84,21 @@ def test_the_other_parents_of_a_merge_are_looked_at(tmp_path: Path) -> None:
     assert mirror.blame(merge, "mean.py", [number], PURSUED)[number].sha == culprit
 
 
-def test_a_moved_file_and_a_name_that_git_quotes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "is_pursued"), [("naïve file.py", True), ('"naïve".py', False), ("na\udcefve.py", False)], ids=ascii
+)
+def test_names_of_files(tmp_path: Path, name: str, is_pursued: bool) -> None:
+    """Where git quotes a name, or it is not UTF-8, what git found stays."""
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", FUNCTION + OTHERS)
     culprit = repository.commit()
-    repository.git("mv", "mean.py", "naïve.py")
+    repository.git("mv", "mean.py", name)
     repository.commit()
-    repository.write("naïve.py", OTHERS + FUNCTION)
+    repository.write(name, OTHERS + FUNCTION)
     moved = repository.commit()
     number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
     mirror = Mirror(str(repository.path / ".git"), timeout=60)
-    # Where the file has a name that git quotes, its answer counts.
-    assert mirror.blame(moved, "naïve.py", [number], PURSUED)[number].sha in {culprit, moved}
+    assert mirror.blame(moved, name, [number], PURSUED)[number].sha == (culprit if is_pursued else moved)
 
 
 def test_what_git_found_stays_where_what_is_older_is_lost(tmp_path: Path) -> None:
