@@ -45,7 +45,6 @@ run: export FLASK_GRPC_STATUS_HEADER := only
 run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
 	@$(FLASK) scm init-db
 	@$(FLASK) scm add-organization demo
-	@$(FLASK) scm add-project demo web --platform python
 	@test ! -e .git || $(FLASK) scm import-git demo . --follow
 	@# After that, so that the checkout is repository 1, as it says above.
 	@$(FLASK) add-example-rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import cast
@@ -74,9 +75,19 @@ def read_boolean(value: object) -> bool:
     return text in {"true", "1", "yes", "on"}
 
 
+def read_optional_boolean(value: object) -> bool | None:
+    """Read a bool, or None for a default that depends on the app."""
+    return None if value is None else read_boolean(value)
+
+
 def read_boolean_or_only(value: object) -> bool | str:
     """Read a bool, or the text ``only``."""
     return "only" if value == "only" else read_boolean(value)
+
+
+def read_boolean_or_watch(value: object) -> bool | str:
+    """Read a bool, or the text ``watch``."""
+    return "watch" if value == "watch" else read_boolean(value)
 
 
 def _number(value: object, expected: str, minimum: float) -> float:
@@ -182,6 +193,13 @@ def read_optional_path(value: object) -> str | None:
     """Read the path of a page."""
     if value is not None and (not isinstance(value, str) or re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
         raise _fail(value, "None or a path such as '/metrics', without a slash at its end")
+    return value
+
+
+def read_optional_file(value: object) -> str | None:
+    """Read the name of a file, from the root: processes may have other folders."""
+    if value is not None and (not isinstance(value, str) or not os.path.isabs(value)):
+        raise _fail(value, "None or the absolute path of a file")
     return value
 
 

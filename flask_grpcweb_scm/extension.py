@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar, overload
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.auth import (
     Authenticator,
@@ -22,24 +22,45 @@ from flask_grpcweb_scm.auth import (
 from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
-from flask_grpcweb_scm.rpc import Authenticate, Dispatcher, Interceptor, Interceptors, Service, is_async
+from flask_grpcweb_scm.rpc import (
+    Authenticate,
+    Dispatcher,
+    Interceptor,
+    Interceptors,
+    Service,
+    ServiceDefinitionError,
+    did_you_mean,
+    is_async,
+)
+from flask_grpcweb_scm.services import (
+    Check,
+    Checks,
+    Descriptors,
+    Health,
+    health_service,
+    read_sets,
+    reflection_services,
+)
 from flask_grpcweb_scm.settings import ConfigError, Settings, warn
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
+from flask_grpcweb_scm.web.pages import HealthPages, add_descriptors_page, add_metrics_page
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
-    from flask.typing import ResponseReturnValue
     from flask_sqlalchemy import SQLAlchemy
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     from flask_grpcweb_scm.observe.prometheus import Metrics
 
 __all__ = ["AppState", "GrpcWebScm"]
 
 MEMORY = "memory://"
+SCM_SERVICE = "sentry.integrations.scm.v1.ScmService"
 
+C = TypeVar("C", bound=Callable[[], object])
 I = TypeVar("I", bound=Interceptor)  # noqa: E741  # reads as "interceptor"
 
 
@@ -67,6 +88,7 @@ class GrpcWebScm:
         self._authenticate = authenticate
         self._db = db
         self._interceptors = Interceptors("this extension")
+        self._checks = Checks()
         if app is not None:
             self.init_app(app)
 
@@ -79,6 +101,42 @@ class GrpcWebScm:
         """
         self._interceptors.add(interceptor)
         return interceptor
+
+    @overload
+    def health_check(self, check: C, /) -> C: ...
+
+    @overload
+    def health_check(self, /, *, service: str) -> Callable[[C], C]: ...
+
+    def health_check(self, check: C | None = None, /, *, service: str = "") -> C | Callable[[C], C]:
+        """Decorate a function that health depends on: ``@grpc.health_check``; it is returned unchanged.
+
+        It passes when it returns None or a true value, and has 0.8 seconds for it, in a thread and an application
+        context of its own. Its result is kept for a second.
+
+        :param service: full name of the only one that needs it, as in ``@grpc.health_check(service="pkg.Service")``.
+        :raises ServiceDefinitionError: when there is no such service, or the function is async.
+        """
+        known = {SCM_SERVICE, *(each.name for each in self._services)}
+        if service and service not in known:
+            raise ServiceDefinitionError(
+                f"health_check: no service {service!r} is served{did_you_mean(service, known)}"
+            )
+
+        def decorate(function: C) -> C:
+            if is_async(function):
+                raise ServiceDefinitionError(f"the health check {function!r} is async; make it a plain function")
+            self._checks.added.append(Check(function, service, getattr(function, "__name__", repr(function))))
+            return function
+
+        return decorate if check is None else decorate(check)
+
+    def drain(self) -> None:
+        """Say from now on, in this process, that calls should go to other servers; calls are served as before.
+
+        A signal handler may call it. For all processes together there is ``GRPC_DRAIN_FILE``.
+        """
+        self._checks.is_draining = True
 
     def init_app(self, app: Flask) -> None:
         """Serve the services from `app`: read its ``GRPC_*`` keys once, check everything, register routes and commands.
@@ -94,7 +152,15 @@ class GrpcWebScm:
 
     def _init_app(self, app: Flask) -> None:
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
-        services = (*self._services, _scm_service()) if settings.scm else self._services
+        services = [*self._services, *([_scm_service()] if settings.scm else [])]
+        counts = _counts(settings)
+        health = Health(app, self._checks, _own_checks(settings, counts), settings.drain_file)
+        if settings.health:
+            services.append(health_service(health, watch=settings.health == "watch"))
+        reflects = app.debug if settings.reflection is None else settings.reflection
+        descriptors = Descriptors(_descriptor_sets(settings))
+        if reflects:
+            services += reflection_services(descriptors)
         observers: list[Observer] = [_tracing()] if settings.otel else []
         metrics = _metrics() if settings.metrics_path else None
         if metrics:
@@ -110,10 +176,12 @@ class GrpcWebScm:
             max_items=settings.max_items,
             ensure_sync=app.ensure_sync,
         )
-        settings.check(dispatcher.methods, has_authenticator=self._authenticate is not None)
+        health.services = dispatcher.services
+        descriptors.services = [*dispatcher.services.values()]
+        settings.check(dispatcher.methods, dispatcher.guarded, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         _warn_of_greenlets(dispatcher)
-        authenticate = _limited(_authentication(settings, self._authenticate), settings)
+        authenticate = _limited(_authentication(settings, self._authenticate), settings, counts)
         state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
         app.extensions["grpcweb_scm"] = state
         limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
@@ -122,7 +190,11 @@ class GrpcWebScm:
         app.register_blueprint(blueprint)
         _surround(calls, blueprint, state.host)
         if settings.metrics_path:
-            _add_metrics_page(app, settings, settings.metrics_path)
+            add_metrics_page(app, settings, _figures)
+        if settings.descriptors_path:
+            add_descriptors_page(app, state, descriptors)
+        if settings.health_path:
+            app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _init_scm(app, self._db)
@@ -188,29 +260,31 @@ def _metrics() -> Metrics:
     return metrics()
 
 
-def _add_metrics_page(app: Flask, settings: Settings, path: str) -> None:
-    from flask_grpcweb_scm.observe.prometheus import metrics_page
+def _own_checks(settings: Settings, counts: Counts | None) -> Iterator[Check]:
+    if settings.scm:
+        yield Check(_ping, SCM_SERVICE, "database")
+    if settings.rate_limits and counts is not None:
+        # Without it, calls are refused.
+        yield Check(counts.check, name="GRPC_RATE_LIMIT_STORAGE")
 
-    own, host, subdomain = "grpcweb_scm_metrics", settings.host or None, settings.subdomain or None
 
-    def page() -> ResponseReturnValue:
-        for rule in app.url_map.iter_rules():
-            is_same = (rule.rule, rule.host, rule.subdomain or None) == (path, host, subdomain)
-            if is_same and "GET" in (rule.methods or ["GET"]) and rule.endpoint != own:
-                # The app's own page, which has come after this extension.
-                view = app.ensure_sync(app.view_functions[rule.endpoint])
-                return view(**(rule.defaults or {}))  # type: ignore[no-any-return]
-        body, content_type = metrics_page(request.headers.get("accept", ""), _figures if settings.scm else dict)
-        return Response(body, content_type=content_type)
+def _ping() -> None:
+    from flask_grpcweb_scm.scm import ping
 
-    # Not of the blueprint: pages of other origins that may call need not read this.
-    app.add_url_rule(path, own, page, host=host, subdomain=subdomain)
+    ping()
 
 
 def _figures() -> Mapping[str, tuple[str, float]]:
     from flask_grpcweb_scm.scm import figures
 
     return figures()
+
+
+def _descriptor_sets(settings: Settings) -> list[FileDescriptorSet]:
+    try:
+        return read_sets(settings.descriptor_sets)
+    except ValueError as error:
+        raise ConfigError(f"GRPC_DESCRIPTOR_SETS: {error}") from None
 
 
 def _scm_service() -> Service:
@@ -247,9 +321,8 @@ def _authenticator(settings: Settings) -> Authenticator:
     )
 
 
-def _limited(authenticate: Authenticate | None, settings: Settings) -> Authenticate | None:
+def _limited(authenticate: Authenticate | None, settings: Settings, counts: Counts | None) -> Authenticate | None:
     """Put the limits of failures and of rates around an authenticator."""
-    counts = _counts(settings)
     if authenticate is not None and settings.max_auth_failures is not None:
         shared = None if settings.rate_limit_storage == MEMORY else counts
         authenticate = FailureLimiter(settings.max_auth_failures, shared).guard(authenticate)

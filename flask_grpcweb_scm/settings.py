@@ -15,13 +15,16 @@ from flask_grpcweb_scm.config_values import (
     is_blank,
     read_boolean,
     read_boolean_or_only,
+    read_boolean_or_watch,
     read_count,
     read_credentials,
     read_host,
     read_hosts,
     read_method_names,
+    read_optional_boolean,
     read_optional_bytes,
     read_optional_count,
+    read_optional_file,
     read_optional_path,
     read_optional_seconds,
     read_origins,
@@ -213,6 +216,38 @@ class Settings:
         False, read_boolean, "Record a span and the duration of each call by OpenTelemetry; needs the extra `otel`."
     )
 
+    health: bool | str = _key(
+        False,
+        read_boolean_or_watch,
+        "Serve `grpc.health.v1.Health`, to callers without credentials too. `watch`: with `Watch`, where each watcher"
+        " holds a thread.",
+    )
+    health_path: str | None = _key(
+        None,
+        read_optional_path,
+        "Path of a page that says with 200 or 503 if the server is ready, such as `/healthz`; below it `/ready` is the"
+        " same and `/live` is always 200.",
+    )
+    drain_file: str | None = _key(
+        None, read_optional_file, "File whose existence makes all of health say that the server is not ready."
+    )
+    reflection: bool | None = _key(
+        None,
+        read_optional_boolean,
+        "Serve `grpc.reflection.v1` and `v1alpha`, to those who may call. Default: in debug mode.",
+    )
+    descriptors_path: str | None = _key(
+        None,
+        read_optional_path,
+        "Path of a page with the FileDescriptorSet of all services, such as `/services.binpb`, for those who may call.",
+    )
+    descriptor_sets: tuple[str, ...] = _key(
+        (),
+        read_texts,
+        "Files of `protoc --include_source_info --descriptor_set_out`, whose comments reflection shows; those"
+        " beside the generated modules (`greeter.binpb`) need not be listed.",
+    )
+
     page_size: int = _key(50, read_count, "Rows of a page when the request names no size.")
     max_page_size: int = _key(1000, read_count, "Most rows of a page.")
     page_token_secrets: tuple[str, ...] = _key(
@@ -279,14 +314,15 @@ class Settings:
             values["page_token_secrets"] = _default_page_token_secrets(config)
         return cls(**values)
 
-    def check(self, method_paths: Collection[str], *, has_authenticator: bool) -> None:
+    def check(self, method_paths: Collection[str], guarded: Collection[str], *, has_authenticator: bool) -> None:
         """Check keys against each other and against the served methods.
 
         :param method_paths: of the served methods, as ``/pkg.Service/Method``.
+        :param guarded: those that credentials may be needed for.
         :raises ConfigError: when keys contradict each other or name methods that are not served.
         """
         has_credentials = self.auth_tokens or self.token_secrets or self.hmac_secrets or has_authenticator
-        if self.require_auth and not (has_credentials or self.are_public(method_paths)):
+        if self.require_auth and not (has_credentials or self.are_public(guarded)):
             raise ConfigError(
                 "GRPC_REQUIRE_AUTH is on, but nobody could get in: set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or"
                 " GRPC_HMAC_SECRETS, or pass GrpcWebScm(authenticate=…); or open all methods in GRPC_PUBLIC_METHODS"

@@ -66,7 +66,7 @@ def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/scm.db")
     app = example_app.create_app()
     made_by_run = re.findall(r"^\t@\$\(FLASK\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert len(made_by_run) == 4
+    assert len(made_by_run) == 3
     for command in made_by_run:
         assert app.test_cli_runner().invoke(args=command.split()).exit_code == 0
     capsys.readouterr()

@@ -25,6 +25,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
+    "services": ({"forks", "pb", "rpc"}, {"flask", "google"}),
     "client": ({"observe", "pb", "rpc", "wire"}, {"click", "google", "urllib3"}),
     "transactions": ({"forks", "rpc", "time_limits"}, {"flask", "flask_sqlalchemy", "google", "sqlalchemy"}),
     "scm": (
@@ -44,17 +45,17 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
-        {"forks", "observe", "rpc", "settings", "signals", "state", "wire"},
+        {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (
-        {"auth", "client", "codegen", "rpc", "settings", "state", "testing", "web", "wire"},
+        {"auth", "client", "codegen", "rpc", "services", "settings", "state", "testing", "web", "wire"},
         {"click", "flask", "google", "werkzeug"},
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "config_values", "observe", "rpc", "scm", "settings", "state", "web"},
-        {"flask", "flask_sqlalchemy"},
+        {"auth", "cli", "config_values", "observe", "rpc", "scm", "services", "settings", "state", "web"},
+        {"flask", "flask_sqlalchemy", "google"},
     ),
     "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),
 }  # fmt: skip

@@ -129,15 +129,15 @@ def test_a_method_is_unary_with_the_messages_that_clients_know(name: str) -> Non
 def test_what_the_generator_makes_is_committed(tmp_path: Path) -> None:
     require_generator()
     subprocess.run([GENERATOR, ROOT / "protos/generate.py", tmp_path], check=True)
-    made = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with_services = [name for name in PROTOS if "\nservice " in (ROOT / "protos" / name).read_text()]
-    assert len(made) == 3 * len(PROTOS) + len(with_services)
+    assert len(made) == 4 * len(PROTOS) + len(with_services)
     differing = [str(path) for path in made if not _same(ROOT / path, made[path])]
     assert not differing, f"{', '.join(differing)} is not what protos/ says; run: make protos"
 
 
-def _same(committed: Path, text: str) -> bool:
-    return committed.is_file() and committed.read_text() == text
+def _same(committed: Path, content: bytes) -> bool:
+    return committed.is_file() and committed.read_bytes() == content
 
 
 def require_generator() -> None:

@@ -139,6 +139,10 @@ class Counts:
         # Outside, as the error refers to sockets.
         raise Uncountable(reason)
 
+    def check(self) -> bool:
+        """Return whether the storage responds, as soon as it does."""
+        return bool(self.limiter.storage.check())
+
     def _count_elsewhere(self, context: CallContext, count: Callable[[], T]) -> T:
         remaining = context.remaining()
         if self._has_timeouts and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):

@@ -13,14 +13,13 @@ from typing import IO, Any
 import click
 from flask import current_app
 from flask.cli import NoAppException, ScriptInfo, with_appcontext
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
-from flask_grpcweb_scm.rpc import Dispatcher, RpcMethod, did_you_mean
+from flask_grpcweb_scm.rpc import RpcMethod, did_you_mean
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.services import Descriptors, read_sets
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
@@ -131,25 +130,14 @@ def _find_method(name: str) -> RpcMethod:
 @click.option("--out", type=click.File("wb"), default="-", metavar="FILE", help="Default: standard output.")
 @with_appcontext
 def descriptors_command(out: IO[bytes]) -> None:
-    """Write the FileDescriptorSet of all services, for buf curl, grpcurl, Postman and the like."""
-    out.write(_descriptor_set(_state().dispatcher).SerializeToString())
+    """Write the FileDescriptorSet of all services, for buf curl, grpcurl, Postman and the like.
 
-
-def _descriptor_set(dispatcher: Dispatcher) -> FileDescriptorSet:
-    """Collect the files that define the services, each after those it imports."""
-    files: dict[str, FileDescriptor] = {}
-
-    def add(file: FileDescriptor) -> None:
-        for dependency in file.dependencies:
-            add(dependency)
-        files.setdefault(file.name, file)
-
-    for service in dispatcher.services.values():
-        add(service.descriptor.file)
-    result = FileDescriptorSet()
-    for file in files.values():
-        file.CopyToProto(result.file.add())
-    return result
+    Comments are in it where a descriptor set with them is beside the module, greeter.binpb beside greeter_pb2.py, or
+    named in GRPC_DESCRIPTOR_SETS.
+    """
+    state = _state()
+    descriptors = Descriptors(read_sets(state.settings.descriptor_sets), [*state.dispatcher.services.values()])
+    out.write(descriptors.file_set().SerializeToString())
 
 
 @grpc_cli.command("stubs")

@@ -71,7 +71,8 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_hosts(settings),
         *_proxies(app, settings),
         *_preflight(app),
-        *_metrics(app, settings.metrics_path),
+        *_pages(app, settings),
+        *_reflection(app),
         *_resources(settings, environment),
         *_database(app, settings),
         *_processes(app, settings, environment),
@@ -93,7 +94,7 @@ def _access(app: Flask, settings: Settings) -> Iterator[str]:
     if app.debug:
         yield "The app is in debug mode, which must not be reachable by others."
     state: AppState = app.extensions["grpcweb_scm"]
-    is_open = settings.are_public(state.dispatcher.methods)
+    is_open = settings.are_public(state.dispatcher.guarded)
     if any(name.startswith(SCM_SERVICE) for name in settings.public_methods) and not is_open:
         yield "GRPC_PUBLIC_METHODS has methods of ScmService: anyone reaches the rows of every organization."
 
@@ -276,18 +277,29 @@ def _preflight(app: Flask) -> Iterator[str]:
         )
 
 
-def _metrics(app: Flask, path: str | None) -> Iterator[str]:
-    """Open the page as a stranger does: a hook may guard it."""
-    if path is None:
-        return
-    try:
-        state: AppState = app.extensions["grpcweb_scm"]
-        status = app.test_client(use_cookies=False).get(path, base_url=state.base_url).status_code
-    except Exception as error:
-        yield f"The page of GRPC_METRICS_PATH fails: {type(error).__name__}."
-        return
-    if status == 200:
-        yield f"GRPC_METRICS_PATH: anyone who reaches {path} reads it; refuse it in the proxy, or in a hook of the app."
+def _pages(app: Flask, settings: Settings) -> Iterator[str]:
+    """Open the pages as a stranger does: a hook may guard them."""
+    for key, path in (
+        ("GRPC_METRICS_PATH", settings.metrics_path),
+        ("GRPC_DESCRIPTORS_PATH", settings.descriptors_path),
+    ):
+        if path is None:
+            continue
+        try:
+            state: AppState = app.extensions["grpcweb_scm"]
+            status = app.test_client(use_cookies=False).get(path, base_url=state.base_url).status_code
+        except Exception as error:
+            yield f"The page of {key} fails: {type(error).__name__}."
+            continue
+        if status == 200:
+            yield f"{key}: anyone who reaches {path} reads it; refuse it in the proxy, or in a hook of the app."
+
+
+def _reflection(app: Flask) -> Iterator[str]:
+    state: AppState = app.extensions["grpcweb_scm"]
+    is_on = any(name.startswith("grpc.reflection.") for name in state.dispatcher.services)
+    if is_on and not state.settings.require_auth:
+        yield "GRPC_REFLECTION is on, and callers need no credentials: anyone may read what is served."
 
 
 def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

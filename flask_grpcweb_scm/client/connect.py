@@ -91,6 +91,7 @@ class ConnectProtocol:
             target = self._target(path, payload) if self._use_get and _is_safe(method) else None
             if target is not None:
                 sent = [*headers, *_negotiation("", None), *metadata.to_headers(), *signature]
+                # With a Content-Length of 0: connectrpc's server waits for a body otherwise, on wsgiref.
                 return Request(target, sent, b"", deadline, "GET")
             headers += _negotiation("", options.encoding)
             body = payload if options.encoding is None else options.encoding.compress(payload)

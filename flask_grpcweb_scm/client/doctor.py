@@ -23,6 +23,7 @@ from flask_grpcweb_scm.client.probe import (
     grpc_web,
     post_grpc_web,
 )
+from flask_grpcweb_scm.pb import health_pb2
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.wire import ContentType, StatusCode
 
@@ -89,6 +90,7 @@ def examine(
             yield grpc_web(server, harmless, is_wanted=protocol == "grpc-web")
             yield connect(server, harmless, is_wanted=protocol == "connect")
             yield from _authentication(open_channel, harmless, timeout, has_credentials=has_credentials)
+            yield from _health(open_channel(token=None, hmac_secret=None, metadata=()), timeout)
             yield from _cross_origin(server, harmless, origin, protocol)
         yield from _clock(first)
         yield from _versions(first)
@@ -188,6 +190,21 @@ def _credentials(error: CallError | None, method: MethodDescriptor) -> Diagnosis
     if _is_limited(error):
         return Diagnosis("warn", "calls", str(error), AGAIN)
     return Diagnosis("ok", "calls", f"an empty {method.name} ends with {error.code.name if error else 'OK'}")
+
+
+def _health(channel: Channel, timeout: float) -> Iterator[Diagnosis]:
+    """Look at the health of a server that tells it."""
+    method = health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name["Check"]
+    with channel:
+        try:
+            response: Any = channel.call(method, health_pb2.HealthCheckRequest(), timeout=timeout).result()
+        except CallError:
+            return
+    if response.status == health_pb2.HealthCheckResponse.SERVING:
+        yield Diagnosis("ok", "health", "the server is ready")
+    else:
+        advice = "Read the server's log, which names the check that fails; or is the server about to stop?"
+        yield Diagnosis("fail", "health", "the server is not ready", advice)
 
 
 def _is_refused(error: CallError | None) -> bool:

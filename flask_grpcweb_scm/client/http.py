@@ -226,7 +226,7 @@ class SocketExchange:
             connection.request(
                 request.method,
                 request.path,
-                body=request.body or None,  # a GET with an empty body would have a Content-Length
+                body=request.body,
                 headers=dict(request.headers),
                 preload_content=False,
                 decode_content=False,

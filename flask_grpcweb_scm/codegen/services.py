@@ -23,6 +23,7 @@ SERVICE_ATTRIBUTES = frozenset(
         "descriptor",
         "intercept",
         "interceptors",
+        "is_probe",
         "methods",
         "name",
         "rpc",
@@ -277,9 +278,8 @@ def _fitted(head: str, items: Sequence[str], tail: str) -> list[str]:
 
 def _split(module: str) -> tuple[str, str]:
     """Split the name of a module into that of its package, which may be just dots, and its own."""
-    match = re.fullmatch(r"(\.*)(?:(.*)\.)?([^.]*)", module)
-    assert match
-    return match[1] + (match[2] or ""), match[3]
+    package, dot, name = module.rpartition(".")
+    return package if package.strip(".") else package + dot, name
 
 
 def _is_name(text: str) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -255,11 +256,20 @@ class _Responses:
                 await self._is_wanted
         finally:
             deadline.forget()
+            _forget_cancellation()
             try:
                 if isinstance(responses, AsyncGenerator):
                     await _closed(responses)
             finally:
                 await _end_others()
+
+
+def _forget_cancellation() -> None:
+    """Let the current task await on: task groups cancel once more one that has been cancelled."""
+    task = asyncio.current_task()
+    if sys.version_info >= (3, 11) and task is not None:
+        while task.cancelling():
+            task.uncancel()
 
 
 async def _closed(responses: AsyncGenerator[Message, None]) -> None:

@@ -38,16 +38,10 @@ MAX_PROFILE_CHARACTERS = 4096
 """Names of headers are the caller's choice, and profiles are kept."""
 
 # Headers that a protocol has to look at before its request.
-_OPTIONS = frozenset(
-    {
-        "HTTP_GRPC_TIMEOUT",
-        "HTTP_GRPC_ENCODING",
-        "HTTP_CONNECT_TIMEOUT_MS",
-        "HTTP_CONNECT_PROTOCOL_VERSION",
-        "HTTP_CONNECT_CONTENT_ENCODING",
-        "HTTP_CONTENT_ENCODING",
-    }
-)
+_OPTIONS = frozenset({
+    "HTTP_GRPC_TIMEOUT", "HTTP_GRPC_ENCODING", "HTTP_CONTENT_ENCODING",
+    "HTTP_CONNECT_TIMEOUT_MS", "HTTP_CONNECT_CONTENT_ENCODING", "HTTP_CONNECT_PROTOCOL_VERSION",
+})  # fmt: skip
 
 Environ = dict[str, Any]
 Pairs = list[tuple[str, str]]

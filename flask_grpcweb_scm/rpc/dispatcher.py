@@ -66,6 +66,11 @@ class Dispatcher:
             for path, method in service.methods().items():
                 self.methods[path] = _in_sync(method, ensure_sync) if method.is_async else method
 
+    @property
+    def guarded(self) -> Sequence[str]:
+        """The paths of the methods that credentials may be needed for."""
+        return [path for path, method in self.methods.items() if not method.service.is_probe]
+
     def call(self, method: RpcMethod, request: Any, context: CallContext) -> Any:
         """Call the service function of `method`, through the interceptors.
 
@@ -77,6 +82,8 @@ class Dispatcher:
 
     def _compose(self, method: RpcMethod) -> ServiceFunction:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
+        if method.service.is_probe:
+            interceptors = ()
         innermost = call_for_stream if method.server_streaming else call_for_message
         return intercepted(functools.partial(innermost, method), interceptors)
 
@@ -156,7 +163,7 @@ class Server:
                 protocol,
                 settings,
                 self._reader,
-                self._authenticate,
+                None if method.service.is_probe else self._authenticate,
                 self._limit_streams,
                 codec.decode,
                 codec.encoder(method.response_class),

@@ -111,6 +111,8 @@ class Service:
         self.descriptor = descriptor
         self.name: str = descriptor.full_name
         self.interceptors: Interceptors = Interceptors(self.name)
+        self.is_probe = False
+        """True when load balancers call it: without credentials, and outside of limits, interceptors and observers."""
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
         self._batched: set[str] = set()

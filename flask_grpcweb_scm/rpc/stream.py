@@ -163,8 +163,10 @@ def _frames(call: IncomingCall, messages: Iterator[Message]) -> Generator[bytes,
     endpoint = call.endpoint
     method, protocol, encode = endpoint.method, endpoint.protocol, endpoint.encode
     response_class = method.response_class
-    limit = endpoint.settings.max_response_bytes
-    has_options = protocol.compresses(call) or (limit is not None and limit < SHORT_BYTES)
+    limit, minimum = endpoint.settings.max_response_bytes, endpoint.settings.compression_min_bytes
+    # What is shorter than that is sent as it is.
+    is_compressed = minimum is not None and minimum < SHORT_BYTES and protocol.compresses(call)
+    has_options = is_compressed or (limit is not None and limit < SHORT_BYTES)
     prefixes, short = _SHORT_PREFIXES, 0 if has_options else SHORT_BYTES
     is_text = protocol.text and not method.batch
     sent = 0

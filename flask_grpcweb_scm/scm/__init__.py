@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import sqlalchemy as sa
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.cli import scm_cli
@@ -57,6 +60,7 @@ __all__ = [
     "db",
     "figures",
     "init_app",
+    "ping",
     "scm_cli",
     "service",
 ]
@@ -65,6 +69,9 @@ logger = logging.getLogger(__name__)
 
 FIGURES_SECONDS = 2.0
 """That a page of metrics waits for the database."""
+
+PING_SECONDS = 0.7
+"""That a check of health waits for the database."""
 
 MIGRATIONS = str(Path(__file__).with_name("migrations"))
 """The folder for Flask-Migrate: ``Migrate(app, db, directory=MIGRATIONS)``."""
@@ -79,6 +86,20 @@ def figures() -> Mapping[str, tuple[str, float]]:
         db.session.rollback()
         logger.warning("no figures of the outbox: %s", type(error).__name__)
         return {}
+
+
+def ping() -> None:
+    """Reach the database.
+
+    :raises SQLAlchemyError: when that fails within a moment.
+    """
+    if isinstance(db.engine.pool, sa.StaticPool):
+        # In memory: all threads share one connection, and what others have not committed.
+        return
+    limits = limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=PING_SECONDS))
+    # When all connections are busy, other servers would have the load of this one too.
+    with limits, contextlib.suppress(PoolTimeout):
+        db.session.execute(sa.text("SELECT 1"))
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:

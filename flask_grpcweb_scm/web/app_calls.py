@@ -77,8 +77,9 @@ class AppCalls:
         return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
 
     def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
-        serve = serve_stream if call.endpoint.method.server_streaming else serve_unary
-        return self.observers.watch(call, serve)
+        method = call.endpoint.method
+        serve = serve_stream if method.server_streaming else serve_unary
+        return serve(call) if method.service.is_probe else self.observers.watch(call, serve)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None

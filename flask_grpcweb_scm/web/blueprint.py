@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
@@ -47,6 +47,7 @@ __all__ = ["NAME", "create_blueprint"]
 NAME = "grpcweb_scm"
 ORIGIN_CHARACTERS = 200
 """Of an origin in the log."""
+_ORIGIN = re.compile(r"[^:/?#]+://[^/?#]*")
 
 
 class EveryVerb(set[str]):
@@ -134,8 +135,8 @@ def _is_of_another_site(allowed: Collection[str]) -> bool:
         # site, but of another host, may be anybody's.
         return site not in {"same-origin", "none"}
     # Browsers say more to hosts that they trust, by HTTPS. A page may leave this out, but not change it.
-    referer = urlsplit(headers.get("referer", ""))
-    return bool(referer.netloc) and not _may_call(f"{referer.scheme}://{referer.netloc}", allowed)
+    referer = _ORIGIN.match(headers.get("referer", ""))
+    return referer is not None and not _may_call(referer[0], allowed)
 
 
 def create_blueprint(calls: AppCalls) -> Blueprint:
@@ -215,7 +216,8 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
     if (protocol.is_safelisted or settings.cors_credentials) and is_foreign(settings.cors_origins):
         origin = current.headers.get("origin", current.headers.get("sec-fetch-site", ""))
         scope_of(environ).reason = f"origin {origin[:ORIGIN_CHARACTERS]!r}"
-        error = RpcError(StatusCode.PERMISSION_DENIED, "pages of this origin may not call")
+        hint = " with cookies; list the origin in GRPC_CORS_ORIGINS" if protocol.is_safelisted else ""
+        error = RpcError(StatusCode.PERMISSION_DENIED, f"pages of this origin may not call{hint}")
         return refusal(app, protocol, error, environ)
     if method is None:
         message = f"no method {path} is served here{did_you_mean(path, methods)}"

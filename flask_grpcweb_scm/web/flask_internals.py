@@ -85,8 +85,9 @@ app_context = _cv_app.get
 
 def routed_endpoint(environ: WSGIEnvironment) -> str | None:
     """The endpoint that Flask has found for a request; None before it has, or when there is none."""
-    routed: Request | None = environ.get("werkzeug.request")
-    return routed.endpoint if routed is not None else None
+    # Of a copied environment, werkzeug's test client has a request that is not Flask's.
+    endpoint: str | None = getattr(environ.get("werkzeug.request"), "endpoint", None)
+    return endpoint
 
 
 def unproxied_app() -> Flask:

@@ -77,8 +77,9 @@ class RpcApp:
             return self._flask(environ, start_response)
         method = self._methods.get(environ.get("PATH_INFO", ""))
         if method is None:
-            find = self._protocols.find if self._may_change_path else self._protocols.claim
-            protocol = find(environ)
+            # Of other requests than POST, every page of the app could be one.
+            is_maybe = self._may_change_path and environ["REQUEST_METHOD"] == "POST"
+            protocol = (self._protocols.find if is_maybe else self._protocols.claim)(environ)
             if protocol is None:
                 return self._flask(environ, start_response)
             is_stream = self._may_change_path and protocol.has_streams

@@ -49,7 +49,7 @@ def create_app() -> Flask:
     app.config.from_prefixed_env()
     # Every client of the matrix brings a wrong token, twice.
     app.config.update(GRPC_AUTH_TOKENS=TOKEN, GRPC_CORS_CREDENTIALS=True, GRPC_MAX_AUTH_FAILURES=None)
-    services = [echo_service(Unary=unary, ServerStream=server_stream), lookup_service(unary)]
+    services = [echo_service(Unary=unary, ServerStream=server_stream), lookup_service(find)]
     extension = GrpcWebScm(services=services)
     extension.intercept(_remember)
     extension.init_app(app)
@@ -82,6 +82,11 @@ def unary(request: EchoRequest, context: CallContext) -> EchoReply:
     if request.text == "sleep":
         time.sleep(request.count / 1000)
     return EchoReply(text=request.text.upper(), number=request.count)
+
+
+def find(request: EchoRequest, context: CallContext) -> EchoReply:
+    assert http_request.method == "GET"
+    return unary(request, context)
 
 
 def server_stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:

@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_grpcweb_scm import GrpcWebScm, Identity
 from flask_grpcweb_scm.cli.check import findings
+from flask_grpcweb_scm.settings import CREDENTIAL_KEYS
 from tests.apps import ECHO, echo_app, echo_service
 from tests.security.support import FULL, HMAC_SECRET, OTHER_SECRET, SECRET_KEY, TOKEN_SECRET
 
@@ -287,16 +288,38 @@ def test_a_preflight_that_fails_is_remarked_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "found"),
+    ("key", "hook", "found"),
     [
-        (lambda: None, ["anyone who reaches /metrics reads it"]),
-        (lambda: ("log in first", 401), []),
-        (lambda: {}["page"], ["The page of GRPC_METRICS_PATH fails: KeyError"]),
+        ("GRPC_METRICS_PATH", lambda: None, ["GRPC_METRICS_PATH: anyone who reaches /page reads it"]),
+        ("GRPC_METRICS_PATH", lambda: ("log in first", 401), []),
+        ("GRPC_METRICS_PATH", lambda: {}["page"], ["The page of GRPC_METRICS_PATH fails: KeyError"]),
+        # It is for those who may call.
+        ("GRPC_DESCRIPTORS_PATH", lambda: None, []),
+        ("GRPC_DESCRIPTORS_PATH", lambda: {}["page"], ["The page of GRPC_DESCRIPTORS_PATH fails: KeyError"]),
+        ("GRPC_HEALTH_PATH", lambda: None, []),
     ],
-    ids=["open", "guarded", "broken"],
 )
-def test_the_page_of_metrics_is_opened_as_a_stranger_does(hook: Any, found: list[str]) -> None:
-    app = sound_app(GRPC_METRICS_PATH="/metrics")
-    app.before_request(lambda: hook() if request.endpoint == "grpcweb_scm_metrics" else None)
+def test_a_page_is_opened_as_a_stranger_does(key: str, hook: Any, found: list[str]) -> None:
+    app = sound_app(**{key: "/page"})
+    app.before_request(
+        lambda: hook() if request.endpoint in {"grpcweb_scm_metrics", "grpcweb_scm_descriptors"} else None
+    )
     lines = findings(app, app.extensions["grpcweb_scm"].settings, {})
     assert [expected in line for line, expected in zip(lines, found, strict=True)] == [True] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"GRPC_HEALTH": "watch", "GRPC_HEALTH_PATH": "/healthz"}, []),
+        ({"GRPC_REFLECTION": True}, ["GRPC_REFLECTION"]),
+        ({"GRPC_DESCRIPTORS_PATH": "/services"}, ["GRPC_DESCRIPTORS_PATH"]),
+    ],
+)
+def test_services_that_everybody_may_list_are_remarked_on(config: dict[str, Any], found: list[str]) -> None:
+    credentials = {key: value for key, value in SOUND.items() if key in CREDENTIAL_KEYS}
+    others = {key: value for key, value in SOUND.items() if key not in CREDENTIAL_KEYS}
+    for options, expected in (({**credentials}, []), ({"GRPC_REQUIRE_AUTH": False}, found)):
+        app = echo_app(**others, **options, **config)
+        lines = findings(app, app.extensions["grpcweb_scm"].settings, {})
+        assert [line.split()[0].rstrip(":") for line in lines if line.startswith("GRPC_")] == expected

@@ -354,3 +354,19 @@ def test_a_credential_without_tls_gets_a_warning(make_server: Any, monkeypatch: 
 def test_a_wrong_url_is_no_finding(arguments: list[str]) -> None:
     result = run("doctor", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("config", "exit_code", "text"),
+    [
+        ({}, 0, None),
+        ({"GRPC_HEALTH": True}, 0, "the server is ready"),
+        ({"GRPC_HEALTH": True, "GRPC_DRAIN_FILE": __file__}, 1, "the server is not ready"),
+    ],
+)
+def test_health_is_looked_at_where_it_is_served(
+    make_server: Any, config: dict[str, Any], exit_code: int, text: str | None
+) -> None:
+    with make_server(**config) as url:
+        findings = examine(url, "--token", TOKEN, exit_code=exit_code)
+    assert findings.get("health", {}).get("text") == text

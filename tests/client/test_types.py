@@ -35,6 +35,13 @@ def plain(client: ScmGrpcClient) -> None:
     client.batch_get_commit_context(repository_id=1, lines=["a.py"])  # error: list-item
 
 
+def in_connect() -> None:
+    ScmGrpcClient("http://localhost", protocol="connect").get_repository(repository_id=1).name.upper()
+    Channel("http://localhost", protocol="connect", use_get=True, codec="json")
+    Channel("http://localhost", protocol=1)  # error: arg-type
+    Channel("http://localhost", use_get="yes")  # error: arg-type
+
+
 def with_messages(channel: Channel) -> None:
     stub = ScmStub(channel)
     message: RepositoryMessage = stub.get_repository(GetRepositoryRequest(repository_id=1), timeout=2)

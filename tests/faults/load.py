@@ -55,9 +55,11 @@ class Load:
 
     :param url: of the server.
     :param name: begins the titles of the issues.
+    :param pause: seconds between the calls of a caller; one that is refused at once does not call at once again.
     """
 
-    def __init__(self, url: str, tenant: Tenant, name: str) -> None:
+    def __init__(self, url: str, tenant: Tenant, name: str, *, pause: float = 0.01) -> None:
+        self._pause = pause
         self._url = url
         self._tenant = tenant
         self._name = name
@@ -119,8 +121,7 @@ class Load:
                 number += 1
                 self._timed(lambda: scm.get_repository(repository))
                 self._timed(lambda title=f"{self._name} {caller}-{number}": self._create(scm, title))
-                # A caller that is refused at once does not call at once again.
-                time.sleep(0.01)
+                time.sleep(self._pause)
 
     def _timed(self, call: Any) -> None:
         begin, code = time.monotonic(), StatusCode.OK

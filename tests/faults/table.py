@@ -189,10 +189,11 @@ class Row:
         return self.outcome.is_right and "Traceback" not in self.log
 
 
-def rows(server: str, database: str, faults: Iterable[str] | None = None) -> Iterator[Row]:
+def rows(server: str, database: str, faults: Iterable[str] | None = None, *, pause: float = 0.01) -> Iterator[Row]:
     """Have the faults happen, one after the other, under load.
 
     :param faults: names; None for all that this machine can have.
+    :param pause: see :class:`Load`.
     """
     with contextlib.ExitStack() as stack:
         disk = stack.enter_context(_small_disk())
@@ -213,7 +214,7 @@ def rows(server: str, database: str, faults: Iterable[str] | None = None) -> Ite
             is_possible = server in ONLY_ON.get(name, {server}) and (disk is not None or fault is not fill_disk)
             if is_possible if faults is None else name in faults:
                 written = len(log.read_text())
-                outcome = _run(Load(url, tenant, name), fault(setting), seconds, uri)
+                outcome = _run(Load(url, tenant, name, pause=pause), fault(setting), seconds, uri)
                 yield Row(name, server, database, outcome, log.read_text()[written:])
 
 

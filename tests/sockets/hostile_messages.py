@@ -71,7 +71,7 @@ PATHS = [
 NOT_GRPC_WEB = [
     None,
     "",
-    "application/json",
+    "application/json-seq",
     "application/grpc",
     "application/grpc+proto",
     "application/grpc-webfoo",
@@ -214,7 +214,7 @@ MESSAGE_ENCODINGS = [
     row("deflate-cut", rpc(frame(zlib.compress(message())[:-1], 1), DEFLATE), refused(13, "it is cut short")),
     row("deflate-and-more", rpc(frame(zlib.compress(message()) + b"x", 1), DEFLATE), refused(13, "follow its end")),
     row("flagged-without-encoding", rpc(gzipped(message())), refused(13, "the headers name no compression")),
-    row("flagged-identity", rpc(gzipped(message()), {"grpc-encoding": "identity"}), refused(13, "names no")),
+    row("flagged-identity", rpc(gzipped(message()), {"grpc-encoding": "identity"}), refused(13, "name no compression")),
     row("identity", rpc(headers={"grpc-encoding": "Identity"}), accepted()),
     row("encoding-unknown", rpc(headers={"grpc-encoding": "lzma"}), refused(12, "'lzma' is not supported")),
     row("encoding-list", rpc(headers={"grpc-encoding": "gzip, deflate"}), refused(12, "'gzip, deflate' is not")),

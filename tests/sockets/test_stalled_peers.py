@@ -14,17 +14,20 @@ import pytest
 from flask_grpcweb_scm.auth import sign
 from tests.grpcweb import frame
 from tests.servers import ROOT, gunicorn, running
-from tests.sockets.contract import check_answer
+from tests.sockets.hostile_connect import PROTO, STREAM_PROTO, envelopes, post
 from tests.sockets.http1 import Connection, Response
 from tests.sockets.http1 import request as http_request
-from tests.sockets.rows import HELLO, REQUESTS, STREAM, UNARY, message, rpc
+from tests.sockets.rows import HELLO, REQUESTS, STREAM, UNARY, Sent, message, rpc
 from tests.sockets.servers import complaints
+from tests.sockets.test_hostile import answer_of
 
 pytestmark = pytest.mark.needs("server")
 
 THREADS = 8
 ENDLESS = frame(message("large 20000", count=2**31 - 1))
 LARGE = frame(message("large 8000000"))
+RPC = Sent(b"")
+"""Of gRPC-Web, whatever it is."""
 RIGHT = {"authorization": "Bearer right"}
 IN_A_SECOND = {**RIGHT, "grpc-timeout": "1S"}
 
@@ -106,8 +109,18 @@ def response_of(port: int, data: bytes) -> Response:
         return connection.response()
 
 
-def code_of(response: Response) -> int:
-    return check_answer(response.status, response.headers, response.body).code
+def code_of(response: Response, sent: Sent = RPC) -> int:
+    return answer_of(response, sent).code
+
+
+def calling(target: str, headers: dict[str, str], connect: str) -> Sent:
+    """A call of gRPC-Web, or of Connect in this content type."""
+    if not connect:
+        return Sent(rpc(HELLO, headers, target=target))
+    names = {"authorization": headers["authorization"]}
+    if "grpc-timeout" in headers:
+        names["connect-timeout-ms"] = "1000"
+    return post(HELLO[5:] if target == UNARY else HELLO, names, target=target, content_type=connect)
 
 
 @pytest.mark.parametrize(
@@ -126,20 +139,20 @@ def test_readers_that_stop_hold_no_thread(port: int, threads: int, data: bytes) 
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
 
 
-@pytest.mark.parametrize("target", [UNARY, REQUESTS])
+@pytest.mark.parametrize(("target", "connect"), [(UNARY, ""), (REQUESTS, ""), (UNARY, PROTO), (REQUESTS, STREAM_PROTO)])
 @pytest.mark.parametrize("headers", [IN_A_SECOND, RIGHT], ids=["with a deadline", "without a deadline"])
 def test_senders_that_stop_get_the_status_and_hold_no_thread(
-    request: pytest.FixtureRequest, port: int, threads: int, headers: dict[str, str], target: str
+    request: pytest.FixtureRequest, port: int, threads: int, headers: dict[str, str], target: str, connect: str
 ) -> None:
     has_deadline = headers is IN_A_SECOND or "longest timeout" in request.node.name
-    one_byte = rpc(HELLO, headers, target=target)[: 1 - len(HELLO)]
+    sent = calling(target, headers, connect)
     with contextlib.ExitStack() as peers:
         connections = [peers.enter_context(Connection(port)) for _ in range(threads)]
         for connection in connections:
-            connection.send(one_byte)
+            connection.send(sent.data[:-4])
         assert code_of(response_of(port, rpc(HELLO, RIGHT))) == 0
         for connection in connections:
-            assert code_of(connection.response()) == (4 if has_deadline else 1)
+            assert code_of(connection.response(), sent) == (4 if has_deadline else 1)
             assert connection.is_closed()
 
 
@@ -168,17 +181,19 @@ def test_one_that_dribbles_gets_the_status_at_the_deadline(port: int) -> None:
 REFUSED = pytest.mark.parametrize(
     ("whole", "status", "code"),
     [
-        pytest.param(rpc(HELLO), 200, 16, id="without credentials"),
-        pytest.param(rpc(HELLO, {"authorization": "Bearer wrong"}, target=STREAM), 200, 16, id="with wrong ones"),
-        pytest.param(rpc(HELLO, target="/tests.echo.v1.Echo/Unknown"), 200, 12, id="unknown method"),
-        pytest.param(rpc(HELLO, content_type="text/plain"), 415, 12, id="content type"),
+        pytest.param(Sent(rpc(HELLO)), 200, 16, id="without credentials"),
+        pytest.param(Sent(rpc(HELLO, {"authorization": "Bearer wrong"}, target=STREAM)), 200, 16, id="with wrong ones"),
+        pytest.param(Sent(rpc(HELLO, target="/tests.echo.v1.Echo/Unknown")), 200, 12, id="unknown method"),
+        pytest.param(Sent(rpc(HELLO, content_type="text/plain")), 415, 12, id="content type"),
+        pytest.param(post(HELLO), 401, 16, id="connect, without credentials"),
+        pytest.param(envelopes(HELLO), 200, 16, id="stream of connect, without credentials"),
     ],
 )
 
 
 @REFUSED
 def test_the_body_of_a_refused_stranger_is_not_waited_for(
-    port: int, threads: int, keeps_alive: bool, whole: bytes, status: int, code: int
+    port: int, threads: int, keeps_alive: bool, whole: Sent, status: int, code: int
 ) -> None:
     refuse_strangers(port, threads, whole, status, code)
     if keeps_alive:
@@ -186,7 +201,7 @@ def test_the_body_of_a_refused_stranger_is_not_waited_for(
 
 
 @REFUSED
-def test_nor_on_granian(granian: int, whole: bytes, status: int, code: int) -> None:
+def test_nor_on_granian(granian: int, whole: Sent, status: int, code: int) -> None:
     refuse_strangers(granian, THREADS, whole, status, code)
     refuse_one_after_the_other(granian, whole, status, code)
 
@@ -196,15 +211,15 @@ def test_a_large_body_that_is_refused_does_not_cost_the_status_on_granian(grania
         assert code_of(response_of(granian, rpc(frame(bytes(size))))) == 16
 
 
-def refuse_strangers(port: int, count: int, whole: bytes, status: int, code: int) -> None:
+def refuse_strangers(port: int, count: int, whole: Sent, status: int, code: int) -> None:
     """As many, with incomplete bodies, as there are threads."""
     with contextlib.ExitStack() as peers:
         connections = [peers.enter_context(Connection(port)) for _ in range(count)]
         for connection in connections:
-            connection.send(whole[: 1 - len(HELLO)])
+            connection.send(whole.data[: 1 - len(HELLO)])
         for connection in connections:
             response = connection.response()
-            assert (response.status, code_of(response)) == (status, code)
+            assert (response.status, code_of(response, whole)) == (status, code)
             assert connection.is_closed()
 
 
@@ -230,13 +245,13 @@ def test_a_stranger_with_a_signature_is_waited_for_no_longer_than_a_moment(
             assert code_of(connection.response()) == 0
 
 
-def refuse_one_after_the_other(port: int, whole: bytes, status: int, code: int) -> None:
+def refuse_one_after_the_other(port: int, whole: Sent, status: int, code: int) -> None:
     """Complete requests on one connection, which goes on."""
     with Connection(port) as connection:
         for _ in range(3):
-            connection.send(whole)
+            connection.send(whole.data)
             response = connection.response()
-            assert (response.status, code_of(response), response.closes) == (status, code, False)
+            assert (response.status, code_of(response, whole), response.closes) == (status, code, False)
         connection.send(rpc(HELLO, RIGHT))
         assert code_of(connection.response()) == 0
 

@@ -301,6 +301,18 @@ def test_senders_that_stop(server: Host, protocol: Any, method: str, timeout: fl
     check_place(server, protocol)
 
 
+def test_a_sender_that_stops_in_the_only_message_of_connect(server: Host) -> None:
+    if server.name == "granian":
+        pytest.skip("it gives an app no means to see them")
+    with Connection(server.port) as connection:
+        headers = [("content-type", connect.JSON), ("connect-timeout-ms", "1000")]
+        connection.send(http_request(ECHO + "Unary", b'{"text": "first"}', headers)[:-1])
+        response = connection.response()
+        answer = connect.read(response.status, response.headers, response.body)
+        assert (answer.http_status, answer.code) == (504, "deadline_exceeded")
+        assert connection.is_closed()
+
+
 @each_protocol
 @pytest.mark.parametrize(
     ("method", "requests", "timeout", "code", "texts"),

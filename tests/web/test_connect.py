@@ -610,6 +610,11 @@ def test_signals_and_the_log_tell_of_calls(caplog: pytest.LogCaptureFixture) -> 
         ({"cookie": "user=ann", "origin": "https://app.example"}, True),
         ({"cookie": "user=ann", "origin": "https://app.example", "sec-fetch-site": "cross-site"}, True),
         ({"cookie": "user=ann", "referer": "https://evil.example/page"}, False),
+        ({"cookie": "user=ann", "referer": "https://evil.example"}, False),
+        ({"cookie": "user=ann", "referer": "https://localhost@evil.example/http://localhost"}, False),
+        ({"cookie": "user=ann", "referer": "http://[evil"}, False),
+        ({"cookie": "user=ann", "referer": "HTTP://LOCALHOST/"}, True),
+        ({"cookie": "user=ann", "referer": "about:blank"}, True),
         ({"cookie": "user=ann", "referer": "http://localhost/page"}, True),
         ({"cookie": "user=ann", "referer": "https://app.example/page?q"}, True),
         ({"authorization": "Basic YTpi", "sec-fetch-site": "cross-site"}, False),
@@ -658,3 +663,31 @@ def test_an_unknown_method_has_a_preflight() -> None:
         "access-control-request-headers": "connect-protocol-version,content-type",
     }
     assert client.options(UNKNOWN, headers=asked).headers["access-control-allow-origin"] == "https://app.example"
+
+
+# A middleware inside of the extension's WSGI application
+
+
+@pytest.mark.parametrize("content_type", [*UNARY, *STREAMS])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_middleware_inside_may_change_the_path(content_type: str, is_refused: bool) -> None:
+    def moves(wsgi: Any) -> Any:
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            path = environ["PATH_INFO"].removeprefix("/api")
+            return wsgi({**environ, "PATH_INFO": path}, start_response)
+
+        return application
+
+    def prepare(app: Flask) -> None:
+        app.wsgi_app = moves(app.wsgi_app)  # type: ignore[method-assign]
+        app.before_request(lambda: abort(403, "no") if is_refused else None)
+        app.add_url_rule("/page", "page", lambda: {"page": 1}, methods=["GET", "POST"])
+
+    app = echo_app(prepare=prepare)
+    client = app.test_client()
+    method = "ServerStream" if content_type in STREAMS else "Unary"
+    response = call(client, f"/api{ECHO}{method}", HI, content_type=content_type)
+    assert (response.code, response.message) == (("permission_denied", "no") if is_refused else (None, ""))
+    for page in (client.post("/api/page", json={}), client.get("/api/page?connect=v1"), client.get("/api/page")):
+        assert page.status_code == (403 if is_refused else 200)
+        assert page.headers["content-type"] == ("text/html; charset=utf-8" if is_refused else "application/json")

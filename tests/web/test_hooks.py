@@ -166,9 +166,13 @@ def test_error_handlers_of_the_app_see_exceptions_of_service_functions(result: A
     assert answer.message.startswith(message)
 
 
-@pytest.mark.parametrize(
-    ("page", "message"),
-    [
+def test_the_message_of_a_json_error_page_is_the_message() -> None:
+    def check(page: Any, message: str) -> None:
+        app = echo_app(Unary=raise_domain_error)
+        app.register_error_handler(DomainError, lambda error: (jsonify(page), 403))
+        assert (unary(app).code, unary(app).message) == (7, message)
+
+    rows: list[tuple[Any, str]] = [
         ({"message": "no"}, "no"),
         ({"msg": "Token has expired"}, "Token has expired"),
         ({"code": 403, "error": "no"}, "no"),
@@ -181,12 +185,8 @@ def test_error_handlers_of_the_app_see_exceptions_of_service_functions(result: A
         ({"message": "x" * 2000}, "Forbidden"),
         (["no"], "Forbidden"),
         (None, "Forbidden"),
-    ],
-)
-def test_the_message_of_a_json_error_page_is_the_message(page: Any, message: str) -> None:
-    app = echo_app(Unary=raise_domain_error)
-    app.register_error_handler(DomainError, lambda error: (jsonify(page), 403))
-    assert (unary(app).code, unary(app).message) == (7, message)
+    ]
+    check_rows(check, rows)
 
 
 def test_malformed_json_is_not_the_message() -> None:
@@ -215,20 +215,20 @@ def returns_json(_: Any) -> Any:
     return {"message": "log in"}, 401
 
 
-@pytest.mark.parametrize("refuse", [returns_text, returns_response, returns_exception, returns_json])
 @pytest.mark.parametrize("method", ["Unary", "ServerStream", "ClientStream", "Bidi"])
-def test_a_function_may_return_an_http_response_as_decorators_do(refuse: Any, method: str) -> None:
-    def protected(function: Any) -> Any:
-        return functools.wraps(function)(lambda request, context: refuse(context))
+def test_a_function_may_return_an_http_response_as_decorators_do(method: str) -> None:
+    def check(refuse: Any) -> None:
+        protected = functools.wraps(getattr(apps, method))(lambda request, context: refuse(context))
+        app = echo_app(**{method: protected})
+        answer = call(app.test_client(), ECHO + method, HI)
+        assert (answer.code, answer.message) == (16, "log in")
+        if refuse is not returns_json:
+            assert answer.headers["www-authenticate"].lower() == "custom"
+            assert answer.headers.get("x-mine", "1") == "1"
+        assert {"location", "content-language"}.isdisjoint(name.lower() for name in answer.headers)
+        assert call(app.test_client(), ECHO + method, HI).code == 16
 
-    app = echo_app(**{method: protected(getattr(apps, method))})
-    answer = call(app.test_client(), ECHO + method, HI)
-    assert (answer.code, answer.message) == (16, "log in")
-    if refuse is not returns_json:
-        assert answer.headers["www-authenticate"].lower() == "custom"
-        assert answer.headers.get("x-mine", "1") == "1"
-    assert {"location", "content-language"}.isdisjoint(name.lower() for name in answer.headers)
-    assert call(app.test_client(), ECHO + method, HI).code == 16
+    check_rows(check, ((refuse,) for refuse in (returns_text, returns_response, returns_exception, returns_json)))
 
 
 class Text:
@@ -255,15 +255,17 @@ PAGES: list[tuple[Callable[[], Any], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("page", "code", "message"), PAGES)
 @pytest.mark.parametrize("where", ["function", "hook"])
-def test_any_page_of_an_error_becomes_its_status(page: Callable[[], Any], code: int, message: str, where: str) -> None:
-    app = echo_app(Unary=lambda request, context: page())
-    if where == "hook":
-        app.before_request(page)
-    answer = unary(app)
-    assert answer.code == code
-    assert answer.message.startswith(message.strip())
+def test_any_page_of_an_error_becomes_its_status(where: str) -> None:
+    def check(page: Callable[[], Any], code: int, message: str) -> None:
+        app = echo_app(Unary=lambda request, context: page())
+        if where == "hook":
+            app.before_request(page)
+        answer = unary(app)
+        assert answer.code == code
+        assert answer.message.startswith(message.strip())
+
+    check_rows(check, PAGES)
 
 
 @pytest.mark.parametrize("http_status", [403, 503])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import cast
 
@@ -28,7 +29,7 @@ LARGE_BYTES = 64 * 2**10
 """A larger payload is handed on as it is: what copying costs is more than that of a view, or of a piece of its own."""
 
 
-class Framed:
+class Framed(ABC):
     """A protocol with its messages in frames.
 
     :param codec: of the messages.
@@ -44,9 +45,9 @@ class Framed:
         self.codec = codec
         self._is_text_request = text
 
+    @abstractmethod
     def accepted(self, environ: Environ) -> Encoding | None:
         """The compression that the caller accepts for responses; None for none."""
-        raise NotImplementedError
 
     # Requests
 

@@ -89,11 +89,11 @@ def derive_command(
 
     With --suspects it is the last stack trace of the text, or PATH:LINE of each frame with the failing one last.
     """
+    row = project_named(organization, project)
     if (file is None) == (not paths):
         raise click.UsageError("give either --traceback with a file, - for standard input, or paths of frames")
     if not suspects and (release or first_seen or max_age):
         raise click.UsageError("--release, --first-seen and --max-age are for --suspects; add it")
-    row = project_named(organization, project)
     if not suspects:
         _derive(row, _frames(file, paths), dry_run=dry_run, as_json=as_json)
         return

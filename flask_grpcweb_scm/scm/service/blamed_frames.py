@@ -13,6 +13,8 @@ from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
 from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -27,7 +29,6 @@ __all__ = ["Checkout", "blame_frames"]
 LOOK_THROUGH = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=True)
 """Moves and changes of whitespace seldom break anything."""
 MAX_FILES = 100  # to be blamed in one call
-NOT_IN_APP = "it is not the app's own code: in_app is false"
 
 Outcome = scm_pb2.PathOutcome
 Contexts = Mapping[BlamedLine, "scm_pb2.CommitContext | RpcError"]
@@ -188,7 +189,8 @@ def _find_files(
         if path.outcome == Outcome.OUTCOME_UNSUPPORTED and not frame.HasField("in_app"):
             frame.in_app = False
         if not path.source_path:
-            outcome.no_suspect_reason = path.reason
+            of_bundle = "it is a bundle whose source map is missing; " if is_bundle(frame.path) else ""
+            outcome.no_suspect_reason = of_bundle + path.reason
             continue
         frame.in_app = True
         if frame.line < 1:

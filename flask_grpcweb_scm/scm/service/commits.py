@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
@@ -9,6 +10,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
     find_commit,
@@ -17,6 +19,7 @@ from flask_grpcweb_scm.scm.queries.commits import (
 )
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.definition import attempt, service
+from flask_grpcweb_scm.scm.settings import kept_in_app
 from flask_grpcweb_scm.scm.sources import open_source
 from flask_grpcweb_scm.scm.sources.source import Source
 from flask_grpcweb_scm.scm.validation import failed_precondition, invalid_argument, sha_problem, validate
@@ -46,6 +49,8 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
         raise commit_not_found(repository, sha)
     return _commit_message(*found)
 
+
+NEWEST_CACHE_BYTES = 2**20
 
 Naming = tuple[Repository, "Source | None", str]
 """A repository, its source, and the beginning of a SHA; an empty one is the tip of the default branch."""
@@ -106,7 +111,7 @@ def choose_sha(
 
 def _tip(repository: Repository, source: Source | None, stored: Sequence[str], branch: str) -> str:
     if source is not None:
-        tip = source.tip(branch)
+        tip = _newest(source, branch)
         if tip is None:
             raise RpcError(StatusCode.NOT_FOUND, f"repository {repository.id} has no commits on its default branch")
         return tip
@@ -114,6 +119,21 @@ def _tip(repository: Repository, source: Source | None, stored: Sequence[str], b
         subject = f"repository {repository.id}"
         raise failed_precondition("SOURCE", subject, f"{subject} has no source to read, and no stored commits")
     return stored[0]
+
+
+def _newest(source: Source, branch: str) -> str | None:
+    """Return the newest commit of a branch; a provider is not asked again for as long as about its trees."""
+    if not source.tree_seconds:
+        return source.tip(branch)
+    newest: LruCache[str] = kept_in_app("newest", lambda: LruCache(NEWEST_CACHE_BYTES))
+    key = (source.identity, branch, int(time.time() / source.tree_seconds))
+    known = newest.get(key)
+    if known is not None:
+        return known
+    tip = source.tip(branch)
+    if tip is not None:
+        newest.put(key, tip, memory_of(key, tip))
+    return tip
 
 
 def commit_not_found(repository: Repository, sha: str) -> RpcError:

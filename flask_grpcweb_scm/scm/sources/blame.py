@@ -132,7 +132,7 @@ class BlamedLine(NamedTuple):
     is_first: bool
     """True when history begins, or is cut off, at the commit."""
     path: str
-    """The path that the file had in the commit; empty when git quotes it."""
+    """The path that the file had in the commit; empty when git quotes it, or it is not UTF-8."""
     number: int
     """The number that the line had there."""
     size: int
@@ -162,6 +162,7 @@ def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, BlamedLine]]:
             summary(subject) if is_named else "",
         )
         path = facts.get("filename", "")
+        is_path = path[:1] != '"' and "\ufffd" not in path
         size = len(_LETTER.findall(line))
-        yield int(number), BlamedLine(blame, "boundary" in facts, path if path[:1] != '"' else "", int(origin), size)
+        yield int(number), BlamedLine(blame, "boundary" in facts, path if is_path else "", int(origin), size)
         block = []

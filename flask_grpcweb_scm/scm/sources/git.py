@@ -82,6 +82,7 @@ OPTIONS = (
     *("-c", "core.bigFileThreshold=16m"),
     # What git blame makes of a commit is the same in every repository.
     *("-c", "blame.showRoot=false"),
+    *("-c", "core.quotePath=false"),
     *("-c", "diff.algorithm=default"),
     *("-c", "diff.indentHeuristic=true"),
     # It would let a file of the repository give a commit to somebody else.

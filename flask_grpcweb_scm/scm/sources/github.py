@@ -130,13 +130,13 @@ class GitHubSource(ApiSource):
         """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
         name, reply = self._branch(branch)
         with self.reading():
-            return name, object_id(reply.value("commit", "commit", "tree", "sha", kind=str)) if reply else None
+            return name, None if reply is None else object_id(reply.value("commit", "commit", "tree", "sha", kind=str))
 
     def tip(self, branch: str) -> str | None:
         """``GET /repos/{owner}/{repo}/branches/{branch}``; a repository without commits has no branch."""
         _, reply = self._branch(branch)
         with self.reading():
-            return object_id(reply.value("commit", "sha", kind=str)) if reply else None
+            return None if reply is None else object_id(reply.value("commit", "sha", kind=str))
 
     def _branch(self, branch: str) -> tuple[str, HttpReply | None]:
         with self.reading():

@@ -288,7 +288,8 @@ class Mirror(CommitReader):
         groups = filter(None, apart) if options.detect_moves and has_touching else [numbers]
         lines = {number: line for group in groups for number, line in run(sha, path, group).items()}
         if options.pursue_moves:
-            lines = pursue_moves(lines, run, any_ignored=bool(listing))
+            with suppress(GitFailed):  # of older files a partial clone may have none
+                lines = pursue_moves(lines, run, any_ignored=bool(listing))
         ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
         return {
             number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in ends else line.blame

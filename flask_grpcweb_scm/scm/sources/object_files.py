@@ -30,7 +30,7 @@ FILE_MODES = {b"100644", b"100664", b"100755", b"120000"}
 FOLDER_MODE = b"40000"
 INDEX_HEADER = b"\377tOc\0\0\0\2"
 TABLE = 8 + 4 * 256
-"""The place of the ids in an index, after its header and the number of ids up to each first byte."""
+"""Place of the ids in an index, after its header and the number of ids up to each first byte."""
 LARGE = 2**31
 """Added to the places of offsets that do not fit into 31 bits."""
 

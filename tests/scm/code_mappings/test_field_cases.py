@@ -136,6 +136,7 @@ def texts_of(case: Mapping[str, Any]) -> list[Any]:
     return texts
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_cases(field: Field, case: dict[str, Any]) -> None:
     prepare(field, case)

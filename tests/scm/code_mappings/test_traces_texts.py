@@ -366,6 +366,7 @@ PIECES = [
 ]  # fmt: skip
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("piece", PIECES)
 def test_texts_made_to_take_long_are_read(piece: str) -> None:
     """Hang where the time is more than linear: nothing here takes longer than a second."""

@@ -263,6 +263,7 @@ class TestReadingAhead:
         assert len(stored(imported)) == 2
 
 
+@pytest.mark.needs("time")
 def test_ten_thousand_commits_take_seconds(imported: Flask, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "big")
     stream = bytearray()

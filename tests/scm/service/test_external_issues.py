@@ -79,6 +79,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(("sizes", "pages"), [row[1:] for row in SIZES], ids=[row[0] for row in SIZES])
 @pytest.mark.parametrize(("column", "of_group"), [("description", False), ("metadata_", True)])
 def test_pages_are_bounded_in_bytes(

@@ -116,6 +116,7 @@ def test_a_stream_ends_at_its_deadline_and_frees_the_connection(app: Flask, orga
         assert connections(app) == 0
 
 
+@pytest.mark.needs("time")
 def test_memory_does_not_grow_with_the_rows(app: Flask, organization: int) -> None:
     fill(app, organization, 20 * STREAM_ROWS)
     with app.app_context():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from flask import Flask
 
@@ -48,6 +50,20 @@ def test_the_outage_of_one_provider_is_that_of_its_frames(
     assert [frame.code for frame in response.frames] == [0, code]
     assert response.frames[1].path.repository_id == at_github
     assert response.frames[1].message == response.frames[1].no_suspect_reason
+
+
+def test_neither_a_branch_nor_a_blame_is_requested_again(
+    scm: Scm, ours: Tenant, at_github: int, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    frames = [{"path": "/pay/app.py", "line": 10}]
+    first = find(scm, ours, frames=frames)
+    github.requests.clear()
+    again = find(scm, ours, frames=frames)
+    assert again.suspects[0].commit_id == first.suspects[0].commit_id
+    # Whether the commit is still there.
+    assert [path for _, path in github.requests] == [f"/repos/o/r/git/commits/{first.frames[0].commit_id}"]
 
 
 def test_settings_that_cannot_work_are_told_by_the_frames(app: Flask, scm: Scm, ours: Tenant, at_github: int) -> None:

@@ -22,6 +22,8 @@ from tests.scm.cli.test_rows import add, run
 from tests.scm.support import GitRepository, Scm, Tenant, make_app, set_mirror
 from tests.servers import ROOT
 
+pytestmark = pytest.mark.needs("time")
+
 LITTLE = 96 * 2**20
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the memory of others")
 

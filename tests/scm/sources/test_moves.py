@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -84,31 +84,47 @@ def test_the_other_parents_of_a_merge_are_looked_at(tmp_path: Path) -> None:
     assert mirror.blame(merge, "mean.py", [number], PURSUED)[number].sha == culprit
 
 
-def test_a_moved_file_and_a_name_that_git_quotes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "is_pursued"), [("naïve file.py", True), ('"naïve".py', False), ("na\udcefve.py", False)], ids=ascii
+)
+def test_names_of_files(tmp_path: Path, name: str, is_pursued: bool) -> None:
+    """Where git quotes a name, or it is not UTF-8, what git found stays."""
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", FUNCTION + OTHERS)
     culprit = repository.commit()
-    repository.git("mv", "mean.py", "naïve.py")
+    repository.git("mv", "mean.py", name)
     repository.commit()
-    repository.write("naïve.py", OTHERS + FUNCTION)
+    repository.write(name, OTHERS + FUNCTION)
     moved = repository.commit()
     number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
     mirror = Mirror(str(repository.path / ".git"), timeout=60)
-    # Where the file has a name that git quotes, its answer counts.
-    assert mirror.blame(moved, "naïve.py", [number], PURSUED)[number].sha in {culprit, moved}
+    assert mirror.blame(moved, name, [number], PURSUED)[number].sha == (culprit if is_pursued else moved)
 
 
-def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path) -> None:
+def test_what_git_found_stays_where_what_is_older_is_lost(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "git")
+    shas = []
+    for text in (FUNCTION.replace("0", "count") + OTHERS, FUNCTION + OTHERS, OTHERS + FUNCTION):
+        repository.write("mean.py", text)
+        shas.append(repository.commit())
+    number = (OTHERS + FUNCTION).splitlines().index(BROKEN.rstrip()) + 1
+    blob = repository.git("rev-parse", f"{shas[0]}:mean.py")
+    (repository.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    found = [mirror.blame(shas[2], "mean.py", [number], options)[number].sha for options in (GIT, PURSUED)]
+    assert found == [shas[2], shas[2]]
+
+
+def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path, runs_of_git: Callable[[], int]) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", OTHERS)
     repository.commit()
     repository.write("mean.py", OTHERS + FUNCTION)
     sha = repository.commit()
     mirror = Mirror(str(repository.path / ".git"), timeout=60)
-    runs: list[tuple[object, ...]] = []
-    blame = mirror._blame
-    mirror._blame = lambda *how: runs.append(how) or blame(*how)  # type: ignore[method-assign,func-returns-value]
-    mirror.blame(sha, "mean.py", [3], PURSUED)
-    assert len(runs) == 1  # a long line, and the first commit
-    mirror.blame(sha, "mean.py", [len((OTHERS + HEAD).splitlines()) + 1], PURSUED)
-    assert len(runs) == 3
+    mirror.blame(sha, "mean.py", [1], GIT)  # what is asked once for a repository
+    runs_of_git()
+    short = len((OTHERS + HEAD).splitlines()) + 1
+    for number, options in ((short, GIT), (3, PURSUED), (short - 1, PURSUED), (short, PURSUED)):
+        mirror.blame(sha, "mean.py", [number], options)
+    assert runs_of_git() == 1 + 1 + 1 + 2

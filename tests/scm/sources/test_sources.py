@@ -213,6 +213,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: repr(value)[:20])
 @pytest.mark.parametrize("provider", [FakeGitHub, FakeGitLab])
 def test_no_value_of_a_response_is_believed(history: GitRepository, provider: type[Provider], value: Any) -> None:

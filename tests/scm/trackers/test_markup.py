@@ -287,6 +287,7 @@ def visible(text: str) -> str:
     return re.sub(r"\n{2,}", "\n\n", re.sub(r" *\n", "\n", text)).strip()
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(
     "text", ["@", "[", "'", "\t", "a", "\t" * 2700 + "a", "\t" * 43_600 + "@", "\t" * 1240 + "[", "x\ty" * 9000 + "a"]
 )

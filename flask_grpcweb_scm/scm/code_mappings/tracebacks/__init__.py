@@ -10,6 +10,7 @@ from typing import Any
 from flask_grpcweb_scm.scm.code_mappings.libraries import installed_package, library_of_path
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.compiled import CSHARP, GO, NATIVE, RUST, SWIFT
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.dynamic import DART, ELIXIR, PHP, RUBY
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.failures import frames_of_failure
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import JAVASCRIPT
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.jvm import JVM
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
@@ -33,7 +34,6 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import (
     Mark,
     Section,
     find_mark,
-    frames_of_failure,
     section_after,
 )
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.texts import clean, json_value, strings, unescaped
@@ -75,7 +75,7 @@ class TooManyLines(ValueError):
 def parse_failure(text: str, *, max_lines: int | None = None) -> list[TracebackFrame]:
     """Return the frames of the last stack trace in a text: the outermost call first, and last the one that failed.
 
-    Those of exceptions that the first cause led to come before its own; the module of sections says more.
+    Those of exceptions that the first cause led to come before its own; the module of failures says more.
 
     :raises TooManyLines: for a text with more lines than that.
     """
@@ -220,7 +220,7 @@ class _Reader:
             section = None if _NAMED.search(longer[len(key) :]) else section
             stream.section = section = stream.section or section
             longer = key
-            if text.startswith("raise ") and stream.section is not None:
+            if stream.section is not None and text.startswith(("raise ", "raise(")):
                 stream.section.raised = len(stream.section.indexes)
             stream.announced = ANNOUNCED if _ANNOUNCEMENT.fullmatch(text) else max(stream.announced - 1, 0)
 
@@ -331,8 +331,8 @@ class _Reader:
         parts = pieces if len(pieces) > 1 else []
         found = [frame for part in parts if (frame := self._frame(name, "", part, part)) is not None]
         if len(found) > 1:
-            for frame, _ in found:
-                self._add(name, frame)
+            for each, _ in found:
+                self._add(name, each)
             return
         before, indentation = self._stream(name).before, len(line) - len(line.lstrip())
         for place in unknown_cuts(line):

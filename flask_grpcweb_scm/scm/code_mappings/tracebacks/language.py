@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
-
-if TYPE_CHECKING:
-    from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import Section
+from flask_grpcweb_scm.scm.code_mappings.tracebacks.sections import Section
 
 __all__ = ["NO_FILE", "Language", "Later", "Row", "Stream", "TracebackFrame", "matched_frame"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, extension
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import TracebackFrame
 
-__all__ = ["LISTS", "frame_of_object"]
+__all__ = ["LISTS", "NOT_IN_APP", "frame_of_object"]
 
 LISTS = re.compile(
     r"(?:call_?|parsed_?|extended_?)?(?:stack|frames|trace|backtrace)s?(?:_?(?:trace|frames|lines))?|traceback",
@@ -17,6 +17,8 @@ LISTS = re.compile(
 )
 """Names of lists whose objects are frames: a place in another object is where the logger was called."""
 
+NOT_IN_APP = "it is not the app's own code: in_app is false"
+_IN_APP = ("in_app", "inApp")
 _ABSOLUTE = ("abs_path", "absPath")
 _PATH = ("filename", "fileName", "file_name", "file", "path", "source", "url")
 _LINE = ("lineno", "lineNo", "line", "lineNumber", "line_number", "number")
@@ -52,9 +54,11 @@ def frame_of_object(fields: Mapping[str, Any]) -> TracebackFrame | None:
     if line is None or not platform:
         return None
     function = _text(fields, _FUNCTION)
+    reason = NOT_IN_APP if any(fields.get(name) is False for name in _IN_APP) else ""
+    frame = StackFrame(path or absolute, "", absolute, platform)
     if platform == "java" and module and "/" not in path:
-        return TracebackFrame(StackFrame(module=module, abs_path=path, platform=platform), int(line[0]), function)
-    return TracebackFrame(StackFrame(path or absolute, "", absolute, platform), int(line[0]), function)
+        frame = StackFrame(module=module, abs_path=path, platform=platform)
+    return TracebackFrame(frame, int(line[0]), function, reason)
 
 
 def _text(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -371,5 +371,10 @@ def test_two_programs_that_write_to_one_log_do_not_mix() -> None:
     assert places(parse_failure("".join(lines))) == "M.java:12 A.java:10"
 
 
+def test_an_event_says_which_frames_are_the_apps_own() -> None:
+    frames = '{"frames": [{"filename": "a.py", "lineno": 1}, {"filename": "b.py", "lineno": 2, "in_app": false}]}'
+    assert [frame.not_ours for frame in parse_failure(frames)] == ["", "it is not the app's own code: in_app is false"]
+
+
 def test_a_text_without_frames_has_no_failure() -> None:
     assert parse_failure("Caused by: nothing\nTraceback (most recent call last):\n") == []
