@@ -4,6 +4,7 @@ from flask_grpcweb_scm.client.call import Call, RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.client.http import Exchange, Head, Request, Transport, TransportError
+from flask_grpcweb_scm.client.lists import DerivedMappings, Page, SuspectCommits
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
     Commit,
@@ -18,7 +19,8 @@ from flask_grpcweb_scm.client.records import (
     StackFrame,
     SuspectCommit,
 )
-from flask_grpcweb_scm.client.scm import DerivedMappings, Page, ScmGrpcClient, ScmStub, SuspectCommits
+from flask_grpcweb_scm.client.scm import ScmGrpcClient
+from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.rpc import RpcError
 from flask_grpcweb_scm.wire import Metadata, StatusCode
 

@@ -1,15 +1,23 @@
-"""Clients of ScmService: a typed stub, and a client with Python values for arguments and results."""
+"""A client of ScmService with Python values for arguments and results."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from flask_grpcweb_scm.client.call import Call, RetryPolicy, all_pages
-from flask_grpcweb_scm.client.channel import Channel, StreamMethod, Stub, UnaryMethod
+from flask_grpcweb_scm.client.call import RetryPolicy
+from flask_grpcweb_scm.client.channel import Channel
+from flask_grpcweb_scm.client.lists import (
+    DerivedMappings,
+    Page,
+    SuspectCommits,
+    every_record,
+    line_of_file,
+    provider_number,
+    records_of,
+)
 from flask_grpcweb_scm.client.records import (
     CodeMapping,
     Commit,
@@ -18,67 +26,14 @@ from flask_grpcweb_scm.client.records import (
     ExternalIssue,
     FrameOutcome,
     PathOutcome,
-    Record,
     Repository,
     SuspectCommit,
-    enum_name,
     new_message,
 )
+from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import did_you_mean
 
-__all__ = ["DerivedMappings", "Page", "ScmGrpcClient", "ScmStub", "SuspectCommits"]
-
-R = TypeVar("R", bound=Record)
-
-_PROVIDERS = {enum_name(scm_pb2.Provider.DESCRIPTOR, number): number for number in scm_pb2.Provider.values()}
-
-
-class ScmStub(Stub):
-    """The methods of ScmService with messages in and out, for type checkers too."""
-
-    list_repositories: UnaryMethod[scm_pb2.ListRepositoriesRequest, scm_pb2.ListRepositoriesResponse]
-    get_repository: UnaryMethod[scm_pb2.GetRepositoryRequest, scm_pb2.Repository]
-    get_commit: UnaryMethod[scm_pb2.GetCommitRequest, scm_pb2.Commit]
-    get_commit_context: UnaryMethod[scm_pb2.GetCommitContextRequest, scm_pb2.CommitContext]
-    create_code_mapping: UnaryMethod[scm_pb2.CreateCodeMappingRequest, scm_pb2.CodeMapping]
-    derive_code_mappings: UnaryMethod[scm_pb2.DeriveCodeMappingsRequest, scm_pb2.DeriveCodeMappingsResponse]
-    create_external_issue: UnaryMethod[scm_pb2.CreateExternalIssueRequest, scm_pb2.ExternalIssue]
-    link_external_issue: UnaryMethod[scm_pb2.LinkExternalIssueRequest, scm_pb2.ExternalIssue]
-    stream_repositories: StreamMethod[scm_pb2.StreamRepositoriesRequest, scm_pb2.Repository]
-    batch_get_commit_context: UnaryMethod[scm_pb2.BatchGetCommitContextRequest, scm_pb2.BatchGetCommitContextResponse]
-    list_code_mappings: UnaryMethod[scm_pb2.ListCodeMappingsRequest, scm_pb2.ListCodeMappingsResponse]
-    delete_code_mapping: UnaryMethod[scm_pb2.DeleteCodeMappingRequest, scm_pb2.DeleteCodeMappingResponse]
-    list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
-    unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
-    find_suspect_commits: UnaryMethod[scm_pb2.FindSuspectCommitsRequest, scm_pb2.FindSuspectCommitsResponse]
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])
-
-
-class Page(list[R]):
-    """Records of one page of a list, and the token of the next page; empty on the last page."""
-
-    def __init__(self, records: Iterable[R], next_page_token: str) -> None:
-        super().__init__(records)
-        self.next_page_token = next_page_token
-
-
-class DerivedMappings(list[CodeMapping]):
-    """Code mappings in order of precedence, and the outcome for each path and frame of the request."""
-
-    def __init__(self, mappings: Iterable[CodeMapping], outcomes: Iterable[PathOutcome]) -> None:
-        super().__init__(mappings)
-        self.outcomes: list[PathOutcome] = list(outcomes)
-
-
-class SuspectCommits(list[SuspectCommit]):
-    """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
-
-    def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
-        super().__init__(suspects)
-        self.frames: list[FrameOutcome] = list(frames)
+__all__ = ["ScmGrpcClient"]
 
 
 class ScmGrpcClient:
@@ -150,7 +105,7 @@ class ScmGrpcClient:
             new_message(
                 scm_pb2.ListRepositoriesRequest,
                 organization_id=organization_id,
-                provider=_provider(provider),
+                provider=provider_number(provider),
                 query=query,
                 page_size=page_size,
                 page_token=page_token,
@@ -162,7 +117,7 @@ class ScmGrpcClient:
         self, *, organization_id: int, provider: str | int = "", query: str = "", page_size: int = 0
     ) -> Iterator[Repository]:
         """All of an organization's active repositories, by name; pages are fetched as they are needed."""
-        return _all_pages(
+        return every_record(
             functools.partial(
                 self.list_repositories,
                 organization_id=organization_id,
@@ -182,10 +137,10 @@ class ScmGrpcClient:
         request = new_message(
             scm_pb2.StreamRepositoriesRequest,
             organization_id=organization_id,
-            provider=_provider(provider),
+            provider=provider_number(provider),
             query=query,
         )
-        return _records(self.stub.stream_repositories(request), Repository)
+        return records_of(self.stub.stream_repositories(request), Repository)
 
     def get_repository(self, *, repository_id: int) -> Repository:
         """Return a repository."""
@@ -240,7 +195,7 @@ class ScmGrpcClient:
             scm_pb2.BatchGetCommitContextRequest,
             repository_id=repository_id,
             commit_sha=commit_sha,
-            lines=[_line(*line) for line in lines],
+            lines=[line_of_file(*line) for line in lines],
             blame_options=blame_options,
         )
         return list(map(CommitContextOutcome.from_message, self.stub.batch_get_commit_context(request).outcomes))
@@ -361,7 +316,7 @@ class ScmGrpcClient:
 
     def iter_code_mappings(self, *, organization_id: int, project_id: int, page_size: int = 0) -> Iterator[CodeMapping]:
         """All of a project's code mappings, in order of precedence; pages are fetched as they are needed."""
-        return _all_pages(
+        return every_record(
             functools.partial(
                 self.list_code_mappings, organization_id=organization_id, project_id=project_id, page_size=page_size
             )
@@ -432,7 +387,7 @@ class ScmGrpcClient:
         self, *, organization_id: int, group_id: int = 0, page_size: int = 0
     ) -> Iterator[ExternalIssue]:
         """All of an organization's external issues, oldest first; pages are fetched as they are needed."""
-        return _all_pages(
+        return every_record(
             functools.partial(
                 self.list_external_issues, organization_id=organization_id, group_id=group_id, page_size=page_size
             )
@@ -445,29 +400,5 @@ class ScmGrpcClient:
     def __enter__(self) -> ScmGrpcClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _line(filepath: str, line_number: int, commit_sha: str = "") -> scm_pb2.LineOfFile:
-    return new_message(scm_pb2.LineOfFile, filepath=filepath, line_number=line_number, commit_sha=commit_sha)
-
-
-def _records(call: Call[Any], record: type[R]) -> Iterator[R]:
-    with call:
-        yield from map(record.from_message, call)
-
-
-def _all_pages(fetch: Callable[..., Page[R]]) -> Iterator[R]:
-    for page in all_pages(lambda token: fetch(page_token=token), len):
-        yield from page
-
-
-def _provider(provider: str | int) -> scm_pb2.Provider.ValueType:
-    if isinstance(provider, str):
-        if provider not in _PROVIDERS:
-            raise ValueError(f"there is no provider {provider!r}{did_you_mean(provider, _PROVIDERS)}")
-        return _PROVIDERS[provider]
-    return scm_pb2.Provider.ValueType(provider)

@@ -17,8 +17,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_grpcweb_scm import GrpcWebScm, forks
-from flask_grpcweb_scm.client import Channel
-from flask_grpcweb_scm.client.scm import ScmStub
+from flask_grpcweb_scm.client import Channel, ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache

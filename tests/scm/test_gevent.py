@@ -15,8 +15,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
-from flask_grpcweb_scm.client import Channel
-from flask_grpcweb_scm.client.scm import ScmStub
+from flask_grpcweb_scm.client import Channel, ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.testing import assert_rpc_error

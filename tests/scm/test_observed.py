@@ -9,7 +9,7 @@ from flask import Flask
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from flask_grpcweb_scm.client.scm import ScmStub
+from flask_grpcweb_scm.client import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import channel_for
 from tests.observe.sdk import exporter, tree

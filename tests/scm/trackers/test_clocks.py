@@ -13,8 +13,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import RpcError, StatusCode
-from flask_grpcweb_scm.client import Channel
-from flask_grpcweb_scm.client.scm import ScmStub
+from flask_grpcweb_scm.client import Channel, ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from tests.scm.support import Tenant
 from tests.scm.trackers import github_server as faults
