@@ -415,7 +415,7 @@ def test_hooks_make_responses_conditional() -> None:
 def test_a_hook_may_say_that_a_cache_has_the_response(hook: str, verb: str) -> None:
     app = lookup_app()
     getattr(app, hook)(lambda *_: Response(status=304, headers={"etag": '"1"'}))
-    options = {"content_type": JSON, "data": b"{}"} if verb == "POST" else {}
+    options: dict[str, Any] = {"content_type": JSON, "data": b"{}"} if verb == "POST" else {}
     for headers, is_kept in [({"if-none-match": '"1"'}, verb != "POST"), ({}, False)]:
         response = app.test_client().open(FIND + query_of(HI), method=verb, headers=headers, **options)
         assert response.status_code == (304 if is_kept else 500)
