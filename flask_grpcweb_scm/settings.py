@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import re
 import secrets
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from flask_grpcweb_scm.config_values import (
     is_blank,
@@ -38,30 +37,25 @@ from flask_grpcweb_scm.config_values import (
     read_tokens,
     read_url_prefix,
 )
-from flask_grpcweb_scm.rpc import Identity, did_you_mean, nearest
+from flask_grpcweb_scm.rpc import Identity, did_you_mean
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.unknown_keys import PREFIX, unknown_keys
 
 __all__ = [
     "CREDENTIAL_KEYS",
     "ConfigError",
     "Settings",
-    "UnknownKey",
     "check_method_names",
     "empty_credentials",
-    "unknown_keys",
+    "fields_by_key",
     "warn",
 ]
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
-PREFIX = "GRPC_"
 DEFAULT_TIMEOUT = 60.0
-NEARLY_OURS = 0.9
-"""Similarity of a key with another prefix, such as ``GPRC_AUTH_TOKENS``, to the key that was meant."""
 CREDENTIAL_KEYS = ("GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS")
 """Keys any of which turns authentication on."""
-_MAYBE_OURS = re.compile("(?:FLASK_)?[GRPC]{3}", re.IGNORECASE)
-_CREDENTIALS = re.compile("AUTH|TOKEN|SECRET|HMAC|CREDENTIAL|PASSWORD|PUBLIC")
 
 
 class ConfigError(Exception):
@@ -292,7 +286,7 @@ class Settings:
         :raises ConfigError: for a value that cannot work, for credentials that are set but empty unless the app is open
             in so many words, and for an unknown key that is about credentials. Any other unknown key is a warning.
         """
-        fields = {key: field for key, field in _fields().items() if key in config}
+        fields = {key: field for key, field in fields_by_key().items() if key in config}
         is_open = "GRPC_REQUIRE_AUTH" in fields and not _checked(
             "GRPC_REQUIRE_AUTH", fields["GRPC_REQUIRE_AUTH"], config["GRPC_REQUIRE_AUTH"]
         )
@@ -304,7 +298,7 @@ class Settings:
                 )
             del fields[key]
         values: dict[str, Any] = {field.name: _checked(key, field, config[key]) for key, field in fields.items()}
-        for unknown in unknown_keys(config, values.get("ignored_keys", ())):
+        for unknown in unknown_keys(config, fields_by_key(), values.get("ignored_keys", ())):
             if unknown.is_about_credentials:
                 raise ConfigError(unknown.message)
             warn(unknown.message)
@@ -378,36 +372,8 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
-class UnknownKey(NamedTuple):
-    """A key of a configuration that is none of ours, and looks as if it was meant to be."""
-
-    message: str
-    is_about_credentials: bool
-
-
-def unknown_keys(config: Mapping[str, Any], ignored: Collection[str]) -> Iterator[UnknownKey]:
-    """Find the keys that nobody reads: with the prefix ``GRPC_``, or with another one and nearly one of ours.
-
-    :param ignored: keys of other packages.
-    """
-    known = {key.removeprefix(PREFIX) for key in _fields()}
-    # Flask makes {"GRPC": {"AUTH_TOKENS": …}} of FLASK_GRPC__AUTH_TOKENS.
-    nested = config.get("GRPC")
-    keys = [*config, *(f"{PREFIX}_{key}" for key in nested)] if isinstance(nested, Mapping) else [*config]
-    for key in sorted(filter(_MAYBE_OURS.match, {*keys} - _fields().keys() - {*ignored})):
-        if key.upper().startswith(PREFIX):
-            near = nearest(key.upper().removeprefix(PREFIX).strip("_"), known)
-        else:
-            meant = nearest(key.upper().removeprefix("FLASK_"), _fields(), NEARLY_OURS)
-            if meant is None:
-                continue
-            near = meant.removeprefix(PREFIX)
-        hint = f"; did you mean {PREFIX + near!r}?" if near else "."
-        message = f"configuration key {key} is unknown{hint} If another package reads it, name it in GRPC_IGNORED_KEYS."
-        yield UnknownKey(message, _CREDENTIALS.search(f"{key.upper()} {near}") is not None)
-
-
-def _fields() -> dict[str, dataclasses.Field[Any]]:
+def fields_by_key() -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of :class:`Settings` by their keys."""
     return {PREFIX + field.name.upper(): field for field in dataclasses.fields(Settings)}
 
 

@@ -19,9 +19,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "rpc": ({"wire"}, {"google", "orjson"}),
     "pb": ({"rpc"}, {"google"}),
     "config_values": ({"rpc"}, {"itsdangerous"}),
+    "unknown_keys": ({"rpc"}, set()),
     # Those of extras are imported by one module each, when a key is set.
     "observe": ({"rpc", "wire"}, {"opentelemetry", "prometheus_client"}),
-    "settings": ({"config_values", "rpc"}, set()),
+    "settings": ({"config_values", "rpc", "unknown_keys"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
@@ -49,7 +50,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
     "cli": (
-        {"auth", "client", "codegen", "rpc", "services", "settings", "state", "testing", "web", "wire"},
+        {"auth", "client", "codegen", "rpc", "services", "settings", "state", "testing", "unknown_keys", "web", "wire"},
         {"click", "flask", "google", "werkzeug"},
     ),
     # The only one that reaches `scm`, and it alone may know everything.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from flask_grpcweb_scm.client.call import RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel
@@ -27,7 +26,6 @@ from flask_grpcweb_scm.client.records import (
     ExternalIssue,
     FrameOutcome,
     PathOutcome,
-    Record,
     Repository,
     SuspectCommit,
     new_message,
@@ -36,8 +34,6 @@ from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 
 __all__ = ["ScmGrpcClient"]
-
-R = TypeVar("R", bound=Record)
 
 
 class ScmGrpcClient:
@@ -404,7 +400,5 @@ class ScmGrpcClient:
     def __enter__(self) -> ScmGrpcClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

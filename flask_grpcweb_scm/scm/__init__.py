@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ from flask_grpcweb_scm.scm.database.models import (
 )
 from flask_grpcweb_scm.scm.service import service
 from flask_grpcweb_scm.scm.trackers import outbox
-from flask_grpcweb_scm.transactions.deadlines import CallPool, limit_call
+from flask_grpcweb_scm.transactions.deadlines import CallPool, ConnectTimeout, limit_call
 
 __all__ = [
     "MIGRATIONS",
@@ -70,8 +69,8 @@ logger = logging.getLogger(__name__)
 FIGURES_SECONDS = 2.0
 """That a page of metrics waits for the database."""
 
-PING_SECONDS = 0.7
-"""That a check of health waits for the database."""
+PING_SECONDS = 0.35
+"""That a check of health waits for a connection of the pool and a response, and then for one outside of the pool."""
 
 MIGRATIONS = str(Path(__file__).with_name("migrations"))
 """The folder for Flask-Migrate: ``Migrate(app, db, directory=MIGRATIONS)``."""
@@ -93,13 +92,24 @@ def ping() -> None:
 
     :raises SQLAlchemyError: when that fails within a moment.
     """
-    if isinstance(db.engine.pool, sa.StaticPool):
+    pool = db.engine.pool
+    if isinstance(pool, sa.StaticPool):
         # In memory: all threads share one connection, and what others have not committed.
         return
-    limits = limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=PING_SECONDS))
-    # When all connections are busy, other servers would have the load of this one too.
-    with limits, contextlib.suppress(PoolTimeout):
-        db.session.execute(sa.text("SELECT 1"))
+    sqlalchemy = current_app.extensions["sqlalchemy"]
+    try:
+        with limit_call(sqlalchemy, CallContext(timeout=PING_SECONDS)):
+            db.session.execute(sa.text("SELECT 1"))
+    except ConnectTimeout:
+        raise
+    except PoolTimeout:
+        # All connections are busy: with work, or with waiting for a database that hangs.
+        spare = pool.recreate()
+        try:
+            with limit_call(sqlalchemy, CallContext(timeout=PING_SECONDS)):
+                spare.connect().close()
+        finally:
+            spare.dispose()
 
 
 def init_app(app: Flask, host_db: SQLAlchemy | None = None) -> None:

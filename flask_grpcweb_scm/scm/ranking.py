@@ -5,8 +5,8 @@ the one before. Of the sum, half is left for each two years of the commit's age.
 half of the line that failed: whoever touched them last comes first only when that line is years older.
 
 When it is known since when the error is there, age tells more, for it seldom takes months until a bug is seen. Half is
-left for 90 days then, and a third for 180: a caller that was changed on the day before comes before a line that was
-right for half a year, and that raises the error on purpose, perhaps.
+left for 120 days then, and a third for 240: a caller that was changed on the day before comes before a line that was
+right for eight months, and that raises the error on purpose, perhaps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["BlamedFrame", "Suspicion", "exclusion", "rank"]
 
 STEP = 1 / 3
 HALF_LIFE = timedelta(days=2 * 365.25)
-SEEN_AFTER = timedelta(days=90)
+SEEN_AFTER = timedelta(days=120)
 APPROXIMATE = 0.5
 """The share of a commit that may not be the one."""
 

@@ -91,7 +91,8 @@ class FastLane:
         """Remember the route of a request."""
         key = _key(request.environ)
         routes = self._queries if endpoint.protocol.is_safelisted else self._routes
-        if key in routes or request.url_rule is None or not self._is_plain_flask():
+        # Flask drops the body of a response to HEAD.
+        if key in routes or request.url_rule is None or request.method == "HEAD" or not self._is_plain_flask():
             return
         if self._matches_hosts and not _is_whole_host(key[1]):
             return

@@ -61,12 +61,15 @@ def rpc_error_from_http(response: Response, call_id: str = "", *, url: str = "")
     status = response.status_code
     if status == 500:
         return internal_error(call_id)
-    if 300 <= status < 400:
+    if 300 <= status < 400 and response.location:
         return _redirect(response, url)
     code = _CODES.get(status, StatusCode.UNKNOWN)
     text = _message(response) if status < 500 else ""
     wait = _seconds_to_wait(response)
-    return RpcError(code, text or _phrase(status), [] if wait is None else [retry_info(wait)])
+    reason = _phrase(status)
+    if status < 300:
+        reason = f"a response of the app, HTTP {status} {reason}, in place of that of the RPC"
+    return RpcError(code, text or reason, [] if wait is None else [retry_info(wait)])
 
 
 def status_in(headers: Iterable[tuple[str, str]]) -> RpcError | None:
@@ -112,7 +115,7 @@ def _redirect(response: Response, url: str) -> RpcError:
         text = f"the app takes calls by HTTPS only, and redirects this one to {location}"
         return RpcError(StatusCode.FAILED_PRECONDITION, text)
     # Login extensions redirect strangers to a page.
-    return RpcError(StatusCode.UNAUTHENTICATED, f"the app redirects this call to {location or '?'}; log in first")
+    return RpcError(StatusCode.UNAUTHENTICATED, f"the app redirects this call to {location}; log in first")
 
 
 def _message(response: Response) -> str:

@@ -127,7 +127,8 @@ class GrpcWebResponse(Response):
         """Send it."""
         scope_of(environ).is_ours = True
         parts: tuple[str | int, Pairs, Iterable[bytes]] | None = vars(self).get("_parts")
-        if parts is None or not isinstance(parts[0], str) or type(self) is not GrpcWebResponse:
+        is_own = type(self) is GrpcWebResponse and environ["REQUEST_METHOD"] != "HEAD"
+        if parts is None or not isinstance(parts[0], str) or not is_own:
             return super().__call__(environ, start_response)
         status, headers, pieces = parts
         start_response(status, headers)  # type: ignore[arg-type]
@@ -248,7 +249,12 @@ def _is_kept(name: str) -> bool:
 
 
 def is_ours(status: str, headers: Iterable[tuple[str, str]], environ: WSGIEnvironment) -> bool:
-    """Return whether a response is of this extension, perhaps with something of a hook around it."""
+    """Return whether a response is of this extension, perhaps with something of a hook around it.
+
+    Whoever says that a cache has the response already says so of ours.
+    """
+    if status.startswith("304") and environ["REQUEST_METHOD"] in {"GET", "HEAD"}:
+        return not environ.keys().isdisjoint({"HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE"})
     return is_response(status, headers, environ.get(CALL_KEY))
 
 

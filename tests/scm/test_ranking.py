@@ -39,8 +39,8 @@ def test_who_comes_first(calls: list[tuple[str, float]], expected: str) -> None:
 @pytest.mark.parametrize(
     ("calls", "expected"),
     [
-        pytest.param([("e", 1), ("g", 200)], "eg", id="a caller of the day before, and what it passes is refused"),
-        pytest.param([("d", 3), ("c", 150)], "cd", id="a caller that was changed after the line that failed"),
+        pytest.param([("e", 1), ("g", 300)], "eg", id="a caller of the day before, and what it passes is refused"),
+        pytest.param([("d", 3), ("c", 210)], "cd", id="a caller that was changed after the line that failed"),
         pytest.param([("d", 30), ("e", 20), ("c", 60)], "ced", id="younger decoys in the callers"),
     ],
 )
@@ -55,7 +55,7 @@ def test_scores_say_what_the_rule_says() -> None:
     assert [(suspicion.frames[0].sha, round(suspicion.score, 6)) for suspicion in found] == [
         ("c", 0.25), ("b", round(1 / 3 / 2, 6)), ("a", round(1 / 9, 6)),
     ]  # fmt: skip
-    found = rank(stack(("a", 0), ("b", 90), ("c", 180)), NOW, seen=True)
+    found = rank(stack(("a", 0), ("b", 120), ("c", 240)), NOW, seen=True)
     assert [round(suspicion.score, 6) for suspicion in found] == [
         round(1 / 3, 6), round(1 / 3 / 2, 6), round(1 / 9, 6),
     ]  # fmt: skip

@@ -24,6 +24,7 @@ from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.forking import alone
 from tests.protocols import call, every_protocol, protocol
+from tests.scm.databases import disposed
 from tests.scm.support import make_app
 from tests.servers import free_port
 
@@ -458,7 +459,34 @@ def test_without_its_database_scm_service_is_not_serving(tmp_path: Path, caplog:
     assert "the health check database fails: OperationalError" in caplog.text
 
 
-def test_a_database_that_hangs_up(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.needs("PostgreSQL")
+def test_a_database_that_hangs_is_told_from_one_that_is_busy() -> None:
+    from tests.faults.postgresql import postgresql_of_our_own
+
+    def settle(expected: int) -> None:
+        """Ask until this is the answer, and then whether it stays."""
+        stop = time.monotonic() + 20
+        while status(app) != expected:
+            assert time.monotonic() < stop
+        assert [status(app) for _ in range(4)] == [expected] * 4
+
+    with postgresql_of_our_own() as server:
+        server.reset()
+        options = {"pool_size": 1, "max_overflow": 0}
+        config = {"SQLALCHEMY_ENGINE_OPTIONS": options, "GRPC_HEALTH": True, "GRPC_REQUIRE_AUTH": False}
+        with disposed(make_app(server.uri, **config)) as app:
+            settle(SERVING)
+            with server.stopped():
+                settle(NOT_SERVING)
+            settle(SERVING)
+            with app.app_context(), db.engine.connect():
+                settle(SERVING)
+                with server.stopped():
+                    settle(NOT_SERVING)
+                settle(SERVING)
+
+
+def test_a_database_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     uri = f"postgresql+psycopg://user:hush@127.0.0.1:{free_port()}/none"
     pytest.importorskip("psycopg")
     app = make_app(uri, GRPC_HEALTH=True, GRPC_REQUIRE_AUTH=False)

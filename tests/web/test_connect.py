@@ -386,6 +386,43 @@ def test_what_callers_see_is_not_for_others() -> None:
     assert get(client, FIND + query_of(HI)).http_status == 401
 
 
+def test_vary_is_one_header_that_hooks_add_to() -> None:
+    def function(request: EchoRequest, context: CallContext) -> EchoReply:
+        context.initial_metadata.add("vary", "X-Tenant")
+        session.get("user")
+        return EchoReply()
+
+    client = lookup_app(function, GRPC_AUTH_TOKENS=["t" * 20], SECRET_KEY="k" * 32).test_client()
+    response = client.get(FIND + query_of(HI), headers={"x-grpc-auth-token": "t" * 20})
+    expected = "X-Tenant, Accept-Encoding, Authorization, X-Grpc-Auth-Token, X-Signature, Cookie"
+    assert response.headers.getlist("vary") == [expected]
+
+
+def test_hooks_make_responses_conditional() -> None:
+    app = lookup_app()
+    app.after_request(lambda response: (response.add_etag(), response.make_conditional(request))[1])
+    client = app.test_client()
+    response, head = client.get(FIND + query_of(HI)), client.head(FIND + query_of(HI))
+    etag = response.headers["etag"]
+    assert (head.status_code, head.data, head.headers["etag"], head.headers["content-length"]) == (200, b"", etag, "4")
+    for verb in ("GET", "HEAD"):
+        response = client.open(FIND + query_of(HI), method=verb, headers={"if-none-match": etag})
+        assert (response.status_code, response.data, response.headers["etag"]) == (304, b"", etag)
+
+
+@pytest.mark.parametrize("hook", ["before_request", "after_request"])
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "POST"])
+def test_a_hook_may_say_that_a_cache_has_the_response(hook: str, verb: str) -> None:
+    app = lookup_app()
+    getattr(app, hook)(lambda *_: Response(status=304, headers={"etag": '"1"'}))
+    options = {"content_type": JSON, "data": b"{}"} if verb == "POST" else {}
+    for headers, is_kept in [({"if-none-match": '"1"'}, verb != "POST"), ({}, False)]:
+        response = app.test_client().open(FIND + query_of(HI), method=verb, headers=headers, **options)
+        assert response.status_code == (304 if is_kept else 500)
+        assert (response.data == b"") == (verb != "POST" and (is_kept or verb == "HEAD"))
+        assert response.headers.get("etag") == ('"1"' if is_kept else None)
+
+
 @pytest.mark.parametrize(
     ("query", "http_status", "code", "text"),
     [
@@ -464,6 +501,9 @@ REFUSALS: list[tuple[Callable[[], Any], str, int, str]] = [
     (lambda: ("no", 403), "permission_denied", 403, "no"),
     (lambda: (jsonify(message="log in"), 401), "unauthenticated", 401, "log in"),
     (lambda: jsonify(error="closed"), "unknown", 500, "closed"),
+    (lambda: {"a": 1}, "unknown", 500, "a response of the app, HTTP 200 OK, in place of that of the RPC"),
+    (lambda: ("", 204), "unknown", 500, "a response of the app, HTTP 204 No Content, in place of that of the RPC"),
+    (lambda: ("", 304), "unknown", 500, "Not Modified"),
     (lambda: (jsonify(code="not_found", message="x"), 503), "unavailable", 503, "Service Unavailable"),
     (lambda: abort(429, "slowly"), "resource_exhausted", 429, "slowly"),
     (lambda: abort(418), "unknown", 500, ""),

@@ -36,7 +36,7 @@ class Protocols:
             if found is None and self._has_connect:
                 found = find_connect(content_type)
         elif verb in {"GET", "HEAD"} and self._has_connect:
-            found = find_connect_get(environ.get("QUERY_STRING", ""), is_head=verb == "HEAD")
+            found = find_connect_get(environ.get("QUERY_STRING", ""))
         return found
 
     def claim(self, environ: dict[str, Any]) -> RpcProtocol | None:
@@ -50,7 +50,7 @@ class Protocols:
 
     def verbs(self, method: RpcMethod | None) -> tuple[str, ...]:
         """The verbs of requests that call a method."""
-        get = find_connect_get("", is_head=False) if self._has_connect else None
+        get = find_connect_get("") if self._has_connect else None
         return ("GET", "HEAD", "POST") if get and method and get.serves(method) else ("POST",)
 
     def described(self, method: RpcMethod | None) -> str:

@@ -66,17 +66,17 @@ def _connect(connect_type: ConnectType) -> ConnectUnary | ConnectStream:
     return (ConnectStream if connect_type.is_stream else ConnectUnary)(connect_type)
 
 
-def find_connect_get(query: str, *, is_head: bool) -> ConnectGet | None:
+def find_connect_get(query: str) -> ConnectGet | None:
     """The kind of Connect that a request with a query speaks; None when its messages are in no codec of ours."""
     names = [match[1] for match in _ENCODING.finditer(query)]
     # A query that has none, or several, is refused when it is read.
     codec = names[0] if len(names) == 1 else "json"
-    return _connect_get(codec, is_head) if codec in {"json", "proto"} else None
+    return _connect_get(codec) if codec in {"json", "proto"} else None
 
 
 @functools.cache
-def _connect_get(codec: str, is_head: bool) -> ConnectGet:
-    return ConnectGet(ConnectType(codec, is_stream=False), is_head=is_head)
+def _connect_get(codec: str) -> ConnectGet:
+    return ConnectGet(ConnectType(codec, is_stream=False))
 
 
 class ConnectStream(Framed):
@@ -210,16 +210,12 @@ class ConnectUnary(ConnectStream):
 class ConnectGet(ConnectUnary):
     """Unary calls without side effects: the message is in the query, and caches may keep the response.
 
-    :param is_head: of such a response only the status and the headers are wanted.
+    A response to HEAD has its body here: hooks of the app look at it, and Flask sends none of it.
     """
 
     is_safelisted = True
     encoding_key = ""  # not in the headers
     encoding_name = "compression of the query"
-
-    def __init__(self, connect_type: ConnectType, *, is_head: bool) -> None:
-        super().__init__(connect_type)
-        self._is_head = is_head
 
     def serves(self, method: RpcMethod) -> bool:
         """See :class:`RpcProtocol`."""
@@ -255,15 +251,18 @@ class ConnectGet(ConnectUnary):
         if "cache-control" not in (call.given_initial_metadata or ()):
             headers.append(_NO_STORE)
         # What somebody may see, a cache must not give to others.
-        vary = "Accept-Encoding" if call.endpoint.authenticate is None else f"Accept-Encoding, {_CREDENTIALS}"
-        return status, [*headers, ("vary", vary), _NO_SNIFF], [] if self._is_head else pieces
+        vary = [value for name, value in headers if name == "vary"] + ["Accept-Encoding"]
+        if call.endpoint.authenticate is not None:
+            vary.append(_CREDENTIALS)
+        # One header: whoever adds to it in Flask keeps the first only.
+        headers = [pair for pair in headers if pair[0] != "vary"]
+        return status, [*headers, ("vary", ", ".join(vary)), _NO_SNIFF], pieces
 
     def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = (), *, is_known: bool = True) -> Reply:
         """See :class:`RpcProtocol`."""
         # Caches would keep some statuses, 404 and 501 among them, by themselves.
         added = [*(pair for pair in added if pair[0].lower() != "cache-control"), _NO_STORE, _NO_SNIFF]
-        status, headers, pieces = super().refusal(error, added, is_known=is_known)
-        return status, headers, [] if self._is_head else pieces
+        return super().refusal(error, added, is_known=is_known)
 
 
 def is_wrapped(status: str, content_type: str, call: IncomingCall | None) -> bool:

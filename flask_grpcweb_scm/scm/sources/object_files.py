@@ -22,7 +22,7 @@ MAX_STEPS = 100_000  # entries of trees, and instructions of deltas, which may b
 MAX_PACKS = 50
 CHUNK_BYTES = 32 * 2**10
 HEADER_BYTES = 32  # of a loose object
-ENTRY_BYTES = 64  # before the data of an object in a pack, and more
+ENTRY_BYTES = 512  # what comes before the data of an object in a pack, and all of most deltas
 
 KINDS = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 OFS_DELTA, REF_DELTA = 6, 7
@@ -168,19 +168,20 @@ class ObjectFiles:
                 while head[place] & 128:
                     place += 1
                     distance = (distance + 1) << 7 | (head[place] & 127)
-                deltas.append(self._inflate(file, offset + place + 1, size))
+                deltas.append(self._inflate(file, offset + place + 1, size, head[place + 1 :]))
                 if not 0 < distance < offset:
                     raise Unreadable("a delta of nothing")
                 offset -= distance
             elif kind == REF_DELTA:
                 base = head[place : place + self._id_bytes]
-                deltas.append(self._inflate(file, offset + place + len(base), size))
+                place += len(base)
+                deltas.append(self._inflate(file, offset + place, size, head[place:]))
                 found = self._offset(pack, base)
                 if found is None:
                     raise Unreadable("a delta of something elsewhere")
                 offset = found
             else:
-                content = self._inflate(file, offset + place, size)
+                content = self._inflate(file, offset + place, size, head[place:])
                 while deltas:
                     content = self._patched(content, deltas.pop())
                 return KINDS.get(kind, b""), content
@@ -234,12 +235,15 @@ class ObjectFiles:
             raise Unreadable("a broken delta")
         return content
 
-    def _inflate(self, file: int, offset: int, size: int, *, is_whole: bool = True) -> bytes:
-        """Decompress `size` bytes and the checksum after them, or without `is_whole` up to as many bytes."""
+    def _inflate(self, file: int, offset: int, size: int, chunk: bytes = b"", *, is_whole: bool = True) -> bytes:
+        """Decompress `size` bytes and the checksum after them, or without `is_whole` up to as many bytes.
+
+        :param chunk: what is known of the file from `offset` on.
+        """
         self._spend(size)
         stream, pieces, missing = zlib.decompressobj(), [], size
-        while not stream.eof and (missing or is_whole):
-            chunk = stream.unconsumed_tail
+        offset += len(chunk)
+        while not stream.eof and (missing > 0 or is_whole):
             if not chunk:
                 chunk = os.pread(file, min(CHUNK_BYTES, missing + 64), offset)
                 offset += len(chunk)
@@ -249,6 +253,7 @@ class ObjectFiles:
             if not chunk or missing < 0:
                 break
             pieces.append(piece)
+            chunk = stream.unconsumed_tail
         if is_whole and (missing or not stream.eof):
             raise Unreadable("a broken object")
         return b"".join(pieces)
