@@ -25,6 +25,7 @@ __all__ = [
     "NoSuchCommit",
     "parse_blame",
     "summary",
+    "without_whitespace",
 ]
 
 IGNORE_FILE = ".git-blame-ignore-revs"
@@ -35,9 +36,6 @@ MAX_SUMMARY_CHARACTERS = 1000
 # "Each line may have an object name, comments begin with a '#'": what `git blame --ignore-revs-file` accepts of it. For
 # any other line git refuses the whole file.
 _REVISION = re.compile(rb"[ \t\r]*([0-9a-fA-F]{40}|[0-9a-fA-F]{64})[ \t\r]*(?:#.*)?", re.DOTALL)
-
-
-_LETTER = re.compile(rb"[0-9A-Za-z]")
 
 
 class NoSuchCommit(Exception):
@@ -125,6 +123,11 @@ def summary(message: str) -> str:
     return message.lstrip("\n").partition("\n")[0].strip()[:MAX_SUMMARY_CHARACTERS]
 
 
+def without_whitespace(line: bytes) -> bytes:
+    """Return what ``git blame -w`` compares of a line."""
+    return b"".join(line.split())
+
+
 class BlamedLine(NamedTuple):
     """A line of the output of ``git blame``."""
 
@@ -135,8 +138,8 @@ class BlamedLine(NamedTuple):
     """The path that the file had in the commit; empty when git quotes it, or it is not UTF-8."""
     number: int
     """The number that the line had there."""
-    size: int
-    """Number of its letters and digits."""
+    text: bytes
+    """The line, without whitespace."""
 
 
 def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, BlamedLine]]:
@@ -163,6 +166,8 @@ def parse_blame(lines: Iterable[bytes]) -> Iterator[tuple[int, BlamedLine]]:
         )
         path = facts.get("filename", "")
         is_path = path[:1] != '"' and "\ufffd" not in path
-        size = len(_LETTER.findall(line))
-        yield int(number), BlamedLine(blame, "boundary" in facts, path if is_path else "", int(origin), size)
+        yield (
+            int(number),
+            BlamedLine(blame, "boundary" in facts, path if is_path else "", int(origin), without_whitespace(line)),
+        )
         block = []

@@ -24,6 +24,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     Line,
     NoSuchCommit,
     parse_blame,
+    without_whitespace,
 )
 from flask_grpcweb_scm.scm.sources.commit_reader import BatchedObjects, CommitReader, Storage, checked_id
 from flask_grpcweb_scm.scm.sources.git import (
@@ -31,11 +32,12 @@ from flask_grpcweb_scm.scm.sources.git import (
     GitError,
     GitFailed,
     GitOutOfMemory,
+    GitTimeout,
     path_text,
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
-from flask_grpcweb_scm.scm.sources.moves import OF_COMMIT, pursue_moves
+from flask_grpcweb_scm.scm.sources.moves import COPIES, OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
@@ -280,7 +282,8 @@ class Mirror(CommitReader):
         def run(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
             checked_id(revisions.removesuffix(OF_COMMIT))
             which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
-            return self._run_blame(*_blame_flags(options, listing), *which, revisions, "--", path, stdin=listing)
+            flags = [*_blame_flags(options, listing), *([COPIES] if revisions.endswith(OF_COMMIT) else ())]
+            return self._run_blame(*flags, *which, revisions, "--", path, stdin=listing)
 
         # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
         apart = [[number for number in numbers if number % 2 == odd] for odd in range(2)]
@@ -288,13 +291,25 @@ class Mirror(CommitReader):
         groups = filter(None, apart) if options.detect_moves and has_touching else [numbers]
         lines = {number: line for group in groups for number, line in run(sha, path, group).items()}
         if options.pursue_moves:
-            with suppress(GitFailed):  # of older files a partial clone may have none
-                lines = pursue_moves(lines, run, any_ignored=bool(listing))
+            # Of older files a partial clone may have none; and a commit may change too many.
+            with suppress(GitFailed, GitOutOfMemory, GitTimeout):
+                lines = pursue_moves(lines, run, self._has_lost)
         ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
         return {
             number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in ends else line.blame
             for number, line in lines.items()
         }
+
+    def _has_lost(self, sha: str, line: BlamedLine) -> bool:
+        """Tell whether the file of a line, which a parent of a commit has, has fewer of its text in the commit."""
+        names = "".join(f"{each}:{line.path}\n" for each in (line.blame.sha, sha))
+        counts = []
+        with closing(self._chunks("cat-file", "--batch", stdin=names.encode())) as chunks:
+            objects = BatchedObjects(chunks)
+            for _ in range(2):
+                texts = split_stream(objects.content(), b"\n", MAX_LINE_BYTES) if objects.next()[0] else ()
+                counts.append(sum(without_whitespace(text) == line.text for text in texts))
+        return counts[0] > counts[1]
 
     def _run_blame(self, *arguments: str, stdin: bytes) -> dict[int, BlamedLine]:
         # It reads a .mailmap where it is started, which would give commits to others.

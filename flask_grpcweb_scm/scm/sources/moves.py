@@ -2,8 +2,10 @@
 
 git compares a line with what the parents of a commit have elsewhere as the line is in the end, and only when so many
 letters and digits were moved together; of a single line that it is asked about, it looks at no others. So it misses a
-short line, and one that an ignored revision has changed since. Here each commit that a line is blamed on is asked once
-more, about the line as it was in it and those around.
+short line, and one that an ignored revision has changed since; and with ``-M`` it looks at no other file. Here each
+commit that a line is blamed on is asked once more, about the line as it was in it and those around: with ``-C``, which
+looks at the files that the commit has changed, too, and takes too long for a whole history. A line that the other file
+still has was copied: whoever wrote it there did not break it here.
 """
 
 from __future__ import annotations
@@ -12,31 +14,32 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flask_grpcweb_scm.scm.sources.blame import BlamedLine
 
-__all__ = ["OF_COMMIT", "pursue_moves"]
+__all__ = ["COPIES", "OF_COMMIT", "pursue_moves"]
 
 OF_COMMIT = "^!"
 """Of all history just the one commit, which is a comparison with each of its parents, see gitrevisions(7)."""
 
 AROUND = 8
 """Lines before and after a line, which were perhaps moved with it."""
-SHORT = 20
-"""Letters and digits that git wants at least, for ``-M`` without a number."""
+COPIES = "-C20"
+"""Compare with all files that a commit has changed, with as few letters and digits as ``-M`` wants."""
 MAX_MOVES = 20  # of one line
 
 Blame = Callable[[str, str, Iterable[int], int], Mapping[int, BlamedLine]]
 """A run of ``git blame``: a range of revisions, a path, the numbers of lines, and how many around each."""
+HasLost = Callable[[str, BlamedLine], bool]
+"""Tells of a commit, and a line of a parent, whether the line's file has fewer of its text in the commit."""
 
 
-def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, *, any_ignored: bool) -> dict[int, BlamedLine]:
+def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLost) -> dict[int, BlamedLine]:
     """Return the last changes of lines before moves that git did not see.
 
     :param lines: what git found, by number.
-    :param any_ignored: True when lines may have been changed by ignored revisions.
     """
     found = dict(lines)
     suspected: Mapping[int, BlamedLine] = lines
     for _ in range(MAX_MOVES):
-        moved = _moved({number: line for number, line in suspected.items() if any_ignored or line.size < SHORT}, blame)
+        moved = _moved(suspected, blame, has_lost)
         suspected = {}
         for (sha, path), places in moved.items():
             before = blame(sha, path, places.values(), 0)
@@ -47,7 +50,7 @@ def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, *, any_ignored: 
     return found
 
 
-def _moved(lines: Mapping[int, BlamedLine], blame: Blame) -> dict[tuple[str, str], dict[int, int]]:
+def _moved(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLost) -> dict[tuple[str, str], dict[int, int]]:
     """Return where lines were that were only moved: by commit and path, numbers of lines by their numbers now."""
     changed: dict[tuple[str, str], dict[int, int]] = {}
     for number, line in lines.items():
@@ -58,6 +61,6 @@ def _moved(lines: Mapping[int, BlamedLine], blame: Blame) -> dict[tuple[str, str
         of_commit = blame(sha + OF_COMMIT, path, places.values(), AROUND)
         for number, place in places.items():
             before = of_commit[place]
-            if before.blame.sha != sha and before.path:
+            if before.blame.sha != sha and before.path and (before.path == path or has_lost(sha, before)):
                 moved.setdefault((before.blame.sha, before.path), {})[number] = before.number
     return moved

@@ -66,6 +66,45 @@ def test_the_commit_that_broke_a_line(tmp_path: Path, texts: Sequence[str], by_g
     assert [shas.index(sha) for sha in found] == [by_git, pursued]
 
 
+# What the files are after the commit that breaks a line, and after the one that it is moved by; which of the two the
+# line of mean.py is blamed on.
+BETWEEN_FILES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
+    "to a file": (
+        {"sums.py": FUNCTION + OTHERS, "mean.py": OTHERS}, {"sums.py": OTHERS, "mean.py": OTHERS + FUNCTION}, 0,
+    ),
+    "to a new file": ({"sums.py": FUNCTION + OTHERS}, {"sums.py": OTHERS, "mean.py": FUNCTION}, 0),
+    "one of two files in one": (
+        {"sums.py": OTHERS, "means.py": "import sums\n" + FUNCTION},
+        {"sums.py": "", "mean.py": OTHERS + FUNCTION}, 0,
+    ),
+    "with another name, and indented": (
+        {"sums.py": FUNCTION + OTHERS},
+        {"sums.py": OTHERS, "mean.py": "class Mean:\n" + FUNCTION.replace("mean(", "of(").replace("    ", " " * 8)}, 0,
+    ),
+    "copied": ({"sums.py": FUNCTION + OTHERS}, {"sums.py": FUNCTION + OTHERS + "#\n", "mean.py": FUNCTION}, 1),
+    "a line like one of a file that is changed, too": (
+        {"sums.py": FUNCTION + OTHERS, "mean.py": FUNCTION.replace("0", "count")},
+        {"sums.py": FUNCTION, "mean.py": FUNCTION}, 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "blamed"), BETWEEN_FILES.values(), ids=BETWEEN_FILES)
+def test_moves_between_files(tmp_path: Path, before: dict[str, str], after: dict[str, str], blamed: int) -> None:
+    repository = GitRepository(tmp_path / "git")
+    shas = []
+    for files in (before, after):
+        for old in repository.path.glob("*.py"):
+            old.unlink()
+        for name, text in files.items():
+            repository.write(name, text)
+        shas.append(repository.commit())
+    number = next(place for place, line in enumerate(after["mean.py"].splitlines(), 1) if "/ 0" in line)
+    mirror = Mirror(str(repository.path / ".git"), timeout=60)
+    found = mirror.blame(shas[-1], "mean.py", [number], PURSUED)[number]
+    assert shas.index(found.sha) == blamed
+
+
 def test_the_other_parents_of_a_merge_are_looked_at(tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.write("mean.py", OTHERS)
@@ -127,4 +166,4 @@ def test_a_line_that_was_never_moved_takes_one_run_more(tmp_path: Path, runs_of_
     short = len((OTHERS + HEAD).splitlines()) + 1
     for number, options in ((short, GIT), (3, PURSUED), (short - 1, PURSUED), (short, PURSUED)):
         mirror.blame(sha, "mean.py", [number], options)
-    assert runs_of_git() == 1 + 1 + 1 + 2
+    assert runs_of_git() == 1 + 1 + 2 + 2
