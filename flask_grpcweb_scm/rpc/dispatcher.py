@@ -23,8 +23,8 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
 from flask_grpcweb_scm.rpc.service import EnsureSync, Interceptors, RpcMethod, Service
-from flask_grpcweb_scm.rpc.stream import call_for_stream
-from flask_grpcweb_scm.rpc.unary import call_for_message, intercepted
+from flask_grpcweb_scm.rpc.stream import call_for_stream, check_stream
+from flask_grpcweb_scm.rpc.unary import call_for_message, check_message, intercepted
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
 __all__ = ["Dispatcher", "Server"]
@@ -84,8 +84,9 @@ class Dispatcher:
         interceptors = (*self._first, *self._interceptors.close(), *method.service.interceptors.close())
         if method.service.is_probe:
             interceptors = ()
-        innermost = call_for_stream if method.server_streaming else call_for_message
-        return intercepted(functools.partial(innermost, method), interceptors)
+        if method.server_streaming:
+            return intercepted(method, functools.partial(call_for_stream, method), interceptors, check_stream)
+        return intercepted(method, functools.partial(call_for_message, method), interceptors, check_message)
 
     @contextmanager
     def around_all(self, interceptor: Interceptor) -> Iterator[None]:

@@ -111,13 +111,13 @@ class Incidents:
 class ResponseTypeError(TypeError):
     """Raised for a response that is not a message of the class that the method returns."""
 
-    def __init__(self, path: str, expected: str, response: object) -> None:
-        text = f"{path} must return {expected}, its function returned {type(response).__name__}"
+    def __init__(self, path: str, expected: str, response: object, culprit: str = "its function") -> None:
+        text = f"{path} must return {expected}, {culprit} returned {type(response).__name__}"
         if isinstance(response, AsyncIterable | Awaitable):
             text += ": an async function that nothing runs; make async what is around it, or `await` it there"
         super().__init__(text)
         self.response: object = response
-        """The value that the function returned."""
+        """The value that was returned."""
 
 
 class ServiceDefinitionError(Exception):

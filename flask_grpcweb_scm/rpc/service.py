@@ -89,12 +89,17 @@ class RpcMethod:
         """``/package.Service/Method``."""
         return f"/{self.service.name}/{self.name}"
 
-    def wrong_type(self, response: object) -> ResponseTypeError:
-        """The error for a response that is not of the class that the method returns."""
+    def wrong_type(self, response: object, interceptor: Interceptor | None = None) -> ResponseTypeError:
+        """The error for a response that is not of the class that the method returns.
+
+        :param interceptor: that has returned it, in place of the function.
+        """
         if inspect.iscoroutine(response):
             # Else Python warns that nothing has awaited it.
             response.close()
-        return ResponseTypeError(self.path, self.response_class.DESCRIPTOR.full_name, response)
+        name = getattr(interceptor, "__qualname__", repr(interceptor))
+        culprit = "its function" if interceptor is None else f"its interceptor {name}"
+        return ResponseTypeError(self.path, self.response_class.DESCRIPTOR.full_name, response, culprit)
 
 
 class Service:

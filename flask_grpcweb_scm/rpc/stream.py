@@ -18,10 +18,11 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError
+from flask_grpcweb_scm.rpc.functions import Interceptor
 from flask_grpcweb_scm.rpc.service import RpcMethod
 from flask_grpcweb_scm.wire import StatusCode, encode_prefix, encode_text
 
-__all__ = ["StreamReply", "call_for_stream", "serve_stream"]
+__all__ = ["StreamReply", "call_for_stream", "check_stream", "serve_stream"]
 
 BATCH_BYTES = 16 * 2**10
 BATCH_SECONDS = 0.005
@@ -71,12 +72,20 @@ def call_for_stream(method: RpcMethod, request: Any, context: CallContext) -> It
     """
     context.check_deadline()
     responses = method.function(request, context)
-    # A refusal of a decorator that protects views, (body, status), is no pair of messages.
-    is_refusal = type(responses) is tuple and not all(isinstance(item, Message) for item in responses)
-    if is_refusal or not isinstance(responses, Iterable):
-        raise method.wrong_type(responses)
+    check_stream(method, responses)
     context.responses = responses
     return responses
+
+
+def check_stream(method: RpcMethod, responses: object, interceptor: Interceptor | None = None) -> None:
+    """Check that responses are an iterable.
+
+    :raises ResponseTypeError: when they are not.
+    """
+    # A refusal of a decorator that protects views, (body, status), is no pair of messages.
+    is_refusal = type(responses) is tuple and not all(isinstance(item, Message) for item in responses)
+    if is_refusal or isinstance(responses, str | bytes) or not isinstance(responses, Iterable):
+        raise method.wrong_type(responses, interceptor)
 
 
 class StreamReply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -12,7 +12,10 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.functions import CallNext, Interceptor, ServiceFunction
 from flask_grpcweb_scm.rpc.service import RpcMethod
 
-__all__ = ["call_for_message", "intercepted", "serve_unary"]
+__all__ = ["call_for_message", "check_message", "intercepted", "serve_unary"]
+
+CheckResponse = Callable[[RpcMethod, object, Interceptor], None]
+"""Raises ResponseTypeError for what an interceptor may not return."""
 
 
 def serve_unary(call: IncomingCall) -> Reply:
@@ -29,15 +32,38 @@ def serve_unary(call: IncomingCall) -> Reply:
         return endpoint.protocol.failure(call, call.status)
 
 
-def intercepted(function: ServiceFunction, interceptors: Sequence[Interceptor]) -> ServiceFunction:
-    """Put interceptors around a service function; the first one is the outermost."""
+def intercepted(
+    method: RpcMethod, function: ServiceFunction, interceptors: Sequence[Interceptor], check: CheckResponse
+) -> ServiceFunction:
+    """Put interceptors around a service function; the first one is the outermost.
+
+    :param check: of what each of them returns, so that those around it see a refusal as an exception.
+    """
     for interceptor in reversed(interceptors):
-        function = functools.partial(_intercept, interceptor, function)
+        function = functools.partial(_intercept, method, check, interceptor, function)
     return function
 
 
-def _intercept(interceptor: Interceptor, call_next: CallNext, request: Any, context: CallContext) -> Any:
-    return interceptor(request, context, call_next)
+def _intercept(
+    method: RpcMethod,
+    check: CheckResponse,
+    interceptor: Interceptor,
+    call_next: CallNext,
+    request: Any,
+    context: CallContext,
+) -> Any:
+    response = interceptor(request, context, call_next)
+    check(method, response, interceptor)
+    return response
+
+
+def check_message(method: RpcMethod, response: object, interceptor: Interceptor | None = None) -> None:
+    """Check that a response is a message of the right class.
+
+    :raises ResponseTypeError: when it is not.
+    """
+    if not isinstance(response, method.response_class):
+        raise method.wrong_type(response, interceptor)
 
 
 def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> Any:

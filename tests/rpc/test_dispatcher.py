@@ -131,6 +131,28 @@ def test_an_interceptor_may_change_everything(interceptor: Interceptor, text: st
     assert dispatch(echo_service(Unary=upper_or_fail), UNARY, interceptors=[interceptor]).text == text
 
 
+@pytest.mark.parametrize("path", [UNARY, STREAM])
+@pytest.mark.parametrize("response", [None, "text", ("no", 403)])
+def test_what_an_interceptor_returns_in_place_of_a_response_is_its_mistake(path: str, response: object) -> None:
+    seen: list[Exception] = []
+
+    def outer(request: Any, context: CallContext, call_next: Any) -> Any:
+        try:
+            return call_next(request, context)
+        except Exception as error:
+            seen.append(error)
+            raise
+
+    def forgets(request: Any, context: CallContext, call_next: Any) -> Any:
+        call_next(request, context)
+        return response
+
+    expected = rf"its interceptor \S+\.forgets returned {type(response).__name__}$"
+    with pytest.raises(TypeError, match=expected) as raised:
+        dispatch(echo_service(), path, interceptors=[outer, forgets])
+    assert seen == [raised.value]
+
+
 def test_an_interceptor_may_change_a_stream() -> None:
     def every_second(request: Any, context: CallContext, call_next: Any) -> Iterator[Any]:
         return (response for response in call_next(request, context) if response.number % 2 == 0)

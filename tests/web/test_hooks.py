@@ -290,6 +290,14 @@ def test_a_returned_page_that_is_no_error_is_unknown_as_from_a_hook(response: An
     assert unary(echo_app(Unary=lambda request, context: response)).code == 2
 
 
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_an_interceptor_may_return_an_http_response_too(method: str) -> None:
+    extension = GrpcWebScm(services=[echo_service()])
+    extension.intercept(lambda request, context, call_next: ("no", 403))
+    answer = call(echo_app(extension=extension).test_client(), ECHO + method, HI)
+    assert (answer.code, answer.message) == (7, "no")
+
+
 def test_a_batch_may_be_a_tuple_of_messages() -> None:
     service = Service(DESCRIPTOR.services_by_name["Echo"])
     service.add_rpc("ServerStream", lambda request, context: (EchoReply(number=1), EchoReply(number=2)), batch=True)
