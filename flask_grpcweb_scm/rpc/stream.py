@@ -71,7 +71,7 @@ def call_for_stream(method: RpcMethod, request: Any, context: CallContext) -> It
     :raises ResponseTypeError: for what is no iterable of responses.
     """
     context.check_deadline()
-    responses = method.function(request, context)
+    responses: Iterable[Message] = method.function(request, context)
     check_stream(method, responses)
     context.responses = responses
     return responses
