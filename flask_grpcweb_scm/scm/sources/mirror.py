@@ -282,8 +282,10 @@ class Mirror(CommitReader):
         def run(revisions: str, path: str, numbers: Iterable[int], around: int = 0) -> dict[int, BlamedLine]:
             checked_id(revisions.removesuffix(OF_COMMIT))
             which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
-            flags = [*_blame_flags(options, listing), *([COPIES] if revisions.endswith(OF_COMMIT) else ())]
-            return self._run_blame(*flags, *which, revisions, "--", path, stdin=listing)
+            # Of an ignored revision, too, it is wanted then what it has moved.
+            passed, copies = (b"", [COPIES]) if revisions.endswith(OF_COMMIT) else (listing, [])
+            flags = [*_blame_flags(options, passed), *copies]
+            return self._run_blame(*flags, *which, revisions, "--", path, stdin=passed)
 
         # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
         apart = [[number for number in numbers if number % 2 == odd] for odd in range(2)]

@@ -21,8 +21,9 @@ OF_COMMIT = "^!"
 
 AROUND = 8
 """Lines before and after a line, which were perhaps moved with it."""
-COPIES = "-C20"
-"""Compare with all files that a commit has changed, with as few letters and digits as ``-M`` wants."""
+COPIES = "-C8"
+"""Compare with all files that a commit has changed. Of letters and digits a short statement is enough, for it has to be
+gone there; within a file git wants more, and a statement that changed its place may be what broke."""
 MAX_MOVES = 20  # of one line
 
 Blame = Callable[[str, str, Iterable[int], int], Mapping[int, BlamedLine]]

@@ -67,7 +67,7 @@ def test_the_commit_that_broke_a_line(tmp_path: Path, texts: Sequence[str], by_g
 
 
 # What the files are after the commit that breaks a line, and after the one that it is moved by; which of the two the
-# line of mean.py is blamed on.
+# line of mean.py is blamed on. The other one is ignored if its sums.py begins with "!".
 BETWEEN_FILES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
     "to a file": (
         {"sums.py": FUNCTION + OTHERS, "mean.py": OTHERS}, {"sums.py": OTHERS, "mean.py": OTHERS + FUNCTION}, 0,
@@ -80,6 +80,10 @@ BETWEEN_FILES: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
     "with another name, and indented": (
         {"sums.py": FUNCTION + OTHERS},
         {"sums.py": OTHERS, "mean.py": "class Mean:\n" + FUNCTION.replace("mean(", "of(").replace("    ", " " * 8)}, 0,
+    ),
+    "a short one": ({"sums.py": "def f():\n" + BROKEN + OTHERS}, {"sums.py": OTHERS, "mean.py": BROKEN}, 0),
+    "by an ignored revision": (
+        {"sums.py": FUNCTION + OTHERS, "mean.py": OTHERS}, {"sums.py": "!" + OTHERS, "mean.py": OTHERS + FUNCTION}, 0,
     ),
     "copied": ({"sums.py": FUNCTION + OTHERS}, {"sums.py": FUNCTION + OTHERS + "#\n", "mean.py": FUNCTION}, 1),
     "a line like one of a file that is changed, too": (
@@ -101,7 +105,9 @@ def test_moves_between_files(tmp_path: Path, before: dict[str, str], after: dict
         shas.append(repository.commit())
     number = next(place for place, line in enumerate(after["mean.py"].splitlines(), 1) if "/ 0" in line)
     mirror = Mirror(str(repository.path / ".git"), timeout=60)
-    found = mirror.blame(shas[-1], "mean.py", [number], PURSUED)[number]
+    ignored = [shas[-1]] if after.get("sums.py", "").startswith("!") else []
+    revisions = IgnoredRevisions.parse("\n".join(ignored).encode(), 40)
+    found = mirror.blame(shas[-1], "mean.py", [number], PURSUED, revisions)[number]
     assert shas.index(found.sha) == blamed
 
 
