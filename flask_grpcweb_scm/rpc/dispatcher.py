@@ -103,6 +103,8 @@ class Dispatcher:
     def status_of(self, method: RpcMethod, error: Exception) -> RpcError | None:
         """The status that an exception stands for; None when its class is not declared."""
         if isinstance(error, RpcError):
+            if not hasattr(error, "details"):
+                raise TypeError(f"{type(error).__qualname__}.__init__() calls no super().__init__(code, message)")
             return error
         if isinstance(error, RemoteProtocolError):
             return RpcError(error.code, error.message)
@@ -178,4 +180,9 @@ class Server:
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:
         if isinstance(error, RemoteProtocolError) and error.is_malformed:
             return RpcError(call.endpoint.protocol.malformed, error.message)
-        return self._dispatcher.status_of(call.endpoint.method, error) or self._translate(error, call)
+        try:
+            status = self._dispatcher.status_of(call.endpoint.method, error)
+        except Exception as failed:
+            # By whoever wrote the exception, or declared it: a mistake like any other.
+            return self._translate(failed, call)
+        return status or self._translate(error, call)

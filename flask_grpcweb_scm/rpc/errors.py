@@ -41,7 +41,7 @@ class RpcError(Exception):
     :param code: any status but OK; a number from 1 to 16 will do.
     :param message: plain text for the caller: name the value and the way out.
     :param details: protobuf messages such as ``google.rpc.BadRequest``; an ``Any`` is sent as it is.
-    :raises ValueError: when `code` is OK or no status code.
+    :raises ValueError: when `code` is OK or no status code, or a detail has not all of its required fields.
     :raises TypeError: when `message` is no text, or a detail no protobuf message.
     """
 
@@ -58,6 +58,9 @@ class RpcError(Exception):
         for detail in self.details:
             if not isinstance(detail, Message):
                 raise TypeError(f"RpcError takes protobuf messages as its details, got {type(detail).__name__}")
+            # Checked here: where it is sent, it would break off a stream.
+            if not detail.IsInitialized():
+                raise ValueError(f"RpcError got a {detail.DESCRIPTOR.full_name} without all of its required fields")
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"

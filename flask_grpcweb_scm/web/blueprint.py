@@ -263,6 +263,8 @@ def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
     verbs = calls.protocols.verbs(method)
     if request.method not in verbs:
         status, message = 405, f"{path} is called with {' or '.join(verbs)}, not {request.method}"
+        if request.method in {"GET", "HEAD"} and "connect" in calls.protocols.names:
+            message += "; GET is for unary methods with idempotency_level = NO_SIDE_EFFECTS in the proto"
     elif request.method != "POST":
         status, message = 415, "encoding= of the query is not json or proto"
     else:
@@ -273,6 +275,9 @@ def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
         *status_headers(scope.refusal),
         ("content-type", "text/plain; charset=utf-8"),
     ]
+    if request.method != "POST":
+        # Caches keep a 405 by themselves.
+        headers.append(("cache-control", "no-store"))
     response = response_class(calls.app)(message + "\n", drained(headers, calls.app, request.environ), status)
     if status == 405:
         response.headers["allow"] = ", ".join(verbs)

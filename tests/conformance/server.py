@@ -192,12 +192,17 @@ def serve(server: str, request: Any, tls: Sequence[str]) -> None:
         process.terminate()
 
     signal.signal(signal.SIGTERM, stop)
-    wait_until_listening(port)
-    cert = request.server_creds.cert if request.use_tls else b""
-    response = server_compat_pb2.ServerCompatResponse(host="127.0.0.1", port=port, pem_cert=cert).SerializeToString()
-    sys.stdout.buffer.write(struct.pack("!I", len(response)) + response)
-    sys.stdout.buffer.flush()
-    process.wait()
+    try:
+        wait_until_listening(port)
+        cert = request.server_creds.cert if request.use_tls else b""
+        response = server_compat_pb2.ServerCompatResponse(host="127.0.0.1", port=port, pem_cert=cert)
+        data = response.SerializeToString()
+        sys.stdout.buffer.write(struct.pack("!I", len(data)) + data)
+        sys.stdout.buffer.flush()
+        process.wait()
+    finally:
+        # Also when the suite has given up waiting, and reads no more.
+        process.terminate()
 
 
 def wait_until_listening(port: int) -> None:

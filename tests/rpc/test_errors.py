@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import UninterpretedOption
 from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from flask_grpcweb_scm.rpc import RpcError, StatusCode
 from flask_grpcweb_scm.wire import decode_message, encode_message
 from tests.echo_pb2 import EchoReply
+
+REQUIRES = UninterpretedOption(name=[UninterpretedOption.NamePart()])
 
 
 @pytest.mark.parametrize(
@@ -24,10 +27,11 @@ from tests.echo_pb2 import EchoReply
         (b"why", (), "got bytes"),
         ("why", ["not a message"], "takes protobuf messages as its details, got str"),
         ("why", [EchoReply(), None], "got NoneType"),
+        ("why", [REQUIRES], "got a google.protobuf.UninterpretedOption without all of its required fields"),
     ],
 )
 def test_what_could_not_be_sent_fails_where_it_is_raised(message: Any, details: Any, expected: str) -> None:
-    with pytest.raises(TypeError, match=expected):
+    with pytest.raises((TypeError, ValueError), match=expected):
         RpcError(StatusCode.INVALID_ARGUMENT, message, details)
 
 

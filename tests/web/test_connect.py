@@ -415,7 +415,7 @@ def test_hooks_make_responses_conditional() -> None:
 def test_a_hook_may_say_that_a_cache_has_the_response(hook: str, verb: str) -> None:
     app = lookup_app()
     getattr(app, hook)(lambda *_: Response(status=304, headers={"etag": '"1"'}))
-    options = {"content_type": JSON, "data": b"{}"} if verb == "POST" else {}
+    options: dict[str, Any] = {"content_type": JSON, "data": b"{}"} if verb == "POST" else {}
     for headers, is_kept in [({"if-none-match": '"1"'}, verb != "POST"), ({}, False)]:
         response = app.test_client().open(FIND + query_of(HI), method=verb, headers=headers, **options)
         assert response.status_code == (304 if is_kept else 500)
@@ -473,6 +473,11 @@ def test_an_encoding_that_there_is_not_is_415() -> None:
 def test_other_methods_are_not_called_by_get(method: str, verb: str) -> None:
     response = echo_app().test_client().open(ECHO + method + query_of(HI), method=verb)
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.headers["cache-control"] == "no-store"
+    hint = "; GET is for unary methods with idempotency_level = NO_SIDE_EFFECTS in the proto"
+    text = f"{ECHO}{method} is called with POST, not {verb}{hint}\n"
+    assert response.text == (text if verb == "GET" else "")
+    assert hint not in echo_app(GRPC_PROTOCOLS="grpc-web").test_client().get(ECHO + method).text
 
 
 def test_the_verbs_of_a_method_without_side_effects() -> None:

@@ -412,6 +412,48 @@ def test_a_session_that_cannot_be_opened_is_internal() -> None:
     assert unary(app).code == 13
 
 
+class Unfinished(RpcError):
+    def __init__(self) -> None:
+        self.user = "ann"
+
+
+class Textless(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (Unfinished(), "Unfinished.__init__() calls no super().__init__(code, message)"),
+        (Textless(), "ZeroDivisionError: no text"),
+        (DomainError("why"), "KeyError: 'details'"),
+    ],
+    ids=["an RpcError without a code", "an exception without a text", "details that cannot be made"],
+)
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_an_error_without_a_status_is_internal(
+    error: Exception, logged: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: EchoRequest, context: object) -> EchoReply:
+        raise error
+
+    def stream(request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        yield EchoReply(number=1)
+        raise error
+
+    service = echo_service(Unary=fail, ServerStream=stream)
+    service.declare_error(Textless, StatusCode.NOT_FOUND)
+    service.declare_error(DomainError, StatusCode.NOT_FOUND, details=lambda error: {}["details"])
+    answer = call(echo_app(extension=GrpcWebScm(services=[service])).test_client(), ECHO + method, HI)
+    assert answer.code == 13
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_text is not None
+    assert logged in record.exc_text
+    assert type(error).__name__ in record.exc_text
+    assert answer.message == f"internal error (call {record.args[0]})"  # type: ignore[index]
+
+
 @pytest.mark.parametrize("testing", [True, False])
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
 def test_an_undeclared_exception_is_internal_and_goes_to_the_log_only(
