@@ -23,6 +23,7 @@ _MISTAKES = (json_format.ParseError, ValueError, TypeError, AttributeError, Recu
 # The parameters of a command also have names of their own.
 _PREFIX = "field_"
 _FILE_PREFIX = "file_"
+_EXAMPLES = {"Timestamp": " as 2026-01-31T12:00:00Z", "Duration": " as 86400s"}
 _OF_LINES = {"stacktrace"}
 """Names of fields for texts of many lines, which are rather in a file."""
 
@@ -49,7 +50,8 @@ class JsonType(click.ParamType):  # type: ignore[type-arg]  # generic in newer v
         try:
             _read(GetMessageClass(self._descriptor), read)
         except _MISTAKES as error:
-            self.fail(f"{value!r} is not a {self._descriptor.name}: {error}", param, ctx)
+            name = self._descriptor.name
+            self.fail(f"{value!r} is not a {name}{_EXAMPLES.get(name, '')}: {error}", param, ctx)
         return read
 
 

@@ -107,6 +107,9 @@ _LAST_SECOND = 253402300799
 _CHANGE_TYPES = {b"A": "A", b"D": "D"}
 
 
+MISSING_OBJECT = ": the partial clone has not all files; run in it: git fetch --refetch --no-filter"
+
+
 class GitError(Exception):
     """Raised when a repository cannot be read; the text names no path of this machine."""
 
@@ -131,7 +134,8 @@ class GitFailed(GitError):
     """Raised when git ended with an error, or with more output than is read."""
 
     def __init__(self, command: str, status: int, errors: str) -> None:
-        super().__init__(f"git {command} failed with exit status {status}")
+        missing = MISSING_OBJECT if "from promisor remote" in errors else ""
+        super().__init__(f"git {command} failed with exit status {status}{missing}")
         self.command = command
         self.status = status
         self.errors = errors

@@ -37,7 +37,7 @@ from flask_grpcweb_scm.scm.sources.git import (
     split_stream,
 )
 from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
-from flask_grpcweb_scm.scm.sources.moves import COPIES, OF_COMMIT, pursue_moves
+from flask_grpcweb_scm.scm.sources.moves import HARDER, OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
@@ -283,8 +283,8 @@ class Mirror(CommitReader):
             checked_id(revisions.removesuffix(OF_COMMIT))
             which = [part for number in numbers for part in ("-L", f"{max(1, number - around)},{number + around}")]
             # Of an ignored revision, too, it is wanted then what it has moved.
-            passed, copies = (b"", [COPIES]) if revisions.endswith(OF_COMMIT) else (listing, [])
-            flags = [*_blame_flags(options, passed), *copies]
+            passed, harder = (b"", HARDER) if revisions.endswith(OF_COMMIT) else (listing, ())
+            flags = [*_blame_flags(options, passed), *harder]
             return self._run_blame(*flags, *which, revisions, "--", path, stdin=passed)
 
         # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
@@ -295,15 +295,15 @@ class Mirror(CommitReader):
         if options.pursue_moves:
             # Of older files a partial clone may have none; and a commit may change too many.
             with suppress(GitFailed, GitOutOfMemory, GitTimeout):
-                lines = pursue_moves(lines, run, self._has_lost)
+                lines = pursue_moves(lines, run, self._is_gone)
         ends = self._ends({line.blame.sha for line in lines.values() if line.is_first})
         return {
             number: replace(line.blame, approximate=CUT_OFF) if line.blame.sha in ends else line.blame
             for number, line in lines.items()
         }
 
-    def _has_lost(self, sha: str, line: BlamedLine) -> bool:
-        """Tell whether the file of a line, which a parent of a commit has, has fewer of its text in the commit."""
+    def _is_gone(self, sha: str, path: str, line: BlamedLine) -> bool:
+        """Tell whether a commit has moved a line of a parent to a path, and not copied it."""
         names = "".join(f"{each}:{line.path}\n" for each in (line.blame.sha, sha))
         counts = []
         with closing(self._chunks("cat-file", "--batch", stdin=names.encode())) as chunks:
@@ -311,7 +311,7 @@ class Mirror(CommitReader):
             for _ in range(2):
                 texts = split_stream(objects.content(), b"\n", MAX_LINE_BYTES) if objects.next()[0] else ()
                 counts.append(sum(without_whitespace(text) == line.text for text in texts))
-        return counts[0] > counts[1]
+        return counts[0] >= counts[1] if line.path == path else counts[0] > counts[1]
 
     def _run_blame(self, *arguments: str, stdin: bytes) -> dict[int, BlamedLine]:
         # It reads a .mailmap where it is started, which would give commits to others.

@@ -14,25 +14,26 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flask_grpcweb_scm.scm.sources.blame import BlamedLine
 
-__all__ = ["COPIES", "OF_COMMIT", "pursue_moves"]
+__all__ = ["HARDER", "OF_COMMIT", "pursue_moves"]
 
 OF_COMMIT = "^!"
 """Of all history just the one commit, which is a comparison with each of its parents, see gitrevisions(7)."""
 
 AROUND = 8
 """Lines before and after a line, which were perhaps moved with it."""
-COPIES = "-C8"
-"""Compare with all files that a commit has changed. Of letters and digits a short statement is enough, for it has to be
-gone there; within a file git wants more, and a statement that changed its place may be what broke."""
+HARDER = ("-M8", "-C8")
+"""Compare with all files that a commit has changed, and by as few letters and digits as a short statement has. Then
+it has to be gone where it was; and within a file a line beside it must be moved, too: a statement that has changed its
+place alone may be what broke."""
 MAX_MOVES = 20  # of one line
 
 Blame = Callable[[str, str, Iterable[int], int], Mapping[int, BlamedLine]]
 """A run of ``git blame``: a range of revisions, a path, the numbers of lines, and how many around each."""
-HasLost = Callable[[str, BlamedLine], bool]
-"""Tells of a commit, and a line of a parent, whether the line's file has fewer of its text in the commit."""
+IsGone = Callable[[str, str, BlamedLine], bool]
+"""Tells whether a commit has moved a line of a parent to a path, and not copied it."""
 
 
-def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLost) -> dict[int, BlamedLine]:
+def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, is_gone: IsGone) -> dict[int, BlamedLine]:
     """Return the last changes of lines before moves that git did not see.
 
     :param lines: what git found, by number.
@@ -40,7 +41,7 @@ def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLos
     found = dict(lines)
     suspected: Mapping[int, BlamedLine] = lines
     for _ in range(MAX_MOVES):
-        moved = _moved(suspected, blame, has_lost)
+        moved = _moved(suspected, blame, is_gone)
         suspected = {}
         for (sha, path), places in moved.items():
             before = blame(sha, path, places.values(), 0)
@@ -51,7 +52,7 @@ def pursue_moves(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLos
     return found
 
 
-def _moved(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLost) -> dict[tuple[str, str], dict[int, int]]:
+def _moved(lines: Mapping[int, BlamedLine], blame: Blame, is_gone: IsGone) -> dict[tuple[str, str], dict[int, int]]:
     """Return where lines were that were only moved: by commit and path, numbers of lines by their numbers now."""
     changed: dict[tuple[str, str], dict[int, int]] = {}
     for number, line in lines.items():
@@ -62,6 +63,16 @@ def _moved(lines: Mapping[int, BlamedLine], blame: Blame, has_lost: HasLost) -> 
         of_commit = blame(sha + OF_COMMIT, path, places.values(), AROUND)
         for number, place in places.items():
             before = of_commit[place]
-            if before.blame.sha != sha and before.path and (before.path == path or has_lost(sha, before)):
+            if before.blame.sha == sha or not before.path:
+                continue
+            if (before.path != path or _is_of_block(of_commit, place)) and is_gone(sha, path, before):
                 moved.setdefault((before.blame.sha, before.path), {})[number] = before.number
     return moved
+
+
+def _is_of_block(lines: Mapping[int, BlamedLine], place: int) -> bool:
+    """Tell whether a line beside another one was beside it before."""
+    line = lines[place]
+    beside = {step: lines[place + step] for step in (-1, 1) if place + step in lines}
+    where = (line.blame.sha, line.path, line.number)
+    return any(near.text and (near.blame.sha, near.path, near.number - step) == where for step, near in beside.items())

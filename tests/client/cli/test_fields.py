@@ -140,7 +140,7 @@ def test_an_option_sets_its_field(arguments: list[str], fields: dict[str, Any]) 
         (["--inner", "x"], "'x' is not JSON"),
         (["--inner", '"x"'], "not an object"),
         (["--inner", '{"nam": 1}'], 'no field named "nam"'),
-        (["--at", "yesterday"], "is not a Timestamp"),
+        (["--at", "yesterday"], "is not a Timestamp as 2026-01-31T12:00:00Z: "),
         (["--truths", "a=perhaps"], "is not a valid boolean"),
         (["--texts", "a"], "is not KEY=VALUE"),
         (["--external", "x"], "No such option"),

@@ -456,3 +456,18 @@ def test_only_names_of_branches_are_looked_up(tmp_path: Path, name: str) -> None
     assert mirror.ignored_revisions(name) == IgnoredRevisions()
     with pytest.raises(GitError):
         mirror.tip(name)
+
+
+@pytest.mark.parametrize("has_files", [False, True], ids=["no files", "the newest files"])
+def test_a_partial_clone_without_the_files_says_what_to_fetch(tmp_path: Path, has_files: bool) -> None:
+    story = Story(tmp_path / "story")
+    story.repository.git("config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    options = ["--filter=blob:none", *(() if has_files else ("--no-checkout",)), f"file://{story.repository.path}"]
+    story.repository.git("clone", "--quiet", *options, str(clone))
+    mirror = Mirror(str(clone / ".git"), timeout=60)
+    with pytest.raises(GitError) as caught:
+        mirror.lines(story.reformatted, "code.py", [1])
+    _, _, command = str(caught.value).partition("; run in it: git ")
+    story.repository.git("-C", str(clone), *command.split())
+    assert mirror.blame(story.reformatted, "code.py", [1])[1].sha == story.reformatted

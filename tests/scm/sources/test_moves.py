@@ -16,6 +16,8 @@ PURSUED = BlameOptions(detect_moves=True, ignore_whitespace=True, pursue_moves=T
 OTHERS = numbered(1, 30, "others = what has nothing to do with it, number")
 HEAD, TAIL = "def mean(total, count):\n    # The mean of a number of numbers.\n", "\n# Behind it.\n"
 BROKEN = "    return total / 0\n"
+SHORT = "def f(x):\n    return x / 0\n"
+CHECKS = "    check(i)\n    check_more(i)\n    check_even_more_of_it(i)\n"
 FUNCTION = HEAD + BROKEN + TAIL
 
 # What the file is after each commit, and which of them the broken line is blamed on: by git, and when it is pursued.
@@ -36,6 +38,11 @@ CASES: dict[str, tuple[Sequence[str], int, int]] = {
     "ignored, then moved": (
         [FUNCTION + OTHERS, "!" + FUNCTION.replace("total", "all") + OTHERS, OTHERS + FUNCTION.replace("total", "all")],
         2, 0,
+    ),
+    "a very short function, moved": ([SHORT + OTHERS, OTHERS + SHORT], 1, 0),
+    "a short statement that changed its place": (
+        ["def f(i):\n    return 1 / 0\n" + CHECKS + OTHERS, "def f(i):\n" + CHECKS + "    return 1 / 0\n" + OTHERS],
+        1, 1,
     ),
     "a new line that is elsewhere, too": (
         ["def none():\n" + BROKEN + OTHERS, "def none():\n" + BROKEN + OTHERS + FUNCTION], 1, 1,
