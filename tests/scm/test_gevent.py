@@ -142,11 +142,16 @@ def test_git_does_not_outlive_a_client_that_goes_away(app: Flask, ours: Tenant, 
 
 KILL_GREENLET = """
 from gevent import monkey; monkey.patch_all()
-import sys, threading, gevent
-from flask_grpcweb_scm.scm.sources.mirror import Mirror
-reading = gevent.spawn(Mirror(sys.argv[1], timeout=60).has_commit, "a" * 40)
-while not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):  # which git has, once it runs
-    gevent.sleep(0.01)
+import sys, time, gevent.event
+from flask_grpcweb_scm.scm.sources.git import run_git
+has_started = gevent.event.Event()
+def read():
+    chunks = run_git(sys.argv[1], "cat-file", "--batch-check", deadline=time.monotonic() + 60)
+    next(chunks)
+    has_started.set()
+    list(chunks)
+reading = gevent.spawn(read)
+has_started.wait()
 reading.kill()
 """
 

@@ -167,7 +167,7 @@ class BatchedObjects:
     def next(self) -> tuple[str, str, int]:
         """Return type, id and size of the next object; an empty type for one that is missing."""
         collections.deque(self._take(self._left), maxlen=0)
-        while b"\n" not in self._rest and (chunk := next(self._chunks, b"")):
+        while b"\n" not in self._rest and (chunk := next(self._chunks, None)) is not None:
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")
         match = _BATCHED.fullmatch(line)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from flask_grpcweb_scm.observe import observed_work
 from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES
@@ -153,6 +153,8 @@ def run_git(
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
+    The first chunk is empty: it comes as soon as git has started.
+
     Returns the start of its standard error, which may name paths of this machine.
 
     On Linux the end of this process kills git too, whatever ends it, and its memory has a limit.
@@ -190,9 +192,7 @@ def run_git(
         )
         leash.tie(process.pid)
         _limit(process, memory)
-        yield from _output(process, deadline)
-        if process.returncode < 0 and deadline is not None and deadline <= time.monotonic():
-            raise GitTimeout(command)
+        yield from _output(process, command, deadline)
         errors.seek(0)
         text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
         if process.returncode != 0:
@@ -276,25 +276,53 @@ def _find_git() -> str:
     return path
 
 
-def _output(process: subprocess.Popen[bytes], deadline: float | None) -> Generator[bytes, None, None]:
-    # With gevent it is a file of gevent's, which has the methods of io.BufferedReader and is none.
-    stdout: Any = process.stdout
-    owner, alarm = os.getpid(), None
+def _output(process: subprocess.Popen[bytes], command: str, deadline: float | None) -> Generator[bytes, None, None]:
+    assert process.stdout is not None
+    stdout, owner = process.stdout.fileno(), os.getpid()
     try:
-        if deadline is not None:
-            alarm = threading.Timer(max(0.0, deadline - time.monotonic()), _kill, [process])
-            alarm.start()
-        while chunk := stdout.read1(CHUNK_BYTES):
-            yield chunk
-        process.wait()
+        yield b""
+        while _is_ready(stdout, deadline):
+            chunk = os.read(stdout, CHUNK_BYTES)
+            if chunk:
+                yield chunk
+            elif _has_ended(process, deadline):
+                return
+        raise GitTimeout(command)
     finally:
-        if alarm is not None:
-            alarm.cancel()
         # A child that was forked meanwhile ends its copy of this generator too, but git is its parent's.
         if os.getpid() == owner:
             _kill(process)
             process.wait()
-        stdout.close()
+        process.stdout.close()
+
+
+def _is_ready(descriptor: int, deadline: float | None) -> bool:
+    """Wait until something can be read, or its end; return False at the deadline."""
+    if not hasattr(select, "poll"):  # on Windows, which has nothing to wait for a pipe with
+        return True
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    if deadline is None:
+        return bool(ready.poll())
+    left = deadline - time.monotonic()
+    return left > 0 and bool(ready.poll(left * 1000))
+
+
+def _has_ended(process: subprocess.Popen[bytes], deadline: float | None) -> bool:
+    """Wait until git has ended; return False at the deadline."""
+    if deadline is not None and sys.platform == "linux":
+        # Popen.wait() looks once, too early mostly, and then after a millisecond.
+        with suppress(OSError):  # it has ended, and gevent has noticed already; or the kernel is an old one
+            end = os.pidfd_open(process.pid)
+            try:
+                _is_ready(end, deadline)
+            finally:
+                os.close(end)
+    try:
+        process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

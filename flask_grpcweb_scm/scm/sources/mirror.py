@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
@@ -53,6 +54,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
 _ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
 MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
+
+
+class _OtherLines(Exception):
+    """Raised to have lines read in another way than at first."""
 
 
 class Tip(NamedTuple):
@@ -179,7 +184,18 @@ class Mirror(CommitReader):
         numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
         if not numbers:
             return {}
-        found = self._read_snippets(sha, paths, numbers) or self._snippets_at(sha, paths, numbers)
+        read = cache(partial(self._read_snippets, sha, paths, numbers))
+
+        def read_all() -> None:
+            found = read()
+            if found is None or len(found[1]) < len(numbers):
+                raise _OtherLines
+
+        blames: dict[int, Blame] | None = None
+        if len(paths) == 1 and self._storage(checked_id(sha)) is not None:
+            with suppress(_OtherLines):
+                blames = self.blame(sha, path, numbers, options, ignored, meanwhile=read_all)
+        found = read() or self._snippets_at(sha, paths, numbers)
         if found is None:
             if not self.has_commit(sha):
                 raise NoSuchCommit(sha)
@@ -189,7 +205,8 @@ class Mirror(CommitReader):
                 return None
             found = path, self.snippets(blob, numbers)
         path, snippets = found
-        blames = self.blame(sha, path, snippets, options, ignored)
+        if blames is None:
+            blames = self.blame(sha, path, snippets, options, ignored)
         return {number: Line(blames[number], snippet) for number, snippet in snippets.items()}
 
     def _read_snippets(
@@ -269,9 +286,12 @@ class Mirror(CommitReader):
         numbers: Iterable[int],
         options: BlameOptions = DEFAULT_BLAME,
         ignored: IgnoredRevisions = NOTHING_IGNORED,
+        *,
+        meanwhile: Callable[[], object] = bool,
     ) -> dict[int, Blame]:
         """Return the commits that last changed lines of a file, as the file was at commit `sha`.
 
+        :param meanwhile: is called while git works; what it raises ends git.
         :raises GitFailed: when the file does not have these lines.
         """
         numbers = sorted(numbers)
@@ -285,7 +305,7 @@ class Mirror(CommitReader):
             # Of an ignored revision, too, it is wanted then what it has moved.
             passed, harder = (b"", HARDER) if revisions.endswith(OF_COMMIT) else (listing, ())
             flags = [*_blame_flags(options, passed), *harder]
-            return self._run_blame(*flags, *which, revisions, "--", path, stdin=passed)
+            return self._run_blame(*flags, *which, revisions, "--", path, stdin=passed, meanwhile=meanwhile)
 
         # Of lines that touch, git would look for a move of them together: what one call says, another one might not.
         apart = [[number for number in numbers if number % 2 == odd] for odd in range(2)]
@@ -313,12 +333,12 @@ class Mirror(CommitReader):
                 counts.append(sum(without_whitespace(text) == line.text for text in texts))
         return counts[0] >= counts[1] if line.path == path else counts[0] > counts[1]
 
-    def _run_blame(self, *arguments: str, stdin: bytes) -> dict[int, BlamedLine]:
+    def _run_blame(self, *arguments: str, stdin: bytes, meanwhile: Callable[[], object]) -> dict[int, BlamedLine]:
         # It reads a .mailmap where it is started, which would give commits to others.
         has_map = os.path.lexists(os.path.join(os.path.dirname(self.git_dir), ".mailmap"))
         how: dict[str, Any] = {"stdin": stdin, "folder": HERE if has_map else ""}
         try:
-            return _blamed_lines(self._chunks("blame", *arguments, is_guess=True, **how))
+            return _blamed_lines(self._chunks("blame", *arguments, is_guess=True, **how), meanwhile)
         except GitFailed as error:
             if not _BAD_LIST.search(error.errors):
                 self._warn(f"{error}: {error.errors}")
@@ -340,8 +360,10 @@ def _blame_flags(options: BlameOptions, listing: bytes) -> list[str]:
     return ["--line-porcelain", "--encoding=UTF-8", "--no-textconv", *how, *files]
 
 
-def _blamed_lines(chunks: Generator[bytes, None, str]) -> dict[int, BlamedLine]:
+def _blamed_lines(chunks: Generator[bytes, None, str], meanwhile: Callable[[], object] = bool) -> dict[int, BlamedLine]:
     with closing(chunks):
+        next(chunks)
+        meanwhile()
         return dict(parse_blame(split_stream(chunks, b"\n", MAX_LINE_BYTES)))
 
 

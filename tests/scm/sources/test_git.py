@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -144,9 +145,23 @@ def test_git_is_killed_when_nobody_reads_on(tmp_path: Path) -> None:
     blob = repository.git("rev-parse", "HEAD:big")
     git_dir = str(repository.path / ".git")
     with closing(run_git(git_dir, "cat-file", "blob", blob, deadline=None)) as chunks:
-        assert next(chunks).startswith(b"line 1\n")
+        assert b"".join(itertools.islice(chunks, 2)).startswith(b"line 1\n")
         assert processes_with(git_dir)
     assert processes_with(git_dir) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="git is not killed there")
+@pytest.mark.parametrize("script", ["exec >&-; sleep 100", "while :; do echo x; done", "sleep 100"])
+def test_git_is_killed_whatever_it_does_with_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\n{script}\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GitTimeout, match="git log did not end in time"):
+        list(run_git(str(tmp_path / "x"), "log", deadline=time.monotonic() + 0.3))
+    assert processes_with(str(tmp_path / "x")) == []
 
 
 READERS = {
@@ -182,8 +197,10 @@ import os, sys
 from flask_grpcweb_scm.scm.sources.git import run_git
 git_dir = sys.argv[1]
 def read():
+    chunks = run_git(git_dir, "cat-file", "--batch-check", deadline=None)
+    next(chunks)  # git is tied to this process
     print(os.getpid(), flush=True)
-    list(run_git(git_dir, "cat-file", "--batch-check", deadline=None))
+    list(chunks)
 {READERS[reader]}
 """
     with subprocess.Popen([sys.executable, "-c", script, str(stuck)], stdout=subprocess.PIPE, cwd=ROOT) as process:
