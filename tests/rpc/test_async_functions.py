@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import functools
 import gc
-import importlib.util
 import os
 import signal
 import subprocess
@@ -346,11 +345,10 @@ def test_apps_without_async_functions_import_no_asyncio() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.needs("gevent")
 def test_an_app_warns_at_start_of_greenlets() -> None:
     code = "from gevent import monkey; monkey.patch_all()\n"
     code += "from tests.rpc.test_async_functions import bidi, echo_app; echo_app(Bidi=bidi)"
-    if importlib.util.find_spec("gevent") is None and "CI" not in os.environ:
-        pytest.skip("gevent is not installed: pip install gevent")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "the functions of /tests.echo.v1.Echo/Bidi are async, and gevent runs one of them at a time" in done.stderr
 

@@ -486,9 +486,9 @@ def test_a_database_that_hangs_is_told_from_one_that_is_busy() -> None:
                 settle(SERVING)
 
 
+@pytest.mark.needs("psycopg")
 def test_a_database_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     uri = f"postgresql+psycopg://user:hush@127.0.0.1:{free_port()}/none"
-    pytest.importorskip("psycopg")
     app = make_app(uri, GRPC_HEALTH=True, GRPC_REQUIRE_AUTH=False)
     assert status(app) == NOT_SERVING
     assert "hush" not in caplog.text

@@ -85,8 +85,6 @@ def test_a_file_drains_all_processes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])
 def test_sigterm_ends_the_streams_of_watchers(worker: str, tmp_path: Path) -> None:
-    if worker == "gevent":
-        pytest.importorskip("gevent")
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(block(PAGE, "python", "# gunicorn.conf.py"))
     options = ["--config", str(config), "--worker-class", worker, "--graceful-timeout", "600"]

@@ -188,8 +188,6 @@ gevent.spawn(read).join()
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.needs("processes that are killed")
 def test_git_dies_with_the_process_that_reads_it(stuck: Path, reader: str) -> None:
-    if reader == "a greenlet":
-        pytest.importorskip("gevent")
     patch = "from gevent import monkey; monkey.patch_all()" if reader == "a greenlet" else ""
     script = f"""
 {patch}
