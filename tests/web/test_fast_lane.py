@@ -447,7 +447,11 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 OURS: list[dict[str, Any]] = [
     {"GRPC_CORS_ORIGINS": ["https://app.example"]},
-    {"GRPC_CORS_ORIGINS": ["https://app.example", "null"], "GRPC_CORS_CREDENTIALS": True, "GRPC_CORS_MAX_AGE": 60},
+    {
+        "GRPC_CORS_ORIGINS": ["https://app.example", "https://other.example"],
+        "GRPC_CORS_CREDENTIALS": True,
+        "GRPC_CORS_MAX_AGE": 60,
+    },
     {"GRPC_CORS_CREDENTIALS": True},
     {"GRPC_CORS_ORIGINS": "*"},
 ]
@@ -501,7 +505,7 @@ def cors_requests() -> Iterator[dict[str, Any]]:
 
 
 def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
-    responses = []
+    responses: list[tuple[object, object]] = []
     for options in cors_requests():
         environ = EnvironBuilder(**{"path": ECHO + "Unary", "method": "POST", **options}).get_environ()
         environ.pop("werkzeug.request", None)
@@ -532,8 +536,10 @@ def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> No
         if not is_ours:
             CORS(app, **options)
         if lane:
-            mine = {"headers": {"origin": "https://app.example"}}
-            ways_there = [call(app.test_client(), ECHO + "Unary", EchoRequest(text="way"), **mine) for _ in range(3)]
+            mine = {"origin": "https://app.example"}
+            ways_there = [
+                call(app.test_client(), ECHO + "Unary", EchoRequest(text="way"), headers=mine) for _ in range(3)
+            ]
             assert [reply.only(EchoReply).text for reply in ways_there if not reply.code][1:] in (["lane"] * 2, [])
         ways.append(responses_to_pages(app))
     differences = [(one, other) for one, other in zip(*ways, strict=True) if one != other]
@@ -558,7 +564,7 @@ def allowed(app: Flask, origin: str, **headers: str) -> str | None:
 
 def test_options_that_may_change_are_looked_at_every_time() -> None:
     app, origin = lane_app(), Changing()
-    CORS(app, origins=[origin])
+    CORS(app, origins=[origin])  # type: ignore[list-item]
     assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == ["https://app.example", None]
     origin.now = "https://new.example"
     assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == [None, "https://new.example"]
@@ -614,3 +620,14 @@ def test_the_origin_of_a_call_with_cookies_is_checked_every_time() -> None:
     assert codes[:3] == codes[3:]
     assert codes[2] != codes[0] == codes[1]
     assert [reply.only(EchoReply).text for reply in replies[3:5]] == ["lane"] * 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://app.example"}, {"origin": "https://evil.example"}])
+def test_only_preflights_that_are_granted_are_remembered(headers: dict[str, str]) -> None:
+    app = lane_app(GRPC_CORS_ORIGINS=["https://app.example"])
+    way_of_call(app)
+    asked = {**headers, "access-control-request-method": "POST", "cookie": "a=1"}
+    responses = [app.test_client().options(ECHO + "Unary", headers=asked) for _ in range(3)]
+    assert len({(response.status, str(response.headers)) for response in responses}) == 1
+    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    assert len(permissions._preflights.found[1]) == (headers.get("origin") != "https://evil.example")
