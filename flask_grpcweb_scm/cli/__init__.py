@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.rpc import RpcMethod, did_you_mean
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.state import AppState
@@ -99,7 +99,7 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 @click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
 @click.option("--url", help="Call a server at this URL, instead of this process.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: the first that is served.")
+@click.option("--protocol", type=click.Choice(HTTP1_PROTOCOLS), help="Default: the first that is served.")
 @click.option("--stream", "as_lines", is_flag=True, help="Print each response on a line of its own.")
 @click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext

@@ -24,7 +24,7 @@ from flask_grpcweb_scm.client.probe import (
     post_grpc_web,
 )
 from flask_grpcweb_scm.pb import health_pb2
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from flask_grpcweb_scm.wire import ContentType, StatusCode
 
 __all__ = ["Diagnosis", "examine"]
@@ -64,7 +64,7 @@ def examine(
     *,
     open_channel: Callable[..., Channel],
     has_credentials: bool,
-    protocol: str = PROTOCOLS[0],
+    protocol: str = HTTP1_PROTOCOLS[0],
     origin: str | None = None,
     timeout: float = 10.0,
     ca_certs: str | None = None,

@@ -39,7 +39,7 @@ from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 
 __all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
 
@@ -231,7 +231,7 @@ class DoctorCommand(click.Command):
                 self._descriptor,
                 open_channel=functools.partial(open_channel, given, retry=None),
                 has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
-                protocol=given["protocol"] or PROTOCOLS[0],
+                protocol=given["protocol"] or HTTP1_PROTOCOLS[0],
                 origin=origin,
                 timeout=given["timeout"] or DOCTOR_TIMEOUT,
                 ca_certs=given["ca_certs"],
