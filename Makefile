@@ -15,7 +15,6 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORK
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 SCM := sentry.integrations.scm.v1.ScmService
-# Double dollars are for the reader's shell.
 define TRY
 
 Four things to try:
@@ -23,13 +22,13 @@ Four things to try:
 1. Open http://127.0.0.1:$(PORT)/ in a browser.
 
 2. List the repositories, from another terminal:
-printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-binary @- --header 'Content-Type: application/grpc-web+json' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
+curl --header 'Content-Type: application/json' --data '{"organizationId": 1}' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
 
-3. Ask who last changed the first line of the Makefile, from this folder:
-$(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
+3. Ask who last changed a line of a file, from this folder:
+$(FLASK) grpc call GetCommitContext '{"repositoryId": 1, "filepath": "README.md", "lineNumber": 5}'
 
 4. Find the commits behind a stack trace, and their authors:
-$(BIN)/python -c 'from flask_grpcweb_scm.wire import FrameReader; list(FrameReader(max_payload=9).feed(b"\xff\0\0\0\0"))' 2>&1 | $(FLASK) scm derive demo web --suspects --traceback -
+$(FLASK) scm derive acme shop --suspects --traceback instance/demo/traceback.txt
 
 endef
 export TRY
@@ -42,13 +41,10 @@ help: ## Show this list
 
 # The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
 run: export FLASK_GRPC_STATUS_HEADER := only
-run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
-	@$(FLASK) scm init-db
-	@$(FLASK) scm add-organization demo
-	@test ! -e .git || $(FLASK) scm import-git demo . --follow
-	@# After that, so that the checkout is repository 1, as it says above.
-	@$(FLASK) add-example-rows
-	@printf '%s\n' "$$TRY"
+run: .venv/.installed-example ## Serve the example app on 127.0.0.1:8000 (PORT=…), with a demo in its database
+	@echo 'Filling the database …'
+	@$(FLASK) scm demo
+	@printf '%s\n' "$$TRY" 'Serving; Ctrl-C ends it …'
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
 
 test: $(DEV) ## Run the tests (ARGS=… goes to pytest)
@@ -140,7 +136,7 @@ clean: ## Remove the environments, the example's database and every cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-example: setup.cfg pyproject.toml | .venv/bin/python
-	@echo 'Installing into .venv …'
+	@echo 'Installing Flask, SQLAlchemy, protobuf, gunicorn and what they need into .venv, once; it may take a minute …'
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example]'
 	@touch $@
 
@@ -190,6 +186,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \
+	echo "Making the environment $$folder with $$($(PYTHON) --version) …"; \
 	if $(PYTHON) -m venv $$folder >/dev/null 2>&1; then exit 0; fi; \
 	if uv venv --quiet --clear --seed --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \
 	if virtualenv --quiet --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \
