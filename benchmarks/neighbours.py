@@ -6,6 +6,7 @@ calls are those of "unary 1 binary", in gRPC-Web if nothing else is said.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -50,10 +51,10 @@ class Dropping(logging.Handler):
         """Drop it."""
 
 
-def cross_origin(app: Flask, by_hand: bool) -> None:
+def cross_origin(app: Flask, by_hand: bool, *, credentials: bool = False) -> None:
     """Flask-CORS; ours has keys for it."""
     if by_hand:
-        CORS(app, origins=[ORIGIN], methods=["POST"], max_age=600)
+        CORS(app, origins=[ORIGIN], methods=["POST"], max_age=600, supports_credentials=credentials)
 
 
 def hooks(app: Flask, by_hand: bool) -> None:
@@ -209,7 +210,7 @@ def _metrics(stack: ExitStack) -> Variants:
 def _everything(stack: ExitStack) -> Variants:
     """CORS with credentials, a log, metrics, and a session of Flask-Login."""
     return _variants(
-        [cross_origin, logged, measured, with_login],
+        [functools.partial(cross_origin, credentials=True), logged, measured, with_login],
         {"origin": ORIGIN},
         **CORS_KEYS,
         GRPC_CORS_CREDENTIALS=True,
