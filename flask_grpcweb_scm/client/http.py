@@ -183,9 +183,7 @@ class SocketTransport:
             if isinstance(error, ssl.SSLCertVerificationError) and self._ca_certs is not None:
                 raise TransportError(f"{error}; trusted are the certificates of {self._ca_certs!r}") from error
             if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-                where = f"[{self._host}]:{connection.port}" if ":" in self._host else f"{self._host}:{connection.port}"
-                text = f"{where} responds without TLS ({error.reason}); is the URL of the server http://{where}?"
-                raise TransportError(text) from error
+                raise TransportError(f"the server responds without TLS ({error.reason}): http://, not https://") from error
             raise
         connection.response_class = _FinalResponse
         assert connection.sock is not None
