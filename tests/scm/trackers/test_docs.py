@@ -109,7 +109,7 @@ def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
     port = free_port()
     script = "".join(f"{code}\n" for code in blocks(DEMO, "sh")).replace("8917", str(port))
     script = script.replace("\nflask scm demo", f"\n{WAIT % port}\nflask scm demo")
-    last = script.rindex("flask grpc call $scm/LinkExternalIssue")
+    last = script.rindex("flask grpc call LinkExternalIssue")
     again = next(line for line in script.splitlines() if "CreateExternalIssue" in line)
     environment = {**os.environ, "PATH": shell_path, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
