@@ -60,6 +60,7 @@ def test_any_rows_mean_what_they_do_to_json_format(row_class: type[Message], dat
 
 
 FULL = [
+    Scalars(int32_value=1),
     Scalars(**{
         field.name: b"\x01" if field.type == field.TYPE_BYTES else "a" if field.type == field.TYPE_STRING else 1
         for field in Scalars.DESCRIPTOR.fields
@@ -76,7 +77,7 @@ def test_one_row_that_is_not_like_the_others() -> None:
     times = [{}, {"nanos": 1}, {"seconds": -1, "nanos": 999_000_000}, {"seconds": 253402300799}, {"seconds": 2**62}]
     odd: list[Message] = [
         *(Scalars(string_value=text) for text in texts),
-        *(Scalars(double_value=number, float_value=number) for number in numbers),
+        *(Scalars(int32_value=1, double_value=number, float_value=number) for number in numbers),
         *(Scalars(int64_value=number, sfixed64_value=number) for number in (-(2**63), 2**53 + 1, 2**63 - 1)),
         Scalars(uint64_value=2**64 - 1, fixed64_value=2**64 - 1, uint32_value=2**32 - 1, int32_value=-(2**31)),
         *(Scalars(enum_value=number) for number in (0, -1, 5, 77)),

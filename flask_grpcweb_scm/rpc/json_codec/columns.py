@@ -157,7 +157,7 @@ def _page_class(field: FieldDescriptor, *, columns: bool) -> type[Message]:
         else:
             row.field.add(name=name, number=number, label=label, type=_type(one))
     pool = DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return GetMessageClass(pool.FindMessageTypeByName("Page"))
 
 
