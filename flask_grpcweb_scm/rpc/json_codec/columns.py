@@ -7,7 +7,7 @@ Every row has the field whose column is as long as there are rows; of others, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter, methodcaller
 from typing import Any
 
@@ -103,12 +103,15 @@ def _rows(field: FieldDescriptor, encoders: Encoders) -> Callable[[Any, Any], An
         """The JSON of the rows; None when they have something unknown, or no field that is in all of them."""
         payload = message.SerializePartialToString()
         merged = merged_class.FromString(payload).rows  # type: ignore[attr-defined]
-        if _has_unknown(merged):
+        fields = merged.ListFields()
+        times = [value for one, value in fields if one.message_type is not None]
+        # Columns would take an unknown text for a list of packed numbers.
+        if any(map(len, map(UnknownFieldSet, (merged, *times)))):
             return None
         columns = columns_class.FromString(payload).rows  # type: ignore[attr-defined]
         pieces: list[tuple[str, list[str], str]] = []
         comma = ""
-        for one, _ in merged.ListFields():
+        for one, _ in fields:
             key, read, is_there = readers[one.number]
             texts, around = read(columns, rows)
             if len(texts) == len(rows):
@@ -125,13 +128,13 @@ def _rows(field: FieldDescriptor, encoders: Encoders) -> Callable[[Any, Any], An
 
 
 def _join(columns: list[tuple[str, list[str], str]], count: int) -> str:
-    step = 2 * len(columns)
-    parts = [""] * (step * count)
-    after = columns[-1][2] + "},{"
-    for number, (before, texts, after_each) in enumerate(columns):
-        parts[2 * number :: step] = [after + before] * count
-        parts[2 * number + 1 :: step] = texts
+    row, after = [], columns[-1][2] + "},{"
+    for before, _, after_each in columns:
+        row += [after + before, ""]
         after = after_each
+    parts = row * count
+    for number, (_, texts, _) in enumerate(columns):
+        parts[2 * number + 1 :: len(row)] = texts
     parts[0] = "[{" + columns[0][0]
     return "".join(parts) + after + "}]"
 
@@ -177,12 +180,6 @@ def _is_time(field: FieldDescriptor) -> bool:
     return row is not None and row.full_name == Timestamp.DESCRIPTOR.full_name and not is_repeated(field)
 
 
-def _has_unknown(merged: Any) -> bool:
-    """Return whether rows had what their type does not know: columns would take a text for a list of packed numbers."""
-    times = [value for field, value in merged.ListFields() if field.message_type is not None]
-    return any(len(UnknownFieldSet(message)) for message in (merged, *times))
-
-
 def _is_there(field: FieldDescriptor) -> Callable[[Any], object]:
     """The function that says which rows have a field."""
     if field.has_presence:
@@ -208,7 +205,10 @@ def _reader(field: FieldDescriptor, encoders: Encoders) -> Read:
         return _strings(_name(field))
     if field.cpp_type in {field.CPPTYPE_INT64, field.CPPTYPE_UINT64}:
         return _scalars(_name(field), None, '"')
-    return _scalars(_name(field), scalar_to_json(field), "")
+    convert = scalar_to_json(field)
+    if field.enum_type is not None:
+        return _enums(_name(field), convert or str, [value.number for value in field.enum_type.values])
+    return _scalars(_name(field), convert, "")
 
 
 def _each(field: FieldDescriptor, encoders: Encoders) -> Read:
@@ -229,6 +229,19 @@ def _scalars(name: str, convert: Convert | None, around: str) -> Read:
         return items[1:-1].decode().split(","), around
 
     return read
+
+
+class _EnumTexts(dict[int, str]):
+    def __init__(self, convert: Convert, numbers: Iterable[int]) -> None:
+        super().__init__((number, orjson.dumps(convert(number)).decode()) for number in numbers)
+
+    def __missing__(self, number: int) -> str:
+        return str(number)
+
+
+def _enums(name: str, convert: Convert, numbers: Iterable[int]) -> Read:
+    text_of = _EnumTexts(convert, numbers).__getitem__
+    return lambda columns, rows: (list(map(text_of, getattr(columns, name)[:])), "")
 
 
 def _strings(name: str) -> Read:
