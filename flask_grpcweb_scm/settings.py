@@ -78,7 +78,7 @@ class Settings:
 
     scm: bool = _key(True, read_boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
     protocols: tuple[str, ...] = _key(
-        PROTOCOLS, read_protocols, "Protocols that the RPCs are served in: `grpc-web`, `connect` or both."
+        PROTOCOLS, read_protocols, "Protocols that the RPCs are served in: some of `grpc-web`, `connect`, `grpc`."
     )
     url_prefix: str = _key("", read_url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
     host: str = _key(
