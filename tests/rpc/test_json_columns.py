@@ -67,7 +67,7 @@ FULL = [
     }),
     Optionals(double_value=0, bool_value=False, string_value="", bytes_value=b"", enum_value=0, message_value={}),
     OfProtobuf(timestamp=Timestamp(seconds=1, nanos=1), struct={}, wrappers=[{"value": 1}], texts=[{}]),
-    Names(snake_case="a", renamed="%s", in_brackets="}", self="a"),
+    Names(snake_case="a", renamed="%s", in_brackets="}", camelCase="a"),
 ]  # fmt: skip
 
 
