@@ -21,6 +21,7 @@ from flask_grpcweb_scm.rpc import (
 from flask_grpcweb_scm.rpc.protocols import NO_TRAILERS, Protocols, status_headers
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
+from flask_grpcweb_scm.web.body import has_own_stream
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
     LateRule,
@@ -270,14 +271,14 @@ def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
     elif request.method != "POST":
         status, message = 415, "encoding= of the query is not json or proto"
     else:
-        wanted = calls.protocols.described(method, environ)
-        status, message = 415, f"content type {request.content_type!r} is not {wanted}"
+        status, message = 415, f"content type {request.content_type!r} is not {calls.protocols.described(method)}"
     scope = scope_of(environ)
     scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
-    headers = [
-        *status_headers(scope.refusal),
-        ("content-type", "text/plain; charset=utf-8"),
-    ]
+    headers = status_headers(scope.refusal)
+    if has_own_stream(environ) and request.mimetype.startswith("application/grpc"):
+        # Its clients look at nothing but the status, and only where nothing follows the headers.
+        return response_class(calls.app)((), [("content-type", "application/grpc"), *headers])
+    headers.append(("content-type", "text/plain; charset=utf-8"))
     if request.method != "POST":
         # Caches keep a 405 by themselves.
         headers.append(("cache-control", "no-store"))

@@ -75,7 +75,8 @@ def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[byt
 
 def has_own_stream(environ: dict[str, Any]) -> bool:
     """Return whether a request is a stream of its connection, whose end is that of the body, and not the connection."""
-    return environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
+    protocol: str = environ.get("SERVER_PROTOCOL", "")
+    return protocol.startswith(("HTTP/2", "HTTP/3"))
 
 
 def content_length(environ: dict[str, Any]) -> int | None:

@@ -34,7 +34,7 @@ from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current
 from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.grpcweb import PROTO, Answer, frame
+from tests.grpcweb import Answer, frame
 from tests.protocols import call, compressed, content_type_of, every_protocol, in_time, protocol  # noqa: F401
 from tests.tables import check_rows
 

@@ -31,7 +31,7 @@ PROTOCOLS = (*HTTP1_PROTOCOLS, "grpc")
 
 NO_TRAILERS = (
     "gRPC needs a server that sends trailers for WSGI over HTTP/2: run the app with pyvoy --interface wsgi, or with"
-    " gunicorn 27 or newer --worker-class gthread --http-protocols h2,h1; this server does for gRPC-Web and Connect"
+    " gunicorn 27 or newer, --worker-class gthread --http-protocols h2,h1; this server serves gRPC-Web and Connect"
 )
 
 
@@ -79,7 +79,7 @@ class Protocols:
         is_grpc = self._has_grpc and parse_grpc_type(environ.get("CONTENT_TYPE")) is not None
         return is_grpc and TRAILERS_KEY not in environ
 
-    def described(self, method: RpcMethod | None, environ: dict[str, Any]) -> str:
+    def described(self, method: RpcMethod | None) -> str:
         """The protocols and their content types: the end of the sentence "content type … is not …"."""
         is_stream = method is not None and (method.client_streaming or method.server_streaming)
         protocols: list[str] = []
@@ -87,14 +87,14 @@ class Protocols:
         if self._has_grpc_web:
             protocols.append("gRPC-Web")
             content_types += CONTENT_TYPES
+        if self._has_grpc:
+            protocols.append("gRPC")
+            content_types += GRPC_TYPES
         if self._has_connect:
             protocols.append(f"Connect for {'a stream' if is_stream else 'a unary call'}" if method else "Connect")
             content_types += [
                 name for name, found in CONNECT_TYPES.items() if method is None or found.is_stream is is_stream
             ]
-        if self._has_grpc and TRAILERS_KEY in environ:
-            protocols.append("gRPC")
-            content_types += GRPC_TYPES
         return f"{' or '.join(protocols)}; use one of {', '.join(content_types)}"
 
 

@@ -129,13 +129,13 @@ class Grpc(GrpcFramed):
 
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
         """See :class:`RpcProtocol`."""
-        call.environ[TRAILERS_KEY] += _trailers(call, error)
+        call.environ[TRAILERS_KEY] += _trailers(call, error, "")
         return b""
 
 
-def _trailers(call: IncomingCall, error: RpcError | None) -> Pairs:
+def _trailers(call: IncomingCall, error: RpcError | None, prefix: str = TRAILER_PREFIX) -> Pairs:
     status = OK_STATUS if error is None else status_pairs(error)
-    return status + [(TRAILER_PREFIX + name, value) for name, value in metadata_headers(call.given_trailing_metadata)]
+    return status + [(prefix + name, value) for name, value in metadata_headers(call.given_trailing_metadata)]
 
 
 def metadata_headers(metadata: Metadata | None) -> Pairs:
