@@ -309,7 +309,15 @@ class IncomingCall(CallContext):
     @functools.cached_property
     def chunks(self) -> Iterator[bytes]:
         """The part of the body that has not been read."""
-        return iter(()) if self.is_read else self.endpoint.reader.read_chunks(self.environ, self.body_limit)
+        return iter(()) if self.is_read else self._read_chunks()
+
+    def _read_chunks(self) -> Iterator[bytes]:
+        length, received = self.environ.get("CONTENT_LENGTH"), 0
+        for chunk in self.endpoint.reader.read_chunks(self.environ, self.body_limit):
+            received += len(chunk)
+            # Before the messages of the last chunk are handled, so that nobody waits for more meanwhile.
+            self.is_read = str(received) == length
+            yield chunk
 
     @property
     def message_bytes(self) -> bytes:

@@ -128,7 +128,7 @@ def test_a_code_that_is_none_is_unknown(code: str, expected: int) -> None:
 )
 def test_a_text_with_control_characters_is_shown_escaped(sent: str, message: str, shown: str) -> None:
     error = call_error(respond(failed(f"grpc-message: {sent}")))
-    assert (error.message, str(error)) == (message, f"UNAVAILABLE: {shown}")
+    assert (error.message, str(error)) == (message, f"UNAVAILABLE (14): {shown}")
 
 
 # What has no end, or none that fits

@@ -385,6 +385,11 @@ def test_the_console_script_is_installed() -> None:
     assert scripts["scm-grpc"].load() is scm_grpc
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"scm-grpc {metadata.version('flask_grpcweb_scm')}\n")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(shell: str) -> None:
     result = run("completion", shell)
