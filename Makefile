@@ -15,7 +15,6 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORK
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 SCM := sentry.integrations.scm.v1.ScmService
-# Double dollars are for the reader's shell.
 define TRY
 
 Four things to try:
@@ -23,18 +22,41 @@ Four things to try:
 1. Open http://127.0.0.1:$(PORT)/ in a browser.
 
 2. List the repositories, from another terminal:
-printf '\0\0\0\0\024{"organizationId":1}' | curl --silent --output - --data-binary @- --header 'Content-Type: application/grpc-web+json' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
+curl --header 'Content-Type: application/json' --data '{"organizationId": 1}' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
 
-3. Ask who last changed the first line of the Makefile, from this folder:
-$(FLASK) grpc call $(SCM)/GetCommitContext '{"repositoryId": 1, "commitSha": "'$$(git rev-parse HEAD)'", "filepath": "Makefile", "lineNumber": 1}'
+3. Ask who last changed a line of a file, from this folder:
+$(FLASK) grpc call GetCommitContext '{"repositoryId": 1, "filepath": "README.md", "lineNumber": 5}'
 
 4. Find the commits behind a stack trace, and their authors:
-$(BIN)/python -c 'from flask_grpcweb_scm.wire import FrameReader; list(FrameReader(max_payload=9).feed(b"\xff\0\0\0\0"))' 2>&1 | $(FLASK) scm derive demo web --suspects --traceback -
+$(FLASK) scm derive acme shop --suspects --traceback instance/demo/traceback.txt
+or paste it at http://127.0.0.1:$(PORT)/_grpc/suspects.html#organization=1&project=1
 
 endef
 export TRY
 
-.PHONY: help run test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
+define TRY_GRPC
+
+One port for gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2. Things to try, from another terminal in this folder:
+
+1. Open http://127.0.0.1:$(PORT)/ in a browser: it speaks gRPC-Web.
+
+2. A client of grpcio, which `pip install grpcio` brings:
+$(BIN)/python -c 'import grpc; from example_app.dice_pb2 import *; print(*grpc.insecure_channel("127.0.0.1:$(PORT)").unary_stream("/example.dice.v1.Dice/RollUntil", RollUntilRequest.SerializeToString, RollReply.FromString)(RollUntilRequest(target=6)))'
+
+3. grpcurl and buf, which ask the server for its schema:
+grpcurl -plaintext -d '{"organization_id": 1}' 127.0.0.1:$(PORT) $(SCM)/ListRepositories
+buf curl --http2-prior-knowledge --protocol grpc --data '{"organizationId": 1}' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
+
+4. curl, which speaks Connect:
+curl --silent --header 'Content-Type: application/json' --data '{"organizationId": 1}' http://127.0.0.1:$(PORT)/$(SCM)/ListRepositories
+
+5. Our own client:
+$(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-id 1
+
+endef
+export TRY_GRPC
+
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -42,14 +64,19 @@ help: ## Show this list
 
 # The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
 run: export FLASK_GRPC_STATUS_HEADER := only
-run: .venv/.installed-example ## Serve the example app with this checkout's history on 127.0.0.1:8000 (PORT=…)
-	@$(FLASK) scm init-db
-	@$(FLASK) scm add-organization demo
-	@test ! -e .git || $(FLASK) scm import-git demo . --follow
-	@# After that, so that the checkout is repository 1, as it says above.
-	@$(FLASK) add-example-rows
-	@printf '%s\n' "$$TRY"
+run: export FLASK_GRPC_CONSOLE := true
+run: example-data ## Serve the example app on 127.0.0.1:8000 (PORT=…), with a demo in its database
+	@printf '%s\n' "$$TRY" 'Serving; Ctrl-C ends it …'
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
+
+run-grpc: export FLASK_GRPC_REFLECTION := true
+run-grpc: .venv/.installed-example-grpc example-data ## The same with pyvoy, which serves gRPC over HTTP/2 too; needs Python 3.11 or newer
+	@printf '%s\n' "$$TRY_GRPC" 'Serving; Ctrl-C ends it …'
+	@$(BIN)/pyvoy example_app.wsgi:app --interface wsgi --port $(PORT)
+
+example-data: .venv/.installed-example
+	@echo 'Filling the database …'
+	@$(FLASK) scm demo
 
 test: $(DEV) ## Run the tests (ARGS=… goes to pytest)
 	@$(MAKE) --no-print-directory .venv-protos/.installed || echo 'make: no code generator here; its test is left out' >&2
@@ -77,6 +104,15 @@ format: .venv-lint/.installed ## Correct what style checks can correct
 types: $(DEV) ## Check types
 	$(BIN)/mypy
 
+docs: .venv-docs/.installed ## Build the documentation site in build/docs; a warning is an error (DOCS_URL=… is where it will be)
+	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo 'build/docs/index.html'
+
+package: .venv-docs/.installed ## Build the wheel and the source distribution in dist, and check what an index would show of them
+	rm -rf dist
+	.venv-docs/bin/python -m build --quiet
+	.venv-docs/bin/python -m twine check --strict dist/*
+
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
 
@@ -102,7 +138,7 @@ neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares i
 peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
 	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
 
-conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress client' PROTOCOLS='connect grpc_web')
+conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress pyvoy client' PROTOCOLS='connect grpc_web grpc')
 	PROTOCOLS='$(PROTOCOLS)' tests/conformance/run.sh $(SERVERS)
 
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
@@ -135,14 +171,21 @@ soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--m
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-example: setup.cfg pyproject.toml | .venv/bin/python
-	@echo 'Installing into .venv …'
+	@echo 'Installing Flask, SQLAlchemy, protobuf, gunicorn and what they need into .venv, once; it may take a minute …'
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example]'
 	@touch $@
+
+.venv/.installed-example-grpc: setup.cfg pyproject.toml | .venv/bin/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'make: pyvoy needs Python 3.11 or newer; name one: make clean, then make PYTHON=python3.12 run-grpc' >&2; exit 1; }
+	@echo 'Installing into .venv …'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example,grpc]'
+	@touch $@ .venv/.installed-example
 
 .venv/.installed-dev: setup.cfg pyproject.toml | .venv/bin/python
 	@echo 'Installing the development tools into .venv …'
@@ -162,6 +205,11 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 .venv-lint/.installed: | .venv-lint/bin/python
 	@echo 'Installing ruff into .venv-lint …'
 	@.venv-lint/bin/python $(PIP_INSTALL) 'ruff>=0.9'
+	@touch $@
+
+.venv-docs/.installed: setup.cfg pyproject.toml | .venv-docs/bin/python
+	@echo 'Installing Sphinx into .venv-docs …'
+	@.venv-docs/bin/python $(PIP_INSTALL) --editable '.[docs]'
 	@touch $@
 
 .venv-audit/.installed: | .venv-audit/bin/python
@@ -186,10 +234,11 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-bench/bin/python .venv-lint/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-docs/bin/python .venv-bench/bin/python .venv-lint/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \
+	echo "Making the environment $$folder with $$($(PYTHON) --version) …"; \
 	if $(PYTHON) -m venv $$folder >/dev/null 2>&1; then exit 0; fi; \
 	if uv venv --quiet --clear --seed --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \
 	if virtualenv --quiet --python '$(PYTHON)' $$folder 2>/dev/null; then exit 0; fi; \

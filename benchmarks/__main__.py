@@ -17,7 +17,7 @@ import click
 from benchmarks.harness import CONTROL, LOADS, Load, Result, run, to_json
 from benchmarks.pictures import write_page
 
-FILES = ("calls", "json_codec", "streams", "sockets", "imports", "database", "derivation", "suspects")
+FILES = ("calls", "neighbours", "json_codec", "streams", "sockets", "imports", "database", "derivation", "suspects")
 BASELINE = Path(__file__).parent / "baseline.json"
 # Of Debian and Ubuntu, for each command that a load needs.
 PACKAGES = {"wrk": "wrk", "h2load": "nghttp2-client"}

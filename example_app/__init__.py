@@ -7,7 +7,6 @@ from flask import Flask, Response, current_app, render_template, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from example_app.dice import dice
-from example_app.rows import add_example_rows
 from flask_grpcweb_scm import GrpcWebScm
 
 __all__ = ["create_app"]
@@ -36,7 +35,6 @@ def create_app() -> Flask:
     _refuse_other_hosts(app)
     app.add_url_rule("/", view_func=index)
     app.after_request(_add_policy)
-    app.cli.add_command(add_example_rows)
     grpc.init_app(app)
     hops = int(app.config["PROXIES"])
     app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, x_prefix=hops)  # type: ignore[method-assign]

@@ -47,6 +47,7 @@ from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.pages import HealthPages, add_descriptors_page, add_metrics_page
+from flask_grpcweb_scm.web.trailers import TrailersApp
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ class GrpcWebScm:
             add_metrics_page(app, settings, _figures)
         if settings.descriptors_path:
             add_descriptors_page(app, state, descriptors)
+        console = settings.console
+        if console or (console is None and app.debug):
+            _add_console(app, state, descriptors)
         if settings.health_path:
             app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
         app.cli.add_command(grpc_cli)
@@ -212,6 +216,8 @@ def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
+    if "grpc" in calls.settings.protocols:
+        app.wsgi_app = TrailersApp(app.wsgi_app).wsgi_app  # type: ignore[method-assign]
 
 
 def _host(app: Flask, settings: Settings) -> str:
@@ -285,6 +291,12 @@ def _descriptor_sets(settings: Settings) -> list[FileDescriptorSet]:
         return read_sets(settings.descriptor_sets)
     except ValueError as error:
         raise ConfigError(f"GRPC_DESCRIPTOR_SETS: {error}") from None
+
+
+def _add_console(app: Flask, state: AppState, descriptors: Descriptors) -> None:
+    from flask_grpcweb_scm.console import add_console
+
+    add_console(app, state, descriptors)
 
 
 def _scm_service() -> Service:

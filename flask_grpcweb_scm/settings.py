@@ -15,6 +15,7 @@ from flask_grpcweb_scm.config_values import (
     read_boolean,
     read_boolean_or_only,
     read_boolean_or_watch,
+    read_console_path,
     read_count,
     read_credentials,
     read_host,
@@ -78,7 +79,7 @@ class Settings:
 
     scm: bool = _key(True, read_boolean, "Serve `sentry.integrations.scm.v1.ScmService`.")
     protocols: tuple[str, ...] = _key(
-        PROTOCOLS, read_protocols, "Protocols that the RPCs are served in: `grpc-web`, `connect` or both."
+        PROTOCOLS, read_protocols, "Protocols that the RPCs are served in: some of `grpc-web`, `connect`, `grpc`."
     )
     url_prefix: str = _key("", read_url_prefix, "Path before `/{package.Service}/{Method}`, such as `/rpc`.")
     host: str = _key(
@@ -240,6 +241,13 @@ class Settings:
         read_texts,
         "Files of `protoc --include_source_info --descriptor_set_out`, whose comments reflection shows; those"
         " beside the generated modules (`greeter.binpb`) need not be listed.",
+    )
+
+    console: str | None = _key(
+        None,
+        read_console_path,
+        "Path of a page that shows all services and calls them, such as `/console`; True: `/_grpc`. Default: in debug"
+        " mode.",
     )
 
     page_size: int = _key(50, read_count, "Rows of a page when the request names no size.")

@@ -11,7 +11,9 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
+from flask_grpcweb_scm.rpc.protocols import TRAILERS_KEY
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
+from flask_grpcweb_scm.web.trailers import TrailersApp
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
@@ -98,15 +100,18 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
-    lane = getattr(app.wsgi_app, "__self__", None)
+    outer = getattr(app.wsgi_app, "__self__", None)
+    lane = getattr(outer._wsgi_app, "__self__", None) if isinstance(outer, TrailersApp) else outer
     if isinstance(lane, FastLane):
-        lane._routes = KnownRoutes(app, lane)
+        lane._routes = KnownRoutes(app, lane, is_found_by_key=True)
+        lane._by_more = KnownRoutes(app, lane, is_found_by_key=False)
 
 
 class KnownRoutes(dict[Any, Route]):
     """The routes of a lane; those of this machine's names are there without having been added."""
 
-    def __init__(self, app: Flask, lane: FastLane) -> None:
+    def __init__(self, app: Flask, lane: FastLane, *, is_found_by_key: bool) -> None:
+        self._is_found_by_key = is_found_by_key
         self._lane = lane
         self._calls = calls = lane._calls
         prefix = calls.settings.url_prefix
@@ -118,9 +123,11 @@ class KnownRoutes(dict[Any, Route]):
         if origins and origins[0] is not None:
             # May its pages call?
             return super().get(key, default)
-        environ = {"REQUEST_METHOD": verb, "CONTENT_TYPE": content_type, "HTTP_ACCEPT": accept}
+        environ = {"REQUEST_METHOD": verb, "CONTENT_TYPE": content_type, "HTTP_ACCEPT": accept, TRAILERS_KEY: []}
         protocol, method = self._calls.protocols.find(environ), self._methods.get(path)
         is_known = verb == "POST" and LOCAL_HOST.fullmatch(host or "") and self._lane._is_plain_flask()
         if not is_known or protocol is None or method is None or not protocol.serves(method):
+            return super().get(key, default)
+        if protocol.is_found_by_key is not self._is_found_by_key:
             return super().get(key, default)
         return Route(self._rules[path], self._calls.endpoint(method, protocol))

@@ -1,6 +1,7 @@
 """Calls in every protocol: a fixture that has tests run in each, and a client that speaks it.
 
 Responses of Connect are read with json and struct only, and told in the words of gRPC-Web: one :class:`Answer` for all.
+For gRPC the environment has the function of a server that sends trailers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = [
     *("in_time", "malformed", "protocol", "read_connect", "received", "send"),
 ]
 
-PROTOCOLS = ["grpc-web", "connect", "connect json"]
+PROTOCOLS = ["grpc-web", "connect", "grpc", "connect json", "grpc json"]
 # The names and HTTP statuses of "Error Codes" in connectrpc.com/docs/protocol.
 CODES: dict[str, tuple[int, int]] = {
     "canceled": (1, 499), "unknown": (2, 500), "invalid_argument": (3, 400), "deadline_exceeded": (4, 504),
@@ -34,6 +35,10 @@ CODES: dict[str, tuple[int, int]] = {
     "failed_precondition": (9, 400), "aborted": (10, 409), "out_of_range": (11, 400), "unimplemented": (12, 501),
     "internal": (13, 500), "unavailable": (14, 503), "data_loss": (15, 500), "unauthenticated": (16, 401),
 }  # fmt: skip
+
+TRAILERS = "wsgi.ext.http.send_trailers"
+"""The key of the function of pyvoy."""
+ENCODING_HEADERS = {"grpc-encoding", "grpc-accept-encoding"}
 
 _protocol = PROTOCOLS[0]
 
@@ -44,7 +49,7 @@ every_protocol = pytest.mark.usefixtures("protocol")
 
 def every_protocol_in_protobuf(function: Callable[..., None]) -> Any:
     """Have a test run once for each protocol, but with no message in JSON."""
-    return every_protocol(pytest.mark.parametrize("protocol", PROTOCOLS[:2], indirect=True)(function))
+    return every_protocol(pytest.mark.parametrize("protocol", PROTOCOLS[:3], indirect=True)(function))
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -64,19 +69,21 @@ def content_type_of(path: str) -> str:
     """The content type of a request to a method, in the protocol of the test."""
     if _protocol == "grpc-web":
         return grpcweb.PROTO
+    if "grpc" in _protocol:
+        return f"application/grpc+{'json' if 'json' in _protocol else 'proto'}"
     return f"application/{'connect+' * is_stream(path)}{'json' if 'json' in _protocol else 'proto'}"
 
 
 def in_time(milliseconds: int) -> dict[str, str]:
     """The header of a deadline."""
-    if _protocol == "grpc-web":
+    if "grpc" in _protocol:
         return {"grpc-timeout": f"{milliseconds}m"}
     return {"connect-timeout-ms": str(milliseconds)}
 
 
 def compressed(path: str, encoding: str) -> dict[str, str]:
     """The header that names the compression of messages."""
-    if _protocol == "grpc-web":
+    if "grpc" in _protocol:
         return {"grpc-encoding": encoding}
     return {"connect-content-encoding" if is_stream(path) else "content-encoding": encoding}
 
@@ -95,7 +102,7 @@ def send(client: Any, path: str, *messages: Message, headers: Mapping[str, str] 
     payloads = [_payload(message, content_type) for message in messages]
     headers = {"content-type": content_type, **(headers or {})}
     is_get, body = options.pop("get", False), options.pop("data", None)
-    if _protocol != "grpc-web":
+    if "grpc" not in _protocol:
         headers["connect-protocol-version"] = "1"
         if is_get:
             del headers["content-type"]
@@ -104,31 +111,62 @@ def send(client: Any, path: str, *messages: Message, headers: Mapping[str, str] 
                 f"{path}?connect=v1&encoding={codec}&base64=1&message={message}", headers=headers, **options
             )
     if body is None:
-        is_framed = _protocol == "grpc-web" or is_stream(path)
+        is_framed = "grpc" in _protocol or is_stream(path)
         body = b"".join(map(frame, payloads) if is_framed else payloads)
+    if _protocol.startswith("grpc") and _protocol != "grpc-web":
+        # The rest of the environment is what a server over HTTP/2 gives, too.
+        server = {TRAILERS: SentTrailers().send, "SERVER_PROTOCOL": "HTTP/2", "HTTP_TE": "trailers"}
+        options["environ_overrides"] = {**server, **options.get("environ_overrides", {})}
     return client.post(path, data=body, headers=headers, **options)
+
+
+class SentTrailers(list[tuple[str, str]]):
+    """The trailers of a response."""
+
+    def send(self, pairs: list[tuple[str, str]]) -> None:
+        """Send them, as the function of a server does, which can be called once."""
+        assert not self
+        self += pairs
 
 
 def received(path: str, response: Any) -> Answer:
     """What a response to a call says, once it has been read."""
     if _protocol == "grpc-web":
         return grpcweb.read(response.status_code, response.headers, response.data)
+    if "grpc" in _protocol:
+        return read_grpc(response.status_code, response.headers, response.data, response.request.environ)
     return read_connect(response.status_code, response.headers, response.data, content_type_of(path))
 
 
 def framed(payload: bytes) -> bytes:
     """The body of a unary call."""
-    return frame(payload) if _protocol == "grpc-web" else payload
+    return frame(payload) if "grpc" in _protocol else payload
 
 
 def malformed() -> int:
     """The code of a request whose messages cannot be read."""
-    return 13 if _protocol == "grpc-web" else 3
+    return 13 if "grpc" in _protocol else 3
 
 
 def _payload(message: Message, content_type: str) -> bytes:
     as_json = content_type.endswith("json")
     return json_format.MessageToJson(message).encode() if as_json else message.SerializeToString()
+
+
+def read_grpc(http_status: int, headers: Any, body: bytes, environ: Mapping[str, Any]) -> Answer:
+    """Take a response apart, sure that it keeps the protocol."""
+    answer = Answer(http_status, {name.lower(): value for name, value in headers}, body=body)
+    assert (http_status, answer.headers["content-type"]) == (200, content_type_of(""))
+    assert not [name for name in answer.headers if name.startswith("grpc-") and name not in ENCODING_HEADERS]
+    assert answer.headers.keys().isdisjoint({"connection", "content-length", "x-accel-buffering"})
+    trailers = environ[TRAILERS].__self__
+    assert [name for name, _ in trailers if name == "grpc-status"] == ["grpc-status"]
+    answer.trailers = dict(trailers)
+    assert len(answer.trailers) == len(trailers)
+    for flags, payload in grpcweb.frames(body):
+        assert flags == 0
+        answer.payloads.append(payload)
+    return answer
 
 
 def read_connect(http_status: int, headers: Any, body: bytes, content_type: str) -> Answer:

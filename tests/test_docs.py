@@ -17,7 +17,6 @@ from flask import Flask
 
 import example_app
 from flask_grpcweb_scm.scm import db
-from flask_grpcweb_scm.testing import ScmFactory
 from tests.documents import DOCS, README, ROOT, blocks, dead_links, files, unknown_keys
 from tests.servers import serving
 
@@ -46,11 +45,7 @@ def app(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Fl
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     app = example_app.create_app()
-    make = ScmFactory(app)
-    organization = make.organization(slug="acme")
-    make.repository(organization, name="acme/api", external_id="1", provider="github")
-    make.repository(organization, name="acme/web", external_id="2", provider="gitlab")
-    make.integration(organization)
+    assert app.test_cli_runner().invoke(args=["scm", "demo"]).exit_code == 0
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -62,26 +57,16 @@ def url(app: Flask) -> Iterator[str]:
         yield url
 
 
-def test_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("FLASK_SQLALCHEMY_DATABASE_URI", f"sqlite:///{tmp_path}/scm.db")
-    app = example_app.create_app()
-    made_by_run = re.findall(r"^\t@\$\(FLASK\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert len(made_by_run) == 3
-    for command in made_by_run:
-        assert app.test_cli_runner().invoke(args=command.split()).exit_code == 0
-    capsys.readouterr()
+def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
-    with serving(app) as url:
-        for code in blocks(DOC["client"], "python"):
-            exec(code.replace("http://127.0.0.1:8000", url), names)
-        names["channel"].close()
-        names["client"].close()
+    for code in blocks(DOC["client"], "python"):
+        exec(code.replace("http://127.0.0.1:8000", url), names)
+    names["channel"].close()
+    names["client"].close()
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "Found 1 repositories, the first is example/repository"
-    assert printed[1].startswith("example/repository 20")
+    assert printed[0] == "Found 2 repositories, the first is acme/shop"
+    assert printed[1].startswith("acme/shop 20")
     assert printed[-1] == "commit_sha"
-    with app.app_context():
-        db.engine.dispose()
 
 
 def test_the_observers(tmp_path: Path) -> None:

@@ -93,18 +93,13 @@ def test_the_page_knows_where_the_services_are(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_make_run_sets_up_is_listed_once_however_often(app: Flask, tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    author = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
-    subprocess.run(["git", "init", "--quiet", checkout], check=True)
-    subprocess.run(["git", "-C", checkout, *author, "commit", "--quiet", "--allow-empty", "-m", "first"], check=True)
-    commands = [["init-db"], ["add-organization", "demo"], ["import-git", "demo", str(checkout)]]
-    for command in commands * 2:
-        result = app.test_cli_runner().invoke(args=["scm", *command])
+    for _ in range(2):
+        result = app.test_cli_runner().invoke(args=["scm", "demo", "--folder", str(tmp_path)])
         assert result.exit_code == 0, result.output
     path = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
     [page], status = _call(app.test_client(), path, {"organizationId": "1"})
     assert status == "0"
-    assert [repository["name"] for repository in page["repositories"]] == ["checkout"]
+    assert [repository["name"] for repository in page["repositories"]] == ["acme/shop", "acme/web"]
 
 
 def test_a_roll_is_on_the_die(client: FlaskClient) -> None:
@@ -218,8 +213,7 @@ def test_its_page_works_in_a_browser_that_holds_it_to_its_policy(app: Flask, tmp
     if chromium is None:
         reason = "chromium is not installed: apt-get install chromium"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    assert app.test_cli_runner().invoke(args=["scm", "init-db"]).exit_code == 0
-    assert app.test_cli_runner().invoke(args=["scm", "add-organization", "demo"]).exit_code == 0
+    assert app.test_cli_runner().invoke(args=["scm", "demo", "--folder", str(tmp_path)]).exit_code == 0
     options = [
         "--headless",
         "--no-sandbox",
@@ -230,5 +224,5 @@ def test_its_page_works_in_a_browser_that_holds_it_to_its_policy(app: Flask, tmp
     with serving(app) as url:
         command = [chromium, *options, "--virtual-time-budget=5000", "--dump-dom", f"{url}/"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "status 0, 0 repositories" in done.stdout
+    assert "status 0, 2 repositories" in done.stdout
     assert "Content Security Policy" not in done.stderr

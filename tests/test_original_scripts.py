@@ -125,7 +125,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "output"),
-    [(HIGH_LEVEL, "Found 1 repositories\nCreated issue: ISSUE-1\n"), (LOW_LEVEL, "Found 1 repositories\n")],
+    [(HIGH_LEVEL, "Found 1 repositories\nCreated issue: ISSUE-2\n"), (LOW_LEVEL, "Found 1 repositories\n")],
     ids=["client", "low-level"],
 )
 def test_the_script_runs(url: str, script: str, output: str) -> None:

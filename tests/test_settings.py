@@ -74,7 +74,7 @@ def test_a_value_is_read(key: str, value: object, field: str, expected: object) 
         ("GRPC_SCM", None),
         ("GRPC_PROTOCOLS", ""),
         ("GRPC_PROTOCOLS", []),
-        ("GRPC_PROTOCOLS", "grpc"),
+        ("GRPC_PROTOCOLS", "http"),
         ("GRPC_PROTOCOLS", ["connect", "grpcweb"]),
         ("GRPC_PROTOCOLS", None),
         ("GRPC_URL_PREFIX", "rpc"),

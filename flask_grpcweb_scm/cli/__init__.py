@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
-from flask_grpcweb_scm.rpc import RpcMethod, did_you_mean
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.cli.names import complete_method, complete_pattern, complete_service, find_method, find_service
+from flask_grpcweb_scm.rpc import RpcMethod
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
 from flask_grpcweb_scm.settings import ConfigError, check_method_names
 from flask_grpcweb_scm.state import AppState
@@ -46,6 +47,9 @@ def config_errors_in_commands() -> Iterator[None]:
 def _state() -> AppState:
     state: AppState = current_app.extensions["grpcweb_scm"]
     return state
+
+
+CERTIFICATES = click.Path(exists=True, dir_okay=False)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -93,37 +97,58 @@ def _method_row(prefix: str, method: RpcMethod) -> dict[str, str]:
 
 
 @grpc_cli.command("call")
-@click.argument("method", metavar="SERVICE/METHOD")
+@click.argument("method", metavar="METHOD", shell_complete=complete_method)
 @click.argument("message", metavar="[JSON]", default="{}")
 @click.option("-m", "--metadata", multiple=True, metavar="NAME=VALUE", help="Request metadata; can be repeated.")
 @click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="The call's deadline.")
 @click.option("--url", help="Call a server at this URL, instead of this process.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Default: the first that is served.")
+@click.option("--protocol", type=click.Choice(HTTP1_PROTOCOLS), help="Default: the first that is served.")
+@click.option("--ca-certs", type=CERTIFICATES, metavar="FILE", help="Trust these certificates only; for --url.")
 @click.option("--stream", "as_lines", is_flag=True, help="Print each response on a line of its own.")
 @click.option("--json", "as_object", is_flag=True, help="Print one object: status, metadata and responses.")
 @with_appcontext
 def call_command(method: str, message: str, **options: Any) -> None:
     """Call a method in this process, through all of the app's hooks, and print its responses as JSON as they arrive.
 
-    JSON is the request message; - reads it from standard input, one message a line for a client-streaming method.
+    METHOD is pkg.Service/Method, or an end of that which only one method has, as SayHello. JSON is the request
+    message; - reads it from standard input, one message a line for a client-streaming method.
 
     Exits with 0 on OK, with 64 and the number of the status on any other, and prints that to standard error.
     """
     from flask_grpcweb_scm.cli.call import CallOptions, call
 
-    rpc_method = _find_method(method)
+    rpc_method = find_method(method)
     text = sys.stdin.read() if message == "-" else message
     raise SystemExit(call(unproxied_app(), rpc_method, text, CallOptions(**options)))
 
 
-def _find_method(name: str) -> RpcMethod:
-    methods = _state().dispatcher.methods
-    path = "/" + name.lstrip("/")
-    if path not in methods:
-        way_out = did_you_mean(path, methods) or "; see: flask grpc services"
-        raise click.BadParameter(f"no method {name!r} is served{way_out}", param_hint="SERVICE/METHOD")
-    return methods[path]
+@grpc_cli.command("doctor")
+@click.argument("service", required=False, shell_complete=complete_service)
+@click.option("--url", required=True, help="The server, as https://host:port and an optional path.")
+@click.option("--method", "called", metavar="METHOD", help="A method that may be called with an empty request.")
+@click.option("--origin", metavar="ORIGIN", help="Origin of pages that should be allowed to call.")
+@click.option("--token", envvar="GRPC_TOKEN", help="Sent as X-Grpc-Auth-Token.  [env: GRPC_TOKEN]")
+@click.option("-m", "--metadata", multiple=True, metavar="NAME=VALUE", help="Request metadata; can be repeated.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For each request.")
+@click.option("--protocol", type=click.Choice(HTTP1_PROTOCOLS), help="That the server has to have.")
+@click.option("--ca-certs", type=CERTIFICATES, metavar="FILE", help="Trust these certificates only.")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects.")
+@with_appcontext
+def doctor_command(
+    service: str | None, url: str, called: str | None, origin: str | None, as_json: bool, **options: Any
+) -> None:
+    """Examine a running server of a service, and advise; the service can be left out where the app has one.
+
+    Its methods are looked for, and one that is declared as NO_SIDE_EFFECTS, or --method, is called with an empty
+    request.
+
+    Exits with 1 when a check fails; a warning is no failure.
+    """
+    from flask_grpcweb_scm.client.cli.commands import examine_server
+
+    given = {**options, "url": url, "hmac_secret": None, "codec": None}
+    raise SystemExit(examine_server(find_service(service).descriptor, given, origin, called, as_json=as_json))
 
 
 @grpc_cli.command("descriptors")
@@ -141,7 +166,7 @@ def descriptors_command(out: IO[bytes]) -> None:
 
 
 @grpc_cli.command("stubs")
-@click.argument("names", nargs=-1, required=True, metavar="MODULE|SERVICE...")
+@click.argument("names", nargs=-1, required=True, metavar="MODULE|SERVICE...", shell_complete=complete_service)
 @click.option("--write", is_flag=True, help="Write the files, beside the modules, and print their names.")
 @click.option("--check", is_flag=True, help="Exit with 1 when a file is missing or stale, and write nothing.")
 @click.option("--comments", type=click.File("rb"), metavar="FILE", help="Descriptors that protoc made with comments.")
@@ -179,7 +204,13 @@ def token_cli() -> None:
 @click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this organization; can be repeated.")
 @click.option("--repository", multiple=True, metavar="ID-OR-NAME", help="Only this repository; can be repeated.")
 @click.option("--project", multiple=True, metavar="ID-OR-SLUG", help="Only this project; can be repeated.")
-@click.option("--method", multiple=True, metavar="METHOD", help="Only pkg.Service/Method or pkg.Service/*; repeatable.")
+@click.option(
+    "--method",
+    multiple=True,
+    metavar="METHOD",
+    shell_complete=complete_pattern,
+    help="Only pkg.Service/Method or pkg.Service/*; repeatable.",
+)
 @click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
 @with_appcontext
 def token_issue_command(

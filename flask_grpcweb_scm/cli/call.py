@@ -34,6 +34,7 @@ class CallOptions:
     timeout: float | None = None
     protocol: str | None = None
     """None for the first that is served."""
+    ca_certs: str | None = None
     as_object: bool = False
     """One object with everything, instead of each response as it comes."""
     as_lines: bool = False
@@ -64,9 +65,13 @@ def _open_channel(app: Flask, options: CallOptions) -> Channel:
     }
     if options.protocol:
         parameters["protocol"] = options.protocol
+    if options.ca_certs:
+        if not options.url:
+            raise click.UsageError("--ca-certs is for --url: a call in this process has no TLS")
+        parameters["ca_certs"] = options.ca_certs
     try:
         return Channel(options.url, **parameters) if options.url else channel_for(app, **parameters)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise click.UsageError(str(error)) from None
 
 

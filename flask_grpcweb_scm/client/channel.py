@@ -19,7 +19,7 @@ from flask_grpcweb_scm.client.grpc_web import GrpcWebProtocol
 from flask_grpcweb_scm.client.http import Exchange, SocketTransport, Transport, parse_base_url
 from flask_grpcweb_scm.client.protocol import ChannelOptions, ClientProtocol, method_path
 from flask_grpcweb_scm.rpc import codecs, did_you_mean
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from flask_grpcweb_scm.wire import ENCODINGS, Metadata
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Channel:
     ) -> None:
         choices = codecs()
         _check_choice("codec", codec, choices)
-        _check_choice("protocol", protocol, PROTOCOLS)
+        _check_choice("protocol", protocol, HTTP1_PROTOCOLS)
         if text and protocol != "grpc-web":
             raise ValueError(f"text=True is for gRPC-Web; {protocol} has no bodies in base64")
         if use_get and protocol != "connect":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import email.utils
+import http
+import ssl
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
+import urllib3
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
@@ -23,8 +26,9 @@ from flask_grpcweb_scm.client.probe import (
     grpc_web,
     post_grpc_web,
 )
-from flask_grpcweb_scm.pb import health_pb2
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.pb import health_pb2, scm_pb2
+from flask_grpcweb_scm.rpc import did_you_mean
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from flask_grpcweb_scm.wire import ContentType, StatusCode
 
 __all__ = ["Diagnosis", "examine"]
@@ -36,6 +40,7 @@ SKEW_FAILURE_SECONDS = 300.0
 """GRPC_HMAC_MAX_AGE, unless the server has another."""
 UNKNOWN_CODEC = "?encoding=none"
 """A query that no server of Connect takes for a call; others ignore it."""
+SCM = scm_pb2.DESCRIPTOR.services_by_name["ScmService"].full_name
 AGAIN = "Run this again when the server's limits have room."
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "[::1]"}
@@ -64,7 +69,8 @@ def examine(
     *,
     open_channel: Callable[..., Channel],
     has_credentials: bool,
-    protocol: str = PROTOCOLS[0],
+    protocol: str = HTTP1_PROTOCOLS[0],
+    called: str | None = None,
     origin: str | None = None,
     timeout: float = 10.0,
     ca_certs: str | None = None,
@@ -75,41 +81,75 @@ def examine(
         :class:`Channel`.
     :param has_credentials: the user gave a token, a secret or metadata.
     :param protocol: that the user speaks; the server may have others or not.
+    :param called: name of a method that may be called with an empty request; by default one that is declared as
+        NO_SIDE_EFFECTS. Without one, nothing is called.
     :param origin: of a page that should be allowed to call.
     :param timeout: seconds for each request.
-    :raises ValueError: when `url` is not that of a server.
+    :raises ValueError: when `url` is not that of a server, or `called` no unary method of the service.
     """
     server = Probe(url, descriptor, timeout=timeout, ca_certs=ca_certs)
-    harmless = _harmless_method(descriptor)
+    harmless = _harmless_method(descriptor, called)
     try:
-        first = server.send("GET", harmless.name + UNKNOWN_CODEC, [])
+        first = server.send("GET", descriptor.methods[0].name + UNKNOWN_CODEC, [])
         yield from _reachability(server, first, has_credentials)
-        methods = _methods(server)
+        methods = _methods(server, timeout)
         yield methods
-        if methods.level != "fail":
+        if methods.level != "fail" and harmless is None:
+            advice = "Name one that may be called with an empty request, by --method."
+            yield Diagnosis("warn", "calls", "no method is declared as NO_SIDE_EFFECTS: none is called", advice)
+        elif methods.level != "fail" and harmless is not None:
             yield grpc_web(server, harmless, is_wanted=protocol == "grpc-web")
             yield connect(server, harmless, is_wanted=protocol == "connect")
             yield from _authentication(open_channel, harmless, timeout, has_credentials=has_credentials)
             yield from _health(open_channel(token=None, hmac_secret=None, metadata=()), timeout)
+        if methods.level != "fail":
             yield from _cross_origin(server, harmless, origin, protocol)
         yield from _clock(first)
         yield from _versions(first)
     except TransportError as error:
-        advice = "Is the server running, and is this its host and port?"
-        if "certificate" in str(error).lower():
-            advice = "Is the certificate for this host, and of an authority you trust? --ca-certs names another."
-        yield Diagnosis("fail", "reachability", str(error), advice)
+        yield Diagnosis("fail", "reachability", str(error), _unreachable_advice(server, error, timeout))
     finally:
         server.close()
 
 
-def _harmless_method(descriptor: ServiceDescriptor) -> MethodDescriptor:
-    """Find a method without side effects, to call with an empty request."""
-    for method in descriptor.methods:
-        streams = method.client_streaming or method.server_streaming
-        if not streams and method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
-            return method
-    raise ValueError(f"{descriptor.full_name} has no method that is declared as NO_SIDE_EFFECTS")
+def _harmless_method(descriptor: ServiceDescriptor, name: str | None) -> MethodDescriptor | None:
+    """Find a unary method to call with an empty request: the one with a name, or one without side effects."""
+    if not descriptor.methods:
+        raise ValueError(f"{descriptor.full_name} has no methods")
+    unary = {
+        method.name: method for method in descriptor.methods if not (method.client_streaming or method.server_streaming)
+    }
+    if name is not None:
+        if name not in unary:
+            near = did_you_mean(name, unary)
+            raise ValueError(f"{descriptor.full_name} has no unary method {name!r}{near}")
+        return unary[name]
+    harmless = (each for each in unary.values() if each.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS)
+    return next(harmless, None)
+
+
+def _unreachable_advice(server: Probe, error: TransportError, timeout: float) -> str:
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        return "Is the certificate for this host, and of an authority you trust? --ca-certs names another."
+    waited = isinstance(error.__cause__, (TimeoutError, urllib3.exceptions.TimeoutError))
+    return (
+        "" if waited else _scheme_advice(server, timeout)
+    ) or "Is the server running, and is this its host and port?"
+
+
+def _scheme_advice(server: Probe, timeout: float) -> str:
+    """Advise to use https for http, or the other way about, if the port speaks that."""
+    other = server.url._replace(scheme="http" if server.url.scheme == "https" else "https")
+    name = "plain HTTP" if other.scheme == "http" else "TLS"
+    probe = Probe(other.url, server.descriptor, timeout=timeout, ca_certs=None)
+    try:
+        probe.send("GET", "", [])
+    except TransportError as error:
+        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            return ""
+    finally:
+        probe.close()
+    return f"The server speaks {name} there: is its URL {other.url}?"
 
 
 def _reachability(server: Probe, first: ProbeResponse, has_credentials: bool) -> Iterator[Diagnosis]:
@@ -124,24 +164,51 @@ def _reachability(server: Probe, first: ProbeResponse, has_credentials: bool) ->
         yield Diagnosis("ok", "reachability", text)
 
 
-def _methods(server: Probe) -> Diagnosis:
+def _methods(server: Probe, timeout: float) -> Diagnosis:
     """Look for methods by GET, which runs none.
 
     The response is 405 for a method, 415 for one that Connect may call by GET, and another status for other paths.
     """
     names = [method.name for method in server.descriptor.methods]
     responses = {name: server.send("GET", name + UNKNOWN_CODEC, []) for name in names}
-    missing = [name for name, response in responses.items() if response.status not in {405, 415}]
+    served = {name for name, response in responses.items() if response.status in {405, 415}}
+    missing = [name for name in names if name not in served]
     if not missing:
         return Diagnosis("ok", "methods", f"all {len(responses)} of {server.descriptor.full_name} are served")
-    if len(missing) < len(responses):
+    failed = [response for response in responses.values() if response.status >= 500]
+    if served and not failed:
         advice = "The server and this client are of different versions."
         return Diagnosis("warn", "methods", f"not served: {', '.join(missing)}", advice)
-    response = responses[missing[0]]
-    advice = "Does the URL have the path of GRPC_URL_PREFIX, and is GRPC_SCM on?"
-    if 300 <= response.status < 400:
-        advice = f"It redirects to {response.headers.get('location', '')!r}; give the URL of that server."
-    return Diagnosis("fail", "methods", f"{server.descriptor.full_name} is not here: HTTP {response.status}", advice)
+    response = failed[0] if failed else responses[missing[0]]
+    text = f"{server.descriptor.full_name} is not here: {_status_text(response)}"
+    return Diagnosis("fail", "methods", text, _missing_advice(server, response, timeout))
+
+
+def _status_text(response: ProbeResponse) -> str:
+    try:
+        phrase = f" {http.HTTPStatus(response.status).phrase}"
+    except ValueError:
+        phrase = ""
+    sender = response.headers.get("server")
+    return f"HTTP {response.status}{phrase}{f', of {sender!r}' if sender and response.status >= 500 else ''}"
+
+
+def _missing_advice(server: Probe, response: ProbeResponse, timeout: float) -> str:
+    status = response.status
+    if 300 <= status < 400:
+        return f"It redirects to {response.headers.get('location', '')!r}; give the URL of that server."
+    if status in {502, 503, 504}:
+        return "Is the app running, where the proxy before it looks for it? The proxy's log says more."
+    if status >= 500:
+        return "Read the log of the server, and that of the proxy before it, if there is one."
+    if status in {401, 403, 407}:
+        return "A proxy, or a hook of the app, refuses requests without a login of its own."
+    if status == 429:
+        return AGAIN
+    wrong_scheme = _scheme_advice(server, timeout) if status == 400 and server.url.scheme == "http" else ""
+    # GRPC_SCM is the app's word for one service, services= for all others.
+    where = "GRPC_SCM on" if server.descriptor.full_name == SCM else "the service one of GrpcWebScm(services=…)"
+    return wrong_scheme or f"Does the URL have the path of GRPC_URL_PREFIX, and is {where}?"
 
 
 def _call(channel: Channel, method: MethodDescriptor, timeout: float) -> CallError | None:
@@ -189,7 +256,11 @@ def _credentials(error: CallError | None, method: MethodDescriptor) -> Diagnosis
         return Diagnosis("fail", "calls", str(error), "Read the server's log; do its tables exist?")
     if _is_limited(error):
         return Diagnosis("warn", "calls", str(error), AGAIN)
-    return Diagnosis("ok", "calls", f"an empty {method.name} ends with {error.code.name if error else 'OK'}")
+    return Diagnosis(
+        "ok",
+        "calls",
+        f"an empty {method.name} ends with {error.code.name if error else 'OK'} ({int(error.code) if error else 0})",
+    )
 
 
 def _health(channel: Channel, timeout: float) -> Iterator[Diagnosis]:
@@ -215,12 +286,14 @@ def _is_limited(error: CallError | None) -> bool:
     return error is not None and error.code is StatusCode.RESOURCE_EXHAUSTED
 
 
-def _cross_origin(server: Probe, method: MethodDescriptor, origin: str | None, protocol: str) -> Iterator[Diagnosis]:
+def _cross_origin(
+    server: Probe, method: MethodDescriptor | None, origin: str | None, protocol: str
+) -> Iterator[Diagnosis]:
     wanted = origin or STRANGER
     requested = ",".join(_REQUESTED[protocol])
     preflight = server.send(
         "OPTIONS",
-        method.name,
+        server.descriptor.methods[0].name,
         [("origin", wanted), ("access-control-request-method", "POST"), ("access-control-request-headers", requested)],
     )
     allowed = preflight.headers.get("access-control-allow-origin")
@@ -243,7 +316,7 @@ def _strangers(allowed: str | None, *, credentials: bool) -> Diagnosis:
 
 
 def _own_pages(
-    server: Probe, method: MethodDescriptor, origin: str, protocol: str, preflight: ProbeResponse
+    server: Probe, method: MethodDescriptor | None, origin: str, protocol: str, preflight: ProbeResponse
 ) -> Diagnosis:
     headers = _names(preflight.headers.get("access-control-allow-headers", ""))
     refused = _REQUESTED[protocol] - headers
@@ -252,6 +325,8 @@ def _own_pages(
         return Diagnosis(
             "fail", "CORS", f"pages of {origin} may not send {names}", "Let the server allow these headers."
         )
+    if method is None:
+        return Diagnosis("ok", "CORS", f"pages of {origin} may call")
     if protocol == "connect":
         sent = [("content-type", "application/json"), CONNECT_HEADER, ("origin", origin)]
         response = server.send("POST", method.name, sent, b"{}")

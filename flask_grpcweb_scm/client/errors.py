@@ -58,7 +58,7 @@ class CallError(RpcError):
 
     def __str__(self) -> str:
         # In one line and without control characters: the server may be hostile to a terminal, or to a log.
-        return f"{self.code.name}: {printable(self.message)}"
+        return f"{self.code.name} ({self.code:d}): {printable(self.message)}"
 
     @property
     def call_id(self) -> str | None:

@@ -100,6 +100,8 @@ CHUNK_BYTES = 65536
 # Python refuses to wait longer than 24 days at once.
 _MAX_WAIT = 86400.0
 
+# Reasons of OpenSSL for a response that is no record of TLS.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -180,6 +182,9 @@ class SocketTransport:
             connection.close()
             if isinstance(error, ssl.SSLCertVerificationError) and self._ca_certs is not None:
                 raise TransportError(f"{error}; trusted are the certificates of {self._ca_certs!r}") from error
+            if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+                text = f"the server responds without TLS ({error.reason}): http://, not https://"
+                raise TransportError(text) from error
             raise
         connection.response_class = _FinalResponse
         assert connection.sock is not None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 from urllib3.util import Url
 
@@ -119,9 +120,14 @@ def post_grpc_web(
 
 
 def connect(server: Probe, method: MethodDescriptor, *, is_wanted: bool) -> Diagnosis:
-    """Call a method in Connect, with an empty request of each content type, by POST and GET; see :func:`grpc_web`."""
+    """Call a method in Connect, with an empty request of each content type; see :func:`grpc_web`.
+
+    One without side effects is called by POST and by GET, as it has to be served then.
+    """
     wrong = []
-    for codec, verb in CONNECT_WAYS:
+    is_safe = method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+    ways = [(codec, verb) for codec, verb in CONNECT_WAYS if is_safe or verb == "POST"]
+    for codec, verb in ways:
         sent, payload = ConnectType(codec, False), codecs()[codec].encode(GetMessageClass(method.input_type)())
         if verb == "GET":
             response = server.send("GET", f"{method.name}?{encode_query(codec, payload)}", [])
@@ -133,7 +139,8 @@ def connect(server: Probe, method: MethodDescriptor, *, is_wanted: bool) -> Diag
             wrong.append(f"the response to {verb} of {sent} is HTTP {response.status}")
         elif parse_connect_type(header) != expected:
             wrong.append(f"the response to {verb} of {sent} is {header!r}")
-    return _protocol("Connect", "POST and GET, with proto and JSON", wrong, len(CONNECT_WAYS), is_wanted)
+    text = f"POST{' and GET' if is_safe else ''}, with proto and JSON"
+    return _protocol("Connect", text, wrong, len(ways), is_wanted)
 
 
 def _has_error(response: ProbeResponse) -> bool:

@@ -138,6 +138,10 @@ class RpcProtocol(Protocol):
     def is_safelisted(self) -> bool:
         """True when browsers send such requests to other origins without a preflight."""
 
+    @property
+    def is_found_by_key(self) -> bool:
+        """True when verb, path, content type and ``Accept`` tell whether a request speaks it, and nothing else."""
+
     def serves(self, method: RpcMethod) -> bool:
         """Return whether a method can be called in such a request."""
 
@@ -188,7 +192,10 @@ class RpcProtocol(Protocol):
         """
 
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
-        """The end of a stream, after its last message, but for base64; `error` is None for OK."""
+        """The end of a stream, after its last message, but for base64; `error` is None for OK.
+
+        Empty when the status is not in the body.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +309,15 @@ class IncomingCall(CallContext):
     @functools.cached_property
     def chunks(self) -> Iterator[bytes]:
         """The part of the body that has not been read."""
-        return iter(()) if self.is_read else self.endpoint.reader.read_chunks(self.environ, self.body_limit)
+        return iter(()) if self.is_read else self._read_chunks()
+
+    def _read_chunks(self) -> Iterator[bytes]:
+        length, received = self.environ.get("CONTENT_LENGTH"), 0
+        for chunk in self.endpoint.reader.read_chunks(self.environ, self.body_limit):
+            received += len(chunk)
+            # Before the messages of the last chunk are handled, so that nobody waits for more meanwhile.
+            self.is_read = str(received) == length
+            yield chunk
 
     @property
     def message_bytes(self) -> bytes:

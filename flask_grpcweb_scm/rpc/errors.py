@@ -63,7 +63,7 @@ class RpcError(Exception):
                 raise ValueError(f"RpcError got a {detail.DESCRIPTOR.full_name} without all of its required fields")
 
     def __str__(self) -> str:
-        return f"{self.code.name}: {self.message}"
+        return f"{self.code.name} ({self.code:d}): {self.message}"
 
     def status_proto(self) -> status_pb2.Status:
         """This error as the ``google.rpc.Status`` that ``grpc-status-details-bin`` carries.

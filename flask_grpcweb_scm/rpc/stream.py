@@ -142,14 +142,15 @@ class StreamReply:
             _close(call, self._responses)
         finally:
             self._leave()
-        last = [_piece(call, call.endpoint.protocol.stream_end(call, call.status))] if is_wanted else []
+        last = call.endpoint.protocol.stream_end(call, call.status) if is_wanted else b""
+        piece = _piece(call, last)
         try:
             if self.on_end is not None:
                 self.on_end()
         except BaseException as error:
             call.unhandled = error
             raise
-        return last
+        return [piece] if piece else []
 
     def _release(self) -> list[bytes]:
         on_close, self.on_close = self.on_close, None

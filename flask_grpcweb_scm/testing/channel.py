@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flask_grpcweb_scm.client import Channel, Exchange, Head, Request
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 
 __all__ = ["channel_for"]
 
@@ -23,7 +23,7 @@ def channel_for(app: Flask, **options: Any) -> Channel:
     :param options: those of :class:`~flask_grpcweb_scm.client.Channel`; the protocol is one that the app serves.
     """
     settings = app.extensions["grpcweb_scm"].settings
-    options.setdefault("protocol", next(name for name in PROTOCOLS if name in settings.protocols))
+    options.setdefault("protocol", next(filter(settings.protocols.__contains__, HTTP1_PROTOCOLS), HTTP1_PROTOCOLS[0]))
     return Channel(f"http://localhost{settings.url_prefix}", transport=_AppTransport(app), **options)
 
 

@@ -18,9 +18,10 @@ from flask_grpcweb_scm.rpc import (
     StreamReply,
     did_you_mean,
 )
-from flask_grpcweb_scm.rpc.protocols import Protocols, status_headers
+from flask_grpcweb_scm.rpc.protocols import NO_TRAILERS, Protocols, status_headers
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.app_calls import AppCalls
+from flask_grpcweb_scm.web.body import has_own_stream
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
     LateRule,
@@ -260,25 +261,28 @@ def _allow(calls: AppCalls, method: RpcMethod | None, status: int) -> Response:
 
 def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
     """Refuse a request that is of no protocol; the status headers are for clients that look at nothing else."""
-    verbs = calls.protocols.verbs(method)
+    environ, verbs = request.environ, calls.protocols.verbs(method)
     if request.method not in verbs:
         status, message = 405, f"{path} is called with {' or '.join(verbs)}, not {request.method}"
         if request.method in {"GET", "HEAD"} and "connect" in calls.protocols.names:
             message += "; GET is for unary methods with idempotency_level = NO_SIDE_EFFECTS in the proto"
+    elif calls.protocols.lacks_trailers(environ):
+        status, message = 505, NO_TRAILERS
     elif request.method != "POST":
         status, message = 415, "encoding= of the query is not json or proto"
     else:
         status, message = 415, f"content type {request.content_type!r} is not {calls.protocols.described(method)}"
-    scope = scope_of(request.environ)
+    scope = scope_of(environ)
     scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
-    headers = [
-        *status_headers(scope.refusal),
-        ("content-type", "text/plain; charset=utf-8"),
-    ]
+    headers = status_headers(scope.refusal)
+    if status != 405 and has_own_stream(environ) and request.mimetype.startswith("application/grpc"):
+        # Its clients look at nothing but the status, and only where nothing follows the headers.
+        return response_class(calls.app)((), [("content-type", "application/grpc"), *headers])
+    headers.append(("content-type", "text/plain; charset=utf-8"))
     if request.method != "POST":
         # Caches keep a 405 by themselves.
         headers.append(("cache-control", "no-store"))
-    response = response_class(calls.app)(message + "\n", drained(headers, calls.app, request.environ), status)
+    response = response_class(calls.app)(message + "\n", drained(headers, calls.app, environ), status)
     if status == 405:
         response.headers["allow"] = ", ".join(verbs)
     return response

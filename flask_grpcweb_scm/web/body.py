@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from flask_grpcweb_scm.web.peers import end_reading, impatient
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode, over_limit
 
-__all__ = ["BodyReader", "content_length", "drain", "read_body"]
+__all__ = ["BodyReader", "content_length", "drain", "has_own_stream", "read_body"]
 
 CHUNK_BYTES = 256 * 1024
 MAX_DRAIN_BYTES = 16 * 2**20
@@ -69,8 +69,14 @@ def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[byt
     length = content_length(environ)
     if length is not None:
         yield from _read_on(environ, length, 0, limit)
-    elif environ.get("wsgi.input_terminated"):
+    elif environ.get("wsgi.input_terminated") or has_own_stream(environ):
         yield from _read_to_end(environ, limit)
+
+
+def has_own_stream(environ: dict[str, Any]) -> bool:
+    """Return whether a request is a stream of its connection, whose end is that of the body, and not the connection."""
+    protocol: str = environ.get("SERVER_PROTOCOL", "")
+    return protocol.startswith(("HTTP/2", "HTTP/3"))
 
 
 def content_length(environ: dict[str, Any]) -> int | None:
@@ -137,6 +143,9 @@ def drain(chunks: Iterator[bytes], environ: dict[str, Any]) -> bool:
     :returns: whether the end was reached within :data:`MAX_DRAIN_BYTES` and :data:`MAX_DRAIN_SECONDS`. A client that
         sends nothing is not waited for, where the server gives its socket.
     """
+    if has_own_stream(environ):
+        # Others do not wait for its end, and a client that sends no more until it has read would wait for us.
+        return True
     stop = time.monotonic() + MAX_DRAIN_SECONDS
     dropped = 0
     try:

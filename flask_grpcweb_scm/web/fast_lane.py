@@ -79,8 +79,8 @@ class FastLane:
         self._wsgi_app: WSGIApplication = app.wsgi_app
         self._new_request_context = app.request_context
         self._routes: dict[tuple[str | None, ...], Route] = {}
-        self._queries: dict[tuple[str | None, ...], Route] = {}
-        """The routes of requests whose query is a part of the protocol."""
+        self._by_more: dict[tuple[str | None, ...], Route] = {}
+        """The routes of requests of which the key does not tell the protocol."""
         self._hooks = _hooks_of(app)
         self._seen: tuple[object, bool, Permissions | None] = None, False, None
         settings = calls.settings
@@ -92,7 +92,7 @@ class FastLane:
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
         key = self._key(request.environ)
-        routes = self._queries if endpoint.protocol.is_safelisted else self._routes
+        routes = self._routes if endpoint.protocol.is_found_by_key else self._by_more
         # Flask drops the body of a response to HEAD.
         if key in routes or request.url_rule is None or request.method == "HEAD" or not self._is_plain_flask():
             return
@@ -106,7 +106,8 @@ class FastLane:
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """Make the context that Flask enters for a request; where the route is known, without looking for it."""
-        route = self._routes.get(self._key(environ))
+        key = self._key(environ)
+        route = self._routes.get(key) or self._route_by_more(key, environ)
         # An upgrade is routed by other rules.
         if route is None or "HTTP_UPGRADE" in environ:
             return self._new_request_context(environ)
@@ -115,7 +116,7 @@ class FastLane:
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
         key = self._key(environ)
-        route = self._routes.get(key) or self._route_of_query(key, environ)
+        route = self._routes.get(key) or self._route_by_more(key, environ)
         if route is None or not self._may_pass(environ):
             is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ and environ["REQUEST_METHOD"] == "OPTIONS"
             return (self._preflight if is_preflight else self._wsgi_app)(environ, start_response)
@@ -131,10 +132,12 @@ class FastLane:
             response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
             return response(environ, start_response)
 
-    def _route_of_query(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
-        route = self._queries.get(key)
+    def _route_by_more(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
+        route = self._by_more.get(key)
+        if route is None:
+            return None
         # The blueprint knows what to do about a browser's own credentials.
-        if route is None or not {"HTTP_COOKIE", "HTTP_AUTHORIZATION"}.isdisjoint(environ):
+        if route.endpoint.protocol.is_safelisted and not {"HTTP_COOKIE", "HTTP_AUTHORIZATION"}.isdisjoint(environ):
             return None
         protocol = self._calls.protocols.find(environ)
         return Route(route.rule, self._calls.endpoint(route.endpoint.method, protocol)) if protocol else None

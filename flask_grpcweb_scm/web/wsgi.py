@@ -120,7 +120,7 @@ class RpcApp:
         scope.has_ended = True
         if scope.replaced is None:
             _send_head(scope, start_response)
-            return pieces
+            return pieces if scope.refusal is None else _complete(pieces)
         try:
             response = scope.failed
             if response is None:
@@ -235,6 +235,8 @@ def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: S
             # The app has responded in its place, and nothing of it is sent. Test clients close no response.
             context.run(scope.stream.close)
         return _Body(context, pieces, scope.stream)
+    if isinstance(pieces, list):
+        return pieces
     # Agents keep their transaction in a context variable, and end it when the response is closed.
     steps = _steps(context, functools.partial(next, iter(pieces)))
     return Closing(steps, functools.partial(context.run, _close, pieces))
@@ -250,6 +252,17 @@ def _begun(pieces: Iterable[bytes]) -> Iterable[bytes]:
     iterator = iter(pieces)
     first = [*itertools.islice(iterator, 1)]
     return Closing(itertools.chain(first, iterator), functools.partial(_close, pieces))
+
+
+def _complete(pieces: Iterable[bytes]) -> list[bytes]:
+    """The pieces of a refusal in a list, which tells a server over HTTP/2 whether anything follows the headers.
+
+    Clients of gRPC take a status in headers for one only when nothing does.
+    """
+    try:
+        return [piece for piece in pieces if piece]
+    finally:
+        _close(pieces)
 
 
 class _Body:

@@ -1,4 +1,4 @@
-"""Bytes of gRPC-Web and Connect to values and back: no I/O, no Flask, no protobuf."""
+"""Bytes of gRPC-Web, Connect and gRPC to values and back: no I/O, no Flask, no protobuf."""
 
 from flask_grpcweb_scm.wire.compression import (
     ENCODINGS,
@@ -27,7 +27,14 @@ from flask_grpcweb_scm.wire.connect import (
     parse_query,
     parse_timeout_ms,
 )
-from flask_grpcweb_scm.wire.content_type import CONTENT_TYPES, ContentType, parse_content_type, response_content_type
+from flask_grpcweb_scm.wire.content_type import (
+    CONTENT_TYPES,
+    GRPC_TYPES,
+    ContentType,
+    parse_content_type,
+    parse_grpc_type,
+    response_content_type,
+)
 from flask_grpcweb_scm.wire.decoding import decode_frames
 from flask_grpcweb_scm.wire.frames import (
     COMPRESSED,
@@ -61,6 +68,7 @@ __all__ = [
     "CONTENT_TYPES",
     "ENCODINGS",
     "END_STREAM",
+    "GRPC_TYPES",
     "MAX_MESSAGE_HEADER_BYTES",
     "MAX_TIMEOUT",
     "PREFIX_BYTES",
@@ -104,6 +112,7 @@ __all__ = [
     "over_limit",
     "parse_connect_type",
     "parse_content_type",
+    "parse_grpc_type",
     "parse_query",
     "parse_timeout",
     "parse_timeout_ms",

@@ -1,4 +1,4 @@
-"""The media types of gRPC-Web."""
+"""The media types of gRPC-Web and gRPC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from flask_grpcweb_scm.wire.headers import cached_by_headers
 
-__all__ = ["CONTENT_TYPES", "ContentType", "parse_content_type", "response_content_type"]
+__all__ = [
+    "CONTENT_TYPES",
+    "GRPC_TYPES",
+    "ContentType",
+    "parse_content_type",
+    "parse_grpc_type",
+    "response_content_type",
+]
 
 _BINARY = "application/grpc-web"
 _TEXT = "application/grpc-web-text"
@@ -45,10 +52,21 @@ CONTENT_TYPES = {
 """Every accepted media type, by name."""
 
 
+GRPC_TYPES = {"application/grpc": "proto", "application/grpc+proto": "proto", "application/grpc+json": "json"}
+"""Every accepted media type of gRPC, and its codec."""
+
+
 @cached_by_headers
 def parse_content_type(value: str | None) -> ContentType | None:
     """Look up a ``Content-Type`` header; case and parameters do not matter; None when it is not gRPC-Web."""
     return CONTENT_TYPES.get(_media_type(value or ""))
+
+
+@cached_by_headers
+def parse_grpc_type(value: str | None) -> str | None:
+    """Look up the media type of gRPC in a ``Content-Type`` header; None when there is none."""
+    name = _media_type(value or "")
+    return name if name in GRPC_TYPES else None
 
 
 def response_content_type(request: ContentType, accept: str | None) -> ContentType:

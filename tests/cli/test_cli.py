@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from flask import Flask, request
 from flask.cli import FlaskGroup, ScriptInfo
@@ -16,8 +18,12 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from example_app import create_app
 from flask_grpcweb_scm import CallContext, ConfigError, RpcError, StatusCode
+from flask_grpcweb_scm.testing import recording
 from tests.apps import ECHO, echo_app
+from tests.client.scripted import http, serve
+from tests.client.test_http_tls import CERTIFICATE
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.security.support import FULL, SECRET_KEY
 from tests.servers import serving
@@ -90,6 +96,78 @@ def test_call_says_what_went_wrong(arguments: list[str], exit_code: int, stderr:
     assert stderr in result.stderr
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Unary", "Echo/Unary", "Echo.Unary", "v1.Echo/Unary", "tests.echo.v1.Echo/Unary", "tests.echo.v1.Echo.Unary",
+        "/tests.echo.v1.Echo/Unary", "/rpc/tests.echo.v1.Echo/Unary",
+    ],
+)  # fmt: skip
+def test_an_end_of_a_name_will_do(name: str) -> None:
+    result = run("call", name, '{"text": "hi"}', app=echo_app(GRPC_URL_PREFIX="/rpc"))
+    assert (result.stderr, json.loads(result.stdout)) == ("", {"text": "HI"})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Unari", "no method 'Unari' is served; did you mean 'Unary'?"),
+        ("Bcho/Unary", "no method 'Bcho/Unary' is served; "),
+        ("ary", "no method 'ary' is served; "),
+        ("ho/Unary", "no method 'ho/Unary' is served; "),
+        ("nothing-like-it", "no method 'nothing-like-it' is served; see: flask grpc services"),
+        ("", "no method '' is served; see: flask grpc services"),
+        (
+            "ServerReflectionInfo",
+            "'ServerReflectionInfo' is a method of 2 services; name one:"
+            " grpc.reflection.v1.ServerReflection/ServerReflectionInfo,"
+            " grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ),
+    ],
+)
+def test_a_name_of_no_method_or_of_several_is_said(name: str, message: str) -> None:
+    result = run("call", name, app=echo_app(GRPC_REFLECTION=True))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("flask grpc call Un", {"Unary"}),
+        ("flask grpc call tests.echo.v1.Echo/U", {"tests.echo.v1.Echo/Unary"}),
+        ("flask grpc call ServerR", set()),
+        ("flask grpc call grpc.reflection.v1a", {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}),
+        ("flask grpc doctor tests", {"tests.echo.v1.Echo"}),
+        ("flask grpc token issue --method Un", set()),
+        ("flask grpc token issue --method tests.echo.v1.Echo/*", {"tests.echo.v1.Echo/*"}),
+    ],
+)
+def test_a_shell_gets_methods_and_services(words: str, completions: set[str]) -> None:
+    app = echo_app(GRPC_REFLECTION=True)
+    arguments, incomplete = words.split()[1:-1], words.split()[-1]
+    command = FlaskGroup(create_app=lambda: app)
+    found = ShellComplete(command, {"obj": ScriptInfo(create_app=lambda: app)}, "flask", "_FLASK_COMPLETE")
+    assert {item.value for item in found.get_completions(arguments, incomplete)} == completions
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+def test_certificates_are_for_a_server(tmp_path: Path) -> None:
+    with serve(lambda peer: peer.send(http()), _tls()) as server:
+        arguments = ["call", "Unary", "--url", server.url]
+        assert "CERTIFICATE_VERIFY_FAILED" in run(*arguments).stderr
+        assert "CERTIFICATE" not in run(*arguments, "--ca-certs", str(CERTIFICATE)).stderr
+    result = run("call", "Unary", "--ca-certs", str(CERTIFICATE))
+    assert (result.exit_code, "--ca-certs is for --url" in result.stderr) == (2, True)
+    (tmp_path / "empty").touch()
+    assert run(*arguments, "--ca-certs", str(tmp_path / "empty")).exit_code == 2
+
+
 def test_call_sends_metadata_and_a_token_through_the_hooks_of_the_app() -> None:
     app = echo_app(GRPC_AUTH_TOKENS="t")
     seen = []
@@ -148,6 +226,54 @@ def test_call_of_a_server() -> None:
         arguments = ["call", ECHO + "Unary", '{"text": "hi"}', "--url", url + "/rpc", "--timeout", "5"]
         assert json.loads(run(*arguments, "--token", "t").stdout) == {"text": "HI"}
         assert run(*arguments).exit_code == 80
+
+
+def diagnoses(*arguments: str, exit_code: int, app: Flask | None = None) -> dict[str, dict[str, str]]:
+    app = app or echo_app(GRPC_AUTH_TOKENS="t", GRPC_URL_PREFIX="/rpc")
+    with serving(app) as url:
+        result = run("doctor", "--url", url + "/rpc", "--token", "t", "--json", *arguments, app=app)
+    assert result.exit_code == exit_code, result.output
+    return {finding["subject"]: finding for finding in json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize("service", [[], ["Echo"], ["tests.echo.v1.Echo"]])
+def test_the_doctor_examines_own_services_and_calls_nothing_that_has_effects(service: list[str]) -> None:
+    app = echo_app(GRPC_AUTH_TOKENS="t", GRPC_URL_PREFIX="/rpc")
+    with recording(app) as recorder:
+        findings = diagnoses(*service, exit_code=0, app=app)
+    assert findings["methods"]["text"] == "all 5 of tests.echo.v1.Echo are served"
+    assert findings["calls"]["level"] == "warn"
+    assert "--method" in findings["calls"]["advice"]
+    assert recorder.calls == []
+
+
+def test_the_doctor_calls_the_method_that_may_be_called() -> None:
+    findings = diagnoses("--method", "Unary", exit_code=0)
+    assert findings["Connect"]["text"] == "POST, with proto and JSON"
+    assert findings["authentication"]["level"] == "ok"
+    assert findings["calls"]["text"] == "an empty Unary ends with OK (0)"
+    assert {"gRPC-Web", "Connect", "CORS"} <= {*findings}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Ecko"], "no service 'Ecko' is served"),
+        (["--method", "ServerStream"], "tests.echo.v1.Echo has no unary method 'ServerStream'"),
+        (["--method", "Unari"], "no unary method 'Unari'; did you mean 'Unary'?"),
+    ],
+)
+def test_what_the_doctor_cannot_examine_is_said(arguments: list[str], message: str) -> None:
+    result = run("doctor", "--url", "http://127.0.0.1:1", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_the_doctor_needs_the_name_of_one_of_several_services() -> None:
+    app = create_app()
+    result = run("doctor", "--url", "http://127.0.0.1:1", app=app)
+    listed = "2 services are served; name one: example.dice.v1.Dice, sentry.integrations.scm.v1.ScmService"
+    assert listed in result.stderr
 
 
 def test_descriptors_are_complete_and_in_order(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, RpcError
 from flask_grpcweb_scm.client import CallError, Channel, Metadata, StatusCode
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from flask_grpcweb_scm.testing import assert_rpc_error, channel_for
 from tests.apps import echo_app, lookup_service
 from tests.client.scripted import REPLY, UNTIL_CLOSED, Peer, serve
@@ -37,7 +37,7 @@ def test_every_kind_of_method(options: dict[str, Any], text: str) -> None:
         stub.missing(request)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_no_messages_either_way(protocol: str) -> None:
     stub = echo_stub({"protocol": protocol})
     assert list(stub.server_stream(EchoRequest())) == []
@@ -102,7 +102,7 @@ def test_the_metadata_of_a_trailers_only_answer_is_trailing() -> None:
     assert len(caught.value.initial_metadata) == 0
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_an_error_after_messages_comes_after_them(protocol: str) -> None:
     def torn(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         yield EchoReply(number=1)
@@ -132,7 +132,7 @@ def reflect(request: EchoRequest, context: CallContext) -> EchoReply:
         Metadata([("x-mine", "b"), ("x-mine-bin", b"\xff")]),
     ],
 )
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_metadata_goes_both_ways(metadata: Any, protocol: str) -> None:
     stub = echo_stub({"protocol": protocol, "metadata": {"x-mine": "a"}}, Unary=reflect)
     _, call = stub.unary.with_call(EchoRequest(), metadata=metadata)
@@ -147,7 +147,7 @@ def test_metadata_goes_both_ways(metadata: Any, protocol: str) -> None:
     # The first is the server's default.
     [(None, None, 60), (50, None, 50), (50, 30, 30), (None, 1e12, 315360000)],
 )
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_the_server_is_told_the_timeout(channel: float | None, call: float | None, seen: int, protocol: str) -> None:
     stub = echo_stub({"timeout": channel, "protocol": protocol}, Unary=reflect)
     # "at most 10 digits" of milliseconds (Connect)
@@ -155,7 +155,7 @@ def test_the_server_is_told_the_timeout(channel: float | None, call: float | Non
     assert stub.unary(EchoRequest(), timeout=call).number == seen
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_a_stream_stops_at_its_deadline(protocol: str) -> None:
     def endless(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
         while True:
@@ -168,7 +168,7 @@ def test_a_stream_stops_at_its_deadline(protocol: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_leaving_a_stream_closes_the_function(protocol: str) -> None:
     closed = []
 

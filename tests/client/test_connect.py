@@ -391,7 +391,7 @@ def test_details(method: str, details: Any, expected: tuple[Message, ...]) -> No
 def test_a_text_with_control_characters_is_shown_escaped(method: str, text: str, shown: str) -> None:
     error = {"code": "aborted", "message": text.replace("?", "\ud800")}
     found = error_of(failed(error) if method == "unary" else ended({"error": error}), method)
-    assert (found.message, str(found)) == (text, f"ABORTED: {shown}")
+    assert (found.message, str(found)) == (text, f"ABORTED (10): {shown}")
 
 
 # Responses of a stream

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 import re
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from flask_grpcweb_scm.testing import ScmFactory, recording
 from tests.client.cli.support import run
 from tests.client.scripted import Peer, http, serve
 from tests.client.test_http_tls import CERTIFICATE
-from tests.servers import free_port, serving
+from tests.servers import free_port, in_a_thread, serving
 
 TOKEN = "doctors-token"
 ORIGIN = "https://app.example"
@@ -272,7 +275,7 @@ def test_a_server_without_tables(make_server: Any) -> None:
         with make_server.app.app_context():
             db.drop_all()
         findings = examine(url, "--token", TOKEN, exit_code=1)
-    assert "INTERNAL: internal error" in findings["calls"]["text"]
+    assert "INTERNAL (13): internal error" in findings["calls"]["text"]
     assert "tables" in findings["calls"]["advice"]
 
 
@@ -331,6 +334,78 @@ def test_a_certificate_of_nobody_known() -> None:
         assert list(examine(server.url, "--ca-certs", CERTIFICATE, exit_code=1)) == [
             "reachability", "methods", "clock", "versions",
         ]  # fmt: skip
+
+
+def test_a_port_that_speaks_http_and_not_https(make_server: Any) -> None:
+    with make_server() as url, recording(make_server.app) as recorder:
+        findings = examine(url.replace("http:", "https:"), "--token", TOKEN, exit_code=1)
+    assert list(findings) == ["reachability"]
+    assert "responds without TLS" in findings["reachability"]["text"]
+    assert findings["reachability"]["advice"] == f"The server speaks plain HTTP there: is its URL {url}?"
+    assert recorder.calls == []
+
+
+def test_a_port_that_speaks_https_and_not_http() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with serve(lambda peer: peer.send(http()), context) as server:
+        findings = examine(server.url.replace("https:", "http:"), "--token", TOKEN, exit_code=1)
+    assert list(findings) == ["reachability"]
+    assert findings["reachability"]["advice"] == f"The server speaks TLS there: is its URL {server.url}?"
+    assert server.requests == []
+
+
+class TlsPort(BaseHTTPRequestHandler):
+    """Responds to plain HTTP as nginx does at a port of TLS."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def handle(self) -> None:
+        if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":
+            with contextlib.suppress(ssl.SSLError):  # the client does not trust the certificate
+                self.context.wrap_socket(self.connection, server_side=True)
+        else:
+            self.connection.recv(65536)
+            self.connection.sendall(http(b"", "connection: close", status="400 Bad Request"))
+            # A part of the request that nobody reads would reset the connection.
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.connection.recv(65536):
+                pass
+
+
+def test_a_port_of_tls_that_responds_to_plain_http() -> None:
+    TlsPort.context.load_cert_chain(CERTIFICATE)
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), TlsPort)) as url:
+        finding = examine(url, exit_code=1)["methods"]
+    assert finding["text"].endswith("HTTP 400 Bad Request")
+    assert finding["advice"] == f"The server speaks TLS there: is its URL {url.replace('http:', 'https:')}?"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "text", "advice"),
+    [
+        ("502 Bad Gateway", ["server: nginx"], "HTTP 502 Bad Gateway, of 'nginx'", "Is the app running"),
+        ("503 Service Unavailable", [], "HTTP 503 Service Unavailable", "Is the app running"),
+        ("504 Gateway Timeout", [], "HTTP 504 Gateway Timeout", "Is the app running"),
+        ("500 Internal Server Error", [], "HTTP 500 Internal Server Error", "Read the log"),
+        ("599 Other", [], "HTTP 599", "Read the log"),
+        ("401 Unauthorized", [], "HTTP 401 Unauthorized", "without a login"),
+        ("429 Too Many Requests", [], "HTTP 429 Too Many Requests", "Run this again"),
+        ("404 Not Found", [], "HTTP 404 Not Found", "GRPC_URL_PREFIX"),
+    ],
+)
+def test_what_a_proxy_says_in_place_of_the_app(status: str, headers: list[str], text: str, advice: str) -> None:
+    with serve(lambda peer: peer.send(http(b"<h1>no</h1>", *headers, status=status))) as server:
+        finding = examine(server.url, exit_code=1)["methods"]
+    assert finding["text"] == f"sentry.integrations.scm.v1.ScmService is not here: {text}"
+    assert advice in finding["advice"]
+
+
+def test_a_proxy_that_loses_some_requests(make_server: Any) -> None:
+    statuses = iter(["405 Method Not Allowed"] * 3)
+    with serve(lambda peer: peer.send(http(status=next(statuses, "502 Bad Gateway")))) as server:
+        finding = examine(server.url, exit_code=1)["methods"]
+    assert (finding["level"], "HTTP 502 Bad Gateway" in finding["text"]) == ("fail", True)
 
 
 def test_a_redirect_is_measured_and_not_followed() -> None:

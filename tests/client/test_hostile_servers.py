@@ -22,7 +22,7 @@ from flask_grpcweb_scm.client import CallError, Channel, RetryPolicy, ScmGrpcCli
 from flask_grpcweb_scm.client.cli import scm_grpc
 from flask_grpcweb_scm.client.http import Request
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from tests.client.scripted import CHUNKED, OK, REPLY, UNTIL_CLOSED, Peer, Script, chunk, http, respond, serve, trailers
 from tests.client.support import ECHO, call_error
 from tests.echo_pb2 import EchoRequest
@@ -128,7 +128,7 @@ def test_a_code_that_is_none_is_unknown(code: str, expected: int) -> None:
 )
 def test_a_text_with_control_characters_is_shown_escaped(sent: str, message: str, shown: str) -> None:
     error = call_error(respond(failed(f"grpc-message: {sent}")))
-    assert (error.message, str(error)) == (message, f"UNAVAILABLE: {shown}")
+    assert (error.message, str(error)) == (message, f"UNAVAILABLE (14): {shown}")
 
 
 # What has no end, or none that fits
@@ -380,7 +380,7 @@ def test_a_credential_is_in_no_message_of_the_command(secret: str, options: list
         respond(b"HTTP/1.1 abc\r\n\r\n", close=True), lambda peer: peer.wait(),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", HTTP1_PROTOCOLS)
 def test_an_error_of_a_call_has_nothing_that_was_sent(script: Script, protocol: str) -> None:
     options: dict[str, Any] = {"token": SECRET, "metadata": {"authorization": f"Bearer {SECRET}"}}
     for credentials in (options, {"hmac_secret": SECRET}):

@@ -136,7 +136,7 @@ def test_repository(client: ScmGrpcClient, tenant: Tenant) -> None:
     assert (repository.name, repository.provider, repository.status) == ("ours/repository", "", "active")
     assert repository.date_added is not None
     assert repository.date_added.tzinfo is timezone.utc
-    with pytest.raises(CallError, match=r"NOT_FOUND: .*999"):
+    with pytest.raises(CallError, match=r"NOT_FOUND \(5\): .*999"):
         client.get_repository(repository_id=999)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the Connect conformance suite: run.sh [client] [gunicorn] [granian] [waitress]. PROTOCOLS='connect grpc_web' chooses
-# some. Needs .venv and .venv-protos.
+# Runs the Connect conformance suite: run.sh [client] [gunicorn] [granian] [waitress] [pyvoy]. PROTOCOLS='connect grpc_web grpc'
+# chooses some. Needs .venv and .venv-protos.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,24 +23,24 @@ protos=$(go list -m -f '{{.Dir}}' "$module@$version" 2>/dev/null || echo "$(go e
 # A namespace package would lose against the installed connectrpc.
 touch "$build"/connectrpc/{,conformance/{,v1/}}__init__.py
 
-read -ra protocols <<<"${PROTOCOLS:-connect grpc_web}"
-protocols=("${protocols[@]^^}")
-listed=$(printf ', PROTOCOL_%s' "${protocols[@]//-/_}")
-
-suite() { # mode tested features command…
+suite() { # mode tested features "protocols" command…
+    local protocols listed
+    read -ra protocols <<<"${PROTOCOLS:-$4}"
+    protocols=("${protocols[@]^^}")
+    listed=$(printf ', PROTOCOL_%s' "${protocols[@]//-/_}")
     echo "$2: ${protocols[*]}"
     # waitress has no TLS of its own.
     sed -e "s/protocols: .*/protocols: [${listed#, }]/" \
         -e "s/supports_tls: true/supports_tls: $([[ $2 == waitress ]] && echo false || echo true)/" \
         "tests/conformance/$3" >"$build/$2.yaml"
     PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} \
-        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" -- .venv/bin/python -m "${@:4}"
+        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" -- .venv/bin/python -m "${@:5}"
 }
 
 for tested in "${@:-gunicorn}"; do
-    if [[ $tested == client ]]; then
-        suite client client client.yaml tests.conformance.client
-    else
-        suite server "$tested" config.yaml tests.conformance.server "$tested"
-    fi
+    case $tested in
+    client) suite client client client.yaml 'connect grpc_web' tests.conformance.client ;;
+    pyvoy) suite server pyvoy http2.yaml 'connect grpc_web grpc' tests.conformance.server pyvoy ;;
+    *) suite server "$tested" config.yaml 'connect grpc_web' tests.conformance.server "$tested" ;;
+    esac
 done

@@ -1,12 +1,13 @@
 """The server under test of the Connect conformance suite, written with the public API only.
 
-``python -m tests.conformance.server [gunicorn|granian|waitress]`` reads a size-prefixed ServerCompatRequest from
+``python -m tests.conformance.server [gunicorn|granian|waitress|pyvoy]`` reads a size-prefixed ServerCompatRequest from
 standard input, answers a ServerCompatResponse on standard output, and serves until SIGTERM. run.sh generates the
 messages that it imports.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -39,6 +40,10 @@ class UnaryRequest(Protocol):
     response_definition: Any
 
 
+class BidiRequest(UnaryRequest, Protocol):
+    full_duplex: bool
+
+
 @conformance.rpc("Unary")
 def unary(request: UnaryRequest, context: CallContext) -> Message:
     return _answer([request], context, service_pb2.UnaryResponse)
@@ -60,9 +65,26 @@ def server_stream(request: UnaryRequest, context: CallContext) -> Iterator[Messa
 
 
 @conformance.rpc("BidiStream")
-def bidi_stream(requests: Iterator[UnaryRequest], context: CallContext) -> Iterator[Message]:
-    # Over HTTP/1.1 the client sends everything before it reads: half-duplex.
-    yield from _stream(list(requests), context, service_pb2.BidiStreamResponse)
+def bidi_stream(requests: Iterator[BidiRequest], context: CallContext) -> Iterator[Message]:
+    first = next(requests, None)
+    if first is None:
+        return
+    if not first.full_duplex:
+        yield from _stream([first, *requests], context, service_pb2.BidiStreamResponse)
+        return
+    definition = first.response_definition
+    _add_metadata(definition, context)
+    info = _request_info([first], context)
+    for number, data in enumerate(definition.response_data):
+        if number:
+            info = service_pb2.ConformancePayload.RequestInfo()
+            for request in itertools.islice(requests, 1):
+                info.requests.add().Pack(request)
+        time.sleep(definition.response_delay_ms / 1000)
+        payload = service_pb2.ConformancePayload(data=data, request_info=info)
+        yield service_pb2.BidiStreamResponse(payload=payload)
+    if definition.HasField("error"):
+        raise _error(definition.error, None if definition.response_data else info)
 
 
 def _answer(requests: Sequence[Any], context: CallContext, response_class: type[Any]) -> Message:
@@ -128,6 +150,13 @@ def create_app() -> Flask:
     return app
 
 
+def __getattr__(name: str) -> Flask:
+    # pyvoy calls no function for its app.
+    if name != "app":
+        raise AttributeError(name)
+    return create_app()
+
+
 # Starting a real server around the app
 
 
@@ -152,10 +181,14 @@ def command(server: str, port: int, tls: Sequence[str]) -> list[str]:
         files = ["--ssl-certificate", tls[0], "--ssl-keyfile", tls[1]] if tls else []
         options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", "64", "--factory"]
         return [sys.executable, "-m", "granian", *options, "--log-level", "warning", *files, factory]
+    if server == "pyvoy":
+        files = ["--tls-cert", tls[0], "--tls-key", tls[1], "--tls-disable-http3"] if tls else []
+        program = str(Path(sys.executable).with_name("pyvoy"))
+        return [program, app.removesuffix("create_app()") + "app", "--interface", "wsgi", "--port", str(port), *files]
     if server == "waitress" and not tls:
         listen = ["--listen", f"127.0.0.1:{port}", "--threads", "64"]
         return [sys.executable, "-m", "waitress", *listen, "--call", app.removesuffix("()")]
-    raise SystemExit(f"{server} is not gunicorn, granian or (without TLS) waitress")
+    raise SystemExit(f"{server} is not gunicorn, granian, pyvoy or (without TLS) waitress")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from flask_grpcweb_scm.rpc import (
     serve_stream,
     serve_unary,
 )
-from flask_grpcweb_scm.rpc.protocols import Protocols
+from flask_grpcweb_scm.rpc.protocols import TRAILERS_KEY, Protocols
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import EchoRequest
@@ -96,7 +96,7 @@ def incoming_call(
 def environ_of(headers: dict[str, str]) -> dict[str, Any]:
     """Headers as WSGI has them."""
     names = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
-    return {"wsgi.version": (1, 0), "REQUEST_METHOD": "POST", **names}
+    return {"wsgi.version": (1, 0), "REQUEST_METHOD": "POST", TRAILERS_KEY: [], **names}
 
 
 def parts(reply: Reply | StreamReply) -> tuple[list[tuple[str, str]], list[bytes]]:

@@ -40,7 +40,7 @@ def test_an_error_travels_between_processes(travel: Any) -> None:
     arrived = travel(RpcError(StatusCode.NOT_FOUND, "why", [EchoReply(text="detail")]))
     assert (arrived.code, arrived.message) == (StatusCode.NOT_FOUND, "why")
     assert arrived.details == (EchoReply(text="detail"),)
-    assert str(arrived) == "NOT_FOUND: why"
+    assert str(arrived) == "NOT_FOUND (5): why"
 
 
 @given(text=st.text(max_size=20), times=st.sampled_from([1, 5000]))

@@ -114,7 +114,7 @@ def test_an_unimplemented_method_says_so(name: str) -> None:
     service.unimplemented(*ECHO.methods_by_name)
     dispatcher = Dispatcher([service])
     method = dispatcher.methods[f"/tests.echo.v1.Echo/{name}"]
-    with pytest.raises(RpcError, match=f"UNIMPLEMENTED: /tests.echo.v1.Echo/{name} is not implemented"):
+    with pytest.raises(RpcError, match=rf"UNIMPLEMENTED \(12\): /tests.echo.v1.Echo/{name} is not implemented"):
         list(dispatcher.call(method, EchoRequest(), CallContext(method)))
 
 
@@ -131,10 +131,10 @@ def test_the_nearest_declared_class_decides() -> None:
     service.declare_error(Broken, StatusCode.ABORTED)
     dispatcher = Dispatcher([service])
     method = dispatcher.methods["/tests.echo.v1.Echo/Unary"]
-    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "ABORTED: why"
+    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "ABORTED (10): why"
     service.declare_error(VeryBroken, 15)
-    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "DATA_LOSS: why"
-    assert str(dispatcher.status_of(method, RemoteProtocolError("torn"))) == "INTERNAL: torn"
+    assert str(dispatcher.status_of(method, VeryBroken("why"))) == "DATA_LOSS (15): why"
+    assert str(dispatcher.status_of(method, RemoteProtocolError("torn"))) == "INTERNAL (13): torn"
     assert dispatcher.status_of(method, ValueError("secret")) is None
     with pytest.raises(ServiceDefinitionError, match="the code of Broken is declared twice"):
         service.declare_error(Broken, StatusCode.ABORTED)

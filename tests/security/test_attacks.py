@@ -195,7 +195,7 @@ REQUESTS: list[tuple[str, str, dict[str, str], bytes, int, int | None]] = [
     ("type: none", UNARY, {"content-type": ""}, frame(MESSAGE), 415, 12),
     ("type: ours behind a simple one", UNARY, {"content-type": f"text/plain; {PROTO}"}, frame(MESSAGE), 415, 12),
     ("type: two joined", UNARY, {"content-type": f"text/plain, {PROTO}"}, frame(MESSAGE), 415, 12),
-    ("type: gRPC without Web", UNARY, {"content-type": "application/grpc"}, frame(MESSAGE), 415, 12),
+    ("type: gRPC without Web", UNARY, {"content-type": "application/grpc"}, frame(MESSAGE), 505, 12),
     ("truncated: the frame", UNARY, {}, frame(MESSAGE)[:-1], 200, 13),
     ("truncated: the frame's length", UNARY, {}, b"\0\0", 200, 13),
     ("truncated: base64", UNARY, {"content-type": TEXT}, base64.b64encode(frame(MESSAGE))[:-1], 200, 13),

@@ -62,7 +62,7 @@ def test_a_stranger_with_one_is_refused_as_any(caplog: pytest.LogCaptureFixture)
     check_rows(check, LENGTHS)
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/grpc"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/grpc+thrift"])
 def test_so_is_what_is_no_call(content_type: str, caplog: pytest.LogCaptureFixture) -> None:
     client = guarded_app([]).test_client()
 

@@ -72,8 +72,8 @@ NOT_GRPC_WEB = [
     None,
     "",
     "application/json-seq",
-    "application/grpc",
-    "application/grpc+proto",
+    "application/grpc+",
+    "application/grpc+thrift",
     "application/grpc-webfoo",
     "application/grpc-web+foo",
     "application/grpc-web+",
@@ -86,6 +86,10 @@ NOT_GRPC_WEB = [
 
 CONTENT_TYPES = [
     *(row(f"type-415-{value}", rpc(content_type=value), answered(415, 12, "not gRPC-Web")) for value in NOT_GRPC_WEB),
+    *(
+        row(f"type-505-{value}", rpc(content_type=value), answered(505, 12, "needs a server that sends trailers"))
+        for value in ("application/grpc", "application/grpc+proto", "Application/GRPC+JSON;a")
+    ),
     row("type-415-long-body", rpc(MEBIBYTE, content_type="text/plain"), answered(415, 12, "'text/plain' is not")),
     row("type-415-long", rpc(content_type="a/" + "b" * 6000), answered(415, 12, "content type 'a/bbb")),
     row("type-415-not-ascii", rpc(content_type="a/\xe9\xff"), answered(415, 12, "is not gRPC-Web")),

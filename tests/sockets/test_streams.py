@@ -318,12 +318,12 @@ def test_a_sender_that_stops_in_the_only_message_of_connect(server: Host) -> Non
 @pytest.mark.parametrize(
     ("method", "requests", "timeout", "code", "texts"),
     [
-        ("ServerStream", [EchoRequest(text="nap 400", count=9)], 1.15, 4, 2),
+        ("ServerStream", [EchoRequest(text="nap 600", count=9)], 1.5, 4, 2),
         ("ServerStream", [EchoRequest(text="nap 150", count=2)], 0.05, 4, 0),
         ("ServerStream", [EchoRequest(text="hello", count=2)], 0, 4, 0),
         ("ServerStream", [EchoRequest(text="nap 20", count=2)], 20, 0, 2),
         ("ServerStream", [EchoRequest(text="hello", count=2)], 9_999_999, 0, 2),
-        ("Bidi", [EchoRequest(text="nap 400", count=1)] * 9, 1.15, 4, 2),
+        ("Bidi", [EchoRequest(text="nap 600", count=1)] * 9, 1.5, 4, 2),
         ("Bidi", [EchoRequest(text="hello", count=1)], 0, 4, 0),
         ("Bidi", [EchoRequest(text="nap 20", count=1)] * 2, 20, 0, 2),
     ],

@@ -41,7 +41,7 @@ def test_the_error_of_a_client_has_its_metadata() -> None:
     ("error", "message"),
     [
         (None, "expected NOT_FOUND, got no error"),
-        (RpcError(StatusCode.ABORTED, "why"), "expected NOT_FOUND, got ABORTED: why"),
+        (RpcError(StatusCode.ABORTED, "why"), "expected NOT_FOUND, got ABORTED (10): why"),
         (RpcError(StatusCode.NOT_FOUND, "row 8"), "the message 'row 8' does not match 'row 7'"),
     ],
 )

@@ -277,7 +277,11 @@ def test_a_timeout_is_the_deadline_of_the_call() -> None:
 @pytest.mark.parametrize(
     ("method", "content_type", "text"),
     [
-        ("Unary", "text/plain", "is not gRPC-Web or Connect for a unary call; use one of application/grpc-web,"),
+        (
+            "Unary",
+            "text/plain",
+            "is not gRPC-Web or gRPC or Connect for a unary call; use one of application/grpc-web,",
+        ),
         ("Unary", STREAM_PROTO, "application/json"),
         ("Unary", "application/json; charset=utf-16", "application/json"),
         ("ServerStream", JSON, "Connect for a stream; use one of"),

@@ -34,8 +34,8 @@ from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current
 from tests import apps
 from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.grpcweb import PROTO, Answer, frame
-from tests.protocols import call, compressed, every_protocol, in_time, protocol  # noqa: F401  # a fixture
+from tests.grpcweb import Answer, frame
+from tests.protocols import call, compressed, content_type_of, every_protocol, in_time, protocol  # noqa: F401
 from tests.tables import check_rows
 
 pytestmark = every_protocol
@@ -85,7 +85,7 @@ def test_before_request_may_refuse_by_aborting_or_answering() -> None:
     assert answered.headers["retry-after"] == "7"
     (retry_info,) = answered.details(RetryInfo)
     assert 6 <= retry_info.retry_delay.seconds <= 7
-    assert answered.headers["content-type"] in {PROTO, "application/json"}
+    assert answered.headers["content-type"] in {content_type_of(ECHO + "Unary"), "application/json"}
     assert unary(app).code == 0
 
 
@@ -573,6 +573,7 @@ def test_one_line_is_logged_for_a_call(protocol: str, caplog: pytest.LogCaptureF
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("/tests.echo.v1.Echo/Unary OK ")
     counted = {"grpc-web": "9 bytes in, 30", "connect": "4 bytes in, 4", "connect json": "18 bytes in, 13"}
+    counted |= {"grpc": "9 bytes in, 9", "grpc json": "23 bytes in, 18"}
     assert f"{counted[protocol]} bytes out, peer 127.0.0.1, call " in line
 
 
@@ -733,7 +734,7 @@ def test_limits_of_a_request(
 @pytest.mark.parametrize(("encoding", "limit", "code"), [("gzip", 10_000, 8), ("gzip", 200_000, 0), ("lzma", 10, 12)])
 def test_compressed_messages(path: str, encoding: str, limit: int, code: int, protocol: str) -> None:  # noqa: F811
     payload = LONG_JSON if "json" in protocol else ZEROS
-    is_bare = protocol != "grpc-web" and path.endswith("Unary")
+    is_bare = protocol.startswith("connect") and path.endswith("Unary")
     app = echo_app(GRPC_MAX_MESSAGE_BYTES=limit)
     data = payload if is_bare else frame(payload, 1)
     assert call(app.test_client(), path, data=data, headers=compressed(path, encoding)).code == code

@@ -39,9 +39,9 @@ from flask_grpcweb_scm.client.doctor import Diagnosis, examine
 from flask_grpcweb_scm.client.errors import CallError
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.rpc.json_codec.fields import is_repeated
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 
-__all__ = ["DoctorCommand", "MethodCommand", "read_comments", "service_group"]
+__all__ = ["DoctorCommand", "MethodCommand", "examine_server", "read_comments", "service_group"]
 
 LEVEL_WIDTH = 6
 SUBJECT_WIDTH = 16
@@ -63,7 +63,7 @@ def service_group(descriptor: ServiceDescriptor, comments: Mapping[str, str], *,
         group.add_command(MethodCommand(name.replace("_", "-"), method, comments))
     group.add_command(DoctorCommand(descriptor))
     group.add_command(completion_command)
-    return group
+    return click.version_option(package_name="flask_grpcweb_scm", message="%(prog)s %(version)s")(group)
 
 
 class MethodCommand(click.Command):
@@ -214,30 +214,42 @@ class DoctorCommand(click.Command):
         )
 
     def _run(self, origin: str | None, **_: object) -> None:
-        findings = self._findings(origin)
-        if given_options(click.get_current_context())["output"] == "json":
-            found = list(findings)
-            click.echo(safe_json([dataclasses.asdict(finding) for finding in found]))
-        else:
-            found = [_printed(finding) for finding in findings]
-        if any(finding.level == "fail" for finding in found):
-            raise SystemExit(1)
-
-    def _findings(self, origin: str | None) -> Iterator[Diagnosis]:
         given = given_options(click.get_current_context())
-        try:
-            yield from examine(
-                server_url(given),
-                self._descriptor,
-                open_channel=functools.partial(open_channel, given, retry=None),
-                has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
-                protocol=given["protocol"] or PROTOCOLS[0],
-                origin=origin,
-                timeout=given["timeout"] or DOCTOR_TIMEOUT,
-                ca_certs=given["ca_certs"],
-            )
-        except (ValueError, OSError) as error:
-            raise click.UsageError(str(error)) from None
+        raise SystemExit(examine_server(self._descriptor, given, origin, as_json=given["output"] == "json"))
+
+
+def examine_server(
+    descriptor: ServiceDescriptor,
+    given: Mapping[str, Any],
+    origin: str | None,
+    called: str | None = None,
+    *,
+    as_json: bool,
+) -> int:
+    """Examine a server, print the findings as they come, or as one array of JSON, and return the exit code.
+
+    :param given: options of the connection, see :func:`open_channel`.
+    :param called: see :func:`examine`.
+    :raises click.UsageError: for options that cannot work.
+    """
+    try:
+        findings = examine(
+            server_url(given),
+            descriptor,
+            open_channel=functools.partial(open_channel, given, retry=None),
+            has_credentials=bool(given["token"] or given["hmac_secret"] or given["metadata"]),
+            protocol=given["protocol"] or HTTP1_PROTOCOLS[0],
+            called=called,
+            origin=origin,
+            timeout=given["timeout"] or DOCTOR_TIMEOUT,
+            ca_certs=given["ca_certs"],
+        )
+        found = list(findings if as_json else map(_printed, findings))
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        click.echo(safe_json([dataclasses.asdict(finding) for finding in found]))
+    return int(any(finding.level == "fail" for finding in found))
 
 
 def _printed(finding: Diagnosis) -> Diagnosis:

@@ -9,7 +9,7 @@ import click
 
 from flask_grpcweb_scm.client.call import RetryPolicy
 from flask_grpcweb_scm.client.channel import Channel
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 
 __all__ = ["connection_options", "given_options", "open_channel", "parse_metadata", "server_url"]
 
@@ -57,7 +57,12 @@ _OPTIONS: list[tuple[str, list[str], dict[str, Any], str | None]] = [
         },
         None,
     ),
-    ("protocol", ["--protocol"], {"type": click.Choice(PROTOCOLS), "help": f"Default: {PROTOCOLS[0]}."}, None),
+    (
+        "protocol",
+        ["--protocol"],
+        {"type": click.Choice(HTTP1_PROTOCOLS), "help": f"Default: {HTTP1_PROTOCOLS[0]}."},
+        None,
+    ),
     ("codec", ["--codec"], {"type": click.Choice(["proto", "json"]), "help": "How messages are sent."}, None),
     ("output", ["-o", "--output"], {"type": click.Choice(["table", "json"]), "help": "Default: table."}, None),
 ]
@@ -103,7 +108,7 @@ def open_channel(given: Mapping[str, Any], **replaced: Any) -> Channel:
         "hmac_secret": given["hmac_secret"] or None,
         "metadata": parse_metadata(given["metadata"]),
         "codec": given["codec"] or "proto",
-        "protocol": given["protocol"] or PROTOCOLS[0],
+        "protocol": given["protocol"] or HTTP1_PROTOCOLS[0],
         "retry": RetryPolicy(),
         "ca_certs": given["ca_certs"],
         **replaced,

@@ -53,7 +53,7 @@ def exit_code(code: StatusCode | int) -> int:
 
 def echo_error(error: CallError) -> None:
     """Print a status and its details to standard error."""
-    click.echo(f"{error.code.name} ({error.code:d}): {printable(error.message)}", err=True)
+    click.echo(str(error), err=True)
     for detail in error.details:
         click.echo(f"  {safe_json(detail_dict(detail), indent=None)}", err=True)
 

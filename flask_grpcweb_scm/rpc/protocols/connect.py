@@ -214,6 +214,7 @@ class ConnectGet(ConnectUnary):
     """
 
     is_safelisted = True
+    is_found_by_key = False
     encoding_key = ""  # not in the headers
     encoding_name = "compression of the query"
 

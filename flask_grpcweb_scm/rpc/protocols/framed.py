@@ -36,6 +36,7 @@ class Framed(ABC):
     :param text: the body of a request is base64.
     """
 
+    is_found_by_key = True
     encoding_key: str
     """The key of the WSGI environment with the compression of the request."""
     encoding_name: str

@@ -5,27 +5,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from flask_grpcweb_scm.rpc.call import Environ, IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
 from flask_grpcweb_scm.rpc.errors import RpcError
-from flask_grpcweb_scm.rpc.protocols.framed import LARGE_BYTES, Framed
-from flask_grpcweb_scm.rpc.service import RpcMethod
+from flask_grpcweb_scm.rpc.protocols.framed import LARGE_BYTES
+from flask_grpcweb_scm.rpc.protocols.grpc import (
+    ACCEPT_ENCODING,
+    OK,
+    OK_STATUS,
+    GrpcFramed,
+    accepted_encodings,
+    metadata_headers,
+    status_pairs,
+)
 from flask_grpcweb_scm.wire import (
-    ENCODINGS,
-    MAX_MESSAGE_HEADER_BYTES,
     ContentType,
-    Encoding,
-    Metadata,
-    StatusCode,
     cached_by_headers,
-    choose_encoding,
-    encode_binary,
-    encode_message,
     encode_prefix,
     encode_text,
     encode_trailers,
-    find_encoding,
     parse_content_type,
-    parse_timeout,
     response_content_type,
 )
 
@@ -35,19 +33,13 @@ MAX_TRAILERS_ONLY_BYTES = 1500
 """A larger status goes into a trailers frame. nginx has one page of 4 kB for all headers of a response: 2 kB are ours,
 with those of CORS, and the others are for cookies and what else the app adds."""
 
-OK = "200 OK"
-"""The HTTP status of every outcome of a call."""
-
 BROWSER = "HTTP_X_GRPC_WEB"
 """The header of browser clients, some of which take a status in headers and trailers for an error. Scripts, which may
 read it from the headers, do not send it."""
 
-_OPTION = "HTTP_GRPC_ACCEPT_ENCODING"
-
 # "User Agent: Use X-User-Agent" (PROTOCOL-WEB.md)
 _CLIENT_HEADERS = {"x-grpc-web", "x-user-agent", "te"}
-_OK_STATUS = [("grpc-status", "0")]
-_OK_TRAILERS = encode_trailers(_OK_STATUS)
+_OK_TRAILERS = encode_trailers(OK_STATUS)
 """The last frame of a call that has ended well and has no metadata."""
 
 
@@ -63,55 +55,32 @@ def _grpc_web(request_type: ContentType, response_type: ContentType) -> GrpcWeb:
     return GrpcWeb(request_type, response_type)
 
 
-class GrpcWeb(Framed):
+class GrpcWeb(GrpcFramed):
     """gRPC-Web in one content type for requests, and another or the same for responses."""
 
     name = "grpc-web"
-    has_streams = True
-    encoding_key = "HTTP_GRPC_ENCODING"
-    encoding_name = "grpc-encoding"
-    malformed = StatusCode.INTERNAL
-    is_safelisted = False
 
     def __init__(self, request_type: ContentType, response_type: ContentType) -> None:
         super().__init__(request_type.codec, text=request_type.text)
         self.text = response_type.text
-        self._content_type = ("content-type", response_type.name)
-
-    # Requests
-
-    def options(self, environ: Environ) -> float | None:
-        """See :class:`RpcProtocol`."""
-        find_encoding(environ.get(self.encoding_key))
-        text = environ.get("HTTP_GRPC_TIMEOUT")
-        return None if text is None else parse_timeout(text.strip())
-
-    def serves(self, method: RpcMethod) -> bool:
-        """See :class:`RpcProtocol`."""
-        return True
-
-    def accepted(self, environ: Environ) -> Encoding | None:
-        """See :class:`Framed`."""
-        return choose_encoding(environ[_OPTION]) if _OPTION in environ else None
-
-    # Responses
+        self.content_type = ("content-type", response_type.name)
 
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
         limit = settings.max_response_bytes
         is_short = limit is None or len(payload) <= limit
-        if call.given_initial_metadata is None and _OPTION not in environ and is_short:
+        if call.given_initial_metadata is None and ACCEPT_ENCODING not in environ and is_short:
             # Most responses.
-            headers, prefix = [self._content_type], encode_prefix(0, len(payload))
+            headers, prefix = [self.content_type], encode_prefix(0, len(payload))
         else:
-            headers = self._headers(call)
+            headers = self.stream_headers(call)
             prefix, payload = self.framed(call, payload)
         trailers = _OK_TRAILERS if call.given_trailing_metadata is None else _trailers(call, None)
         if settings.status_header and BROWSER not in environ:
-            headers += _OK_STATUS
+            headers += OK_STATUS
             if settings.status_header == "only" and _is_from_a_script(call):
-                headers += _added(call.given_trailing_metadata)
+                headers += metadata_headers(call.given_trailing_metadata)
                 trailers = b""
         if len(payload) > LARGE_BYTES and not self.text:
             size = len(prefix) + len(payload) + len(trailers)
@@ -123,31 +92,19 @@ class GrpcWeb(Framed):
         if not (call.given_initial_metadata or call.given_trailing_metadata):
             return self.refusal(error)
         # "Trailers-Only": only without custom metadata, whose two kinds it could not tell apart.
-        return self._complete(self._headers(call), _trailers(call, error))
+        return self._complete(self.stream_headers(call), _trailers(call, error))
 
     def refusal(self, error: RpcError, added: Sequence[tuple[str, str]] = (), *, is_known: bool = True) -> Reply:
         """See :class:`RpcProtocol`."""
-        headers = [self._content_type, *_accepted_encodings(error), *added]
-        status = _status(error)
+        headers = [self.content_type, *accepted_encodings(error), *added]
+        status = status_pairs(error)
         if _size(status) + _size(added) <= MAX_TRAILERS_ONLY_BYTES:
             return self._complete(headers + status, b"")
         return self._complete(headers, encode_trailers(status))
 
-    def stream_headers(self, call: IncomingCall) -> Pairs:
-        """See :class:`RpcProtocol`."""
-        return self._headers(call)
-
     def stream_end(self, call: IncomingCall, error: RpcError | None) -> bytes:
         """See :class:`RpcProtocol`."""
         return _OK_TRAILERS if error is None and call.given_trailing_metadata is None else _trailers(call, error)
-
-    def _headers(self, call: IncomingCall) -> Pairs:
-        headers = [self._content_type]
-        if _OPTION in call.environ and call.endpoint.settings.compression_min_bytes is not None:
-            encoding = self.accepted(call.environ)
-            if encoding is not None:
-                headers.append(("grpc-encoding", encoding.name))
-        return headers if call.given_initial_metadata is None else headers + _added(call.given_initial_metadata)
 
     def _complete(self, headers: Pairs, body: bytes) -> Reply:
         if self.text:
@@ -161,7 +118,7 @@ def status_headers(error: RpcError) -> Pairs:
 
     Clients of gRPC-Web that get one look at nothing else.
     """
-    return [*_accepted_encodings(error), *_status(error, MAX_TRAILERS_ONLY_BYTES)]
+    return [*accepted_encodings(error), *status_pairs(error, MAX_TRAILERS_ONLY_BYTES)]
 
 
 def _is_from_a_script(call: IncomingCall) -> bool:
@@ -172,28 +129,9 @@ def _is_from_a_script(call: IncomingCall) -> bool:
     )
 
 
-def _added(metadata: Metadata | None) -> Pairs:
-    """Metadata of the function as headers."""
-    return metadata.to_headers() if metadata else []
-
-
 def _trailers(call: IncomingCall, error: RpcError | None) -> bytes:
-    status = _OK_STATUS if error is None else _status(error)
-    return encode_trailers(status + _added(call.given_trailing_metadata))
-
-
-def _status(error: RpcError, max_message_bytes: int = MAX_MESSAGE_HEADER_BYTES) -> Pairs:
-    message = encode_message(error.message, max_message_bytes)
-    pairs = [("grpc-status", str(int(error.code))), ("grpc-message", message)]
-    if error.details:
-        pairs.append(("grpc-status-details-bin", encode_binary(error.status_proto().SerializeToString())))
-    return pairs
-
-
-def _accepted_encodings(error: RpcError) -> Pairs:
-    # "… with a status of UNIMPLEMENTED … the server MUST … include grpc-accept-encoding" (compression.md)
-    is_wanted = error.code is StatusCode.UNIMPLEMENTED
-    return [("grpc-accept-encoding", ",".join(["identity", *ENCODINGS]))] if is_wanted else []
+    status = OK_STATUS if error is None else status_pairs(error)
+    return encode_trailers(status + metadata_headers(call.given_trailing_metadata))
 
 
 def _size(headers: Sequence[tuple[str, str]]) -> int:

@@ -27,7 +27,16 @@ from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderMisconfig
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker
 
-__all__ = ["add_group", "add_integration", "add_organization", "add_project", "add_repository", "init_db", "slug_of"]
+__all__ = [
+    "add_group",
+    "add_integration",
+    "add_organization",
+    "add_project",
+    "add_repository",
+    "get_or_add",
+    "init_db",
+    "slug_of",
+]
 
 
 def slug_of(limit: int) -> Callable[..., str | None]:
@@ -124,9 +133,9 @@ def add_integration(
     organization_id = organization_named(organization).id
     external_id = external_id or own_external_id(f"{organization}/{name}", 256)
     unique = {"provider": provider, "external_id": external_id}
-    integration, _ = _get_or_add(Integration, unique, name=name)
+    integration, _ = get_or_add(Integration, unique, name=name)
     pair = {"organization_id": organization_id, "integration_id": integration.id}
-    installation, created = _get_or_add(OrganizationIntegration, pair)
+    installation, created = get_or_add(OrganizationIntegration, pair)
     given = {"base_url": base_url, "credentials": credentials}
     integration.metadata_ = {**integration.metadata_, **{key: value for key, value in given.items() if value}}
     installation.config = {**installation.config, **pairs}
@@ -212,12 +221,12 @@ def _spellings(provider: str) -> tuple[str, ...]:
 
 
 def _add(as_json: bool, what: str, model: type[Model], unique: dict[str, Any], **values: Any) -> None:
-    row, created = _get_or_add(model, unique, **values)
+    row, created = get_or_add(model, unique, **values)
     db.session.commit()
     _print_row(as_json, what, row.id, created=created)
 
 
-def _get_or_add(model: type[Model], unique: dict[str, Any], **values: Any) -> tuple[Any, bool]:
+def get_or_add(model: type[Model], unique: dict[str, Any], **values: Any) -> tuple[Any, bool]:
     """Return the row with these unique values, and whether it is new."""
     statement = insert_new(model).values(**unique, **values)
     row = db.session.scalars(statement.returning(model)).one_or_none()

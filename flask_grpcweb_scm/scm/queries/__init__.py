@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 
 from flask_grpcweb_scm.scm.database.db import Model, db
 
-__all__ = ["Statement", "is_one_of", "json_columns", "select_row"]
+__all__ = ["Statement", "is_one_of", "is_one_of_given", "json_columns", "select_row"]
 
 Statement = Any
 """SQLAlchemy 2.0 and 2.1 name the types of a statement's columns in different ways."""
@@ -43,6 +43,13 @@ def is_one_of(
     if db.engine.dialect.name == "postgresql":
         return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
     return column.in_(values)
+
+
+def is_one_of_given(column: sa.ColumnElement[Any], name: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Build the condition of :func:`is_one_of` on the values of a parameter, for a statement that is built once."""
+    if dialect == "postgresql":
+        return column == sa.any_(sa.bindparam(name, type_=postgresql.ARRAY(column.type)))
+    return column.in_(sa.bindparam(name, expanding=True, type_=column.type))
 
 
 def json_columns(document: sa.ColumnElement[str], types: Sequence[Any]) -> list[sa.ColumnElement[Any]]:

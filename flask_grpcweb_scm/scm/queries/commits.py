@@ -13,7 +13,7 @@ from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Commit, CommitAuthor, CommitFileChange, Repository
-from flask_grpcweb_scm.scm.queries import Statement, is_one_of, json_columns, select_row
+from flask_grpcweb_scm.scm.queries import Statement, is_one_of, is_one_of_given, json_columns, select_row
 
 __all__ = [
     "AuthorRow",
@@ -117,19 +117,18 @@ def find_authors(organization_id: int, blamed: Collection[BlamedCommit]) -> Mapp
 
     Commits whose author is unknown are left out.
     """
-    with_key = _AUTHOR.add_columns(Commit.repository_id, Commit.key).join(Commit, Commit.author_id == CommitAuthor.id)
+    dialect = db.engine.dialect.name
     repositories, shas = ([*{commit[place] for commit in blamed}] for place in (0, 1))
-    rows = db.session.execute(
-        with_key.where(is_one_of(Commit.repository_id, repositories), is_one_of(Commit.key, shas))
-    )
-    by_sha = {(row.repository_id, row.key): AuthorRow(*row[:-2]) for row in rows}
+    rows = db.session.execute(_authors_by_sha(dialect), {"repositories": repositories, "shas": shas})
+    by_sha = {(repository_id, sha): AuthorRow(*columns) for *columns, repository_id, sha in rows}
     missing = [(commit.name, commit.email) for commit in blamed if commit[:2] not in by_sha]
     by_name: dict[tuple[str, str | None], AuthorRow] = {}
     if missing:
-        statement = _AUTHOR.where(CommitAuthor.organization_id == organization_id)
         names, emails = ([*dict.fromkeys(column)] for column in zip(*missing, strict=True))
-        statement = statement.where(is_one_of(CommitAuthor.email, emails), is_one_of(CommitAuthor.name, names))
-        by_name = {(row.name, row.email): AuthorRow(*row) for row in db.session.execute(statement)}
+        values = {"organization_id": organization_id, "names": names, "emails": emails}
+        by_name = {
+            (row.name, row.email): AuthorRow(*row) for row in db.session.execute(_authors_by_name(dialect), values)
+        }
     found = {commit: by_sha.get(commit[:2]) or by_name.get((commit.name, commit.email)) for commit in blamed}
     # A commit that was stored while an address had one name may have another's.
     return {
@@ -137,6 +136,25 @@ def find_authors(organization_id: int, blamed: Collection[BlamedCommit]) -> Mapp
         for commit, author in found.items()
         if author is not None and (author.email != commit.email or author.name == commit.name)
     }
+
+
+@functools.cache
+def _authors_by_sha(dialect: str) -> Statement:
+    author, commit = CommitAuthor.__table__, Commit.__table__
+    statement = _AUTHOR.add_columns(commit.c.repository_id, commit.c.key)
+    return statement.join(commit, commit.c.author_id == author.c.id).where(
+        is_one_of_given(commit.c.repository_id, "repositories", dialect), is_one_of_given(commit.c.key, "shas", dialect)
+    )
+
+
+@functools.cache
+def _authors_by_name(dialect: str) -> Statement:
+    author = CommitAuthor.__table__.c
+    return _AUTHOR.where(
+        author.organization_id == sa.bindparam("organization_id"),
+        is_one_of_given(author.email, "emails", dialect),
+        is_one_of_given(author.name, "names", dialect),
+    )
 
 
 def last_changes(files: Collection[FileAtCommit]) -> Mapping[FileAtCommit, LastChange | None]:

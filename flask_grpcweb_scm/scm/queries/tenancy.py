@@ -6,6 +6,7 @@ take the same time and end in the same error.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -48,11 +49,13 @@ __all__ = [
 
 Row = TypeVar("Row", bound=Model)
 Values = Sequence[Any] | sa.BindParameter[Any]
-Scope = frozenset[int | str] | None
-"""Ids and names; None for all rows."""
+Scope = frozenset[int | str] | str | None
+"""Ids and names, or the prefix of the parameters for both; None for all rows."""
 
 NAMES: dict[type[Model], str] = {Organization: "slug", Project: "slug", Repository: "name"}
 """Columns that scopes name rows by, beside their ids."""
+PREFIXES: dict[type[Model], str] = {Organization: "visible", Project: "project", Repository: "repository"}
+"""Of the parameters for scopes."""
 
 EXISTING = Repository.status.in_([RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN])
 """Condition on a Repository: it is not being deleted."""
@@ -68,9 +71,9 @@ def _given(prefix: str) -> tuple[Values, Values]:
     return ids, sa.bindparam(f"{prefix}_names", expanding=True, type_=sa.String)
 
 
-VISIBLE = _is_allowed(Organization, *_given("visible"))
+VISIBLE = _is_allowed(Organization, *_given(PREFIXES[Organization]))
 """Condition on an Organization: :func:`visible`, for a statement that is built once and run with `visible_values`."""
-VISIBLE_REPOSITORY = _is_allowed(Repository, *_given("repository"))
+VISIBLE_REPOSITORY = _is_allowed(Repository, *_given(PREFIXES[Repository]))
 """Condition on a Repository, likewise with `visible_repository_values`."""
 
 
@@ -79,27 +82,31 @@ def visible(context: CallContext, *models: type[Model]) -> sa.ColumnElement[bool
 
     :param models: of Project, Repository.
     """
-    scopes = _scopes(context)
+    return _visible(_scopes(context), models)
+
+
+def _visible(scopes: Mapping[type[Model], Scope], models: Sequence[type[Model]]) -> sa.ColumnElement[bool]:
     conditions = [
-        _is_reached(context),
+        _is_reached(scopes),
         *[_in_scope(model, scopes[model]) for model in models if scopes[model] is not None],
     ]
     return conditions[0] if len(conditions) == 1 else sa.and_(*conditions)
 
 
 def _scopes(context: CallContext) -> dict[type[Model], Scope]:
-    return {Project: context.caller.projects, Repository: context.caller.repositories}
+    caller = context.caller
+    return {Organization: caller.organizations, Project: caller.projects, Repository: caller.repositories}
 
 
-def _is_reached(context: CallContext) -> sa.ColumnElement[bool]:
+def _is_reached(scopes: Mapping[type[Model], Scope]) -> sa.ColumnElement[bool]:
     """Build the condition on an Organization alone.
 
     A caller with a scope of rows, and none of organizations, reaches those that have one of its rows.
     """
-    scopes = [(model, scope) for model, scope in _scopes(context).items() if scope is not None]
-    if context.caller.organizations is not None or not scopes:
-        return _in_scope(Organization, context.caller.organizations)
-    rows = [(model.__table__.alias(), model, scope) for model, scope in scopes]
+    scopes_of_rows = [(model, scopes[model]) for model in (Project, Repository) if scopes[model] is not None]
+    if scopes[Organization] is not None or not scopes_of_rows:
+        return _in_scope(Organization, scopes[Organization])
+    rows = [(model.__table__.alias(), model, scope) for model, scope in scopes_of_rows]
     return sa.or_(
         *[
             sa.exists()
@@ -154,34 +161,37 @@ def visible_mapping(context: CallContext) -> sa.ColumnElement[bool]:
 
 def visible_values(context: CallContext) -> dict[str, Any] | None:
     """Return the parameters of :data:`VISIBLE`; None for a caller who may reach every organization."""
-    return _values("visible", context.caller.organizations)
+    return _values(Organization, context.caller.organizations)
 
 
 def visible_repository_values(context: CallContext) -> dict[str, Any] | None:
-    """Return the parameters of :data:`VISIBLE_REPOSITORY`; None for a caller who may reach every one."""
-    return _values("repository", context.caller.repositories)
+    """Return the parameters of :data:`VISIBLE_REPOSITORY`; None for one who may reach every repository."""
+    return _values(Repository, context.caller.repositories)
 
 
-def _values(prefix: str, scope: Scope) -> dict[str, Any] | None:
+def _values(model: type[Model], scope: Scope) -> dict[str, Any] | None:
     if scope is None:
         return None
     ids, names = _parted(scope)
-    return {f"{prefix}_ids": ids, f"{prefix}_names": names}
+    return {f"{PREFIXES[model]}_ids": ids, f"{PREFIXES[model]}_names": names}
 
 
-def _parted(scope: Scope) -> tuple[list[int], list[str]]:
+def _parted(scope: Scope) -> tuple[Values, Values]:
     """Return the ids and the names in a scope."""
+    if isinstance(scope, str):
+        return _given(scope)
     allowed = scope or ()
     return [item for item in allowed if isinstance(item, int)], [item for item in allowed if isinstance(item, str)]
 
 
-def find_one(statement: sa.Select[Row], missing: str) -> Row:
+def find_one(statement: sa.Select[Row], missing: str, values: Mapping[str, Any] | None = None) -> Row:
     """Return the row of a statement that has the rule in it.
 
     :param missing: message of the error.
+    :param values: the parameters of a statement that is built once.
     :raises RpcError: NOT_FOUND.
     """
-    row = db.session.scalars(statement).one_or_none()
+    row = db.session.scalars(statement, values).one_or_none()
     if row is None:
         raise RpcError(StatusCode.NOT_FOUND, missing)
     return row
@@ -211,12 +221,23 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
 
     :raises RpcError: NOT_FOUND.
     """
+    scopes = _scopes(context)
+    limited = frozenset(model for model, scope in scopes.items() if scope is not None)
+    values: dict[str, Any] = {"id": repository_id, "organization_id": organization_id}
+    for model in limited:
+        values.update(_values(model, scopes[model]) or {})
+    of_organization = "" if organization_id is None else f" in organization {organization_id}"
+    missing = f"repository {repository_id} does not exist{of_organization}"
+    return find_one(_repository_by_id(limited, organization_id is not None), missing, values)
+
+
+@functools.cache
+def _repository_by_id(limited: frozenset[type[Model]], of_organization: bool) -> sa.Select[Repository]:
+    """Build the statement of :func:`find_repository` for callers with scopes of these models."""
+    scopes = {model: PREFIXES[model] if model in limited else None for model in PREFIXES}
     statement = sa.select(Repository).join(Repository.organization)
-    statement = statement.where(Repository.id == repository_id, EXISTING, visible(context, Repository))
-    if organization_id is None:
-        return find_one(statement, f"repository {repository_id} does not exist")
-    statement = statement.where(Organization.id == organization_id)
-    return find_one(statement, f"repository {repository_id} does not exist in organization {organization_id}")
+    statement = statement.where(Repository.id == sa.bindparam("id"), EXISTING, _visible(scopes, [Repository]))
+    return statement.where(Organization.id == sa.bindparam("organization_id")) if of_organization else statement
 
 
 def find_installation(context: CallContext, organization_id: int, integration_id: int) -> OrganizationIntegration:

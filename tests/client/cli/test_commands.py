@@ -20,7 +20,7 @@ from flask_grpcweb_scm import CallContext
 from flask_grpcweb_scm.client.cli import scm_grpc
 from flask_grpcweb_scm.client.cli.commands import read_comments, service_group
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
+from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS
 from flask_grpcweb_scm.scm import Organization, db
 from flask_grpcweb_scm.testing import ScmFactory, recording
 from tests.apps import echo_app
@@ -275,7 +275,7 @@ def test_credentials(url: str) -> None:
     for environ, code in [({}, 80), ({"SCM_GRPC_TOKEN": "wrong"}, 80), ({"SCM_GRPC_TOKEN": TOKEN}, 69)]:
         assert run("get-repository", "--url", url, env=environ).exit_code == code
     for secret, code in [("wrong", 80), (SECRET, 69)]:
-        for protocol in PROTOCOLS:
+        for protocol in HTTP1_PROTOCOLS:
             given = ["--hmac-secret", secret, "--protocol", protocol]
             assert run("get-repository", "--url", url, *given).exit_code == code
 
@@ -383,6 +383,11 @@ def test_a_stream_is_printed_as_it_comes(echo_url: str, output: str) -> None:
 def test_the_console_script_is_installed() -> None:
     scripts = {script.name: script for script in metadata.entry_points(group="console_scripts")}
     assert scripts["scm-grpc"].load() is scm_grpc
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"scm-grpc {metadata.version('flask_grpcweb_scm')}\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
