@@ -29,6 +29,7 @@ $(FLASK) grpc call GetCommitContext '{"repositoryId": 1, "filepath": "README.md"
 
 4. Find the commits behind a stack trace, and their authors:
 $(FLASK) scm derive acme shop --suspects --traceback instance/demo/traceback.txt
+or paste it at http://127.0.0.1:$(PORT)/_grpc/suspects.html#organization=1&project=1
 
 endef
 export TRY
@@ -55,7 +56,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -63,6 +64,7 @@ help: ## Show this list
 
 # The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
 run: export FLASK_GRPC_STATUS_HEADER := only
+run: export FLASK_GRPC_CONSOLE := true
 run: example-data ## Serve the example app on 127.0.0.1:8000 (PORT=…), with a demo in its database
 	@printf '%s\n' "$$TRY" 'Serving; Ctrl-C ends it …'
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'
@@ -101,6 +103,15 @@ format: .venv-lint/.installed ## Correct what style checks can correct
 
 types: $(DEV) ## Check types
 	$(BIN)/mypy
+
+docs: .venv-docs/.installed ## Build the documentation site in build/docs; a warning is an error (DOCS_URL=… is where it will be)
+	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo 'build/docs/index.html'
+
+package: .venv-docs/.installed ## Build the wheel and the source distribution in dist, and check what an index would show of them
+	rm -rf dist
+	.venv-docs/bin/python -m build --quiet
+	.venv-docs/bin/python -m twine check --strict dist/*
 
 protos: .venv-protos/.installed ## Generate code from protos/
 	.venv-protos/bin/python protos/generate.py .
@@ -160,7 +171,7 @@ soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--m
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -196,6 +207,11 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@.venv-lint/bin/python $(PIP_INSTALL) 'ruff>=0.9'
 	@touch $@
 
+.venv-docs/.installed: setup.cfg pyproject.toml | .venv-docs/bin/python
+	@echo 'Installing Sphinx into .venv-docs …'
+	@.venv-docs/bin/python $(PIP_INSTALL) --editable '.[docs]'
+	@touch $@
+
 .venv-audit/.installed: | .venv-audit/bin/python
 	@echo 'Installing the auditors into .venv-audit …'
 	@.venv-audit/bin/python $(PIP_INSTALL) 'bandit>=1.9' 'pip-audit>=2.10'
@@ -218,7 +234,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an
 # environment with pip in it. Other tools may be there; so may a pip that can install itself elsewhere.
-.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-bench/bin/python .venv-lint/bin/python:
+.venv/bin/python .venv-protos/bin/python .venv-peers/bin/python .venv-neighbours/bin/python .venv-audit/bin/python .venv-docs/bin/python .venv-bench/bin/python .venv-lint/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; name one: make PYTHON=python3.12 …' >&2; exit 1; }
 	@folder=$(@:/bin/python=); \

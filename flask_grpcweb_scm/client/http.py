@@ -183,9 +183,8 @@ class SocketTransport:
             if isinstance(error, ssl.SSLCertVerificationError) and self._ca_certs is not None:
                 raise TransportError(f"{error}; trusted are the certificates of {self._ca_certs!r}") from error
             if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-                raise TransportError(
-                    f"the server responds without TLS ({error.reason}): http://, not https://"
-                ) from error
+                text = f"the server responds without TLS ({error.reason}): http://, not https://"
+                raise TransportError(text) from error
             raise
         connection.response_class = _FinalResponse
         assert connection.sock is not None

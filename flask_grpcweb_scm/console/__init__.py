@@ -28,7 +28,7 @@ DEFAULT_PATH = "/_grpc"
 FILES = {path.name: path for path in sorted((Path(__file__).parent / "static").glob("*.*"))}
 # What is usual, whatever the machine's own table of types has.
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-PAGES: dict[str, tuple[str, str]] = {}
+PAGES = {"sentry.integrations.scm.v1.ScmService": ("suspects.html", "Suspects")}
 """Pages beside the first one, by the service that they call: the file, and the text of links to it."""
 HEADERS = {
     "Content-Security-Policy": (

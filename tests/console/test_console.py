@@ -251,6 +251,16 @@ def test_the_wheel_has_the_files() -> None:
     assert len(FILES) > 8
 
 
+@pytest.mark.parametrize("scm", [True, False])
+def test_the_page_of_a_service_is_named_where_that_is_served(scm: bool, tmp_path: Path) -> None:
+    app = Flask(__name__)
+    app.config.update(GRPC_SCM=scm, GRPC_CONSOLE=True, SQLALCHEMY_DATABASE_URI=f"sqlite:///{tmp_path}/scm.db")
+    app.testing = True
+    GrpcWebScm(app)
+    pages = app.test_client().get("/_grpc/schema.json").json["pages"]
+    assert pages == ([{"href": "suspects.html", "text": "Suspects"}] if scm else [])
+
+
 # Examples
 
 

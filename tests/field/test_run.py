@@ -13,7 +13,9 @@ from tests.scm.support import GitRepository, build_history
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # For each line, git runs six times.
+    monkeypatch.setattr(run, "SAMPLE", 30)
     repository = GitRepository(tmp_path / "repos/history")
     build_history(repository)
     repository.write("src/shop/cart.py", "1\n")

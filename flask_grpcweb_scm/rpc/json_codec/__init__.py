@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from flask_grpcweb_scm.rpc.json_codec.columns import Pages
 from flask_grpcweb_scm.rpc.json_codec.decoder import Decoders
 from flask_grpcweb_scm.rpc.json_codec.encoder import Encoders
 
@@ -55,7 +56,8 @@ class JsonCodec:
     def __init__(self, max_depth: int, *, writer: str | None = None) -> None:
         self._max_depth = max_depth
         self._write = WRITERS[writer or list(WRITERS)[-1]]
-        self._encoders = Encoders()
+        encoders = Encoders()
+        self._encoders = Pages(encoders) if self._write is WRITERS.get("orjson") else encoders
         self._decoders = Decoders()
 
     def encode(self, message: Message) -> bytes:

@@ -40,9 +40,10 @@ class Encoders(dict[Any, Convert]):
             return _OF_PROTOBUF[descriptor.full_name]
         if not is_usual(descriptor):
             return json_format.MessageToDict
-        return _fields({field: (field.json_name, self._field(field)) for field in descriptor.fields})
+        return _fields({field: (field.json_name, self.field(field)) for field in descriptor.fields})
 
-    def _field(self, field: FieldDescriptor) -> Convert | None:
+    def field(self, field: FieldDescriptor) -> Convert | None:
+        """Return the function that writes the values of a field."""
         if is_map(field):
             key, value = map_entry(field)
             return _map(key_to_json(key), self._single(value))

@@ -16,6 +16,7 @@ __all__ = [
     "fill_list",
     "fill_struct",
     "fill_value",
+    "format_time",
     "format_timestamp",
     "inside",
     "list_to_json",
@@ -125,9 +126,13 @@ def format_timestamp(timestamp: Timestamp) -> str:
 
     :raises ValueError: for a time outside of the years 1 to 9999.
     """
-    day, second = divmod(timestamp.seconds, _SECONDS_PER_DAY)
+    return format_time(timestamp.seconds, timestamp.nanos)
+
+
+def format_time(seconds: int, nanos: int) -> str:
+    """Write a time as :func:`format_timestamp` does; `seconds` are since 1970."""
+    day, second = divmod(seconds, _SECONDS_PER_DAY)
     minute, second = divmod(second, 60)
-    nanos = timestamp.nanos
     time = f"{_date(day)}T{_hour_and_minute(minute)}:{_TWO_DIGITS[second]}"
     if not nanos:
         return time + "Z"

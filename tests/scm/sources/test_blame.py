@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -71,9 +72,19 @@ class Story:
         return shown.split("\nauthor ")[1].partition("\n")[0]
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """To be copied."""
+    return Story(tmp_path_factory.mktemp("told") / "git")
+
+
 @pytest.fixture
-def story(tmp_path: Path) -> Story:
-    return Story(tmp_path / "git")
+def story(told: Story, tmp_path: Path) -> Story:
+    story = copy.copy(told)
+    story.repository = copy.copy(told.repository)
+    story.repository.path = tmp_path / "git"
+    shutil.copytree(told.repository.path, story.repository.path)
+    return story
 
 
 @pytest.mark.parametrize("detect_moves", [False, True])

@@ -1,0 +1,67 @@
+"""The configuration of the documentation site: `make docs`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "flask_grpcweb_scm"
+author = "flask_grpcweb_scm contributors"
+copyright = author  # noqa: A001
+version = release = version_of("flask_grpcweb_scm")
+
+extensions = ["myst_parser", "pallets_sphinx_themes", "sphinx.ext.autodoc", "reference"]
+myst_heading_anchors = 4
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+# Domains of the theme.
+suppress_warnings = ["myst.domains"]
+exclude_patterns = ["_build"]
+
+html_theme = "flask"
+html_title = f"{project} {release}"
+html_baseurl = os.environ.get("DOCS_URL", "")
+html_theme_options = {"index_sidebar_logo": False}
+html_sidebars = {"404": [], "**": ["localtoc.html", "globaltoc.html", "searchbox.html"]}
+html_copy_source = False
+
+FILES = {
+    "index": "README.md",
+    "changes": "CHANGES.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+}
+"""Pages that are files of the checkout, whose text comes before that of the page."""
+
+
+def read_page(app: Sphinx, name: str, source: list[str]) -> None:
+    """Have pages that are files of the checkout, and links to them and to other files of it."""
+    text = source[0]
+    if name in FILES:
+        text = (ROOT / FILES[name]).read_text().replace("](docs/", "](") + text
+        text = re.sub(r"\]\((?!https?:|#|mailto:)([^)#]+)", lambda match: _link(match, ROOT), text)
+    else:
+        text = re.sub(r"\]\(\.\./([^)#]+)", lambda match: _link(match, ROOT), text)
+    source[0] = text
+
+
+def _link(match: re.Match[str], folder: Path) -> str:
+    target = match[1]
+    for page, file in FILES.items():
+        if target == file:
+            return f"]({page}.md"
+    return f"](../{target}" if (folder / target).exists() else match[0]
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this file does itself."""
+    app.connect("source-read", read_page)
