@@ -366,7 +366,7 @@ class TlsPort(BaseHTTPRequestHandler):
                 self.context.wrap_socket(self.connection, server_side=True)
         else:
             self.connection.recv(65536)
-            self.connection.sendall(http(status="400 Bad Request"))
+            self.connection.sendall(http(b"", "connection: close", status="400 Bad Request"))
 
 
 def test_a_port_of_tls_that_responds_to_plain_http() -> None:
