@@ -133,7 +133,7 @@ function overview(wrong) {
     wrong && el("p", { class: "wrong", role: "alert" }, `There is no method ${wrong} here.`),
     el("h1", {}, schema.title),
     el("p", { class: "lead" }, `${schema.services.length} ${schema.services.length === 1 ? "service" : "services"} and ${methods.size} methods, served in `,
-      ...schema.protocols.flatMap((/** @type {string} */ each, /** @type {number} */ index) => [index ? " and " : "", { "grpc-web": "gRPC-Web", connect: "Connect", grpc: "gRPC" }[each] ?? each]), "."),
+      new Intl.ListFormat("en").format(schema.protocols.map((/** @type {string} */ each) => ({ "grpc-web": "gRPC-Web", connect: "Connect", grpc: "gRPC" })[each] ?? each)), "."),
     ...schema.services.map((/** @type {any} */ service) => el("section", { class: "service" },
       el("h2", {}, shortName(service.name), " ", el("span", { class: "package" }, packageOf(service.name))),
       el("div", { class: "comment" }, prose(service.comment)),

@@ -66,7 +66,7 @@ function oneofEditor(schema, name, comment, choices, value, path) {
   let editor;
   const show = (/** @type {string} */ chosen, /** @type {any} */ initial) => {
     const field = choices.find((each) => each.name === chosen);
-    editor = field && valueEditor(schema, { ...field, optional: false, oneof: undefined }, initial, join(path, jsonName(field)), { isAlwaysSet: true });
+    editor = field && valueEditor(schema, { ...field, optional: false, oneof: undefined }, initial, join(path, jsonName(field)), { isAlwaysSet: true, label: jsonName(field) });
     place.replaceChildren(...(field ? [comments(field), editor.element] : []));
   };
   const id = newId();

@@ -102,15 +102,18 @@ export function methodPage(schema, service, method, link) {
       return;
     }
     running = new AbortController();
-    [cancel.hidden, send.disabled] = [false, true];
+    cancel.hidden = false;
+    send.setAttribute("aria-disabled", "true"); // disabled in earnest, it would lose the focus
     response.begin(method);
+    if (matchMedia("(max-width: 75rem)").matches) response.element.scrollIntoView({ block: "nearest" });
     const end = await call(schema, service, method, {
       ...given, metadata: [...tokenMetadata(), ...given.metadata], signal: running.signal,
       onHeaders: response.headers, onMessage: response.message,
     });
     running = undefined;
     if (document.activeElement === cancel) send.focus();
-    [cancel.hidden, send.disabled] = [true, false];
+    cancel.hidden = true;
+    send.removeAttribute("aria-disabled");
     response.end(end);
     remember(schema.base, name, { requests: withoutSecrets(schema, method, requests), protocol: given.protocol, code: end.code, milliseconds: end.milliseconds, at: Date.now() });
     showHistory();

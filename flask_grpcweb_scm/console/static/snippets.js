@@ -73,8 +73,8 @@ function bufCurl(target) {
 function grpcurl(target) {
   const { schema, service, method, options } = target;
   const note = schema.protocols.includes("grpc")
-    ? ""
-    : "# grpcurl speaks gRPC over HTTP/2 only, which this app does not serve by itself: call a proxy that translates it, such as Envoy.\n";
+    ? "# grpcurl speaks gRPC alone, which needs HTTP/2 and a server with trailers.\n"
+    : "# grpcurl speaks gRPC alone, which this app does not serve: call a proxy that translates it, such as Envoy.\n";
   const host = location.port ? location.host : `${location.hostname}:${isLocal() ? 80 : 443}`;
   return `${note}# Descriptors of the services: flask grpc descriptors --out services.binpb\n${command(
     `grpcurl${isLocal() ? " -plaintext" : ""} -protoset services.binpb`,
