@@ -149,7 +149,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
     def call(**_: str) -> Response:
         context = current_context()
         current: Request = context.request
-        if isinstance(context, RoutedRequestContext) and not settings.cors_credentials:
+        if isinstance(context, RoutedRequestContext):
             return _serve(calls, context.endpoint, current)
         found = _find_endpoint(calls, current)
         return found if isinstance(found, Response) else _serve(calls, found, current)
