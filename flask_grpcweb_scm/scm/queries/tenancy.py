@@ -232,7 +232,7 @@ def find_repository(context: CallContext, repository_id: int, *, organization_id
 
 
 @functools.cache
-def _repository_by_id(limited: frozenset[type[Model]], of_organization: bool) -> sa.Select[tuple[Repository]]:
+def _repository_by_id(limited: frozenset[type[Model]], of_organization: bool) -> sa.Select[Repository]:
     """Build the statement of :func:`find_repository` for callers with scopes of these models."""
     scopes = {model: PREFIXES[model] if model in limited else None for model in PREFIXES}
     statement = sa.select(Repository).join(Repository.organization)
