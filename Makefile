@@ -29,6 +29,7 @@ $(FLASK) grpc call GetCommitContext '{"repositoryId": 1, "filepath": "README.md"
 
 4. Find the commits behind a stack trace, and their authors:
 $(FLASK) scm derive acme shop --suspects --traceback instance/demo/traceback.txt
+or paste it at http://127.0.0.1:$(PORT)/_grpc/suspects.html#organization=1&project=1
 
 endef
 export TRY
@@ -63,6 +64,7 @@ help: ## Show this list
 
 # The example scripts of the first version read a body as one frame, and the status from the HTTP headers.
 run: export FLASK_GRPC_STATUS_HEADER := only
+run: export FLASK_GRPC_CONSOLE := true
 run: example-data ## Serve the example app on 127.0.0.1:8000 (PORT=…), with a demo in its database
 	@printf '%s\n' "$$TRY" 'Serving; Ctrl-C ends it …'
 	@$(BIN)/gunicorn --bind 127.0.0.1:$(PORT) --worker-class gthread --threads 16 --no-control-socket 'example_app:create_app()'

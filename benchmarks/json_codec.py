@@ -31,7 +31,7 @@ def page(count: int) -> ListRepositoriesResponse:
 
 @load(
     "JSON out 100", reference="json_format",
-    goals=[Goal("json", "json_format", at_most=0.5), Goal("orjson", "json_format", at_most=0.35)],
+    goals=[Goal("json", "json_format", at_most=0.5), Goal("orjson", "json_format", at_most=0.3)],
 )  # fmt: skip
 def out(stack: ExitStack) -> Variants:
     """100 repositories to JSON."""

@@ -35,6 +35,11 @@ def roll_until(request: dice_pb2.RollUntilRequest, context: CallContext) -> Iter
         time.sleep(current_app.config["DICE_PAUSE"])
 
 
+dice.example("Roll", dice_pb2.RollRequest(sides=20), title="A die with twenty sides")
+dice.example("Roll", dice_pb2.RollRequest(sides=1), title="A die that cannot be made")
+dice.example("RollUntil", dice_pb2.RollUntilRequest(target=6), title="Until a six comes up")
+
+
 def _sides(wanted: int) -> int:
     sides = wanted or 6
     if not 2 <= sides <= 100:

@@ -16,6 +16,7 @@ __all__ = [
     "is_blank",
     "read_boolean",
     "read_boolean_or_only",
+    "read_console_path",
     "read_count",
     "read_credentials",
     "read_host",
@@ -194,6 +195,13 @@ def read_optional_path(value: object) -> str | None:
     if value is not None and (not isinstance(value, str) or re.fullmatch(r"(?:/[\w.~-]+)+", value) is None):
         raise _fail(value, "None or a path such as '/metrics', without a slash at its end")
     return value
+
+
+def read_console_path(value: object) -> str | None:
+    """Read the path of the console: empty for False, ``/_grpc`` for True; None: the default depends on the app."""
+    if value is None or (isinstance(value, str) and value.startswith("/")):
+        return read_optional_path(value)
+    return "/_grpc" if read_boolean(value) else ""
 
 
 def read_optional_file(value: object) -> str | None:

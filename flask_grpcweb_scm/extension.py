@@ -194,6 +194,9 @@ class GrpcWebScm:
             add_metrics_page(app, settings, _figures)
         if settings.descriptors_path:
             add_descriptors_page(app, state, descriptors)
+        console = settings.console
+        if console or (console is None and app.debug):
+            _add_console(app, state, descriptors)
         if settings.health_path:
             app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
         app.cli.add_command(grpc_cli)
@@ -288,6 +291,12 @@ def _descriptor_sets(settings: Settings) -> list[FileDescriptorSet]:
         return read_sets(settings.descriptor_sets)
     except ValueError as error:
         raise ConfigError(f"GRPC_DESCRIPTOR_SETS: {error}") from None
+
+
+def _add_console(app: Flask, state: AppState, descriptors: Descriptors) -> None:
+    from flask_grpcweb_scm.console import add_console
+
+    add_console(app, state, descriptors)
 
 
 def _scm_service() -> Service:

@@ -15,6 +15,7 @@ from flask_grpcweb_scm.config_values import (
     read_boolean,
     read_boolean_or_only,
     read_boolean_or_watch,
+    read_console_path,
     read_count,
     read_credentials,
     read_host,
@@ -240,6 +241,13 @@ class Settings:
         read_texts,
         "Files of `protoc --include_source_info --descriptor_set_out`, whose comments reflection shows; those"
         " beside the generated modules (`greeter.binpb`) need not be listed.",
+    )
+
+    console: str | None = _key(
+        None,
+        read_console_path,
+        "Path of a page that shows all services and calls them, such as `/console`; True: `/_grpc`. Default: in debug"
+        " mode.",
     )
 
     page_size: int = _key(50, read_count, "Rows of a page when the request names no size.")

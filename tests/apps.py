@@ -119,7 +119,10 @@ class KnownRoutes(dict[Any, Route]):
         self._methods = {prefix + path: method for path, method in calls.methods.items()}
 
     def get(self, key: Any, default: Any = None) -> Any:
-        verb, host, path, content_type, accept = key
+        verb, host, path, content_type, accept, *origins = key
+        if origins and origins[0] is not None:
+            # May its pages call?
+            return super().get(key, default)
         environ = {"REQUEST_METHOD": verb, "CONTENT_TYPE": content_type, "HTTP_ACCEPT": accept, TRAILERS_KEY: []}
         protocol, method = self._calls.protocols.find(environ), self._methods.get(path)
         is_known = verb == "POST" and LOCAL_HOST.fullmatch(host or "") and self._lane._is_plain_flask()

@@ -52,6 +52,11 @@ def command(server: str, factory: str, port: int, python: str = sys.executable, 
         if worker_class not in {"sync", "gevent"}:
             options += ["--threads", str(threads)]
         return [python, "-m", "gunicorn", "--no-control-socket", *options, f"{factory}()"]
+    if name == "pyvoy":
+        # It calls no function for its app.
+        program = str(Path(python).with_name("pyvoy"))
+        app = factory.replace(":create_app", ":app")
+        return [program, app, "--interface", "wsgi", "--port", str(port), "--worker-threads", str(threads)]
     if name == "granian":
         options = ["--interface", "wsgi", "--port", str(port), "--blocking-threads", str(threads), "--factory"]
         return [python, "-m", "granian", *options, "--log-level", "warning", factory]

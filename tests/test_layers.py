@@ -49,13 +49,14 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "werkzeug"},
     ),
+    "console": ({"rpc", "services", "state", "web"}, {"flask", "google"}),
     "cli": (
         {"auth", "client", "codegen", "rpc", "services", "settings", "state", "testing", "unknown_keys", "web", "wire"},
         {"click", "flask", "google", "werkzeug"},
     ),
     # The only one that reaches `scm`, and it alone may know everything.
     "extension": (
-        {"auth", "cli", "config_values", "observe", "rpc", "scm", "services", "settings", "state", "web"},
+        {"auth", "cli", "config_values", "console", "observe", "rpc", "scm", "services", "settings", "state", "web"},
         {"flask", "flask_sqlalchemy", "google"},
     ),
     "__init__": ({"extension", "rpc", "settings", "signals", "transactions", "wire"}, set()),

@@ -74,6 +74,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_preflight(app),
         *_pages(app, settings),
         *_reflection(app),
+        *_console(app),
         *_resources(settings, environment),
         *_database(app, settings),
         *_processes(app, settings, environment),
@@ -301,6 +302,13 @@ def _reflection(app: Flask) -> Iterator[str]:
     is_on = any(name.startswith("grpc.reflection.") for name in state.dispatcher.services)
     if is_on and not state.settings.require_auth:
         yield "GRPC_REFLECTION is on, and callers need no credentials: anyone may read what is served."
+
+
+def _console(app: Flask) -> Iterator[str]:
+    settings = app.extensions["grpcweb_scm"].settings
+    is_open = not settings.require_auth and "GRPC_REQUIRE_AUTH" not in app.config  # else it is on purpose
+    if settings.console and is_open:
+        yield f"GRPC_CONSOLE is on, and callers need no credentials: anyone who reaches {settings.console} may call."
 
 
 def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

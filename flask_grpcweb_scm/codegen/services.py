@@ -21,6 +21,8 @@ SERVICE_ATTRIBUTES = frozenset(
         "declare_error",
         "declared_error",
         "descriptor",
+        "example",
+        "examples",
         "intercept",
         "interceptors",
         "is_probe",

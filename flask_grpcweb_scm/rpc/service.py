@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, MethodType, SimpleNamespace
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -102,6 +102,13 @@ class RpcMethod:
         return ResponseTypeError(self.path, self.response_class.DESCRIPTOR.full_name, response, culprit)
 
 
+class Example(NamedTuple):
+    """A call of a method, to try."""
+
+    title: str
+    requests: tuple[Message, ...]
+
+
 class Service:
     """A proto service and the functions that serve it.
 
@@ -118,6 +125,8 @@ class Service:
         self.interceptors: Interceptors = Interceptors(self.name)
         self.is_probe = False
         """True when load balancers call it: without credentials, and outside of limits, interceptors and observers."""
+        self.examples: dict[str, list[Example]] = {}
+        """By the name of the method."""
         self._errors: dict[type[Exception], Callable[[Any], RpcError]] = {}
         self._functions: dict[str, ServiceFunction] = {}
         self._batched: set[str] = set()
@@ -163,6 +172,25 @@ class Service:
         for name in names:
             streams = self._find(name).server_streaming
             self.add_rpc(name, _unimplemented_stream if streams else _unimplemented)
+
+    def example(self, name: str, *requests: Message, title: str = "") -> None:
+        """Add an example of a call of the method `name`, for those who see it in the console.
+
+        :param requests: one, or as many as a client-streaming method takes.
+        :param title: says what the example shows, in a few words.
+        :raises ServiceDefinitionError: when the service has no such method, or it takes another message.
+        """
+        method = self._find(name)
+        if len(requests) != 1 and not method.client_streaming:
+            raise ServiceDefinitionError(f"{self.name}/{name} takes one request, and its example has {len(requests)}")
+        for request in requests:
+            if request.DESCRIPTOR is not method.input_type:
+                raise ServiceDefinitionError(
+                    f"{self.name}/{name} takes {method.input_type.full_name}, and its example is"
+                    f" {request.DESCRIPTOR.full_name}"
+                )
+        examples = self.examples.setdefault(name, [])
+        examples.append(Example(title or f"Example {len(examples) + 1}", requests))
 
     def declare_error(
         self,

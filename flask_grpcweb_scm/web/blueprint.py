@@ -149,7 +149,7 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
     def call(**_: str) -> Response:
         context = current_context()
         current: Request = context.request
-        if isinstance(context, RoutedRequestContext) and not settings.cors_credentials:
+        if isinstance(context, RoutedRequestContext):
             return _serve(calls, context.endpoint, current)
         found = _find_endpoint(calls, current)
         return found if isinstance(found, Response) else _serve(calls, found, current)
@@ -275,7 +275,7 @@ def _refuse(calls: AppCalls, path: str, method: RpcMethod | None) -> Response:
     scope = scope_of(environ)
     scope.refusal, scope.reason = RpcError(StatusCode.UNIMPLEMENTED, message), f"HTTP {status}"
     headers = status_headers(scope.refusal)
-    if has_own_stream(environ) and request.mimetype.startswith("application/grpc"):
+    if status != 405 and has_own_stream(environ) and request.mimetype.startswith("application/grpc"):
         # Its clients look at nothing but the status, and only where nothing follows the headers.
         return response_class(calls.app)((), [("content-type", "application/grpc"), *headers])
     headers.append(("content-type", "text/plain; charset=utf-8"))

@@ -24,6 +24,7 @@ from werkzeug.routing import Rule
 from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
+from flask_grpcweb_scm.web.cors import NotedEnviron, Permissions, expose_headers, exposing
 from flask_grpcweb_scm.web.flask_internals import (
     LateRequestContext,
     RequestContext,
@@ -80,16 +81,17 @@ class FastLane:
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._by_more: dict[tuple[str | None, ...], Route] = {}
         """The routes of requests of which the key does not tell the protocol."""
-        self._own_hooks = [[*hooks.get(name, ())] for hooks in _hooks_of(app)]
         self._hooks = _hooks_of(app)
-        self._seen: tuple[object, bool] = None, False
+        self._seen: tuple[object, bool, Permissions | None] = None, False, None
         settings = calls.settings
+        self._paths = {settings.url_prefix + path for path in calls.methods}
+        self._key = _key_of_page if settings.cors_credentials else _key
         self._matches_hosts = bool(settings.host or settings.subdomain)
-        self._is_open = settings.fast_lane and not settings.cors_origins and not settings.cors_credentials
+        self._is_open = settings.fast_lane
 
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
-        key = _key(request.environ)
+        key = self._key(request.environ)
         routes = self._routes if endpoint.protocol.is_found_by_key else self._by_more
         # Flask drops the body of a response to HEAD.
         if key in routes or request.url_rule is None or request.method == "HEAD" or not self._is_plain_flask():
@@ -104,7 +106,7 @@ class FastLane:
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """Make the context that Flask enters for a request; where the route is known, without looking for it."""
-        key = _key(environ)
+        key = self._key(environ)
         route = self._routes.get(key) or self._route_by_more(key, environ)
         # An upgrade is routed by other rules.
         if route is None or "HTTP_UPGRADE" in environ:
@@ -113,10 +115,11 @@ class FastLane:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
-        key = _key(environ)
+        key = self._key(environ)
         route = self._routes.get(key) or self._route_by_more(key, environ)
         if route is None or not self._may_pass(environ):
-            return self._wsgi_app(environ, start_response)
+            is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ and environ["REQUEST_METHOD"] == "OPTIONS"
+            return (self._preflight if is_preflight else self._wsgi_app)(environ, start_response)
         try:
             if SOCKET_KEY in environ:
                 return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
@@ -139,12 +142,27 @@ class FastLane:
         protocol = self._calls.protocols.find(environ)
         return Route(route.rule, self._calls.endpoint(route.endpoint.method, protocol)) if protocol else None
 
+    def _preflight(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Respond to the preflight of a call as Flask has responded to one that is the same."""
+        is_alone = not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
+        if not is_alone or environ.get("PATH_INFO") not in self._paths or not self._may_pass(environ):
+            return self._wsgi_app(environ, start_response)
+        permissions = self._seen[2]
+        if permissions is None or not self._is_plain_flask() or self._matches_hosts:
+            return self._wsgi_app(environ, start_response)
+        found = permissions.preflight(environ)
+        if found is not None:
+            start_response(*found)
+            return []
+        noted = NotedEnviron(environ)
+        return self._wsgi_app(noted, permissions.remembering(noted, start_response))
+
     def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if route.endpoint.method.server_streaming:
             return in_own_context(functools.partial(self._serve, route), environ, start_response)
         return self._serve(route, None, environ, start_response)
 
-    def _serve(
+    def _serve(  # noqa: C901  # one thought
         self, route: Route, scope: RequestScope | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Serve a request as Flask.wsgi_app and Flask.full_dispatch_request do it.
@@ -161,7 +179,7 @@ class FastLane:
                 reply = self._calls.run(call)
             except Exception as raised:
                 response = app.finalize_request(app.handle_user_exception(raised))
-                return self._final(response, call)(environ, start_response)
+                return self._send(response, call, start_response)
             pieces: Iterable[bytes]
             # Most calls leave nothing to do.
             if type(reply) is tuple and call.is_read:
@@ -170,10 +188,15 @@ class FastLane:
                 status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
             if context.is_made:
                 response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
-                return self._final(response, call)(environ, start_response)
+                return self._send(response, call, start_response)
+            permissions = self._seen[2]
+            if permissions is not None:
+                headers = permissions.added_to(headers, environ)
+            elif "HTTP_ORIGIN" in environ:
+                headers = expose_headers(headers)
         except Exception as unhandled:
             call.unhandled = unhandled
-            return self._final(self._respond_to(unhandled, call), call)(environ, start_response)
+            return self._send(self._respond_to(unhandled, call), call, start_response)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -207,8 +230,8 @@ class FastLane:
             logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
             return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
 
-    def _final(self, response: Response, call: IncomingCall) -> Response:
-        """The response that is sent, after the app has had it."""
+    def _send(self, response: Response, call: IncomingCall, start_response: StartResponse) -> Iterable[bytes]:
+        """Send a response that the app has had."""
         environ = call.environ
         environ[CALL_KEY] = call
         scope = scope_of(environ)
@@ -216,7 +239,9 @@ class FastLane:
         if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
             replaced = response.status, [*response.headers]
         self._calls.observers.finish(scope, environ, replaced)
-        return translated(self._app, call.endpoint.protocol, response, environ)
+        if "HTTP_ORIGIN" in environ:
+            start_response = exposing(start_response)
+        return translated(self._app, call.endpoint.protocol, response, environ)(environ, start_response)
 
     # Whether nobody could tell
 
@@ -245,11 +270,14 @@ class FastLane:
             or (cookies is not None and app.secret_key and app.config["SESSION_COOKIE_NAME"] in cookies)
         ):
             return False
-        seen, has_no_hooks = self._seen
+        seen, has_no_hooks, _ = self._seen
         if self._hooks != seen:
             has_no_hooks = self._has_no_hooks()
+            after = app.after_request_funcs
+            functions = [*reversed(after.get(self._name, ())), *reversed(after.get(None, ()))]
+            permissions = Permissions(app, functions) if has_no_hooks and functions else None
             copy = tuple({key: [*funcs] for key, funcs in hooks.items()} for hooks in self._hooks)
-            self._seen = copy, has_no_hooks
+            self._seen = copy, has_no_hooks, permissions
         return has_no_hooks and not (
             (request_started.receivers and _has_receivers(request_started, app))
             or (request_finished.receivers and _has_receivers(request_finished, app))
@@ -257,9 +285,12 @@ class FastLane:
         )
 
     def _has_no_hooks(self) -> bool:
-        """Return whether no hook but our own would be called."""
-        own = [[*hooks.get(self._name, ())] for hooks in self._hooks]
-        return own == self._own_hooks and not any(hooks.get(None) for hooks in self._hooks)
+        """Return whether no hook would be called, but for those that are known to add headers only."""
+        before, teardown, after, preprocessors = self._hooks
+        names = (None, self._name)
+        return not any(hooks.get(name) for hooks in (before, teardown, preprocessors) for name in names) and all(
+            Permissions.knows(function) for name in names for function in after.get(name, ())
+        )
 
 
 def _hold(scope: RequestScope | None, context: LateRequestContext, stream: StreamReply) -> Release:
@@ -276,6 +307,11 @@ def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:
     """The part of a request that decides its route, and its endpoint."""
     get = environ.get
     return get("REQUEST_METHOD"), get("HTTP_HOST"), get("PATH_INFO"), get("CONTENT_TYPE"), get("HTTP_ACCEPT")
+
+
+def _key_of_page(environ: WSGIEnvironment) -> tuple[str | None, ...]:
+    """The same where the origin decides whether a page may call at all."""
+    return *_key(environ), environ.get("HTTP_ORIGIN"), environ.get("wsgi.url_scheme")
 
 
 def _is_whole_host(host: str | None) -> bool:

@@ -13,7 +13,9 @@ What it assumes, in which versions that holds, and what is lost elsewhere:
 5. ``environ["werkzeug.request"]`` is the request until its contexts end (werkzeug 3.0, 3.1). Else responses that the
    app gives in place of an RPC's are not translated.
 6. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
-7. ``Rule._compile_builder`` makes the functions that build a rule's URL (werkzeug 3.0, 3.1). Else an app with thousands
+7. Flask-CORS makes its functions in ``flask_cors.extension``; around a method of the app, of the function ``f`` (6.0).
+   Else there is no fast lane in apps that it is around.
+8. ``Rule._compile_builder`` makes the functions that build a rule's URL (werkzeug 3.0, 3.1). Else an app with thousands
    of methods starts slower.
 """
 
@@ -25,7 +27,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import flask.ctx
@@ -55,6 +57,7 @@ __all__ = [
     "current_context",
     "handle_user_exception",
     "hold_context",
+    "is_of_flask_cors",
     "is_plain_flask",
     "is_view_outermost",
     "max_content_length",
@@ -62,6 +65,7 @@ __all__ = [
     "routed_endpoint",
     "unproxied_app",
     "visible",
+    "visible_request",
 ]
 
 HAS_SEPARATE_CONTEXTS = not issubclass(RequestContext, AppContext)
@@ -136,6 +140,15 @@ def visible(context: Any) -> Iterator[None]:
         variable.reset(token)
 
 
+@contextmanager
+def visible_request(app: Flask, environ: WSGIEnvironment) -> Iterator[None]:
+    """Make a request the current one for a block, with nothing of its context entered or ended."""
+    with visible(RequestContext(app, environ)):
+        yield
+    # A circle.
+    environ.pop("werkzeug.request", None)
+
+
 _TAKES_CONTEXT = "ctx" in inspect.signature(Flask.handle_user_exception).parameters
 
 
@@ -178,6 +191,7 @@ _MACHINERY = (
     *("make_response", "preprocess_request", "process_response", "request_context", "should_ignore_error"),
     "wsgi_app",
 )
+_REPLACEABLE = {*_MACHINERY} - {"wsgi_app", "request_context"}
 _REQUEST_CONTEXT = {"app", "request", "url_adapter", "flashes", "_session", "_after_request_functions", "_cv_tokens"}
 _APP_CONTEXT = {"app", "url_adapter", "g", "_cv_tokens"}
 
@@ -203,16 +217,31 @@ def is_plain_flask(app: Flask) -> bool:
     Whoever replaced a method, in the app, its class or Flask itself, before or after this was imported, wants to see
     every request.
     """
+    own = vars(app)
     return (
         _KNOWS_CONTEXTS
-        and vars(app).keys().isdisjoint(set(_MACHINERY) - {"wsgi_app", "request_context"})
         and all(_is_flasks_own(getattr(type(app), name)) for name in _MACHINERY)
+        and all(_is_flasks_own_inside(own[name]) for name in _REPLACEABLE.intersection(own))
     )
 
 
 def _is_flasks_own(function: Any) -> bool:
     # Wrappers pretend to be what they wrap, but for their type and their code.
     return type(function) is FunctionType and function.__code__.co_filename in _FLASK_FILES
+
+
+def is_of_flask_cors(function: object) -> bool:
+    """Return whether Flask-CORS has made a function for an app."""
+    module = sys.modules.get("flask_cors.extension")
+    return type(function) is FunctionType and module is not None and function.__code__.co_filename == module.__file__
+
+
+def _is_flasks_own_inside(method: Any) -> bool:
+    """Return whether a method is Flask's own with Flask-CORS around it, which adds headers to responses."""
+    if not is_of_flask_cors(method):
+        return False
+    inner = inspect.getclosurevars(method).nonlocals.get("f")
+    return _is_flasks_own_inside(inner) or (isinstance(inner, MethodType) and _is_flasks_own(inner.__func__))
 
 
 _FLASK_FILES = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "flask"}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 
-from flask_grpcweb_scm.rpc import CallContext, RpcError, peer_name
+from flask_grpcweb_scm.rpc import CallContext, RpcError, RpcMethod, peer_name
 from flask_grpcweb_scm.services import Descriptors, Health, reflection_services
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.state import AppState
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask.typing import ResponseReturnValue
 
-__all__ = ["HealthPages", "add_descriptors_page", "add_metrics_page"]
+__all__ = ["HealthPages", "add_descriptors_page", "add_metrics_page", "add_page", "refuse_reader"]
 
 
 class HealthPages:
@@ -56,30 +57,41 @@ def add_metrics_page(app: Flask, settings: Settings, figures: Callable[[], Mappi
         body, content_type = metrics_page(request.headers.get("accept", ""), figures if settings.scm else dict)
         return Response(body, content_type=content_type)
 
-    _add_page(app, settings, settings.metrics_path, "grpcweb_scm_metrics", page)
+    add_page(app, settings, settings.metrics_path, "grpcweb_scm_metrics", page)
 
 
 def add_descriptors_page(app: Flask, state: AppState, descriptors: Descriptors) -> None:
     """Add the page of ``GRPC_DESCRIPTORS_PATH``, for those who may call reflection, whether that is served or not."""
-    method = next(iter(reflection_services(descriptors)[0].methods().values()))
 
     def page() -> ResponseReturnValue:
-        context = CallContext(method, peer=peer_name(request.remote_addr))
-        context.metadata = Metadata.from_headers([(name.lower(), value) for name, value in request.headers])
-        try:
-            if state.authenticate is not None:
-                state.authenticate(context)
-        except RpcError as error:
-            headers = [("content-type", "text/plain; charset=utf-8"), *context.initial_metadata]
-            return Response(f"{error.message}\n", http_status(error.code), headers)
-        return Response(descriptors.file_set().SerializeToString(), content_type="application/x-protobuf")
+        files = descriptors.file_set().SerializeToString()
+        return refuse_reader(state) or Response(files, content_type="application/x-protobuf")
 
-    _add_page(app, state.settings, state.settings.descriptors_path, "grpcweb_scm_descriptors", page)
+    add_page(app, state.settings, state.settings.descriptors_path, "grpcweb_scm_descriptors", page)
 
 
-def _add_page(
+def refuse_reader(state: AppState) -> Response | None:
+    """Respond to a request for descriptors by a caller who may not call reflection; None for one who may."""
+    context = CallContext(_reflection_method(), peer=peer_name(request.remote_addr))
+    context.metadata = Metadata.from_headers([(name.lower(), value) for name, value in request.headers])
+    try:
+        if state.authenticate is not None:
+            state.authenticate(context)
+    except RpcError as error:
+        headers = [("content-type", "text/plain; charset=utf-8"), *context.initial_metadata]
+        return Response(f"{error.message}\n", http_status(error.code), headers)
+    return None
+
+
+@functools.cache
+def _reflection_method() -> RpcMethod:
+    return next(iter(reflection_services(Descriptors())[0].methods().values()))
+
+
+def add_page(
     app: Flask, settings: Settings, path: str | None, own: str, respond: Callable[[], ResponseReturnValue]
 ) -> None:
+    """Add a rule, at the host of the RPCs, with the endpoint `own`; a rule of the app with the same path wins."""
     assert path is not None
     host, subdomain = settings.host or None, settings.subdomain or None
 

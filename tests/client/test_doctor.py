@@ -366,7 +366,11 @@ class TlsPort(BaseHTTPRequestHandler):
                 self.context.wrap_socket(self.connection, server_side=True)
         else:
             self.connection.recv(65536)
-            self.connection.sendall(http(status="400 Bad Request"))
+            self.connection.sendall(http(b"", "connection: close", status="400 Bad Request"))
+            # A part of the request that nobody reads would reset the connection.
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.connection.recv(65536):
+                pass
 
 
 def test_a_port_of_tls_that_responds_to_plain_http() -> None:

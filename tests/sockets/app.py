@@ -39,6 +39,12 @@ def create_app() -> Flask:
     return app
 
 
+def __getattr__(name: str) -> Flask:
+    if name != "app":
+        raise AttributeError(name)
+    return create_app()
+
+
 _calls = count(1)
 _closed: list[str] = []
 

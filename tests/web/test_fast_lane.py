@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import flask
@@ -21,13 +24,15 @@ from flask.signals import (
     request_started,
     request_tearing_down,
 )
+from flask_cors import CORS
 from itsdangerous import TimestampSigner
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm.web.cors import MAX_REMEMBERED
 from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
-from tests.apps import ECHO, echo_app, know_routes, lookup_service
+from tests.apps import ECHO, echo_app, echo_service, know_routes, lookup_service
 from tests.connect import call as connect_call
 from tests.connect import get, query_of
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -203,12 +208,13 @@ def test_what_comes_around_flask_later_is_around_the_lane() -> None:
     assert way_of_call(app, headers={"x-forwarded-for": "192.0.2.1"}) == "lane192.0.2.1"
 
 
-@pytest.mark.parametrize(
-    "config",
-    [{"GRPC_FAST_LANE": False}, {"GRPC_CORS_ORIGINS": "https://app.example"}, {"GRPC_CORS_CREDENTIALS": True}],
-)
-def test_the_lane_is_closed_by_configuration(config: dict[str, Any]) -> None:
-    assert way_of_call(lane_app(**config)) == "Flask"
+def test_the_lane_is_closed_by_configuration() -> None:
+    assert way_of_call(lane_app(GRPC_FAST_LANE=False)) == "Flask"
+
+
+@pytest.mark.parametrize("config", [{"GRPC_CORS_ORIGINS": "https://app.example"}, {"GRPC_CORS_CREDENTIALS": True}])
+def test_cross_origin_calls_do_not_close_the_lane(config: dict[str, Any]) -> None:
+    assert way_of_call(lane_app(**config)) == "lane"
 
 
 @pytest.mark.parametrize(
@@ -412,3 +418,216 @@ def test_a_receiver_that_fails_looks_the_same(signal: Any) -> None:
         with signal.connected_to(fail, app):
             ways.append(outcome(app, "Unary", None))
     assert ways[0] == ways[1]
+
+
+# Pages of other origins: as Flask-CORS has it, whoever it is around
+
+ORIGINS = [
+    None,
+    "",
+    "null",
+    "https://app.example",
+    "HTTPS://APP.example",
+    "https://a.app.example",
+    "https://evil.example",
+]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"origins": "https://app.example"},
+    {"origins": ["https://app.example", "https://other.example"]},
+    {"origins": r"https://.*\.app\.example"},
+    {"origins": re.compile(r"https://(a\.)?app\.example"), "supports_credentials": True},
+    {"origins": "*", "send_wildcard": True, "expose_headers": ["X-Host", "x-mine"]},
+    {"origins": ["https://app.example"], "always_send": False, "vary_header": False, "max_age": 5},
+    {"origins": ["https://app.example", "null"], "allow_headers": ["x-grpc-web"], "methods": ["POST"]},
+    {"allow_private_network": True, "intercept_exceptions": False, "max_age": timedelta(seconds=9)},
+    {"resources": {r"/tests.*": {"origins": "https://app.example"}, "*": {"origins": "null"}}},
+    {"resources": [r"/other/.*"]},
+    {"resources": re.compile("/tests"), "supports_credentials": True},
+]
+OURS: list[dict[str, Any]] = [
+    {"GRPC_CORS_ORIGINS": ["https://app.example"]},
+    {
+        "GRPC_CORS_ORIGINS": ["https://app.example", "https://other.example"],
+        "GRPC_CORS_CREDENTIALS": True,
+        "GRPC_CORS_MAX_AGE": 60,
+    },
+    {"GRPC_CORS_CREDENTIALS": True},
+    {"GRPC_CORS_ORIGINS": "*"},
+]
+
+
+def cors_function(rpc_request: EchoRequest, context: Any) -> EchoReply:
+    if rpc_request.text == "crash":
+        raise KeyError("secret")
+    if rpc_request.text == "abort":
+        abort(409, "conflict")
+    if rpc_request.text == "fail":
+        context.trailing_metadata.add("x-trailing", "1")
+        raise RpcError(StatusCode.NOT_FOUND, "nothing")
+    if rpc_request.text == "own":
+        context.initial_metadata.add("access-control-allow-origin", "https://mine.example")
+        context.initial_metadata.add("vary", "X-Mine")
+    if rpc_request.text == "session":
+        session["seen"] = 1
+    if rpc_request.text == "mine":
+        context.initial_metadata.add("x-mine", "1")
+    return EchoReply(text=way(rpc_request, context).text if rpc_request.text == "way" else "")
+
+
+def cors_requests() -> Iterator[dict[str, Any]]:
+    """Requests, by what EnvironBuilder makes them of."""
+    for origin in ORIGINS:
+        given = {} if origin is None else {"origin": origin}
+        for text in ("", "fail", "mine", "own", "crash", "abort", "session"):
+            message = EchoRequest(text=text)
+            yield {"data": body_of(message), "headers": {**given, "content-type": PROTO, "x-grpc-web": "1"}}
+        message = EchoRequest(text="mine")
+        text_body = base64.b64encode(body_of(message))
+        yield {"data": text_body, "headers": {**given, "content-type": "application/grpc-web-text"}}
+        yield {"data": b"torn", "headers": {**given, "content-type": PROTO}}
+        yield {"data": b'{"text": "fail"}', "headers": {**given, "content-type": "application/json"}}
+        yield {"data": message.SerializeToString(), "headers": {**given, "content-type": "application/proto"}}
+        private = {"access-control-request-private-network": "true"}
+        yield {"data": body_of(message), "headers": {**given, "content-type": PROTO, **private}}
+        stream = {"path": ECHO + "ServerStream", "data": body_of(HI)}
+        yield {**stream, "headers": {**given, "content-type": PROTO}}
+        find = "/tests.echo.v1.Lookup/Find"
+        for text in ("mine", "fail", "own"):
+            query = query_of(EchoRequest(text=text), "json")[1:]
+            yield {"path": find, "method": "GET", "query_string": query, "headers": given}
+        for verb in ("POST", "get", "DELETE"):
+            for asked in ("content-type,x-grpc-web", "X-Mine", ""):
+                wanted = {"access-control-request-method": verb, "access-control-request-headers": asked, **private}
+                yield {"method": "OPTIONS", "headers": {**given, **wanted}}
+        yield {"method": "OPTIONS", "headers": {**given, "access-control-request-method": "POST"}}
+        yield {"method": "OPTIONS", "headers": given, "data": b"body"}
+
+
+def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
+    responses: list[tuple[object, object]] = []
+    for options in cors_requests():
+        environ = EnvironBuilder(**{"path": ECHO + "Unary", "method": "POST", **options}).get_environ()
+        environ.pop("werkzeug.request", None)
+        for _ in range(2):
+            started: list[object] = []
+            copy = {**environ, "wsgi.input": io.BytesIO(options.get("data", b""))}
+            answer: Any = app(copy, lambda *head, started=started: started.extend(head[:2]))  # type: ignore[misc,arg-type,return-value]
+            body = b"".join(answer)
+            if hasattr(answer, "close"):
+                answer.close()
+            said = repr((started, body))
+            responses.append(
+                (options, re.sub("call [0-9a-f]{16}|content-length', '[0-9]+|[A-Za-z0-9+/=]{60,}", "…", said))
+            )
+    return responses
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, *OURS], ids=str)
+def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> None:
+    ways = []
+    is_ours = any(key.startswith("GRPC") for key in options)
+    for lane in (False, True):
+        app = Flask(__name__)
+        app.config.update({"GRPC_SCM": False, "GRPC_REQUIRE_AUTH": False, "GRPC_FAST_LANE": lane, "SECRET_KEY": "k"})
+        app.config.update(options if is_ours else {})
+        service = echo_service(Unary=cors_function, ServerStream=streams_context)
+        GrpcWebScm(app, services=[service, lookup_service(cors_function)])
+        if not is_ours:
+            CORS(app, **options)
+        if lane:
+            mine = {"origin": "https://app.example"}
+            ways_there = [
+                call(app.test_client(), ECHO + "Unary", EchoRequest(text="way"), headers=mine) for _ in range(3)
+            ]
+            assert [reply.only(EchoReply).text for reply in ways_there if not reply.code][1:] in (["lane"] * 2, [])
+        ways.append(responses_to_pages(app))
+    differences = [(one, other) for one, other in zip(*ways, strict=True) if one != other]
+    assert differences == []
+
+
+class Changing:
+    """An origin that is looked up for every request, as settings in a database are."""
+
+    def __init__(self) -> None:
+        self.now = "https://app.example"
+
+    def __str__(self) -> str:
+        return self.now
+
+
+def allowed(app: Flask, origin: str, **headers: str) -> str | None:
+    client = app.test_client()
+    response = client.post(ECHO + "Unary", data=body_of(HI), content_type=PROTO, headers={"origin": origin, **headers})
+    return response.headers.get("access-control-allow-origin")
+
+
+def test_options_that_may_change_are_looked_at_every_time() -> None:
+    app, origin = lane_app(), Changing()
+    CORS(app, origins=[origin])  # type: ignore[list-item]
+    assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == ["https://app.example", None]
+    origin.now = "https://new.example"
+    assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == [None, "https://new.example"]
+    assert way_of_call(app) == "lane"
+
+
+def test_what_is_remembered_has_bounds() -> None:
+    app = lane_app()
+    CORS(app, origins=r"https://.*")
+    way_of_call(app)
+    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    for number in range(MAX_REMEMBERED + 10):
+        assert allowed(app, f"https://{number}.example") == f"https://{number}.example"
+    assert len(permissions._tails.found[1]) <= MAX_REMEMBERED
+    before = len(permissions._tails.found[1])
+    assert allowed(app, long := "https://" + "a" * 2000) == long
+    assert len(permissions._tails.found[1]) == before
+
+
+def test_only_what_flask_cors_reads_tells_requests_from_each_other() -> None:
+    app = lane_app()
+    CORS(app)
+    allowed(app, "https://app.example")
+    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    allowed(app, "https://app.example", cookie="a=1", authorization="Bearer x")
+    allowed(app, "https://app.example", cookie="a=2")
+    assert len(permissions._tails.found[1]) == 1
+    names, _ = permissions._tails.found
+    assert set(names) == {
+        "REQUEST_METHOD",
+        "PATH_INFO",
+        "HTTP_ORIGIN",
+        "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK",
+    }
+
+
+def test_flask_cors_writes_its_log_for_every_call(caplog: pytest.LogCaptureFixture) -> None:
+    app = lane_app()
+    CORS(app)
+    allowed(app, "https://app.example")
+    with caplog.at_level("DEBUG", "flask_cors"):
+        for _ in range(2):
+            caplog.clear()
+            allowed(app, "https://app.example")
+            assert "Settings CORS headers" in caplog.text
+
+
+def test_the_origin_of_a_call_with_cookies_is_checked_every_time() -> None:
+    app = echo_app(Unary=way, GRPC_CORS_CREDENTIALS=True, GRPC_CORS_ORIGINS=["https://app.example"])
+    origins = ["https://app.example", "http://localhost", "https://evil.example"] * 2
+    replies = [call(app.test_client(), ECHO + "Unary", HI, headers={"origin": origin}) for origin in origins]
+    codes = [reply.code for reply in replies]
+    assert codes[:3] == codes[3:]
+    assert codes[2] != codes[0] == codes[1]
+    assert [reply.only(EchoReply).text for reply in replies[3:5]] == ["lane"] * 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://app.example"}, {"origin": "https://evil.example"}])
+def test_only_preflights_that_are_granted_are_remembered(headers: dict[str, str]) -> None:
+    app = lane_app(GRPC_CORS_ORIGINS=["https://app.example"])
+    way_of_call(app)
+    asked = {**headers, "access-control-request-method": "POST", "cookie": "a=1"}
+    responses = [app.test_client().options(ECHO + "Unary", headers=asked) for _ in range(3)]
+    assert len({(response.status, str(response.headers)) for response in responses}) == 1
+    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    assert len(permissions._preflights.found[1]) == (headers.get("origin") != "https://evil.example")

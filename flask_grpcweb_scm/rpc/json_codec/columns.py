@@ -100,7 +100,7 @@ def _rows(field: FieldDescriptor, encoders: Encoders) -> Callable[[Any, Any], An
     readers = {one.number: (_key(one), _reader(one, encoders), _is_there(one)) for one in field.message_type.fields}
 
     def write(message: Any, rows: Any) -> Any:
-        """The JSON of the rows; None when they have something unknown, or no field that is in all of them."""
+        """The JSON of the rows; None when they have something unknown, or nothing at all."""
         payload = message.SerializePartialToString()
         merged = merged_class.FromString(payload).rows  # type: ignore[attr-defined]
         fields = merged.ListFields()
@@ -114,15 +114,18 @@ def _rows(field: FieldDescriptor, encoders: Encoders) -> Callable[[Any, Any], An
         for one, _ in fields:
             key, read, is_there = readers[one.number]
             texts, around = read(columns, rows)
-            if len(texts) == len(rows):
-                pieces.append((f"{comma}{key}{around}", texts, around))
-                comma = ","
+            before = f"{comma}{key}{around}"
+            if len(texts) != len(rows):
+                # Until a column is full, commas come after what is there.
+                after, each = around if comma else f"{around},", iter(texts)
+                pieces.append(("", [f"{before}{next(each)}{after}" if is_there(row) else "" for row in rows], ""))
                 continue
-            # Until a column is full, commas come after what is there.
-            before, after = f"{comma}{key}{around}", around if comma else f"{around},"
-            each = iter(texts)
-            pieces.append(("", [f"{before}{next(each)}{after}" if is_there(row) else "" for row in rows], ""))
-        return orjson.Fragment(_join(pieces, len(rows))) if comma else None
+            comma = ","
+            if pieces and texts[0] == texts[-1] and texts.count(texts[0]) == len(rows):
+                pieces[-1] = (*pieces[-1][:2], f"{pieces[-1][2]}{before}{texts[0]}{around}")
+            else:
+                pieces.append((before, texts, around))
+        return orjson.Fragment(_join(pieces, len(rows)) if comma else _join_without_commas(pieces)) if pieces else None
 
     return write
 
@@ -137,6 +140,11 @@ def _join(columns: list[tuple[str, list[str], str]], count: int) -> str:
         parts[2 * number + 1 :: len(row)] = texts
     parts[0] = "[{" + columns[0][0]
     return "".join(parts) + after + "}]"
+
+
+def _join_without_commas(columns: list[tuple[str, list[str], str]]) -> str:
+    rows = map("".join, zip(*(texts for _, texts, _ in columns), strict=True))
+    return "[" + ",".join(f"{{{row[:-1]}}}" for row in rows) + "]"
 
 
 # What may be told from columns
