@@ -13,7 +13,6 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.rpc.protocols import TRAILERS_KEY
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
-from flask_grpcweb_scm.web.trailers import TrailersApp
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
@@ -100,8 +99,7 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
-    outer = getattr(app.wsgi_app, "__self__", None)
-    lane = getattr(outer._wsgi_app, "__self__", None) if isinstance(outer, TrailersApp) else outer
+    lane = getattr(app.request_context, "__self__", None)
     if isinstance(lane, FastLane):
         lane._routes = KnownRoutes(app, lane, is_found_by_key=True)
         lane._by_more = KnownRoutes(app, lane, is_found_by_key=False)
