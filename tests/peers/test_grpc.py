@@ -5,6 +5,7 @@ None has a schema file: grpcurl and buf curl get it by reflection.
 
 from __future__ import annotations
 
+import base64
 import json
 import queue
 from collections.abc import Iterator
@@ -218,7 +219,8 @@ def test_buf_curl_gets_errors_with_details(buf: Any) -> None:
     error = json.loads(result.stderr)
     assert (error["code"], error["message"]) == ("not_found", "nichts da: ü%")
     (detail,) = error["details"]
-    assert (detail["type"], detail["debug"]) == ("tests.echo.v1.EchoReply", {"text": "detail"})
+    assert detail["type"] == "tests.echo.v1.EchoReply"
+    assert EchoReply.FromString(base64.b64decode(detail["value"] + "==")).text == "detail"
     assert result.returncode != 0
     result = buf(ECHO + "ServerStream", "--data", '{"count": 1, "text": "torn"}')
     assert (messages(result.stdout), json.loads(result.stderr)["message"]) == ([{}], "torn")

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, against gunicorn and pyvoy: sonora, connectrpc, buf and curl; and our client against theirs.
+"""Clients that nobody here wrote, against gunicorn and pyvoy: sonora, connectrpc, buf; and our client against theirs.
 
 `make peers` runs them in an environment of their own: sonora needs an older urllib3 than this package.
 """
