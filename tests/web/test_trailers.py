@@ -12,7 +12,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from flask_grpcweb_scm.web.trailers import SENDER_KEYS
 from tests.apps import ECHO, LANES, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import frame
+from tests.grpcweb import frame, frames
 from tests.tables import check_rows
 
 GRPC = "application/grpc"
@@ -155,6 +155,28 @@ def test_an_app_within_an_app_sends_trailers_once() -> None:
         assert [sent["grpc-status"] for sent in trailers] == ["12" if path.endswith("Nope") else "0"]
 
 
+def test_a_middleware_that_reads_all_before_it_starts_belongs_inside() -> None:
+    """Around the extension it would have the trailers sent before its head."""
+
+    def buffered(wsgi_app: Any) -> Any:
+        def call(environ: Any, start_response: Any) -> list[bytes]:
+            heads: list[Any] = []
+            pieces = wsgi_app(environ, lambda *head: heads.append(head))
+            body = b"".join(pieces)
+            if hasattr(pieces, "close"):
+                pieces.close()
+            start_response(*heads[-1])
+            return [body]
+
+        return call
+
+    app = echo_app(prepare=lambda app: setattr(app, "wsgi_app", buffered(app.wsgi_app)))
+    for path, count in (("Unary", 1), ("ServerStream", 2)):
+        head, body, trailers = Wire().post(app, ECHO + path)
+        assert (head, trailers) == (("200 OK", {"content-type": GRPC}), {"grpc-status": "0"})
+        assert len(list(frames(body))) == count
+
+
 def test_a_stream_that_fails_in_the_server_has_no_status() -> None:
     def broken() -> Iterator[bytes]:
         yield b""
@@ -224,10 +246,16 @@ class TestWithoutTrailers:
             assert Wire().post(app, ECHO + "Unary")[-1] == {"grpc-status": "0"}
             assert len(Wire().post(app, ECHO + "Unary", sender=None)) == 1
 
-    def test_where_it_is_not_served_clients_are_told(self) -> None:
+    @pytest.mark.parametrize("path", ["Unary", "ServerStream", "ClientStream", "Bidi"])
+    def test_where_it_is_off_clients_are_told(self, path: str) -> None:
+        """After the body where that can be: gunicorn ends no response with its headers."""
         app = echo_app(GRPC_PROTOCOLS="grpc-web, connect")
-        ((_, headers),) = Wire().post(app, ECHO + "Unary")
-        assert headers["grpc-message"].startswith("content type 'application/grpc' is not gRPC-Web or Connect")
+        message = "content type 'application/grpc' is not gRPC-Web or Connect"
+        ((status, headers), trailers) = Wire().post(app, ECHO + path)
+        assert (status, headers["content-type"], trailers["grpc-status"]) == ("200 OK", GRPC, "12")
+        assert trailers["grpc-message"].startswith(message)
+        ((_, headers),) = Wire().post(app, ECHO + path, sender=None)
+        assert headers["grpc-message"].startswith(message)
 
 
 def test_calls_take_the_fast_lane(lane: str) -> None:  # noqa: F811
