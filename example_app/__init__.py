@@ -1,4 +1,4 @@
-"""An app with a service of its own beside ScmService, and a page that calls both: ``make run``."""
+"""An app with a service of its own beside ScmService, a page that calls it, and the console: ``make run``."""
 
 import re
 from collections.abc import Collection
@@ -28,7 +28,7 @@ def create_app() -> Flask:
     """
     app = Flask(__name__)
     app.config.from_mapping(SQLALCHEMY_DATABASE_URI="sqlite:///example.db", DICE_PAUSE=0.3, PROXIES=0)
-    app.config.from_mapping(GRPC_MAX_TIMEOUT=300)
+    app.config.from_mapping(GRPC_MAX_TIMEOUT=300, GRPC_CONSOLE=True)
     app.config.from_prefixed_env()
     if not app.config.keys() & {"GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS"}:
         app.config.setdefault("GRPC_REQUIRE_AUTH", False)  # open on purpose: it is served on 127.0.0.1 alone
@@ -48,7 +48,7 @@ def index() -> str:
         "index.html",
         prefix=request.script_root + state.settings.url_prefix,
         services=[service.descriptor for service in state.dispatcher.services.values()],
-        scm=state.settings.scm,
+        console=request.script_root + state.settings.console if state.settings.console else None,
     )
 
 

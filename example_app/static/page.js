@@ -2,12 +2,6 @@ import { call } from "./grpcweb.js";
 
 const prefix = document.body.dataset.prefix;
 
-function row(...cells) {
-  const tr = document.createElement("tr");
-  for (const text of cells) tr.insertCell().textContent = text;
-  return tr;
-}
-
 // Runs `action` when the form is sent, and shows in the form's output how the call went.
 function onSubmit(form, action) {
   form.addEventListener("submit", async (event) => {
@@ -26,22 +20,6 @@ function onSubmit(form, action) {
   });
 }
 
-const repositories = document.getElementById("repositories");
-if (repositories) {
-  onSubmit(repositories, async (fields) => {
-    const rows = document.getElementById("repository-rows");
-    rows.replaceChildren();
-    const path = `${prefix}/sentry.integrations.scm.v1.ScmService/ListRepositories`;
-    for await (const message of call(path, { organizationId: fields.get("organization") })) {
-      for (const { id, name, url, dateAdded } of message.repositories ?? []) {
-        rows.append(row(id, name, url || "–", new Date(dateAdded).toLocaleString()));
-      }
-    }
-    return `status 0, ${rows.childElementCount} repositories`;
-  });
-  repositories.requestSubmit();
-}
-
 onSubmit(document.getElementById("dice"), async (fields) => {
   const rolls = document.getElementById("rolls");
   rolls.replaceChildren();
@@ -51,3 +29,4 @@ onSubmit(document.getElementById("dice"), async (fields) => {
   }
   return `status 0, ${rolls.childElementCount} messages`;
 });
+document.getElementById("dice").requestSubmit();

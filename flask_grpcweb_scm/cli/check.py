@@ -306,7 +306,8 @@ def _reflection(app: Flask) -> Iterator[str]:
 
 def _console(app: Flask) -> Iterator[str]:
     settings = app.extensions["grpcweb_scm"].settings
-    if settings.console and not settings.require_auth:
+    is_open = not settings.require_auth and "GRPC_REQUIRE_AUTH" not in app.config  # else it is on purpose
+    if settings.console and is_open:
         yield f"GRPC_CONSOLE is on, and callers need no credentials: anyone who reaches {settings.console} may call."
 
 

@@ -112,6 +112,7 @@ const scenarios = {
         await writeJson(page, given.unary[1]);
         await page.getByText('Form', {exact: true}).click();
         await press(page);
+        if (width > 500) await page.evaluate(() => scrollTo(0, 0));
         await shot('method');
         await look(page, name('method'));
         await page.getByText('Headers (').click();
@@ -122,6 +123,7 @@ const scenarios = {
         await openMethod(page, given.stream[0]);
         await writeJson(page, given.stream[1]);
         await press(page);
+        if (width > 500) await page.evaluate(() => scrollTo(0, 0));
         await shot('stream');
         await look(page, name('stream'));
         await writeJson(page, given.failing);

@@ -16,6 +16,7 @@ from google.protobuf import json_format
 
 import example_app
 from flask_grpcweb_scm.client import CallError, Channel
+from flask_grpcweb_scm.console import FILES
 from tests import every_field_pb2
 from tests.browser import console_app
 from tests.browser.build import HERE, missing_tools
@@ -143,6 +144,17 @@ def test_how_it_looks(example: str, tmp_path: Path) -> None:
         "failing": {"target": 60},
     }
     run("looks", f"{example}/_grpc", values, pictures)
+
+
+def test_its_modules_are_strict_in_their_types() -> None:
+    options = ["--allowJs", "--checkJs", "--noEmit", "--strict", "--target", "es2022", "--module", "esnext"]
+    libraries = ["--moduleResolution", "bundler", "--lib", "es2023,dom,dom.iterable"]
+    tsc = HERE / "node_modules" / ".bin" / "tsc"
+    files = sorted(str(path) for path in FILES.values() if path.suffix == ".js")
+    done = subprocess.run(
+        [str(tsc), *options, *libraries, *files], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == ""
 
 
 def test_by_keyboard_alone(url: str) -> None:

@@ -309,6 +309,16 @@ def test_a_page_is_opened_as_a_stranger_does(key: str, hook: Any, found: list[st
 
 
 @pytest.mark.parametrize(
+    ("config", "count"), [({}, 1), ({"GRPC_REQUIRE_AUTH": False}, 0), ({"GRPC_AUTH_TOKENS": FULL}, 0)]
+)
+@pytest.mark.filterwarnings("ignore:RPCs of this app are open to everybody")
+def test_a_console_that_nobody_meant_to_be_open_is_remarked_on(config: dict[str, Any], count: int) -> None:
+    app = echo_app(GRPC_CONSOLE=True, **config)
+    lines = findings(app, app.extensions["grpcweb_scm"].settings, {})
+    assert len([line for line in lines if line.startswith("GRPC_CONSOLE")]) == count
+
+
+@pytest.mark.parametrize(
     ("config", "found"),
     [
         ({"GRPC_HEALTH": "watch", "GRPC_HEALTH_PATH": "/healthz"}, []),

@@ -42,6 +42,7 @@ const canGet = (/** @type {any} */ method) => method.safe && !isStream(method);
  */
 export async function call(schema, service, method, options) {
   const request = makeRequest(schema, service, method, options);
+  /** @type {any} */
   const end = { code: UNKNOWN, message: "", details: [], headers: [], trailers: [], sent: request.body?.length ?? 0, received: 0, milliseconds: 0 };
   const abort = new AbortController();
   const cancel = () => abort.abort();
@@ -50,7 +51,7 @@ export async function call(schema, service, method, options) {
   const started = performance.now();
   try {
     const response = await fetch(request.url, {
-      method: request.body ? "POST" : "GET", headers: request.headers, body: request.body, cache: "no-store", signal: abort.signal,
+      method: request.body ? "POST" : "GET", headers: request.headers, body: /** @type {any} */ (request.body), cache: "no-store", signal: abort.signal,
     });
     end.headers = [...response.headers];
     options.onHeaders?.(response.headers);
@@ -191,7 +192,8 @@ async function readGrpcWeb(schema, response, chunks, onMessage) {
     if (!(flags & 0x80)) onMessage(payload);
     else {
       const lines = new TextDecoder("latin1").decode(payload).split("\r\n").filter(Boolean);
-      trailers = new Headers(lines.map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]));
+      trailers = new Headers();
+      for (const line of lines) trailers.append(line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim());
     }
   }
   if (!trailers) throw new Error("it ends without a status");

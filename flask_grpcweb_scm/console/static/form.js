@@ -109,6 +109,7 @@ function typeName(field) {
  * @param {any} schema @param {any} field @param {any} value @param {string} path */
 function fieldEditor(schema, field, value, path) {
   const id = newId();
+  /** @type {any} */
   const editor = valueEditor(schema, field, value, path, { id });
   const isGroup = !editor.isLabelled;
   const label = isGroup ? el("span", { id, class: "name" }, jsonName(field)) : el("label", { for: id }, jsonName(field));
@@ -222,7 +223,10 @@ function mapEditor(schema, field, value, path) {
 function scalarEditor(schema, field, value, path, { id = newId(), label, isAlwaysSet = false } = {}) {
   const fallback = field.type === "bool" ? false : isInteger(field.type) || field.type === "double" || field.type === "float" ? 0 : "";
   const common = { id, "aria-label": label, spellcheck: "false", autocomplete: "off" };
-  let control, get;
+  /** @type {any} */
+  let control;
+  /** @type {() => any} */
+  let get;
   let zero = /** @type {any} */ (fallback);
   if (field.type === "enum") {
     const values = schema.enums[field.of].values;

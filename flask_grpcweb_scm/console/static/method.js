@@ -105,7 +105,7 @@ export function methodPage(schema, service, method, link) {
     cancel.hidden = false;
     send.setAttribute("aria-disabled", "true"); // disabled in earnest, it would lose the focus
     response.begin(method);
-    if (matchMedia("(max-width: 75rem)").matches) response.element.scrollIntoView({ block: "nearest" });
+    if (matchMedia("(max-width: 75rem)").matches) response.element.scrollIntoView();
     const end = await call(schema, service, method, {
       ...given, metadata: [...tokenMetadata(), ...given.metadata], signal: running.signal,
       onHeaders: response.headers, onMessage: response.message,
@@ -164,7 +164,7 @@ export function methodPage(schema, service, method, link) {
   place,
   el("div", { class: "sending" },
     el("div", {}, el("label", { for: protocol.id }, "Protocol"), protocol),
-    el("div", {}, el("label", { for: timeout.id }, "Deadline in seconds"), timeout),
+    el("div", {}, el("label", { for: timeout.id }, "Deadline (s)"), timeout),
     metadata.element),
   problem,
   el("div", { class: "actions" }, send, cancel, el("span", { class: "spring" }), share, copyAs),

@@ -146,8 +146,8 @@ const SPECIAL = {
     (_, value) => {
       if (value === null) return { nullValue: "NULL_VALUE" };
       if (Array.isArray(value)) return { listValue: value };
-      const kind = { number: "numberValue", string: "stringValue", boolean: "boolValue", object: "structValue" }[typeof value];
-      return { [/** @type {string} */ (kind)]: value };
+      const kinds = /** @type {Record<string, string>} */ ({ number: "numberValue", string: "stringValue", boolean: "boolValue", object: "structValue" });
+      return { [kinds[typeof value]]: value };
     },
     (_, fields) => {
       const [value] = Object.values(fields);

@@ -124,7 +124,7 @@ function connectWeb(target) {
     ...(options.hasToken ? ['const token = "…";'] : []),
     `const client = createClient(${name}, ${transport}({ ${settings} }));`,
     ...(method.clientStreaming
-      ? ["async function* requests() {", ...options.requests.map((each) => `  yield fromJson(${request}, ${json(each)});`), "}"]
+      ? ["async function* requests() {", ...options.requests.map((/** @type {any} */ each) => `  yield fromJson(${request}, ${json(each)});`), "}"]
       : [`const request = fromJson(${request}, ${json(options.requests[0])});`]),
     method.serverStreaming ? `for await (const response of ${call}) console.log(response);` : `console.log(await ${call});`,
     "",
@@ -147,7 +147,7 @@ function python(target) {
     ...(options.protocol === "connect-get" ? ["use_get=True"] : []),
     ...(options.protocol === "grpc-web-text" ? ["text=True"] : []),
   ].join(", ");
-  const metadata = options.metadata.length ? `, metadata=[${options.metadata.map(([name, value]) => `(${pythonText(name)}, ${pythonText(value)})`).join(", ")}]` : "";
+  const metadata = options.metadata.length ? `, metadata=[${options.metadata.map((/** @type {[string, string]} */ [name, value]) => `(${pythonText(name)}, ${pythonText(value)})`).join(", ")}]` : "";
   const snake = method.name.replace(/([a-z0-9])([A-Z])/g, "$1_$2").replace(/([A-Z]+)([A-Z][a-z])/g, "$1_$2").toLowerCase();
   const argument = method.clientStreaming ? `iter([${messages.join(", ")}])` : messages[0];
   const call = `stub.${snake}${KEYWORDS.test(snake) ? "_" : ""}(${argument}${options.timeout ? `, timeout=${options.timeout}` : ""}${metadata})`;
