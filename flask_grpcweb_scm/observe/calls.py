@@ -37,7 +37,7 @@ class Observed(Protocol):
 
     @property
     def protocol(self) -> str:
-        """``grpc-web`` or ``connect``; empty for a request of no protocol."""
+        """``grpc-web``, ``connect`` or ``grpc``; empty for a request of no protocol."""
 
     @property
     def call_id(self) -> str:

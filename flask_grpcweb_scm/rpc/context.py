@@ -143,7 +143,7 @@ class CallContext:
     peer: str
     """The caller's network address."""
     protocol: str = ""
-    """``grpc-web`` or ``connect``; empty for a context that was made by hand, and for a request of no protocol."""
+    """``grpc-web``, ``connect`` or ``grpc``; empty for one that was made by hand, and for a request of no protocol."""
     responses: object = None
     """Of a streaming service function, without what interceptors have put around it."""
     _call_id = ""

@@ -34,7 +34,7 @@ suite() { # mode tested features "protocols" command…
         -e "s/supports_tls: true/supports_tls: $([[ $2 == waitress ]] && echo false || echo true)/" \
         "tests/conformance/$3" >"$build/$2.yaml"
     PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} \
-        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" -- .venv/bin/python -m "${@:5}"
+        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" --max-servers 2 -- .venv/bin/python -m "${@:5}"
 }
 
 for tested in "${@:-gunicorn}"; do
