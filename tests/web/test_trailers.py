@@ -24,7 +24,7 @@ class Wire(list[Any]):
 
     def __init__(self, body: bytes = HI, *, keeps_pairs: bool = False, **environ: Any) -> None:
         super().__init__()
-        self._read = list if keeps_pairs else dict
+        self._read: Any = list if keeps_pairs else dict
         self._body = body
         self._environ = environ
 
