@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask_grpcweb_scm.rpc import Pairs
 from flask_grpcweb_scm.rpc.protocols import TRAILER_PREFIX, TRAILERS_KEY
+from flask_grpcweb_scm.web.body import PYVOY_KEY
 from flask_grpcweb_scm.web.response import Closing
 from flask_grpcweb_scm.wire import Metadata, parse_grpc_type
 
@@ -24,7 +25,7 @@ __all__ = ["SENDER_KEYS", "TrailersApp"]
 
 SendTrailers = Callable[[Pairs], object]
 
-SENDER_KEYS = ("wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers")
+SENDER_KEYS = (PYVOY_KEY, "gunicorn.http2.send_trailers")
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
