@@ -7,6 +7,7 @@ nothing generated is kept here, and nobody needs ``protoc``.
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto
 
 __all__ = ["generated"]
 
-GENERATOR = Path(sys.executable).with_name("protoc-gen-py")
+GENERATOR = "protoc-gen-py"
 
 
 def generated(file: FileDescriptor) -> ModuleType:
@@ -29,7 +30,9 @@ def generated(file: FileDescriptor) -> ModuleType:
         proto = request.proto_file.add()
         one.CopyToProto(proto)
         _add_json_names(proto.message_type, one.message_types_by_name)
-    output = subprocess.run([GENERATOR], input=request.SerializeToString(), stdout=subprocess.PIPE, check=True).stdout
+    # In pyvoy, sys.executable is another Python.
+    (command,) = (one for one in importlib.metadata.files(GENERATOR) or () if one.stem == GENERATOR)
+    output = subprocess.run([command.locate()], input=request.SerializeToString(), stdout=subprocess.PIPE, check=True).stdout
     answer = CodeGeneratorResponse.FromString(output)
     assert not answer.error, answer.error
     name = file.name.removesuffix(".proto") + "_pb.py"

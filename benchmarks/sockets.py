@@ -2,7 +2,8 @@
 
 Two programs ask, over four connections that send the next request when the answer is there. wrk speaks HTTP/1.1, to
 gunicorn and granian. h2load speaks HTTP/2, the only thing that grpcio's own server understands; in its loads granian
-serves everything else, over HTTP/2 too. So the numbers of one load are always by one program.
+serves everything else, over HTTP/2 too, with gRPC-Web. In those of gRPC all variants speak gRPC, and pyvoy serves them. So
+the numbers of one load are always by one program.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import functools
 import os
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from google.protobuf.message import Message
 
 from benchmarks.apps import (
     LIST,
@@ -41,9 +45,10 @@ from benchmarks.wsgi import BINARY, frames
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.servers import ROOT, free_port, listening, running
 
-__all__ = ["create_app"]
+__all__ = ["app", "create_app"]
 
 SECONDS = 2
+GRPC = "application/grpc"
 CONNECTIONS = 4
 THREADS = 16
 # The trailers, and what ends a chunked body.
@@ -65,6 +70,13 @@ APPS: dict[str, Callable[[], Any]] = {
 def create_app() -> Any:
     """The application that a server serves: the variant named by the environment."""
     return APPS[os.environ["BENCHMARK_VARIANT"]]()
+
+
+def __getattr__(name: str) -> Any:
+    # pyvoy calls no function.
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
 
 
 def serve_grpcio(port: int) -> None:
@@ -142,11 +154,20 @@ def _h2load(port: int, content_type: str, path: str, payload: bytes, *options: s
     return found
 
 
-def _requests_per_second_of_http2(port: int, content_type: str) -> float:
-    options = (f"-c{CONNECTIONS}", "--warm-up-time=1", f"-D{SECONDS}")
+def _requests_per_second_of_http2(port: int, content_type: str, *options: str) -> float:
+    options = (f"-c{CONNECTIONS}", "--warm-up-time=1", f"-D{SECONDS}", *options)
     found = _h2load(port, content_type, LIST, PAGE, *options)
-    _check(found, len(frames(repositories(1).SerializeToString())))
+    _check(found, [repositories(1)])
     return float(found[1])
+
+
+def _slowest_of_100(port: int, content_type: str) -> float:
+    """The milliseconds that one in a hundred calls takes longer than."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        _requests_per_second_of_http2(port, content_type, f"--log-file={log}")
+        microseconds = [int(line.split()[2]) for line in log.read_text().splitlines()]
+    return statistics.quantiles(microseconds, n=100)[98] / 1e3
 
 
 def _messages_per_second_of_http2(port: int, content_type: str) -> float:
@@ -154,13 +175,14 @@ def _messages_per_second_of_http2(port: int, content_type: str) -> float:
     best = 0.0
     for _ in range(5):
         found = _h2load(port, content_type, STREAM, payload, "-c1", "-n1")
-        _check(found, sum(len(frames(reply.SerializeToString())) for reply in READY))
+        _check(found, READY)
         best = max(best, float(found[1]) * COUNT)
     return best
 
 
-def _check(found: re.Match[str], expected: int) -> None:
+def _check(found: re.Match[str], replies: Sequence[Message]) -> None:
     """An answer is whole: an error is no faster than success. In gRPC both have the HTTP status 200."""
+    expected = sum(len(frames(reply.SerializeToString())) for reply in replies)
     assert int(found[3]) >= int(found[2]) * expected, found[0]
 
 
@@ -169,9 +191,17 @@ def _variants(server: str, names: list[str], measure: Callable[[int], float]) ->
 
 
 def _http2_variants(names: list[str], measure: Callable[[int, str], float]) -> Variants:
-    native = functools.partial(measure, content_type="application/grpc")
     others = _variants("granian", names, functools.partial(measure, content_type=BINARY))
-    return {**others, "grpcio": functools.partial(_served_by_grpcio, native)}
+    return {**others, **_grpcio(measure)}
+
+
+def _grpc_variants(measure: Callable[[int, str], float]) -> Variants:
+    names = [*CONNECTRPC, "blueprint", "fast lane"]
+    return {**_variants("pyvoy", names, functools.partial(measure, content_type=GRPC)), **_grpcio(measure)}
+
+
+def _grpcio(measure: Callable[[int, str], float]) -> Variants:
+    return {"grpcio": functools.partial(_served_by_grpcio, functools.partial(measure, content_type=GRPC))}
 
 
 UNARY = ["bare WSGI", "Flask view", "sonora", *CONNECTRPC, "blueprint", "fast lane"]
@@ -208,6 +238,21 @@ def http2(stack: ExitStack) -> Variants:
 def http2_stream(stack: ExitStack) -> Variants:
     """A stream of 10 000 small messages."""
     return _http2_variants(STREAMS, _messages_per_second_of_http2)
+
+
+GRPC_GOALS = [Goal("fast lane", "connectrpc", at_least=0.9), Goal("fast lane", "grpcio", at_least=0.7)]
+
+
+@observation("gRPC, unary", unit="requests/s", reference="connectrpc", goals=GRPC_GOALS, needs="h2load")
+def grpc_unary(stack: ExitStack) -> Variants:
+    """A page of one repository."""
+    return _grpc_variants(_requests_per_second_of_http2)
+
+
+@observation("gRPC, unary, the slowest of a hundred", unit="ms", reference="connectrpc", needs="h2load")
+def grpc_p99(stack: ExitStack) -> Variants:
+    """The time of a call that 99 of a hundred do not take."""
+    return _grpc_variants(_slowest_of_100)
 
 
 if __name__ == "__main__":

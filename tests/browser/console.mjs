@@ -95,6 +95,14 @@ const scenarios = {
         found.push([name, request, protocol, (await press(page)).status]);
       }
     }
+    // Another token, of which the next call makes use.
+    const useToken = async (token) => {
+      await page.getByRole('button', {name: 'Token is set'}).click();
+      await withToken(page, token);
+      await page.evaluate(() => document.querySelector('.outcome').remove());
+      return (await press(page)).status;
+    };
+    const tokens = [await useToken('wrong'), await useToken(given.token)];
     // In no address, no storage but this tab's memory, no copied command.
     await page.getByRole('button', {name: 'Copy as …'}).click();
     const copied = [];
@@ -103,7 +111,7 @@ const scenarios = {
       copied.push(await page.locator('dialog pre').textContent());
     }
     const kept = await page.evaluate(() => JSON.stringify([{...localStorage}, {...sessionStorage}, location.href]));
-    return {listed, found, leaks: [kept, ...copied].filter((each) => each.includes(given.token))};
+    return {listed, found, tokens, leaks: [kept, ...copied].filter((each) => each.includes(given.token))};
   },
 
   // The pictures of the documents, and how it looks elsewhere.

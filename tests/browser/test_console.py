@@ -104,6 +104,8 @@ def test_every_method_of_the_example_is_called_in_every_protocol(example: str) -
         protocols.setdefault(protocol, set()).add(status)
     assert set(protocols) == {"grpc-web", "grpc-web-text", "grpc-web-json", "connect", "connect-json", "connect-get"}
     assert all("OK (0)" in statuses and len(statuses) > 1 for statuses in protocols.values())
+    assert result["tokens"][0] == "UNAUTHENTICATED (16)"
+    assert result["tokens"][1] == result["found"][-1][3]
     assert result["leaks"] == []
 
 

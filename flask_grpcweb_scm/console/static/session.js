@@ -33,7 +33,8 @@ export function tokenMetadata() {
  * @returns {Promise<any>} */
 export async function openSession() {
   byId("token").addEventListener("click", async () => {
-    if (await askForToken("")) location.reload();
+    await askForToken("");
+    showToken();
   });
   for (let reason = ""; ; ) {
     const response = await fetch("schema.json", { headers: tokenMetadata(), cache: "no-store" });
@@ -56,8 +57,12 @@ export async function openSession() {
   }));
   byId("pages").hidden = !schema.pages.length;
   byId("token").hidden = !schema.authenticates && !hasToken();
-  byId("token").textContent = hasToken() ? "Token is set" : "Set token";
+  showToken();
   return schema;
+}
+
+function showToken() {
+  byId("token").textContent = hasToken() ? "Token is set" : "Set token";
 }
 
 const isHtml = (/** @type {Response} */ response) => (response.headers.get("content-type") ?? "").startsWith("text/html");
@@ -85,7 +90,7 @@ function askForToken(reason) {
       el("option", { value: "authorization" }, "Authorization: Bearer"),
       el("option", { value: "x-grpc-auth-token" }, "X-Grpc-Auth-Token"));
     const keep = el("input", { id: "token-keep", type: "checkbox" });
-    [token.value, header.value, keep.checked] = [credentials.token, credentials.header, sessionStorage.getItem(KEPT) !== null || !reason];
+    [token.value, header.value, keep.checked] = [credentials.token, credentials.header, sessionStorage.getItem(KEPT) !== null];
     let isDone = false;
     const dialog = el("dialog", { "aria-labelledby": "token-title", onclose: () => {
       dialog.remove();

@@ -6,7 +6,6 @@ repository has.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import re
@@ -182,7 +181,7 @@ def run_git(
         given.seek(0)
         tree = os.path.dirname(git_dir)
         process = subprocess.Popen(
-            [_find_git(os.environ.get("PATH")), *OPTIONS, f"--git-dir={git_dir}", *arguments],
+            [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -270,10 +269,8 @@ class _Leash:
             os.close(end)
 
 
-@functools.cache
-def _find_git(search_path: str | None) -> str:
-    """Return the path of git; an error is not remembered."""
-    path = shutil.which("git", path=search_path)
+def _find_git() -> str:
+    path = shutil.which("git")
     if path is None:
         raise GitError("git is not installed on the server")
     return path

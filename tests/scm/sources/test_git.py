@@ -20,6 +20,7 @@ import pytest
 from flask_grpcweb_scm.scm.sources.git import (
     FileChange,
     GitCommit,
+    GitError,
     GitFailed,
     GitTimeout,
     parse_log,
@@ -254,6 +255,25 @@ def test_errors_of_git_take_little_memory(tmp_path: Path, monkeypatch: pytest.Mo
         sizes.extend(run_git(str(tmp_path / "x"), "log", deadline=None))
     assert caught.value.errors.startswith("error: no\nerror: no")
     assert int(b"".join(sizes)) <= 64 * 1024
+
+
+def test_git_may_be_installed_moved_and_removed_under_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("PATH", f"{first}{os.pathsep}{second}")
+
+    def run() -> bytes:
+        return b"".join(run_git(str(tmp_path / "x"), "log", deadline=None))
+
+    for folder, text in ((second, "older"), (first, "newer")):
+        folder.mkdir()
+        (folder / "git").write_text(f"#!/bin/sh\necho {text}\n")
+        (folder / "git").chmod(0o755)
+        assert run() == f"{text}\n".encode()
+    (first / "git").unlink()
+    assert run() == b"older\n"
+    (second / "git").unlink()
+    with pytest.raises(GitError, match="not installed"):
+        run()
 
 
 def test_an_error_of_git_names_no_path_in_its_text(tmp_path: Path) -> None:
