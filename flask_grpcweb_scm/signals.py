@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import cast
+from typing import Any, TypeVar, cast
 
-from blinker import NamedSignal, Namespace
+from blinker import ANY, NamedSignal
 from flask import has_request_context, request
 from werkzeug.local import LocalProxy
 
@@ -14,12 +15,28 @@ from flask_grpcweb_scm.rpc import CallContext
 
 __all__ = ["CALL_KEY", "active_call", "current_rpc", "logger", "rpc_finished", "rpc_started"]
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 logger = logging.getLogger("flask_grpcweb_scm")
 
-_signals = Namespace()
-rpc_started: NamedSignal = _signals.signal("rpc-started")
+
+class RpcSignal(NamedSignal):
+    """A signal that tells when its receivers may have become others."""
+
+    change = object()
+    """Another one after each time that a receiver was connected."""
+
+    def connect(self, receiver: F, sender: Any = ANY, weak: bool = True) -> F:
+        """Connect a receiver."""
+        try:
+            return super().connect(receiver, sender, weak)
+        finally:
+            self.change = object()
+
+
+rpc_started = RpcSignal("rpc-started")
 """Sent by the app when a call begins, with ``context``."""
-rpc_finished: NamedSignal = _signals.signal("rpc-finished")
+rpc_finished = RpcSignal("rpc-finished")
 """Sent by the app when a call has ended, with ``context``, ``code`` and ``seconds``."""
 
 active_call: ContextVar[CallContext | None] = ContextVar("flask_grpcweb_scm.active_call", default=None)

@@ -99,10 +99,16 @@ def lane(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def know_routes(app: Flask) -> None:
     """As if every method had been called once, in every way."""
-    lane = getattr(app.request_context, "__self__", None)
-    if isinstance(lane, FastLane):
+    lane = lane_of(app)
+    if lane is not None:
         lane._routes = KnownRoutes(app, lane, is_found_by_key=True)
         lane._by_more = KnownRoutes(app, lane, is_found_by_key=False)
+
+
+def lane_of(app: Flask) -> FastLane | None:
+    """The lane of an app, if it has one."""
+    lane = getattr(app.request_context, "__self__", None)
+    return lane if isinstance(lane, FastLane) else None
 
 
 class KnownRoutes(dict[Any, Route]):

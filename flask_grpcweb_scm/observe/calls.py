@@ -90,29 +90,34 @@ class Observer(Protocol):
 class Observation:
     """One call under observation."""
 
+    __slots__ = ("_ends", "_has_ended", "_started", "call")
+
     def __init__(self, call: Observed, started: float | None = None) -> None:
-        self.call = call
+        self.call: Observed | None = call
+        """None once it has ended: a request has its observation, and a call its request."""
         self._started = time.monotonic() if started is None else started
         self._ends: list[Callable[[Outcome], object]] = []
         self._has_ended = False
 
     def begin(self, observers: Iterable[Observer]) -> None:
         """Tell the observers of the beginning; when one raises, only those before it are told of the end."""
+        call, started, ends = self.call, self._started, self._ends
+        assert call is not None
         for observer in observers:
-            self._ends.append(observer.begin(self.call, self._started))
+            ends.append(observer.begin(call, started))
 
     def end(self, status: RpcError | None, reason: str = "") -> None:
         """Tell of the end, the first time that it is called, in the reverse order."""
         if not self._has_ended:
-            self._has_ended = True
+            self._has_ended, self.call = True, None
             self._tell(Outcome(status, time.monotonic() - self._started, reason))
 
     def _tell(self, outcome: Outcome) -> None:
-        while self._ends:
-            end = self._ends.pop()
-            try:
-                end(outcome)
-            except BaseException:
-                # A receiver of a signal may raise; the others are told all the same.
-                self._tell(outcome)
-                raise
+        ends = self._ends
+        try:
+            while ends:
+                ends.pop()(outcome)
+        except BaseException:
+            # A receiver of a signal may raise; the others are told all the same.
+            self._tell(outcome)
+            raise

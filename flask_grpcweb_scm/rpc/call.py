@@ -254,7 +254,7 @@ class IncomingCall(CallContext):
         """The code that the call has ended with."""
         return self.status.code if self.status else StatusCode.OK
 
-    @functools.cached_property
+    @property
     def peer(self) -> str:  # type: ignore[override]  # most calls do without
         """The caller's network address."""
         return peer_name(self._address)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -146,6 +146,7 @@ class CallContext:
     """``grpc-web``, ``connect`` or ``grpc``; empty for one that was made by hand, and for a request of no protocol."""
     responses: object = None
     """Of a streaming service function, without what interceptors have put around it."""
+    _call_id = ""
     given_initial_metadata: Metadata | None = None
     """:attr:`initial_metadata`, if anything was done with it."""
     given_trailing_metadata: Metadata | None = None
@@ -193,10 +194,12 @@ class CallContext:
             self.given_trailing_metadata = Metadata()
         return self.given_trailing_metadata
 
-    @functools.cached_property
+    @property
     def call_id(self) -> str:
         """Names this call in the log, and in the text of an internal error."""
-        return secrets.token_hex(8)
+        if not self._call_id:
+            self._call_id = os.urandom(8).hex()
+        return self._call_id
 
     @property
     def message_bytes(self) -> bytes:

@@ -71,7 +71,7 @@ class AppCalls:
         self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader, limit_streams).endpoint
 
     def _run(self, call: IncomingCall) -> Reply | StreamReply:
-        # As is_watched() says: this is all that most calls pay for observers.
+        # This is all that most calls pay for observers.
         if logger.isEnabledFor(INFO) or rpc_started.receivers or rpc_finished.receivers:
             return self._run_watched(call)
         return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
@@ -79,7 +79,8 @@ class AppCalls:
     def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
         method = call.endpoint.method
         serve = serve_stream if method.server_streaming else serve_unary
-        return serve(call) if method.service.is_probe else self.observers.watch(call, serve)
+        observers = () if method.service.is_probe else self.observers.present()
+        return self.observers.watch(call, serve, observers) if observers else serve(call)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None

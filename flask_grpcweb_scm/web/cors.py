@@ -94,7 +94,7 @@ def exposing(start_response: StartResponse) -> StartResponse:
 
 
 class Permissions:
-    """What functions of ``after_request`` add to responses, where all of them are of Flask-CORS or of this module.
+    """Headers that functions of ``after_request`` add, where all of them are of Flask-CORS or of this module.
 
     Flask-CORS is asked once for all requests that are the same to it: in their verb, their path, and every header that
     it has looked at so far.
@@ -211,19 +211,19 @@ class NotedEnviron(dict[str, Any]):
 
 
 class _Memory(Generic[T]):
-    """What was found for requests, by their verb, their path and the headers that somebody has read of any of them."""
+    """Values found for requests, by their verb, their path and the headers that somebody has read of any of them."""
 
     def __init__(self) -> None:
         self.found: tuple[tuple[str, ...], dict[tuple[object, ...], T]] = ("REQUEST_METHOD", "PATH_INFO"), {}
-        """The keys of those headers, and what belongs to them; replaced at once."""
+        """The keys of those headers, and the values; replaced at once."""
 
     def find(self, environ: WSGIEnvironment, others: Iterable[object] = ()) -> T | None:
-        """What was added for a request that is the same."""
+        """The value of a request that is the same."""
         names, found = self.found
         return found.get(_key(environ, names, others))
 
     def add(self, environ: NotedEnviron, others: Iterable[object], value: T) -> None:
-        """Remember what was found for a request, of which all has been read that has decided about it.
+        """Remember the value of a request, of which all has been read that has decided about it.
 
         :param others: hashable values that have decided, too.
         """

@@ -24,6 +24,7 @@ from flask_grpcweb_scm.rpc import (
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
+from flask_grpcweb_scm.web.call_log import CallLog, is_read
 from flask_grpcweb_scm.web.flask_internals import is_view_outermost
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
 from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, is_ours
@@ -32,15 +33,7 @@ from flask_grpcweb_scm.wire import Metadata
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Observers", "RefusedCall", "is_watched"]
-
-NAME_CHARACTERS = 80
-"""Of a caller's name in a line: some authenticators take it from the request."""
-
-
-def is_watched() -> bool:
-    """Return whether somebody reads the log of calls, or receives their signals."""
-    return bool(logger.isEnabledFor(logging.INFO) or rpc_started.receivers or rpc_finished.receivers)
+__all__ = ["Observers", "RefusedCall"]
 
 
 class Observers:
@@ -59,18 +52,34 @@ class Observers:
     ) -> None:
         self._methods = methods
         self._protocols = protocols
-        self._has_others = bool(others)
-        # Inside of the others, so that a line is written while the span of its call is the current one. The signals
-        # last: a receiver that raises keeps no call out of the log.
-        self._observers: Sequence[Observer] = [*others, CallLog(), CallSignals(app)]
+        self._others = others
+        self._log, self._signals = CallLog(), CallSignals(app)
 
-    def watch(self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]) -> Reply | StreamReply:
-        """Serve a call, up to the first message of a stream, and tell of it."""
-        has_scope = SCOPE_KEY in call.environ
-        scope: RequestScope = call.environ.setdefault(SCOPE_KEY, RequestScope())
+    def present(self) -> Sequence[Observer]:
+        """Those who watch now."""
+        # The log inside of the others, so that a line is written while the span of its call is the current one. The
+        # signals last: a receiver that raises keeps no call out of the log.
+        observers = [*self._others]
+        if logger.isEnabledFor(logging.INFO) and is_read():
+            observers.append(self._log)
+        if self._signals.are_received():
+            observers.append(self._signals)
+        return observers
+
+    def watch(
+        self,
+        call: IncomingCall,
+        serve: Callable[[IncomingCall], Reply | StreamReply],
+        observers: Sequence[Observer],
+    ) -> Reply | StreamReply:
+        """Serve a call, up to the first message of a stream, and tell observers of it."""
+        found = call.environ.get(SCOPE_KEY)
+        has_scope = found is not None
+        scope: RequestScope = found or RequestScope()
+        call.environ[SCOPE_KEY] = scope
         observation = scope.observation = Observation(call, scope.started)
         try:
-            observation.begin(self._observers)
+            observation.begin(observers)
             reply = serve(call)
         except BaseException as error:
             # Of another exception, a receiver's, the app makes a response.
@@ -90,7 +99,7 @@ class Observers:
 
         :param replaced: status and headers of the app's response in place of ours.
         """
-        if scope.observation is None and not (self._has_others or is_watched()):
+        if scope.observation is None and not self.present():
             return
         refusal, reason = scope.refusal, scope.reason
         if replaced is not None and is_ours(*replaced, environ):
@@ -106,7 +115,7 @@ class Observers:
             spoken = None if replaced is None else self._protocols.find(environ)
             refused = RefusedCall(self._methods.get(path), path, environ, spoken.name if spoken else scope.protocol)
             scope.observation = Observation(refused, scope.started)
-            scope.observation.begin(self._observers)
+            scope.observation.begin(self.present())
         if scope.observation is not None and (refusal is not None or scope.stream is None):
             scope.observation.end(refusal or getattr(scope.observation.call, "status", None), reason)
 
@@ -137,53 +146,27 @@ class RefusedCall(CallContext):
         return Metadata.from_headers(headers)
 
 
-class CallLog:
-    """Writes a line at the end of each call, at INFO; at DEBUG also one at its beginning."""
-
-    def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
-        """Write the names of the headers."""
-        if isinstance(call, IncomingCall) and logger.isEnabledFor(logging.DEBUG):
-            names = sorted(key[5:].lower().replace("_", "-") for key in call.environ if key.startswith("HTTP_"))
-            content_type = call.environ.get("CONTENT_TYPE")
-            fields = {"method": call.path, "call_id": call.call_id}
-            logger.debug("call %s %s %r, headers %s", call.call_id, _path(call), content_type, names, extra=fields)
-        return functools.partial(self._end, call)
-
-    def _end(self, call: Observed, outcome: Outcome) -> None:
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        seconds, received, sent = outcome.seconds, call.bytes_received, call.bytes_sent
-        caller = call.caller.name[:NAME_CHARACTERS]
-        line = "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s, caller %r"
-        values = [_path(call), outcome.code.name, seconds * 1000, received, sent, call.peer, call.call_id, caller]
-        fields = {
-            "method": call.path,
-            "code": outcome.code.name,
-            "seconds": seconds,
-            "bytes_in": received,
-            "bytes_out": sent,
-            "caller": caller,
-            "peer": call.peer,
-            "call_id": call.call_id,
-            "protocol": call.protocol,
-        }
-        if outcome.reason:
-            line += ", %s"
-            values.append(outcome.reason)
-            fields["reason"] = outcome.reason
-        logger.info(line, *values, extra=fields)
-
-
-def _path(call: Observed) -> str:
-    # Of a method that there is not, it is the caller's choice.
-    return call.path if call.method else repr(call.path)
-
-
 class CallSignals:
     """Sends the signals of an app."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
+        self._seen: tuple[object, object] = None, None
+        """The changes of the signals after which nothing was received here, so that others' receivers cost nothing."""
+
+    def are_received(self) -> bool:
+        """Return whether something receives signals of this app."""
+        started, finished = rpc_started, rpc_finished
+        if not (finished.receivers or started.receivers):
+            return False
+        # Before looking: what comes later is another change.
+        changes = started.change, finished.change
+        if changes == self._seen:
+            return False
+        if started.has_receivers_for(self._app) or finished.has_receivers_for(self._app):
+            return True
+        self._seen = changes
+        return False
 
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Send rpc_started."""

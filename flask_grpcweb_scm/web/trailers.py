@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask_grpcweb_scm.rpc import Pairs
 from flask_grpcweb_scm.rpc.protocols import TRAILER_PREFIX, TRAILERS_KEY
+from flask_grpcweb_scm.web.body import PYVOY_KEY
 from flask_grpcweb_scm.web.response import Closing
-from flask_grpcweb_scm.wire import parse_grpc_type
+from flask_grpcweb_scm.wire import Metadata, parse_grpc_type
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -24,24 +25,29 @@ __all__ = ["SENDER_KEYS", "with_trailers"]
 
 SendTrailers = Callable[[Pairs], object]
 
-SENDER_KEYS = ("wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers")
+SENDER_KEYS = (PYVOY_KEY, "gunicorn.http2.send_trailers")
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
 _PYVOY, _GUNICORN = SENDER_KEYS
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
 # Of a connection, which HTTP/2 shares, or of a body without trailers; and a hint for nginx.
-_DROPPED = {"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "x-accel-buffering"}
+_DROPPED = {
+    *("connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"),
+    *("content-length", "x-accel-buffering"),
+}
 
 
 def with_trailers(wsgi_app: WSGIApplication) -> WSGIApplication:
     """A WSGI application around another one: sends what a response of gRPC has in headers after its body."""
 
-    # Every request of the app passes here: a closure costs half of a method.
+    # Every request of the app passes here: a closure costs less than a method.
     def around(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if _PYVOY not in environ and _GUNICORN not in environ:
             return wsgi_app(environ, start_response)
         send = environ.get(_PYVOY) or environ.get(_GUNICORN)
-        if send is None or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
+        # Another app that this one is within has them to send.
+        is_inner = TRAILERS_KEY in environ
+        if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
             return wsgi_app(environ, start_response)
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream
@@ -58,19 +64,21 @@ class _Trailers:
     def __init__(self, send: SendTrailers, start_response: StartResponse) -> None:
         self._send = send
         self._start_response = start_response
-        self._of_head: Pairs = []
+        # One value of a name: clients take two of a status for none, and some then no other response of the connection.
+        self._status: dict[str, str] = {}
+        self._metadata: Pairs = []
         self.of_stream: Pairs = []
 
     def start(self, status: str, headers: Pairs, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
         """Start the response without what comes after its body."""
         kept: Pairs = []
-        self._of_head = []
+        self._status, self._metadata = {}, []
         for name, value in headers:
             lower = name.lower()
             if lower in _STATUS:
-                self._of_head.append((lower, value))
+                self._status[lower] = value
             elif lower.startswith(TRAILER_PREFIX):
-                self._of_head.append((lower.removeprefix(TRAILER_PREFIX), value))
+                self._metadata.append((lower.removeprefix(TRAILER_PREFIX), value))
             elif lower not in _DROPPED:
                 kept.append((name, value))
         # Not every server takes None.
@@ -80,5 +88,7 @@ class _Trailers:
     def send(self) -> Iterator[bytes]:
         """Send the trailers, as the last step of a body that has no more pieces."""
         # The app may have read all of a stream, and have given another response.
-        self._send(self._of_head or self.of_stream)
+        pairs = [*self._status.items()] if "grpc-status" in self._status else self.of_stream
+        # A hook may have named what is no metadata.
+        self._send(pairs + Metadata.from_headers(self._metadata).to_headers() if self._metadata else pairs)
         yield from ()

@@ -43,6 +43,15 @@ async function writeJson(page, requests) {
   await page.locator('textarea.json').fill(JSON.stringify(requests));
 }
 
+// JSON as the form reads it.
+async function throughForm(page, text) {
+  await page.getByText('JSON', {exact: true}).click();
+  await page.locator('textarea.json').fill(text);
+  await page.getByText('Form', {exact: true}).click();
+  await page.getByText('JSON', {exact: true}).click();
+  return (await page.locator('textarea.json').inputValue()).replace(/\s/g, '');
+}
+
 async function ended(page) {
   await page.locator('.outcome').waitFor();
   return page.evaluate(() => ({
@@ -217,6 +226,12 @@ const scenarios = {
     const link = new URLSearchParams({request: JSON.stringify([{text: given}]), protocol: given, timeout: given});
     await page.goto(`${consoleUrl}/#/many.Service0/Method0`);
     await page.locator('.comment', {hasText: '<script>'}).first().waitFor();
+    const nothing = await throughForm(page, '{}');
+    const named = await throughForm(page, '{"constructor": "a", "__proto__": "b", "isPrototypeOf": ""}');
+    await page.evaluate(() => sessionStorage.setItem('grpc-console-token /', '{"token": "of another app", "header": "authorization"}'));
+    await page.reload();
+    await page.locator('h1', {hasText: 'Method0'}).waitFor();
+    const hasToken = await page.locator('#token').isVisible();
     await page.goto(`${consoleUrl}/#/${given}`);
     await page.getByText('There is no method').waitFor();
     await page.goto(`${consoleUrl}/#/tests.echo.v1.Echo/Unary?${link}`);
@@ -231,7 +246,7 @@ const scenarios = {
     await page.reload();
     await page.getByText('History (').click();
     const markup = await page.evaluate(() => document.querySelectorAll('img, script:not([src])').length + (globalThis.broken ?? 0));
-    return {before, echoed: JSON.parse(echoed.messages[0]), failed, markup};
+    return {nothing, named, hasToken, before, echoed: JSON.parse(echoed.messages[0]), failed, markup};
   },
 
   // 2 000 methods: how long the list takes to filter, and streams that are longer than what is shown.

@@ -20,6 +20,12 @@ __all__ = ["HOSTILE", "create_app"]
 
 HOSTILE = '<img src=x onerror="globalThis.broken = 1"><script>globalThis.broken = 1</script>'
 METHODS = 2000
+OBJECT_NAMES = {
+    "constructor": "constructor",
+    "proto": "__proto__",
+    "valueOf": "valueOf",
+    "isPrototypeOf": "isPrototypeOf",
+}
 
 
 def create_app(folder: Path) -> Flask:
@@ -71,7 +77,12 @@ def bidi(requests: Iterator[EchoRequest], context: CallContext) -> Iterator[Echo
 def many_methods() -> FileDescriptorProto:
     """A file that no compiler has seen, with comments of an attacker."""
     file = FileDescriptorProto(name="many.proto", package="many", syntax="proto3")
-    file.message_type.add(name="Request").field.add(name="name", number=1, label=1, type=9)
+    request = file.message_type.add(name="Request")
+    request.oneof_decl.add(name="toString")
+    # Names that every object of JavaScript has.
+    for number, (name, json_name) in enumerate(OBJECT_NAMES.items(), 1):
+        request.field.add(name=name, json_name=json_name, number=number, label=1, type=9)
+    request.field[-1].oneof_index = 0
     for index in range(10):
         service = file.service.add(name=f"Service{index}")
         for number in range(METHODS // 10):

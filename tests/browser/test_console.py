@@ -213,6 +213,8 @@ def test_every_kind_of_field_comes_back_from_the_form(url: str) -> None:
 
 def test_texts_of_attackers_stay_texts(url: str) -> None:
     found = run("hostile", url, console_app.HOSTILE)
+    assert (found["nothing"], found["named"]) == ("{}", '{"constructor":"a","__proto__":"b","isPrototypeOf":""}')
+    assert not found["hasToken"]
     assert found["before"] == 0
     assert found["echoed"] == {"text": console_app.HOSTILE}
     assert found["failed"]["status"] == "NOT_FOUND (5)"

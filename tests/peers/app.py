@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 from flask import Flask
@@ -25,6 +26,9 @@ def unary(request: EchoRequest, context: CallContext) -> EchoReply:
 def stream(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
     for number in range(request.count):
         yield EchoReply(number=number)
+    while request.data == b"slow":
+        time.sleep(0.05)
+        yield EchoReply()
     if request.text:
         raise RpcError(StatusCode.DATA_LOSS, request.text)
 
@@ -37,4 +41,10 @@ def create_app() -> Flask:
         GRPC_COMPRESSION_MIN_BYTES=0,
         GRPC_STATUS_HEADER=status_header,
         GRPC_DEFAULT_TIMEOUT=None,
+        GRPC_HEALTH=True,
+        GRPC_REFLECTION=True,
     )
+
+
+# For pyvoy, which calls no function for its app.
+app = create_app()

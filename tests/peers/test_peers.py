@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, against gunicorn: sonora, connectrpc and buf; and our client against theirs.
+"""Clients that nobody here wrote, against gunicorn and pyvoy: sonora, connectrpc, buf; and our client against theirs.
 
 `make peers` runs them in an environment of their own: sonora needs an older urllib3 than this package.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,15 +24,16 @@ from sonora.client import insecure_web_channel
 
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.peers.foreign import connect_app, connect_method, serving, sonora_app
+from tests.peers.programs import ECHO, LOOKUP, SERVER_PYTHON, Done, run_buf
 from tests.servers import ROOT, running
 
-ECHO, LOOKUP = "/tests.echo.v1.Echo/", "/tests.echo.v1.Lookup/"
-SERVER_PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv/bin/python"))
 
-
-@pytest.fixture(scope="module", params=["true", "only"])
+@pytest.fixture(scope="module", params=["true", "only", "pyvoy"])
 def url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Of a server with each value of GRPC_STATUS_HEADER: none of these clients is to be taken for a script."""
+    """Of pyvoy, and of gunicorn with each GRPC_STATUS_HEADER: none of these clients is to be taken for a script."""
+    if request.param == "pyvoy":
+        yield f"http://{request.getfixturevalue('pyvoy')}"
+        return
     log = tmp_path_factory.mktemp("peers") / "log"
     environ = {"STATUS_HEADER": request.param}
     with running("gunicorn", "tests.peers.app:create_app", log, environ, python=SERVER_PYTHON) as port:
@@ -184,17 +182,8 @@ def buf(schema: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Callabl
     return functools.partial(buf_curl, schema, tmp_path, request.param)
 
 
-def buf_curl(
-    schema: Path, tmp_path: Path, protocol: str, url: str, message: dict[str, Any]
-) -> subprocess.CompletedProcess[str]:
+def buf_curl(schema: Path, tmp_path: Path, protocol: str, url: str, message: dict[str, Any]) -> Done:
     return run_buf(tmp_path, "curl", "--protocol", protocol, "--schema", str(schema), "-d", json.dumps(message), url)
-
-
-def run_buf(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
-    assert program is not None
-    environ = {"HOME": str(tmp_path)}
-    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, env=environ)
 
 
 def test_buf_generate_writes_what_protoc_does(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
-from flask_grpcweb_scm.web.cors import MAX_REMEMBERED
+from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
 from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
-from tests.apps import ECHO, echo_app, echo_service, know_routes, lookup_service
+from tests.apps import ECHO, echo_app, echo_service, know_routes, lane_of, lookup_service
 from tests.connect import call as connect_call
 from tests.connect import get, query_of
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -546,6 +546,14 @@ def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> No
     assert differences == []
 
 
+def permissions_of(app: Flask) -> Permissions:
+    found = lane_of(app)
+    assert found is not None
+    permissions = found._seen[2]
+    assert permissions is not None
+    return permissions
+
+
 class Changing:
     """An origin that is looked up for every request, as settings in a database are."""
 
@@ -575,7 +583,7 @@ def test_what_is_remembered_has_bounds() -> None:
     app = lane_app()
     CORS(app, origins=r"https://.*")
     way_of_call(app)
-    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    permissions = permissions_of(app)
     for number in range(MAX_REMEMBERED + 10):
         assert allowed(app, f"https://{number}.example") == f"https://{number}.example"
     assert len(permissions._tails.found[1]) <= MAX_REMEMBERED
@@ -588,7 +596,7 @@ def test_only_what_flask_cors_reads_tells_requests_from_each_other() -> None:
     app = lane_app()
     CORS(app)
     allowed(app, "https://app.example")
-    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    permissions = permissions_of(app)
     allowed(app, "https://app.example", cookie="a=1", authorization="Bearer x")
     allowed(app, "https://app.example", cookie="a=2")
     assert len(permissions._tails.found[1]) == 1
@@ -629,5 +637,5 @@ def test_only_preflights_that_are_granted_are_remembered(headers: dict[str, str]
     asked = {**headers, "access-control-request-method": "POST", "cookie": "a=1"}
     responses = [app.test_client().options(ECHO + "Unary", headers=asked) for _ in range(3)]
     assert len({(response.status, str(response.headers)) for response in responses}) == 1
-    permissions = app.wsgi_app.__self__._seen[2]  # type: ignore[attr-defined]
+    permissions = permissions_of(app)
     assert len(permissions._preflights.found[1]) == (headers.get("origin") != "https://evil.example")

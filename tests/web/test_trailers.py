@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from flask import Response, request, stream_with_context
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from flask_grpcweb_scm.web.trailers import SENDER_KEYS
 from tests.apps import ECHO, LANES, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import frame
+from tests.grpcweb import frame, frames
+from tests.tables import check_rows
 
 GRPC = "application/grpc"
 HI = frame(EchoRequest(text="hi", count=2).SerializeToString())
@@ -20,8 +22,9 @@ HI = frame(EchoRequest(text="hi", count=2).SerializeToString())
 class Wire(list[Any]):
     """A server's side of one exchange: the head, the pieces and the trailers, in the order in which they come."""
 
-    def __init__(self, body: bytes = HI, **environ: Any) -> None:
+    def __init__(self, body: bytes = HI, *, keeps_pairs: bool = False, **environ: Any) -> None:
         super().__init__()
+        self._read: Any = list if keeps_pairs else dict
         self._body = body
         self._environ = environ
 
@@ -34,7 +37,7 @@ class Wire(list[Any]):
         environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
         environ.update({"SERVER_PROTOCOL": "HTTP/2", "wsgi.input": OpenBody(self._body), **self._environ})
         if sender:
-            environ[sender] = lambda pairs: self.append(dict(pairs))
+            environ[sender] = lambda pairs: self.append(self._read(pairs))
         pieces = app.wsgi_app(environ, self._start)
         for piece in pieces:
             self.append(piece)
@@ -93,7 +96,7 @@ def test_hooks_see_the_status_and_may_read_add_and_replace() -> None:
     def look(response: Response) -> Response:
         seen.append((response.headers.get("grpc-status"), response.get_data() if "read" in request.headers else b""))
         response.headers["x-hook"] = "1"
-        response.headers["connection"] = "close"
+        response.headers.update({"connection": "close", "Proxy-Connection": "close"})
         return Response("not today", 429) if "replace" in request.headers else response
 
     for path in ("Unary", "ServerStream"):
@@ -108,6 +111,70 @@ def test_hooks_see_the_status_and_may_read_add_and_replace() -> None:
     stream = frame(b"\n\x02hi") + frame(b"\n\x02hi\x10\x01")
     expected = [("0", b""), ("0", message), ("0", message), (None, b""), (None, stream), (None, stream)]
     assert seen == expected
+
+
+@pytest.mark.parametrize("path", ["Unary", "ServerStream"])
+def test_headers_of_hooks_are_no_second_status(path: str) -> None:
+    """Clients take two for none, and some then take no other response of the connection."""
+    given: list[tuple[str, str]] = []
+    app = echo_app()
+
+    @app.after_request
+    def add(response: Response) -> Response:
+        for name, value in given:
+            response.headers.add(name, value)
+        return response
+
+    def check(_: str, name: str, value: str, expected: list[tuple[str, str]]) -> None:
+        given[:] = [(name, value)]
+        head, *_, trailers = Wire(keeps_pairs=True).post(app, ECHO + path)
+        assert (trailers, [key for key in head[1] if key.startswith("grpc-")]) == (expected, [])
+
+    ok = ("grpc-status", "0")
+    check_rows(
+        check,
+        [
+            ("trailing metadata", "grpc-trailer-x-hook", "1", [ok, ("x-hook", "1")]),
+            ("in upper case", "Grpc-Trailer-X-Hook", "1", [ok, ("x-hook", "1")]),
+            ("binary metadata", "grpc-trailer-x-bin", "/w", [ok, ("x-bin", "/w")]),
+            ("not ASCII", "grpc-trailer-x-hook", "ä", [ok, ("x-hook", "?")]),
+            ("a status", "grpc-status", "7", [("grpc-status", "7")]),
+            ("a status as metadata", "grpc-trailer-grpc-status", "7", [ok]),
+            ("a header of a connection", "grpc-trailer-connection", "close", [ok]),
+            ("a header of HTTP/2", "grpc-trailer-:status", "500", [ok]),
+            ("no name", "grpc-trailer-", "1", [ok]),
+        ],
+    )
+
+
+def test_an_app_within_an_app_sends_trailers_once() -> None:
+    apps = {"/inner": echo_app().wsgi_app}
+    outer = echo_app(prepare=lambda app: setattr(app, "wsgi_app", DispatcherMiddleware(app.wsgi_app, apps)))
+    for path in (ECHO + "Unary", "/inner" + ECHO + "Unary", "/inner" + ECHO + "ServerStream", "/inner" + ECHO + "Nope"):
+        trailers = [part for part in Wire().post(outer, path) if isinstance(part, dict)]
+        assert [sent["grpc-status"] for sent in trailers] == ["12" if path.endswith("Nope") else "0"]
+
+
+def test_a_middleware_that_reads_all_before_it_starts_belongs_inside() -> None:
+    """Around the extension it would have the trailers sent before its head."""
+
+    def buffered(wsgi_app: Any) -> Any:
+        def call(environ: Any, start_response: Any) -> list[bytes]:
+            heads: list[Any] = []
+            pieces = wsgi_app(environ, lambda *head: heads.append(head))
+            body = b"".join(pieces)
+            if hasattr(pieces, "close"):
+                pieces.close()
+            start_response(*heads[-1])
+            return [body]
+
+        return call
+
+    app = echo_app(prepare=lambda app: setattr(app, "wsgi_app", buffered(app.wsgi_app)))
+    for path, count in (("Unary", 1), ("ServerStream", 2)):
+        head, body, trailers = Wire().post(app, ECHO + path)
+        assert (head, trailers) == (("200 OK", {"content-type": GRPC}), {"grpc-status": "0"})
+        assert len(list(frames(body))) == count
 
 
 def test_a_stream_that_fails_in_the_server_has_no_status() -> None:
@@ -179,10 +246,16 @@ class TestWithoutTrailers:
             assert Wire().post(app, ECHO + "Unary")[-1] == {"grpc-status": "0"}
             assert len(Wire().post(app, ECHO + "Unary", sender=None)) == 1
 
-    def test_where_it_is_not_served_clients_are_told(self) -> None:
+    @pytest.mark.parametrize("path", ["Unary", "ServerStream", "ClientStream", "Bidi"])
+    def test_where_it_is_off_clients_are_told(self, path: str) -> None:
+        """After the body where that can be: gunicorn ends no response with its headers."""
         app = echo_app(GRPC_PROTOCOLS="grpc-web, connect")
-        ((_, headers),) = Wire().post(app, ECHO + "Unary")
-        assert headers["grpc-message"].startswith("content type 'application/grpc' is not gRPC-Web or Connect")
+        message = "content type 'application/grpc' is not gRPC-Web or Connect"
+        ((status, headers), trailers) = Wire().post(app, ECHO + path)
+        assert (status, headers["content-type"], trailers["grpc-status"]) == ("200 OK", GRPC, "12")
+        assert trailers["grpc-message"].startswith(message)
+        ((_, headers),) = Wire().post(app, ECHO + path, sender=None)
+        assert headers["grpc-message"].startswith(message)
 
 
 def test_calls_take_the_fast_lane(lane: str) -> None:  # noqa: F811

@@ -161,19 +161,19 @@ async function* frames(chunks) {
   for await (const chunk of chunks) {
     kept.push(chunk);
     length += chunk.length;
-    while (length >= needed) {
-      const bytes = concat(kept);
-      const size = new DataView(bytes.buffer).getUint32(1);
-      if (length >= 5 + size) {
-        yield [bytes[0], bytes.subarray(5, 5 + size)];
-        kept = [bytes.slice(5 + size)];
-        length -= 5 + size;
-        needed = 5;
-      } else {
-        kept = [bytes];
-        needed = 5 + size;
+    if (length < needed) continue;
+    let bytes = concat(kept);
+    needed = 5;
+    while (bytes.length >= needed) {
+      const end = 5 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(1);
+      if (bytes.length < end) {
+        needed = end;
+        break;
       }
+      yield [bytes[0], bytes.subarray(5, end)];
+      bytes = bytes.subarray(end);
     }
+    [kept, length] = [[bytes.slice()], bytes.length];
   }
   if (length) throw new Error("a frame is cut short");
 }

@@ -38,26 +38,29 @@ function messageEditor(schema, type, value, path = "") {
     done.add(field.oneof);
     if (field.oneof) {
       const choices = fields.filter((/** @type {any} */ each) => each.oneof === field.oneof);
-      rows.push({ names: choices.map(jsonName), editor: oneofEditor(schema, field.oneof, oneofs[field.oneof], choices, value, path) });
+      rows.push({ names: choices.map(jsonName), editor: oneofEditor(schema, field.oneof, own(oneofs, field.oneof), choices, value, path) });
     } else {
       rows.push({ names: [jsonName(field)], editor: fieldEditor(schema, field, valueOf(value, field), join(path, jsonName(field))) });
     }
   }
   const element = el("div", { class: "message" }, rows.map(({ editor }) => editor.element));
   if (!rows.length) element.append(el("p", { class: "quiet" }, "This message has no fields."));
-  const read = () => Object.assign({}, ...rows.map(({ names, editor }) => {
+  const read = () => Object.fromEntries(rows.flatMap(({ names, editor }) => {
     const found = editor.read();
-    if (names.length > 1 || editor.isOneof) return found;
-    return found === undefined ? {} : { [names[0]]: found };
+    if (editor.isOneof) return Object.entries(found);
+    return found === undefined ? [] : [[names[0], found]];
   }));
   return { element, read, focus: () => element.querySelector("input, select, textarea, button")?.focus() };
 }
 
 const join = (/** @type {string} */ path, /** @type {string} */ name) => (path ? `${path}.${name}` : name);
-const valueOf = (/** @type {any} */ value, /** @type {any} */ field) => value?.[jsonName(field)] ?? value?.[field.name];
+/** What an object has of its own: a field may have a name such as `constructor`.
+ * @param {any} value @param {string} name */
+const own = (value, name) => (value != null && Object.hasOwn(value, name) ? value[name] : undefined);
+const valueOf = (/** @type {any} */ value, /** @type {any} */ field) => own(value, jsonName(field)) ?? own(value, field.name);
 const nullable = (/** @type {any} */ field) => field.of === "google.protobuf.Value" || field.of === "google.protobuf.NullValue";
 const isSet = (/** @type {any} */ value, /** @type {any} */ field) =>
-  valueOf(value, field) !== undefined || (nullable(field) && value !== undefined && (jsonName(field) in value || field.name in value));
+  valueOf(value, field) !== undefined || (nullable(field) && value != null && (Object.hasOwn(value, jsonName(field)) || Object.hasOwn(value, field.name)));
 
 /** @param {any} schema @param {string} name @param {string | undefined} comment @param {any[]} choices @param {any} value @param {string} path */
 function oneofEditor(schema, name, comment, choices, value, path) {
@@ -284,7 +287,8 @@ function textEditor(field, value, path, { id = newId(), label, isAlwaysSet = fal
     if (control.value.trim() === "") return undefined;
     if (!isJson) return control.value.trim();
     try {
-      return parseJson(control.value);
+      // Their numbers are doubles: no digit would be kept by a text, which is another kind of value.
+      return field.of === "google.protobuf.Any" ? parseJson(control.value) : JSON.parse(control.value);
     } catch (error) {
       throw new FieldError(`this is not JSON: ${/** @type {Error} */ (error).message}`, path);
     }

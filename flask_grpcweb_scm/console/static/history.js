@@ -40,11 +40,12 @@ export const withoutSecrets = (schema, method, requests) => requests.map((each) 
 /** @param {any} schema @param {string | undefined} type @param {any} value @returns {any} */
 function strip(schema, type, value) {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  const fields = (type && schema.messages[type]?.fields) || [];
+  if (type === "google.protobuf.Any" && typeof value["@type"] === "string") type = value["@type"].slice(value["@type"].lastIndexOf("/") + 1);
+  const fields = (type && Object.hasOwn(schema.messages, type) && schema.messages[type].fields) || [];
   const kept = Object.entries(value).flatMap(([name, item]) => {
     const field = fields.find((/** @type {any} */ each) => each.name === name || (each.json ?? each.name) === name);
     if (field?.secret) return [];
-    if (field?.type !== "message") return [[name, item]];
+    if (field?.type !== "message" && field?.type !== "group") return [[name, item]];
     if (field.repeated && Array.isArray(item)) return [[name, item.map((each) => strip(schema, field.of, each))]];
     if (field.key && item) return [[name, Object.fromEntries(Object.entries(item).map(([key, each]) => [key, strip(schema, field.of, each)]))]];
     return [[name, strip(schema, field.of, item)]];

@@ -17,6 +17,7 @@ const RANGES = {
 const WRAPPERS = new Set(
   ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"].map((name) => `google.protobuf.${name}Value`),
 );
+const DECIMAL = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/;
 const NULL_VALUE = "google.protobuf.NullValue";
 
 export const isWrapper = (/** @type {string} */ type) => WRAPPERS.has(type);
@@ -36,7 +37,7 @@ export class FieldError extends Error {
  * @param {string} text */
 export function parseJson(text) {
   const kept = text.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g, (token) =>
-    /^-?\d{16,}$/.test(token) ? `"${token}"` : token,
+    /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token,
   );
   return JSON.parse(kept);
 }
@@ -52,24 +53,28 @@ export function checkScalar(schema, field, value, path) {
   if (field.type === "enum") {
     const { values } = schema.enums[field.of];
     if (field.of === NULL_VALUE) return value === null || value === "NULL_VALUE" || value === 0 ? "NULL_VALUE" : wrong("null");
+    if (typeof value === "object") wrong(`a value of ${field.of}`);
     const found = values.find((/** @type {any} */ each) => each.name === value || String(each.number) === String(value));
     if (found) return found.name;
-    return /^-?\d+$/.test(String(value)) ? Number(value) : wrong(`a value of ${field.of}`);
+    const isNumber = /^-?\d+$/.test(String(value)) && Number(value) === (Number(value) | 0);
+    return isNumber ? Number(value) : wrong(`a value of ${field.of}`);
   }
   if (field.type in RANGES) {
     const [low, high] = RANGES[/** @type {keyof typeof RANGES} */ (field.type)];
     const text = String(value).trim();
-    const isWhole = typeof value !== "boolean" && (/^-?\d+$/.test(text) || (text !== "" && Number.isSafeInteger(Number(text))));
+    const isWhole = ["number", "string"].includes(typeof value) && (/^-?\d+$/.test(text) || (DECIMAL.test(text) && Number.isSafeInteger(Number(text))));
     if (!isWhole) wrong("a whole number");
     const number = /^-?\d+$/.test(text) ? BigInt(text) : BigInt(Number(text));
     if (number < low || number > high) wrong(`of type ${field.type}, which is ${low} to ${high}`);
     return field.type.includes("64") ? String(number) : Number(number);
   }
   if (field.type === "double" || field.type === "float") {
-    if (typeof value === "number") return value;
     if (["NaN", "Infinity", "-Infinity"].includes(value)) return value;
-    const isNumber = typeof value === "string" && value.trim() !== "" && !Number.isNaN(Number(value));
-    return isNumber ? Number(value) : wrong("a number, NaN, Infinity or -Infinity");
+    const isNumber = typeof value === "number" || (typeof value === "string" && DECIMAL.test(value.trim()));
+    if (!isNumber) wrong("a number, NaN, Infinity or -Infinity");
+    const number = Number(value);
+    if (!Number.isFinite(field.type === "float" ? Math.fround(number) : number)) wrong(`of type ${field.type}: it is too large`);
+    return special(number);
   }
   if (field.type === "bool") return typeof value === "boolean" ? value : wrong("true or false");
   if (typeof value !== "string") wrong(field.type === "bytes" ? "a text with base64" : "a text");
@@ -110,6 +115,9 @@ export function concat(parts) {
 // Messages that JSON writes in ways of their own: to the fields that they have, and back.
 
 const NANOS = 1_000_000_000n;
+const MOST_SECONDS = 315_576_000_000; // of a Duration
+/** Milliseconds of the years 1 to 9999. @param {number} milliseconds */
+const isTime = (milliseconds) => milliseconds >= -62_135_596_800_000 && milliseconds < 253_402_300_800_000;
 
 /** @type {Record<string, [(schema: any, value: any, path: string) => any, (schema: any, fields: any) => any]>} */
 const SPECIAL = {
@@ -117,16 +125,20 @@ const SPECIAL = {
     (_, value, path) => {
       const match = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/.exec(value);
       const milliseconds = match ? Date.parse(match[1].toUpperCase() + match[3].toUpperCase()) : NaN;
-      if (!match || Number.isNaN(milliseconds)) throw new FieldError(`${JSON.stringify(value)} is not a time such as 2030-01-31T12:00:00Z`, path);
+      // Date makes the first of March of a thirtieth of February.
+      const isDay = match && new Date(`${match[1].slice(0, 10)}T00:00:00Z`).getUTCDate() === Number(match[1].slice(8, 10));
+      if (!match || !isDay || !isTime(milliseconds)) throw new FieldError(`${JSON.stringify(value)} is not a time such as 2030-01-31T12:00:00Z`, path);
       return { seconds: String(Math.floor(milliseconds / 1000)), nanos: Number((match[2] ?? "").padEnd(9, "0")) };
     },
-    (_, { seconds = "0", nanos = 0 }) =>
-      new Date(Number(seconds) * 1000).toISOString().slice(0, 19) + fraction(BigInt(nanos)) + "Z",
+    (_, { seconds = "0", nanos = 0 }) => {
+      if (!isTime(Number(seconds) * 1000)) throw new Error(`a Timestamp of ${seconds} seconds is not in the years 1 to 9999`);
+      return new Date(Number(seconds) * 1000).toISOString().slice(0, 19) + fraction(BigInt(nanos)) + "Z";
+    },
   ],
   "google.protobuf.Duration": [
     (_, value, path) => {
       const match = /^(-?)(\d+)(?:\.(\d{1,9}))?s$/.exec(value);
-      if (!match) throw new FieldError(`${JSON.stringify(value)} is not a duration such as 1.5s`, path);
+      if (!match || Number(match[2]) > MOST_SECONDS) throw new FieldError(`${JSON.stringify(value)} is not a duration such as 1.5s`, path);
       const nanos = Number((match[3] ?? "").padEnd(9, "0"));
       return { seconds: match[1] + match[2], nanos: match[1] ? -nanos : nanos };
     },
@@ -137,7 +149,10 @@ const SPECIAL = {
     },
   ],
   "google.protobuf.FieldMask": [
-    (_, value) => ({ paths: value ? value.split(",").map((/** @type {string} */ path) => path.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)) : [] }),
+    (_, value, path) => {
+      if (typeof value !== "string") throw new FieldError(`${JSON.stringify(value)} is not a text with paths such as name,author.email`, path);
+      return { paths: value ? value.split(",").map((/** @type {string} */ path) => path.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)) : [] };
+    },
     (_, { paths = [] }) => paths.map((/** @type {string} */ path) => path.replace(/_([a-z])/g, (_match, letter) => letter.toUpperCase())).join(","),
   ],
   "google.protobuf.Struct": [(_, value) => ({ fields: value }), (_, { fields = {} }) => fields],
@@ -151,15 +166,16 @@ const SPECIAL = {
     },
     (_, fields) => {
       const [value] = Object.values(fields);
-      return value === "NULL_VALUE" && "nullValue" in fields ? null : value ?? null;
+      if ("nullValue" in fields) return null;
+      return "numberValue" in fields && value === "-0" ? 0 : value ?? null; // JSON's own numbers have no other zero
     },
   ],
   "google.protobuf.Any": [
     (schema, value, path) => {
-      const { "@type": typeUrl, ...rest } = value;
-      if (typeUrl === undefined) throw new FieldError('an Any needs "@type", such as type.googleapis.com/package.Message', path);
+      const { "@type": typeUrl, ...rest } = value ?? {};
+      if (typeof typeUrl !== "string") throw new FieldError('an Any needs "@type", such as type.googleapis.com/package.Message', path);
       const type = nameOf(typeUrl);
-      if (!schema.messages[type]) throw new FieldError(`the message ${type} is not known here; choose a protocol with JSON`, path);
+      if (!isKnown(schema, type)) throw new FieldError(`the message ${type} is not known here; choose a protocol with JSON`, path);
       const message = isSpecial(type) ? rest.value : rest;
       return { typeUrl, value: toBase64(encode(schema, type, message, path)) };
     },
@@ -174,12 +190,13 @@ for (const name of WRAPPERS) {
  * @param {any} schema @param {string} typeUrl @param {string} value */
 export function anyOf(schema, typeUrl, value) {
   const type = nameOf(typeUrl);
-  if (!schema.messages[type]) return { "@type": typeUrl, value };
+  if (!isKnown(schema, type)) return { "@type": typeUrl, value };
   const message = decode(schema, type, fromBase64(value));
   return isSpecial(type) ? { "@type": typeUrl, value: message } : { "@type": typeUrl, ...message };
 }
 
 const nameOf = (/** @type {string} */ typeUrl) => typeUrl.slice(typeUrl.lastIndexOf("/") + 1);
+const isKnown = (/** @type {any} */ schema, /** @type {string} */ type) => Object.hasOwn(schema.messages, type);
 export const isSpecial = (/** @type {string} */ type) => Object.hasOwn(SPECIAL, type);
 
 /** @param {bigint} nanos */
@@ -222,11 +239,15 @@ export function encode(schema, type, value, path = "", depth = 0) {
   }
   const { fields = [] } = schema.messages[type];
   const parts = [];
+  /** @type {Map<string, string>} */
+  const oneofs = new Map();
   for (const [name, item] of Object.entries(value)) {
     const field = fields.find((/** @type {any} */ each) => each.name === name || jsonName(each) === name);
     const at = path ? `${path}.${name}` : name;
     if (!field) throw new FieldError(`${type} has no such field`, at);
     if (item === null && field.of !== "google.protobuf.Value" && field.of !== NULL_VALUE) continue;
+    if (field.oneof && oneofs.has(field.oneof)) throw new FieldError(`${oneofs.get(field.oneof)} is set, too; only one of ${field.oneof} can be`, at);
+    if (field.oneof) oneofs.set(field.oneof, name);
     parts.push(...encodeField(schema, field, item, at, depth));
   }
   return concat(parts);
@@ -240,7 +261,7 @@ function encodeField(schema, field, value, path, depth) {
     const key = { name: "key", number: 1, type: field.key };
     const item = { ...field, key: undefined, number: 2, optional: true };
     return entries.map(([name, each]) => {
-      const own = field.key === "bool" ? name === "true" : name;
+      const own = field.key === "bool" && ["true", "false"].includes(name) ? name === "true" : name;
       const entry = concat([
         ...encodeField(schema, key, own, `${path} key`, depth),
         ...encodeField(schema, item, each, `${path}[${JSON.stringify(name)}]`, depth),
@@ -380,10 +401,13 @@ function decodeValue(schema, field, reader, depth) {
   }
 }
 
-const special = (/** @type {number} */ number) => (Number.isFinite(number) ? number : String(number));
+/** A number in JSON: those that JSON or JavaScript's writing of it has not are texts.
+ * @param {number} number */
+const special = (number) => (Object.is(number, -0) ? "-0" : Number.isFinite(number) ? number : String(number));
 
 /** @param {number} number of 32 bits: 0.1 and not 0.10000000149011612 */
 function shortest(number) {
+  if (number === 0) return number; // -0 is one, too
   for (let digits = 6; digits < 9; digits++) {
     const rounded = Number(number.toPrecision(digits));
     if (Math.fround(rounded) === number) return rounded;

@@ -3,14 +3,25 @@
 import { call } from "./calls.js";
 import { byId, el } from "./dom.js";
 
-const KEPT = "grpc-console-token";
+/** Of this console alone: another app of the same origin has a token of its own. */
+const KEPT = `grpc-console-token ${new URL(".", document.baseURI).pathname}`;
 /** Of this tab only, and in no address; in its storage when that is wanted. */
-let credentials = JSON.parse(sessionStorage.getItem(KEPT) ?? "null") ?? { token: "", header: "authorization" };
+let credentials = kept();
 /** @type {any} */
 let schema;
 
 export const hasToken = () => Boolean(credentials.token);
 export const tokenHeader = () => credentials.header;
+
+function kept() {
+  try {
+    const { token, header } = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+    if (token && header) return { token: String(token), header: String(header) };
+  } catch {
+    // Written by another program, or no storage at all.
+  }
+  return { token: "", header: "authorization" };
+}
 
 /** @returns {[string, string][]} */
 export function tokenMetadata() {

@@ -40,8 +40,9 @@ function curl(target) {
   const { schema, service, method, options } = target;
   const { url, headers, body } = makeRequest(schema, service, method, { ...options, metadata: [] });
   const own = [...headers].map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`);
-  const isText = body && [...body].every((byte) => byte > 31 && byte < 127);
   const isBinary = options.protocol !== "connect-get" && (isStream(method) || !options.protocol.endsWith("-json") || serving(target) === "grpc-web");
+  // Of a text that begins with @, curl would read a file; JSON has another way to write it.
+  const isText = body && body.every((byte) => byte > 31 && byte < 127) && !(isBinary && body[0] === 64);
   const text = new TextDecoder().decode(body);
   const data = !body ? "" : !isBinary || isText ? `--data-binary ${quoted(text.replace(/^@/, "\\u0040"))}` : "--data-binary @-";
   const pipe = body && isBinary && !isText ? `printf ${quoted(octal(body))} | ` : "";
@@ -52,7 +53,7 @@ function curl(target) {
 function octal(bytes) {
   return Array.from(bytes, (byte) => {
     const character = String.fromCharCode(byte);
-    return /[A-Za-z0-9 .,:;/_{}[\]"=-]/.test(character) ? character : `\\${byte.toString(8).padStart(3, "0")}`;
+    return /[A-Za-z0-9 .,:;/_{}[\]"=]/.test(character) ? character : `\\${byte.toString(8).padStart(3, "0")}`;
   }).join("");
 }
 

@@ -53,10 +53,10 @@ MAX_DEPTH = 4  # of strings in strings
 ANNOUNCED = 3  # lines
 MAX_JOINED = 500  # frames in one line
 
-_CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\)$")
+_CLOSING = re.compile(r"(?:, referer: \S*|\s\+|<br ?/?>|</[a-z-]+>|\]\]>|\\r?)$")
 MAX_CLOSINGS = 4
 _WORTH = re.compile(r"\d|\)$| in ")  # in every frame
-_PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\"]{1,4000}(?: in)?")  # in Rich's boxes
+_PATH_ALONE = re.compile(r"(?:~?/|[A-Za-z]:\\)[^\s\":]{1,4000}(?::\d{0,9})?(?: in)?")  # in Rich's boxes
 _NAMED = re.compile(r"\w")
 _JOINT = re.compile(r'(?<=[\s|;>])(?=at )|(?=File ")|(?=#\d{1,4} )')
 

@@ -24,7 +24,7 @@ _LINE = r"(?P<line>\d{1,9})"
 def _path(*extensions: str) -> str:
     """Return a group `path` for files with one of these extensions; they have no colon."""
     # In front of everything else it has spaces only when it is absolute: else they are of a prefix.
-    return rf"(?P<path>(?:(?:[A-Za-z]:|\.{{1,2}})?[\\/](?=[^\s/])[^:\"\t]*|[^:\"\s]+)\.(?:{'|'.join(extensions)}))"
+    return rf"(?P<path>(?:(?:[A-Za-z]:|\.{{1,2}})?[\\/](?=[^\s/])[^:\"\t|]*|[^:\"\s]+)\.(?:{'|'.join(extensions)}))"
 
 
 # Go: a line with the function, then "\t/srv/main.go:12 +0x1d".
@@ -58,7 +58,12 @@ GO = Language(
             r"(?: fp=0x[0-9a-f]+ sp=0x[0-9a-f]+(?: pc=0x[0-9a-f]+)?)?"
         ), _read_go),
         # gin and go-errors: the place, then the function and its code
-        Row(" (0x", re.compile(rf"{_GO_PLACE} \(0x[0-9a-f]+\)"), None, Later(re.compile(r"(?P<function>[^\s:]+): .*"))),
+        Row(
+            " (0x",
+            re.compile(rf"{_GO_PLACE} \(0x[0-9a-f]+\)"),
+            None,
+            Later(re.compile(r"(?P<function>[^\s:\d\[][^\s:/<>]*): .*")),
+        ),
         # net/http/pprof: "#\t0x43223c\tmain.read+0x1d\t/srv/main.go:12"
         Row("0x", re.compile(rf"(?:#\s+)?0x[0-9a-f]+\s+(?P<function>\S+)\+0x[0-9a-f]+\s+{_GO_PLACE}")),
         # eris: "main.read:/srv/main.go:12"
@@ -176,7 +181,7 @@ NATIVE = Language(
     (
         # gdb: "#1  0x0000 in f (n=3) at cart.c:12"
         Row(" at ", re.compile(
-            r"#\d+ +(?:0x[0-9a-f]+ in )?(?P<function>[^\s(].*) \([^()]*(?:\([^()]*\)[^()]*){0,20}\) at "
+            r"#\d+ +(?:0x[0-9a-f]+ in )?(?P<function>[^\s(](?:(?! #\d).)*) \([^()]*(?:\([^()]*\)[^()]*){0,20}\) at "
             rf"(?P<path>(?:(?! at )[^:])+):{_LINE}"
         )),
         # Sanitizers: "#0 0x0000 in f /app/cart.c:12:5"

@@ -20,7 +20,7 @@ __all__ = ["DART", "ELIXIR", "PHP", "RUBY"]
 
 _DRIVE = r"(?:[A-Za-z]:(?=[\\/]))?"
 # A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
-_FREE = r"(?!')(?:(?:[A-Za-z]:|\.{1,2})?[\\/](?=[^\s/])[^:\"()]*|[^\s:\"()]+)"
+_FREE = r"(?!')(?:(?:[A-Za-z]:|\.{1,2})?[\\/](?=[^\s/])[^:\"()|]*|[^\s:\"()]+)"
 _LINE = r"(?P<line>\d{1,9})"
 
 
@@ -114,7 +114,7 @@ DART = Language(
     (
         # "#0      f (package:shop/cart.dart:7:9)"
         Row("#", re.compile(
-            rf"#\d+ +(?P<function>\S.*) \((?P<path>{_DRIVE}(?:https?://[^/\s]+|[a-z-]*:)?[^:()]+):{_LINE}(?::\d+)?\)"
+            rf"#\d+ +(?P<function>\S(?:(?! #\d).)*) \((?P<path>{_DRIVE}(?:https?://[^/\s]+|[a-z-]*:)?[^:()]+):{_LINE}(?::\d+)?\)"
         ), _read_dart),
         # Flutter, the widget at fault: "Cart Cart:file:///app/lib/cart.dart:7:9"
         Row(".dart:", re.compile(rf"(?P<function>\w+) [\w.<>]+:(?P<path>file://[^:]+\.dart):{_LINE}:\d+"), _read_dart),

@@ -36,8 +36,8 @@ _PIECES = (
     # stern: "web-5d8f6c7b9-x2x4z web"; Fly: "ams [info]"; AWS: "2025/01/02/[$LATEST]0123…"; GitHub: "job\tstep\t"
     r"[a-z0-9-]+-[a-z0-9]{4,10}-[a-z0-9]{5} [a-z][a-z0-9-]*(?=\s|$)|[a-z]{3} \[\w+\](?=\s|$)",
     rf"\d{{4}}/\d\d/\d\d/\[[^\[\]]*\][0-9a-f]{{32}}(?=\s|$)|[^\t]{{1,100}}\t[^\t]{{1,100}}\t(?={_TIME})",
-    # "[pid 12:tid 34]", "##[error]", "{container="web"}", "<34>1"
-    r"##\[\w+\]|::\w+(?: [^:]*)?::|(?:##)?\[[^\[\]]*\](?:[:|]|(?=[\s\[<]|$))",
+    # "[pid 12:tid 34]", "[03:04:05]E:", "##[error]", "{container="web"}", "<34>1"
+    r"##\[\w+\]|::\w+(?: [^:]*)?::|(?:##)?\[[^\[\]]*\](?:[:|]|[A-Za-z]:(?=\s|$)|(?=[\s\[<]|$))",
     r"\{[^{}\"']*(?:\"[^\"{}]*\"[^{}\"']*)*\}(?=\s)",
     r"<\d{1,3}>\d? ?",
     # "web-1  |", "web.1 |", "0|web  |", "web │"
@@ -46,7 +46,8 @@ _PIECES = (
     r"#\d+ (?:\[[^\[\]]*\] )?\d+\.\d+(?=\s)|<std(?:out|err)>:?|MESSAGE=",
     # Fields of CSV or NLog: "web1,error,", "ERROR|Harbor.Pier|"; grep -n: "12:", "app.log:12:"
     rf"{_NAME}[,|](?=\S)|[,;|](?=\S)|(?:[\w./-]*\.(?:log|txt|out|err)[:-])?\d{{1,9}}[:-](?=\s)|\d{{1,9}}:(?=\S)",
-    r"[\w./-]*\.(?:log|txt|out|err)(?:[:-]\d{1,9}[:-]|:)",
+    # grep in files: a number after a name may be that of a year
+    rf"[\w./-]*\.(?:log|txt|out|err)(?:[:-](?={_TIME})|[:-]\d{{1,9}}[:-]|:)",
     # CRI: "stderr F"; GitLab: "00O", "01E+"
     r"(?:stdout|stderr) [FP](?=\s|$)|\d\d[OE]\+?(?=\s|$)",
     # Android: "1234  1234 E Tag:", "E/Tag( 1234):", "1234-1234 Tag  app  E"
@@ -57,8 +58,8 @@ _PIECES = (
     r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w.-]+:\d+\]",
     # Ruby: "E, [2025-01-02T03:04:05.678901 #12] ERROR -- : "
     r"[DIWEFA], \[[^\[\]]*\] +[A-Z]+ -- [^:]{0,60}:(?=\s|$)",
-    # Levels: "ERROR", "ERROR:root:", "level=error"
-    rf"{_LEVEL}(?::[\w.]+:|/[\w.-]+:?|[:|,]?(?=\s|$))",
+    # Levels: "ERROR", "ERROR:root:", "level=error"; after one, a logger: "pier.tasks"
+    rf"{_LEVEL}(?::[\w.]+:|/[\w.-]+:?|[:|,]?(?=\s|$))|(?<=[A-Z] )[a-z_]\w*(?:\.\w+)+(?=\s)",
     r"(?:time|ts|level|lvl|severity|logger|caller|pid|tid|class|app)=(?:\"[^\"]*\"|\S+)(?=\s|$)",
     # Ids of requests and containers, numbers of processes and lines
     rf"{_ID}(?=\s|$)|\d{{1,9}}(?:\.\d{{1,9}}s?)?(?=[\s:])[:]?(?=\s|$)",
@@ -68,8 +69,8 @@ _PIECES = (
     r"[+-]{1,2}(?=[^+-])(?!e:\d)|`{1,3}(?=.)|[|│┃║▏▌](?=.)|[|│┃║▏▌]$|[├└]─{0,3}(?=\s)",
     # Names of loggers: "pier.tasks - ", "o.h.Slip    : "; of syslog: "host program:"; not PHP's "Fatal error:"
     rf"{_NAME} +(?:-{{1,3}}|:|\|)(?=\s|$)|(?![A-Za-z]+ error:){_NAME} {_NAME}:(?=\s|$)",
-    # "web:dev:", "default/web[app]:"
-    rf"{_NAME}(?:\[[^\[\]]*\])?(?::[\w-]+)?:(?=\s|$)",
+    # "web:dev:", "default/web[app]:"; npm's debug: "pier:web"
+    rf"{_NAME}(?:\[[^\[\]]*\])?(?::[\w-]+)?:(?=\s|$)|{_NAME}(?::[a-z][\w-]*)+(?=\s)",
 )
 _PIECE = re.compile(r"[ \t]*(?:" + "|".join(f"(?:{piece})" for piece in _PIECES) + r")[ ]?")
 _MAX_PIECES = 16

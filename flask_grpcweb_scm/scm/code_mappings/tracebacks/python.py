@@ -17,7 +17,7 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import (
 __all__ = ["PYTHON"]
 
 # A path in front of everything else has spaces only when it is absolute: else they are of a prefix.
-_FREE = r'(?!\')(?:(?:[A-Za-z]:|~|\.{1,2})?[\\/](?=[^\s/])[^:"()]*|[^\s:"()]+)'
+_FREE = r'(?!\')(?:(?:[A-Za-z]:|~|\.{1,2})?[\\/](?=[^\s/])[^:"()|]*|[^\s:"()]+)'
 _PY = rf"(?P<path>{_FREE}(?<=\.py|pyx|pyw|pyi|pxd))"
 _LINE = r"(?P<line>\d{1,9})"
 
