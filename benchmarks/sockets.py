@@ -2,8 +2,8 @@
 
 Two programs ask, over four connections that send the next request when the answer is there. wrk speaks HTTP/1.1, to
 gunicorn and granian. h2load speaks HTTP/2, the only thing that grpcio's own server understands; in its loads granian
-serves everything else, over HTTP/2 too, with gRPC-Web. In those of gRPC all variants speak gRPC, and pyvoy serves them. So
-the numbers of one load are always by one program.
+serves everything else, over HTTP/2 too, with gRPC-Web. In those of gRPC all variants speak gRPC, and pyvoy serves
+them. So the numbers of one load are always by one program.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from benchmarks.wsgi import BINARY, frames
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.servers import ROOT, free_port, listening, running
 
-__all__ = ["app", "create_app"]
+__all__ = ["create_app"]
 
 SECONDS = 2
 GRPC = "application/grpc"
@@ -242,17 +242,17 @@ def http2_stream(stack: ExitStack) -> Variants:
 
 GRPC_GOALS = [Goal("fast lane", "connectrpc", at_least=0.9), Goal("fast lane", "grpcio", at_least=0.7)]
 
+if sys.version_info >= (3, 11):  # pyvoy needs it
 
-@observation("gRPC, unary", unit="requests/s", reference="connectrpc", goals=GRPC_GOALS, needs="h2load")
-def grpc_unary(stack: ExitStack) -> Variants:
-    """A page of one repository."""
-    return _grpc_variants(_requests_per_second_of_http2)
+    @observation("gRPC, unary", unit="requests/s", reference="connectrpc", goals=GRPC_GOALS, needs="h2load")
+    def grpc_unary(stack: ExitStack) -> Variants:
+        """A page of one repository."""
+        return _grpc_variants(_requests_per_second_of_http2)
 
-
-@observation("gRPC, unary, the slowest of a hundred", unit="ms", reference="connectrpc", needs="h2load")
-def grpc_p99(stack: ExitStack) -> Variants:
-    """The time of a call that 99 of a hundred do not take."""
-    return _grpc_variants(_slowest_of_100)
+    @observation("gRPC, unary, the slowest of a hundred", unit="ms", reference="connectrpc", needs="h2load")
+    def grpc_p99(stack: ExitStack) -> Variants:
+        """The time of a call that 99 of a hundred do not take."""
+        return _grpc_variants(_slowest_of_100)
 
 
 if __name__ == "__main__":
