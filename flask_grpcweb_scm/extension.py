@@ -217,7 +217,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
     # Where gRPC is off, too: its clients are told so by a status.
-    app.wsgi_app = with_trailers(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = with_trailers(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
 
 def _host(app: Flask, settings: Settings) -> str:
