@@ -13,7 +13,6 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
 from flask_grpcweb_scm.rpc.protocols import TRAILERS_KEY
 from flask_grpcweb_scm.web.fast_lane import FastLane, Route
-from flask_grpcweb_scm.web.trailers import TrailersApp
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 
 ECHO = "/tests.echo.v1.Echo/"
@@ -108,8 +107,7 @@ def know_routes(app: Flask) -> None:
 
 def lane_of(app: Flask) -> FastLane | None:
     """The lane of an app, if it has one."""
-    outer = getattr(app.wsgi_app, "__self__", None)
-    lane = getattr(outer._wsgi_app, "__self__", None) if isinstance(outer, TrailersApp) else outer
+    lane = getattr(app.request_context, "__self__", None)
     return lane if isinstance(lane, FastLane) else None
 
 

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["SENDER_KEYS", "TrailersApp"]
+__all__ = ["SENDER_KEYS", "with_trailers"]
 
 SendTrailers = Callable[[Pairs], object]
 
 SENDER_KEYS = (PYVOY_KEY, "gunicorn.http2.send_trailers")
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
+_PYVOY, _GUNICORN = SENDER_KEYS
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
 # Of a connection, which HTTP/2 shares, or of a body without trailers; and a hint for nginx.
 _DROPPED = {
@@ -36,24 +37,24 @@ _DROPPED = {
 }
 
 
-class TrailersApp:
+def with_trailers(wsgi_app: WSGIApplication) -> WSGIApplication:
     """A WSGI application around another one: sends what a response of gRPC has in headers after its body."""
 
-    def __init__(self, wsgi_app: WSGIApplication) -> None:
-        self._wsgi_app = wsgi_app
-
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve a request."""
-        send = environ.get(SENDER_KEYS[0]) or environ.get(SENDER_KEYS[1])
+    def around(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if _PYVOY not in environ and _GUNICORN not in environ:
+            return wsgi_app(environ, start_response)
+        send = environ.get(_PYVOY) or environ.get(_GUNICORN)
         # Another app that this one is within has them to send.
         is_inner = TRAILERS_KEY in environ
         if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
-            return self._wsgi_app(environ, start_response)
+            return wsgi_app(environ, start_response)
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream
-        pieces = self._wsgi_app(environ, trailers.start)
+        pieces = wsgi_app(environ, trailers.start)
         close: Callable[[], object] = getattr(pieces, "close", lambda: None)
         return Closing(itertools.chain(pieces, trailers.send()), close)
+
+    return around
 
 
 class _Trailers:

@@ -88,7 +88,7 @@ def fill(message: Message, chance: random.Random, depth: int = 0) -> None:
         fill_field(message, field, chance, depth)
 
 
-def fill_field(message: Message, field: FieldDescriptor, chance: random.Random, depth: int) -> None:
+def fill_field(message: Message, field: Any, chance: random.Random, depth: int) -> None:
     values = getattr(message, field.name)
     if is_map(field):
         key, value = map_entry(field)

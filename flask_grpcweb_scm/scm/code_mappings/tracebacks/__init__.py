@@ -272,7 +272,7 @@ class _Reader:
         if stream.unfinished is None:
             return False
         index, later, left = stream.unfinished
-        match = later.pattern.fullmatch(line) or later.pattern.fullmatch(line.rpartition("\t")[2])
+        match = later.pattern.fullmatch(line.rpartition("\t")[2]) or later.pattern.fullmatch(line)
         if match is not None:
             self.frames[index] = completed(self.frames[index], match)
             self.dropped.discard(index)

@@ -59,10 +59,8 @@ GO = Language(
         ), _read_go),
         # gin and go-errors: the place, then the function and its code
         Row(
-            " (0x",
-            re.compile(rf"{_GO_PLACE} \(0x[0-9a-f]+\)"),
-            None,
-            Later(re.compile(r"(?P<function>[^\s:\d\[][^\s:/<>]*): .*")),
+            " (0x", re.compile(rf"{_GO_PLACE} \(0x[0-9a-f]+\)"),
+            None, Later(re.compile(r"(?P<function>[^\s:\d\[][^\s:/<>]*): .*")),
         ),
         # net/http/pprof: "#\t0x43223c\tmain.read+0x1d\t/srv/main.go:12"
         Row("0x", re.compile(rf"(?:#\s+)?0x[0-9a-f]+\s+(?P<function>\S+)\+0x[0-9a-f]+\s+{_GO_PLACE}")),
