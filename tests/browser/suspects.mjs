@@ -21,7 +21,8 @@ async function open(options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(15_000);
   await context.addInitScript((token) => {
-    if (token) sessionStorage.setItem('grpc-console-token', JSON.stringify({token, header: 'authorization'}));
+    const key = `grpc-console-token ${new URL('.', location.href).pathname}`;
+    if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
   }, given.token);
   const page = await context.newPage();
   await page.goto(`${given.url}suspects.html`);
