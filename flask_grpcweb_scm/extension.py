@@ -47,7 +47,7 @@ from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.pages import HealthPages, add_descriptors_page, add_metrics_page
-from flask_grpcweb_scm.web.trailers import with_trailers
+from flask_grpcweb_scm.web.trailers import TrailersApp
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]
     # Where gRPC is off, too: its clients are told so by a status.
-    app.wsgi_app = with_trailers(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = TrailersApp(app.wsgi_app).wsgi_app  # type: ignore[method-assign]
 
 
 def _host(app: Flask, settings: Settings) -> str:

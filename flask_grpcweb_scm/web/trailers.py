@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["SENDER_KEYS", "with_trailers"]
+__all__ = ["SENDER_KEYS", "TrailersApp"]
 
 SendTrailers = Callable[[Pairs], object]
 
@@ -37,24 +37,26 @@ _DROPPED = {
 }
 
 
-def with_trailers(wsgi_app: WSGIApplication) -> WSGIApplication:
+class TrailersApp:
     """A WSGI application around another one: sends what a response of gRPC has in headers after its body."""
 
-    def around(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request."""
         if _PYVOY not in environ and _GUNICORN not in environ:
-            return wsgi_app(environ, start_response)
+            return self._wsgi_app(environ, start_response)
         send = environ.get(_PYVOY) or environ.get(_GUNICORN)
         # Another app that this one is within has them to send.
         is_inner = TRAILERS_KEY in environ
         if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
-            return wsgi_app(environ, start_response)
+            return self._wsgi_app(environ, start_response)
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream
-        pieces = wsgi_app(environ, trailers.start)
+        pieces = self._wsgi_app(environ, trailers.start)
         close: Callable[[], object] = getattr(pieces, "close", lambda: None)
         return Closing(itertools.chain(pieces, trailers.send()), close)
-
-    return around
 
 
 class _Trailers:
