@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from flask_grpcweb_scm.rpc import (
     peer_name,
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
-from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
+from flask_grpcweb_scm.signals import rpc_finished, rpc_started
 from flask_grpcweb_scm.web.call_log import CallLog, is_read
 from flask_grpcweb_scm.web.flask_internals import is_view_outermost
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
@@ -60,7 +59,7 @@ class Observers:
         # The log inside of the others, so that a line is written while the span of its call is the current one. The
         # signals last: a receiver that raises keeps no call out of the log.
         observers = [*self._others]
-        if logger.isEnabledFor(logging.INFO) and is_read():
+        if is_read():
             observers.append(self._log)
         if self._signals.are_received():
             observers.append(self._signals)

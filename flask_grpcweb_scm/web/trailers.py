@@ -28,7 +28,6 @@ SendTrailers = Callable[[Pairs], object]
 SENDER_KEYS = (PYVOY_KEY, "gunicorn.http2.send_trailers")
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
-_PYVOY, _GUNICORN = SENDER_KEYS
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
 # Of a connection, which HTTP/2 shares, or of a body without trailers; and a hint for nginx.
 _DROPPED = {
@@ -45,9 +44,7 @@ class TrailersApp:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request."""
-        if _PYVOY not in environ and _GUNICORN not in environ:
-            return self._wsgi_app(environ, start_response)
-        send = environ.get(_PYVOY) or environ.get(_GUNICORN)
+        send = environ.get(SENDER_KEYS[0]) or environ.get(SENDER_KEYS[1])
         # Another app that this one is within has them to send.
         is_inner = TRAILERS_KEY in environ
         if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
