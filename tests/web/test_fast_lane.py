@@ -31,7 +31,8 @@ from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
-from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
+from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
+from flask_grpcweb_scm.web.late_contexts import LateRequestContext
 from tests.apps import ECHO, echo_app, echo_service, know_routes, lane_of, lookup_service
 from tests.connect import call as connect_call
 from tests.connect import get, query_of

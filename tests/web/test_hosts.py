@@ -13,7 +13,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from flask_grpcweb_scm import ConfigError, GrpcWebScm
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.testing import channel_for
-from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
+from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
+from flask_grpcweb_scm.web.late_contexts import LateRequestContext
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
