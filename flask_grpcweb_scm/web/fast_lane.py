@@ -30,7 +30,7 @@ from flask_grpcweb_scm.web.flask_internals import (
 )
 from flask_grpcweb_scm.web.hooks import Hooks
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.late_contexts import LateRequestContext, RoutedRequestContext, has_session_cookie
+from flask_grpcweb_scm.web.late_contexts import LateRequestContext, RoutedRequestContext
 from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain, call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
@@ -115,7 +115,7 @@ class FastLane:
         if route is None or not self._may_pass(environ):
             is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ and environ["REQUEST_METHOD"] == "OPTIONS"
             return (self._preflight if is_preflight else self._rpc_app.wsgi_app)(environ, start_response)
-        if not self._hooks.are_absent() or has_session_cookie(self._app, environ):
+        if not self._hooks.are_unaware(environ):
             hooked = functools.partial(self._hooks.serve, *route)
             is_stream = route.endpoint.method.server_streaming
             return self._rpc_app.serve(hooked, environ, start_response, is_stream=is_stream)
@@ -147,8 +147,7 @@ class FastLane:
         is_alone = not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
         if not is_alone or environ.get("PATH_INFO") not in self._paths or not self._may_pass(environ):
             return flask(environ, start_response)
-        is_unseen = self._hooks.are_absent() and not has_session_cookie(self._app, environ)
-        permissions = self._hooks.permissions if is_unseen else None
+        permissions = self._hooks.permissions if self._hooks.are_unaware(environ) else None
         if permissions is None or not self._is_plain_flask() or self._matches_hosts:
             return flask(environ, start_response)
         found = permissions.preflight(environ)
@@ -173,7 +172,7 @@ class FastLane:
         app = self._app
         new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
         call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
-        context = LateRequestContext(app, route.rule, route.endpoint, environ, call)
+        context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
             try:
@@ -188,7 +187,7 @@ class FastLane:
             else:
                 status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
             if context.is_used:
-                response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status))
+                response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), environ)
                 return self._send(response, call, start_response)
             permissions = self._hooks.permissions
             if permissions is not None:

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 
 from flask_grpcweb_scm.rpc import Endpoint
 from flask_grpcweb_scm.web.cors import Permissions
-from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
+from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext, has_session_cookie
 from flask_grpcweb_scm.web.response import GrpcWebResponse, scope_of
 
 if TYPE_CHECKING:
@@ -48,15 +48,20 @@ class Hooks:
         """The headers that are added to each response, where nothing else is done to it."""
         self._after: list[Permissions | AfterRequest] = []
 
-    def are_absent(self) -> bool:
-        """Return whether no hook is called, but for those that are known to add headers only; and no receiver."""
+    def are_unaware(self, environ: WSGIEnvironment) -> bool:
+        """Return whether nobody looks at a request: no hook but those that add headers, no receiver, and no session.
+
+        A permanent session is sent again with every response.
+        """
         if self._registered != self._seen:
             self._look()
         app = self._app
-        return self._are_absent and not (
-            (request_started.receivers and _has_receivers(request_started, app))
-            or (request_finished.receivers and _has_receivers(request_finished, app))
-            or (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
+        return (
+            self._are_absent
+            and not ("HTTP_COOKIE" in environ and has_session_cookie(app, environ))
+            and not (request_started.receivers and _has_receivers(request_started, app))
+            and not (request_finished.receivers and _has_receivers(request_finished, app))
+            and not (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
         )
 
     def _look(self) -> None:
@@ -108,7 +113,7 @@ class Hooks:
         if context.is_elsewhere:
             return app.finalize_request(value)
         response = value if type(value) is GrpcWebResponse else app.make_response(value)
-        return self.finish(context, response)
+        return self.finish(context, response, context.environ)
 
     def _before(self, context: HookedRequestContext) -> Any:
         """Do what Flask.preprocess_request does."""
@@ -123,14 +128,14 @@ class Hooks:
                     return value
         return None
 
-    def finish(self, context: LateRequestContext, response: Response) -> Response:
+    def finish(self, context: LateRequestContext, response: Response, environ: WSGIEnvironment) -> Response:
         """Do what Flask.finalize_request does."""
         app = self._app
         if self._registered != self._seen:
             self._look()
         for function in itertools.chain(context.functions_after, self._after):
             if isinstance(function, Permissions):
-                response = function.after_request(response, context.environ)
+                response = function.after_request(response, environ)
             else:
                 response = app.ensure_sync(function)(response)
         context.save_session(response)

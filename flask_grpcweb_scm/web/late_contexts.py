@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext", "has_session_cookie"]
 
+# Python 3.11 makes a bound method for each call of an imported object's.
+_enter_app, _entered_app, _leave_app = app_variable.set, app_variable.get, app_variable.reset
+_enter_request, _leave_request = request_variable.set, request_variable.reset
+
 
 class RoutedRequestContext(RequestContext):
     """A request context whose route is known: looking for it takes a tenth of all that Flask does for a request.
@@ -88,7 +92,7 @@ class LateAppContext(AppContext):
         if appcontext_pushed.receivers:
             self.push()
         else:
-            self._entered = app_variable.set(self)
+            self._entered = _enter_app(self)
 
     def _make(self) -> None:
         super().__init__(self.app)
@@ -101,11 +105,11 @@ class LateAppContext(AppContext):
             self.app.teardown_appcontext_funcs
             or appcontext_tearing_down.receivers
             or appcontext_popped.receivers
-            or app_variable.get() is not self
+            or _entered_app() is not self
         ):
             self.pop(error)
         else:
-            app_variable.reset(self._entered or self._cv_tokens.pop())
+            _leave_app(self._entered or self._cv_tokens.pop())
 
 
 class _OpenedAtUse:
@@ -118,10 +122,7 @@ class _OpenedAtUse:
 
 
 class LateRequestContext(RoutedRequestContext):
-    """A request context that is entered empty, in an application context of its own, and made at its first use.
-
-    :param call: None as long as there is none.
-    """
+    """A request context that is entered empty, in an application context of its own, and made at its first use."""
 
     request = _MadeAtUse()
     flashes = _MadeAtUse()
@@ -131,19 +132,15 @@ class LateRequestContext(RoutedRequestContext):
     _is_entered = _MadeAtUse()
     _session = _OpenedAtUse()
 
-    def __init__(
-        self, app: Flask, rule: Rule, endpoint: Endpoint, environ: WSGIEnvironment, call: IncomingCall | None = None
-    ) -> None:
+    def __init__(self, app: Flask, rule: Rule, call: IncomingCall) -> None:
         self.app = app
-        self.endpoint = endpoint
-        self.environ = environ
         self._rule = rule
-        self._call = call
+        self._call: IncomingCall | None = call
         self.is_made = False
         self.is_used = False
         """True once somebody has used anything of it."""
         self.app_context = LateAppContext(app)
-        self._entered = request_variable.set(self)
+        self._entered = _enter_request(self)
 
     @property
     def is_outermost(self) -> bool:
@@ -166,13 +163,17 @@ class LateRequestContext(RoutedRequestContext):
         if self.is_made:
             self.pop(error)
         else:
-            request_variable.reset(self._entered)
+            _leave_request(self._entered)
             self.app_context.leave(error)
 
     def _make(self) -> None:
+        assert self._call is not None
+        self._make_of(self._call.environ, self._call.endpoint)
+
+    def _make_of(self, environ: WSGIEnvironment, endpoint: Endpoint) -> None:
         """Do what push() does, but for entering the context and for the session."""
         session = vars(self).get("_session")
-        super().__init__(self.app, self.environ, self._rule, self.endpoint)
+        super().__init__(self.app, environ, self._rule, endpoint)
         if session is None:
             del self._session
         else:
@@ -196,8 +197,18 @@ class HookedRequestContext(LateRequestContext):
     is_outermost = False
 
     def __init__(self, app: Flask, rule: Rule, endpoint: Endpoint, environ: WSGIEnvironment) -> None:
-        super().__init__(app, rule, endpoint, environ)
+        self.app = app
+        self.environ = environ
+        self.endpoint = endpoint
+        self._rule = rule
+        self._call = None
+        self.is_made = self.is_used = False
         self._has_cookie = has_session_cookie(app, environ)
+        self.app_context = LateAppContext(app)
+        self._entered = _enter_request(self)
+
+    def _make(self) -> None:
+        self._make_of(self.environ, self.endpoint)
 
     def open_session(self) -> None:
         """Open a session that has a cookie; a permanent one is sent again with every response."""
