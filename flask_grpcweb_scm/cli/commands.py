@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -25,6 +26,7 @@ from flask_grpcweb_scm.cli.names import (
     find_method,
     find_service,
 )
+from flask_grpcweb_scm.cli.project import OWN_NAME, check_name, next_steps, project_files, write_files
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
@@ -280,3 +282,63 @@ def check_command() -> None:
     if advice:
         raise SystemExit(1)
     click.echo("No advice.", err=True)
+
+
+@commands.command("init")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option(
+    "--name",
+    default=OWN_NAME,
+    show_default=True,
+    callback=check_name,
+    help="Of the service and its files, such as price_list.",
+)
+@click.option("--js", is_flag=True, help="With a page that calls it, in static/.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+def init_command(folder: Path, name: str, js: bool, force: bool) -> None:
+    r"""Write a proto, its generated code, an app and a test into FOLDER, the current one unless another is given.
+
+    \b
+    greeter.proto   the service; after a change: flask grpc generate
+    greeter_pb2.py  its messages, greeter_pb2.pyi their types
+    greeter_rpc.py  a class with a typed decorator for each method
+    app.py          its functions, and create_app()
+    test_app.py     for pytest
+    ruff.toml       leaves out generated code
+
+    It needs no app. Nothing is written when one of the files is there already.
+    """
+    files = project_files(name, js=js)
+    write_files(folder, files, force=force)
+    for path in files:
+        click.echo(folder / path)
+    click.echo(next_steps(folder, js=js), err=True)
+
+
+@commands.command("generate")
+@click.argument("protos", nargs=-1, type=click.Path(exists=True, dir_okay=False), metavar="[PROTO]...")
+@click.option(
+    "--proto-path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    metavar="FOLDER",
+    help="That imports begin at. Default: the current one.",
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Default: that of --proto-path."
+)
+def generate_command(protos: tuple[str, ...], proto_path: Path, out: Path | None) -> None:
+    """Generate messages, their types and typed services from proto files, those below the folder unless some are given.
+
+    It needs no app. protoc is that of grpcio-tools; where that is not installed, it is installed once into an
+    environment of its own, in a folder for caches.
+    """
+    from flask_grpcweb_scm.cli.generate import compile_protos, find_protos, name_protos, write_generated
+    from flask_grpcweb_scm.cli.protoc import python_with_protoc
+
+    names = name_protos(proto_path, protos) if protos else find_protos(proto_path)
+    changed = write_generated(out or proto_path, compile_protos(python_with_protoc(), proto_path, names))
+    for path in changed:
+        click.echo(path)
+    if not changed:
+        click.echo("Nothing has changed.", err=True)
