@@ -23,6 +23,8 @@ version = release = version_of("flask_grpcweb_scm")
 
 extensions = ["myst_parser", "pallets_sphinx_themes", "sphinx.ext.autodoc", "reference"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
