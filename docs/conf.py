@@ -32,6 +32,10 @@ autodoc_preserve_defaults = True
 suppress_warnings = ["myst.domains"]
 exclude_patterns = ["_build"]
 
+# `make docs-links`. Servers of readers, and the site itself, which may not be there yet.
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)", re.escape(SETUP["site"]())]
+linkcheck_timeout = 10
+
 html_theme = "flask"
 html_title = f"{project} {release}"
 html_baseurl = SETUP["site"]()

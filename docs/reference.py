@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import inspect
@@ -188,7 +187,7 @@ class Public(SphinxDirective):
         full_name, value = f"{module.__name__}.{name}", getattr(module, name)
         first = _public_names().setdefault(_identity(value, name), full_name)
         if first != full_name:
-            yield from (f".. py:data:: {full_name}", "   :no-index:", "", f"   The same as :py:obj:`{first}`.", "")
+            yield from (f".. py:data:: {full_name}", "", f"   The same as :py:obj:`{first}`.", "")
         elif inspect.isclass(value):
             kind = "exception" if issubclass(value, BaseException) else "class"
             yield from (f".. auto{kind}:: {full_name}", *([] if hasattr(value, "__table__") else ["   :members:"]), "")
@@ -229,7 +228,7 @@ def _text_of(value: Any, name: str) -> list[str]:
 
 def _table(model: Any) -> Iterator[str]:
     """Yield the columns of a model."""
-    for column in getattr(model, "__table__", None) is not None and model.__table__.columns or ():
+    for column in getattr(getattr(model, "__table__", None), "columns", ()):
         keys = "".join(f", refers to ``{key.target_fullname}``" for key in column.foreign_keys)
         kind = f"{column.type}".lower() + " or NULL" * bool(column.nullable)
         text = " ".join(_text_of_attribute(model, column.key))
