@@ -74,6 +74,7 @@ def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[-1] == "commit_sha"
 
 
+@pytest.mark.needs("time")
 def test_the_observers(tmp_path: Path) -> None:
     written = "".join(code for code in blocks(PAGES["observability"], "python") if "gunicorn" not in code)
     page = f"import example_app\napp = example_app.create_app()\n{written}"

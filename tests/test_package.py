@@ -53,10 +53,12 @@ def test_other_names_are_not() -> None:
         ("from flask_grpcweb_scm import GrpcWebScm", {"urllib3", "flask_grpcweb_scm.client"}),
     ],
 )
+@pytest.mark.needs("time")
 def test_what_an_import_leaves_out(code: str, absent: set[str]) -> None:
     assert modules_after(code) & absent == set()
 
 
+@pytest.mark.needs("time")
 def test_an_app_starts_on_windows_which_lacks_modules() -> None:
     code = """
 import sys, flask, flask_sqlalchemy, google.rpc.error_details_pb2
