@@ -28,6 +28,13 @@ def test_every_file_that_is_named_is_there() -> None:
     assert missing(NAMED - ELSEWHERE) == set()
 
 
+def test_every_module_is_named_or_in_a_folder_that_is() -> None:
+    named = {name for row in re.findall(r"^\| `.*", TEXT, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    named |= {row.split()[0] for row in LAYOUT.splitlines()[1:]} - {f"{room}/" for room in ("rpc", "web", "wire")}
+    modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert not [str(path) for path in modules if not {str(path), f"{path.parent}/"} & named]
+
+
 def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> None:
     rows = [re.split(r" {2,}", line) for line in LAYOUT.splitlines()[1:]]
     drawn = {row[0].removesuffix("/").removesuffix(".py"): set(" ".join(row[2:]).split()) for row in rows}

@@ -18,6 +18,7 @@ from flask import Flask
 
 import example_app
 from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.wire import CONNECT_TYPES, CONTENT_TYPES, GRPC_TYPES
 from tests.apps import ECHO, echo_app
@@ -111,6 +112,13 @@ def test_every_content_type_is_listed() -> None:
 def test_the_statuses_are_listed_by_their_names() -> None:
     listed = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", PAGES["errors"].read_text(), re.MULTILINE)
     assert listed == [(str(int(code)), code.name) for code in StatusCode]
+
+
+@pytest.mark.parametrize("page", [README, PAGES["scm"], PAGES["authentication"]], ids=lambda page: page.name)
+def test_every_method_of_scm_service_is_listed(page: Path) -> None:
+    methods = scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods_by_name
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", page.read_text(), re.MULTILINE)))
+    assert set(methods) - set(listed) == set()
 
 
 @pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
