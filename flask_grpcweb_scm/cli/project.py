@@ -36,13 +36,14 @@ def check_name(context: click.Context, param: click.Parameter, name: str) -> str
         return name
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = "_".join(re.findall("[A-Z]?[a-z0-9]+|[A-Z]+", ascii_name)).lower()[: _MAX_NAME - 10].strip("_")
-    fitting = [other for other in (words, f"{words}_service", f"my_{words}") if _problem(other) is None]
-    raise click.BadParameter(f"{name!r} {problem}; use {fitting[0] if fitting else 'one'!r}")
+    suggestions = [words, f"{words}_service", f"my_{words}", "price_list"]
+    fitting = next(suggestion for suggestion in suggestions if _problem(suggestion) is None)
+    raise click.BadParameter(f"{name!r} {problem}; give it a name such as {fitting!r}")
 
 
 def _problem(name: str) -> str | None:
     if not _NAME.fullmatch(name):
-        return "is not made of lower-case letters of ASCII, digits and single underscores, with a letter first"
+        return "is not snake_case of ASCII letters and digits"
     if len(name) > _MAX_NAME:
         return f"is longer than {_MAX_NAME} characters"
     if name.startswith("test_") or name == "test":
@@ -106,7 +107,7 @@ def _messages(name: str) -> str:
     data = file.SerializeToString()
     own, renamed = f"_{_class_of(OWN_NAME).upper()}", f"_{_class_of(name).upper()}"
     head, tail = (_renamed(part, name).replace(own, renamed) for part in text.split(literal))
-    for part in (*file.message_type, *file.service):
+    for part in [*file.message_type, *file.service]:
         start = data.index(part.SerializeToString())
         for edge, offset in (("start", start), ("end", start + part.ByteSize())):
             assignment = f"_globals['_{part.name.upper()}']._serialized_{edge}="
@@ -142,7 +143,7 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
     taken = [name for name in files if (folder / name).is_symlink() or (folder / name).exists()]
     if taken and not force:
         raise click.ClickException(
-            f"{', '.join(taken)} in {str(folder)!r} would be overwritten; name an empty folder, or --force to replace them"
+            f"{', '.join(taken)} in {str(folder)!r} would be overwritten; name another folder, or replace with --force"
         )
     try:
         for name, text in files.items():
