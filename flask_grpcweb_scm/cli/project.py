@@ -13,7 +13,12 @@ from importlib import resources
 from pathlib import Path
 
 import click
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    ServiceDescriptorProto,
+)
 
 from flask_grpcweb_scm.codegen import message_classes, services_text
 
@@ -107,7 +112,8 @@ def _messages(name: str) -> str:
     data = file.SerializeToString()
     own, renamed = f"_{_class_of(OWN_NAME).upper()}", f"_{_class_of(name).upper()}"
     head, tail = (_renamed(part, name).replace(own, renamed) for part in text.split(literal))
-    for part in [*file.message_type, *file.service]:
+    parts: list[DescriptorProto | ServiceDescriptorProto] = [*file.message_type, *file.service]
+    for part in parts:
         start = data.index(part.SerializeToString())
         for edge, offset in (("start", start), ("end", start + part.ByteSize())):
             assignment = f"_globals['_{part.name.upper()}']._serialized_{edge}="
