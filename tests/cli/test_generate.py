@@ -6,14 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-import google.protobuf
 import pytest
 from click.testing import CliRunner, Result
+from google import protobuf
 
 from flask_grpcweb_scm.cli import grpc_cli
-from tests.test_proto import GENERATOR, require_generator
+from tests.codegen.environment import ENVIRONMENT, cache_with_protoc
 
-ENVIRONMENT = f"grpcio-tools-{sys.implementation.cache_tag}-protobuf-{google.protobuf.__version__}"
 MESSAGE = 'syntax = "proto3";\nmessage Empty {}\n'
 SERVICE = MESSAGE + "service Pinger {\n  rpc Ping(Empty) returns (Empty);\n}\n"
 
@@ -36,11 +35,7 @@ def modules_in(folder: Path) -> set[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, empty; the environment with protoc is made already."""
-    require_generator()
-    environments = tmp_path / "cache/flask_grpcweb_scm"
-    environments.mkdir(parents=True)
-    (environments / ENVIRONMENT).symlink_to(GENERATOR.parent.parent)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_with_protoc(tmp_path)))
     folder = tmp_path / "own: 'files'"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -169,9 +164,7 @@ def test_without_an_environment_the_way_out_is_named(
     assert result.exit_code == 1
     assert "pip install --disable-pip-version-check --quiet --only-binary :all: grpcio-tools" in result.output
     assert "uv: No such file or directory" in result.output
-    way_out = (
-        f"Install it here: {sys.executable} -m pip install grpcio-tools 'protobuf<={google.protobuf.__version__}'\n"
-    )
+    way_out = f"Install it here: {sys.executable} -m pip install grpcio-tools 'protobuf<={protobuf.__version__}'\n"
     assert result.output.endswith(way_out)
     assert os.listdir(tmp_path / "cache/flask_grpcweb_scm") == []
 
