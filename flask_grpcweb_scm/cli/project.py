@@ -26,7 +26,7 @@ __all__ = ["OWN_NAME", "check_name", "next_steps", "project_files", "write_files
 
 OWN_NAME = "greeter"
 """The name in the templates, which others take the place of."""
-_TEMPLATES = resources.files("flask_grpcweb_scm.cli") / "project"
+_TEMPLATES = resources.files("flask_grpcweb_scm.cli") / "template"
 _MAX_NAME = 40
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 
@@ -82,7 +82,7 @@ def project_files(name: str, *, js: bool) -> dict[str, str]:
     files = {
         f"{name}.proto": _renamed(_read("greeter.proto"), name),
         f"{name}_pb2.py": _messages(name),
-        f"{name}_pb2.pyi": _read("greeter_pb2.pyi"),
+        f"{name}_pb2.pyi": _read("greeter_pb2.pyi.tmpl"),
         f"{name}_rpc.py": _services(name),
         "app.py": _renamed(_read("app.py.tmpl"), name),
         "test_app.py": _renamed(_read("test_app.py.tmpl"), name),
@@ -104,10 +104,10 @@ def _renamed(text: str, name: str) -> str:
 
 def _messages(name: str) -> str:
     """Return the module with the messages as protoc writes it, with the bytes of the descriptor in it."""
-    text = _read("greeter_pb2.py")
+    text = _read("greeter_pb2.py.tmpl")
     if name == OWN_NAME:
         return text
-    (literal,) = re.findall(r"AddSerializedFile\((b'.*')\)", text)
+    literal = text.partition("AddSerializedFile(")[2].partition(")\n")[0]
     file = _renamed_file(FileDescriptorProto.FromString(ast.literal_eval(literal)), name)
     data = file.SerializeToString()
     own, renamed = f"_{_class_of(OWN_NAME).upper()}", f"_{_class_of(name).upper()}"
