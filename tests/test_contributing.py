@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from tests.documents import ROOT, blocks, dead_links, unknown_keys
+from tests.documents import PAGES, ROOT, blocks, dead_links, unknown_keys
 from tests.test_layers import LAYERS
 
-PAGE = ROOT / "CONTRIBUTING.md"
+PAGE = PAGES["CONTRIBUTING"]
 PACKAGE = ROOT / "flask_grpcweb_scm"
 TEXT = PAGE.read_text()
 # `a/b`, `a/` and `a.py` are paths, of the checkout or inside the package.
