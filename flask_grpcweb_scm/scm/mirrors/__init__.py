@@ -87,6 +87,7 @@ class OwnMirror(GitDirectory):
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(str(path), timeout=limits.timeout, memory=limits.memory)
         self.path = path
+        self._lock_file = path.with_name(f"{path.name.partition('.')[0]}.lock")
         self._limits = limits
         self._how: dict[str, Any] = {"meanwhile": limits.check, "variables": variables_of(MAINTENANCE)}
 
@@ -116,6 +117,8 @@ class OwnMirror(GitDirectory):
         """
         with self._locked():
             self._remove()
+            if sys.platform != "win32":
+                self._lock_file.unlink()
 
     def problems(self, *, full: bool = False) -> str:
         """Return what git finds wrong with the mirror; empty for nothing.
@@ -254,14 +257,13 @@ class OwnMirror(GitDirectory):
         if sys.platform == "win32":
             yield
             return
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        end = time.monotonic() + LOCK_SECONDS
+        while (lock := _lock(self._lock_file)) is None:
+            self._limits.check()
+            if time.monotonic() > end:
+                raise MirrorBusy
+            time.sleep(PAUSE_SECONDS)
         try:
-            end = time.monotonic() + LOCK_SECONDS
-            while not _lock(lock):
-                self._limits.check()
-                if time.monotonic() > end:
-                    raise MirrorBusy
-                time.sleep(PAUSE_SECONDS)
             # It stays locked until git has ended too, which may outlive a killed worker by a moment.
             self._how["pass_fds"] = [lock]
             yield
@@ -285,11 +287,15 @@ def size_of(folder: Path) -> int:
     return size
 
 
-def _lock(descriptor: int) -> bool:
-    with suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+def _lock(path: Path) -> int | None:
+    """Open a file that only one process at a time has open; None when another one has."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_ino == os.stat(path).st_ino:
+            return lock
+    os.close(lock)  # which it may have deleted
+    return None
 
 
 def _head_of(wanted: Refs, before: str) -> str:

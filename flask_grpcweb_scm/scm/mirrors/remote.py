@@ -174,7 +174,7 @@ class Remote:
     ) -> Generator[bytes, None, None]:
         variables = self._variables(deadline)
         try:
-            yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, **how)
+            yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how)
         except GitFailed as error:
             raise FetchFailed(self._sentence(error), is_of_git=True) from None
 
@@ -222,7 +222,7 @@ class Remote:
     def _sentence(self, error: GitFailed) -> str:
         """Return why git could not fetch."""
         lines = [line for line in error.errors.splitlines() if line.startswith(("fatal: ", "error: "))]
-        said = printable(self._redact((lines or error.errors.splitlines() or [""])[0]))[:MAX_MESSAGE_CHARACTERS]
+        said = printable((lines or error.errors.splitlines() or [""])[0])[:MAX_MESSAGE_CHARACTERS]
         for pattern, reason in _REASONS:
             if re.search(pattern, error.errors):
                 return f"{self.url} cannot be fetched: {reason} (git: {said})"
