@@ -136,11 +136,15 @@ class OwnMirror(GitDirectory):
         return ""
 
     def _update(self, remote: Remote, *, blobless: bool) -> bool:
-        wanted = remote.refs(self.git_dir, **self._how_of_remotes())
+        wanted = remote.refs(str(self.path.parent), **self._how_of_remotes())
         if len(wanted.ids) > MAX_REFS:
             raise FetchFailed(f"the remote has {len(wanted.ids)} branches and tags; a mirror may have {MAX_REFS}")
         self._prepare(remote.url, wanted, blobless=blobless)
-        before = self._refs()
+        try:
+            before = self._refs()
+        except GitFailed:
+            self._begin_anew(remote.url, wanted, blobless=blobless)
+            before = self._refs()
         head = _head_of(wanted, before.head)
         if (before.head, before.ids) == (head, wanted.ids) and self._has_graph() == bool(wanted.ids):
             return False
@@ -149,9 +153,7 @@ class OwnMirror(GitDirectory):
         except FetchFailed as error:
             if not error.is_of_git or not self.problems():
                 raise
-            self._limits.note("the mirror is damaged; it is fetched anew")
-            self._remove()
-            self._prepare(remote.url, wanted, blobless=blobless)
+            self._begin_anew(remote.url, wanted, blobless=blobless)
             self._fetch(remote, blobless=blobless)
         self._text("symbolic-ref", "HEAD", head)
         self._text("pack-refs", "--all")
@@ -159,6 +161,11 @@ class OwnMirror(GitDirectory):
             self._maintain("commit-graph", "write", "--reachable", "--changed-paths", "--split", "--no-progress")
             self._maintain("gc", "--auto", "--quiet")
         return True
+
+    def _begin_anew(self, url: str, wanted: Refs, *, blobless: bool) -> None:
+        self._limits.note("the mirror is damaged; it is fetched anew")
+        self._remove()
+        self._prepare(url, wanted, blobless=blobless)
 
     def _fetch(self, remote: Remote, *, blobless: bool) -> None:
         limit, noted = self._limits.size, time.monotonic()
@@ -217,15 +224,12 @@ class OwnMirror(GitDirectory):
         ]
         config, text = self.path / "config", "\n".join([*lines, ""])
         before = config.read_text() if config.exists() else ""
-        if before == text:
-            return
         if before and (("sha256" in before) != is_sha256 or ("promisor" in before and not blobless)):
             self._remove()  # git cannot make the one of the other
         for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        # The file without which git sees no repository comes last.
         for file, content in ((self.path / "HEAD", f"ref: {NO_BRANCH}\n"), (config, text)):
-            if file == config or not file.exists():
+            if not file.exists() or (file == config and content != before):
                 new = file.with_name(f"{file.name}.lock")
                 new.write_text(content)
                 new.replace(file)

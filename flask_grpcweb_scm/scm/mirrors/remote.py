@@ -132,16 +132,16 @@ class Remote:
     credential: Credential | None = None
     allowed_hosts: Collection[str] = field(default=(), repr=False)
 
-    def refs(self, git_dir: str, *, deadline: float | None, **how: Any) -> Refs:
+    def refs(self, folder: str, *, deadline: float | None, **how: Any) -> Refs:
         """Ask for the branches and tags.
 
-        :param git_dir: of a mirror, whose configuration counts.
+        :param folder: without a repository.
         :param how: see :func:`run_git`.
         :raises GitError: when the remote does not tell.
         """
         head, ids, size = "", {}, 0
         names = "HEAD", "refs/heads/*", "refs/tags/*"
-        with closing(self._run(git_dir, deadline, how, "ls-remote", "--symref", self.url, *names)) as lines:
+        with closing(self._run(f"{folder}/none", deadline, how, "ls-remote", "--symref", self.url, *names)) as lines:
             for line in split_stream(lines, b"\n", MAX_LINE_BYTES):
                 size += len(line)
                 if size > MAX_REFS_BYTES:
