@@ -127,7 +127,7 @@ def test_blame_reads_the_mirror(app: Flask, scm: Scm, repository: int, origin: G
     sync(app, repository)
     blamed = origin.git("log", "--format=%H", "--grep=^on main$")
     shutil.rmtree(origin.path)
-    context = scm("GetCommitContext", **asked).context
+    context = scm("GetCommitContext", **asked)
     assert (context.blame_commit_id, context.approximate) == (blamed, False)
 
 
