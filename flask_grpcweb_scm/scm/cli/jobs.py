@@ -55,7 +55,7 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
             with ThreadPoolExecutor(threads) as pool:
                 running = [pool.submit(_work, app, stop, until_idle=until_idle) for _ in range(threads)]
                 count = sum(each.result() for each in running)
-    print_result(as_json, f"{count} jobs were run", jobs=count)
+    print_result(as_json, f"jobs run: {count}", jobs=count)
 
 
 def _work(app: Flask, stop: threading.Event, *, until_idle: bool) -> int:
