@@ -10,7 +10,7 @@ import functools
 import re
 import subprocess
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -257,13 +257,13 @@ def _check_version() -> None:
         raise FetchFailed(f"{text} {needed} or newer")
 
 
-def git_version() -> Sequence[int]:
+def git_version() -> tuple[int, int]:
     """Return the version of git on this machine, as two numbers."""
     return _version_of(find_git())
 
 
 @functools.cache
-def _version_of(path: str) -> Sequence[int]:
+def _version_of(path: str) -> tuple[int, int]:
     done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, check=False)
     match = re.search(r"([0-9]+)\.([0-9]+)", done.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)

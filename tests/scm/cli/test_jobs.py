@@ -67,7 +67,7 @@ def facts(app: Flask, *arguments: str) -> Any:
 
 
 def test_a_worker_works_off_what_is_due(app: Flask, repositories: list[int]) -> None:
-    api, web, gone = repositories
+    api, _, gone = repositories
     assert {(job["kind"], job["subject_id"], job["state"]) for job in facts(app, "jobs")["jobs"]} == {
         (SYNC_REPOSITORY, row, "due") for row in repositories
     }
