@@ -21,6 +21,7 @@ SECONDS = 120
 def build_wheel(folder: Path) -> Path:
     """Pack the wheel, as ``python -m build`` does, in a copy of its sources, and return its path."""
     sources = folder / "sources"
+    sources.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
