@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools, versions
+from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
 from tests.documents import ROOT
-from tests.servers import START_SECONDS, free_port
+from tests.servers import free_port
 from tests.wheel import build_wheel, make_environment
 
 pytestmark = pytest.mark.needs("browser")
@@ -29,6 +29,7 @@ if "CI" not in os.environ and missing_tools():
 
 PAGE = (ROOT / "docs" / "javascript.md").read_text()
 SECONDS = 120
+LIFETIME = 900
 MARK = "@@@"
 NAME = re.compile(r"(?://|#|<!--) (\S+?)(, one more line)?(?: -->)?\n")
 PACKAGE = re.compile(r"(@?[^\s@]+)@([\d.]+)")
@@ -80,7 +81,7 @@ class Terminal:
 
     def start(self, command: str, log: Path) -> str:
         """Start a command that goes on running, and return its process group."""
-        return self.run(f"{command} > {log} 2>&1 < /dev/null & echo $!").strip()
+        return self.run(f"timeout {LIFETIME} {command} > {log} 2>&1 < /dev/null & echo $!").strip()
 
     def end(self, group: str) -> None:
         self.run(f"kill -- -{group}; wait {group}; true")
@@ -97,7 +98,8 @@ class Reader:
         self._wheel = wheel
         self._home = folder / "hello"
         self._ports = {name: free_port() for name in HOSTS}
-        self._hosts: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
+        self._browser: subprocess.Popen[str] | None = None
         self._groups: dict[str, str] = {}
         self._terminals: dict[str, Terminal] = {}
 
@@ -111,14 +113,22 @@ class Reader:
 
     def visit(self, server: str, *steps: tuple[str, ...]) -> str:
         """Take steps on a page, as steps.mjs has them, and return its text in the end."""
+        self._browser = self._browser or self._open_browser()
+        assert self._browser.stdin
+        assert self._browser.stdout
+        self._browser.stdin.write(json.dumps({"url": f"http://{HOSTS[server]}/", "steps": steps}) + "\n")
+        self._browser.stdin.flush()
+        found = json.loads(self._browser.stdout.readline())
+        assert "error" not in found, found["error"] + "".join(map(self.log, HOSTS))
+        text: str = found["text"]
+        return text
+
+    def _open_browser(self) -> subprocess.Popen[str]:
         chromium = shutil.which("chromium")
         assert chromium
-        given = {"url": f"http://{HOSTS[server]}/", "steps": steps, "hosts": self._hosts}
-        command = ["node", str(HERE / "steps.mjs"), chromium]
-        done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=SECONDS)
-        assert done.returncode == 0, done.stderr + self.log("vite") + self.log("flask")
-        text: str = json.loads(done.stdout)
-        return text
+        hosts = [f"{HOSTS[name]}={address}" for name, address in self._addresses.items()]
+        command = ["node", str(HERE / "steps.mjs"), chromium, *hosts]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def log(self, server: str) -> str:
         return (self._folder / f"{server}.log").read_text()
@@ -127,10 +137,17 @@ class Reader:
         self._terminals[server].end(self._groups.pop(server))
 
     def close(self) -> None:
+        if self._browser:
+            self._browser.communicate(timeout=SECONDS)
         for server in [*self._groups]:
             self.end(server)
         for terminal in self._terminals.values():
             terminal.close()
+
+    def change(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file, which has it once."""
+        before, after = (self._home / name).read_text().split(old)
+        (self._home / name).write_text(before + new + after)
 
     def _write(self, code: str) -> None:
         match = NAME.match(code)
@@ -165,11 +182,11 @@ class Reader:
             self.end(name)
         local = f"{command} --port {port} --strictPort" if name == "vite" else self._local(command)
         self._groups[name] = self._terminals[name].start(local, self._folder / f"{name}.log")
-        stop = time.monotonic() + START_SECONDS
+        stop = time.monotonic() + SECONDS
         while True:
             with contextlib.suppress(OSError), socket.create_connection((HOSTS[name].partition(":")[0], port)) as peer:
                 address = peer.getpeername()[0]
-                self._hosts[HOSTS[name]] = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+                self._addresses[name] = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                 return
             assert time.monotonic() < stop, self.log(name)
             time.sleep(0.05)
@@ -204,6 +221,12 @@ def reader(tmp_path: Path, wheel: Path) -> Iterator[Reader]:
         yield reader
 
 
+def symptom(text: str) -> tuple[str, str]:
+    """The step of seeing what the page has in its table of what does not work."""
+    (found,) = [code for _, code in re.findall(r"^\| (`([^`]+)`)", PAGE, re.MULTILINE) if code == text]
+    return "see", found
+
+
 def test_the_page_is_followed(reader: Reader) -> None:
     reader.follow("A server")
     reader.follow("Its messages in TypeScript")
@@ -232,9 +255,17 @@ def test_the_page_is_followed(reader: Reader) -> None:
     greeted = (hello, fill, ("see", "Hello Bob"), cleared, empty, say_to_all, ("see", "Hello world"))
     reader.visit("vite", unauthenticated, give_token, ("reload",), *greeted)
 
+    reader.end("flask")
+    reader.visit("vite", symptom("Unavailable: HTTP 502"))
+    reader.change("web/vite.config.js", "/greeter.v1.Greeter/", "/greeter.v1.Other/")
+    reader.visit("vite", symptom("Unimplemented: HTTP 404"))
+
     reader.follow("Which origin")
     reader.visit("vite", *greeted)
-    assert '"OPTIONS /greeter.v1.Greeter/SayHello HTTP/1.1" 200' in reader.log("flask")
+    assert '"OPTIONS /greeter.v1.Greeter/SayHello HTTP/1.1" 204' in reader.log("flask")
+    reader.end("flask")
+    reader.visit("vite", symptom("Unknown: Failed to fetch"))
+    reader.change("web/vite.config.js", "/greeter.v1.Other/", "/greeter.v1.Greeter/")
 
     reader.follow("In production")
     reader.visit("flask", *greeted)
