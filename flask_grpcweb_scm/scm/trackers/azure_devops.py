@@ -6,13 +6,14 @@ https://learn.microsoft.com/en-us/rest/api/azure/devops/wit/work-items
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_html
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_ALLOWED, NewIssue, Tracker, TrackerField, TrackerIssue
 
 __all__ = ["AzureDevOps"]
 
@@ -22,10 +23,24 @@ QUERY = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project
 NAME = r"(?!\.{1,2}\Z)[^\\/:*?\"'<>|;#${},+=\[\]\x00-\x1f]+"
 
 
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+# Of the work item itself, and those that would take it elsewhere or say what is not to be said here.
+OWN_FIELDS = {
+    *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
+    "system.workitemtype",
+}
+HTML_FIELDS = {
+    "microsoft.vsts.tcm.reprosteps",
+    "microsoft.vsts.tcm.systeminfo",
+    "microsoft.vsts.common.acceptancecriteria",
+}
+
+
 class AzureDevOps(Tracker):
     """Needs the field ``project``; takes ``work_item_type``, else creates an ``Issue``.
 
-    The base URL has the organization: ``https://dev.azure.com/{organization}``.
+    Takes all fields of a work item by their reference names, such as ``Custom.Severity`` and ``System.Tags``. The base
+    URL has the organization: ``https://dev.azure.com/{organization}``.
     """
 
     kind = "vsts"
@@ -39,8 +54,28 @@ class AzureDevOps(Tracker):
         project = issue.fields["project"]
         kind = issue.fields.get("work_item_type") or "Issue"
         fields = {"System.Title": self.title(issue), "System.Description": self.body(issue)}
+        for name, text in issue.fields.items():
+            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS and text.strip():
+                fields[name] = self.write(text) if name.lower() in HTML_FIELDS and not self.markup else text
         reply = self._send("POST", path_of(project, "_apis", "wit", "workitems", f"${kind}"), fields)
         return self._issue(project, reply.value("id", kind=int))
+
+    def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
+        """``GET {project}/_apis/wit/workitemtypes/{type}/fields``."""
+        self.check(fields)
+        path = path_of(
+            fields["project"], "_apis", "wit", "workitemtypes", fields.get("work_item_type") or "Issue", "fields"
+        )
+        reply = self._signed_in(self.http.get(path, query={**API_VERSION, "$expand": "allowedValues"}))
+        found = []
+        for row in reply.value("value", kind=list):
+            name, label = row["referenceName"], row["name"]
+            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS:
+                # One that has a value of its own need not be sent.
+                required = row.get("alwaysRequired") is True and row.get("defaultValue") is None
+                allowed = [str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED]]
+                found.append(TrackerField(name, str(label), "option" if allowed else "string", required, allowed))
+        return sorted(found, key=lambda each: not each.required)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``POST {project}/_apis/wit/wiql``, which is a query."""

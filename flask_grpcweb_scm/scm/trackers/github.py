@@ -13,7 +13,14 @@ from flask_grpcweb_scm.scm.providers import ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    comma_separated,
+    is_number,
+)
 
 __all__ = ["GitHub", "GitHubEnterprise"]
 
@@ -28,10 +35,17 @@ FIELDS = {"body": "description", "title": "title"}
 
 
 class GitHub(Tracker):
-    """Needs the field ``repo``; takes ``assignees`` and ``labels``, with commas between them."""
+    """Needs the field ``repo``; takes ``assignees``, ``labels``, ``milestone`` by number or title, and ``type``."""
 
     kind = "github"
     base_url = "https://api.github.com"
+    fields = (
+        TrackerField("repo", "Repository", "string", required=True),
+        TrackerField("assignees", "Assignees", "list of user"),
+        TrackerField("labels", "Labels", "list of string"),
+        TrackerField("milestone", "Milestone", "number or title"),
+        TrackerField("type", "Type", "string"),
+    )
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256
@@ -40,14 +54,27 @@ class GitHub(Tracker):
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /repos/{owner}/{repo}/issues``."""
         repository = issue.fields["repo"]
-        fields = {"title": self.title(issue), "body": self.body(issue)}
-        lists = {name: comma_separated(issue.fields.get(name, "")) for name in ("assignees", "labels")}
-        reply = self.http.request(
-            "POST",
-            _path(repository, "issues"),
-            json={**fields, **{name: items for name, items in lists.items() if items}},
-        )
-        return self._issue(repository, reply)
+        fields: dict[str, Any] = {"title": self.title(issue), "body": self.body(issue)}
+        for name in ("assignees", "labels"):
+            if items := comma_separated(issue.fields.get(name, "")):
+                fields[name] = items
+        if kind := issue.fields.get("type", "").strip():
+            fields["type"] = kind
+        if milestone := issue.fields.get("milestone", "").strip():
+            fields["milestone"] = self._milestone(repository, milestone)
+        return self._issue(repository, self.http.request("POST", _path(repository, "issues"), json=fields))
+
+    def _milestone(self, repository: str, name: str) -> int:
+        """Return the number of a milestone that is given by number or title.
+
+        :raises ProviderRejected: when the repository has none of that title.
+        """
+        if is_number(name):
+            return int(name)
+        with self.lookup():
+            rows = self.http.get(_path(repository, "milestones"), query={"per_page": PAGE_SIZE}).value(kind=list)
+            titles = {row["title"].casefold(): row["number"] for row in rows}
+        return self.chosen("milestone", name, titles)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """List the newest issues, because the index of the search may be minutes old."""

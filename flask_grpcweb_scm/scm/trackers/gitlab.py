@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerField, TrackerIssue, comma_separated
 
 __all__ = ["GitLab"]
 
@@ -25,10 +25,21 @@ FIELDS = {"description": "description", "title": "title"}
 
 
 class GitLab(Tracker):
-    """Needs the field ``project``, as ``group/project`` or a number; takes ``labels``, with commas between them."""
+    """Needs the field ``project``, as ``group/project`` or a number.
+
+    Takes ``labels``, ``assignees`` by name, ``milestone`` by title, ``confidential`` and ``due_date``.
+    """
 
     kind = "gitlab"
     base_url = "https://gitlab.com"
+    fields = (
+        TrackerField("project", "Project", "string", required=True),
+        TrackerField("assignees", "Assignees", "list of user"),
+        TrackerField("confidential", "Confidential", "option", allowed=("true", "false")),
+        TrackerField("due_date", "Due date", "date"),
+        TrackerField("labels", "Labels", "list of string"),
+        TrackerField("milestone", "Milestone", "title"),
+    )
     required: ClassVar = {"project": PROJECT}
     project_field = "project"
     max_title_characters = 255
@@ -36,11 +47,34 @@ class GitLab(Tracker):
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""
-        fields = {"title": self.title(issue), "description": self.body(issue)}
-        if labels := comma_separated(issue.fields.get("labels", "")):
+        project, given = issue.fields["project"], issue.fields
+        fields: dict[str, Any] = {"title": self.title(issue), "description": self.body(issue)}
+        if labels := comma_separated(given.get("labels", "")):
             fields["labels"] = ",".join(labels)
-        project = issue.fields["project"]
+        if names := comma_separated(given.get("assignees", "")):
+            fields["assignee_ids"] = [self._user(name.removeprefix("@")) for name in names]
+        if milestone := given.get("milestone", "").strip():
+            fields["milestone_id"] = self._milestone(project, milestone)
+        if (confidential := given.get("confidential", "").strip().lower()) in ("true", "false"):
+            fields["confidential"] = confidential == "true"
+        if due := given.get("due_date", "").strip():
+            fields["due_date"] = due
         return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
+
+    def _user(self, name: str) -> int:
+        """Return the number of a user."""
+        with self.lookup():
+            rows = self.http.get("/users", query={"username": name}).value(kind=list)
+            ids = {row["username"].casefold(): row["id"] for row in rows}
+        return self.chosen("assignees", name, ids)
+
+    def _milestone(self, project: str, title: str) -> int:
+        """Return the number of a milestone of the project or of its groups."""
+        with self.lookup():
+            query = {"title": title, "include_ancestors": "true"}
+            rows = self.http.get(path_of("projects", project, "milestones"), query=query).value(kind=list)
+            ids = {row["title"].casefold(): row["id"] for row in rows}
+        return self.chosen("milestone", title, ids)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /projects/:id/issues`` with a search in the database of GitLab."""

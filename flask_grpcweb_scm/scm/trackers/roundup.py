@@ -12,7 +12,7 @@ from typing import Any
 from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerField, TrackerIssue
 
 __all__ = ["Roundup"]
 
@@ -27,6 +27,11 @@ class Roundup(Tracker):
     """
 
     kind = "roundup"
+    fields = (
+        TrackerField("assignedto", "Assigned to", "user"),
+        TrackerField("priority", "Priority", "string"),
+        TrackerField("status", "Status", "string"),
+    )
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/data/issue``."""
