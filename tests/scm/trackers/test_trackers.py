@@ -438,7 +438,7 @@ class TestJiraDataCenter(TrackerContract):
         first, second, *_ = at.describe({"project": "ABC", "issuetype": "bug"})
         assert first == TrackerField("customfield_1", "Severity", "option", required=True, allowed=["High", "Low"])
         assert second == TrackerField("components", "Components", "list of component", allowed=["Cart"])
-        with pytest.raises(ProviderRejected, match="ABC has no type of issue 'Story'; it has .*bug, task") as caught:
+        with pytest.raises(ProviderRejected, match="ABC has no type of issue 'Story'; it has bug, task") as caught:
             at.describe({"project": "ABC", "issuetype": "Story"})
         assert list(caught.value.fields) == ["metadata.issuetype"]
         with pytest.raises(ProviderRejected, match="issuetype is needed"):
