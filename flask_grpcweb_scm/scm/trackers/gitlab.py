@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerField, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    comma_separated,
+    user_name,
+)
 
 __all__ = ["GitLab"]
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
-_KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", re.ASCII)
+_KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]{{1,18}})", re.ASCII)
+_NAME = re.compile(rf"({NAME}(?:/{NAME})+)#([0-9]{{1,18}})", re.ASCII)
+_PAGE = re.compile(rf"({NAME}(?:/{NAME})+?)(?:/-)?/issues/([0-9]{{1,18}})/?", re.ASCII)
 GENERAL = ("base", "error")
 FIELDS = {"description": "description", "title": "title"}
 
@@ -85,12 +96,44 @@ class GitLab(Tracker):
         )
         return self._issue(project, reply, 0) if reply.value(kind=list) else None
 
-    def comment(self, key: str, text: str) -> None:
-        """``POST /projects/:id/issues/:issue_iid/notes``."""
+    def key_of(self, text: str) -> str:
+        """Take ``host:group/project#7``, ``group/project#7`` and ``https://{host}/{group}/{project}/-/issues/7``."""
+        path = self.path_in_site(text)
+        host = self.http.host + ":"
+        match = _NAME.fullmatch(text.strip().removeprefix(host)) if path is None else _PAGE.fullmatch(path)
+        if match is None:
+            raise self.invalid_key(text)
+        return f"{host}{match[1]}#{int(match[2])}"
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /projects/:id/issues/:issue_iid``."""
+        project, number = self._parts(key)
+        self.check_project(project)
+        return self._found(project, self.http.get(path_of("projects", project, "issues", number)))
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /projects/:id/issues``."""
+        project = self.project_in(fields)
+        query: dict[str, str | int] = {"search": text, "in": "title,description", "scope": "all", "per_page": MAX_FOUND}
+        reply = self.http.get(path_of("projects", project, "issues"), query=query)
+        return [self._found(project, reply, index) for index in range(len(reply.value(kind=list)[:MAX_FOUND]))]
+
+    def _found(self, project: str, reply: HttpReply, *row: int) -> FoundIssue:
+        issue = self._issue(project, reply, *row)
+        values = reply.json()[row[0]] if row else reply.json()
+        person = user_name(values.get("assignee"), "username", "name")
+        return self.found(issue.key, issue.web_url, values["title"], values.get("state"), person)
+
+    def _parts(self, key: str) -> tuple[str, str]:
         match = _KEY.fullmatch(key)
         if match is None:
             raise self.invalid_key(key)
-        path = path_of("projects", match[1], "issues", match[2], "notes")
+        return match[1], match[2]
+
+    def comment(self, key: str, text: str) -> None:
+        """``POST /projects/:id/issues/:issue_iid/notes``."""
+        project, number = self._parts(key)
+        path = path_of("projects", project, "issues", number, "notes")
         self.http.request("POST", path, json={"body": self.write(text)})
 
     def write(self, text: str) -> str:

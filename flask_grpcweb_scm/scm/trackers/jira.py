@@ -5,6 +5,7 @@ https://developer.atlassian.com/cloud/jira/platform/rest/v3/, https://developer.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.providers import ProviderRejected
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.jira_fields import (
     SYSTEM,
     JiraField,
@@ -25,7 +26,15 @@ from flask_grpcweb_scm.scm.trackers.jira_fields import (
     system_field,
 )
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerField, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    user_name,
+)
 
 __all__ = ["JiraCloud", "JiraDataCenter"]
 
@@ -39,6 +48,7 @@ _GATEWAY = re.compile(r"/ex/jira/[^/]+")
 PAGE_SIZE = 200
 MAX_PAGES = 10
 KEPT_SECONDS = 300
+SHOWN = "summary,status,assignee"
 
 known_fields: LruCache[tuple[JiraField, ...]] = LruCache(2**22)
 """By account, project and type of issue, and by the time: fields change, though seldom."""
@@ -61,7 +71,7 @@ class JiraDataCenter(Tracker):
     # Nodes tell each other of new issues.
     search_delay = 30
     api: ClassVar[str] = "2"
-    search: ClassVar[tuple[str, ...]] = ("search",)
+    search_path: ClassVar[tuple[str, ...]] = ("search",)
     user_key: ClassVar[str] = "name"
     """Of a user, in the JSON of fields."""
 
@@ -137,13 +147,57 @@ class JiraDataCenter(Tracker):
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /rest/api/{version}/search``."""
         query = f'text ~ "{issue.marker}"'
-        reply = self.http.get(self._path(*self.search), query={"jql": query, "fields": "summary", "maxResults": 1})
+        reply = self.http.get(self._path(*self.search_path), query={"jql": query, "fields": "summary", "maxResults": 1})
         return self._issue(reply.value("issues", 0, "key", kind=str)) if reply.value("issues", kind=list) else None
+
+    def key_of(self, text: str) -> str:
+        """Take ``ABC-7`` and ``https://{site}/browse/ABC-7``."""
+        path = self.path_in_site(text)
+        key = text.strip() if path is None else path.removeprefix("browse/").rstrip("/")
+        if _ISSUE.fullmatch(key) is None:
+            raise self.invalid_key(text)
+        return key.upper()
+
+    def page_site(self) -> str:
+        """Return the site; a gateway has no pages."""
+        return self._web_site()
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /rest/api/{version}/issue/{key}``, also for an issue that has another key since."""
+        self._check_key(key)
+        self.check_project(self.project_of(key))
+        issue = self._found(self.http.get(self._path("issue", key), query={"fields": SHOWN}))
+        self.check_project(self.project_of(issue.key))
+        return issue
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /rest/api/{version}/search``, for all words of the text."""
+        project = self.project_in(fields)
+        # What Lucene and JQL read as operators is a space.
+        words = " ".join(re.sub(r"[^\w.@-]+", " ", text).split())
+        query = f"project = {project if project.isdecimal() else json.dumps(project)}"
+        if words:
+            query += f" AND text ~ {json.dumps(words, ensure_ascii=False)}"
+        parameters = {"jql": f"{query} ORDER BY updated DESC", "fields": SHOWN, "maxResults": MAX_FOUND}
+        reply = self.http.get(self._path(*self.search_path), query=parameters)
+        return [
+            self._found(reply, "issues", index) for index in range(len(reply.value("issues", kind=list)[:MAX_FOUND]))
+        ]
+
+    def _found(self, reply: HttpReply, *row: str | int) -> FoundIssue:
+        issue = self._issue(reply.value(*row, "key", kind=str))
+        fields = reply.value(*row, "fields", kind=dict)
+        status = user_name(fields.get("status"), "name")
+        person = user_name(fields.get("assignee"), "displayName", "name")
+        return self.found(issue.key, issue.web_url, fields["summary"], status, person)
+
+    def _check_key(self, key: str) -> None:
+        if _ISSUE.fullmatch(key) is None:
+            raise self.invalid_key(key)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /rest/api/{version}/issue/{key}/comment``."""
-        if _ISSUE.fullmatch(key) is None:
-            raise self.invalid_key(key)
+        self._check_key(key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
 
     def write(self, text: str) -> str:
@@ -195,7 +249,7 @@ class JiraCloud(JiraDataCenter):
     user_key = "accountId"
     search_delay = 120
     api = "3"
-    search = ("search", "jql")
+    search_path = ("search", "jql")
 
     def write(self, text: str) -> str:
         """Leave a text as it is: nodes of text have no markup."""

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 from flask_grpcweb_scm.scm.providers import (
     Credential,
@@ -24,7 +25,18 @@ from flask_grpcweb_scm.scm.providers import (
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
-__all__ = ["MAX_ALLOWED", "NewIssue", "Tracker", "TrackerField", "TrackerIssue", "comma_separated", "is_number"]
+__all__ = [
+    "MAX_ALLOWED",
+    "MAX_FOUND",
+    "FoundIssue",
+    "NewIssue",
+    "Tracker",
+    "TrackerField",
+    "TrackerIssue",
+    "comma_separated",
+    "is_number",
+    "user_name",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +50,10 @@ MIN_ROOM = 20
 MAX_WRITTEN = 2**18
 # Values of a field that a caller may choose from: a project may have thousands of versions.
 MAX_ALLOWED = 200
+MAX_TITLE_CHARACTERS = 1000
+MAX_FOUND = 20
+"""Issues of a search."""
+MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
 LOOKUP_SHARE = 0.25
 # Cuts of a text by as much as it is too long, before one by half.
@@ -65,6 +81,19 @@ class TrackerIssue:
     key: str
     """The tracker's name for it, such as ``owner/repo#7``."""
     web_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIssue:
+    """An issue as a tracker shows it."""
+
+    key: str
+    web_url: str
+    title: str
+    status: str = ""
+    """In the tracker's word, such as ``open`` or ``In Progress``."""
+    assignee: str = ""
+    """Name of the person; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +185,20 @@ class Tracker(ProviderApi):
             return f"is not one that {self.kind} has, got {value[:80]!r}"
         return ""
 
+    def project_in(self, fields: Mapping[str, str]) -> str:
+        """Return the project that fields name, the only one of them that a search needs.
+
+        :raises ProviderRejected: when they name none.
+        :raises ProviderForbidden: for a project that may not be named.
+        """
+        name = self.project_field or ""
+        project = fields.get(name, "")
+        if problem := self._problem(name, project):
+            text = f"metadata.{name} {problem}"
+            raise self.error(ProviderRejected, text, fields={f"metadata.{name}": problem})
+        self.check_project(project)
+        return project
+
     def check_project(self, name: str) -> None:
         """Refuse the name of a project that is none of the installation's.
 
@@ -181,6 +224,16 @@ class Tracker(ProviderApi):
         else:
             text = _fitting(issue.description, min(room, MAX_WRITTEN), self.write)
         return self.paragraph_break.join(filter(None, (whole, text, reference)))
+
+    def found(self, key: str, web_url: str, title: object, status: object = "", assignee: object = "") -> FoundIssue:
+        """Make an issue of a response, whose texts may be anything.
+
+        :raises ProviderUnavailable: for a key that no tracker has.
+        """
+        issue = self.created(key, web_url)
+        texts = [one_line(text) if isinstance(text, str) else "" for text in (title, status, assignee)]
+        word, person = (shortened(text, MAX_WORD_CHARACTERS) for text in texts[1:])
+        return FoundIssue(issue.key, issue.web_url, shortened(texts[0], MAX_TITLE_CHARACTERS), word, person)
 
     def created(self, key: str, web_url: str) -> TrackerIssue:
         """Make the issue of a response.
@@ -262,6 +315,41 @@ class Tracker(ProviderApi):
         """
 
     @abc.abstractmethod
+    def key_of(self, text: str) -> str:
+        """Return the key of an issue that is named by its key, or by the address of its page.
+
+        :raises ProviderRejected: for what is neither.
+        """
+
+    @abc.abstractmethod
+    def read(self, key: str) -> FoundIssue:
+        """Return an issue as it is now.
+
+        :raises ProviderNotFound: when it does not exist, or the account does not see it; ProviderForbidden, when it is
+            of a project that may not be named.
+        """
+
+    @abc.abstractmethod
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """Return issues of a project that have a text, at most :data:`MAX_FOUND`.
+
+        :param fields: the project, as for :meth:`create`.
+        :raises ProviderError: when that fails.
+        """
+
+    def path_in_site(self, text: str) -> str | None:
+        """Return the path of a page below this site; None for any other text."""
+        url, site = urlsplit(text.strip()), urlsplit(self.page_site())
+        if (url.scheme, url.netloc.lower()) != (site.scheme, site.netloc.lower()):
+            return None
+        base = site.path.rstrip("/") + "/"
+        return unquote(url.path[len(base) :]) if url.path.startswith(base) else None
+
+    def page_site(self) -> str:
+        """Return the address below which the pages are that people read."""
+        return self.site
+
+    @abc.abstractmethod
     def comment(self, key: str, text: str) -> None:
         """Add a comment to an issue.
 
@@ -303,6 +391,12 @@ def _matches(pattern: str, name: str) -> bool:
 
 def _lower(text: str) -> str:
     return "".join(char.lower() if char.isascii() else char for char in text)
+
+
+def user_name(user: Any, *names: str) -> str:
+    """Return the name of a person in a response; empty for none."""
+    found = (user.get(name) for name in names) if isinstance(user, dict) else ()
+    return next((name for name in found if isinstance(name, str)), "")
 
 
 def is_number(text: str) -> bool:

@@ -279,9 +279,8 @@ def test_a_page_to_sign_in_on_is_no_response() -> None:
 )
 def test_refusals_say_what_to_do(status: int, text: str, expected: str) -> None:
     body = json.dumps({"message": text}).encode()
-    with serve(answer(http(body, status=f"{status} Odd"))) as server:
-        with pytest.raises(ProviderError) as caught:
-            client(server.url).get("/")
+    with serve(answer(http(body, status=f"{status} Odd"))) as server, pytest.raises(ProviderError) as caught:
+        client(server.url).get("/")
     error = caught.value
     assert re.search(re.escape(text) + expected if expected[0] == ";" else expected, str(error))
 
