@@ -194,7 +194,7 @@ class TestGitLab(TrackerContract):
         [
             ({"message": "404 Project Not Found"}, "404 Project Not Found"),
             ({"error": "title is missing"}, "title is"),
-            ({"message": {"error": "Recognized as spam."}}, "with 400: Recognized as spam.$"),
+            ({"message": {"error": "Recognized as spam."}}, "with 400: Recognized as spam.; change the text"),
             (
                 {"message": {"base": ["Labels can't be blank"], "milestone": {"title": ["is too short"]}}},
                 "with 400: Labels can't be blank; metadata.milestone title is too short$",
