@@ -26,6 +26,7 @@ from flask_grpcweb_scm.client.records import (
     ExternalIssue,
     FoundExternalIssue,
     Repository,
+    TrackerField,
     new_message,
 )
 from flask_grpcweb_scm.client.scm_stub import ScmStub

@@ -124,7 +124,7 @@ class AzureDevOps(Tracker):
         quoted = text.replace("'", "''")
         query = f"{TITLES} '{quoted}' ORDER BY [System.ChangedDate] DESC"
         path = path_of(wanted, "_apis", "wit", "wiql")
-        parameters = {**API_VERSION, "$top": MAX_FOUND}
+        parameters: dict[str, str | int] = {**API_VERSION, "$top": MAX_FOUND}
         reply = self._signed_in(self.http.request("POST", path, query=parameters, json={"query": query}))
         rows = reply.value("workItems", kind=list)[:MAX_FOUND]
         numbers = [str(reply.value("workItems", index, "id", kind=int)) for index in range(len(rows))]

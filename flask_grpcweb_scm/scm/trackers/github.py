@@ -128,7 +128,7 @@ class GitHub(Tracker):
         """``GET /search/issues``, for a phrase: words such as ``repo:`` of the text are not to lead elsewhere."""
         repository = self.project_in(fields)
         phrase = " ".join(re.sub(r'["\\]', " ", text).split())
-        query = {"q": f'"{phrase}" repo:{repository} is:issue', "per_page": MAX_FOUND}
+        query: dict[str, str | int] = {"q": f'"{phrase}" repo:{repository} is:issue', "per_page": MAX_FOUND}
         reply = self.http.get("/search/issues", query=query)
         rows = reply.value("items", kind=list)
         end = f"/repos/{repository}".lower()

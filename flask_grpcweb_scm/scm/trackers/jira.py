@@ -178,7 +178,11 @@ class JiraDataCenter(Tracker):
         query = f"project = {project if project.isdecimal() else json.dumps(project)}"
         if words:
             query += f" AND text ~ {json.dumps(words, ensure_ascii=False)}"
-        parameters = {"jql": f"{query} ORDER BY updated DESC", "fields": SHOWN, "maxResults": MAX_FOUND}
+        parameters: dict[str, str | int] = {
+            "jql": f"{query} ORDER BY updated DESC",
+            "fields": SHOWN,
+            "maxResults": MAX_FOUND,
+        }
         reply = self.http.get(self._path(*self.search_path), query=parameters)
         return [
             self._found(reply, "issues", index) for index in range(len(reply.value("issues", kind=list)[:MAX_FOUND]))
