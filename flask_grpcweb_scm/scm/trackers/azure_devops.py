@@ -15,6 +15,7 @@ from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_html
 from flask_grpcweb_scm.scm.trackers.tracker import (
     MAX_ALLOWED,
+    MAX_FIELD_CHARACTERS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -141,7 +142,7 @@ class AzureDevOps(Tracker):
         """Read an issue, and its project."""
         fields = reply.value(*row, "fields", kind=dict)
         project = reply.value(*row, "fields", "System.TeamProject", kind=str)
-        if re.fullmatch(NAME, project) is None:
+        if len(project) > MAX_FIELD_CHARACTERS or re.fullmatch(NAME, project) is None:
             raise self.http.unexpected()
         issue = self._issue(project, reply.value(*row, "id", kind=int))
         person = user_name(fields.get("System.AssignedTo"), "displayName", "uniqueName")

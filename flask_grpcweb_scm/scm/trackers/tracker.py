@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
 __all__ = [
     "MAX_ALLOWED",
+    "MAX_FIELD_CHARACTERS",
     "MAX_FOUND",
     "FoundIssue",
     "NewIssue",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
 import time
@@ -26,7 +28,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, NewIssue, Tracker, TrackerIssue
 
 SECRET = "s3cret-t0ken"
 MARKER = "scm0123456789abcdef0123456789abcdef"
@@ -113,6 +115,13 @@ class TrackerContract:
     find_nothing: ClassVar[list[Step]]
     comment: ClassVar[list[Step]]
     """Of the text "Linked <b>."."""
+    read: ClassVar[Step]
+    found: ClassVar[FoundIssue]
+    """The issue of `read`, the only one of `search`."""
+    search: ClassVar[list[Step]]
+    """For the text ``x" OR '1``."""
+    pages: ClassVar[list[str]]
+    """Addresses of the issue's page, after that of the server."""
     foreign_keys: ClassVar[list[str]]
     authorization: ClassVar[str] = f"Bearer {SECRET}"
     credential: ClassVar[Credential] = Credential(token=SECRET)
@@ -142,6 +151,10 @@ class TrackerContract:
     def expected(self, vendor: Vendor) -> TrackerIssue:
         key, url = (text.replace("{port}", str(vendor.port)) for text in (self.created.key, self.created.web_url))
         return TrackerIssue(key, url)
+
+    def expected_found(self, vendor: Vendor) -> FoundIssue:
+        issue = self.expected(vendor)
+        return replace(self.found, key=issue.key, web_url=issue.web_url)
 
     def check_requests(self, vendor: Vendor, steps: list[Step]) -> None:
         assert [(r.method, r.path) for r in vendor.requests] == [(s.method, self.base_path + s.path) for s in steps]
@@ -186,6 +199,45 @@ class TrackerContract:
             with pytest.raises(ProviderRejected, match="no key of"):
                 at.comment(key, "text")
         assert vendor.requests == []
+
+    def test_an_issue_is_named_by_its_key_or_its_page(self, at: Tracker, vendor: Vendor) -> None:
+        key = self.expected(vendor).key
+        for text in (key, f" {key}\n", *(vendor.url + page for page in self.pages)):
+            assert at.key_of(text) == key, text
+        other = [page.replace("localhost", "elsewhere") for page in self.pages]
+        for text in ("", "x", *self.foreign_keys, *other, "https://elsewhere.test" + self.pages[0], vendor.url):
+            with pytest.raises(ProviderRejected, match="no key of"):
+                at.key_of(text)
+        assert vendor.requests == []
+
+    def test_read_gives_what_the_vendor_shows(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(self.read)
+        assert at.read(self.expected(vendor).key) == self.expected_found(vendor)
+        self.check_requests(vendor, [self.read])
+
+    def test_search_gives_what_the_vendor_finds(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.play(*self.search)
+        assert at.search("x\" OR '1", self.fields) == [self.expected_found(vendor)]
+        self.check_requests(vendor, self.search)
+
+    @pytest.mark.parametrize("value", [None, "", 7, "..", [], {}, "x" * 100_000, "\ud800"])
+    def test_no_value_of_an_issue_is_believed(self, at: Tracker, vendor: Vendor, value: Any) -> None:
+        for answer in changed(self.read.answer, value):
+            vendor.play(replace(self.read, answer=answer))
+            with contextlib.suppress(ProviderError), at.reading():
+                found = at.read(self.expected(vendor).key)
+                assert all(isinstance(text, str) and len(text) <= 1000 for text in dataclasses.astuple(found)[2:])
+                assert len(found.web_url) <= 4000
+
+    def test_only_projects_that_may_be_named_are_looked_at(self, at: Tracker, vendor: Vendor) -> None:
+        if self.tracker.project_field is None:
+            return
+        at.projects = ["other"]
+        vendor.play(self.read)
+        calls = (lambda: at.read(self.expected(vendor).key), lambda: at.search("x", self.fields))
+        for call in (*calls, lambda: at.describe(self.fields) if self.lookups else calls[1]()):
+            with pytest.raises(ProviderForbidden):
+                call()
 
     def test_an_issue_that_is_right_passes(self, at: Tracker) -> None:
         at.check(self.issue().fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker, TrackerField, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker, TrackerField, TrackerIssue
 from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContract, Vendor, vendor
 from tests.tables import check_rows
 
@@ -40,6 +41,7 @@ def basic(user: str) -> str:
 
 
 GITHUB_ISSUE = {"number": 7, "html_url": "https://github.com/o/r/issues/7", "body": BODY, "title": "Bug ü"}
+ELSEWHERE = {**GITHUB_ISSUE, "repository_url": "https://api.github.com/repos/other/r"}
 OTHER = {"number": 6, "html_url": "https://github.com/o/r/issues/6", "body": None}
 
 
@@ -64,6 +66,17 @@ class TestGitHub(TrackerContract):
     ]
     find_nothing = [Step("GET", "/repos/o/r/issues", [OTHER])]
     comment = [Step("POST", "/repos/o/r/issues/7/comments", {"id": 1}, status=201, body={"body": "Linked &lt;b&gt;."})]
+    read = Step("GET", "/repos/o/r/issues/7", {**GITHUB_ISSUE, "state": "open", "assignee": {"login": "ann"}})
+    found = FoundIssue("", "", "Bug ü", "open", "ann")
+    search = [
+        Step(
+            "GET",
+            "/search/issues",
+            {"items": [{**read.answer, "repository_url": "https://api.github.com/repos/O/r"}, ELSEWHERE]},
+            query={"q": '"x OR \'1" repo:o/r is:issue', "per_page": "20"},
+        )
+    ]
+    pages = ["/o/r/issues/7", "/o/r/issues/7/", "/o/r/issues/7?x=1#issuecomment-1"]
     foreign_keys = ["o#7", "../..#7", "o/r#x", "o/r/x#7", "o/..#7", "7"]
     complaint = (
         {
@@ -157,7 +170,22 @@ class TestGitLab(TrackerContract):
             body={"body": "Linked &lt;b&gt;."},
         )
     ]
-    foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
+    read = Step(
+        "GET",
+        "/api/v4/projects/group/p/issues/7",
+        {**GITLAB_ISSUE, "title": "Bug ü", "state": "opened", "assignee": {"username": "ann", "name": "Ann"}},
+    )
+    found = FoundIssue("", "", "Bug ü", "opened", "ann")
+    search = [
+        Step(
+            "GET",
+            "/api/v4/projects/group/p/issues",
+            [read.answer],
+            query={"search": "x\" OR '1", "in": "title,description", "scope": "all", "per_page": "20"},
+        )
+    ]
+    pages = ["/group/p/-/issues/7", "/group/p/issues/7/", "/group/p/-/issues/7?x#note_1"]
+    foreign_keys = ["p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
     complaint = (
         {"message": {"title": ["can't be blank", "is odd"], "weight": ["is not a number"]}},
         "title can't be blank; is odd; metadata.weight is not a number",
@@ -251,6 +279,35 @@ class TestAzureDevOps(TrackerContract):
             body=[{"op": "add", "path": "/fields/System.History", "value": "Linked &lt;b&gt;."}],
         )
     ]
+    read = Step(
+        "GET",
+        "/_apis/wit/workitems/7",
+        {
+            "id": 7,
+            "fields": {
+                "System.Title": "Bug ü",
+                "System.State": "Active",
+                "System.AssignedTo": {"displayName": "Ann"},
+                "System.TeamProject": "My Project",
+            },
+        },
+        query={"api-version": "7.1", "fields": "System.Title,System.State,System.AssignedTo,System.TeamProject"},
+    )
+    found = FoundIssue("", "", "Bug ü", "Active", "Ann")
+    search = [
+        Step(
+            "POST",
+            "/My Project/_apis/wit/wiql",
+            {"workItems": [{"id": 7}]},
+            query={"api-version": "7.1", "$top": "20"},
+            body={
+                "query": "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project"
+                " AND [System.Title] CONTAINS 'x\" OR ''1' ORDER BY [System.ChangedDate] DESC"
+            },
+        ),
+        Step("GET", "/_apis/wit/workitems", {"value": [read.answer]}, query={**read.query, "ids": "7"}),
+    ]
+    pages = ["/acme/My%20Project/_workitems/edit/7", "/acme/other/_workitems/edit/7/"]
     foreign_keys = ["7x", "ABC-7", "7/../8"]
     complaint = ({"$id": "1", "message": "TF401347: no such type", "typeKey": "X"}, "TF401347: no such type", {})
 
@@ -356,12 +413,29 @@ class TestJiraDataCenter(TrackerContract):
             },
         )
     ]
-    search = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
-    find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=search)]
+    by_marker = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
+    find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=by_marker)]
     find_nothing = [Step("GET", "/rest/api/2/search", {"issues": []})]
     comment = [
         Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked &lt;b&gt;."})
     ]
+    read = Step(
+        "GET",
+        "/rest/api/2/issue/ABC-7",
+        {
+            "key": "ABC-7",
+            "fields": {"summary": "Bug ü", "status": {"name": "To Do"}, "assignee": {"displayName": "Ann"}},
+        },
+        query={"fields": "summary,status,assignee"},
+    )
+    found = FoundIssue("", "", "Bug ü", "To Do", "Ann")
+    found_by = {
+        "jql": 'project = "ABC" AND text ~ "x OR 1" ORDER BY updated DESC',
+        "fields": "summary,status,assignee",
+        "maxResults": "20",
+    }
+    search = [Step("GET", "/rest/api/2/search", {"issues": [read.answer]}, query=found_by)]
+    pages = ["/jira/browse/ABC-7", "/jira/browse/abc-7?x=1"]
     foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
     complaint = (
         {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},
@@ -512,9 +586,11 @@ class TestJiraCloud(TestJiraDataCenter):
         )
     ]
     find = [
-        Step("GET", "/rest/api/3/search/jql", {"issues": [{"key": "ABC-7"}]}, query=TestJiraDataCenter.search),
+        Step("GET", "/rest/api/3/search/jql", {"issues": [{"key": "ABC-7"}]}, query=TestJiraDataCenter.by_marker),
     ]
     find_nothing = [Step("GET", "/rest/api/3/search/jql", {"issues": [], "isLast": True})]
+    read = replace(TestJiraDataCenter.read, path="/rest/api/3/issue/ABC-7")
+    search = [replace(TestJiraDataCenter.search[0], path="/rest/api/3/search/jql")]
     comment = [
         Step(
             "POST",
@@ -571,6 +647,32 @@ class TestRoundup(TrackerContract):
             body={"@op": "add", "@etag": '"e"', "messages": ["4"]},
         ),
     ]
+    read = Step(
+        "GET",
+        "/rest/data/issue/7",
+        {
+            "data": {
+                "id": "7",
+                "attributes": {"title": "Bug ü", "status": {"id": "2", "name": "chatting"}, "assignedto": None},
+            }
+        },
+        query={"@verbose": "2"},
+    )
+    found = FoundIssue("", "", "Bug ü", "chatting", "")
+    search = [
+        Step(
+            "GET",
+            "/rest/data/issue",
+            {"data": {"collection": [{"id": "7", "title": "Bug ü", "status": {"id": "2", "name": "chatting"}}]}},
+            query={
+                "title": "x\" OR '1",
+                "@fields": "title,status,assignedto",
+                "@verbose": "2",
+                "@page_size": "20",
+            },
+        )
+    ]
+    pages = ["/tracker/issue7"]
     foreign_keys = ["7", "msg7", "issue7/../8"]
     complaint = ({"error": {"status": 400, "msg": "not a priority"}}, "not a priority", {})
 
