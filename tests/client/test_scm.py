@@ -363,6 +363,24 @@ COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2
             scm_pb2.UnlinkExternalIssueRequest(group_id=1, external_issue_id=2),
             scm_pb2.UnlinkExternalIssueResponse(),
         ),
+        (
+            "LinkExternalIssue",
+            {"group_id": 1, "integration_id": 2, "external_key": "ABC-1"},
+            scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=2, external_key="ABC-1"),
+            scm_pb2.ExternalIssue(key="ABC-1"),
+        ),
+        (
+            "DescribeTrackerFields",
+            {"organization_id": 1, "integration_id": 2, "metadata": {"project": "ABC"}},
+            scm_pb2.DescribeTrackerFieldsRequest(organization_id=1, integration_id=2, metadata={"project": "ABC"}),
+            scm_pb2.DescribeTrackerFieldsResponse(fields=[scm_pb2.TrackerField(name="labels", required=True)]),
+        ),
+        (
+            "SearchExternalIssues",
+            {"organization_id": 1, "integration_id": 2, "query": "x"},
+            scm_pb2.SearchExternalIssuesRequest(organization_id=1, integration_id=2, query="x"),
+            scm_pb2.SearchExternalIssuesResponse(issues=[scm_pb2.FoundExternalIssue(key="ABC-1", status="open")]),
+        ),
     ],
 )
 def test_a_method_sends_its_arguments_and_returns_records(
