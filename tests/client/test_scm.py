@@ -275,6 +275,12 @@ FRAME_OUTCOME = scm_pb2.FrameOutcome(
 COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2.CommitAuthor(name="Ann"))
 
 
+def test_an_issue_is_linked_by_its_key() -> None:
+    client, requests = scripted("LinkExternalIssue", scm_pb2.ExternalIssue(key="ABC-1"))
+    assert client.link_external_issue(group_id=1, integration_id=2, external_key="ABC-1").key == "ABC-1"
+    assert requests == [scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=2, external_key="ABC-1")]
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "request_message", "response"),
     [
@@ -362,12 +368,6 @@ COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2
             {"group_id": 1, "external_issue_id": 2},
             scm_pb2.UnlinkExternalIssueRequest(group_id=1, external_issue_id=2),
             scm_pb2.UnlinkExternalIssueResponse(),
-        ),
-        (
-            "LinkExternalIssue",
-            {"group_id": 1, "integration_id": 2, "external_key": "ABC-1"},
-            scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=2, external_key="ABC-1"),
-            scm_pb2.ExternalIssue(key="ABC-1"),
         ),
         (
             "DescribeTrackerFields",
