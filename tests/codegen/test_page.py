@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.codegen.hostile import run_protoc
-from tests.documents import DOCS, README, ROOT, block, blocks, files
+from tests.documents import PAGES, README, ROOT, block, blocks, files
 from tests.test_proto import require_generator
 
-(PAGE,) = [page for page in DOCS if page.stem == "typed-services"]
+PAGE = PAGES["typed-services"]
 
 
 def write_greeter(folder: Path) -> None:
