@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from tests.documents import ROOT, blocks, dead_links, unknown_keys
+from tests.documents import PAGES, ROOT, blocks, dead_links, unknown_keys
 from tests.test_layers import LAYERS
 
-PAGE = ROOT / "CONTRIBUTING.md"
+PAGE = PAGES["CONTRIBUTING"]
 PACKAGE = ROOT / "flask_grpcweb_scm"
 TEXT = PAGE.read_text()
 # `a/b`, `a/` and `a.py` are paths, of the checkout or inside the package.
@@ -26,6 +26,13 @@ def missing(names: set[str]) -> set[str]:
 def test_every_file_that_is_named_is_there() -> None:
     assert len(NAMED) > 50
     assert missing(NAMED - ELSEWHERE) == set()
+
+
+def test_every_module_is_named_or_in_a_folder_that_is() -> None:
+    named = {name for row in re.findall(r"^\| `.*", TEXT, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    named |= {row.split()[0] for row in LAYOUT.splitlines()[1:]} - {f"{room}/" for room in ("rpc", "web", "wire")}
+    modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert not [str(path) for path in modules if not {str(path), f"{path.parent}/"} & named]
 
 
 def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> None:

@@ -10,13 +10,13 @@ from flask import Flask
 from flask_grpcweb_scm.client import ScmGrpcClient
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import channel_for
-from tests.documents import ROOT, blocks
+from tests.documents import PAGES, blocks
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, derive
 from tests.scm.support import Scm, Tenant
 
 __all__ = ["add_repository"]  # a fixture
 
-PAGE = ROOT / "docs/code-mappings.md"
+PAGE = PAGES["code-mappings"]
 
 
 def rows() -> list[list[list[str]]]:
