@@ -81,7 +81,7 @@ class FetchFailed(GitError):
 
 
 class Refs(NamedTuple):
-    """What a remote, or a mirror, has names for."""
+    """Names that a remote, or a mirror, has."""
 
     head: str
     """The branch that HEAD names, as ``refs/heads/…``; empty when it names none."""
