@@ -22,6 +22,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.wire import CONNECT_TYPES, CONTENT_TYPES, GRPC_TYPES
 from tests.apps import ECHO, echo_app
+from tests.codegen.environment import cache_with_protoc
 from tests.documents import DOCS, PAGES, README, ROOT, block, blocks, dead_links, files, unknown_keys
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import call
@@ -75,6 +76,7 @@ def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[-1] == "commit_sha"
 
 
+@pytest.mark.needs("time")
 def test_the_observers(tmp_path: Path) -> None:
     written = "".join(code for code in blocks(PAGES["observability"], "python") if "gunicorn" not in code)
     page = f"import example_app\napp = example_app.create_app()\n{written}"
@@ -137,10 +139,17 @@ def test_the_signature_is_accepted() -> None:
 MARK = "@@@"
 
 
-@pytest.mark.parametrize("name", ["command-line", pytest.param("connect", marks=pytest.mark.needs("curl"))])
-def test_the_commands(name: str, url: str, environ: dict[str, str], shell_path: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(blocks(PAGES["command-line"], "console"), id="command-line"),
+        pytest.param(blocks(PAGES["connect"], "console"), id="connect", marks=pytest.mark.needs("curl")),
+    ],
+)
+def test_the_commands(written: list[str], url: str, environ: dict[str, str], shell_path: str, tmp_path: Path) -> None:
     """All commands of a page in one shell, as a reader would type them; `...` in what they print is anything."""
-    page = "".join(blocks(PAGES[name], "console")).replace("http://127.0.0.1:8000", url)
+    environ["XDG_CACHE_HOME"] = str(cache_with_protoc(tmp_path))
+    page = "".join(written).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
     done = subprocess.run(

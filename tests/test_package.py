@@ -55,6 +55,7 @@ def test_other_names_are_not() -> None:
         ("from flask_grpcweb_scm import GrpcWebScm", {"urllib3", "flask_grpcweb_scm.client"}),
     ],
 )
+@pytest.mark.needs("time")
 def test_what_an_import_leaves_out(code: str, absent: set[str]) -> None:
     assert modules_after(code) & absent == set()
 
@@ -102,6 +103,7 @@ def test_the_source_distribution_has_the_whole_checkout() -> None:
     ] == []
 
 
+@pytest.mark.needs("time")
 def test_an_app_starts_on_windows_which_lacks_modules() -> None:
     code = """
 import sys, flask, flask_sqlalchemy, google.rpc.error_details_pb2

@@ -85,7 +85,7 @@ class LeaseEnded(Exception):
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """What a job has while it is claimed."""
+    """The claim of a job, while it runs."""
 
     job_id: int
     kind: str
@@ -110,7 +110,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What jobs of a kind do, and how often."""
+    """The work of jobs of a kind, and how often it is due."""
 
     run: Callable[[int, Lease], object]
     """Is called with the id of the subject, in an app context, without a transaction; raises :class:`NoSubject`,
