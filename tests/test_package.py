@@ -13,7 +13,7 @@ import pytest
 from packaging.version import Version
 
 import flask_grpcweb_scm
-from tests.documents import PAGES, README, ROOT
+from tests.documents import PAGES, ROOT, all_blocks
 
 EXTRAS_OF_TESTS = ["async", "compression", "cors", "json", "migrations", "otel", "prometheus", "ratelimit"]
 
@@ -83,8 +83,10 @@ def test_the_documents_import_nothing_else() -> None:
     public = {(module, name) for module, names in public_names().items() for name in names}
     imported = {
         (match[1], name)
-        for page in [README, *PAGES.values()]
-        for match in re.finditer(r"from (flask_grpcweb_scm[\w.]*) import ([\w, ]+)", page.read_text())
+        for page in PAGES.values()
+        for block in all_blocks(page)
+        if block.language == "python"
+        for match in re.finditer(r"from (flask_grpcweb_scm[\w.]*) import ([\w, ]+)", block.text)
         for name in match[2].split(", ")
     }
     assert len(imported) > 20

@@ -42,3 +42,16 @@ def test_the_example_is_served_and_its_stubs_are_current(tmp_path: Path) -> None
     for line in block(PAGE, "sh", "flask grpc stubs").splitlines():
         arguments = line.partition("#")[0].split()[2:]
         assert run(tmp_path, *arguments) == ((tmp_path / "greeter_rpc.py").read_text() if len(arguments) == 2 else "")
+
+
+@pytest.mark.needs("time")
+def test_mypy_leaves_out_what_protoc_writes(tmp_path: Path) -> None:
+    (tmp_path / "greeter_pb2.pyi").write_text("from collections.abc import Mapping\nfields: Mapping\n")
+    (tmp_path / "app.py").write_text("from greeter_pb2 import fields\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "app.py"]
+    runs = []
+    for config in ("", block(PAGE, "ini", "ignore_errors")):
+        (tmp_path / "mypy.ini").write_text(config or "[mypy]")
+        runs.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stdout)
+    assert "Missing type arguments" in runs[0]
+    assert "Success" in runs[1]
