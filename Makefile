@@ -56,7 +56,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale servers soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -170,6 +170,9 @@ bench-quick: .venv-bench/.installed ## The same in a few minutes, without server
 
 scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of rows, on PostgreSQL (SCALE='--rows 100000')
 	$(BIN)/python -m benchmarks.scale $(SCALE)
+
+servers: $(DEV) ## Measure what calls cost on each server, and write the table of docs/servers.md (ROUNDS=5)
+	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),5)
 
 soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--minutes 5')
 	$(BIN)/python -m benchmarks.soak $(SOAK)
