@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
+from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools, versions
 from tests.documents import ROOT
 from tests.servers import free_port
 from tests.wheel import build_wheel, make_environment
@@ -225,6 +225,14 @@ def symptom(text: str) -> tuple[str, str]:
     """The step of seeing what the page has in its table of what does not work."""
     (found,) = [code for _, code in re.findall(r"^\| (`([^`]+)`)", PAGE, re.MULTILINE) if code == text]
     return "see", found
+
+
+def test_the_original_code_is_what_the_matrix_runs() -> None:
+    ((_, code),) = blocks("Clients that protoc generated")
+    assert code.partition("\n")[2] == (HERE / "snippets" / "original.ts").read_text()
+    known = versions()
+    for name, version in re.findall(r"`(grpc-web|google-protobuf)` ([\d.]+)", PAGE):
+        assert known[name] == version
 
 
 def test_the_page_is_followed(reader: Reader) -> None:
