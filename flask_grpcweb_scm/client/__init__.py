@@ -12,12 +12,14 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FoundExternalIssue,
     FrameOutcome,
     PathOutcome,
     Record,
     Repository,
     StackFrame,
     SuspectCommit,
+    TrackerField,
 )
 from flask_grpcweb_scm.client.scm import ScmGrpcClient
 from flask_grpcweb_scm.client.scm_stub import ScmStub
@@ -36,6 +38,7 @@ __all__ = [
     "DerivedMappings",
     "Exchange",
     "ExternalIssue",
+    "FoundExternalIssue",
     "FrameOutcome",
     "Head",
     "Metadata",
@@ -54,6 +57,7 @@ __all__ = [
     "Stub",
     "SuspectCommit",
     "SuspectCommits",
+    "TrackerField",
     "Transport",
     "TransportError",
     "UnaryMethod",

@@ -23,12 +23,14 @@ __all__ = [
     "CommitContext",
     "CommitContextOutcome",
     "ExternalIssue",
+    "FoundExternalIssue",
     "FrameOutcome",
     "PathOutcome",
     "Record",
     "Repository",
     "StackFrame",
     "SuspectCommit",
+    "TrackerField",
     "enum_name",
     "new_message",
 ]
@@ -207,6 +209,29 @@ class ExternalIssue(Record):
     description: str
     web_url: str
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerField(Record):
+    """A field of issues at a tracker."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    allowed_values: list[str]
+    default_value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExternalIssue(Record):
+    """An issue as its tracker shows it."""
+
+    key: str
+    title: str
+    web_url: str
+    status: str
+    assignee: str
 
 
 def enum_name(descriptor: EnumDescriptor, number: int) -> str:

@@ -26,6 +26,8 @@ class ScmStub(Stub):
     list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
     unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
     find_suspect_commits: UnaryMethod[scm_pb2.FindSuspectCommitsRequest, scm_pb2.FindSuspectCommitsResponse]
+    describe_tracker_fields: UnaryMethod[scm_pb2.DescribeTrackerFieldsRequest, scm_pb2.DescribeTrackerFieldsResponse]
+    search_external_issues: UnaryMethod[scm_pb2.SearchExternalIssuesRequest, scm_pb2.SearchExternalIssuesResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])

@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
@@ -25,6 +24,7 @@ from flask_grpcweb_scm.scm.database.models import (
     GroupLink,
     Integration,
     IssueOperation,
+    Job,
     LinkedType,
     LinkRelationship,
     Organization,
@@ -49,6 +49,7 @@ __all__ = [
     "GroupLink",
     "Integration",
     "IssueOperation",
+    "Job",
     "LinkRelationship",
     "LinkedType",
     "Organization",
@@ -57,10 +58,6 @@ __all__ = [
     "Repository",
     "RepositoryStatus",
     "db",
-    "figures",
-    "init_app",
-    "ping",
-    "scm_cli",
     "service",
 ]
 

@@ -169,6 +169,7 @@ def test_without_its_key_there_is_no_page_and_with_a_wrong_one_no_app() -> None:
         echo_app(GRPC_METRICS_PATH="metrics")
 
 
+@pytest.mark.needs("time")
 def test_without_its_package_the_error_says_what_to_install() -> None:
     code = """
 import sys; sys.modules["prometheus_client"] = None

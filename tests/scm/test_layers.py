@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "migrations": set(),
     "search": {"database"},
     "queries": {"database", "search", "settings", "validation"},
-    "trackers": {"database", "providers", "queries", "settings", "validation"},
+    "trackers": {"database", "lru_cache", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
     "code_mappings": {
@@ -32,10 +32,17 @@ ALLOWED: dict[str, set[str]] = {
         "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
         "sources", "trackers", "validation",
     },
-    "cli": {
-        "code_mappings", "database", "git_import", "providers", "remotes", "service", "settings", "sources", "trackers",
+    "mirrors": {"providers", "remotes", "sources"},
+    "jobs": {"database", "git_import", "providers", "settings", "sources"},
+    "sync": {
+        "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
+        "trackers", "validation",
     },
-    "__init__": {"cli", "database", "service", "trackers"},
+    "cli": {
+        "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
+        "settings", "sources", "sync", "trackers",
+    },
+    "__init__": {"cli", "database", "jobs", "service", "trackers"},
 }  # fmt: skip
 PURE = {"libraries", "frames", "tracebacks", "trees", "roots", "decide"}
 
