@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
-from tests.documents import ROOT
+from tests.documents import PAGES, all_blocks
 from tests.servers import free_port
 from tests.wheel import build_wheel, make_environment
 
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.needs("browser")
 if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 
-PAGE = (ROOT / "docs" / "javascript.md").read_text()
 SECONDS = 120
 LIFETIME = 900
 MARK = "@@@"
@@ -41,8 +40,7 @@ IN_THE_PAGE = "// in the page\n"
 
 def blocks(section: str) -> list[tuple[str, str]]:
     """The code blocks of a section, each with its language."""
-    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    return re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [(each.language, each.text) for each in all_blocks(PAGES["javascript"]) if each.section == section]
 
 
 class Terminal:
@@ -223,7 +221,11 @@ def reader(tmp_path: Path, wheel: Path) -> Iterator[Reader]:
 
 def symptom(text: str) -> tuple[str, str]:
     """The step of seeing what the page has in its table of what does not work."""
-    (found,) = [code for _, code in re.findall(r"^\| (`([^`]+)`)", PAGE, re.MULTILINE) if code == text]
+    (found,) = [
+        code
+        for _, code in re.findall(r"^\| (`([^`]+)`)", PAGES["javascript"].read_text(), re.MULTILINE)
+        if code == text
+    ]
     return "see", found
 
 
