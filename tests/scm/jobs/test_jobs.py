@@ -337,7 +337,7 @@ def test_figures(app: Flask) -> None:
     due(app, 3, after=HOUR)
     with app.app_context():
         long_ago = database_now() - timedelta(seconds=100)
-        db.session.execute(sa.update(Job).where(Job.subject_id != 3).values(due_at=long_ago))  # noqa: PLR2004
+        db.session.execute(sa.update(Job).where(Job.subject_id != 3).values(due_at=long_ago))
         db.session.commit()
     assert numbers() == [2, 0, 0, 100]
     run(app, fail, limit=1)
