@@ -67,7 +67,7 @@ HOST = "\0"
 
 SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
 SIGNED_OUT = "is base_url right, and is the token good?"
-"""What to look at when a page to sign in on comes instead of a response."""
+"""Advice for when a page to sign in on comes instead of a response."""
 
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
