@@ -174,7 +174,7 @@ def figures() -> Mapping[str, tuple[str, float]]:
     is_running = sa.and_(Job.claimed_until.is_not(None), Job.claimed_until > now)
     counts = [sa.func.count(sa.case((condition, 1))) for condition in (is_due, is_failing, is_running)]
     oldest = sa.func.min(sa.case((sa.and_(is_due, sa.not_(is_running)), Job.due_at)))
-    due, failing, running, first = db.session.execute(sa.select(*counts, oldest)).one()
+    due, failing, running, first = tuple(db.session.execute(sa.select(*counts, oldest)).one())
     age = 0.0 if first is None else (now - first).total_seconds()
     return {
         "scm_jobs_due": ("Jobs that are due.", due),
