@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "validation": set(),
     "settings": set(),
     "lru_cache": set(),
-    "providers": set(),
+    "providers": {"settings"},
     "remotes": set(),
     "pages": {"remotes"},
     "ranking": set(),

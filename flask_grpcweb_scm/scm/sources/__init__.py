@@ -6,13 +6,13 @@ may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.providers import is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
@@ -52,9 +52,11 @@ def open_installed_source(
         )
     if installation is None or not has_api(installation.integration):
         return None
-    limit = current_settings().tracker_timeout
-    deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
-    return _open_api(repository, installation.integration, deadline)
+    integration = installation.integration
+    provider = provider_name(integration.provider)
+    source, project = SOURCES[provider]
+    account = account_of(provider, integration.metadata_, integration.external_id, remaining)
+    return source(project=project(repository), **account)
 
 
 def has_api(integration: Integration) -> bool:
@@ -70,19 +72,6 @@ def _commit_cache() -> LruCache[Storage]:
 def _tip_cache() -> LruCache[Tip]:
     """Return where branches of local mirrors were, by path of the mirror, branch and its state."""
     return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
-
-
-def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:
-    provider = provider_name(integration.provider)
-    source, project = SOURCES[provider]
-    settings = current_settings()
-    return source(
-        integration.metadata_.get("base_url", ""),
-        project(repository),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=deadline,
-        allowed_hosts=settings.scm_allowed_hosts,
-    )
 
 
 def _github_project(repository: Repository) -> str:

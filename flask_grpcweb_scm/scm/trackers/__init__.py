@@ -7,13 +7,12 @@ in an organization has the rest: defaults for the fields of issues, ``projects``
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from flask_grpcweb_scm.rpc import did_you_mean
 from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, provider_name
-from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, find_credential, is_configured
-from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -48,13 +47,8 @@ def open_tracker(installation: OrganizationIntegration, timeout: float | None) -
     if provider not in TRACKERS:
         text = f"there is no tracker {provider!r}{did_you_mean(provider, TRACKERS)}"
         raise ProviderMisconfigured(text, provider=provider)
-    settings = current_settings()
-    limit = settings.tracker_timeout
     return TRACKERS[provider](
-        integration.metadata_.get("base_url", ""),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=time.monotonic() + (limit if timeout is None else min(timeout, limit)),
-        allowed_hosts=settings.scm_allowed_hosts,
+        **account_of(provider, integration.metadata_, integration.external_id, timeout),
         projects=_projects(installation),
         markup=_is_on(installation, "markup"),
     )

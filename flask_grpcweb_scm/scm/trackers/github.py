@@ -32,6 +32,7 @@ class GitHub(Tracker):
 
     kind = "github"
     base_url = "https://api.github.com"
+    app_api: ClassVar = ""
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256

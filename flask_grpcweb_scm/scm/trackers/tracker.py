@@ -86,10 +86,11 @@ class Tracker(ProviderApi):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
         projects: Collection[str] | None = None,
         markup: bool = False,
     ) -> None:
-        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         self.projects = projects
         self.markup = markup
 
