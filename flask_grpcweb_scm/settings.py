@@ -284,6 +284,22 @@ class Settings:
         secret=True,
     )
     scm_no_proxy: frozenset[str] = _key(frozenset, read_hosts, "Hosts that are called without the proxy.")
+    scm_mirrors: str | None = _key(
+        None,
+        read_optional_file,
+        "Folder of the mirrors that the service fetches itself, the same for the server and its workers on a machine."
+        " None: it has none.",
+    )
+    scm_mirror_bytes: int | None = _key(
+        10 * 2**30, read_optional_count, "Bytes that one of these mirrors may have. None: any number."
+    )
+    scm_fetch_timeout: float = _key(3600, read_seconds, "Seconds that one fetch of a mirror may take.")
+    scm_sync_interval: float = _key(
+        3600, read_seconds, "Seconds from one sync of a repository or an organization to the next."
+    )
+    scm_job_lease: float = _key(
+        60, read_seconds, "Seconds after which a job is due again whose worker has died. Workers renew it."
+    )
     blame_cache_bytes: int = _key(
         16 * 2**20, read_count, "Memory in bytes, per process, for the commits that last changed a line."
     )

@@ -58,6 +58,24 @@ class ScmSettings(Protocol):
     @property
     def scm_no_proxy(self) -> frozenset[str]:
         """Hosts that are called without it, in lower case."""
+    def scm_mirrors(self) -> str | None:
+        """Absolute path of the folder of the service's own mirrors; None for none."""
+
+    @property
+    def scm_mirror_bytes(self) -> int | None:
+        """Bytes that one of them may have; None for any number."""
+
+    @property
+    def scm_fetch_timeout(self) -> float:
+        """Maximum seconds for one fetch."""
+
+    @property
+    def scm_sync_interval(self) -> float:
+        """Seconds from one sync to the next."""
+
+    @property
+    def scm_job_lease(self) -> float:
+        """Seconds that a job stays claimed by a worker that is silent."""
 
     @property
     def blame_cache_bytes(self) -> int:

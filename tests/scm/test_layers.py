@@ -32,10 +32,16 @@ ALLOWED: dict[str, set[str]] = {
         "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
         "sources", "trackers", "validation",
     },
-    "cli": {
-        "code_mappings", "database", "git_import", "providers", "remotes", "service", "settings", "sources", "trackers",
+    "jobs": {"database", "git_import", "providers", "settings", "sources"},
+    "sync": {
+        "database", "git_import", "jobs", "providers", "queries", "remotes", "settings", "sources", "trackers",
+        "validation",
     },
-    "__init__": {"cli", "database", "service", "trackers"},
+    "cli": {
+        "code_mappings", "database", "git_import", "jobs", "providers", "remotes", "service", "settings", "sources",
+        "sync", "trackers",
+    },
+    "__init__": {"cli", "database", "jobs", "service", "trackers"},
 }  # fmt: skip
 PURE = {"libraries", "frames", "tracebacks", "trees", "roots", "decide"}
 
