@@ -58,6 +58,8 @@ class ScmSettings(Protocol):
     @property
     def scm_no_proxy(self) -> frozenset[str]:
         """Hosts that are called without it, in lower case."""
+
+    @property
     def scm_mirrors(self) -> str | None:
         """Absolute path of the folder of the service's own mirrors; None for none."""
 

@@ -169,7 +169,9 @@ def find_credential(
         raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
     values = dict(_read_secret(name, *item, provider=provider) for item in configured[name].items())
     if "app_id" in values:
-        installation_id = values.get("installation_id") or (account if account.isascii() and account.isdecimal() else "")
+        installation_id = values.get("installation_id") or (
+            account if account.isascii() and account.isdecimal() else ""
+        )
         if not installation_id:
             raise ProviderMisconfigured(
                 f"the credentials {name!r} are of a GitHub App, and nothing says which installation of it; add"

@@ -276,7 +276,9 @@ class HttpClient:
             if self._proxy is not None:
                 with self._translated(may_have_acted=False):
                     # One address, because another attempt would be another connection; most networks have IPv4.
-                    open_tunnel(opened, min(addresses, key=lambda address: address.version), self._port, self._proxy.auth)
+                    open_tunnel(
+                        opened, min(addresses, key=lambda address: address.version), self._port, self._proxy.auth
+                    )
             connection = make_connection(self._host, self._port, opened, self._tls)
             try:
                 with self._translated(may_have_acted=False):

@@ -228,7 +228,9 @@ class GitHubSource(ApiSource):
 
     def _graphql_error(self, error: Mapping[str, Any]) -> ProviderError:
         kind = GRAPHQL_ERRORS.get(error.get("type", ""), ProviderRejected)
-        return self.error(kind, f"{self.kind} responded: {short_line(self.http.credential.redact(str(error['message'])))}")
+        return self.error(
+            kind, f"{self.kind} responded: {short_line(self.http.credential.redact(str(error['message'])))}"
+        )
 
 
 class GitHubEnterpriseSource(GitHubSource):

@@ -20,13 +20,13 @@ from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 
-__all__ = ["TRACKERS", "comments_on_link", "issue_defaults", "open_tracker"]
+__all__ = ["TRACKERS", "allowed_projects", "comments_on_link", "issue_defaults", "open_tracker"]
 
 TRACKERS: Mapping[str, type[Tracker]] = {
     tracker.kind: tracker
     for tracker in (GitHub, GitHubEnterprise, GitLab, AzureDevOps, JiraCloud, JiraDataCenter, Roundup)
 }
-SETTINGS = frozenset({"comment_on_link", "markup", "projects"})
+SETTINGS = frozenset({"comment_on_link", "markup", "owner", "projects"})
 """Keys of an installation's configuration that are no fields of issues."""
 WITHOUT_TRACKER = {"bitbucket": "Bitbucket Cloud", "bitbucket_server": "Bitbucket Data Center"}
 
@@ -49,7 +49,7 @@ def open_tracker(installation: OrganizationIntegration, timeout: float | None) -
         raise ProviderMisconfigured(text, provider=provider)
     return TRACKERS[provider](
         **account_of(provider, integration.metadata_, integration.external_id, timeout),
-        projects=_projects(installation),
+        projects=allowed_projects(installation),
         markup=_is_on(installation, "markup"),
     )
 
@@ -71,7 +71,7 @@ def _is_on(installation: OrganizationIntegration, name: str) -> bool:
     return value is True or value == "true"
 
 
-def _projects(installation: OrganizationIntegration) -> list[str] | None:
+def allowed_projects(installation: OrganizationIntegration) -> list[str] | None:
     """Return the patterns of the projects that the organization may name; None for all.
 
     :raises ProviderMisconfigured: for anything but a list of texts, or a text with commas, that names something.

@@ -21,7 +21,7 @@ from flask_grpcweb_scm.scm.providers import (
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
 
-__all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
+__all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated", "matches_project"]
 
 # Of a required field: no tracker has longer names, and keys are made of them.
 MAX_FIELD_CHARACTERS = 200
@@ -135,7 +135,7 @@ class Tracker(ProviderApi):
 
         :raises ProviderForbidden: for such a name.
         """
-        if self.projects is not None and not any(_matches(pattern, name) for pattern in self.projects):
+        if self.projects is not None and not any(matches_project(pattern, name) for pattern in self.projects):
             text = f"{name[:80]!r} is none of the projects that this organization may name at {self.kind}"
             raise self.error(ProviderForbidden, text)
 
@@ -215,7 +215,7 @@ def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
     raise AssertionError("a text of one character fits")
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches_project(pattern: str, name: str) -> bool:
     """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
     name = _lower(name)
     first, *others = _lower(pattern).split("*")
