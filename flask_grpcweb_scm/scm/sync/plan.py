@@ -257,8 +257,9 @@ def _missing(account: Account, rows: Sequence[KnownRepository], elsewhere: Mappi
         if row.external_id in others:
             values: dict[str, object] = {"integration_id": others[row.external_id]}
             yield Action("hand over", row.name, row.id, values, "another integration sees it", row.is_marked)
-        elif row.status is RepositoryStatus.HIDDEN:
-            yield Action("keep", row.name, row.id, reason="it is hidden", is_marked=row.is_marked)
+        elif row.status is RepositoryStatus.HIDDEN or (row.status is not RepositoryStatus.ACTIVE and not row.is_marked):
+            # What a person has disabled stays so, also when it is seen again.
+            yield Action("keep", row.name, row.id, is_marked=row.is_marked)
         else:
             values = {"status": RepositoryStatus.HIDDEN}
             yield Action("hide", row.name, row.id, values, "the integration does not see it any more", True)
