@@ -32,14 +32,15 @@ ALLOWED: dict[str, set[str]] = {
         "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
         "sources", "trackers", "validation",
     },
+    "mirrors": {"providers", "remotes", "sources"},
     "jobs": {"database", "git_import", "providers", "settings", "sources"},
     "sync": {
-        "database", "git_import", "jobs", "providers", "queries", "remotes", "settings", "sources", "trackers",
-        "validation",
+        "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
+        "trackers", "validation",
     },
     "cli": {
-        "code_mappings", "database", "git_import", "jobs", "providers", "remotes", "service", "settings", "sources",
-        "sync", "trackers",
+        "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
+        "settings", "sources", "sync", "trackers",
     },
     "__init__": {"cli", "database", "jobs", "service", "trackers"},
 }  # fmt: skip

@@ -95,6 +95,13 @@ class ProviderApi(abc.ABC):
         :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
         """
 
+    def current_credential(self) -> Credential:
+        """Return what the account is used with now: of a GitHub App, a token of its installation.
+
+        :raises ProviderError: when there is none.
+        """
+        return self.credential if self.http.tokens is None else self.http.tokens.current()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Translate the errors of reading a response, which may have any content.

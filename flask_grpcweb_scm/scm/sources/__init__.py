@@ -7,6 +7,7 @@ may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
@@ -20,10 +21,11 @@ from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage, Tip
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
-__all__ = ["has_api", "open_installed_source", "open_source"]
+__all__ = ["has_api", "local_mirror", "open_installed_source", "open_source", "own_mirror_path"]
 
 COMMIT_SHARE = 1 / 16  # of the memory for lines
 TIP_SHARE = 1 / 16
+MIRRORS_PER_FOLDER = 1000
 
 
 def open_source(repository: Repository, context: CallContext) -> Source | None:
@@ -31,8 +33,33 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
     :raises ProviderMisconfigured: when the settings of its integration cannot work.
     """
-    has_mirror = repository.mirror_path is not None or repository.integration_id is None
-    return open_installed_source(repository, None if has_mirror else installation_of(repository), context)
+    needs_none = repository.integration_id is None or local_mirror(repository) is not None
+    return open_installed_source(repository, None if needs_none else installation_of(repository), context)
+
+
+def local_mirror(repository: Repository) -> str | None:
+    """Return where a repository is on this machine: where the service has fetched it, or whoever has imported it.
+
+    None where its provider is to be read: also for a mirror without the contents of files.
+    """
+    if repository.mirror_fetched_at is not None and not repository.config.get("blobless"):
+        path = own_mirror_path(repository)
+        # Another machine may have it.
+        if path is not None and path.is_dir():
+            return str(path)
+    return repository.mirror_path
+
+
+def own_mirror_path(repository: Repository) -> Path | None:
+    """Return the place of the service's own mirror of a repository; None when it is to have none.
+
+    An id alone might be that of an earlier row, whose mirror is still there: SQLite gives ids again.
+    """
+    root = current_settings().scm_mirrors
+    if root is None:
+        return None
+    added = int(repository.date_added.timestamp() * 1_000_000)
+    return Path(root, str(repository.id // MIRRORS_PER_FOLDER), f"{repository.id}-{added:x}.git")
 
 
 def open_installed_source(
@@ -43,13 +70,12 @@ def open_installed_source(
     :param installation: None for no integration, or one that is not installed.
     """
     remaining = context.remaining()
-    if repository.mirror_path is not None:
+    mirror = local_mirror(repository)
+    if mirror is not None:
         settings = current_settings()
         timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
         memory = settings.git_memory_bytes
-        return Mirror(
-            repository.mirror_path, timeout=timeout, memory=memory, commits=_commit_cache(), tips=_tip_cache()
-        )
+        return Mirror(mirror, timeout=timeout, memory=memory, commits=_commit_cache(), tips=_tip_cache())
     if installation is None or not has_api(installation.integration):
         return None
     integration = installation.integration

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -39,6 +39,7 @@ __all__ = [
     "GitOutOfMemory",
     "GitTimeout",
     "commit_date",
+    "find_git",
     "parse_log",
     "path_text",
     "run_git",
@@ -51,6 +52,7 @@ CHUNK_BYTES = 64 * 2**10
 MEMORY_BYTES = 2**30
 """Default of the address space of git, which of a repository as large as Linux has 0.6 GiB in use."""
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
+TICK_SECONDS = 0.2  # from one call of what watches git to the next
 MAX_ERROR_BYTES = 2 * 2**10
 MAX_ERROR_FILE_BYTES = 64 * 2**10
 
@@ -150,6 +152,9 @@ def run_git(
     memory: int | None = MEMORY_BYTES,
     folder: str = "",
     variables: Mapping[str, str] = NO_VARIABLES,
+    file_bytes: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -163,6 +168,9 @@ def run_git(
     :param memory: bytes of address space; None for any number.
     :param folder: where git is started; by default in the working tree.
     :param variables: more of its environment.
+    :param file_bytes: that a file may have which git writes (Linux); None for any number.
+    :param meanwhile: is called again and again while git works; what it raises ends git.
+    :param pass_fds: descriptors that git, and what it starts, keep open until they end.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -181,18 +189,18 @@ def run_git(
         given.seek(0)
         tree = os.path.dirname(git_dir)
         process = subprocess.Popen(
-            [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
+            [find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**ENVIRONMENT, "GIT_WORK_TREE": tree, **variables},
             cwd=folder or tree,  # files that the configuration names are relative to the working tree
             start_new_session=True,
-            pass_fds=leash.pass_fds,
+            pass_fds=[*leash.pass_fds, *pass_fds],
         )
         leash.tie(process.pid)
-        _limit(process, memory)
-        yield from _output(process, command, deadline)
+        _limit(process, memory, file_bytes)
+        yield from _output(process, command, deadline, meanwhile)
         errors.seek(0)
         text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
         if process.returncode != 0:
@@ -207,8 +215,8 @@ def run_git(
 _NO_MEMORY = re.compile("out of memory|cannot allocate memory", re.IGNORECASE)
 
 
-def _limit(process: subprocess.Popen[bytes], memory: int | None) -> None:
-    """Set the length of the pipe and the limit of memory of git, as far as this process may: neither is needed."""
+def _limit(process: subprocess.Popen[bytes], memory: int | None, file_bytes: int | None) -> None:
+    """Set the length of the pipe and the limits of git, as far as this process may: none is needed."""
     if sys.platform != "linux":
         return
     # Not by Popen(pipesize=…), which fails for a user who has too many pages in pipes.
@@ -216,9 +224,10 @@ def _limit(process: subprocess.Popen[bytes], memory: int | None) -> None:
         assert process.stdout is not None
         fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     # From here: code between fork and exec is unsafe with threads, and a shell between would take as long as git.
-    if memory is not None:
-        with suppress(OSError):  # it has ended
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
+    for which, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, file_bytes)):
+        if limit is not None:
+            with suppress(OSError):  # it has ended
+                resource.prlimit(process.pid, which, (limit, limit))
 
 
 def _nameless_file(size: int | None = None) -> IO[bytes]:
@@ -269,19 +278,32 @@ class _Leash:
             os.close(end)
 
 
-def _find_git() -> str:
+def find_git() -> str:
+    """Return the path of git.
+
+    :raises GitError: when this machine has none.
+    """
     path = shutil.which("git")
     if path is None:
         raise GitError("git is not installed on the server")
     return path
 
 
-def _output(process: subprocess.Popen[bytes], command: str, deadline: float | None) -> Generator[bytes, None, None]:
+def _output(
+    process: subprocess.Popen[bytes], command: str, deadline: float | None, meanwhile: Callable[[], object] | None
+) -> Generator[bytes, None, None]:
     assert process.stdout is not None
     stdout, owner = process.stdout.fileno(), os.getpid()
     try:
         yield b""
-        while _is_ready(stdout, deadline):
+        while True:
+            if meanwhile is not None:
+                meanwhile()
+                soon = time.monotonic() + TICK_SECONDS
+                if (deadline is None or soon < deadline) and not _is_ready(stdout, soon):
+                    continue
+            if not _is_ready(stdout, deadline):
+                break
             chunk = os.read(stdout, CHUNK_BYTES)
             if chunk:
                 yield chunk

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -27,11 +26,11 @@ from flask_grpcweb_scm.scm.database.models import (
     RepositoryStatus,
     provider_name,
 )
-from flask_grpcweb_scm.scm.git_import.destination import HOSTS, remote_at_provider, unnumbered_id
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of
-from flask_grpcweb_scm.scm.remotes import parse_remote, remote_of
+from flask_grpcweb_scm.scm.remotes import remote_of
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
 from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
 from flask_grpcweb_scm.scm.trackers import allowed_projects
@@ -153,7 +152,7 @@ class OrganizationSync:
     def _plan(self, installation: OrganizationIntegration, *, is_dry: bool) -> list[Action]:
         integration = installation.integration
         provider = provider_name(integration.provider)
-        account = Account(integration.id, provider, _host(integration))
+        account = Account(integration.id, provider, host_at_provider(provider, integration))
         listed = self._list(installation, is_dry=is_dry)
         actions = self._planned(installation, account, listed)
         if any(action.kind in REMOVED for action in actions):
@@ -166,7 +165,11 @@ class OrganizationSync:
 
     def _planned(self, installation: OrganizationIntegration, account: Account, listed: _Listed) -> list[Action]:
         states = {row.integration_id: row for row in _installations(self.organization_id)}
-        here = [row for row in states.values() if _host(row.integration) == account.host]
+        here = [
+            row
+            for row in states.values()
+            if host_at_provider(row.integration.provider, row.integration) == account.host
+        ]
         elsewhere = {
             number: row.integration_id
             for row in here
@@ -336,21 +339,13 @@ def _installations(organization_id: int) -> Iterable[OrganizationIntegration]:
     return db.session.scalars(statement.where(mine).order_by(OrganizationIntegration.id))
 
 
-def _host(integration: Integration) -> str:
-    """Return the host of an integration, as remotes name it."""
-    base_url = str(integration.metadata_.get("base_url") or "")
-    host = urlsplit(base_url).netloc if base_url else HOSTS.get(provider_name(integration.provider), "")
-    remote = parse_remote(f"https://{host}/owner/name")
-    return host if remote is None else remote.host
-
-
 def _path_key(provider: str) -> str:
     return "path" if provider_name(provider) == "gitlab" else "name"
 
 
 def _known(organization_id: int, installations: Mapping[int, OrganizationIntegration]) -> list[KnownRepository]:
     """Read the rows of an organization, as a plan needs them."""
-    hosts = {key: _host(row.integration) for key, row in installations.items()}
+    hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
     marked = {row_id for row in installations.values() for row_id in _state(row).get("marked", ())}
     columns = (
         *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
