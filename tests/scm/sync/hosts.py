@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ class VendorHost(Host):
 
     realm = ""
 
-    def __init__(self) -> None:
+    def __init__(self, default: Path | None = None) -> None:
+        self.default = default
+        """The git directory of repositories that have none of their own."""
         self.repositories: dict[int, Hosted] = {}
         self.requests: list[Request] = []
         self.refusals: list[str] = []
@@ -71,7 +73,7 @@ class VendorHost(Host):
         self.max_page = 100
 
     def add(self, number: int, name: str, path: Path | None = None, **facts: Any) -> Hosted:
-        self.repositories[number] = Hosted(number, name, path, **facts)
+        self.repositories[number] = Hosted(number, name, path or self.default, **facts)
         return self.repositories[number]
 
     def respond(self, request: Request) -> Answer:
@@ -167,8 +169,8 @@ class GitHubHost(VendorHost):
     """Who the token is of."""
     organizations = ("acme",)
 
-    def __init__(self, prefix: str = "") -> None:
-        super().__init__()
+    def __init__(self, prefix: str = "", default: Path | None = None) -> None:
+        super().__init__(default)
         self.prefix = prefix
         self.installations = {"77"}
         self.token_seconds = 3600
@@ -360,9 +362,3 @@ class GitLabHost(VendorHost):
             "default_branch": hosted.branch, "archived": hosted.archived, "empty_repo": False,
             "visibility": "private" if hosted.private else "public", "created_at": WHEN, "last_activity_at": WHEN,
         }  # fmt: skip
-
-
-def faults(*answers: Answer) -> Iterator[Callable[[Request], Answer | None]]:
-    """Yield faults that answer so."""
-    for answer in answers:
-        yield lambda request, answer=answer: answer  # type: ignore[misc]
