@@ -104,7 +104,7 @@ format: .venv-lint/.installed ## Correct what style checks can correct
 types: $(DEV) ## Check types
 	$(BIN)/mypy
 
-docs: .venv-docs/.installed ## Build the documentation site in build/docs; a warning is an error (DOCS_URL=… is where it will be)
+docs: .venv-docs/.installed ## Build the documentation site in build/docs; a warning is an error
 	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 	@echo 'build/docs/index.html'
 

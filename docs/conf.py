@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import runpy
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -11,6 +11,9 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parent.parent
+SETUP = runpy.run_path(str(ROOT / "setup.py"))
+FILES: dict[str, str] = {page: file for file, page in SETUP["FILES"].items()}
+"""Pages that are files of the checkout, whose text comes before that of the page."""
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "flask_grpcweb_scm"
@@ -29,18 +32,10 @@ exclude_patterns = ["_build"]
 
 html_theme = "flask"
 html_title = f"{project} {release}"
-html_baseurl = os.environ.get("DOCS_URL", "")
+html_baseurl = SETUP["site"]()
 html_theme_options = {"index_sidebar_logo": False}
 html_sidebars = {"404": [], "**": ["localtoc.html", "globaltoc.html", "searchbox.html"]}
 html_copy_source = False
-
-FILES = {
-    "index": "README.md",
-    "changes": "CHANGES.md",
-    "contributing": "CONTRIBUTING.md",
-    "security": "SECURITY.md",
-}
-"""Pages that are files of the checkout, whose text comes before that of the page."""
 
 
 def read_page(app: Sphinx, name: str, source: list[str]) -> None:

@@ -19,7 +19,8 @@ from flask_grpcweb_scm.auth import (
     guard,
     let_in,
 )
-from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
+from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.cli.commands import config_errors_in_commands
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (

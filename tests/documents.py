@@ -11,6 +11,7 @@ from flask_grpcweb_scm.settings import Settings
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {page.stem: page for page in DOCS}
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -24,10 +24,7 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
-    FrameOutcome,
-    PathOutcome,
     Repository,
-    SuspectCommit,
     new_message,
 )
 from flask_grpcweb_scm.client.scm_stub import ScmStub
@@ -245,10 +242,7 @@ class ScmGrpcClient:
             frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
             dry_run=dry_run,
         )
-        response = self.stub.derive_code_mappings(request)
-        return DerivedMappings(
-            map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
-        )
+        return DerivedMappings.from_message(self.stub.derive_code_mappings(request))
 
     def find_suspect_commits(
         self,
@@ -295,10 +289,7 @@ class ScmGrpcClient:
             request.first_seen.FromDatetime(first_seen)
         if max_age is not None:
             request.max_age.FromTimedelta(max_age)
-        response = self.stub.find_suspect_commits(request)
-        return SuspectCommits(
-            map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames)
-        )
+        return SuspectCommits.from_message(self.stub.find_suspect_commits(request))
 
     def list_code_mappings(
         self, *, organization_id: int, project_id: int, page_size: int = 0, page_token: str = ""

@@ -61,6 +61,13 @@ def create_app() -> Flask:
     return app
 
 
+def __getattr__(name: str) -> Flask:
+    # For pyvoy, which calls no function for its app.
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
+
+
 def _add_repositories() -> None:
     db.create_all()
     organization = Organization(slug="demo", name="Demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.browser.browser import Browser, pages, running_browser
 from tests.browser.build import HERE, SNIPPETS, build, check_types, missing_tools
 from tests.browser.conftest import CHROMIUM
-from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES, MISTAKES, Case, Client, expected
+from tests.browser.expectations import CASES, CLIENTS, DIFFERENCES, MISTAKES, SERVERS, Case, Client, expected
 from tests.browser.report import Results
 from tests.servers import running
 
@@ -20,8 +21,15 @@ if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 
 
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    if request.param == "pyvoy" and sys.version_info < (3, 11):
+        pytest.skip("pyvoy needs Python 3.11")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(server: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     assert not missing_tools(), missing_tools()
     build()
     folder = tmp_path_factory.mktemp("browser")
@@ -32,7 +40,7 @@ def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
             "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/scm.db",
         }
         with (
-            running("gunicorn", "tests.browser.app:create_app", log, environment) as port,
+            running(server, "tests.browser.app:create_app", log, environment) as port,
             running_browser(folder, origin, f"http://127.0.0.1:{port}") as browser,
         ):
             pytestconfig.stash[CHROMIUM] = browser.version
@@ -42,10 +50,10 @@ def browser(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name.replace(" ", "-"))
-def test_client(browser: Browser, results: Results, client: Client, case: Case) -> None:
-    results[client.name, case.name] = False
-    assert browser.run("runCase", client.name, case.name) == expected(client, case)
-    results[client.name, case.name] = True
+def test_client(browser: Browser, results: Results, server: str, client: Client, case: Case) -> None:
+    results[server, client.name, case.name] = False
+    assert browser.run("runCase", client.name, case.name) == expected(server, client, case)
+    results[server, client.name, case.name] = True
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from tests.codegen.hostile import run_protoc
-from tests.documents import DOCS, README, ROOT, block, blocks, files
+from tests.documents import PAGES, README, ROOT, block, blocks, files
 from tests.test_proto import require_generator
 
-(PAGE,) = [page for page in DOCS if page.stem == "typed-services"]
+PAGE = PAGES["typed-services"]
 
 
 def write_greeter(folder: Path) -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Refs, Remote, variables_of
-from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, split_stream
+from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed
 from flask_grpcweb_scm.scm.sources.git_directory import SHA256_DIGITS, GitDirectory
+from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
 if sys.platform != "win32":
     import fcntl

@@ -20,7 +20,8 @@ from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.providers import Credential, basic
 from flask_grpcweb_scm.scm.providers.sockets import is_public, resolve
 from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
-from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git, split_stream
+from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
+from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
 __all__ = ["FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
 

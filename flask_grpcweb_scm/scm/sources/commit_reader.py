@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.sources.git import LOG_FORMAT, MEMORY_BYTES, GitCommit, GitError, parse_log
+from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError
 from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged
+from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log
 
 __all__ = ["BatchedObjects", "CommitReader", "Storage", "checked_id"]
 

@@ -28,7 +28,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     Line,
     summary,
 )
-from flask_grpcweb_scm.scm.sources.git import FileChange, GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit
 
 __all__ = [
     "ABSENT",

@@ -31,7 +31,8 @@ from flask_grpcweb_scm.scm.sources.blame import (
     BlameOptions,
     NoSuchCommit,
 )
-from flask_grpcweb_scm.scm.sources.git import GitCommit, GitError
+from flask_grpcweb_scm.scm.sources.git import GitError
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
