@@ -88,6 +88,7 @@ class OwnMirror(GitDirectory):
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(str(path), timeout=limits.timeout, memory=limits.memory)
         self.path = path
+        self._lock_file = path.with_name(f"{path.name.partition('.')[0]}.lock")
         self._limits = limits
         self._how: dict[str, Any] = {"meanwhile": limits.check, "variables": variables_of(MAINTENANCE)}
 
@@ -117,6 +118,8 @@ class OwnMirror(GitDirectory):
         """
         with self._locked():
             self._remove()
+            if sys.platform != "win32":
+                self._lock_file.unlink()
 
     def problems(self, *, full: bool = False) -> str:
         """Return what git finds wrong with the mirror; empty for nothing.
@@ -134,11 +137,15 @@ class OwnMirror(GitDirectory):
         return ""
 
     def _update(self, remote: Remote, *, blobless: bool) -> bool:
-        wanted = remote.refs(self.git_dir, **self._how_of_remotes())
+        wanted = remote.refs(str(self.path.parent), **self._how_of_remotes())
         if len(wanted.ids) > MAX_REFS:
             raise FetchFailed(f"the remote has {len(wanted.ids)} branches and tags; a mirror may have {MAX_REFS}")
         self._prepare(remote.url, wanted, blobless=blobless)
-        before = self._refs()
+        try:
+            before = self._refs()
+        except GitFailed:
+            self._begin_anew(remote.url, wanted, blobless=blobless)
+            before = self._refs()
         head = _head_of(wanted, before.head)
         if (before.head, before.ids) == (head, wanted.ids) and self._has_graph() == bool(wanted.ids):
             return False
@@ -147,9 +154,7 @@ class OwnMirror(GitDirectory):
         except FetchFailed as error:
             if not error.is_of_git or not self.problems():
                 raise
-            self._limits.note("the mirror is damaged; it is fetched anew")
-            self._remove()
-            self._prepare(remote.url, wanted, blobless=blobless)
+            self._begin_anew(remote.url, wanted, blobless=blobless)
             self._fetch(remote, blobless=blobless)
         self._text("symbolic-ref", "HEAD", head)
         self._text("pack-refs", "--all")
@@ -157,6 +162,11 @@ class OwnMirror(GitDirectory):
             self._maintain("commit-graph", "write", "--reachable", "--changed-paths", "--split", "--no-progress")
             self._maintain("gc", "--auto", "--quiet")
         return True
+
+    def _begin_anew(self, url: str, wanted: Refs, *, blobless: bool) -> None:
+        self._limits.note("the mirror is damaged; it is fetched anew")
+        self._remove()
+        self._prepare(url, wanted, blobless=blobless)
 
     def _fetch(self, remote: Remote, *, blobless: bool) -> None:
         limit, noted = self._limits.size, time.monotonic()
@@ -215,15 +225,12 @@ class OwnMirror(GitDirectory):
         ]
         config, text = self.path / "config", "\n".join([*lines, ""])
         before = config.read_text() if config.exists() else ""
-        if before == text:
-            return
         if before and (("sha256" in before) != is_sha256 or ("promisor" in before and not blobless)):
             self._remove()  # git cannot make the one of the other
         for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        # The file without which git sees no repository comes last.
         for file, content in ((self.path / "HEAD", f"ref: {NO_BRANCH}\n"), (config, text)):
-            if file == config or not file.exists():
+            if not file.exists() or (file == config and content != before):
                 new = file.with_name(f"{file.name}.lock")
                 new.write_text(content)
                 new.replace(file)
@@ -255,14 +262,13 @@ class OwnMirror(GitDirectory):
         if sys.platform == "win32":
             yield
             return
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        end = time.monotonic() + LOCK_SECONDS
+        while (lock := _lock(self._lock_file)) is None:
+            self._limits.check()
+            if time.monotonic() > end:
+                raise MirrorBusy
+            time.sleep(PAUSE_SECONDS)
         try:
-            end = time.monotonic() + LOCK_SECONDS
-            while not _lock(lock):
-                self._limits.check()
-                if time.monotonic() > end:
-                    raise MirrorBusy
-                time.sleep(PAUSE_SECONDS)
             # It stays locked until git has ended too, which may outlive a killed worker by a moment.
             self._how["pass_fds"] = [lock]
             yield
@@ -286,11 +292,15 @@ def size_of(folder: Path) -> int:
     return size
 
 
-def _lock(descriptor: int) -> bool:
-    with suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+def _lock(path: Path) -> int | None:
+    """Open a file that only one process at a time has open; None when another one has."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_ino == os.stat(path).st_ino:
+            return lock
+    os.close(lock)  # which it may have deleted
+    return None
 
 
 def _head_of(wanted: Refs, before: str) -> str:

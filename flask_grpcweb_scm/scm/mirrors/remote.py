@@ -133,16 +133,16 @@ class Remote:
     credential: Credential | None = None
     allowed_hosts: Collection[str] = field(default=(), repr=False)
 
-    def refs(self, git_dir: str, *, deadline: float | None, **how: Any) -> Refs:
+    def refs(self, folder: str, *, deadline: float | None, **how: Any) -> Refs:
         """Ask for the branches and tags.
 
-        :param git_dir: of a mirror, whose configuration counts.
+        :param folder: without a repository.
         :param how: see :func:`run_git`.
         :raises GitError: when the remote does not tell.
         """
         head, ids, size = "", {}, 0
         names = "HEAD", "refs/heads/*", "refs/tags/*"
-        with closing(self._run(git_dir, deadline, how, "ls-remote", "--symref", self.url, *names)) as lines:
+        with closing(self._run(f"{folder}/none", deadline, how, "ls-remote", "--symref", self.url, *names)) as lines:
             for line in split_stream(lines, b"\n", MAX_LINE_BYTES):
                 size += len(line)
                 if size > MAX_REFS_BYTES:
@@ -175,7 +175,7 @@ class Remote:
     ) -> Generator[bytes, None, None]:
         variables = self._variables(deadline)
         try:
-            yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, **how)
+            yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how)
         except GitFailed as error:
             raise FetchFailed(self._sentence(error), is_of_git=True) from None
 
@@ -223,7 +223,7 @@ class Remote:
     def _sentence(self, error: GitFailed) -> str:
         """Return why git could not fetch."""
         lines = [line for line in error.errors.splitlines() if line.startswith(("fatal: ", "error: "))]
-        said = printable(self._redact((lines or error.errors.splitlines() or [""])[0]))[:MAX_MESSAGE_CHARACTERS]
+        said = printable((lines or error.errors.splitlines() or [""])[0])[:MAX_MESSAGE_CHARACTERS]
         for pattern, reason in _REASONS:
             if re.search(pattern, error.errors):
                 return f"{self.url} cannot be fetched: {reason} (git: {said})"

@@ -130,6 +130,7 @@ def run_git(
     file_bytes: int | None = None,
     meanwhile: Callable[[], object] | None = None,
     pass_fds: Sequence[int] = (),
+    redact: Callable[[str], str] = str,
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -146,6 +147,7 @@ def run_git(
     :param file_bytes: that a file may have which git writes (Linux); None for any number.
     :param meanwhile: is called again and again while git works; what it raises ends git.
     :param pass_fds: descriptors that git, and what it starts, keep open until they end.
+    :param redact: removes secrets from what git says, should a remote repeat them.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -177,7 +179,7 @@ def run_git(
         _limit(process, memory, file_bytes)
         yield from _output(process, command, deadline, meanwhile)
         errors.seek(0)
-        text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
+        text = redact(errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip())
         if process.returncode != 0:
             logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
             if memory is not None and _NO_MEMORY.search(text):
