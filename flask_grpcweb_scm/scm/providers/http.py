@@ -184,8 +184,9 @@ class HttpClient:
             headers["if-none-match"] = etag
         if self.tokens is None:
             return self._send(method, target, body, headers)
+        authorized = self._authorized(headers, self.tokens.current())
         try:
-            return self._send(method, target, body, self._authorized(headers, self.tokens.current()))
+            return self._send(method, target, body, authorized)
         except CredentialRefused:
             renewed = self.tokens.renewed(self._credential)
             return self._send(method, target, body, self._authorized(headers, renewed))
@@ -272,7 +273,8 @@ class HttpClient:
         with self._translated(may_have_acted=False):
             addresses = self._addresses()
             opened = self._open_socket(addresses)
-        with alarm(opened, self.deadline):
+        # It is closed here where a connection does not come as far as to take it.
+        with contextlib.closing(opened), alarm(opened, self.deadline):
             if self._proxy is not None:
                 with self._translated(may_have_acted=False):
                     # One address, because another attempt would be another connection; most networks have IPv4.
@@ -291,7 +293,6 @@ class HttpClient:
                         return response.status, _lower(response.headers), self._read(response)
             finally:
                 connection.close()
-                opened.close()  # where the connection did not come as far as to take it
 
     def _addresses(self) -> list[IPAddress]:
         """Resolve the name and check what it leads to."""
