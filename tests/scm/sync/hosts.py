@@ -64,6 +64,8 @@ class VendorHost(Host):
         """The git directory of repositories that have none of their own."""
         self.repositories: dict[int, Hosted] = {}
         self.requests: list[Request] = []
+        self.answers: list[tuple[Request, Answer]] = []
+        """Of the API, to what it has not refused."""
         self.refusals: list[str] = []
         """The rules that clients have broken."""
         self.tokens: dict[str, str] = {TOKEN: "token"}
@@ -88,7 +90,9 @@ class VendorHost(Host):
         if refused is not None:
             self.refusals.append(refused[0])
             return refused[1]
-        return self.validated(request, self.api(request, dict(parse_qsl(request.query))))
+        answer = self.validated(request, self.api(request, dict(parse_qsl(request.query))))
+        self.answers.append((request, answer))
+        return answer
 
     def refuse(self, request: Request) -> tuple[str, Answer] | None:
         raise NotImplementedError
@@ -266,7 +270,15 @@ class GitHubHost(VendorHost):
         kind = "Organization" if login.lower() in self.organizations else "User"
         numbers = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
         texts = dict.fromkeys(("name", "company", "blog", "location", "email", "hireable", "bio"))
-        return {**self.owner(login), **numbers, **texts, "type": kind, "created_at": WHEN, "updated_at": WHEN}
+        return {
+            **self.owner(login),
+            **numbers,
+            **texts,
+            "user_view_type": "public",
+            "type": kind,
+            "created_at": WHEN,
+            "updated_at": WHEN,
+        }
 
     def owner(self, login: str) -> dict[str, Any]:
         api = f"{self.url}/users/{login}"
