@@ -18,6 +18,7 @@ from flask_grpcweb_scm.scm.queries import Statement, is_one_of, is_one_of_given,
 __all__ = [
     "AuthorRow",
     "BlamedCommit",
+    "CommitFilter",
     "FileAtCommit",
     "LastChange",
     "find_authors",
@@ -25,6 +26,8 @@ __all__ = [
     "find_commits_starting_with",
     "find_newest_commits",
     "last_changes",
+    "page_of_commits",
+    "stored_commits",
 ]
 
 
@@ -69,10 +72,69 @@ class LastChange(NamedTuple):
 
 def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
     """Return the stored commit with a full SHA, its author, and whether it changed more files than are stored."""
-    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
-    statement = sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+    statement = _with_truncation()
     row = db.session.execute(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
     return None if row is None else (row[0], row[1])
+
+
+class CommitFilter(NamedTuple):
+    """Conditions on commits of a repository."""
+
+    path: str
+    """Of a file that they have changed; empty for any."""
+    author: str
+    """An address, which has an ``@``, or a name; empty for anybody."""
+    since: datetime | None
+    until: datetime | None
+    """Exclusive."""
+
+
+def page_of_commits(
+    repository: Repository, wanted: CommitFilter, *, after: tuple[datetime, int] | None, limit: int
+) -> Sequence[tuple[Commit, bool]]:
+    """Return stored commits and whether each changed more files than are stored, the newest first by date and id.
+
+    :param after: date and id of the last commit of the page before.
+    """
+    change = CommitFileChange
+    # Either has an index in the order of the page.
+    columns = (change.date_added, change.commit_id) if wanted.path else (Commit.date_added, Commit.id)
+    chosen = sa.select(columns[1].label("id"))
+    if wanted.path:
+        chosen = chosen.where(change.repository_id == repository.id, change.filename == wanted.path)
+    else:
+        chosen = chosen.where(Commit.repository_id == repository.id)
+    if wanted.author:
+        author = (
+            CommitAuthor.email == wanted.author.lower() if "@" in wanted.author else CommitAuthor.name == wanted.author
+        )
+        ids = sa.select(CommitAuthor.id).where(CommitAuthor.organization_id == repository.organization_id, author)
+        by_author = sa.select(Commit.author_id).where(Commit.id == change.commit_id).correlate(change).scalar_subquery()
+        chosen = chosen.where((by_author if wanted.path else Commit.author_id).in_(ids))
+    if wanted.since is not None:
+        chosen = chosen.where(columns[0] >= wanted.since)
+    if wanted.until is not None:
+        chosen = chosen.where(columns[0] < wanted.until)
+    if after is not None:
+        chosen = chosen.where(sa.tuple_(*columns) < sa.tuple_(*after))
+    page = chosen.order_by(*[column.desc() for column in columns]).limit(limit).subquery()
+    statement = _with_truncation().join(page, page.c.id == Commit.id)
+    return _pairs(statement.order_by(Commit.date_added.desc(), Commit.id.desc()))
+
+
+def stored_commits(repository: Repository, shas: Sequence[str]) -> Mapping[str, tuple[Commit, bool]]:
+    """Return those of these commits that are stored, by SHA."""
+    statement = _with_truncation().where(Commit.repository_id == repository.id, is_one_of(Commit.key, shas))
+    return {commit.key: (commit, is_truncated) for commit, is_truncated in _pairs(statement)}
+
+
+def _with_truncation() -> Statement:
+    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
+    return sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+
+
+def _pairs(statement: Statement) -> list[tuple[Commit, bool]]:
+    return [(row[0], row[1]) for row in db.session.execute(statement)]
 
 
 def find_newest_commits(repository_ids: Collection[int]) -> Mapping[int, str]:

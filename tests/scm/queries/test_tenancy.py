@@ -57,7 +57,21 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
         "StreamRepositories": in_organization,
         "ListCodeMappings": {**in_organization, "project_id": tenant.project},
         "DeleteCodeMapping": {**in_organization, "code_mapping_id": tenant.mapping},
+        "ListProjects": in_organization,
+        "ListIntegrations": in_organization,
+        "UpsertGroup": {**in_organization, "project_id": tenant.project, "short_id": 1, "title": "x"},
+        "SyncRepository": {"repository_id": tenant.repository},
+        "ListCommits": {"repository_id": tenant.repository},
     }
+
+
+# What is found, and has not what the call is for: neither commits nor a remote.
+INCOMPLETE = {
+    "GetCommit": StatusCode.NOT_FOUND,
+    "GetCommitContext": StatusCode.NOT_FOUND,
+    "SyncRepository": StatusCode.FAILED_PRECONDITION,
+}
+MISSING_PART = re.compile("commit|has no remote")
 
 
 @pytest.fixture
@@ -131,9 +145,9 @@ def test_ones_own_rows_are_found(
         "both": frozenset({ours.organization, "theirs"}),
     }[organizations]
     fields = requests_for(ours)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        error = scm.error(StatusCode.NOT_FOUND, method, caller=Identity("c", organizations=allowed), **fields)
-        assert "commit" in error.message
+    if method in INCOMPLETE:
+        error = scm.error(INCOMPLETE[method], method, caller=Identity("c", organizations=allowed), **fields)
+        assert MISSING_PART.search(error.message)
     else:
         if method == "UnlinkExternalIssue":
             scm("LinkExternalIssue", **fields)
@@ -204,8 +218,8 @@ SCOPES: dict[str, Callable[[Tenant], Identity]] = {
     ),
 }
 # What a list has of the rows outside of the scope; every other method does not find them.
-LISTS = {"ListRepositories", "StreamRepositories"}
-ORGANIZATION_WIDE = {"CreateExternalIssue"}
+LISTS = {"ListRepositories", "StreamRepositories", "ListProjects"}
+ORGANIZATION_WIDE = {"CreateExternalIssue", "ListIntegrations"}
 
 
 def nowhere_inside(tenant: Tenant) -> Tenant:
@@ -234,8 +248,8 @@ def test_a_row_outside_of_the_scope_is_answered_as_a_missing_one(
     # Without the scope it is there.
     whole = Identity("c", organizations=frozenset({ours.organization}))
     fields = requests_for(inside)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=whole, **fields).message
+    if method in INCOMPLETE:
+        assert MISSING_PART.search(scm.error(INCOMPLETE[method], method, caller=whole, **fields).message)
     elif method == "LinkExternalIssue":
         scm.error(StatusCode.ALREADY_EXISTS, method, caller=whole, **fields)
     else:
@@ -246,8 +260,8 @@ def test_a_row_outside_of_the_scope_is_answered_as_a_missing_one(
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str) -> None:
     caller, fields = SCOPES[scope](ours), requests_for(ours)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=caller, **fields).message
+    if method in INCOMPLETE:
+        assert MISSING_PART.search(scm.error(INCOMPLETE[method], method, caller=caller, **fields).message)
         return
     if method == "UnlinkExternalIssue":
         scm("LinkExternalIssue", caller=caller, **fields)
