@@ -130,6 +130,9 @@ class CommitReader(GitDirectory):
             flags += ["--fixed-strings", "--regexp-ignore-case", f"--author=<{author}>"]
         elif author:
             flags += ["--basic-regexp", f"--author=^{_BASIC.sub(_ESCAPE, author)} <"]
+        if path:
+            # All that are stored as changes of a file: merges have none, and no commit is left out for another one.
+            flags += ["--full-history", "--no-merges"]
         # What git cannot read as a number is before, or after, all commits.
         if until is not None and until <= 0:
             return []

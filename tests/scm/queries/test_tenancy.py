@@ -287,6 +287,8 @@ def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, ins
     assert [row.id for row in scm("ListRepositories", caller=caller, **of_github).repositories] == [ours.repository]
     assert len(scm("ListRepositories", **of_github).repositories) == 2
     assert [row.id for row in scm("StreamRepositories", caller=caller, **in_organization)] == [ours.repository]
+    assert [row.id for row in scm("ListProjects", caller=caller, **in_organization).projects] == [ours.project]
+    assert len(scm("ListProjects", **in_organization).projects) == 2
     issues = scm("ListExternalIssues", caller=caller, **in_organization).issues
     assert [issue.id for issue in issues] == [ours.issue]
     issues = scm("ListExternalIssues", caller=caller, **in_organization, group_id=ours.group).issues
@@ -312,6 +314,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
         ("ListRepositories", {}, "repositories"),
         ("ListCodeMappings", {"project_id": ours.project}, "mappings"),
         ("ListExternalIssues", {}, "issues"),
+        ("ListProjects", {}, "projects"),
     ]:
         token, seen = scm(method, **fields, **rest).next_page_token, []
         assert token
@@ -321,7 +324,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
             if not page.next_page_token:
                 break
             page = scm(method, caller=caller, **fields, **rest, page_token=page.next_page_token)
-        assert set(seen) <= {ours.repository, ours.mapping, ours.issue}
+        assert set(seen) <= {ours.repository, ours.mapping, ours.issue, ours.project}
 
 
 def test_mappings_to_other_repositories_are_as_if_they_were_not_there(
