@@ -39,6 +39,8 @@ class AuthorRow(NamedTuple):
     external_id: str | None
 
 
+FEW_COMMITS = 1000
+"""That are looked up one by one."""
 MESSAGE_CHARACTERS = 1000  # of which its first line is read
 
 _AUTHOR = select_row(AuthorRow, CommitAuthor)
@@ -105,21 +107,34 @@ def page_of_commits(
     else:
         chosen = chosen.where(Commit.repository_id == repository.id)
     if wanted.author:
-        author = (
-            CommitAuthor.email == wanted.author.lower() if "@" in wanted.author else CommitAuthor.name == wanted.author
-        )
-        ids = sa.select(CommitAuthor.id).where(CommitAuthor.organization_id == repository.organization_id, author)
-        by_author = sa.select(Commit.author_id).where(Commit.id == change.commit_id).correlate(change).scalar_subquery()
-        chosen = chosen.where((by_author if wanted.path else Commit.author_id).in_(ids))
+        authors = _authors_named(repository, wanted.author)
+        commits = sa.select(Commit.id).where(is_one_of(Commit.author_id, authors)).limit(FEW_COMMITS + 1)
+        few = db.session.scalars(commits).all() if authors else []
+        if len(few) <= FEW_COMMITS:
+            # Else all commits of the repository might be read, to find hardly any.
+            chosen = chosen.where(is_one_of(columns[1], few) if few else sa.false())
+        else:
+            author_id = sa.select(Commit.author_id).where(Commit.id == change.commit_id).correlate(change)
+            is_theirs = is_one_of(author_id.scalar_subquery() if wanted.path else Commit.author_id, authors)
+            chosen = chosen.where(is_theirs)
     if wanted.since is not None:
         chosen = chosen.where(columns[0] >= wanted.since)
     if wanted.until is not None:
         chosen = chosen.where(columns[0] < wanted.until)
     if after is not None:
         chosen = chosen.where(sa.tuple_(*columns) < sa.tuple_(*after))
-    page = chosen.order_by(*[column.desc() for column in columns]).limit(limit).subquery()
+    # In the statement, because PostgreSQL expects a tenth of all rows of one that is prepared without it.
+    number = sa.bindparam("limit", limit, type_=sa.Integer, literal_execute=True)
+    page = chosen.order_by(*[column.desc() for column in columns]).limit(number).subquery()
     statement = _with_truncation().join(page, page.c.id == Commit.id)
     return _pairs(statement.order_by(Commit.date_added.desc(), Commit.id.desc()))
+
+
+def _authors_named(repository: Repository, author: str) -> Sequence[int]:
+    named = CommitAuthor.email == author.lower() if "@" in author else CommitAuthor.name == author
+    mine = sa.select(CommitAuthor.id).where(CommitAuthor.organization_id == repository.organization_id)
+    ids: Sequence[int] = db.session.scalars(mine.where(named)).all()
+    return ids
 
 
 def stored_commits(repository: Repository, shas: Sequence[str]) -> Mapping[str, tuple[Commit, bool]]:
