@@ -6,7 +6,6 @@ may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.providers import is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line
@@ -27,6 +27,7 @@ __all__ = [
     "BloblessMirror",
     "has_api",
     "is_blobless",
+    "local_mirror",
     "needs_api",
     "open_installed_source",
     "open_source",
@@ -69,7 +70,7 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
 def needs_api(repository: Repository) -> bool:
     """Tell whether this machine has not all of the contents of a repository, so that its provider is to be read."""
-    return repository.integration_id is not None and (is_blobless(repository) or _local_mirror(repository) is None)
+    return repository.integration_id is not None and (is_blobless(repository) or local_mirror(repository) is None)
 
 
 def is_blobless(repository: Repository) -> bool:
@@ -77,7 +78,7 @@ def is_blobless(repository: Repository) -> bool:
     return bool(repository.config.get("blobless"))
 
 
-def _local_mirror(repository: Repository) -> str | None:
+def local_mirror(repository: Repository) -> str | None:
     """Return where a repository is on this machine: where the service has fetched it, or whoever has imported it."""
     if repository.mirror_fetched_at is not None:
         path = own_mirror_path(repository)
@@ -109,10 +110,12 @@ def open_installed_source(
     remaining = context.remaining()
     api = None
     if installation is not None and has_api(installation.integration):
-        limit = current_settings().tracker_timeout
-        deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
-        api = _open_api(repository, installation.integration, deadline)
-    path = _local_mirror(repository)
+        integration = installation.integration
+        provider = provider_name(integration.provider)
+        source, project = SOURCES[provider]
+        account = account_of(provider, integration.metadata_, integration.external_id, remaining)
+        api = source(project=project(repository), **account)
+    path = local_mirror(repository)
     if path is None:
         return api
     settings = current_settings()
@@ -136,19 +139,6 @@ def _commit_cache() -> LruCache[Storage]:
 def _tip_cache() -> LruCache[Tip]:
     """Return where branches of local mirrors were, by path of the mirror, branch and its state."""
     return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
-
-
-def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:
-    provider = provider_name(integration.provider)
-    source, project = SOURCES[provider]
-    settings = current_settings()
-    return source(
-        integration.metadata_.get("base_url", ""),
-        project(repository),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=deadline,
-        allowed_hosts=settings.scm_allowed_hosts,
-    )
 
 
 def _github_project(repository: Repository) -> str:
