@@ -60,6 +60,16 @@ def test_it_writes_and_names_the_files(tmp_path: Path, options: list[str], names
     assert f"cd '{folder}'" in result.stderr
 
 
+def test_its_help_lists_the_files() -> None:
+    lines = init("--help").output.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ") and ".py " in line] == [
+        "greeter_pb2.py",
+        "greeter_rpc.py",
+        "app.py",
+        "test_app.py",
+    ]
+
+
 def test_it_needs_no_app_and_writes_into_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "wsgi.py").write_text("raise Exception('not loaded')")
     done = flask(tmp_path, "grpc", "init")
@@ -244,7 +254,7 @@ def test_it_is_served_with_its_page(project: Path, tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request) as response:
             assert json.load(response) == {"text": "Hello Ann"}
-        with urllib.request.urlopen(f"{url}/static/index.html") as response:
+        with urllib.request.urlopen(url) as response:
             assert "/static/greeter.js" in response.read().decode()
     assert "Warning: RPCs" not in (tmp_path / "log").read_text()
 
