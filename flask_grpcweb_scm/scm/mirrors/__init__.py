@@ -152,7 +152,7 @@ class OwnMirror(GitDirectory):
         try:
             self._fetch(remote, blobless=blobless)
         except FetchFailed as error:
-            if not error.is_of_git or not self.problems():
+            if not error.may_be_local or not self.problems():
                 raise
             self._begin_anew(remote.url, wanted, blobless=blobless)
             self._fetch(remote, blobless=blobless)
