@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from flask_grpcweb_scm.settings import Settings
-
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -23,6 +21,8 @@ class Block(NamedTuple):
     text: str
     line: int
     """The number of its first line."""
+    section: str
+    """The last heading before it, of the second level."""
 
 
 def all_blocks(page: Path) -> list[Block]:
@@ -33,12 +33,15 @@ def all_blocks(page: Path) -> list[Block]:
     found: list[Block] = []
     lines = page.read_text().splitlines(keepends=True)
     begun: tuple[str, int] | None = None
+    section = ""
     for number, line in enumerate(lines, 1):
         if begun:
             language, start = begun
             if line.startswith("```"):
-                found.append(Block(page.stem, language, "".join(lines[start : number - 1]), start + 1))
+                found.append(Block(page.stem, language, "".join(lines[start : number - 1]), start + 1, section))
                 begun = None
+        elif line.startswith("## "):
+            section = line[3:].strip()
         elif match := re.fullmatch(r"```([\w-]*|\{[\w-]+\}.*)\n", line):
             begun = (match[1], number)
         elif re.match(r"\s*(```|~~~)", line):
@@ -83,5 +86,7 @@ def _anchors(page: Path) -> set[str]:
 
 def unknown_keys(page: Path) -> set[str]:
     """The ``GRPC_…`` keys that there are not."""
+    from flask_grpcweb_scm.settings import Settings  # what it imports is not there for the peers
+
     known = {f"GRPC_{field.name.upper()}" for field in dataclasses.fields(Settings)}
     return set(re.findall(r"(?<![A-Z_])GRPC_[A-Z_]+\b", page.read_text())) - known - {"GRPC_TOKEN"}

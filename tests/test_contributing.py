@@ -16,7 +16,8 @@ TEXT = PAGE.read_text()
 NAMED = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|md|cfg|toml))`", TEXT)) - {"test_x.py", "x.py"}
 # Inside the wheel, or written by a build.
 ELSEWHERE = {"dist/", "pb/scm.proto", "pb/scm.binpb", "pb/scm_pb2.pyi", "migrations/alembic.ini"}
-LAYOUT = next(code for code in re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
+(LAYOUT,) = blocks(PAGE, "")
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def missing(names: set[str]) -> set[str]:
@@ -45,11 +46,10 @@ def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> No
 
 
 def test_its_commands_are_in_the_makefile() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shell = re.findall(r"^make ([a-z -]+)", "".join(blocks(PAGE, "sh")), re.MULTILINE)
     named = {name for names in shell for name in names.split()} | set(re.findall(r"`make ([a-z-]+)", TEXT))
     assert len(named) > 10
-    assert named <= targets
+    assert named <= TARGETS
 
 
 def test_links_and_keys_lead_somewhere() -> None:

@@ -122,9 +122,10 @@ def test_every_method_of_scm_service_is_listed(page: Path) -> None:
     assert set(methods) - set(listed) == set()
 
 
-@pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
+@pytest.mark.parametrize("name", ["connect-web", "grpc-web", "original"])
 def test_the_typescript_is_what_the_browser_tests_run(name: str) -> None:
-    assert (ROOT / f"tests/browser/snippets/{name}.ts").read_text() in blocks(PAGES["javascript"], "ts")
+    snippet = (ROOT / f"tests/browser/snippets/{name}.ts").read_text()
+    assert f"// web/src/{name}.ts\n{snippet}" in blocks(PAGES["javascript"], "ts")
 
 
 def test_the_signature_is_accepted() -> None:
@@ -139,12 +140,17 @@ def test_the_signature_is_accepted() -> None:
 MARK = "@@@"
 
 
-@pytest.mark.parametrize("name", ["command-line", pytest.param("connect", marks=pytest.mark.needs("curl"))])
-def test_the_commands(name: str, url: str, environ: dict[str, str], shell_path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(blocks(PAGES["command-line"], "console"), id="command-line"),
+        pytest.param(blocks(PAGES["connect"], "console"), id="connect", marks=pytest.mark.needs("curl")),
+    ],
+)
+def test_the_commands(written: list[str], url: str, environ: dict[str, str], shell_path: str, tmp_path: Path) -> None:
     """All commands of a page in one shell, as a reader would type them; `...` in what they print is anything."""
-    if name == "command-line":
-        environ["XDG_CACHE_HOME"] = str(cache_with_protoc(tmp_path))
-    page = "".join(blocks(PAGES[name], "console")).replace("http://127.0.0.1:8000", url)
+    environ["XDG_CACHE_HOME"] = str(cache_with_protoc(tmp_path))
+    page = "".join(written).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
     done = subprocess.run(

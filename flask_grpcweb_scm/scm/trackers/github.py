@@ -51,6 +51,7 @@ class GitHub(Tracker):
         TrackerField("milestone", "Milestone", "number or title"),
         TrackerField("type", "Type", "string"),
     )
+    app_api: ClassVar = ""
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256

@@ -72,7 +72,7 @@ SYSTEM: Mapping[str, JiraField] = {
         JiraField("versions", "Affects versions", "version", is_list=True),
     )
 }
-"""What every Jira has, by id."""
+"""Fields of every Jira, by id."""
 
 
 def system_field(name: str) -> JiraField | None:
