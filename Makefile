@@ -56,7 +56,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -107,6 +107,10 @@ types: $(DEV) ## Check types
 docs: .venv-docs/.installed ## Build the documentation site in build/docs; a warning is an error
 	.venv-docs/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 	@echo 'build/docs/index.html'
+
+docs-links: .venv-docs/.installed ## List the links of the site that lead elsewhere, and whether they respond; none of them is an error
+	-.venv-docs/bin/python -m sphinx --quiet --builder linkcheck docs build/links
+	@sort build/links/output.txt
 
 package: .venv-docs/.installed ## Build the wheel and the source distribution in dist, and check what an index would show of them
 	rm -rf dist

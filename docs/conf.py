@@ -23,12 +23,18 @@ version = release = version_of("flask_grpcweb_scm")
 
 extensions = ["myst_parser", "pallets_sphinx_themes", "sphinx.ext.autodoc", "reference"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 # Domains of the theme.
 suppress_warnings = ["myst.domains"]
 exclude_patterns = ["_build"]
+
+# `make docs-links`. Servers of readers, and the site itself, which may not be there yet.
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)", re.escape(SETUP["site"]())]
+linkcheck_timeout = 10
 
 html_theme = "flask"
 html_title = f"{project} {release}"

@@ -17,7 +17,7 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
 PATHS = [f"--proto_path={PROTOS}", f"--proto_path={Path(grpc_tools.__file__).with_name('_proto')}"]
-PROJECT = Path("flask_grpcweb_scm/cli/project/greeter.proto")
+PROJECT = Path("flask_grpcweb_scm/cli/template/greeter.proto")
 # The environment of this script does not have the package.
 PLUGIN = f"""#!{sys.executable}
 import sys
@@ -71,7 +71,10 @@ def generate_project(folder: Path) -> int:
     shutil.copyfile(PROTOS / PROJECT, folder / PROJECT.name)
     own = [f"--proto_path={folder}", f"--python_out={folder}", f"--pyi_out={folder}", "--include_source_info"]
     descriptors = f"--descriptor_set_out={folder / PROJECT.with_suffix('.binpb').name}"
-    return int(protoc.main(["protoc", *own, descriptors, PROJECT.name]))
+    code = protoc.main(["protoc", *own, descriptors, PROJECT.name])
+    for name in ("greeter_pb2.py", "greeter_pb2.pyi"):
+        (folder / name).replace(folder / f"{name}.tmpl")  # they are not modules of the package
+    return int(code)
 
 
 def leave_default_pool(module: Path) -> None:

@@ -18,9 +18,11 @@ from flask import Flask
 
 import example_app
 from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.wire import CONNECT_TYPES, CONTENT_TYPES, GRPC_TYPES
 from tests.apps import ECHO, echo_app
+from tests.codegen.environment import cache_with_protoc
 from tests.documents import DOCS, PAGES, README, ROOT, block, blocks, dead_links, files, unknown_keys
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import call
@@ -74,6 +76,7 @@ def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[-1] == "commit_sha"
 
 
+@pytest.mark.needs("time")
 def test_the_observers(tmp_path: Path) -> None:
     written = "".join(code for code in blocks(PAGES["observability"], "python") if "gunicorn" not in code)
     page = f"import example_app\napp = example_app.create_app()\n{written}"
@@ -112,6 +115,13 @@ def test_the_statuses_are_listed_by_their_names() -> None:
     assert listed == [(str(int(code)), code.name) for code in StatusCode]
 
 
+@pytest.mark.parametrize("page", [README, PAGES["scm"], PAGES["authentication"]], ids=lambda page: page.name)
+def test_every_method_of_scm_service_is_listed(page: Path) -> None:
+    methods = scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods_by_name
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", page.read_text(), re.MULTILINE)))
+    assert set(methods) - set(listed) == set()
+
+
 @pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
 def test_the_typescript_is_what_the_browser_tests_run(name: str) -> None:
     assert (ROOT / f"tests/browser/snippets/{name}.ts").read_text() in blocks(PAGES["javascript"], "ts")
@@ -129,10 +139,17 @@ def test_the_signature_is_accepted() -> None:
 MARK = "@@@"
 
 
-@pytest.mark.parametrize("name", ["command-line", pytest.param("connect", marks=pytest.mark.needs("curl"))])
-def test_the_commands(name: str, url: str, environ: dict[str, str], shell_path: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(blocks(PAGES["command-line"], "console"), id="command-line"),
+        pytest.param(blocks(PAGES["connect"], "console"), id="connect", marks=pytest.mark.needs("curl")),
+    ],
+)
+def test_the_commands(written: list[str], url: str, environ: dict[str, str], shell_path: str, tmp_path: Path) -> None:
     """All commands of a page in one shell, as a reader would type them; `...` in what they print is anything."""
-    page = "".join(blocks(PAGES[name], "console")).replace("http://127.0.0.1:8000", url)
+    environ["XDG_CACHE_HOME"] = str(cache_with_protoc(tmp_path))
+    page = "".join(written).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
     done = subprocess.run(

@@ -121,10 +121,10 @@ def test_the_long_function_of_that_page_heeds_the_deadline() -> None:
         next(names["find"](["a"], CallContext(timeout=0)))
 
 
-@pytest.mark.parametrize("containing", ["yield", "batch=True"])
-def test_the_streams_of_their_page_work(greeter: Any, containing: str) -> None:
+@pytest.mark.parametrize("code", blocks(PAGES["streams"], "python"), ids=["messages", "batches"])
+def test_the_streams_of_their_page_work(greeter: Any, code: str) -> None:
     pb = greeter.greeter_pb2
-    client = app_of(greeter, block(PAGES["streams"], "python", containing))
+    client = app_of(greeter, code)
     counted = call(client, GREETER + "CountTo", pb.CountRequest(limit=3)).messages(pb.CountReply)
     assert [reply.number for reply in counted] == [1, 2, 3]
 
@@ -153,8 +153,8 @@ def test_the_python_clients_work(tmp_path: Path, capsys: pytest.CaptureFixture[s
         db.session.commit()
         assert organization.id == 1
     with serving(app) as url:
-        for page, containing in ((README, "ScmGrpcClient"), (PAGES["grpc-web"], "urllib.request")):
-            client = block(page, "python", containing).replace("http://127.0.0.1:8000", url)
+        for code in (block(README, "python", "ScmGrpcClient"), block(PAGES["grpc-web"], "python", "urllib.request")):
+            client = code.replace("http://127.0.0.1:8000", url)
             exec(client, {})
         with pytest.raises(SystemExit, match="16: the token is not valid"):
             exec(client.replace("your-auth-token", "wrong"), {})

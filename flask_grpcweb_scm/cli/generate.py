@@ -1,4 +1,4 @@
-"""``flask grpc generate``: what protoc and the plugin make of proto files, beside them."""
+"""``flask grpc generate``: the modules that protoc and the plugin make of proto files."""
 
 from __future__ import annotations
 

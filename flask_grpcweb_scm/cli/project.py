@@ -13,7 +13,12 @@ from importlib import resources
 from pathlib import Path
 
 import click
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    ServiceDescriptorProto,
+)
 
 from flask_grpcweb_scm.codegen import message_classes, services_text
 
@@ -21,7 +26,7 @@ __all__ = ["OWN_NAME", "check_name", "next_steps", "project_files", "write_files
 
 OWN_NAME = "greeter"
 """The name in the templates, which others take the place of."""
-_TEMPLATES = resources.files("flask_grpcweb_scm.cli") / "project"
+_TEMPLATES = resources.files("flask_grpcweb_scm.cli") / "template"
 _MAX_NAME = 40
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 
@@ -36,13 +41,14 @@ def check_name(context: click.Context, param: click.Parameter, name: str) -> str
         return name
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = "_".join(re.findall("[A-Z]?[a-z0-9]+|[A-Z]+", ascii_name)).lower()[: _MAX_NAME - 10].strip("_")
-    fitting = [other for other in (words, f"{words}_service", f"my_{words}") if _problem(other) is None]
-    raise click.BadParameter(f"{name!r} {problem}; use {fitting[0] if fitting else 'one'!r}")
+    suggestions = [words, f"{words}_service", f"my_{words}", "price_list"]
+    fitting = next(suggestion for suggestion in suggestions if _problem(suggestion) is None)
+    raise click.BadParameter(f"{name!r} {problem}; give it a name such as {fitting!r}")
 
 
 def _problem(name: str) -> str | None:
     if not _NAME.fullmatch(name):
-        return "is not made of lower-case letters of ASCII, digits and single underscores, with a letter first"
+        return "is not snake_case of ASCII letters and digits"
     if len(name) > _MAX_NAME:
         return f"is longer than {_MAX_NAME} characters"
     if name.startswith("test_") or name == "test":
@@ -76,7 +82,7 @@ def project_files(name: str, *, js: bool) -> dict[str, str]:
     files = {
         f"{name}.proto": _renamed(_read("greeter.proto"), name),
         f"{name}_pb2.py": _messages(name),
-        f"{name}_pb2.pyi": _read("greeter_pb2.pyi"),
+        f"{name}_pb2.pyi": _read("greeter_pb2.pyi.tmpl"),
         f"{name}_rpc.py": _services(name),
         "app.py": _renamed(_read("app.py.tmpl"), name),
         "test_app.py": _renamed(_read("test_app.py.tmpl"), name),
@@ -98,15 +104,16 @@ def _renamed(text: str, name: str) -> str:
 
 def _messages(name: str) -> str:
     """Return the module with the messages as protoc writes it, with the bytes of the descriptor in it."""
-    text = _read("greeter_pb2.py")
+    text = _read("greeter_pb2.py.tmpl")
     if name == OWN_NAME:
         return text
-    (literal,) = re.findall(r"AddSerializedFile\((b'.*')\)", text)
+    literal = text.partition("AddSerializedFile(")[2].partition(")\n")[0]
     file = _renamed_file(FileDescriptorProto.FromString(ast.literal_eval(literal)), name)
     data = file.SerializeToString()
     own, renamed = f"_{_class_of(OWN_NAME).upper()}", f"_{_class_of(name).upper()}"
     head, tail = (_renamed(part, name).replace(own, renamed) for part in text.split(literal))
-    for part in (*file.message_type, *file.service):
+    parts: list[DescriptorProto | ServiceDescriptorProto] = [*file.message_type, *file.service]
+    for part in parts:
         start = data.index(part.SerializeToString())
         for edge, offset in (("start", start), ("end", start + part.ByteSize())):
             assignment = f"_globals['_{part.name.upper()}']._serialized_{edge}="
@@ -142,7 +149,7 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
     taken = [name for name in files if (folder / name).is_symlink() or (folder / name).exists()]
     if taken and not force:
         raise click.ClickException(
-            f"{', '.join(taken)} in {str(folder)!r} would be overwritten; name an empty folder, or --force to replace them"
+            f"{', '.join(taken)} in {str(folder)!r} would be overwritten; name another folder, or replace with --force"
         )
     try:
         for name, text in files.items():

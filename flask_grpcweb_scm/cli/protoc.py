@@ -40,10 +40,9 @@ def python_with_protoc() -> list[str]:
 
 
 def _cache_folder() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME") or (sys.platform == "win32" and os.environ.get("LOCALAPPDATA"))
+    own = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(sys.platform, ".cache")
     try:
-        home = Path(named or Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
-        folder = home / "flask_grpcweb_scm"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / own, "flask_grpcweb_scm")
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise _not_possible(f"there is no folder for it ({error}); name one by XDG_CACHE_HOME") from None

@@ -12,6 +12,7 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
+    FoundExternalIssue,
     FrameOutcome,
     Group,
     Integration,
@@ -21,6 +22,7 @@ from flask_grpcweb_scm.client.records import (
     Repository,
     StackFrame,
     SuspectCommit,
+    TrackerField,
 )
 from flask_grpcweb_scm.client.scm import ScmGrpcClient
 from flask_grpcweb_scm.client.scm_stub import ScmStub
@@ -39,6 +41,7 @@ __all__ = [
     "DerivedMappings",
     "Exchange",
     "ExternalIssue",
+    "FoundExternalIssue",
     "FrameOutcome",
     "Group",
     "Head",
@@ -60,6 +63,7 @@ __all__ = [
     "Stub",
     "SuspectCommit",
     "SuspectCommits",
+    "TrackerField",
     "Transport",
     "TransportError",
     "UnaryMethod",

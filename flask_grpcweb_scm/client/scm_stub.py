@@ -31,6 +31,8 @@ class ScmStub(Stub):
     upsert_group: UnaryMethod[scm_pb2.UpsertGroupRequest, scm_pb2.Group]
     sync_repository: UnaryMethod[scm_pb2.SyncRepositoryRequest, scm_pb2.SyncRepositoryResponse]
     list_commits: UnaryMethod[scm_pb2.ListCommitsRequest, scm_pb2.ListCommitsResponse]
+    describe_tracker_fields: UnaryMethod[scm_pb2.DescribeTrackerFieldsRequest, scm_pb2.DescribeTrackerFieldsResponse]
+    search_external_issues: UnaryMethod[scm_pb2.SearchExternalIssuesRequest, scm_pb2.SearchExternalIssuesResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])

@@ -104,6 +104,20 @@ _UnlinkExternalIssueRequest_to_UnlinkExternalIssueResponse = TypeVar(
         scm_pb2.UnlinkExternalIssueResponse,
     ],
 )
+_DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse = TypeVar(
+    "_DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse",
+    bound=UnaryFunction[
+        scm_pb2.DescribeTrackerFieldsRequest,
+        scm_pb2.DescribeTrackerFieldsResponse,
+    ],
+)
+_SearchExternalIssuesRequest_to_SearchExternalIssuesResponse = TypeVar(
+    "_SearchExternalIssuesRequest_to_SearchExternalIssuesResponse",
+    bound=UnaryFunction[
+        scm_pb2.SearchExternalIssuesRequest,
+        scm_pb2.SearchExternalIssuesResponse,
+    ],
+)
 _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse = TypeVar(
     "_FindSuspectCommitsRequest_to_FindSuspectCommitsResponse",
     bound=UnaryFunction[
@@ -157,6 +171,8 @@ class ScmService(Service):
             "DeleteCodeMapping",
             "ListExternalIssues",
             "UnlinkExternalIssue",
+            "DescribeTrackerFields",
+            "SearchExternalIssues",
             "FindSuspectCommits",
             "ListProjects",
             "ListIntegrations",
@@ -291,10 +307,14 @@ class ScmService(Service):
         /,
     ) -> _LinkExternalIssueRequest_to_ExternalIssue:
         """Attaches an external issue to an error group. One issue may belong to many groups, and
-        one group may have many issues.
+        one group may have many issues. An issue that exists at a tracker and is not known here is
+        named by integration_id and external_key: it is looked up, stored and linked, and the tracker
+        gets a comment that says so.
 
         Errors: 5 unless the group and the issue both exist in one organization; 6
-        ALREADY_EXISTS when they are linked already.
+        ALREADY_EXISTS when they are linked already; 3 when an issue is named in both ways. For an
+        external_key those of the tracker too: 3 for what is no key, 5 when there is no such issue, 7
+        for a project that the organization may not name, 9 for an integration without a tracker.
         """
         return self.rpc("LinkExternalIssue")(function)
 
@@ -393,6 +413,31 @@ class ScmService(Service):
         Errors: 5 unless the group and the issue both exist in one organization and are linked.
         """
         return self.rpc("UnlinkExternalIssue")(function)
+
+    def DescribeTrackerFields(
+        self,
+        function: _DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse,
+        /,
+    ) -> _DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse:
+        """Lists the fields that an issue may have at the integration's tracker, required ones first:
+        keys for the metadata of CreateExternalIssue.
+
+        Errors: 5 when the integration is not installed in the organization; 3 when metadata does not
+        say of which project, or type of issue; 9 for an integration without a tracker; otherwise as
+        CreateExternalIssue.
+        """
+        return self.rpc("DescribeTrackerFields")(function)
+
+    def SearchExternalIssues(
+        self,
+        function: _SearchExternalIssuesRequest_to_SearchExternalIssuesResponse,
+        /,
+    ) -> _SearchExternalIssuesRequest_to_SearchExternalIssuesResponse:
+        """Finds issues of a project at the integration's tracker by a text, at most 20.
+
+        Errors: as DescribeTrackerFields; 3 for an empty query.
+        """
+        return self.rpc("SearchExternalIssues")(function)
 
     def FindSuspectCommits(
         self,

@@ -275,6 +275,12 @@ FRAME_OUTCOME = scm_pb2.FrameOutcome(
 COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2.CommitAuthor(name="Ann"))
 
 
+def test_an_issue_is_linked_by_its_key() -> None:
+    client, requests = scripted("LinkExternalIssue", scm_pb2.ExternalIssue(key="ABC-1"))
+    assert client.link_external_issue(group_id=1, integration_id=2, external_key="ABC-1").key == "ABC-1"
+    assert requests == [scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=2, external_key="ABC-1")]
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "request_message", "response"),
     [
@@ -398,6 +404,18 @@ COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2
             {"group_id": 1, "external_issue_id": 2},
             scm_pb2.UnlinkExternalIssueRequest(group_id=1, external_issue_id=2),
             scm_pb2.UnlinkExternalIssueResponse(),
+        ),
+        (
+            "DescribeTrackerFields",
+            {"organization_id": 1, "integration_id": 2, "metadata": {"project": "ABC"}},
+            scm_pb2.DescribeTrackerFieldsRequest(organization_id=1, integration_id=2, metadata={"project": "ABC"}),
+            scm_pb2.DescribeTrackerFieldsResponse(fields=[scm_pb2.TrackerField(name="labels", required=True)]),
+        ),
+        (
+            "SearchExternalIssues",
+            {"organization_id": 1, "integration_id": 2, "query": "x"},
+            scm_pb2.SearchExternalIssuesRequest(organization_id=1, integration_id=2, query="x"),
+            scm_pb2.SearchExternalIssuesResponse(issues=[scm_pb2.FoundExternalIssue(key="ABC-1", status="open")]),
         ),
     ],
 )

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.codegen.hostile import run_protoc
 from tests.documents import PAGES, README, ROOT, block, blocks, files
 from tests.test_proto import require_generator
@@ -31,6 +33,7 @@ def run(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
+@pytest.mark.needs("time")
 def test_the_example_is_served_and_its_stubs_are_current(tmp_path: Path) -> None:
     require_generator()
     write_greeter(tmp_path)

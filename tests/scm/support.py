@@ -29,10 +29,30 @@ http.FIRST_PAUSE_SECONDS = 0.01
 SERVICE = "/sentry.integrations.scm.v1.ScmService/"
 
 
+class Statements(dict[Any, Any]):
+    """Compiled statements for all engines of one dialect: a quarter of the time of a new app goes into these."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(self._shared(key), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__(self._shared(key), compiled)
+
+    @staticmethod
+    def _shared(key: Any) -> Any:
+        dialect, *statement = key
+        return type(dialect), dialect.server_version_info, *statement
+
+
+STATEMENTS = Statements()
+
+
 def make_app(uri: str, **config: Any) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.testing = True
-    app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test", **config)
+    app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test")
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"execution_options": {"compiled_cache": STATEMENTS}}
+    app.config.update(config)
     GrpcWebScm().init_app(app)
     return app
 

@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "migrations": set(),
     "search": {"database"},
     "queries": {"database", "search", "settings", "validation"},
-    "trackers": {"database", "providers", "queries", "settings", "validation"},
+    "trackers": {"database", "lru_cache", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
     "code_mappings": {

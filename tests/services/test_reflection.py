@@ -343,6 +343,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 @pytest.mark.parametrize("implementation", ["upb", "python"])
 @pytest.mark.parametrize("order", ["theirs(); ours()", "ours(); theirs()"])
+@pytest.mark.needs("time")
 def test_others_may_have_their_own_file_with_these_messages(order: str, implementation: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", OTHERS + order],

@@ -55,7 +55,7 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
             with ThreadPoolExecutor(threads) as pool:
                 running = [pool.submit(_work, app, stop, until_idle=until_idle) for _ in range(threads)]
                 count = sum(each.result() for each in running)
-    print_result(as_json, f"{count} jobs were run", jobs=count)
+    print_result(as_json, f"jobs run: {count}", jobs=count)
 
 
 def _work(app: Flask, stop: threading.Event, *, until_idle: bool) -> int:
@@ -192,9 +192,11 @@ def verify_mirrors(full: bool, repair: bool, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 def prune_mirrors(dry_run: bool, as_json: bool) -> None:
     """Delete mirrors of repositories that do not exist any more."""
+    # Before the rows: the mirror of one that is added meanwhile is none of these.
+    places = places_below(_root())
     known = {path for _, path in _mirrors(everything=True)}
     db.session.commit()
-    strangers = [path for path in places_below(_root()) if path not in known]
+    strangers = [path for path in places if path not in known]
     sizes = {str(path): size_of(path) for path in strangers}
     if not dry_run:
         for path in strangers:

@@ -226,6 +226,7 @@ def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
 
 
 db: Database = Database(model_class=Base)
+"""The Flask-SQLAlchemy instance of the models: the app's own in an app that has one, else that of the extension."""
 
 if TYPE_CHECKING:
 

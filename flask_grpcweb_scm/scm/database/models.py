@@ -156,7 +156,7 @@ class OrganizationIntegration(Model):
     integration_id: Mapped[int] = _reference("scm_integration", index=True)
     config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     sync_state: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
-    """What the next listing of its repositories begins with: where the last one ended, and validators of its pages."""
+    """Beginning of the next listing of its repositories: where the last one ended, and validators of its pages."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()

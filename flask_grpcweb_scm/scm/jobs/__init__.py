@@ -39,6 +39,7 @@ __all__ = [
     "Lease",
     "LeaseEnded",
     "NoSubject",
+    "figures",
     "make_due",
     "run_due",
 ]
@@ -85,7 +86,7 @@ class LeaseEnded(Exception):
 
 @dataclass(eq=False, slots=True)
 class Lease:
-    """What a job has while it is claimed."""
+    """The claim of a job, while it runs."""
 
     job_id: int
     kind: str
@@ -110,11 +111,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What jobs of a kind do, and how often."""
+    """The work of jobs of a kind, and how often it is due."""
 
     run: Callable[[int, Lease], object]
-    """Is called with the id of the subject, in an app context, without a transaction; raises :class:`NoSubject`,
-    :class:`JobFailed`, :class:`ProviderError` or any other error, of which callers learn nothing."""
+    """Is called with the id of the subject, in an app context, without a transaction; commits what it does. It raises
+    :class:`NoSubject`, :class:`JobFailed`, :class:`ProviderError`, or any other error, of which only the log has
+    more."""
     interval: Callable[[], float]
     """Seconds from a success until it is due again."""
 
@@ -163,6 +165,23 @@ def run_due(
         _run(kinds[lease.kind], lease)
         count += 1
     return count
+
+
+def figures() -> Mapping[str, tuple[str, float]]:
+    """Return the figures of jobs for metrics, by name, each with its meaning."""
+    now = database_now()
+    is_due, is_failing = Job.due_at <= now, sa.and_(Job.error != "", Job.attempts > 0)
+    is_running = sa.and_(Job.claimed_until.is_not(None), Job.claimed_until > now)
+    counts = [sa.func.count(sa.case((condition, 1))) for condition in (is_due, is_failing, is_running)]
+    oldest = sa.func.min(sa.case((sa.and_(is_due, sa.not_(is_running)), Job.due_at)))
+    due, failing, running, first = tuple(db.session.execute(sa.select(*counts, oldest)).one())
+    age = 0.0 if first is None else (now - first).total_seconds()
+    return {
+        "scm_jobs_due": ("Jobs that are due.", due),
+        "scm_jobs_failing": ("Jobs whose last attempt has failed.", failing),
+        "scm_jobs_running": ("Jobs that a worker has claimed.", running),
+        "scm_jobs_oldest_due_seconds": ("Time that the oldest due job has waited for a worker; 0 without one.", age),
+    }
 
 
 def _claim(

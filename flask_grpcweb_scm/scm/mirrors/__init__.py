@@ -37,7 +37,7 @@ NOTE_SECONDS = 10.0
 MAX_REFS = 250_000
 MAX_LINE_BYTES = 4 * 2**10
 NO_BRANCH = "refs/heads/main"
-"""What HEAD names where the remote says nothing."""
+"""Named by HEAD where the remote says nothing."""
 LEFT_OVER = ("tmp_", ".tmp-", "incoming-")
 """Beginnings of names below ``objects`` that git gives to what is not complete."""
 MAINTENANCE = {
@@ -65,7 +65,7 @@ class MirrorBusy(GitError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What work on a mirror may take, and what is called meanwhile."""
+    """Limits of work on a mirror, and functions that are called meanwhile."""
 
     timeout: float | None
     """Seconds from now; None for any number."""
@@ -152,7 +152,7 @@ class OwnMirror(GitDirectory):
         try:
             self._fetch(remote, blobless=blobless)
         except FetchFailed as error:
-            if not error.is_of_git or not self.problems():
+            if not error.may_be_local or not self.problems():
                 raise
             self._begin_anew(remote.url, wanted, blobless=blobless)
             self._fetch(remote, blobless=blobless)

@@ -10,7 +10,7 @@ import functools
 import re
 import subprocess
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -72,16 +72,16 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
 class FetchFailed(GitError):
     """Raised when a remote cannot be fetched; the text says why, and has no credential.
 
-    :param is_of_git: whether git has found something wrong, perhaps with the mirror.
+    :param may_be_local: whether the mirror may be what is wrong.
     """
 
-    def __init__(self, text: str, *, is_of_git: bool = False) -> None:
+    def __init__(self, text: str, *, may_be_local: bool = False) -> None:
         super().__init__(text)
-        self.is_of_git = is_of_git
+        self.may_be_local = may_be_local
 
 
 class Refs(NamedTuple):
-    """What a remote, or a mirror, has names for."""
+    """Names that a remote, or a mirror, has."""
 
     head: str
     """The branch that HEAD names, as ``refs/heads/…``; empty when it names none."""
@@ -177,7 +177,8 @@ class Remote:
         try:
             yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how)
         except GitFailed as error:
-            raise FetchFailed(self._sentence(error), is_of_git=True) from None
+            may_be_local = _OF_REMOTES.search(error.errors) is None
+            raise FetchFailed(self._sentence(error), may_be_local=may_be_local) from None
 
     def _variables(self, deadline: float | None) -> dict[str, str]:
         """Return the environment of git.
@@ -230,6 +231,11 @@ class Remote:
         return f"{self.url} cannot be fetched: {said or error}"
 
 
+# Of the connection, and of what came over it.
+_OF_REMOTES = re.compile(
+    "unable to access|could not read Username|Authentication failed|RPC failed|hung up|early EOF|disconnect"
+    "|remote error|expected flush|protocol error|fsck error|transport '|not valid: is this a git repository"
+)
 _REASONS = (
     (r"error: 30[12378]", "it redirects, which is not followed; is the URL of the repository right?"),
     (r"could not read Username|Authentication failed|error: 401", "it does not accept the integration's credentials"),
@@ -258,13 +264,13 @@ def _check_version() -> None:
         raise FetchFailed(f"{text} {needed} or newer")
 
 
-def git_version() -> Sequence[int]:
+def git_version() -> tuple[int, int]:
     """Return the version of git on this machine, as two numbers."""
     return _version_of(find_git())
 
 
 @functools.cache
-def _version_of(path: str) -> Sequence[int]:
+def _version_of(path: str) -> tuple[int, int]:
     done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, check=False)
     match = re.search(r"([0-9]+)\.([0-9]+)", done.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)

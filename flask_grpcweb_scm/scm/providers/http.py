@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import random
+import re
 import socket
 import ssl
 import time
@@ -42,6 +43,7 @@ from flask_grpcweb_scm.scm.providers.reply import (
     parse_json,
     retry_after,
     short_line,
+    way_out,
 )
 from flask_grpcweb_scm.scm.providers.sockets import (
     IPAddress,
@@ -63,6 +65,7 @@ MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
 MAX_DECODINGS = 4
 SECONDARY_LIMIT_SECONDS = 60.0
+SECONDARY_LIMITS = "rate limit", "abuse detection"
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
@@ -71,6 +74,10 @@ TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
 
 HOST = "\0"
 """Stands in texts for the name of the host; no message of a provider has it, for it is not printable."""
+
+SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
+SIGNED_OUT = "is base_url right, and is the token good?"
+"""Advice for when a page to sign in on comes instead of a response."""
 
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
@@ -242,7 +249,13 @@ class HttpClient:
                 raise self.unexpected(status)
             if status >= 300:
                 raise self._refused(status, response_headers, content)
-            return HttpReply(status, response_headers, content, functools.partial(self.unexpected, status))
+            is_page = "html" in response_headers.get("content-type", "")
+            return HttpReply(
+                status,
+                response_headers,
+                content,
+                self._signed_out if is_page and SIGN_IN.search(content) else functools.partial(self.unexpected, status),
+            )
         raise self._misconfigured(f"{HOST} redirects in circles")
 
     def _redirected(self, method: str, status: int, target: str, location: str) -> str:
@@ -257,15 +270,17 @@ class HttpClient:
         here = url.scheme, _host(url), _port(url), url.auth
         if here != (self._base.scheme, self._host, self._port, None):
             there = short_line(f"{url.scheme}://{url.host}:{_port(url)}")
-            text = "redirects to {}; is base_url right, and is the token good?"
+            text = "redirects to {}; " + SIGNED_OUT
             raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
         if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
-            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; is base_url right?")
-        if method not in IDEMPOTENT and status not in {307, 308}:
-            raise self._error(
-                ProviderUnavailable, f"{HOST} redirects the request", status=status, may_have_acted=status == 303
-            )
-        return url.request_uri
+            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}")
+        if method in IDEMPOTENT or status in {307, 308}:
+            return url.request_uri
+        if status == 303:
+            text = f"{HOST} responded with 303, which does not say what it has done"
+            raise self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
+        moved = "what the request names has moved; name it as it is called now"
+        raise self._misconfigured(f"{HOST} redirects the request: {moved if status == 301 else SIGNED_OUT}")
 
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
@@ -349,11 +364,11 @@ class HttpClient:
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         text, fields = self._complaint(body)
         wait = retry_after(headers)
-        if wait is None and status == 403 and "rate limit" in text.lower():
+        if wait is None and status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS):
             # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
             wait = SECONDARY_LIMIT_SECONDS
         kind = error_class(status, wait)
-        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "")
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way_out(text)
         acted = status >= 500 or kind is ProviderTimeout
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
@@ -367,6 +382,10 @@ class HttpClient:
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
             return "", {}
+
+    def _signed_out(self) -> ProviderError:
+        text = f"{HOST} sent a page to sign in on; {SIGNED_OUT}"
+        return self._error(ProviderMisconfigured, text, may_have_acted=True)
 
     def unexpected(self, status: int | None = None) -> ProviderError:
         """Make the error for a response that is none of this kind of provider."""

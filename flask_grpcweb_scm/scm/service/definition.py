@@ -43,6 +43,7 @@ def provider_details(error: ProviderError) -> Iterator[Message]:
 
 
 service: ScmService = ScmService()
+"""The :class:`~flask_grpcweb_scm.Service` with the methods of ScmService, such as for interceptors of its own."""
 service.declare_error(GitTimeout, StatusCode.DEADLINE_EXCEEDED)
 service.declare_error(
     GitError,

@@ -26,7 +26,10 @@ LONGEST_OUTBOX_SECONDS = 3600.0
 
 
 def resume_outbox(subject_id: int, lease: Lease) -> None:
-    """Complete the operations of the outbox that no call has claimed, each more rarely the more often it has failed."""
+    """Complete the operations of the outbox that no call has claimed, each more rarely the more often it has failed.
+
+    One without an idempotency key is left to people: whoever has called may have called again, as for another issue.
+    """
     now = database_now()
     due = [
         operation.id for operation in outbox.unfinished() if operation.claimed_until + _pause(operation.attempts) <= now

@@ -21,7 +21,7 @@ from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings
-from flask_grpcweb_scm.scm.sources import own_mirror_path
+from flask_grpcweb_scm.scm.sources import is_blobless, own_mirror_path
 from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, MirrorDamaged
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS
@@ -44,7 +44,7 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     path = own_mirror_path(row)
     if path is None:
         raise JobFailed("the service has no folder for mirrors; set GRPC_SCM_MIRRORS to an absolute path")
-    name, blobless, provider = row.name, bool(row.config.get("blobless")), provider_name(row.provider)
+    name, blobless, provider = row.name, is_blobless(row), provider_name(row.provider)
     url = fetch_url(row.url, provider)
     installation = installation_of(row)
     credential = None if installation is None else _credential(installation.integration, url)

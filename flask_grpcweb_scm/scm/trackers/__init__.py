@@ -61,9 +61,9 @@ def issue_defaults(installation: OrganizationIntegration) -> dict[str, str]:
     }
 
 
-def comments_on_link(installation: OrganizationIntegration) -> bool:
+def comments_on_link(installation: OrganizationIntegration, *, default: bool = False) -> bool:
     """Tell whether linking an issue to an error group adds a comment at the tracker."""
-    return _is_on(installation, "comment_on_link")
+    return _is_on(installation, "comment_on_link") if "comment_on_link" in installation.config else default
 
 
 def _is_on(installation: OrganizationIntegration, name: str) -> bool:

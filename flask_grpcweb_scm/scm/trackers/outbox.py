@@ -100,7 +100,7 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[s
         claimed_until=_lease_end(tracker, now),
         date_added=now,
     )
-    tracker.check(_new_issue(operation))
+    tracker.check(operation.fields)
     while True:
         started = _insert(operation)
         # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
@@ -160,7 +160,7 @@ def resume(operation: IssueOperation) -> ExternalIssue:
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
-    tracker.check(_new_issue(operation))
+    tracker.check(operation.fields)
     last_attempt = operation.claimed_until
     claimed = _claim(tracker, operation.id, last_attempt) if last_attempt <= database_now() else None
     if claimed is None:

@@ -18,7 +18,7 @@ from flask import Flask
 from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.scm import Job, db
 from flask_grpcweb_scm.scm.database.db import database_now
-from flask_grpcweb_scm.scm.jobs import JobFailed, Kind, Lease, LeaseEnded, NoSubject, make_due, run_due
+from flask_grpcweb_scm.scm.jobs import JobFailed, Kind, Lease, LeaseEnded, NoSubject, figures, make_due, run_due
 from flask_grpcweb_scm.scm.providers import ProviderRateLimited
 from flask_grpcweb_scm.scm.sources.git import GitError
 
@@ -322,3 +322,23 @@ def test_a_lease_that_is_over_stops_its_job() -> None:
     lease.ended.set()
     with pytest.raises(LeaseEnded):
         lease.check()
+
+
+def test_figures(app: Flask) -> None:
+    def numbers() -> list[float]:
+        with app.app_context():
+            return [round(number) for _, number in figures().values()]
+
+    def fail(subject: int, lease: Lease) -> None:
+        assert numbers() == [2, 0, 1, 100]
+        raise JobFailed("no")
+
+    due(app, 1, 2)
+    due(app, 3, after=HOUR)
+    with app.app_context():
+        long_ago = database_now() - timedelta(seconds=100)
+        db.session.execute(sa.update(Job).where(Job.subject_id != 3).values(due_at=long_ago))
+        db.session.commit()
+    assert numbers() == [2, 0, 0, 100]
+    run(app, fail, limit=1)
+    assert numbers() == [1, 1, 0, 100]

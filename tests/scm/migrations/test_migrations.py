@@ -226,6 +226,7 @@ def test_a_migration_imports_nothing_of_the_package(file: Path) -> None:
     assert "flask_grpcweb_scm" not in file.read_text()
 
 
+@pytest.mark.needs("time")
 def test_a_change_of_the_models_becomes_a_new_revision(tmp_path: Path) -> None:
     directory = str(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))
     table = sa.Table("scm_new", db.metadata, sa.Column("id", sa.Integer, primary_key=True))

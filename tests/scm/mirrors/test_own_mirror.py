@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
-from flask_grpcweb_scm.scm.mirrors.remote import Remote
+from flask_grpcweb_scm.scm import mirrors
+from flask_grpcweb_scm.scm.mirrors import Limits, MirrorBusy, OwnMirror, places_below, size_of
+from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.mirrors.git_server import GitServer, serve_git
 from tests.scm.support import GitRepository, build_history
@@ -123,3 +126,67 @@ def test_empty_and_sha256_repositories(git_server: GitServer, tmp_path: Path) ->
     mirror.update(remote_at(git_server, "empty.git"))
     assert Mirror(str(mirror.path), timeout=SECONDS).branch() == ("main", head)
     assert len(head) == 64
+
+
+def test_one_at_a_time(
+    git_server: GitServer, origin: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, other = own_mirror(tmp_path), own_mirror(tmp_path)
+    monkeypatch.setattr(mirrors, "LOCK_SECONDS", 0.2)
+    with mirror._locked(), pytest.raises(MirrorBusy):
+        other.update(remote_at(git_server))
+    assert other.update(remote_at(git_server))
+    other.discard()
+    assert places_below(tmp_path / "mirrors") == []
+    assert [*(tmp_path / "mirrors/0").iterdir()] == []
+
+
+def test_what_fetches_at_the_same_time_waits(git_server: GitServer, origin: GitRepository, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        changed = [*pool.map(lambda _: own_mirror(tmp_path).update(remote_at(git_server)), range(4))]
+    assert sorted(changed) == [False, False, False, True]
+
+
+def test_many_fetches_do_not_become_many_packs(
+    git_server: GitServer, origin: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mirrors.MAINTENANCE, "gc.autoPackLimit", "3")
+    mirror = own_mirror(tmp_path)
+    rewritten = []
+    for number in range(8):
+        if number % 2:
+            rewritten.append(origin.head())
+            origin.git("reset", "--quiet", "--hard", "HEAD~1")
+        origin.write("file", f"{number}\n")
+        origin.commit(f"{number}")
+        mirror.update(remote_at(git_server))
+    packs = [*(mirror.path / "objects/pack").glob("*.pack")]
+    assert len(packs) <= 5
+    assert mirror.problems(full=True) == ""
+    reader = Mirror(str(mirror.path), timeout=SECONDS)
+    assert [sha for sha in rewritten if not reader.has_commit(sha)] == []
+
+
+def test_a_mirror_that_is_too_large_is_not_fetched(
+    git_server: GitServer, origin: GitRepository, tmp_path: Path
+) -> None:
+    origin.write("large", os.urandom(300_000))
+    origin.commit("large")
+    with pytest.raises(FetchFailed, match="would have more than 200000 bytes; GRPC_SCM_MIRROR_BYTES can allow it"):
+        own_mirror(tmp_path, size=200_000).update(remote_at(git_server))
+    assert size_of(tmp_path / "mirrors") < 1000
+    assert own_mirror(tmp_path, size=500_000).update(remote_at(git_server))
+
+
+def test_what_watches_can_end_it(git_server: GitServer, origin: GitRepository, tmp_path: Path) -> None:
+    class Ended(Exception):
+        pass
+
+    def end() -> None:
+        raise Ended
+
+    with pytest.raises(Ended):
+        OwnMirror(tmp_path / "mirrors/0/1-a.git", Limits(timeout=None, memory=None, check=end)).update(
+            remote_at(git_server)
+        )
+    assert own_mirror(tmp_path, "1-a.git").update(remote_at(git_server))

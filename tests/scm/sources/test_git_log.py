@@ -81,6 +81,7 @@ def test_a_stream_is_split(chunks: list[bytes], pieces: list[bytes]) -> None:
     assert list(split_stream(chunks, b"\n", 100)) == pieces
 
 
+@pytest.mark.needs("time")
 def test_a_piece_over_the_limit_is_not_collected() -> None:
     chunks = (b"x" * 1000 for _ in range(1_000_000))
     first, second = split_stream([*(next(chunks) for _ in range(3)), b"end\nnext"], b"\n", 2500)
