@@ -1,4 +1,4 @@
-"""What calls cost on each server: ``make servers``, which writes the table of docs/servers.md.
+"""Costs of calls on each server: ``make servers``, which writes the table of docs/servers.md.
 
 In seconds of CPU of all processes of a server, from /proc, hence on Linux alone: how many calls there are in a second
 is as much the client's matter and that of what else the machine does. One worker process with sixteen threads serves
