@@ -37,6 +37,8 @@ linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)", re.escape(SETUP["site"
 linkcheck_timeout = 10
 
 html_theme = "flask"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"{project} {release}"
 html_baseurl = SETUP["site"]()
 html_theme_options = {"index_sidebar_logo": False}

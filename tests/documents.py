@@ -21,6 +21,8 @@ class Block(NamedTuple):
     text: str
     line: int
     """The number of its first line."""
+    section: str
+    """The last heading before it, of the second level."""
 
 
 def all_blocks(page: Path) -> list[Block]:
@@ -31,12 +33,15 @@ def all_blocks(page: Path) -> list[Block]:
     found: list[Block] = []
     lines = page.read_text().splitlines(keepends=True)
     begun: tuple[str, int] | None = None
+    section = ""
     for number, line in enumerate(lines, 1):
         if begun:
             language, start = begun
             if line.startswith("```"):
-                found.append(Block(page.stem, language, "".join(lines[start : number - 1]), start + 1))
+                found.append(Block(page.stem, language, "".join(lines[start : number - 1]), start + 1, section))
                 begun = None
+        elif line.startswith("## "):
+            section = line[3:].strip()
         elif match := re.fullmatch(r"```([\w-]*|\{[\w-]+\}.*)\n", line):
             begun = (match[1], number)
         elif re.match(r"\s*(```|~~~)", line):

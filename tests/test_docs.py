@@ -122,9 +122,10 @@ def test_every_method_of_scm_service_is_listed(page: Path) -> None:
     assert set(methods) - set(listed) == set()
 
 
-@pytest.mark.parametrize("name", ["connect-web", "grpc-web"])
+@pytest.mark.parametrize("name", ["connect-web", "grpc-web", "original"])
 def test_the_typescript_is_what_the_browser_tests_run(name: str) -> None:
-    assert (ROOT / f"tests/browser/snippets/{name}.ts").read_text() in blocks(PAGES["javascript"], "ts")
+    snippet = (ROOT / f"tests/browser/snippets/{name}.ts").read_text()
+    assert f"// web/src/{name}.ts\n{snippet}" in blocks(PAGES["javascript"], "ts")
 
 
 def test_the_signature_is_accepted() -> None:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from flask import Flask, abort, request
 
@@ -23,7 +24,7 @@ import example_app
 from example_app import dice_pb2
 from flask_grpcweb_scm import CallContext
 from flask_grpcweb_scm.rpc import Service
-from flask_grpcweb_scm.scm import db
+from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app
 from tests.codegen.hostile import run_protoc
@@ -125,6 +126,17 @@ def test_git_has_these_commands(run: Run, tmp_path: Path, code: str) -> None:
     (tmp_path / "src/app.py").write_text("\n" * 120)
     run("git init -q; git add src; git -c user.name=a -c user.email=a@b.example commit -qm first")
     run(code.replace("COMMIT", "HEAD"))
+
+
+def test_mirrors_have_a_folder_and_a_repository_is_made_due(shop: Flask) -> None:
+    names: dict[str, Any] = {}
+    exec(block(PAGES["sync"], "python", "GRPC_SCM_MIRRORS"), names)
+    assert Settings.from_config({"GRPC_SCM_MIRRORS": names["GRPC_SCM_MIRRORS"]}).scm_mirrors == "/srv/scm/mirrors"
+    with shop.app_context():
+        repository = db.session.scalars(sa.select(Repository).order_by(Repository.id)).first()
+        exec(block(PAGES["sync"], "python", "make_due"), {"repository": repository})
+        db.session.commit()
+    assert "sync_repository" in shop.test_cli_runner().invoke(args=["scm", "jobs"]).output
 
 
 # The greeter

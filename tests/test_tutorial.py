@@ -43,6 +43,11 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def test_its_environment_has_what_the_other_steps_need() -> None:
+    *_, last = block(PAGE, "sh", "python3 -m venv").splitlines()
+    assert last == "pip install flask_grpcweb_scm grpcio-tools"
+
+
 def test_a_call_in_the_process_prints_what_it_says(folder: Path) -> None:
     command = re.fullmatch(r"flask grpc call (\w+) '(.*)'\n", block(PAGE, "sh", "flask grpc call"))
     assert command is not None
@@ -52,7 +57,8 @@ def test_a_call_in_the_process_prints_what_it_says(folder: Path) -> None:
 
 @pytest.mark.needs("pytest")
 def test_its_test_passes(folder: Path) -> None:
-    assert "2 passed" in run(folder, sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    _, *command = block(PAGE, "sh", "python -m pytest").split()
+    assert "2 passed" in run(folder, sys.executable, "-W", "error", *command, "-q", "-p", "no:cacheprovider")
 
 
 @pytest.mark.needs("time")
@@ -65,6 +71,7 @@ def test_it_passes_mypy(folder: Path) -> None:
 def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the tutorial's app."""
     log = tmp_path_factory.mktemp("log") / "server.log"
+    assert block(PAGE, "sh", "flask run") == "flask run --debug\n"
     with running("werkzeug", "app:create_app", log, {"PYTHONPATH": f"{folder}:{ROOT}"}) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -74,5 +81,5 @@ def test_curl_prints_what_it_says_and_the_page_is_there(folder: Path, url: str) 
     commands = block(PAGE, "sh", "curl").replace("http://127.0.0.1:5000", url).splitlines()
     printed = [run(folder, "sh", "-c", command.replace("curl", "curl --silent")) for command in commands]
     # Spaces are the JSON library's.
-    assert [*map(json.loads, printed)] == [*map(json.loads, re.findall(r"^\{\".*\}$", PAGE.read_text(), re.MULTILINE))]
+    assert [*map(json.loads, printed)] == [*map(json.loads, block(PAGE, "text", "invalid_argument").splitlines())]
     assert run(folder, "curl", "--silent", url) == (folder / "static/index.html").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["build_wheel", "make_environment"]
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("LICENSE", "README.md", "flask_grpcweb_scm", "pyproject.toml", "setup.cfg")
+SOURCES = ("LICENSE", "README.md", "flask_grpcweb_scm", "pyproject.toml", "setup.cfg", "setup.py")
 SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 FLASK = "import sys\nfrom flask.cli import main\nsys.exit(main())\n"
 SECONDS = 120

@@ -29,13 +29,14 @@ from flask_grpcweb_scm.client.records import (
     TrackerField,
     new_message,
 )
+from flask_grpcweb_scm.client.scm_lists import ScmLists
 from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 
 __all__ = ["ScmGrpcClient"]
 
 
-class ScmGrpcClient:
+class ScmGrpcClient(ScmLists):
     """Calls ScmService with keyword arguments and returns Python values. Threads may share it.
 
     Every method raises :class:`CallError` when its call ends with a status other than OK.
@@ -83,7 +84,7 @@ class ScmGrpcClient:
 
     def _use(self, channel: Channel) -> None:
         self.channel = channel
-        self.stub: ScmStub = ScmStub(channel)
+        self.stub = ScmStub(channel)
         """The same methods with messages, timeouts and metadata."""
 
     def list_repositories(

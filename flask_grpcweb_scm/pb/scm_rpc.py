@@ -125,6 +125,29 @@ _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse = TypeVar(
         scm_pb2.FindSuspectCommitsResponse,
     ],
 )
+_ListProjectsRequest_to_ListProjectsResponse = TypeVar(
+    "_ListProjectsRequest_to_ListProjectsResponse",
+    bound=UnaryFunction[scm_pb2.ListProjectsRequest, scm_pb2.ListProjectsResponse],
+)
+_ListIntegrationsRequest_to_ListIntegrationsResponse = TypeVar(
+    "_ListIntegrationsRequest_to_ListIntegrationsResponse",
+    bound=UnaryFunction[
+        scm_pb2.ListIntegrationsRequest,
+        scm_pb2.ListIntegrationsResponse,
+    ],
+)
+_UpsertGroupRequest_to_Group = TypeVar(
+    "_UpsertGroupRequest_to_Group",
+    bound=UnaryFunction[scm_pb2.UpsertGroupRequest, scm_pb2.Group],
+)
+_SyncRepositoryRequest_to_SyncRepositoryResponse = TypeVar(
+    "_SyncRepositoryRequest_to_SyncRepositoryResponse",
+    bound=UnaryFunction[scm_pb2.SyncRepositoryRequest, scm_pb2.SyncRepositoryResponse],
+)
+_ListCommitsRequest_to_ListCommitsResponse = TypeVar(
+    "_ListCommitsRequest_to_ListCommitsResponse",
+    bound=UnaryFunction[scm_pb2.ListCommitsRequest, scm_pb2.ListCommitsResponse],
+)
 
 
 class ScmService(Service):
@@ -151,6 +174,11 @@ class ScmService(Service):
             "DescribeTrackerFields",
             "SearchExternalIssues",
             "FindSuspectCommits",
+            "ListProjects",
+            "ListIntegrations",
+            "UpsertGroup",
+            "SyncRepository",
+            "ListCommits",
         ],
     ) -> None:
         super().unimplemented(*names)
@@ -429,3 +457,67 @@ class ScmService(Service):
         maximum of frames (2000), for a malformed SHA or a repository that is named twice.
         """
         return self.rpc("FindSuspectCommits")(function)
+
+    def ListProjects(
+        self,
+        function: _ListProjectsRequest_to_ListProjectsResponse,
+        /,
+    ) -> _ListProjectsRequest_to_ListProjectsResponse:
+        """Lists an organization's projects by slug.
+
+        Errors: 5 when the organization does not exist; 3 for a negative page_size, or a page_token
+        that is damaged, expired, or was issued for a different request.
+        """
+        return self.rpc("ListProjects")(function)
+
+    def ListIntegrations(
+        self,
+        function: _ListIntegrationsRequest_to_ListIntegrationsResponse,
+        /,
+    ) -> _ListIntegrationsRequest_to_ListIntegrationsResponse:
+        """Lists the integrations that are installed in an organization, the oldest first.
+
+        Errors: as ListProjects.
+        """
+        return self.rpc("ListIntegrations")(function)
+
+    def UpsertGroup(
+        self,
+        function: _UpsertGroupRequest_to_Group,
+        /,
+    ) -> _UpsertGroupRequest_to_Group:
+        """Records an error group of a project, or changes the one with its number.
+
+        Errors: 5 when the project is not the organization's; 3 for a short_id below 1, or a title
+        of more than 64 KiB.
+        """
+        return self.rpc("UpsertGroup")(function)
+
+    def SyncRepository(
+        self,
+        function: _SyncRepositoryRequest_to_SyncRepositoryResponse,
+        /,
+    ) -> _SyncRepositoryRequest_to_SyncRepositoryResponse:
+        """Has a repository fetched from its remote soon, and what is new in its history recorded. It
+        returns at once: a worker of the server does it, once, however often this is called until
+        then.
+
+        Errors: 5 when there is no such repository; 9 FAILED_PRECONDITION when the repository is not
+        active, has no remote on a host, or the server keeps no mirrors.
+        """
+        return self.rpc("SyncRepository")(function)
+
+    def ListCommits(
+        self,
+        function: _ListCommitsRequest_to_ListCommitsResponse,
+        /,
+    ) -> _ListCommitsRequest_to_ListCommitsResponse:
+        """Lists commits of a repository, the newest first: those that are recorded, by their commit
+        dates, or those of a branch in git's order.
+
+        Errors: 5 when there is no such repository or branch; 3 for a malformed field, a negative
+        page_size, or a page_token that is damaged, expired, or was issued for a different request; 9
+        FAILED_PRECONDITION for a branch other than the default one of a repository that the server
+        has no mirror of.
+        """
+        return self.rpc("ListCommits")(function)

@@ -45,11 +45,19 @@ class ScmSettings(Protocol):
 
     @property
     def scm_credentials(self) -> Mapping[str, Mapping[str, str]]:
-        """By name: ``token``, or ``user`` and ``password``."""
+        """By name: ``token``, ``user`` and ``password``, or ``app_id`` and ``private_key``, as they are configured."""
 
     @property
     def scm_allowed_hosts(self) -> frozenset[str]:
         """Hosts that may have private addresses and no TLS, in lower case."""
+
+    @property
+    def scm_proxy(self) -> str:
+        """URL of the proxy for requests to providers; empty for none."""
+
+    @property
+    def scm_no_proxy(self) -> frozenset[str]:
+        """Hosts that are called without it, in lower case."""
 
     @property
     def scm_mirrors(self) -> str | None:

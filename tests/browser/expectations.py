@@ -50,6 +50,7 @@ CLIENTS = (
     Client("connect-web JSON", "@connectrpc/connect-web", "application/grpc-web+json", "Canceled"),
     Client("grpc-web text", "grpc-web", "application/grpc-web-text", "nothing"),
     Client("grpc-web binary", "grpc-web", "application/grpc-web+proto", "nothing"),
+    Client("grpc-web generated", "google-protobuf", "application/grpc-web-text", "nothing"),
     Client("protobuf-ts text", "@protobuf-ts/grpcweb-transport", "application/grpc-web-text", "CANCELLED"),
     Client("protobuf-ts binary", "@protobuf-ts/grpcweb-transport", "application/grpc-web+proto", "CANCELLED"),
     Client("nice-grpc-web", "nice-grpc-web", "application/grpc-web+proto", "AbortError"),

@@ -34,14 +34,13 @@ async function visit({url, steps}) {
   const log = [];
   page.on('pageerror', (error) => log.push(String(error)));
   page.on('console', (message) => log.push(message.text()));
-  const text = () => page.evaluate(() => document.body.innerText);
   let taken;
   try {
     await page.goto(url);
     for (taken of steps) await actions[taken[0]](page, ...taken.slice(1));
-    return {text: await text()};
+    return {text: await page.innerText('body')};
   } catch (error) {
-    return {error: `${taken}: ${error.message}\nThe page says:\n${await text()}\nIts log:\n${log.join('\n')}`};
+    return {error: `${taken}: ${error.message}\nThe page says:\n${await page.innerText('body')}\nIts log:\n${log.join('\n')}`};
   } finally {
     await page.close();
   }

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
-from tests.documents import ROOT
+from tests.documents import PAGES, Block, all_blocks, blocks
 from tests.servers import free_port
 from tests.wheel import build_wheel, make_environment
 
@@ -27,7 +27,18 @@ pytestmark = pytest.mark.needs("browser")
 if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 
-PAGE = (ROOT / "docs" / "javascript.md").read_text()
+PAGE = PAGES["javascript"]
+BLOCKS = [
+    *blocks(PAGE, "sh"),
+    *blocks(PAGE, "proto"),
+    *blocks(PAGE, "python"),
+    *blocks(PAGE, "yaml"),
+    *blocks(PAGE, "json5"),
+    *blocks(PAGE, "html"),
+    *blocks(PAGE, "js"),
+    *blocks(PAGE, "ts"),
+    *blocks(PAGE, "tsx"),
+]
 SECONDS = 120
 LIFETIME = 900
 MARK = "@@@"
@@ -39,10 +50,12 @@ SERVERS = {"vite": re.compile("npx vite"), "flask": re.compile("flask (.* )?run 
 IN_THE_PAGE = "// in the page\n"
 
 
-def blocks(section: str) -> list[tuple[str, str]]:
-    """The code blocks of a section, each with its language."""
-    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    return re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+def section(title: str) -> Iterator[Block]:
+    """Yield the code blocks of a section."""
+    lines = PAGE.read_text().splitlines()
+    start = lines.index(f"## {title}") + 1
+    end = next((n for n, line in enumerate(lines[start:], start) if line.startswith("## ")), len(lines))
+    return (block for block in all_blocks(PAGE) if start < block.line <= end)
 
 
 class Terminal:
@@ -94,6 +107,8 @@ class Reader:
     """Somebody who follows the page, with nothing but the wheel and the packages that it names."""
 
     def __init__(self, folder: Path, wheel: Path) -> None:
+        self.followed: list[str] = []
+        """The code blocks."""
         self._folder = folder
         self._wheel = wheel
         self._home = folder / "hello"
@@ -103,13 +118,14 @@ class Reader:
         self._groups: dict[str, str] = {}
         self._terminals: dict[str, Terminal] = {}
 
-    def follow(self, section: str) -> None:
+    def follow(self, title: str) -> None:
         """Write the files of a section, and run its commands."""
-        for language, code in blocks(section):
-            if language == "sh":
-                self._run(code, "flask" if section == "A server" or "flask --app wsgi" in code else "vite")
-            elif not code.startswith(IN_THE_PAGE):
-                self._write(code)
+        for block in section(title):
+            self.followed.append(block.text)
+            if block.language == "sh":
+                self._run(block.text, "flask" if title == "A server" else "vite")
+            elif not block.text.startswith(IN_THE_PAGE):
+                self._write(block.text)
 
     def visit(self, server: str, *steps: tuple[str, ...]) -> str:
         """Take steps on a page, as steps.mjs has them, and return its text in the end."""
@@ -148,6 +164,13 @@ class Reader:
         """Replace a text in a file, which has it once."""
         before, after = (self._home / name).read_text().split(old)
         (self._home / name).write_text(before + new + after)
+
+    def copy(self, folder: Path, name: str) -> None:
+        shutil.copytree(folder, self._home / name)
+
+    def shell(self, command: str) -> None:
+        """Run a command that is not on the page, where those of it are run."""
+        self._terminals["vite"].run(command)
 
     def _write(self, code: str) -> None:
         match = NAME.match(code)
@@ -223,7 +246,7 @@ def reader(tmp_path: Path, wheel: Path) -> Iterator[Reader]:
 
 def symptom(text: str) -> tuple[str, str]:
     """The step of seeing what the page has in its table of what does not work."""
-    (found,) = [code for _, code in re.findall(r"^\| (`([^`]+)`)", PAGE, re.MULTILINE) if code == text]
+    (found,) = [code for _, code in re.findall(r"^\| (`([^`]+)`)", PAGE.read_text(), re.MULTILINE) if code == text]
     return "see", found
 
 
@@ -244,7 +267,7 @@ def test_the_page_is_followed(reader: Reader) -> None:
     assert "Canceled" not in stopped
 
     reader.follow("Tokens")
-    (in_the_page,) = [code for _, code in blocks("Tokens") if code.startswith(IN_THE_PAGE)]
+    (in_the_page,) = [code for code in BLOCKS if code.startswith(IN_THE_PAGE)]
     unauthenticated = ("see", "Unauthenticated: authentication required: send X-Grpc-Auth-Token")
     give_token = ("run", in_the_page)
     reader.visit("vite", say, unauthenticated, give_token, say, empty)
@@ -275,3 +298,9 @@ def test_the_page_is_followed(reader: Reader) -> None:
     reader.visit("vite", *greeted)
 
     reader.follow("From proto files")
+
+    reader.copy(HERE / "generated", "web/src/generated")
+    reader.follow("The package grpc-web")
+    reader.shell("npx tsc")
+
+    assert sorted(reader.followed) == sorted(BLOCKS)

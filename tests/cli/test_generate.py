@@ -12,6 +12,7 @@ from google import protobuf
 
 from flask_grpcweb_scm.cli import grpc_cli
 from tests.codegen.environment import ENVIRONMENT, cache_with_protoc
+from tests.mypy_runs import assert_only_marked_errors
 
 MESSAGE = 'syntax = "proto3";\nmessage Empty {}\n'
 SERVICE = MESSAGE + "service Pinger {\n  rpc Ping(Empty) returns (Empty);\n}\n"
@@ -86,6 +87,16 @@ def test_protos_that_are_named_and_a_folder_for_the_modules(folder: Path) -> Non
     result = generate("protos/a/one.proto", "--proto-path", "protos", "--out", "src")
     assert result.output.splitlines() == ["src/a/one_pb2.py", "src/a/one_pb2.pyi", "src/a/one_rpc.py"]
     assert modules_in(folder) == {"src/a/one_pb2.py", "src/a/one_pb2.pyi", "src/a/one_rpc.py"}
+
+
+@pytest.mark.needs("mypy")
+def test_messages_in_messages_are_typed(folder: Path) -> None:
+    write(folder, own=f"{SERVICE}message Outer {{\n  Empty inner = 1;\n}}\n")
+    assert generate().exit_code == 0
+    (folder / "app.py").write_text(
+        "import own_pb2\nown_pb2.Outer(inner=own_pb2.Empty())\nown_pb2.Outer(inner=1)  # error: arg-type\n"
+    )
+    assert_only_marked_errors(folder, "app.py", "own_rpc.py", "own_pb2.pyi")
 
 
 @pytest.mark.parametrize("imported", ["google/protobuf/timestamp", "google/rpc/status", "google/type/date"])

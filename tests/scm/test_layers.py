@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "validation": set(),
     "settings": set(),
     "lru_cache": set(),
-    "providers": set(),
+    "providers": {"settings"},
     "remotes": set(),
     "pages": {"remotes"},
     "ranking": set(),
@@ -28,12 +28,12 @@ ALLOWED: dict[str, set[str]] = {
     "code_mappings": {
         "database", "lru_cache", "pages", "providers", "queries", "remotes", "settings", "sources", "validation",
     },
-    "service": {
-        "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
-        "sources", "trackers", "validation",
-    },
     "mirrors": {"providers", "remotes", "sources"},
     "jobs": {"database", "git_import", "providers", "settings", "sources"},
+    "service": {
+        "code_mappings", "database", "git_import", "jobs", "lru_cache", "pages", "providers", "queries", "ranking",
+        "remotes", "settings", "sources", "trackers", "validation",
+    },
     "sync": {
         "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
         "trackers", "validation",

@@ -1,7 +1,7 @@
 """HTTP client for the APIs of providers, within bounds that a hostile server cannot move.
 
 A request has one deadline, from resolving the name to the last byte of the body. It goes to an address that was
-checked, through no proxy, and to no other host whatever the response says.
+checked, through no proxy but the configured one, and to no other host whatever the response says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlencode, urljoin
 
 import urllib3
@@ -27,6 +27,7 @@ from urllib3.util import Url, parse_url
 from flask_grpcweb_scm.observe import observed_work
 from flask_grpcweb_scm.scm.providers import (
     Credential,
+    CredentialRefused,
     ProviderError,
     ProviderMisconfigured,
     ProviderRateLimited,
@@ -44,9 +45,18 @@ from flask_grpcweb_scm.scm.providers.reply import (
     short_line,
     way_out,
 )
-from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_public, make_connection, resolve
+from flask_grpcweb_scm.scm.providers.sockets import (
+    IPAddress,
+    ProxyRefused,
+    alarm,
+    connect_to_first,
+    is_public,
+    make_connection,
+    open_tunnel,
+    resolve,
+)
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "Tokens"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +82,16 @@ SIGNED_OUT = "is base_url right, and is the token good?"
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
+class Tokens(Protocol):
+    """Credentials that end, and are renewed."""
+
+    def current(self) -> Credential:
+        """Return the one to use."""
+
+    def renewed(self, refused: Credential) -> Credential:
+        """Return another one than that which was refused."""
+
+
 class HttpClient:
     """One API, for the length of one RPC.
 
@@ -83,6 +103,7 @@ class HttpClient:
     :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
+    :param proxy: URL of a proxy that is told the address to connect to; empty for none.
     :raises ProviderMisconfigured: for a base URL that cannot be used.
     """
 
@@ -98,9 +119,13 @@ class HttpClient:
         allowed_hosts: Collection[str] = (),
         explain: Callable[[Any], Complaint] | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        proxy: str = "",
     ) -> None:
         self.provider = provider
         self.deadline = deadline
+        self.tokens: Tokens | None = None
+        """In place of `authorization`."""
+        self._proxy = parse_url(proxy) if proxy else None
         self._allowed_hosts = allowed_hosts
         self._credential = credential or Credential()
         self._explain = explain or default_complaint
@@ -129,9 +154,17 @@ class HttpClient:
         """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
 
-    def get(self, path: str, *, query: Mapping[str, str | int] | None = None) -> HttpReply:
-        """Send a GET request; see :meth:`request`."""
-        return self.request("GET", path, query=query)
+    @property
+    def credential(self) -> Credential:
+        """The secret of the last request."""
+        return self._credential
+
+    def get(self, path: str, *, query: Mapping[str, str | int] | None = None, etag: str = "") -> HttpReply:
+        """Send a GET request; see :meth:`request`.
+
+        :param etag: of a response that is known; the status is 304 when it would be the same again.
+        """
+        return self.request("GET", path, query=query, etag=etag)
 
     def request(
         self,
@@ -141,8 +174,9 @@ class HttpClient:
         query: Mapping[str, str | int] | None = None,
         json: Any = None,
         content_type: str = "application/json",
+        etag: str = "",
     ) -> HttpReply:
-        """Send a request and read the response; only GET and HEAD are ever retried.
+        """Send a request and read the response; only GET and HEAD are retried, and what an old token was refused for.
 
         :param path: below the base URL, percent-encoded: see :func:`path_of` of addresses.
         :param json: the body, unless None.
@@ -153,6 +187,22 @@ class HttpClient:
         body = None
         if json is not None:
             body, headers["content-type"] = _dump(json), content_type
+        if etag:
+            headers["if-none-match"] = etag
+        if self.tokens is None:
+            return self._send(method, target, body, headers)
+        authorized = self._authorized(headers, self.tokens.current())
+        try:
+            return self._send(method, target, body, authorized)
+        except CredentialRefused:
+            renewed = self.tokens.renewed(self._credential)
+            return self._send(method, target, body, self._authorized(headers, renewed))
+
+    def _authorized(self, headers: Mapping[str, str], credential: Credential) -> Mapping[str, str]:
+        self._credential = credential
+        return {**headers, "authorization": credential.authorization()}
+
+    def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
         for attempt in range(ATTEMPTS):
             try:
                 return self._follow(method, target, body, headers)
@@ -190,6 +240,8 @@ class HttpClient:
                 piece.attributes["http.response.status_code"] = status
             milliseconds = (time.monotonic() - started) * 1000
             logger.debug("%s: %s %s: status %d in %.0f ms", self.provider, method, target, status, milliseconds)
+            if status == 304 and "if-none-match" in headers:
+                return HttpReply(status, response_headers, b"", functools.partial(self.unexpected, status))
             if 300 <= status <= 399 and "location" in response_headers:
                 target = self._redirected(method, status, target, response_headers["location"])
                 continue
@@ -234,8 +286,16 @@ class HttpClient:
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         with self._translated(may_have_acted=False):
-            opened = self._open_socket()
-        with alarm(opened, self.deadline):
+            addresses = self._addresses()
+            opened = self._open_socket(addresses)
+        # It is closed here where a connection does not come as far as to take it.
+        with contextlib.closing(opened), alarm(opened, self.deadline):
+            if self._proxy is not None:
+                with self._translated(may_have_acted=False):
+                    # One address, because another attempt would be another connection; most networks have IPv4.
+                    open_tunnel(
+                        opened, min(addresses, key=lambda address: address.version), self._port, self._proxy.auth
+                    )
             connection = make_connection(self._host, self._port, opened, self._tls)
             try:
                 with self._translated(may_have_acted=False):
@@ -248,15 +308,21 @@ class HttpClient:
                         return response.status, _lower(response.headers), self._read(response)
             finally:
                 connection.close()
-                opened.close()  # where the connection did not come as far as to take it
 
-    def _open_socket(self) -> socket.socket:
-        """Connect to an address that was checked: resolving the name once more might give another one."""
+    def _addresses(self) -> list[IPAddress]:
+        """Resolve the name and check what it leads to."""
         addresses = resolve(self._host, self._port, self._remaining())
         if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
             text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
             raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
-        return connect_to_first(addresses, self._port, self.deadline)
+        return addresses
+
+    def _open_socket(self, addresses: list[IPAddress]) -> socket.socket:
+        """Connect to an address that was checked, resolving no name once more, or to the proxy, which is trusted."""
+        if self._proxy is None:
+            return connect_to_first(addresses, self._port, self.deadline)
+        port = self._proxy.port or 80
+        return connect_to_first(resolve(_host(self._proxy), port, self._remaining()), port, self.deadline)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
@@ -284,6 +350,11 @@ class HttpClient:
             if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
                 text = f"{HOST} did not respond before the deadline"
                 raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
+            if isinstance(error, ProxyRefused):
+                text = "the proxy of GRPC_SCM_PROXY does not connect"
+                private = f"{text} to {HOST}: {short_line(str(error))}"
+                kind = ProviderMisconfigured if error.status == 407 else ProviderUnavailable
+                raise self._error(kind, text, private=private) from error
             # Not the text of the error: it may name addresses of this network.
             text = f"the connection to {HOST} broke" if may_have_acted else f"{HOST} cannot be reached"
             if isinstance(error, ssl.SSLCertVerificationError):

@@ -6,7 +6,6 @@ may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.providers import is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line
@@ -109,9 +109,7 @@ def open_installed_source(
     remaining = context.remaining()
     api = None
     if installation is not None and has_api(installation.integration):
-        limit = current_settings().tracker_timeout
-        deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
-        api = _open_api(repository, installation.integration, deadline)
+        api = _open_api(repository, installation.integration, remaining)
     path = _local_mirror(repository)
     if path is None:
         return api
@@ -138,17 +136,11 @@ def _tip_cache() -> LruCache[Tip]:
     return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
 
 
-def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:
+def _open_api(repository: Repository, integration: Integration, timeout: float | None) -> ApiSource:
     provider = provider_name(integration.provider)
     source, project = SOURCES[provider]
-    settings = current_settings()
-    return source(
-        integration.metadata_.get("base_url", ""),
-        project(repository),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=deadline,
-        allowed_hosts=settings.scm_allowed_hosts,
-    )
+    account = account_of(provider, integration.metadata_, integration.external_id, timeout)
+    return source(project=project(repository), **account)
 
 
 def _github_project(repository: Repository) -> str:

@@ -28,13 +28,13 @@ from flask_grpcweb_scm.scm.sources.blame import (
 )
 from flask_grpcweb_scm.scm.sources.commit_reader import BatchedObjects, CommitReader, Storage, checked_id
 from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError, GitFailed, GitOutOfMemory, GitTimeout
-from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing, NoSuchBranch
 from flask_grpcweb_scm.scm.sources.git_log import path_text, paths_with_bytes, split_stream
 from flask_grpcweb_scm.scm.sources.moves import HARDER, OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
-__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
+__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "NoSuchBranch", "Storage", "Tip"]
 
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
@@ -96,7 +96,7 @@ class Mirror(CommitReader):
         trees = dict(line.split("\0") for line in listing.splitlines())
         found = [trees[ref] for ref in refs if ref in trees]
         if not found and branch:
-            raise GitError(f"the repository has no branch {branch!r}")
+            raise NoSuchBranch(f"the repository has no branch {branch!r}")
         return name, found[0] if found else None
 
     def files(self, tree: str) -> Iterator[str]:

@@ -137,8 +137,9 @@ class ApiSource(ProviderApi):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
     ) -> None:
-        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         self.project = project
 
     def prepare(self, shas: Iterable[str]) -> None:

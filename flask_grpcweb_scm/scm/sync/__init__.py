@@ -11,13 +11,14 @@ from datetime import timedelta
 from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import IssueOperation
-from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, Kind, Lease
+from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_ORGANIZATION, SYNC_REPOSITORY, Kind, Lease
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.sync.organization import sync_organization
 from flask_grpcweb_scm.scm.sync.repository import sync_repository
 from flask_grpcweb_scm.scm.trackers import outbox
 
-__all__ = ["KINDS", "resume_outbox", "sync_repository"]
+__all__ = ["KINDS", "resume_outbox", "sync_organization", "sync_repository"]
 
 OUTBOX_SECONDS = 60.0
 """Between two looks at the outbox, and from the first failure of an operation until it is tried again."""
@@ -58,6 +59,7 @@ def _sync_interval() -> float:
 
 
 KINDS: Mapping[str, Kind] = {
+    SYNC_ORGANIZATION: Kind(sync_organization, _sync_interval),
     SYNC_REPOSITORY: Kind(sync_repository, _sync_interval),
     RESUME_OUTBOX: Kind(resume_outbox, lambda: OUTBOX_SECONDS),
 }

@@ -12,16 +12,19 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus, provider_name
 from flask_grpcweb_scm.scm.git_import import prepare_next_import
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
 from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
 from flask_grpcweb_scm.scm.mirrors.remote import Remote, fetch_url
-from flask_grpcweb_scm.scm.providers import Credential, find_credential
+from flask_grpcweb_scm.scm.providers import Credential, GitHubApp
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import is_blobless, own_mirror_path
 from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, MirrorDamaged
+from flask_grpcweb_scm.scm.sync.listing import LISTINGS
 
 __all__ = ["mirror_at", "sync_repository"]
 
@@ -78,12 +81,15 @@ def mirror_at(path: Path, lease: Lease, name: str) -> OwnMirror:
 
 
 def _credential(integration: Integration, url: str) -> Credential | None:
-    """Return the credential of an integration for a repository; None for one on another host than its API."""
-    name, base_url = integration.metadata_.get("credentials"), integration.metadata_.get("base_url")
-    api, remote = parse_remote(f"{base_url}/-/-"), parse_remote(url)
-    if name is None or api is None or remote is None or api.host != remote.host:
+    """Return the credential of an integration for a repository; None for one on another host than its own."""
+    provider, remote = provider_name(integration.provider), parse_remote(url)
+    host = host_at_provider(provider, integration)
+    if integration.metadata_.get("credentials") is None or remote is None or remote.host != host:
         return None
-    return find_credential(name, current_settings().scm_credentials, provider=provider_name(integration.provider))
+    account = account_of(provider, integration.metadata_, integration.external_id, None)
+    if isinstance(account["credential"], GitHubApp) and provider in LISTINGS:
+        return LISTINGS[provider](**account).current_credential()
+    return account["credential"]
 
 
 def _import(repository_id: int, path: Path, lease: Lease) -> None:

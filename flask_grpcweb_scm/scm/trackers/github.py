@@ -44,6 +44,7 @@ class GitHub(Tracker):
 
     kind = "github"
     base_url = "https://api.github.com"
+    app_api: ClassVar = ""
     fields = (
         TrackerField("repo", "Repository", "string", required=True),
         TrackerField("assignees", "Assignees", "list of user"),

@@ -36,6 +36,7 @@ __all__ = [
     "TrackerIssue",
     "comma_separated",
     "is_number",
+    "matches_project",
     "user_name",
 ]
 
@@ -143,10 +144,11 @@ class Tracker(ProviderApi):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
         projects: Collection[str] | None = None,
         markup: bool = False,
     ) -> None:
-        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         self.projects = projects
         self.markup = markup
 
@@ -205,7 +207,7 @@ class Tracker(ProviderApi):
 
         :raises ProviderForbidden: for such a name.
         """
-        if self.projects is not None and not any(_matches(pattern, name) for pattern in self.projects):
+        if self.projects is not None and not any(matches_project(pattern, name) for pattern in self.projects):
             text = f"{name[:80]!r} is none of the projects that this organization may name at {self.kind}"
             raise self.error(ProviderForbidden, text)
 
@@ -373,7 +375,7 @@ def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
     raise AssertionError("a text of one character fits")
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches_project(pattern: str, name: str) -> bool:
     """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
     name = _lower(name)
     first, *others = _lower(pattern).split("*")

@@ -59,6 +59,11 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
         "StreamRepositories": in_organization,
         "ListCodeMappings": {**in_organization, "project_id": tenant.project},
         "DeleteCodeMapping": {**in_organization, "code_mapping_id": tenant.mapping},
+        "ListProjects": in_organization,
+        "ListIntegrations": in_organization,
+        "UpsertGroup": {**in_organization, "project_id": tenant.project, "short_id": 1, "title": "x"},
+        "SyncRepository": {"repository_id": tenant.repository},
+        "ListCommits": {"repository_id": tenant.repository},
     }
 
 
@@ -81,6 +86,7 @@ BEHIND = {
     "GetCommitContext": (StatusCode.NOT_FOUND, "commit"),
     "DescribeTrackerFields": (StatusCode.FAILED_PRECONDITION, "has no tracker"),
     "SearchExternalIssues": (StatusCode.FAILED_PRECONDITION, "has no tracker"),
+    "SyncRepository": (StatusCode.FAILED_PRECONDITION, "has no remote"),
 }
 # Others are about integrations, which belong to the organization: tests/scm/service/test_tracker_lookups.py.
 METHODS_OF_ROWS = [method for method in METHODS if not method.endswith(("TrackerFields", "SearchExternalIssues"))]
@@ -219,8 +225,8 @@ SCOPES: dict[str, Callable[[Tenant], Identity]] = {
     ),
 }
 # What a list has of the rows outside of the scope; every other method does not find them.
-LISTS = {"ListRepositories", "StreamRepositories"}
-ORGANIZATION_WIDE = {"CreateExternalIssue", "DescribeTrackerFields", "SearchExternalIssues"}
+LISTS = {"ListRepositories", "StreamRepositories", "ListProjects"}
+ORGANIZATION_WIDE = {"CreateExternalIssue", "DescribeTrackerFields", "ListIntegrations", "SearchExternalIssues"}
 
 
 def nowhere_inside(tenant: Tenant) -> Tenant:
@@ -283,6 +289,8 @@ def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, ins
     assert [row.id for row in scm("ListRepositories", caller=caller, **of_github).repositories] == [ours.repository]
     assert len(scm("ListRepositories", **of_github).repositories) == 2
     assert [row.id for row in scm("StreamRepositories", caller=caller, **in_organization)] == [ours.repository]
+    assert [row.id for row in scm("ListProjects", caller=caller, **in_organization).projects] == [ours.project]
+    assert len(scm("ListProjects", **in_organization).projects) == 2
     issues = scm("ListExternalIssues", caller=caller, **in_organization).issues
     assert [issue.id for issue in issues] == [ours.issue]
     issues = scm("ListExternalIssues", caller=caller, **in_organization, group_id=ours.group).issues
@@ -308,6 +316,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
         ("ListRepositories", {}, "repositories"),
         ("ListCodeMappings", {"project_id": ours.project}, "mappings"),
         ("ListExternalIssues", {}, "issues"),
+        ("ListProjects", {}, "projects"),
     ]:
         token, seen = scm(method, **fields, **rest).next_page_token, []
         assert token
@@ -317,7 +326,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
             if not page.next_page_token:
                 break
             page = scm(method, caller=caller, **fields, **rest, page_token=page.next_page_token)
-        assert set(seen) <= {ours.repository, ours.mapping, ours.issue}
+        assert set(seen) <= {ours.repository, ours.mapping, ours.issue, ours.project}
 
 
 def test_mappings_to_other_repositories_are_as_if_they_were_not_there(
