@@ -52,9 +52,12 @@ def make_app(uri: str, **config: Any) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.testing = True
     app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test")
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"execution_options": {"compiled_cache": STATEMENTS}}
     app.config.update(config)
     GrpcWebScm().init_app(app)
+    # Not as an option, which would take the place of the extension's own.
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.update_execution_options(compiled_cache=STATEMENTS)
     return app
 
 
@@ -178,7 +181,7 @@ class GitRepository:
         for file, content in _new_repository().items():
             (path / file).parent.mkdir(parents=True, exist_ok=True)
             if content is None:
-                (path / file).mkdir()
+                (path / file).mkdir(exist_ok=True)
             else:
                 (path / file).write_bytes(content)
 

@@ -26,13 +26,15 @@ from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
-__all__ = ["FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
+__all__ = ["MAX_FILE_BYTES", "FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
 
 OLDEST_GIT = (2, 37)
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 30.0
 MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
+MAX_FILE_BYTES = 2**50
+"""Where there is no limit."""
 SLOW_BYTES = 1000
 SLOW_SECONDS = 60
 """A transfer slower than so many bytes a second, for so long, is given up."""
@@ -185,7 +187,12 @@ class Remote:
             variables = self._variables(addresses, "" if relay is None else relay.url)
             try:
                 yield from run_git(
-                    git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how
+                    git_dir,
+                    *arguments,
+                    deadline=deadline,
+                    variables=variables,
+                    redact=self._redact,
+                    **how,
                 )
             except GitFailed as error:
                 if relay is not None and relay.error is not None:

@@ -6,6 +6,7 @@ Each step may be the last one: the next sync begins where the mirror and the dat
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -48,7 +49,7 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     url = fetch_url(row.url, provider)
     installation = installation_of(row)
     credential = None if installation is None else _credential(installation.integration, url)
-    remote = Remote(url, provider, credential, current_settings().scm_allowed_hosts)
+    remote = Remote(url, provider, credential, current_settings().scm_allowed_hosts, _proxy(url))
     release_connection()
     mirror = mirror_at(path, lease, name)
     mirror.update(remote, blobless=blobless)
@@ -90,6 +91,11 @@ def _credential(integration: Integration, url: str) -> Credential | None:
     if isinstance(account["credential"], GitHubApp) and provider in LISTINGS:
         return LISTINGS[provider](**account).current_credential()
     return account["credential"]
+
+
+def _proxy(url: str) -> str:
+    settings = current_settings()
+    return "" if urlsplit(url).hostname in settings.scm_no_proxy else settings.scm_proxy
 
 
 def _import(repository_id: int, path: Path, lease: Lease) -> None:

@@ -130,8 +130,9 @@ def endless_refs(handler: Handler) -> None:
     def chunks() -> Iterator[bytes]:
         yield packet(b"# service=git-upload-pack\n") + b"0000"
         yield packet(b"a" * 40 + b" refs/heads/x\0 agent=git/2\n")
-        for number in range(10**9):
-            yield b"".join(packet(b"a" * 40 + b" refs/heads/%d-%d\n" % (number, each)) for each in range(500))
+        more = b"".join(packet(b"a" * 40 + b" refs/heads/" + b"x" * 200 + b"%d\n" % each) for each in range(5000))
+        while True:
+            yield more
 
     stream(handler, "advertisement", chunks())
 

@@ -20,6 +20,7 @@ from flask_grpcweb_scm.scm.sync import KINDS
 from tests.scm.databases import disposed
 from tests.scm.git_import.test_git_import import as_git_log_says, stored
 from tests.scm.mirrors.git_server import GitServer, serve_git
+from tests.scm.providers.test_proxy import proxying
 from tests.scm.support import GitRepository, Scm, build_history, make_app
 
 SECRET = "ghs_VerySecretToken"
@@ -222,6 +223,29 @@ def test_credentials_go_to_the_host_of_their_api_alone(
     sync(app, repository)
     expected = "" if user is None else Credential(user=user, password=SECRET).authorization()
     assert {sent for _, _, sent in git_server.requests} == {expected}
+
+
+@pytest.mark.parametrize("direct", [(), ("127.0.0.1",)])
+def test_git_goes_through_the_proxy_too(
+    database: str,
+    repository: int,
+    origin: GitRepository,
+    git_server: GitServer,
+    tmp_path: Path,
+    direct: tuple[str, ...],
+) -> None:
+    with proxying() as proxy:
+        config = {
+            "GRPC_SCM_MIRRORS": str(tmp_path / "mirrors"),
+            "GRPC_SCM_ALLOWED_HOSTS": ["127.0.0.1"],
+            "GRPC_SCM_PROXY": proxy.url,
+            "GRPC_SCM_NO_PROXY": direct,
+        }
+        with disposed(make_app(database, **config)) as app:
+            sync(app, repository)
+            assert stored(app) == as_git_log_says(origin)
+    assert bool(proxy.heads) != bool(direct)
+    assert {head.split("\r\n")[0] for head in proxy.heads} <= {f"CONNECT 127.0.0.1:{git_server.server_port} HTTP/1.1"}
 
 
 def lose_a_pack(git_dir: Path) -> None:
