@@ -1,4 +1,4 @@
-"""What an error tracker has of an organization: its projects, its integrations, and groups of errors."""
+"""Projects of an organization, its integrations, and groups of errors."""
 
 from __future__ import annotations
 
