@@ -177,11 +177,13 @@ class GitRepository:
         self.path = path
         self.now = 1_600_000_000
         path.mkdir(parents=True, exist_ok=True)
+        if (path / ".git").exists():
+            return
         # Hundreds of tests begin here: without a process of git for each.
         for file, content in _new_repository().items():
             (path / file).parent.mkdir(parents=True, exist_ok=True)
             if content is None:
-                (path / file).mkdir(exist_ok=True)
+                (path / file).mkdir()
             else:
                 (path / file).write_bytes(content)
 
