@@ -215,29 +215,6 @@ class ExternalIssue(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TrackerField(Record):
-    """A field of issues at a tracker."""
-
-    name: str
-    label: str
-    type: str
-    required: bool
-    allowed_values: list[str]
-    default_value: str
-
-
-@dataclass(frozen=True, slots=True)
-class FoundExternalIssue(Record):
-    """An issue as its tracker shows it."""
-
-    key: str
-    title: str
-    web_url: str
-    status: str
-    assignee: str
-
-
-@dataclass(frozen=True, slots=True)
 class Project(Record):
     """A collection of an organization's errors."""
 
@@ -273,6 +250,29 @@ class Group(Record):
     short_id: int
     title: str
     first_seen: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerField(Record):
+    """A field of issues at a tracker."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    allowed_values: list[str]
+    default_value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExternalIssue(Record):
+    """An issue as its tracker shows it."""
+
+    key: str
+    title: str
+    web_url: str
+    status: str
+    assignee: str
 
 
 def enum_name(descriptor: EnumDescriptor, number: int) -> str:

@@ -1334,196 +1334,6 @@ class FrameOutcome(google.protobuf.message.Message):
 global___FrameOutcome = FrameOutcome
 
 @typing.final
-class DescribeTrackerFieldsRequest(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    @typing.final
-    class MetadataEntry(google.protobuf.message.Message):
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
-        ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
-
-    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
-    INTEGRATION_ID_FIELD_NUMBER: builtins.int
-    METADATA_FIELD_NUMBER: builtins.int
-    organization_id: builtins.int
-    integration_id: builtins.int
-    @property
-    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """The fields that say which project is meant, and which type of issue, where they differ by
-        that; those of the integration's configuration count too.
-        """
-
-    def __init__(
-        self,
-        *,
-        organization_id: builtins.int = ...,
-        integration_id: builtins.int = ...,
-        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id"]) -> None: ...
-
-global___DescribeTrackerFieldsRequest = DescribeTrackerFieldsRequest
-
-@typing.final
-class DescribeTrackerFieldsResponse(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    FIELDS_FIELD_NUMBER: builtins.int
-    @property
-    def fields(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TrackerField]: ...
-    def __init__(
-        self,
-        *,
-        fields: collections.abc.Iterable[global___TrackerField] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fields", b"fields"]) -> None: ...
-
-global___DescribeTrackerFieldsResponse = DescribeTrackerFieldsResponse
-
-@typing.final
-class TrackerField(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    LABEL_FIELD_NUMBER: builtins.int
-    TYPE_FIELD_NUMBER: builtins.int
-    REQUIRED_FIELD_NUMBER: builtins.int
-    ALLOWED_VALUES_FIELD_NUMBER: builtins.int
-    DEFAULT_VALUE_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """Its key in the metadata of CreateExternalIssue."""
-    label: builtins.str
-    """Its name for people."""
-    type: builtins.str
-    """In the tracker's words, for example string, option or list of version."""
-    required: builtins.bool
-    """Whether an issue must have it; false for a field that the integration's configuration sets."""
-    default_value: builtins.str
-    """The value that the integration's configuration sets, for a request that sets none."""
-    @property
-    def allowed_values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Values to choose from, at most 200; empty when the tracker names none."""
-
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        label: builtins.str = ...,
-        type: builtins.str = ...,
-        required: builtins.bool = ...,
-        allowed_values: collections.abc.Iterable[builtins.str] | None = ...,
-        default_value: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["allowed_values", b"allowed_values", "default_value", b"default_value", "label", b"label", "name", b"name", "required", b"required", "type", b"type"]) -> None: ...
-
-global___TrackerField = TrackerField
-
-@typing.final
-class SearchExternalIssuesRequest(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    @typing.final
-    class MetadataEntry(google.protobuf.message.Message):
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
-        ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
-
-    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
-    INTEGRATION_ID_FIELD_NUMBER: builtins.int
-    QUERY_FIELD_NUMBER: builtins.int
-    METADATA_FIELD_NUMBER: builtins.int
-    organization_id: builtins.int
-    integration_id: builtins.int
-    query: builtins.str
-    """Words of the issue; at most 256 characters."""
-    @property
-    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """The field that says which project is meant; that of the integration's configuration counts
-        too.
-        """
-
-    def __init__(
-        self,
-        *,
-        organization_id: builtins.int = ...,
-        integration_id: builtins.int = ...,
-        query: builtins.str = ...,
-        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id", "query", b"query"]) -> None: ...
-
-global___SearchExternalIssuesRequest = SearchExternalIssuesRequest
-
-@typing.final
-class SearchExternalIssuesResponse(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    ISSUES_FIELD_NUMBER: builtins.int
-    @property
-    def issues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundExternalIssue]: ...
-    def __init__(
-        self,
-        *,
-        issues: collections.abc.Iterable[global___FoundExternalIssue] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["issues", b"issues"]) -> None: ...
-
-global___SearchExternalIssuesResponse = SearchExternalIssuesResponse
-
-@typing.final
-class FoundExternalIssue(google.protobuf.message.Message):
-    """An issue as its tracker shows it."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: builtins.int
-    TITLE_FIELD_NUMBER: builtins.int
-    WEB_URL_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    ASSIGNEE_FIELD_NUMBER: builtins.int
-    key: builtins.str
-    """For LinkExternalIssueRequest.external_key."""
-    title: builtins.str
-    web_url: builtins.str
-    status: builtins.str
-    """In the tracker's word, for example open or In Progress."""
-    assignee: builtins.str
-    """Name of the person; empty for none."""
-    def __init__(
-        self,
-        *,
-        key: builtins.str = ...,
-        title: builtins.str = ...,
-        web_url: builtins.str = ...,
-        status: builtins.str = ...,
-        assignee: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["assignee", b"assignee", "key", b"key", "status", b"status", "title", b"title", "web_url", b"web_url"]) -> None: ...
-
-global___FoundExternalIssue = FoundExternalIssue
-
-@typing.final
 class Project(google.protobuf.message.Message):
     """A collection of an organization's errors, usually those of one program."""
 
@@ -1860,3 +1670,193 @@ class ListCommitsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["commits", b"commits", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListCommitsResponse = ListCommitsResponse
+
+@typing.final
+class DescribeTrackerFieldsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    INTEGRATION_ID_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    integration_id: builtins.int
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The fields that say which project is meant, and which type of issue, where they differ by
+        that; those of the integration's configuration count too.
+        """
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        integration_id: builtins.int = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id"]) -> None: ...
+
+global___DescribeTrackerFieldsRequest = DescribeTrackerFieldsRequest
+
+@typing.final
+class DescribeTrackerFieldsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: builtins.int
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TrackerField]: ...
+    def __init__(
+        self,
+        *,
+        fields: collections.abc.Iterable[global___TrackerField] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields"]) -> None: ...
+
+global___DescribeTrackerFieldsResponse = DescribeTrackerFieldsResponse
+
+@typing.final
+class TrackerField(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    ALLOWED_VALUES_FIELD_NUMBER: builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its key in the metadata of CreateExternalIssue."""
+    label: builtins.str
+    """Its name for people."""
+    type: builtins.str
+    """In the tracker's words, for example string, option or list of version."""
+    required: builtins.bool
+    """Whether an issue must have it; false for a field that the integration's configuration sets."""
+    default_value: builtins.str
+    """The value that the integration's configuration sets, for a request that sets none."""
+    @property
+    def allowed_values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Values to choose from, at most 200; empty when the tracker names none."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        label: builtins.str = ...,
+        type: builtins.str = ...,
+        required: builtins.bool = ...,
+        allowed_values: collections.abc.Iterable[builtins.str] | None = ...,
+        default_value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allowed_values", b"allowed_values", "default_value", b"default_value", "label", b"label", "name", b"name", "required", b"required", "type", b"type"]) -> None: ...
+
+global___TrackerField = TrackerField
+
+@typing.final
+class SearchExternalIssuesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    INTEGRATION_ID_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    integration_id: builtins.int
+    query: builtins.str
+    """Words of the issue; at most 256 characters."""
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The field that says which project is meant; that of the integration's configuration counts
+        too.
+        """
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        integration_id: builtins.int = ...,
+        query: builtins.str = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id", "query", b"query"]) -> None: ...
+
+global___SearchExternalIssuesRequest = SearchExternalIssuesRequest
+
+@typing.final
+class SearchExternalIssuesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ISSUES_FIELD_NUMBER: builtins.int
+    @property
+    def issues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundExternalIssue]: ...
+    def __init__(
+        self,
+        *,
+        issues: collections.abc.Iterable[global___FoundExternalIssue] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["issues", b"issues"]) -> None: ...
+
+global___SearchExternalIssuesResponse = SearchExternalIssuesResponse
+
+@typing.final
+class FoundExternalIssue(google.protobuf.message.Message):
+    """An issue as its tracker shows it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    WEB_URL_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    ASSIGNEE_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    """For LinkExternalIssueRequest.external_key."""
+    title: builtins.str
+    web_url: builtins.str
+    status: builtins.str
+    """In the tracker's word, for example open or In Progress."""
+    assignee: builtins.str
+    """Name of the person; empty for none."""
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        title: builtins.str = ...,
+        web_url: builtins.str = ...,
+        status: builtins.str = ...,
+        assignee: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["assignee", b"assignee", "key", b"key", "status", b"status", "title", b"title", "web_url", b"web_url"]) -> None: ...
+
+global___FoundExternalIssue = FoundExternalIssue

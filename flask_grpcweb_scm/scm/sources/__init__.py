@@ -27,7 +27,6 @@ __all__ = [
     "BloblessMirror",
     "has_api",
     "is_blobless",
-    "local_mirror",
     "needs_api",
     "open_installed_source",
     "open_source",
@@ -70,7 +69,7 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
 def needs_api(repository: Repository) -> bool:
     """Tell whether this machine has not all of the contents of a repository, so that its provider is to be read."""
-    return repository.integration_id is not None and (is_blobless(repository) or local_mirror(repository) is None)
+    return repository.integration_id is not None and (is_blobless(repository) or _local_mirror(repository) is None)
 
 
 def is_blobless(repository: Repository) -> bool:
@@ -78,7 +77,7 @@ def is_blobless(repository: Repository) -> bool:
     return bool(repository.config.get("blobless"))
 
 
-def local_mirror(repository: Repository) -> str | None:
+def _local_mirror(repository: Repository) -> str | None:
     """Return where a repository is on this machine: where the service has fetched it, or whoever has imported it."""
     if repository.mirror_fetched_at is not None:
         path = own_mirror_path(repository)
@@ -110,12 +109,8 @@ def open_installed_source(
     remaining = context.remaining()
     api = None
     if installation is not None and has_api(installation.integration):
-        integration = installation.integration
-        provider = provider_name(integration.provider)
-        source, project = SOURCES[provider]
-        account = account_of(provider, integration.metadata_, integration.external_id, remaining)
-        api = source(project=project(repository), **account)
-    path = local_mirror(repository)
+        api = _open_api(repository, installation.integration, remaining)
+    path = _local_mirror(repository)
     if path is None:
         return api
     settings = current_settings()
@@ -139,6 +134,13 @@ def _commit_cache() -> LruCache[Storage]:
 def _tip_cache() -> LruCache[Tip]:
     """Return where branches of local mirrors were, by path of the mirror, branch and its state."""
     return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
+
+
+def _open_api(repository: Repository, integration: Integration, timeout: float | None) -> ApiSource:
+    provider = provider_name(integration.provider)
+    source, project = SOURCES[provider]
+    account = account_of(provider, integration.metadata_, integration.external_id, timeout)
+    return source(project=project(repository), **account)
 
 
 def _github_project(repository: Repository) -> str:

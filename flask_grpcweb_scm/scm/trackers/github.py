@@ -44,6 +44,7 @@ class GitHub(Tracker):
 
     kind = "github"
     base_url = "https://api.github.com"
+    app_api: ClassVar = ""
     fields = (
         TrackerField("repo", "Repository", "string", required=True),
         TrackerField("assignees", "Assignees", "list of user"),
@@ -51,7 +52,6 @@ class GitHub(Tracker):
         TrackerField("milestone", "Milestone", "number or title"),
         TrackerField("type", "Type", "string"),
     )
-    app_api: ClassVar = ""
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256

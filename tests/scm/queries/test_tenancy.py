@@ -67,7 +67,6 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
     }
 
 
-# What is found, and has not what the call is for: neither commits nor a remote.
 @pytest.fixture
 def ours(app: Flask) -> Tenant:
     with app.app_context():
@@ -227,7 +226,7 @@ SCOPES: dict[str, Callable[[Tenant], Identity]] = {
 }
 # What a list has of the rows outside of the scope; every other method does not find them.
 LISTS = {"ListRepositories", "StreamRepositories", "ListProjects"}
-ORGANIZATION_WIDE = {"CreateExternalIssue", "DescribeTrackerFields", "SearchExternalIssues", "ListIntegrations"}
+ORGANIZATION_WIDE = {"CreateExternalIssue", "DescribeTrackerFields", "ListIntegrations", "SearchExternalIssues"}
 
 
 def nowhere_inside(tenant: Tenant) -> Tenant:

@@ -19,24 +19,37 @@ from tests.scm.databases import disposed
 from tests.scm.support import make_app
 from tests.scm.sync.hosts import APP_ID, TOKEN, VendorHost, pem
 
-__all__ = ["add_installation", "bare_repository", "commits_of", "rows", "stored_commits", "sync", "syncing_app"]
+__all__ = [
+    "add_installation",
+    "bare_repository",
+    "commits_of",
+    "rows",
+    "stored_commits",
+    "sync",
+    "sync_config",
+    "syncing_app",
+]
 
 
-@contextmanager
-def syncing_app(database: str, folder: Path, **config: Any) -> Iterator[Flask]:
-    """An app with the organization ``acme``."""
+def sync_config(folder: Path) -> dict[str, Any]:
+    """The configuration of an app whose mirrors are in a folder."""
     credentials = {
         "bot": TOKEN,
         "wrong": "gh0st",
         "app": {"app_id": APP_ID, "private_key": pem(), "installation_id": "77"},
     }
-    defaults = {
+    return {
         "GRPC_SCM_CREDENTIALS": credentials,
         "GRPC_SCM_ALLOWED_HOSTS": "127.0.0.1",
         "GRPC_SCM_MIRRORS": str(folder / "mirrors"),
         "GRPC_SCM_JOB_LEASE": 3,
     }
-    with disposed(make_app(database, **{**defaults, **config})) as app:
+
+
+@contextmanager
+def syncing_app(database: str, folder: Path, **config: Any) -> Iterator[Flask]:
+    """An app with the organization ``acme``."""
+    with disposed(make_app(database, **{**sync_config(folder), **config})) as app:
         with app.app_context():
             db.session.add(Organization(slug="acme"))
             db.session.commit()
