@@ -282,9 +282,13 @@ class OwnMirror(GitDirectory):
             os.close(lock)
 
 
-def places_below(root: Path) -> list[Path]:
-    """Return the places of all mirrors in a folder, and of what is left of deleted ones."""
-    return sorted(path for path in root.glob("[0-9]*/[0-9]*-*.git*") if path.is_dir())
+def places_below(root: Path, repository_id: int | None = None) -> list[Path]:
+    """Return the places of all mirrors in a folder, and of what is left of deleted ones.
+
+    :param repository_id: only those of this repository, and of earlier ones with its id; None for all.
+    """
+    pattern = "[0-9]*" if repository_id is None else str(repository_id)
+    return sorted(path for path in root.glob(f"[0-9]*/{pattern}-*.git*") if path.is_dir())
 
 
 def size_of(folder: Path) -> int:

@@ -7,6 +7,7 @@ Credentials are in the environment of git alone. Nothing of this is in the mirro
 from __future__ import annotations
 
 import functools
+import os
 import re
 import socket
 import subprocess
@@ -71,6 +72,7 @@ CONFIG = {
     "gc.auto": "0",
     **{f"fetch.fsck.{name}": "ignore" for name in HARMLESS},
 }
+CERTIFICATES = {"SSL_CERT_FILE": "http.sslCAInfo", "SSL_CERT_DIR": "http.sslCAPath"}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -244,6 +246,8 @@ class Remote:
         """Return the environment of git."""
         parts, (host, port) = urlsplit(self.url), self._place
         config = {**CONFIG, "http.proxy": proxy}
+        # As OpenSSL has them, and so the requests to the API.
+        config |= {key: value for name, key in CERTIFICATES.items() if (value := os.environ.get(name))}
         if ":" not in host:  # an address is not resolved
             config["http.curloptResolve"] = f"{host}:{port}:{','.join(map(str, addresses))}"
         if self.credential is not None:
@@ -285,6 +289,7 @@ _REASONS = (
     (r"error: 429", "its rate limit is exhausted"),
     (r"error: 5[0-9][0-9]", "its host failed"),
     (r"No space left on device", "the disk is full"),
+    (r"certificate", "its certificate is not trusted"),
     (r"transport '.*' not allowed", "its protocol is not allowed"),
 )
 

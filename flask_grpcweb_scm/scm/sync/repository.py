@@ -15,7 +15,7 @@ from flask_grpcweb_scm.scm.database.models import Integration, Repository, Repos
 from flask_grpcweb_scm.scm.git_import import prepare_next_import
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
-from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
+from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror, places_below
 from flask_grpcweb_scm.scm.mirrors.remote import Remote, fetch_url
 from flask_grpcweb_scm.scm.providers import Credential, GitHubApp
 from flask_grpcweb_scm.scm.providers.accounts import account_of
@@ -40,7 +40,13 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     :raises GitError: when it cannot be fetched or read.
     """
     row = db.session.get(Repository, repository_id, populate_existing=True)
-    if row is None or row.status not in SYNCED:
+    if row is None:
+        release_connection()
+        root = current_settings().scm_mirrors
+        for left in [] if root is None else places_below(Path(root), repository_id):
+            mirror_at(left, lease, left.name).discard()
+        raise NoSubject
+    if row.status not in SYNCED:
         raise NoSubject
     path = own_mirror_path(row)
     if path is None:

@@ -14,6 +14,7 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.scm import Integration, Job, OrganizationIntegration, Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due, run_due
+from flask_grpcweb_scm.scm.mirrors import places_below
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources import own_mirror_path
 from flask_grpcweb_scm.scm.sync import KINDS
@@ -154,8 +155,17 @@ def test_what_callers_do_not_see_is_not_synced(
         assert db.session.scalars(sa.select(Job)).all() == []
 
 
-def test_a_repository_that_is_gone_has_no_job(app: Flask) -> None:
+def test_a_repository_that_is_gone_has_neither_a_job_nor_a_mirror(app: Flask, repository: int, tmp_path: Path) -> None:
     assert sync(app, 4711) == ["sync_repository 4711: not needed any longer"]
+    sync(app, repository)
+    assert len(places_below(tmp_path / "mirrors")) == 1
+    with app.app_context():
+        db.session.execute(sa.text("DELETE FROM scm_repository"))
+        db.session.commit()
+    assert sync(app, repository) == [f"sync_repository {repository}: not needed any longer"]
+    assert places_below(tmp_path / "mirrors") == []
+    with app.app_context():
+        assert db.session.scalars(sa.select(Job)).all() == []
 
 
 def test_an_id_that_is_given_again_has_no_part_in_the_old_mirror(
