@@ -29,6 +29,7 @@ from flask_grpcweb_scm.config_values import (
     read_optional_seconds,
     read_origins,
     read_protocols,
+    read_proxy,
     read_rates,
     read_revoked_tokens,
     read_seconds,
@@ -267,11 +268,37 @@ class Settings:
     scm_credentials: Mapping[str, Mapping[str, str]] = _key(
         dict,
         read_credentials,
-        "Credentials for trackers, which integrations name: a mapping of name to token, or to `user` and `password`.",
+        "Credentials for providers, which integrations name: a mapping of name to token, to `user` and `password`, or"
+        " to `app_id` and `private_key` of a GitHub App. A secret may be in a file or in a variable, as `token_file` or"
+        " `token_env` name it.",
         secret=True,
     )
     scm_allowed_hosts: frozenset[str] = _key(
-        frozenset, read_hosts, "Hosts of trackers that may have private addresses, and plain `http`."
+        frozenset, read_hosts, "Hosts of providers that may have private addresses, and plain `http`."
+    )
+    scm_proxy: str = _key(
+        "",
+        read_proxy,
+        "Proxy for requests to providers, such as `http://user:password@proxy.example:3128`; it is told addresses that"
+        " were checked, not names.",
+        secret=True,
+    )
+    scm_no_proxy: frozenset[str] = _key(frozenset, read_hosts, "Hosts that are called without the proxy.")
+    scm_mirrors: str | None = _key(
+        None,
+        read_optional_file,
+        "Folder of the mirrors that the service fetches itself, the same for the server and its workers on a machine."
+        " None: it has none.",
+    )
+    scm_mirror_bytes: int | None = _key(
+        10 * 2**30, read_optional_count, "Bytes that one of these mirrors may have. None: any number."
+    )
+    scm_fetch_timeout: float = _key(3600, read_seconds, "Seconds that one fetch of a mirror may take.")
+    scm_sync_interval: float = _key(
+        3600, read_seconds, "Seconds from one sync of a repository or an organization to the next."
+    )
+    scm_job_lease: float = _key(
+        60, read_seconds, "Seconds after which a job is due again whose worker has died. Workers renew it."
     )
     blame_cache_bytes: int = _key(
         16 * 2**20, read_count, "Memory in bytes, per process, for the commits that last changed a line."

@@ -38,6 +38,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "flask_sqlalchemy",
             "google",
             "itsdangerous",
+            "jwt",
             "sqlalchemy",
             "urllib3",
             "werkzeug",

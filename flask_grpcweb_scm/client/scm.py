@@ -24,19 +24,19 @@ from flask_grpcweb_scm.client.records import (
     CommitContext,
     CommitContextOutcome,
     ExternalIssue,
-    FrameOutcome,
-    PathOutcome,
+    FoundExternalIssue,
     Repository,
-    SuspectCommit,
+    TrackerField,
     new_message,
 )
+from flask_grpcweb_scm.client.scm_lists import ScmLists
 from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 
 __all__ = ["ScmGrpcClient"]
 
 
-class ScmGrpcClient:
+class ScmGrpcClient(ScmLists):
     """Calls ScmService with keyword arguments and returns Python values. Threads may share it.
 
     Every method raises :class:`CallError` when its call ends with a status other than OK.
@@ -84,7 +84,7 @@ class ScmGrpcClient:
 
     def _use(self, channel: Channel) -> None:
         self.channel = channel
-        self.stub: ScmStub = ScmStub(channel)
+        self.stub = ScmStub(channel)
         """The same methods with messages, timeouts and metadata."""
 
     def list_repositories(
@@ -245,10 +245,7 @@ class ScmGrpcClient:
             frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
             dry_run=dry_run,
         )
-        response = self.stub.derive_code_mappings(request)
-        return DerivedMappings(
-            map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
-        )
+        return DerivedMappings.from_message(self.stub.derive_code_mappings(request))
 
     def find_suspect_commits(
         self,
@@ -295,10 +292,7 @@ class ScmGrpcClient:
             request.first_seen.FromDatetime(first_seen)
         if max_age is not None:
             request.max_age.FromTimedelta(max_age)
-        response = self.stub.find_suspect_commits(request)
-        return SuspectCommits(
-            map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames)
-        )
+        return SuspectCommits.from_message(self.stub.find_suspect_commits(request))
 
     def list_code_mappings(
         self, *, organization_id: int, project_id: int, page_size: int = 0, page_token: str = ""
@@ -355,10 +349,53 @@ class ScmGrpcClient:
         key = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
         return ExternalIssue.from_message(self.stub.create_external_issue(request, metadata=key))
 
-    def link_external_issue(self, *, group_id: int, external_issue_id: int) -> ExternalIssue:
-        """Attach an external issue to an error group."""
-        request = new_message(scm_pb2.LinkExternalIssueRequest, group_id=group_id, external_issue_id=external_issue_id)
+    def link_external_issue(
+        self, *, group_id: int, external_issue_id: int = 0, integration_id: int = 0, external_key: str = ""
+    ) -> ExternalIssue:
+        """Attach an external issue to an error group.
+
+        :param external_issue_id: of an issue that is known; else `integration_id` and `external_key` name one.
+        :param external_key: the tracker's name for the issue, such as ``owner/repo#7``, or the address of its page.
+        """
+        request = new_message(
+            scm_pb2.LinkExternalIssueRequest,
+            group_id=group_id,
+            external_issue_id=external_issue_id,
+            integration_id=integration_id,
+            external_key=external_key,
+        )
         return ExternalIssue.from_message(self.stub.link_external_issue(request))
+
+    def describe_tracker_fields(
+        self, *, organization_id: int, integration_id: int, metadata: Mapping[str, str] | None = None
+    ) -> list[TrackerField]:
+        """The fields that issues may have at an integration's tracker, required ones first.
+
+        :param metadata: which project, and which type of issue.
+        """
+        request = new_message(
+            scm_pb2.DescribeTrackerFieldsRequest,
+            organization_id=organization_id,
+            integration_id=integration_id,
+            metadata=metadata,
+        )
+        return [*map(TrackerField.from_message, self.stub.describe_tracker_fields(request).fields)]
+
+    def search_external_issues(
+        self, *, organization_id: int, integration_id: int, query: str, metadata: Mapping[str, str] | None = None
+    ) -> list[FoundExternalIssue]:
+        """Issues at an integration's tracker that have a text, at most 20.
+
+        :param metadata: which project.
+        """
+        request = new_message(
+            scm_pb2.SearchExternalIssuesRequest,
+            organization_id=organization_id,
+            integration_id=integration_id,
+            query=query,
+            metadata=metadata,
+        )
+        return [*map(FoundExternalIssue.from_message, self.stub.search_external_issues(request).issues)]
 
     def unlink_external_issue(self, *, group_id: int, external_issue_id: int) -> None:
         """Detach an external issue from an error group; the issue stays."""

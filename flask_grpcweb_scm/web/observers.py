@@ -70,9 +70,7 @@ class Observers:
             observers.append(self._signals)
         return observers
 
-    def watch(
-        self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]
-    ) -> Reply | StreamReply:
+    def watch(self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]) -> Reply | StreamReply:
         """Serve a call, up to the first message of a stream, and tell those who watch of it."""
         if (
             self._others
@@ -124,7 +122,7 @@ class Observers:
         except BaseException as error:
             self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
             raise
-        call.bytes_sent = sum(map(len, reply[2]))  # type: ignore[index]  # streams do not come here
+        call.bytes_sent = sum(map(len, reply[2]))  # type: ignore[index, arg-type]  # streams do not come here
         if is_view_outermost(has_scope=False):
             status, seconds = call.status, time.monotonic() - started
             try:

@@ -27,7 +27,7 @@ from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id, repos
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
+from flask_grpcweb_scm.scm.sources import has_api, needs_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.source import Source
 
@@ -203,7 +203,7 @@ class RepositoryTrees:
         return self._readable
 
     def _installation(self, row: Repository) -> OrganizationIntegration | None:
-        return None if row.mirror_path is not None else self._installations.get(row.integration_id or 0)
+        return self._installations.get(row.integration_id or 0) if needs_api(row) else None
 
     def _load(self, only: Collection[int] | None) -> None:
         for row in repositories_to_search(self.context, self.organization_id, self._installations, only=only):

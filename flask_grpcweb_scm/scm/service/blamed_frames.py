@@ -21,6 +21,7 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer
 from flask_grpcweb_scm.scm.service.commits import Naming, choose_sha, stored_shas
 from flask_grpcweb_scm.scm.service.definition import attempt
+from flask_grpcweb_scm.scm.sources import BloblessMirror
 from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
@@ -213,7 +214,7 @@ def _find_files(
             checkout.problem = attempt(partial(_fail, source))
         else:
             # Providers know no options: with any, each commit of theirs would be approximate.
-            best = DEFAULT_BLAME if isinstance(source, ApiSource) else LOOK_THROUGH
+            best = DEFAULT_BLAME if isinstance(source, ApiSource | BloblessMirror) else LOOK_THROUGH
             checkout.source = source
             checkout.blamer = LineBlamer(row, source, best if options is None else options)
         checkouts.append(checkout)
