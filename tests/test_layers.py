@@ -16,7 +16,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "forks": (set(), set()),
     "time_limits": ({"forks"}, set()),
     "codegen": (set(), {"google"}),
-    "rpc": ({"wire"}, {"google", "orjson"}),
+    "rpc": ({"forks", "wire"}, {"google", "orjson"}),
     "pb": ({"rpc"}, {"google"}),
     "config_values": ({"rpc"}, {"itsdangerous"}),
     "unknown_keys": ({"rpc"}, set()),
