@@ -127,6 +127,12 @@ class Observers:
             status, seconds = call.status, time.monotonic() - started
             try:
                 self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
+            except BaseException:
+                # Not told a second time, of the response that the app makes of what a receiver raises.
+                scope = call.environ[SCOPE_KEY] = RequestScope()
+                scope.observation = Observation(call, started)
+                scope.observation.end(status)
+                raise
             finally:
                 self._log.write(call, status, seconds)
         else:
@@ -204,7 +210,7 @@ class CallSignals:
         return self.ending(call)
 
     def ending(self, call: Observed) -> Callable[[Outcome], object]:
-        """What the end of a call calls."""
+        """The function that the end of a call calls."""
         return lambda outcome: self.finish(call, outcome.code, outcome.seconds)
 
     def finish(self, call: Observed, code: StatusCode, seconds: float) -> None:
