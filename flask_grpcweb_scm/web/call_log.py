@@ -98,7 +98,7 @@ class CallLog:
         return self.ending(call)
 
     def ending(self, call: Observed) -> Callable[[Outcome], object]:
-        """What the end of a call calls."""
+        """The function that the end of a call calls."""
         return lambda outcome: self.write(call, *outcome)
 
     def write(self, call: Observed, status: RpcError | None, seconds: float, reason: str = "") -> None:

@@ -204,7 +204,7 @@ class CallSignals:
         return self.ending(call)
 
     def ending(self, call: Observed) -> Callable[[Outcome], object]:
-        """What the end of a call calls."""
+        """The function that the end of a call calls."""
         return lambda outcome: self.finish(call, outcome.code, outcome.seconds)
 
     def finish(self, call: Observed, code: StatusCode, seconds: float) -> None:
