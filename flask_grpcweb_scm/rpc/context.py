@@ -101,6 +101,7 @@ class _CallIds:
         try:
             return spare.pop()
         except IndexError:
+            made: str
             made, *others = (piece.hex() for (piece,) in struct.iter_unpack("8s", os.urandom(8 * 100)))
             spare.extend(others)
             return made
