@@ -24,8 +24,11 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Organization, Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
+from flask_grpcweb_scm.scm.mirrors.remote import Remote
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.scm.databases import postgresql_server
+from tests.scm.mirrors.git_server import serve_git
 from tests.scm.support import SERVICE, GitRepository
 
 VIEW = "Flask view"
@@ -205,6 +208,31 @@ for _kind in ("sqlite", "postgresql"):
         }
 
 
+@load(
+    "blame, own mirror of 10 000 commits",
+    reference="git blame",
+    goals=[Goal("own mirror", "git blame", at_most=0.7)],
+    quick=False,
+)
+def _own_mirror(stack: ExitStack) -> Variants:
+    repository = history(stack)
+    mirror = own_mirror(stack, repository)
+    tip = mirror.branch()[1] or ""
+    return {
+        "git blame": lambda: git_blame(repository, OLD_PATH),
+        "own mirror": lambda: Mirror(mirror.git_dir, timeout=None).lines(tip, OLD_PATH, [1]),
+    }
+
+
+def own_mirror(stack: ExitStack, repository: Path) -> OwnMirror:
+    """A mirror that the service has fetched, with what it adds to make blame faster."""
+    root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    mirror = OwnMirror(root / "0/1-0.git", Limits(timeout=None, memory=None))
+    with serve_git(repository.parent) as server:
+        mirror.update(Remote(f"{server.url}/{repository.name}", allowed_hosts={"127.0.0.1"}))
+    return mirror
+
+
 def peak(app: Flask, rows: int) -> float:
     """The most memory that the process has while it sends every repository, in MiB; Linux keeps count."""
     body = frames(scm_pb2.StreamRepositoriesRequest(organization_id=1).SerializeToString())
@@ -229,6 +257,8 @@ def history(stack: ExitStack) -> Path:
         for file in range(3):
             path = path_of(number, file).encode()
             stream += b"M 100644 inline %s\ndata 6\n%06d\n" % (path, number)
+        if number == COMMITS // 10:
+            stream += b"M 100644 inline %s\ndata 6\nstable\n" % OLD_PATH.encode()
     repository.fast_import(bytes(stream))
     repository.git("gc", "--quiet")
     return repository.path
@@ -239,6 +269,8 @@ def path_of(commit: int, file: int) -> str:
     return f"src/package{commit % 40}/module{(commit * 7 + file) % 60}/file{commit * 13 % 300}.py"
 
 
+OLD_PATH = "src/stable.py"
+"""A file that was added after a tenth of the history, and has not changed since."""
 # Not among the newest changes, nor among the oldest.
 LINE_PATH = path_of(COMMITS - 500, 0)
 
@@ -258,10 +290,10 @@ def import_once(app: Flask, repository: Path, name: str) -> None:
         assert job.stored == COMMITS
 
 
-def git_blame(repository: Path) -> None:
+def git_blame(repository: Path, path: str = "") -> None:
     """Reference: the same blame from git."""
     git = shutil.which("git") or "git"
-    command = [git, "-C", repository, "blame", "--line-porcelain", "-L1,1", "main", "--", LINE_PATH]
+    command = [git, "-C", repository, "blame", "--line-porcelain", "-L1,1", "main", "--", path or LINE_PATH]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import runpy
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -11,6 +11,9 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parent.parent
+SETUP = runpy.run_path(str(ROOT / "setup.py"))
+FILES: dict[str, str] = {page: file for file, page in SETUP["FILES"].items()}
+"""Pages that are files of the checkout, whose text comes before that of the page."""
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "flask_grpcweb_scm"
@@ -20,6 +23,8 @@ version = release = version_of("flask_grpcweb_scm")
 
 extensions = ["myst_parser", "pallets_sphinx_themes", "sphinx.ext.autodoc", "reference"]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -27,20 +32,21 @@ autodoc_preserve_defaults = True
 suppress_warnings = ["myst.domains"]
 exclude_patterns = ["_build"]
 
+# `make docs-links`. Servers of readers, and the site itself, which may not be there yet.
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)", re.escape(SETUP["site"]())]
+linkcheck_timeout = 10
+
+# Quotes and dots, not dashes: options have two of these.
+smartquotes_action = "qe"
+
 html_theme = "flask"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"{project} {release}"
-html_baseurl = os.environ.get("DOCS_URL", "")
+html_baseurl = SETUP["site"]()
 html_theme_options = {"index_sidebar_logo": False}
 html_sidebars = {"404": [], "**": ["localtoc.html", "globaltoc.html", "searchbox.html"]}
 html_copy_source = False
-
-FILES = {
-    "index": "README.md",
-    "changes": "CHANGES.md",
-    "contributing": "CONTRIBUTING.md",
-    "security": "SECURITY.md",
-}
-"""Pages that are files of the checkout, whose text comes before that of the page."""
 
 
 def read_page(app: Sphinx, name: str, source: list[str]) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "read_optional_seconds",
     "read_origins",
     "read_protocols",
+    "read_proxy",
     "read_rates",
     "read_revoked_tokens",
     "read_seconds",
@@ -43,7 +44,18 @@ _RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|
 _HOST = r"(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]+)?|"
 # "The user-id and password MUST NOT contain any control characters" and "a user-id containing a colon character is
 # invalid" (RFC 7617, section 2). Vendors' tokens have more characters than RFC 6750 gives them.
-_CREDENTIALS = {"token": r"[\x21-\x7e]+", "user": r"[^:\x00-\x1f\x7f]+", "password": r"[^\x00-\x1f\x7f]+"}
+_CREDENTIALS = {
+    "token": r"[\x21-\x7e]+",
+    "user": r"[^:\x00-\x1f\x7f]+",
+    "password": r"[^\x00-\x1f\x7f]+",
+    "app_id": r"[A-Za-z0-9._-]+",
+    "installation_id": r"[0-9]+",
+    "private_key": r"[^\x00]+",
+}
+_SECRETS = ("token", "password", "private_key")
+"""Any of these may be in a file, or in a variable of the environment: ``token_file``, ``token_env``."""
+_KINDS = ({"token"}, {"user", "password"}, {"app_id", "private_key"}, {"app_id", "private_key", "installation_id"})
+_PROXY = r"http://(?:[^\s/@:]+:[^\s/@]*@)?(?:[\w.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?/?"
 
 
 # Also what editors and copying leave behind, quotes and brackets around nothing, and letters that nobody sees.
@@ -276,19 +288,36 @@ def read_hosts(value: object) -> frozenset[str]:
     return frozenset(host.lower() for host in hosts)
 
 
+def read_proxy(value: object) -> str:
+    """Read the URL of a proxy, or nothing; a message does not repeat it, for it may have a password."""
+    if not isinstance(value, str) or (value and re.fullmatch(_PROXY, value, re.IGNORECASE | re.ASCII) is None):
+        raise ValueError("it is not a URL such as 'http://proxy.example:3128' or 'http://user:password@10.0.0.1:3128'")
+    return value
+
+
 def read_credentials(value: object) -> Mapping[str, Mapping[str, str]]:
-    """Read a mapping of names to tokens, or to users with passwords."""
+    """Read a mapping of names to tokens, to users with passwords, or to GitHub Apps with their keys."""
     if not isinstance(value, Mapping):
         raise _fail(type(value).__name__, "a mapping of names to tokens")
     return {read_text(name): _credential(name, credential) for name, credential in value.items()}
 
 
 def _credential(name: str, value: object) -> Mapping[str, str]:
-    """Read a token, by itself or in a mapping, or a user with a password."""
+    """Read a token, by itself or in a mapping, a user with a password, or a GitHub App."""
     keys = {"token": value} if isinstance(value, str) else value
-    if not isinstance(keys, Mapping) or set(keys) not in ({"token"}, {"user", "password"}):
-        raise ValueError(f"{name!r} is neither a token nor a mapping with 'token', or with 'user' and 'password'")
+    places = {f"{secret}{place}": secret for secret in _SECRETS for place in ("", "_file", "_env")}
+    named = [places.get(key, key) for key in keys] if isinstance(keys, Mapping) else []
+    if not isinstance(keys, Mapping) or set(named) not in _KINDS or len(set(named)) < len(named):
+        raise ValueError(
+            f"{name!r} is neither a token nor a mapping with 'token', with 'user' and 'password', or with 'app_id' and"
+            " 'private_key' of a GitHub App; a secret may be in a file or a variable: 'token_file', 'token_env'"
+        )
     for key, text in keys.items():
-        if not isinstance(text, str) or re.fullmatch(_CREDENTIALS[key], text) is None:
+        if key.endswith("_file") and (not isinstance(text, str) or not os.path.isabs(text)):
+            raise ValueError(f"{key} of {name!r} is not the absolute path of a file")
+        pattern = _CREDENTIALS.get(key, r"[^\x00]+")
+        if isinstance(text, int) and key.endswith("_id"):
+            text = str(text)
+        if not isinstance(text, str) or re.fullmatch(pattern, text) is None:
             raise ValueError(f"{key} of {name!r} is empty, or has characters that it cannot have")
-    return dict(keys)
+    return {key: str(text) for key, text in keys.items()}

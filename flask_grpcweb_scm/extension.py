@@ -19,7 +19,8 @@ from flask_grpcweb_scm.auth import (
     guard,
     let_in,
 )
-from flask_grpcweb_scm.cli import config_errors_in_commands, grpc_cli
+from flask_grpcweb_scm.cli import grpc_cli
+from flask_grpcweb_scm.cli.commands import config_errors_in_commands
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (
@@ -74,7 +75,7 @@ class GrpcWebScm:
         UNAUTHENTICATED; it replaces tokens and signatures.
     :param db: the app's own Flask-SQLAlchemy instance, to initialise when the app has not done so itself.
 
-    One extension can serve several apps; what belongs to an app is in its :class:`AppState`.
+    One extension can serve several apps; what belongs to an app is in ``app.extensions["grpcweb_scm"]``.
     """
 
     def __init__(
@@ -308,10 +309,11 @@ def _scm_service() -> Service:
 
 
 def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
-    from flask_grpcweb_scm import scm
+    from flask_grpcweb_scm.scm import init_app
+    from flask_grpcweb_scm.scm.cli import scm_cli
 
-    scm.init_app(app, host_db)
-    app.cli.add_command(scm.scm_cli)
+    init_app(app, host_db)
+    app.cli.add_command(scm_cli)
 
 
 def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate | None:

@@ -3,7 +3,7 @@
 Runs in the environment of requirements.txt. The layout below ``protos/`` is the layout of the
 output, so ``protos/package/thing.proto`` becomes ``package/thing_pb2.py``, ``package/thing_pb2.pyi``,
 ``package/thing_rpc.py`` when it has services, ``package/thing.binpb``, a descriptor set with the comments, and a copy
-of ``thing.proto`` for the wheel.
+of ``thing.proto`` for the wheel. What ``flask grpc init`` writes is compiled as its users compile it.
 """
 
 import re
@@ -17,6 +17,7 @@ from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
 PATHS = [f"--proto_path={PROTOS}", f"--proto_path={Path(grpc_tools.__file__).with_name('_proto')}"]
+PROJECT = Path("flask_grpcweb_scm/cli/template/greeter.proto")
 # The environment of this script does not have the package.
 PLUGIN = f"""#!{sys.executable}
 import sys
@@ -38,6 +39,7 @@ _globals.update({f'_{name.upper()}': each for name, each in DESCRIPTOR.services_
 def generate(output: Path) -> int:
     """Write the generated files below *output*, and return the compiler's exit code."""
     names = sorted(path.relative_to(PROTOS) for path in PROTOS.rglob("*.proto"))
+    names.remove(PROJECT)
     with tempfile.TemporaryDirectory() as folder:
         plugin = Path(folder, "protoc-gen-flask-grpc")
         plugin.write_text(PLUGIN)
@@ -60,6 +62,18 @@ def generate(output: Path) -> int:
         code = code or protoc.main(["protoc", *PATHS, "--include_source_info", descriptors, str(name)])
         if "\npackage grpc." in (PROTOS / name).read_text():
             leave_default_pool(output / name.with_name(f"{name.stem}_pb2.py"))
+    return int(code) or generate_project(output / PROJECT.parent)
+
+
+def generate_project(folder: Path) -> int:
+    """Write what protoc makes of the proto that users begin with; its services are for them to name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROTOS / PROJECT, folder / PROJECT.name)
+    own = [f"--proto_path={folder}", f"--python_out={folder}", f"--pyi_out={folder}", "--include_source_info"]
+    descriptors = f"--descriptor_set_out={folder / PROJECT.with_suffix('.binpb').name}"
+    code = protoc.main(["protoc", *own, descriptors, PROJECT.name])
+    for name in ("greeter_pb2.py", "greeter_pb2.pyi"):
+        (folder / name).replace(folder / f"{name}.tmpl")  # they are not modules of the package
     return int(code)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests import servers
+from tests import combinations, servers
 
 if TYPE_CHECKING:
     from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
@@ -45,8 +45,13 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have parallel processes begin with the files that start programs: these take longest."""
+    """Leave combinations out of the quick tests. Have parallel processes begin with the files that start programs."""
+    if servers.quick and not config.getoption("lf", False):
+        kept = combinations.each_value_once(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
     if hasattr(config, "workerinput"):
+        # These take longest.
         slow = {item.path for item in items if item.get_closest_marker("needs")}
         sizes = Counter(item.path for item in items)
         items.sort(key=lambda item: (item.path not in slow, -sizes[item.path]))

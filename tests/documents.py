@@ -5,17 +5,55 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-
-from flask_grpcweb_scm.settings import Settings
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {page.stem: page for page in [*ROOT.glob("*.md"), *DOCS]}
+
+
+class Block(NamedTuple):
+    """A code block of a page."""
+
+    page: str
+    language: str
+    text: str
+    line: int
+    """The number of its first line."""
+    section: str
+    """The last heading before it, of the second level."""
+
+
+def all_blocks(page: Path) -> list[Block]:
+    """The code blocks of a page, in order; they are between lines of three backticks.
+
+    :raises ValueError: when one is written otherwise, or does not end.
+    """
+    found: list[Block] = []
+    lines = page.read_text().splitlines(keepends=True)
+    begun: tuple[str, int] | None = None
+    section = ""
+    for number, line in enumerate(lines, 1):
+        if begun:
+            language, start = begun
+            if line.startswith("```"):
+                found.append(Block(page.stem, language, "".join(lines[start : number - 1]), start + 1, section))
+                begun = None
+        elif line.startswith("## "):
+            section = line[3:].strip()
+        elif match := re.fullmatch(r"```([\w-]*|\{[\w-]+\}.*)\n", line):
+            begun = (match[1], number)
+        elif re.match(r"\s*(```|~~~)", line):
+            raise ValueError(f"{page.name}:{number}: begin a code block with ``` and at most a language")
+    if begun:
+        raise ValueError(f"{page.name}:{begun[1]}: the code block does not end")
+    return found
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """The code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [each.text for each in all_blocks(page) if each.language == language]
 
 
 def block(page: Path, language: str, containing: str) -> str:
@@ -48,5 +86,7 @@ def _anchors(page: Path) -> set[str]:
 
 def unknown_keys(page: Path) -> set[str]:
     """The ``GRPC_…`` keys that there are not."""
+    from flask_grpcweb_scm.settings import Settings  # what it imports is not there for the peers
+
     known = {f"GRPC_{field.name.upper()}" for field in dataclasses.fields(Settings)}
     return set(re.findall(r"(?<![A-Z_])GRPC_[A-Z_]+\b", page.read_text())) - known - {"GRPC_TOKEN"}

@@ -6,17 +6,18 @@ import re
 
 import pytest
 
-from tests.documents import ROOT, blocks, dead_links, unknown_keys
+from tests.documents import PAGES, ROOT, blocks, dead_links, unknown_keys
 from tests.test_layers import LAYERS
 
-PAGE = ROOT / "CONTRIBUTING.md"
+PAGE = PAGES["CONTRIBUTING"]
 PACKAGE = ROOT / "flask_grpcweb_scm"
 TEXT = PAGE.read_text()
 # `a/b`, `a/` and `a.py` are paths, of the checkout or inside the package.
 NAMED = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|md|cfg|toml))`", TEXT)) - {"test_x.py", "x.py"}
 # Inside the wheel, or written by a build.
 ELSEWHERE = {"dist/", "pb/scm.proto", "pb/scm.binpb", "pb/scm_pb2.pyi", "migrations/alembic.ini"}
-LAYOUT = next(code for code in re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
+(LAYOUT,) = blocks(PAGE, "")
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def missing(names: set[str]) -> set[str]:
@@ -26,6 +27,13 @@ def missing(names: set[str]) -> set[str]:
 def test_every_file_that_is_named_is_there() -> None:
     assert len(NAMED) > 50
     assert missing(NAMED - ELSEWHERE) == set()
+
+
+def test_every_module_is_named_or_in_a_folder_that_is() -> None:
+    named = {name for row in re.findall(r"^\| `.*", TEXT, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    named |= {row.split()[0] for row in LAYOUT.splitlines()[1:]} - {f"{room}/" for room in ("rpc", "web", "wire")}
+    modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert not [str(path) for path in modules if not {str(path), f"{path.parent}/"} & named]
 
 
 def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> None:
@@ -38,11 +46,10 @@ def test_the_picture_has_the_layers_from_top_to_bottom_and_their_imports() -> No
 
 
 def test_its_commands_are_in_the_makefile() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shell = re.findall(r"^make ([a-z -]+)", "".join(blocks(PAGE, "sh")), re.MULTILINE)
     named = {name for names in shell for name in names.split()} | set(re.findall(r"`make ([a-z-]+)", TEXT))
     assert len(named) > 10
-    assert named <= targets
+    assert named <= TARGETS
 
 
 def test_links_and_keys_lead_somewhere() -> None:

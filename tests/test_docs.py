@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ import pytest
 from flask import Flask
 
 import example_app
+from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
-from tests.documents import DOCS, README, ROOT, blocks, dead_links, files, unknown_keys
+from flask_grpcweb_scm.wire import CONNECT_TYPES, CONTENT_TYPES, GRPC_TYPES
+from tests.apps import ECHO, echo_app
+from tests.codegen.environment import cache_with_protoc
+from tests.documents import DOCS, PAGES, README, ROOT, block, blocks, dead_links, files, unknown_keys
+from tests.echo_pb2 import EchoRequest
+from tests.grpcweb import call
 from tests.servers import serving
 
-DOC = {page.stem: page for page in DOCS}
 TOKEN = "your-auth-token"
 PATH = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
 
@@ -59,7 +66,7 @@ def url(app: Flask) -> Iterator[str]:
 
 def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
-    for code in blocks(DOC["client"], "python"):
+    for code in blocks(PAGES["client"], "python"):
         exec(code.replace("http://127.0.0.1:8000", url), names)
     names["channel"].close()
     names["client"].close()
@@ -69,8 +76,9 @@ def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed[-1] == "commit_sha"
 
 
+@pytest.mark.needs("time")
 def test_the_observers(tmp_path: Path) -> None:
-    written = "".join(code for code in blocks(DOC["observability"], "python") if "gunicorn" not in code)
+    written = "".join(code for code in blocks(PAGES["observability"], "python") if "gunicorn" not in code)
     page = f"import example_app\napp = example_app.create_app()\n{written}"
     page += f"app.test_client().post('{PATH}', data=b'', content_type='application/grpc-web+json')\n"
     command = [sys.executable, "-W", "error", "-W", "ignore:RPCs of this app are open", "-c", page]
@@ -83,12 +91,12 @@ def test_the_observers(tmp_path: Path) -> None:
 
 @pytest.mark.needs("pytest")
 def test_the_tests(tmp_path: Path) -> None:
-    written = files(DOC["testing"])
+    written = files(PAGES["testing"])
     assert set(written) == {"app.py", "conftest.py", "test_app.py", "test_users.py"}
-    (last,) = [code for code in blocks(DOC["testing"], "python") if code not in written.values()]
+    (last,) = [code for code in blocks(PAGES["testing"], "python") if code not in written.values()]
     indented = "".join(f"    {line}\n" for line in last.splitlines())
     written["test_last.py"] = f"def test_last(tmp_path):\n{indented}"
-    written["users_app.py"] = files(DOC["authentication"])["users_app.py"]
+    written["users_app.py"] = files(PAGES["authentication"])["users_app.py"]
     for name, code in written.items():
         (tmp_path / name).write_text(code)
     environ = {**os.environ, "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db"}
@@ -97,13 +105,52 @@ def test_the_tests(tmp_path: Path) -> None:
     assert "7 passed" in done.stdout, done.stdout
 
 
+def test_every_content_type_is_listed() -> None:
+    text = "".join(PAGES[name].read_text() for name in ("grpc-web", "connect", "grpc"))
+    assert set(re.findall(r"`(application/[^`]+)`", text)) >= {*CONTENT_TYPES, *CONNECT_TYPES, *GRPC_TYPES}
+
+
+def test_the_statuses_are_listed_by_their_names() -> None:
+    listed = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", PAGES["errors"].read_text(), re.MULTILINE)
+    assert listed == [(str(int(code)), code.name) for code in StatusCode]
+
+
+@pytest.mark.parametrize("page", [README, PAGES["scm"], PAGES["authentication"]], ids=lambda page: page.name)
+def test_every_method_of_scm_service_is_listed(page: Path) -> None:
+    methods = scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods_by_name
+    listed = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", page.read_text(), re.MULTILINE)))
+    assert set(methods) - set(listed) == set()
+
+
+@pytest.mark.parametrize("name", ["connect-web", "grpc-web", "original"])
+def test_the_typescript_is_what_the_browser_tests_run(name: str) -> None:
+    snippet = (ROOT / f"tests/browser/snippets/{name}.ts").read_text()
+    assert f"// web/src/{name}.ts\n{snippet}" in blocks(PAGES["javascript"], "ts")
+
+
+def test_the_signature_is_accepted() -> None:
+    message = EchoRequest(text="hi")
+    names = {"path": ECHO + "Unary", "secret": "s", "message": message.SerializeToString(), "now": int(time.time())}
+    exec(block(PAGES["authentication"], "python", "import sign"), names)
+    client = echo_app(GRPC_HMAC_SECRETS="s", GRPC_HMAC_REQUIRE_TIMESTAMP=True).test_client()
+    assert call(client, ECHO + "Unary", message, headers=names["headers"]).code == 0
+    assert call(client, ECHO + "Unary", EchoRequest(text="ho"), headers=names["headers"]).code == 16
+
+
 MARK = "@@@"
 
 
-@pytest.mark.parametrize("name", ["command-line", pytest.param("connect", marks=pytest.mark.needs("curl"))])
-def test_the_commands(name: str, url: str, environ: dict[str, str], shell_path: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(blocks(PAGES["command-line"], "console"), id="command-line"),
+        pytest.param(blocks(PAGES["connect"], "console"), id="connect", marks=pytest.mark.needs("curl")),
+    ],
+)
+def test_the_commands(written: list[str], url: str, environ: dict[str, str], shell_path: str, tmp_path: Path) -> None:
     """All commands of a page in one shell, as a reader would type them; `...` in what they print is anything."""
-    page = "".join(blocks(DOC[name], "console")).replace("http://127.0.0.1:8000", url)
+    environ["XDG_CACHE_HOME"] = str(cache_with_protoc(tmp_path))
+    page = "".join(written).replace("http://127.0.0.1:8000", url)
     session = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", page, re.MULTILINE)
     lines = [f"{command}\nlast=$?; echo '{MARK}'; (exit $last)" for command, _ in session]
     done = subprocess.run(

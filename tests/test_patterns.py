@@ -346,6 +346,7 @@ LINES = "flask_grpcweb_scm.scm.code_mappings.tracebacks"
 MODULES = [module for module in FILES if not module.endswith("migrations.env")]
 
 
+@pytest.mark.needs("time")
 def test_patterns_take_linear_time() -> None:
     slow = {
         f"{module}: {use.pattern!r}{' searched' * use.is_searched}": problem

@@ -130,7 +130,9 @@ def test_what_the_generator_makes_is_committed(tmp_path: Path) -> None:
     require_generator()
     subprocess.run([GENERATOR, ROOT / "protos/generate.py", tmp_path], check=True)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with_services = [name for name in PROTOS if "\nservice " in (ROOT / "protos" / name).read_text()]
+    # The services of the template are generated when they have a name.
+    modules = [name for name in PROTOS if name.parent.name != "template"]
+    with_services = [name for name in modules if "\nservice " in (ROOT / "protos" / name).read_text()]
     assert len(made) == 4 * len(PROTOS) + len(with_services)
     differing = [str(path) for path in made if not _same(ROOT / path, made[path])]
     assert not differing, f"{', '.join(differing)} is not what protos/ says; run: make protos"

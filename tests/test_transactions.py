@@ -176,7 +176,7 @@ def test_a_call_that_fails_leaves_nothing(app: Flask, client: FlaskClient, metho
 def test_the_documents_show_how(empty_database: str) -> None:
     service = echo_service(Unary=unary)
     exec(
-        documents.block(documents.ROOT / "docs/databases.md", "python", "transaction"),
+        documents.block(documents.PAGES["databases"], "python", "transaction"),
         {"greeter": service, "StatusCode": StatusCode},
     )
     app = app_of_notes(empty_database, service)

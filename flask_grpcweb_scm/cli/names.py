@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import click
 from flask import current_app
@@ -12,7 +12,7 @@ from flask.cli import ScriptInfo
 from flask_grpcweb_scm.rpc import RpcMethod, Service, did_you_mean
 from flask_grpcweb_scm.state import AppState
 
-__all__ = ["complete_method", "complete_pattern", "complete_service", "find_method", "find_service"]
+__all__ = ["app_state", "complete_method", "complete_pattern", "complete_service", "find_method", "find_service"]
 
 MAX_CANDIDATES = 10
 """That a message names."""
@@ -20,12 +20,25 @@ STANDARD = "grpc."
 """The beginning of the names of gRPC's own services, health and reflection."""
 
 
+def app_state() -> AppState:
+    """Return the state of the app that the command is of.
+
+    :raises click.ClickException: when it is an app without the extension.
+    """
+    state: AppState | None = current_app.extensions.get("grpcweb_scm")
+    if state is None:
+        raise click.ClickException(
+            f"the app {current_app.name!r} has no RPCs: GrpcWebScm(app, services=[…]) in its factory adds some"
+        )
+    return state
+
+
 def find_method(name: str) -> RpcMethod:
     """Return the method with a name: its path, or an end of that which no other has, as ``SayHello``.
 
     :raises click.BadParameter: when there is none, or several.
     """
-    state: AppState = current_app.extensions["grpcweb_scm"]
+    state = app_state()
     methods = state.dispatcher.methods
     wanted = ("/" + name.lstrip("/")).removeprefix(state.settings.url_prefix + "/").lstrip("/")
     if f"/{wanted}" in methods:
@@ -50,7 +63,7 @@ def find_service(name: str | None) -> Service:
     :param name: None for the only service of the app, those of gRPC itself aside.
     :raises click.BadParameter: when there is none, or several.
     """
-    state: AppState = current_app.extensions["grpcweb_scm"]
+    state = app_state()
     services = state.dispatcher.services
     if name in services:
         return services[name]
@@ -75,24 +88,29 @@ def _listed(names: Iterable[str]) -> str:
 
 def complete_method(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the methods that begin so: by their own names where no other has that, and by their paths."""
-    methods = _state_of(context).dispatcher.methods.values()
-    counts = Counter(method.name for method in methods)
-    names = [method.name for method in methods if counts[method.name] == 1]
-    return [name for name in (*names, *(method.path[1:] for method in methods)) if name.startswith(incomplete)]
+    methods, _ = _served(context)
+    counts = Counter(method.name for method in methods.values())
+    names = [method.name for method in methods.values() if counts[method.name] == 1]
+    return [name for name in (*names, *(path[1:] for path in methods)) if name.startswith(incomplete)]
 
 
 def complete_pattern(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the paths of methods that begin so, and the patterns for all methods of a service."""
-    dispatcher = _state_of(context).dispatcher
-    names = [*(f"{name}/*" for name in dispatcher.services), *(path[1:] for path in dispatcher.methods)]
+    methods, services = _served(context)
+    names = [*(f"{name}/*" for name in services), *(path[1:] for path in methods)]
     return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_service(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the services that begin so."""
-    return [name for name in _state_of(context).dispatcher.services if name.startswith(incomplete)]
+    return [name for name in _served(context)[1] if name.startswith(incomplete)]
 
 
-def _state_of(context: click.Context) -> AppState:
-    state: AppState = context.ensure_object(ScriptInfo).load_app().extensions["grpcweb_scm"]
-    return state
+def _served(context: click.Context) -> tuple[Mapping[str, RpcMethod], Mapping[str, Service]]:
+    """Return the methods and services of the app; nothing where there is no app with the extension."""
+    try:
+        app = context.ensure_object(ScriptInfo).load_app()
+    except Exception:  # of the app; a shell that completes has no place for it, and the command says it
+        return {}, {}
+    state: AppState | None = app.extensions.get("grpcweb_scm")
+    return (state.dispatcher.methods, state.dispatcher.services) if state else ({}, {})

@@ -40,6 +40,11 @@ class DerivedMappings(list[CodeMapping]):
         super().__init__(mappings)
         self.outcomes: list[PathOutcome] = list(outcomes)
 
+    @classmethod
+    def from_message(cls, response: scm_pb2.DeriveCodeMappingsResponse) -> DerivedMappings:
+        """Make the list of a response."""
+        return cls(map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes))
+
 
 class SuspectCommits(list[SuspectCommit]):
     """Commits that probably broke what a stack trace shows, the most suspicious first, and outcomes of its frames."""
@@ -47,6 +52,11 @@ class SuspectCommits(list[SuspectCommit]):
     def __init__(self, suspects: Iterable[SuspectCommit], frames: Iterable[FrameOutcome]) -> None:
         super().__init__(suspects)
         self.frames: list[FrameOutcome] = list(frames)
+
+    @classmethod
+    def from_message(cls, response: scm_pb2.FindSuspectCommitsResponse) -> SuspectCommits:
+        """Make the list of a response."""
+        return cls(map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames))
 
 
 def line_of_file(filepath: str, line_number: int, commit_sha: str = "") -> scm_pb2.LineOfFile:

@@ -23,12 +23,17 @@ __all__ = [
     "CommitContext",
     "CommitContextOutcome",
     "ExternalIssue",
+    "FoundExternalIssue",
     "FrameOutcome",
+    "Group",
+    "Integration",
     "PathOutcome",
+    "Project",
     "Record",
     "Repository",
     "StackFrame",
     "SuspectCommit",
+    "TrackerField",
     "enum_name",
     "new_message",
 ]
@@ -207,6 +212,67 @@ class ExternalIssue(Record):
     description: str
     web_url: str
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Project(Record):
+    """A collection of an organization's errors."""
+
+    id: int
+    organization_id: int
+    slug: str
+    name: str
+    platform: str
+    date_added: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Integration(Record):
+    """An account at a provider, as it is installed in an organization."""
+
+    id: int
+    organization_id: int
+    provider: str
+    name: str
+    external_id: str
+    has_tracker: bool
+    lists_repositories: bool
+    date_added: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Record):
+    """Errors that have one cause."""
+
+    id: int
+    organization_id: int
+    project_id: int
+    short_id: int
+    title: str
+    first_seen: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerField(Record):
+    """A field of issues at a tracker."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    allowed_values: list[str]
+    default_value: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExternalIssue(Record):
+    """An issue as its tracker shows it."""
+
+    key: str
+    title: str
+    web_url: str
+    status: str
+    assignee: str
 
 
 def enum_name(descriptor: EnumDescriptor, number: int) -> str:

@@ -23,20 +23,18 @@ from flask_grpcweb_scm.client.records import (
     Commit,
     CommitContext,
     CommitContextOutcome,
-    ExternalIssue,
-    FrameOutcome,
-    PathOutcome,
     Repository,
-    SuspectCommit,
     new_message,
 )
+from flask_grpcweb_scm.client.scm_issues import ScmIssues
+from flask_grpcweb_scm.client.scm_lists import ScmLists
 from flask_grpcweb_scm.client.scm_stub import ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 
 __all__ = ["ScmGrpcClient"]
 
 
-class ScmGrpcClient:
+class ScmGrpcClient(ScmIssues, ScmLists):
     """Calls ScmService with keyword arguments and returns Python values. Threads may share it.
 
     Every method raises :class:`CallError` when its call ends with a status other than OK.
@@ -84,7 +82,7 @@ class ScmGrpcClient:
 
     def _use(self, channel: Channel) -> None:
         self.channel = channel
-        self.stub: ScmStub = ScmStub(channel)
+        self.stub = ScmStub(channel)
         """The same methods with messages, timeouts and metadata."""
 
     def list_repositories(
@@ -245,10 +243,7 @@ class ScmGrpcClient:
             frames=[new_message(scm_pb2.StackFrame, **frame) for frame in frames],
             dry_run=dry_run,
         )
-        response = self.stub.derive_code_mappings(request)
-        return DerivedMappings(
-            map(CodeMapping.from_message, response.mappings), map(PathOutcome.from_message, response.outcomes)
-        )
+        return DerivedMappings.from_message(self.stub.derive_code_mappings(request))
 
     def find_suspect_commits(
         self,
@@ -295,10 +290,7 @@ class ScmGrpcClient:
             request.first_seen.FromDatetime(first_seen)
         if max_age is not None:
             request.max_age.FromTimedelta(max_age)
-        response = self.stub.find_suspect_commits(request)
-        return SuspectCommits(
-            map(SuspectCommit.from_message, response.suspects), map(FrameOutcome.from_message, response.frames)
-        )
+        return SuspectCommits.from_message(self.stub.find_suspect_commits(request))
 
     def list_code_mappings(
         self, *, organization_id: int, project_id: int, page_size: int = 0, page_token: str = ""
@@ -328,70 +320,6 @@ class ScmGrpcClient:
             scm_pb2.DeleteCodeMappingRequest, organization_id=organization_id, code_mapping_id=code_mapping_id
         )
         self.stub.delete_code_mapping(request)
-
-    def create_external_issue(
-        self,
-        *,
-        organization_id: int,
-        integration_id: int,
-        title: str,
-        description: str = "",
-        metadata: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> ExternalIssue:
-        """Open an issue at an integration's tracker.
-
-        :param metadata: further fields that the tracker requires.
-        :param idempotency_key: one for each issue; a call that has one may be retried.
-        """
-        request = new_message(
-            scm_pb2.CreateExternalIssueRequest,
-            organization_id=organization_id,
-            integration_id=integration_id,
-            title=title,
-            description=description,
-            metadata=metadata,
-        )
-        key = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-        return ExternalIssue.from_message(self.stub.create_external_issue(request, metadata=key))
-
-    def link_external_issue(self, *, group_id: int, external_issue_id: int) -> ExternalIssue:
-        """Attach an external issue to an error group."""
-        request = new_message(scm_pb2.LinkExternalIssueRequest, group_id=group_id, external_issue_id=external_issue_id)
-        return ExternalIssue.from_message(self.stub.link_external_issue(request))
-
-    def unlink_external_issue(self, *, group_id: int, external_issue_id: int) -> None:
-        """Detach an external issue from an error group; the issue stays."""
-        self.stub.unlink_external_issue(
-            new_message(scm_pb2.UnlinkExternalIssueRequest, group_id=group_id, external_issue_id=external_issue_id)
-        )
-
-    def list_external_issues(
-        self, *, organization_id: int, group_id: int = 0, page_size: int = 0, page_token: str = ""
-    ) -> Page[ExternalIssue]:
-        """One page of an organization's external issues, oldest first.
-
-        :param group_id: only those linked to this error group; 0 for all.
-        """
-        request = new_message(
-            scm_pb2.ListExternalIssuesRequest,
-            organization_id=organization_id,
-            group_id=group_id,
-            page_size=page_size,
-            page_token=page_token,
-        )
-        response = self.stub.list_external_issues(request)
-        return Page(map(ExternalIssue.from_message, response.issues), response.next_page_token)
-
-    def iter_external_issues(
-        self, *, organization_id: int, group_id: int = 0, page_size: int = 0
-    ) -> Iterator[ExternalIssue]:
-        """All of an organization's external issues, oldest first; pages are fetched as they are needed."""
-        return every_record(
-            functools.partial(
-                self.list_external_issues, organization_id=organization_id, group_id=group_id, page_size=page_size
-            )
-        )
 
     def close(self) -> None:
         """Close idle connections."""

@@ -26,6 +26,13 @@ class ScmStub(Stub):
     list_external_issues: UnaryMethod[scm_pb2.ListExternalIssuesRequest, scm_pb2.ListExternalIssuesResponse]
     unlink_external_issue: UnaryMethod[scm_pb2.UnlinkExternalIssueRequest, scm_pb2.UnlinkExternalIssueResponse]
     find_suspect_commits: UnaryMethod[scm_pb2.FindSuspectCommitsRequest, scm_pb2.FindSuspectCommitsResponse]
+    list_projects: UnaryMethod[scm_pb2.ListProjectsRequest, scm_pb2.ListProjectsResponse]
+    list_integrations: UnaryMethod[scm_pb2.ListIntegrationsRequest, scm_pb2.ListIntegrationsResponse]
+    upsert_group: UnaryMethod[scm_pb2.UpsertGroupRequest, scm_pb2.Group]
+    sync_repository: UnaryMethod[scm_pb2.SyncRepositoryRequest, scm_pb2.SyncRepositoryResponse]
+    list_commits: UnaryMethod[scm_pb2.ListCommitsRequest, scm_pb2.ListCommitsResponse]
+    describe_tracker_fields: UnaryMethod[scm_pb2.DescribeTrackerFieldsRequest, scm_pb2.DescribeTrackerFieldsResponse]
+    search_external_issues: UnaryMethod[scm_pb2.SearchExternalIssuesRequest, scm_pb2.SearchExternalIssuesResponse]
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel, scm_pb2.DESCRIPTOR.services_by_name["ScmService"])

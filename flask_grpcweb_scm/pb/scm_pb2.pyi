@@ -820,15 +820,26 @@ class LinkExternalIssueRequest(google.protobuf.message.Message):
 
     GROUP_ID_FIELD_NUMBER: builtins.int
     EXTERNAL_ISSUE_ID_FIELD_NUMBER: builtins.int
+    INTEGRATION_ID_FIELD_NUMBER: builtins.int
+    EXTERNAL_KEY_FIELD_NUMBER: builtins.int
     group_id: builtins.int
     external_issue_id: builtins.int
+    """An issue that is known here; 0 for one that is named as follows."""
+    integration_id: builtins.int
+    """Of the tracker that has the issue."""
+    external_key: builtins.str
+    """The tracker's name for the issue, for example owner/repo#7 or ABC-123, or the address of its
+    page.
+    """
     def __init__(
         self,
         *,
         group_id: builtins.int = ...,
         external_issue_id: builtins.int = ...,
+        integration_id: builtins.int = ...,
+        external_key: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["external_issue_id", b"external_issue_id", "group_id", b"group_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["external_issue_id", b"external_issue_id", "external_key", b"external_key", "group_id", b"group_id", "integration_id", b"integration_id"]) -> None: ...
 
 global___LinkExternalIssueRequest = LinkExternalIssueRequest
 
@@ -1321,3 +1332,531 @@ class FrameOutcome(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["blame", b"blame", "code", b"code", "commit_id", b"commit_id", "frame", b"frame", "message", b"message", "no_suspect_reason", b"no_suspect_reason", "path", b"path", "source_url", b"source_url"]) -> None: ...
 
 global___FrameOutcome = FrameOutcome
+
+@typing.final
+class Project(google.protobuf.message.Message):
+    """A collection of an organization's errors, usually those of one program."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    SLUG_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    PLATFORM_FIELD_NUMBER: builtins.int
+    DATE_ADDED_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    organization_id: builtins.int
+    slug: builtins.str
+    """Unique within an organization."""
+    name: builtins.str
+    platform: builtins.str
+    """For example python or javascript; empty when unknown."""
+    @property
+    def date_added(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        organization_id: builtins.int = ...,
+        slug: builtins.str = ...,
+        name: builtins.str = ...,
+        platform: builtins.str = ...,
+        date_added: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["date_added", b"date_added"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["date_added", b"date_added", "id", b"id", "name", b"name", "organization_id", b"organization_id", "platform", b"platform", "slug", b"slug"]) -> None: ...
+
+global___Project = Project
+
+@typing.final
+class ListProjectsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    page_size: builtins.int
+    """As in ListRepositoriesRequest."""
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListProjectsRequest = ListProjectsRequest
+
+@typing.final
+class ListProjectsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty on the last page."""
+    @property
+    def projects(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Project]: ...
+    def __init__(
+        self,
+        *,
+        projects: collections.abc.Iterable[global___Project] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "projects", b"projects"]) -> None: ...
+
+global___ListProjectsResponse = ListProjectsResponse
+
+@typing.final
+class Integration(google.protobuf.message.Message):
+    """An account at a provider, as it is installed in an organization."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROVIDER_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: builtins.int
+    HAS_TRACKER_FIELD_NUMBER: builtins.int
+    LISTS_REPOSITORIES_FIELD_NUMBER: builtins.int
+    DATE_ADDED_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """For integration_id of other requests."""
+    organization_id: builtins.int
+    provider: builtins.str
+    """The kind of its host: github, github_enterprise, gitlab, bitbucket, vsts, jira …"""
+    name: builtins.str
+    external_id: builtins.str
+    """The provider's own identifier for the account."""
+    has_tracker: builtins.bool
+    """Whether CreateExternalIssue opens issues at its provider; else they exist only here."""
+    lists_repositories: builtins.bool
+    """Whether the organization's repositories are kept as they are listed there."""
+    @property
+    def date_added(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was installed in the organization."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        organization_id: builtins.int = ...,
+        provider: builtins.str = ...,
+        name: builtins.str = ...,
+        external_id: builtins.str = ...,
+        has_tracker: builtins.bool = ...,
+        lists_repositories: builtins.bool = ...,
+        date_added: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["date_added", b"date_added"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["date_added", b"date_added", "external_id", b"external_id", "has_tracker", b"has_tracker", "id", b"id", "lists_repositories", b"lists_repositories", "name", b"name", "organization_id", b"organization_id", "provider", b"provider"]) -> None: ...
+
+global___Integration = Integration
+
+@typing.final
+class ListIntegrationsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    page_size: builtins.int
+    """As in ListRepositoriesRequest."""
+    page_token: builtins.str
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["organization_id", b"organization_id", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListIntegrationsRequest = ListIntegrationsRequest
+
+@typing.final
+class ListIntegrationsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INTEGRATIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty on the last page."""
+    @property
+    def integrations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Integration]: ...
+    def __init__(
+        self,
+        *,
+        integrations: collections.abc.Iterable[global___Integration] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["integrations", b"integrations", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListIntegrationsResponse = ListIntegrationsResponse
+
+@typing.final
+class Group(google.protobuf.message.Message):
+    """Errors that have one cause, as the error tracker has grouped them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROJECT_ID_FIELD_NUMBER: builtins.int
+    SHORT_ID_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    FIRST_SEEN_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    organization_id: builtins.int
+    project_id: builtins.int
+    short_id: builtins.int
+    """The number of the group in its project."""
+    title: builtins.str
+    @property
+    def first_seen(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        organization_id: builtins.int = ...,
+        project_id: builtins.int = ...,
+        short_id: builtins.int = ...,
+        title: builtins.str = ...,
+        first_seen: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["first_seen", b"first_seen"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["first_seen", b"first_seen", "id", b"id", "organization_id", b"organization_id", "project_id", b"project_id", "short_id", b"short_id", "title", b"title"]) -> None: ...
+
+global___Group = Group
+
+@typing.final
+class UpsertGroupRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    PROJECT_ID_FIELD_NUMBER: builtins.int
+    SHORT_ID_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    FIRST_SEEN_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    project_id: builtins.int
+    short_id: builtins.int
+    """The number that the error tracker has for the group; unique in the project, and at least 1."""
+    title: builtins.str
+    """Empty leaves the title as it is."""
+    @property
+    def first_seen(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Absent leaves it as it is; of a new group, now."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        project_id: builtins.int = ...,
+        short_id: builtins.int = ...,
+        title: builtins.str = ...,
+        first_seen: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["first_seen", b"first_seen"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["first_seen", b"first_seen", "organization_id", b"organization_id", "project_id", b"project_id", "short_id", b"short_id", "title", b"title"]) -> None: ...
+
+global___UpsertGroupRequest = UpsertGroupRequest
+
+@typing.final
+class SyncRepositoryRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    repository_id: builtins.int
+    def __init__(
+        self,
+        *,
+        repository_id: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["repository_id", b"repository_id"]) -> None: ...
+
+global___SyncRepositoryRequest = SyncRepositoryRequest
+
+@typing.final
+class SyncRepositoryResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SYNCED_AT_FIELD_NUMBER: builtins.int
+    @property
+    def synced_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the server's mirror was last as the remote; absent before there is one."""
+
+    def __init__(
+        self,
+        *,
+        synced_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["synced_at", b"synced_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["synced_at", b"synced_at"]) -> None: ...
+
+global___SyncRepositoryResponse = SyncRepositoryResponse
+
+@typing.final
+class ListCommitsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPOSITORY_ID_FIELD_NUMBER: builtins.int
+    BRANCH_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    AUTHOR_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    repository_id: builtins.int
+    branch: builtins.str
+    """Only commits of this branch, as the server's mirror has it now; empty lists all that are
+    recorded: those of the default branch, and others that calls have named.
+    """
+    path: builtins.str
+    """Only commits that have changed this file."""
+    author: builtins.str
+    """Only commits by this e-mail address, in any case, or by this name."""
+    page_size: builtins.int
+    """As in ListRepositoriesRequest."""
+    page_token: builtins.str
+    @property
+    def since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Only commits from this commit date on."""
+
+    @property
+    def until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Only commits before this commit date."""
+
+    def __init__(
+        self,
+        *,
+        repository_id: builtins.int = ...,
+        branch: builtins.str = ...,
+        path: builtins.str = ...,
+        author: builtins.str = ...,
+        since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["since", b"since", "until", b"until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["author", b"author", "branch", b"branch", "page_size", b"page_size", "page_token", b"page_token", "path", b"path", "repository_id", b"repository_id", "since", b"since", "until", b"until"]) -> None: ...
+
+global___ListCommitsRequest = ListCommitsRequest
+
+@typing.final
+class ListCommitsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COMMITS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty on the last page."""
+    @property
+    def commits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Commit]: ...
+    def __init__(
+        self,
+        *,
+        commits: collections.abc.Iterable[global___Commit] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["commits", b"commits", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListCommitsResponse = ListCommitsResponse
+
+@typing.final
+class DescribeTrackerFieldsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    INTEGRATION_ID_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    integration_id: builtins.int
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The fields that say which project is meant, and which type of issue, where they differ by
+        that; those of the integration's configuration count too.
+        """
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        integration_id: builtins.int = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id"]) -> None: ...
+
+global___DescribeTrackerFieldsRequest = DescribeTrackerFieldsRequest
+
+@typing.final
+class DescribeTrackerFieldsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: builtins.int
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TrackerField]: ...
+    def __init__(
+        self,
+        *,
+        fields: collections.abc.Iterable[global___TrackerField] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields"]) -> None: ...
+
+global___DescribeTrackerFieldsResponse = DescribeTrackerFieldsResponse
+
+@typing.final
+class TrackerField(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    REQUIRED_FIELD_NUMBER: builtins.int
+    ALLOWED_VALUES_FIELD_NUMBER: builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its key in the metadata of CreateExternalIssue."""
+    label: builtins.str
+    """Its name for people."""
+    type: builtins.str
+    """In the tracker's words, for example string, option or list of version."""
+    required: builtins.bool
+    """Whether an issue must have it; false for a field that the integration's configuration sets."""
+    default_value: builtins.str
+    """The value that the integration's configuration sets, for a request that sets none."""
+    @property
+    def allowed_values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Values to choose from, at most 200; empty when the tracker names none."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        label: builtins.str = ...,
+        type: builtins.str = ...,
+        required: builtins.bool = ...,
+        allowed_values: collections.abc.Iterable[builtins.str] | None = ...,
+        default_value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allowed_values", b"allowed_values", "default_value", b"default_value", "label", b"label", "name", b"name", "required", b"required", "type", b"type"]) -> None: ...
+
+global___TrackerField = TrackerField
+
+@typing.final
+class SearchExternalIssuesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    INTEGRATION_ID_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    organization_id: builtins.int
+    integration_id: builtins.int
+    query: builtins.str
+    """Words of the issue; at most 256 characters."""
+    @property
+    def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """The field that says which project is meant; that of the integration's configuration counts
+        too.
+        """
+
+    def __init__(
+        self,
+        *,
+        organization_id: builtins.int = ...,
+        integration_id: builtins.int = ...,
+        query: builtins.str = ...,
+        metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["integration_id", b"integration_id", "metadata", b"metadata", "organization_id", b"organization_id", "query", b"query"]) -> None: ...
+
+global___SearchExternalIssuesRequest = SearchExternalIssuesRequest
+
+@typing.final
+class SearchExternalIssuesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ISSUES_FIELD_NUMBER: builtins.int
+    @property
+    def issues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundExternalIssue]: ...
+    def __init__(
+        self,
+        *,
+        issues: collections.abc.Iterable[global___FoundExternalIssue] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["issues", b"issues"]) -> None: ...
+
+global___SearchExternalIssuesResponse = SearchExternalIssuesResponse
+
+@typing.final
+class FoundExternalIssue(google.protobuf.message.Message):
+    """An issue as its tracker shows it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    WEB_URL_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    ASSIGNEE_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    """For LinkExternalIssueRequest.external_key."""
+    title: builtins.str
+    web_url: builtins.str
+    status: builtins.str
+    """In the tracker's word, for example open or In Progress."""
+    assignee: builtins.str
+    """Name of the person; empty for none."""
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        title: builtins.str = ...,
+        web_url: builtins.str = ...,
+        status: builtins.str = ...,
+        assignee: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["assignee", b"assignee", "key", b"key", "status", b"status", "title", b"title", "web_url", b"web_url"]) -> None: ...
+
+global___FoundExternalIssue = FoundExternalIssue

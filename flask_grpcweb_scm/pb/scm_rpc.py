@@ -104,12 +104,49 @@ _UnlinkExternalIssueRequest_to_UnlinkExternalIssueResponse = TypeVar(
         scm_pb2.UnlinkExternalIssueResponse,
     ],
 )
+_DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse = TypeVar(
+    "_DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse",
+    bound=UnaryFunction[
+        scm_pb2.DescribeTrackerFieldsRequest,
+        scm_pb2.DescribeTrackerFieldsResponse,
+    ],
+)
+_SearchExternalIssuesRequest_to_SearchExternalIssuesResponse = TypeVar(
+    "_SearchExternalIssuesRequest_to_SearchExternalIssuesResponse",
+    bound=UnaryFunction[
+        scm_pb2.SearchExternalIssuesRequest,
+        scm_pb2.SearchExternalIssuesResponse,
+    ],
+)
 _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse = TypeVar(
     "_FindSuspectCommitsRequest_to_FindSuspectCommitsResponse",
     bound=UnaryFunction[
         scm_pb2.FindSuspectCommitsRequest,
         scm_pb2.FindSuspectCommitsResponse,
     ],
+)
+_ListProjectsRequest_to_ListProjectsResponse = TypeVar(
+    "_ListProjectsRequest_to_ListProjectsResponse",
+    bound=UnaryFunction[scm_pb2.ListProjectsRequest, scm_pb2.ListProjectsResponse],
+)
+_ListIntegrationsRequest_to_ListIntegrationsResponse = TypeVar(
+    "_ListIntegrationsRequest_to_ListIntegrationsResponse",
+    bound=UnaryFunction[
+        scm_pb2.ListIntegrationsRequest,
+        scm_pb2.ListIntegrationsResponse,
+    ],
+)
+_UpsertGroupRequest_to_Group = TypeVar(
+    "_UpsertGroupRequest_to_Group",
+    bound=UnaryFunction[scm_pb2.UpsertGroupRequest, scm_pb2.Group],
+)
+_SyncRepositoryRequest_to_SyncRepositoryResponse = TypeVar(
+    "_SyncRepositoryRequest_to_SyncRepositoryResponse",
+    bound=UnaryFunction[scm_pb2.SyncRepositoryRequest, scm_pb2.SyncRepositoryResponse],
+)
+_ListCommitsRequest_to_ListCommitsResponse = TypeVar(
+    "_ListCommitsRequest_to_ListCommitsResponse",
+    bound=UnaryFunction[scm_pb2.ListCommitsRequest, scm_pb2.ListCommitsResponse],
 )
 
 
@@ -134,7 +171,14 @@ class ScmService(Service):
             "DeleteCodeMapping",
             "ListExternalIssues",
             "UnlinkExternalIssue",
+            "DescribeTrackerFields",
+            "SearchExternalIssues",
             "FindSuspectCommits",
+            "ListProjects",
+            "ListIntegrations",
+            "UpsertGroup",
+            "SyncRepository",
+            "ListCommits",
         ],
     ) -> None:
         super().unimplemented(*names)
@@ -263,10 +307,14 @@ class ScmService(Service):
         /,
     ) -> _LinkExternalIssueRequest_to_ExternalIssue:
         """Attaches an external issue to an error group. One issue may belong to many groups, and
-        one group may have many issues.
+        one group may have many issues. An issue that exists at a tracker and is not known here is
+        named by integration_id and external_key: it is looked up, stored and linked, and the tracker
+        gets a comment that says so.
 
         Errors: 5 unless the group and the issue both exist in one organization; 6
-        ALREADY_EXISTS when they are linked already.
+        ALREADY_EXISTS when they are linked already; 3 when an issue is named in both ways. For an
+        external_key those of the tracker too: 3 for what is no key, 5 when there is no such issue, 7
+        for a project that the organization may not name, 9 for an integration without a tracker.
         """
         return self.rpc("LinkExternalIssue")(function)
 
@@ -366,6 +414,31 @@ class ScmService(Service):
         """
         return self.rpc("UnlinkExternalIssue")(function)
 
+    def DescribeTrackerFields(
+        self,
+        function: _DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse,
+        /,
+    ) -> _DescribeTrackerFieldsRequest_to_DescribeTrackerFieldsResponse:
+        """Lists the fields that an issue may have at the integration's tracker, required ones first:
+        keys for the metadata of CreateExternalIssue.
+
+        Errors: 5 when the integration is not installed in the organization; 3 when metadata does not
+        say of which project, or type of issue; 9 for an integration without a tracker; otherwise as
+        CreateExternalIssue.
+        """
+        return self.rpc("DescribeTrackerFields")(function)
+
+    def SearchExternalIssues(
+        self,
+        function: _SearchExternalIssuesRequest_to_SearchExternalIssuesResponse,
+        /,
+    ) -> _SearchExternalIssuesRequest_to_SearchExternalIssuesResponse:
+        """Finds issues of a project at the integration's tracker by a text, at most 20.
+
+        Errors: as DescribeTrackerFields; 3 for an empty query.
+        """
+        return self.rpc("SearchExternalIssues")(function)
+
     def FindSuspectCommits(
         self,
         function: _FindSuspectCommitsRequest_to_FindSuspectCommitsResponse,
@@ -384,3 +457,67 @@ class ScmService(Service):
         maximum of frames (2000), for a malformed SHA or a repository that is named twice.
         """
         return self.rpc("FindSuspectCommits")(function)
+
+    def ListProjects(
+        self,
+        function: _ListProjectsRequest_to_ListProjectsResponse,
+        /,
+    ) -> _ListProjectsRequest_to_ListProjectsResponse:
+        """Lists an organization's projects by slug.
+
+        Errors: 5 when the organization does not exist; 3 for a negative page_size, or a page_token
+        that is damaged, expired, or was issued for a different request.
+        """
+        return self.rpc("ListProjects")(function)
+
+    def ListIntegrations(
+        self,
+        function: _ListIntegrationsRequest_to_ListIntegrationsResponse,
+        /,
+    ) -> _ListIntegrationsRequest_to_ListIntegrationsResponse:
+        """Lists the integrations that are installed in an organization, the oldest first.
+
+        Errors: as ListProjects.
+        """
+        return self.rpc("ListIntegrations")(function)
+
+    def UpsertGroup(
+        self,
+        function: _UpsertGroupRequest_to_Group,
+        /,
+    ) -> _UpsertGroupRequest_to_Group:
+        """Records an error group of a project, or changes the one with its number.
+
+        Errors: 5 when the project is not the organization's; 3 for a short_id below 1, or a title
+        of more than 64 KiB.
+        """
+        return self.rpc("UpsertGroup")(function)
+
+    def SyncRepository(
+        self,
+        function: _SyncRepositoryRequest_to_SyncRepositoryResponse,
+        /,
+    ) -> _SyncRepositoryRequest_to_SyncRepositoryResponse:
+        """Has a repository fetched from its remote soon, and what is new in its history recorded. It
+        returns at once: a worker of the server does it, once, however often this is called until
+        then.
+
+        Errors: 5 when there is no such repository; 9 FAILED_PRECONDITION when the repository is not
+        active, has no remote on a host, or the server keeps no mirrors.
+        """
+        return self.rpc("SyncRepository")(function)
+
+    def ListCommits(
+        self,
+        function: _ListCommitsRequest_to_ListCommitsResponse,
+        /,
+    ) -> _ListCommitsRequest_to_ListCommitsResponse:
+        """Lists commits of a repository, the newest first: those that are recorded, by their commit
+        dates, or those of a branch in git's order.
+
+        Errors: 5 when there is no such repository or branch; 3 for a malformed field, a negative
+        page_size, or a page_token that is damaged, expired, or was issued for a different request; 9
+        FAILED_PRECONDITION for a branch other than the default one of a repository that the server
+        has no mirror of.
+        """
+        return self.rpc("ListCommits")(function)

@@ -1,15 +1,7 @@
 """Services, their functions and the calls to them: protobuf, but no Flask."""
 
-from flask_grpcweb_scm.rpc.call import (
-    Authenticate,
-    Endpoint,
-    IncomingCall,
-    LimitStreams,
-    Pairs,
-    Reply,
-    RpcProtocol,
-    peer_name,
-)
+from flask_grpcweb_scm.rpc.call import Endpoint, IncomingCall, Pairs, Reply, RpcProtocol, peer_name
+from flask_grpcweb_scm.rpc.call_settings import Authenticate, LimitStreams
 from flask_grpcweb_scm.rpc.codec import Codec, codecs
 from flask_grpcweb_scm.rpc.context import ANONYMOUS, METHOD_NAME, CallContext, CalledMethod, Identity
 from flask_grpcweb_scm.rpc.dispatcher import Dispatcher, Server

@@ -8,16 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from flask_grpcweb_scm.rpc.call import (
-    Authenticate,
-    BodyReader,
-    CallSettings,
-    Endpoint,
-    IncomingCall,
-    LimitStreams,
-    RpcProtocol,
-    nearest_timeout,
-)
+from flask_grpcweb_scm.rpc.call import Endpoint, IncomingCall, RpcProtocol, nearest_timeout
+from flask_grpcweb_scm.rpc.call_settings import Authenticate, BodyReader, CallSettings, LimitStreams
 from flask_grpcweb_scm.rpc.codec import codecs
 from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError

@@ -46,4 +46,5 @@ BatchedBidirectionalFunction = (
 # types depend on the method's descriptor, which a static type cannot follow.
 ServiceFunction = Callable[[Any, CallContext], Any]
 CallNext = Callable[[Any, CallContext], Any]
+"""The last argument of an interceptor: takes the request and the context, and calls what is inside of it."""
 Interceptor = Callable[[Any, CallContext, CallNext], Any]

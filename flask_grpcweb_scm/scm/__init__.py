@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.cli import scm_cli
+from flask_grpcweb_scm.scm import jobs
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
@@ -25,6 +25,7 @@ from flask_grpcweb_scm.scm.database.models import (
     GroupLink,
     Integration,
     IssueOperation,
+    Job,
     LinkedType,
     LinkRelationship,
     Organization,
@@ -49,6 +50,7 @@ __all__ = [
     "GroupLink",
     "Integration",
     "IssueOperation",
+    "Job",
     "LinkRelationship",
     "LinkedType",
     "Organization",
@@ -57,10 +59,6 @@ __all__ = [
     "Repository",
     "RepositoryStatus",
     "db",
-    "figures",
-    "init_app",
-    "ping",
-    "scm_cli",
     "service",
 ]
 
@@ -80,10 +78,10 @@ def figures() -> Mapping[str, tuple[str, float]]:
     """Return figures for metrics that only the database has, by name, each with its meaning; none when it fails."""
     try:
         with limit_call(current_app.extensions["sqlalchemy"], CallContext(timeout=FIGURES_SECONDS)):
-            return outbox.figures()
+            return {**outbox.figures(), **jobs.figures()}
     except SQLAlchemyError as error:
         db.session.rollback()
-        logger.warning("no figures of the outbox: %s", type(error).__name__)
+        logger.warning("no figures of the outbox and of jobs: %s", type(error).__name__)
         return {}
 
 

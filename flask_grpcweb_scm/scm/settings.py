@@ -45,11 +45,39 @@ class ScmSettings(Protocol):
 
     @property
     def scm_credentials(self) -> Mapping[str, Mapping[str, str]]:
-        """By name: ``token``, or ``user`` and ``password``."""
+        """By name: ``token``, ``user`` and ``password``, or ``app_id`` and ``private_key``, as they are configured."""
 
     @property
     def scm_allowed_hosts(self) -> frozenset[str]:
         """Hosts that may have private addresses and no TLS, in lower case."""
+
+    @property
+    def scm_proxy(self) -> str:
+        """URL of the proxy for requests to providers; empty for none."""
+
+    @property
+    def scm_no_proxy(self) -> frozenset[str]:
+        """Hosts that are called without it, in lower case."""
+
+    @property
+    def scm_mirrors(self) -> str | None:
+        """Absolute path of the folder of the service's own mirrors; None for none."""
+
+    @property
+    def scm_mirror_bytes(self) -> int | None:
+        """Bytes that one of them may have; None for any number."""
+
+    @property
+    def scm_fetch_timeout(self) -> float:
+        """Maximum seconds for one fetch."""
+
+    @property
+    def scm_sync_interval(self) -> float:
+        """Seconds from one sync to the next."""
+
+    @property
+    def scm_job_lease(self) -> float:
+        """Seconds that a job stays claimed by a worker that is silent."""
 
     @property
     def blame_cache_bytes(self) -> int:

@@ -1,12 +1,14 @@
 """Reflection: what a server serves, as ``grpc.reflection.v1`` and ``v1alpha``, and as a set of descriptors.
 
-It has the files that define the services, and those that they import; nothing else of the pools that they are in.
+It has the files that define the services, those of the details of errors, and those that these import; nothing else of
+the pools that they are in.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2, status_pb2
 
 from flask_grpcweb_scm.pb import reflection_v1alpha_pb2 as v1alpha
 from flask_grpcweb_scm.pb.reflection_pb2 import (
@@ -41,6 +44,7 @@ __all__ = ["Descriptors", "read_sets", "reflection_services"]
 logger = logging.getLogger("flask_grpcweb_scm")
 
 Nested = DescriptorProto | EnumDescriptorProto
+_UNDERSCORES = re.compile("_+(.?)")
 
 
 class Descriptors:
@@ -111,6 +115,8 @@ class _Index:
         """By the message that is extended and the number: the name of the file."""
         for service in services:
             self._add(service.descriptor.file)
+        for file in (status_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR):
+            self._add(file)
         for commented in sets:
             self._take_comments(commented)
 
@@ -121,6 +127,9 @@ class _Index:
             self._add(dependency)
         proto = self.files[file.name] = FileDescriptorProto()
         file.CopyToProto(proto)
+        for field in _fields(proto):
+            # Descriptor sets of protoc have it, modules have it not.
+            field.json_name = field.json_name or _UNDERSCORES.sub(lambda match: match[1].upper(), field.name)
         package = f"{proto.package}." if proto.package else ""
         self.file_of |= dict.fromkeys(_names_of_services(package, proto), file.name)
         self._add_types(package, [*proto.message_type, *proto.enum_type], proto.extension, file.name)
@@ -206,14 +215,17 @@ def _without_additions(file: FileDescriptorProto) -> FileDescriptorProto:
     copy.ClearField("source_code_info")
     if copy.syntax == "proto2":  # the default
         copy.ClearField("syntax")
-    messages = [*copy.message_type]
-    fields = [*copy.extension]
+    for field in _fields(copy):
+        field.ClearField("json_name")
+    return copy
+
+
+def _fields(file: FileDescriptorProto) -> Iterator[FieldDescriptorProto]:
+    yield from file.extension
+    messages = [*file.message_type]
     for message in messages:
         messages += message.nested_type
-        fields += [*message.field, *message.extension]
-    for each in fields:
-        each.ClearField("json_name")
-    return copy
+        yield from (*message.field, *message.extension)
 
 
 def reflection_services(descriptors: Descriptors) -> tuple[Service, Service]:

@@ -13,13 +13,8 @@ from werkzeug.exceptions import HTTPException
 from flask_grpcweb_scm.web.peers import end_reading, impatient
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode, over_limit
 
-__all__ = ["PYVOY_KEY", "BodyReader", "content_length", "drain", "has_own_stream", "read_body"]
+__all__ = ["BodyReader", "content_length", "drain", "has_own_stream", "read_body"]
 
-PYVOY_KEY = "wsgi.ext.http.send_trailers"
-"""The key of the WSGI environment that has pyvoy's function for trailers.
-
-Its bodies end, and it does not say so. It drops the Transfer-Encoding of chunked ones.
-"""
 CHUNK_BYTES = 256 * 1024
 MAX_DRAIN_BYTES = 16 * 2**20
 MAX_DRAIN_SECONDS = 5.0
@@ -74,7 +69,7 @@ def read_body(environ: dict[str, Any], limit: int | None = None) -> Iterator[byt
     length = content_length(environ)
     if length is not None:
         yield from _read_on(environ, length, 0, limit)
-    elif environ.get("wsgi.input_terminated") or has_own_stream(environ) or PYVOY_KEY in environ:
+    elif environ.get("wsgi.input_terminated") or has_own_stream(environ):
         yield from _read_to_end(environ, limit)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask_grpcweb_scm.rpc import Pairs
 from flask_grpcweb_scm.rpc.protocols import TRAILER_PREFIX, TRAILERS_KEY
-from flask_grpcweb_scm.web.body import PYVOY_KEY
 from flask_grpcweb_scm.web.response import Closing
 from flask_grpcweb_scm.wire import Metadata, parse_grpc_type
 
@@ -25,7 +24,7 @@ __all__ = ["SENDER_KEYS", "TrailersApp"]
 
 SendTrailers = Callable[[Pairs], object]
 
-SENDER_KEYS = (PYVOY_KEY, "gunicorn.http2.send_trailers")
+SENDER_KEYS = ("wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers")
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
@@ -44,7 +43,12 @@ class TrailersApp:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request."""
-        send = environ.get(SENDER_KEYS[0]) or environ.get(SENDER_KEYS[1])
+        send = environ.get(SENDER_KEYS[0])
+        if send is None:
+            send = environ.get(SENDER_KEYS[1])
+        else:
+            # Bodies end with pyvoy, which does not say so: of a chunked one an app would read nothing.
+            environ.setdefault("wsgi.input_terminated", True)
         # Another app that this one is within has them to send.
         is_inner = TRAILERS_KEY in environ
         if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:

@@ -46,9 +46,9 @@ _calls: dict[str, Call] = {}
 def create_app() -> Flask:
     """The app; ``FLASK_GRPC_CORS_ORIGINS`` and ``FLASK_SQLALCHEMY_DATABASE_URI`` come from the environment."""
     app = Flask(__name__)
-    app.config.from_prefixed_env()
     # Every client of the matrix brings a wrong token, twice.
     app.config.update(GRPC_AUTH_TOKENS=TOKEN, GRPC_CORS_CREDENTIALS=True, GRPC_MAX_AUTH_FAILURES=None)
+    app.config.from_prefixed_env()
     services = [echo_service(Unary=unary, ServerStream=server_stream), lookup_service(find)]
     extension = GrpcWebScm(services=services)
     extension.intercept(_remember)
@@ -61,13 +61,19 @@ def create_app() -> Flask:
     return app
 
 
+def __getattr__(name: str) -> Flask:
+    # For pyvoy, which calls no function for its app.
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
+
+
 def _add_repositories() -> None:
     db.create_all()
-    organization = Organization(slug="demo", name="Demo")
-    db.session.add(organization)
-    db.session.flush()
-    for name in ("demo/api", "demo/web"):
-        db.session.add(Repository(organization_id=organization.id, name=name, provider="github", external_id=name))
+    for organization_id in (1, 123):
+        db.session.add(Organization(id=organization_id, slug=f"demo-{organization_id}", name="Demo"))
+        for name in ("demo/api", "demo/web"):
+            db.session.add(Repository(organization_id=organization_id, name=name, provider="github", external_id=name))
     db.session.commit()
 
 

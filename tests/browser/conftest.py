@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.expectations import CASES, CLIENTS
+from tests.browser.expectations import CASES, CLIENTS, SERVERS
 from tests.browser.report import Results, compatibility_page, matrix
 
 RESULTS = pytest.StashKey[Results]()
@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in matrix(results):
         terminalreporter.line(line)
     page = os.environ.get("COMPATIBILITY_PAGE")
-    if page and len(results) == len(CASES) * len(CLIENTS) and all(results.values()):
+    if page and len(results) == len(CASES) * len(CLIENTS) * len(SERVERS) and all(results.values()):
         Path(page).write_text(compatibility_page(results, config.stash[CHROMIUM]))
         terminalreporter.line(f"wrote {page}")
     elif page:

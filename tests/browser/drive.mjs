@@ -21,8 +21,8 @@ const context = await chromium.launchPersistentContext(profile, {
     '--disable-background-networking',
     '--disable-component-update',
     '--disable-sync',
-    // The address that the snippets have.
-    `--host-resolver-rules=MAP 127.0.0.1:8000 ${new URL(server).host}`,
+    // The addresses that the snippets have.
+    `--host-resolver-rules=MAP 127.0.0.1:8000 ${new URL(server).host},MAP localhost:8000 ${new URL(server).host}`,
   ],
 });
 context.setDefaultTimeout(SECONDS * 1000);

@@ -568,6 +568,7 @@ def until_closed(content_type: str, status: str = "200 OK") -> bytes:
     ],
     ids=range(10),
 )  # fmt: skip
+@pytest.mark.needs("time")
 def test_what_has_no_end_ends_and_memory_is_bounded(method: str, script: Callable[[Peer], None], code: int) -> None:
     tracemalloc.start()
     try:

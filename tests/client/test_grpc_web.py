@@ -208,6 +208,7 @@ def test_endless_responses_to_a_unary_method_are_not_read() -> None:
     assert call_error(script).code is StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.needs("time")
 def test_memory_is_bounded() -> None:
     bomb = frame(gzip.compress(b"\0" * 2**26), 1)
 

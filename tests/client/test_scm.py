@@ -275,6 +275,12 @@ FRAME_OUTCOME = scm_pb2.FrameOutcome(
 COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2.CommitAuthor(name="Ann"))
 
 
+def test_an_issue_is_linked_by_its_key() -> None:
+    client, requests = scripted("LinkExternalIssue", scm_pb2.ExternalIssue(key="ABC-1"))
+    assert client.link_external_issue(group_id=1, integration_id=2, external_key="ABC-1").key == "ABC-1"
+    assert requests == [scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=2, external_key="ABC-1")]
+
+
 @pytest.mark.parametrize(
     ("method", "arguments", "request_message", "response"),
     [
@@ -358,10 +364,58 @@ COMMIT_CONTEXT = scm_pb2.CommitContext(blame_commit_id=SHA, blame_author=scm_pb2
             scm_pb2.ListExternalIssuesResponse(issues=[scm_pb2.ExternalIssue(key="A-1")]),
         ),
         (
+            "ListProjects",
+            {"organization_id": 1, "page_size": 3, "page_token": "t"},
+            scm_pb2.ListProjectsRequest(organization_id=1, page_size=3, page_token="t"),
+            scm_pb2.ListProjectsResponse(projects=[scm_pb2.Project(slug="web")], next_page_token="u"),
+        ),
+        (
+            "ListIntegrations",
+            {"organization_id": 1, "page_size": 3, "page_token": "t"},
+            scm_pb2.ListIntegrationsRequest(organization_id=1, page_size=3, page_token="t"),
+            scm_pb2.ListIntegrationsResponse(integrations=[scm_pb2.Integration(provider="jira", has_tracker=True)]),
+        ),
+        (
+            "ListCommits",
+            {
+                "repository_id": 1,
+                "branch": "main",
+                "path": "a.py",
+                "author": "ann@example.com",
+                "since": datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+                "until": datetime(2026, 1, 1, 22, tzinfo=timezone.utc),
+                "page_size": 3,
+                "page_token": "t",
+            },
+            scm_pb2.ListCommitsRequest(
+                repository_id=1,
+                branch="main",
+                path="a.py",
+                author="ann@example.com",
+                since=Timestamp(seconds=1767304800),
+                until=Timestamp(seconds=1767304800),
+                page_size=3,
+                page_token="t",
+            ),
+            scm_pb2.ListCommitsResponse(commits=[scm_pb2.Commit(key=SHA)], next_page_token="u"),
+        ),
+        (
             "UnlinkExternalIssue",
             {"group_id": 1, "external_issue_id": 2},
             scm_pb2.UnlinkExternalIssueRequest(group_id=1, external_issue_id=2),
             scm_pb2.UnlinkExternalIssueResponse(),
+        ),
+        (
+            "DescribeTrackerFields",
+            {"organization_id": 1, "integration_id": 2, "metadata": {"project": "ABC"}},
+            scm_pb2.DescribeTrackerFieldsRequest(organization_id=1, integration_id=2, metadata={"project": "ABC"}),
+            scm_pb2.DescribeTrackerFieldsResponse(fields=[scm_pb2.TrackerField(name="labels", required=True)]),
+        ),
+        (
+            "SearchExternalIssues",
+            {"organization_id": 1, "integration_id": 2, "query": "x"},
+            scm_pb2.SearchExternalIssuesRequest(organization_id=1, integration_id=2, query="x"),
+            scm_pb2.SearchExternalIssuesResponse(issues=[scm_pb2.FoundExternalIssue(key="ABC-1", status="open")]),
         ),
     ],
 )
@@ -460,6 +514,21 @@ def test_suspects_come_with_the_outcomes_of_frames() -> None:
             {"organization_id": 1, "group_id": 2},
             scm_pb2.ListExternalIssuesResponse(issues=[scm_pb2.ExternalIssue(key="A-1")]),
         ),
+        (
+            "ListProjects",
+            {"organization_id": 1},
+            scm_pb2.ListProjectsResponse(projects=[scm_pb2.Project(slug="web")]),
+        ),
+        (
+            "ListIntegrations",
+            {"organization_id": 1},
+            scm_pb2.ListIntegrationsResponse(integrations=[scm_pb2.Integration(id=1)]),
+        ),
+        (
+            "ListCommits",
+            {"repository_id": 1, "author": "Ann"},
+            scm_pb2.ListCommitsResponse(commits=[scm_pb2.Commit(key=SHA)]),
+        ),
     ],
 )
 def test_every_list_can_page_by_itself(method: str, arguments: dict[str, Any], pages: Any) -> None:
@@ -475,6 +544,24 @@ def test_every_list_can_page_by_itself(method: str, arguments: dict[str, Any], p
     pages.next_page_token = ""
     assert len(list(rows)) == 1
     assert [request.page_size for request in requests] == [1, 1, 1]
+
+
+def test_a_group_is_upserted_and_a_repository_synced() -> None:
+    group = scm_pb2.Group(id=1, short_id=7, title="x", first_seen=Timestamp(seconds=1767304800))
+    client, requests = scripted("UpsertGroup", group)
+    fields = {"organization_id": 1, "project_id": 2, "short_id": 7}
+    seen = datetime(2026, 1, 1, 22, tzinfo=timezone.utc)
+    for more in ({}, {"title": "x", "first_seen": seen}):
+        assert client.upsert_group(**fields, **more).first_seen == seen
+    first = Timestamp(seconds=1767304800)
+    changed = scm_pb2.UpsertGroupRequest(**fields, title="x", first_seen=first)
+    assert requests == [scm_pb2.UpsertGroupRequest(**fields), changed]
+    with pytest.raises(ValueError, match="first_seen needs a time zone, got datetime"):
+        client.upsert_group(**fields, first_seen=datetime(2026, 1, 1))  # noqa: DTZ001
+    for synced_at, synced in ((None, None), (first, seen)):
+        client, requests = scripted("SyncRepository", scm_pb2.SyncRepositoryResponse(synced_at=synced_at))
+        assert client.sync_repository(repository_id=3) == synced
+        assert requests == [scm_pb2.SyncRepositoryRequest(repository_id=3)]
 
 
 # What is written out for type checkers is what the descriptors say.

@@ -120,6 +120,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.needs("time")
 def test_protoc_makes_modules_that_work(tmp_path: Path) -> None:
     require_generator()
     generate(tmp_path)

@@ -195,13 +195,15 @@ class Traces:
 
     def text(self) -> str:
         """The notes since the last look, without looking."""
-        return "".join((self.folder / "notes").read_text().splitlines(keepends=True)[self._seen :])
+        with (self.folder / "notes").open("rb") as file:
+            file.seek(self._seen)
+            return file.read().decode()
 
     def new(self) -> list[str]:
         """The notes since the last look."""
-        lines = (self.folder / "notes").read_text().splitlines()
-        self._seen, seen = len(lines), self._seen
-        return lines[seen:]
+        text = self.text()
+        self._seen += len(text.encode())
+        return text.splitlines()
 
     def rows(self) -> list[str]:
         """Committed rows, which are deleted here."""

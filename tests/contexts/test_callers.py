@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import io
@@ -23,6 +24,7 @@ from tests.contexts.callers import BareCaller, Traces, Use, call, close, complet
 from tests.contexts.faults import AS_FLASK, FATAL_FAULTS, FAULTS, Fault
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of
+from tests.tables import check_rows
 
 
 @pytest.fixture
@@ -62,39 +64,54 @@ def world(folder: Path, lane: str, use: Use = complete, *, is_async: bool = Fals
     return World(BareCaller(build(lane, folder, is_async=is_async), use), Traces(folder), lane)
 
 
-def cases(faults: list[Fault]) -> list[Any]:
-    return [
-        pytest.param(lane, fault, id=f"{lane}, {fault.name}")
-        for fault in faults
-        for lane in fault.lanes
-        if lane in LANES
-    ]
+class Worlds:
+    """An app for a table of faults, made anew after one that fails: what that has left is no matter of the next one."""
+
+    def __init__(self, folder: Path, lane: str, *, is_async: bool = False) -> None:
+        self._folder = folder
+        self._lane = lane
+        self._is_async = is_async
+        self._starts = 0
+        self._world: World | None = None
+
+    @contextlib.contextmanager
+    def world(self) -> Iterator[World]:
+        here, self._world = self._world or self._start(), None
+        here.traces.new()
+        yield here
+        here.check_many_requests(8)
+        self._world = here
+
+    def _start(self) -> World:
+        self._starts += 1
+        folder = self._folder / str(self._starts)
+        folder.mkdir()
+        return world(folder, self._lane, is_async=self._is_async)
+
+    def check(self, faults: Iterable[Fault]) -> None:
+        """Lose a response in each of these ways that there are in the lane."""
+
+        def check(fault: Fault) -> None:
+            with self.world() as here:
+                here.lose(fault)
+
+        check_rows(check, ((fault,) for fault in faults if self._lane in fault.lanes))
+        with self.world() as here:
+            here.check_many_requests()
 
 
-@pytest.mark.parametrize(("lane", "fault"), cases(FAULTS))
-def test_nothing_is_left_of_a_lost_response(folder: Path, log: io.StringIO, lane: str, fault: Fault) -> None:
-    here = world(folder, lane)
-    here.lose(fault)
-    here.check_many_requests()
+@pytest.mark.parametrize("lane", LANES)
+def test_nothing_is_left_of_a_lost_response(folder: Path, log: io.StringIO, lane: str) -> None:
+    Worlds(folder, lane).check(FAULTS)
 
 
-@pytest.mark.parametrize(("lane", "fault"), cases(FATAL_FAULTS))
-def test_nothing_is_left_of_a_worker_that_is_told_to_stop(
-    folder: Path, log: io.StringIO, lane: str, fault: Fault
-) -> None:
-    here = world(folder, lane)
-    here.lose(fault)
-    here.check_many_requests()
+@pytest.mark.parametrize("lane", LANES)
+def test_nothing_is_left_of_a_worker_that_is_told_to_stop(folder: Path, log: io.StringIO, lane: str) -> None:
+    Worlds(folder, lane).check(FATAL_FAULTS)
 
 
-ASYNC = [case for case in cases([*FAULTS, *FATAL_FAULTS]) if case.values[0] == LANES[-1]]
-
-
-@pytest.mark.parametrize(("lane", "fault"), ASYNC)
-def test_nothing_is_left_of_an_async_function(folder: Path, log: io.StringIO, lane: str, fault: Fault) -> None:
-    here = world(folder, lane, is_async=True)
-    here.lose(fault)
-    here.check_many_requests()
+def test_nothing_is_left_of_an_async_function(folder: Path, log: io.StringIO) -> None:
+    Worlds(folder, LANES[-1], is_async=True).check([*FAULTS, *FATAL_FAULTS])
 
 
 def test_a_hook_that_answers_keeps_its_headers(folder: Path) -> None:
@@ -109,17 +126,21 @@ HANDLED = [
 ]
 
 
-@pytest.mark.parametrize(("lane", "fault"), cases(HANDLED))
-def test_an_error_handler_that_fails_itself_is_13_too(folder: Path, log: io.StringIO, lane: str, fault: Fault) -> None:
-    here = world(folder, lane)
-    if fault.error == AS_FLASK:
-        fault = dataclasses.replace(fault, error=here.error_of_flask(fault, x_handler_fails="1"))
-        # What Flask has logged is no matter here.
-        log.seek(0)
-        log.truncate()
-    here.lose(fault, x_handler_fails="1")
-    check_tracebacks(log, fault.error, "HandlerFault")
-    here.check_many_requests(20)
+@pytest.mark.parametrize("lane", LANES)
+def test_an_error_handler_that_fails_itself_is_13_too(folder: Path, log: io.StringIO, lane: str) -> None:
+    worlds = Worlds(folder, lane)
+
+    def check(fault: Fault) -> None:
+        with worlds.world() as here:
+            if fault.error == AS_FLASK:
+                fault = dataclasses.replace(fault, error=here.error_of_flask(fault, x_handler_fails="1"))
+            # What Flask has logged is no matter here.
+            log.seek(0)
+            log.truncate()
+            here.lose(fault, x_handler_fails="1")
+            check_tracebacks(log, fault.error, "HandlerFault")
+
+    check_rows(check, ((fault,) for fault in HANDLED if lane in fault.lanes))
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -188,7 +209,7 @@ def test_nothing_is_left_by_a_caller_that(folder: Path, lane: str, use: Use) -> 
     here = world(folder, lane)
     lose_by(here, use)
     here.check_end("NoneType")
-    here.check_many_requests(50)
+    here.check_many_requests(20)
 
 
 def lose_by(here: World, use: Use) -> None:

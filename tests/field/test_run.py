@@ -25,6 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "repos"
 
 
+@pytest.mark.needs("time")
 def test_a_real_repository_is_as_git_has_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(str(folder)) == 0
     printed = capsys.readouterr().out
@@ -33,6 +34,7 @@ def test_a_real_repository_is_as_git_has_it(folder: Path, capsys: pytest.Capture
     assert " found" in printed
 
 
+@pytest.mark.needs("time")
 def test_differences_are_seen(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

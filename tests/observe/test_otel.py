@@ -240,6 +240,7 @@ def test_own_headers_of_a_caller_go_first(exporter: InMemorySpanExporter) -> Non
     assert f"{server.parent.trace_id:x}" == "af7651916cd43dd8448eb211c80319c"
 
 
+@pytest.mark.needs("time")
 def test_without_its_package_the_errors_say_what_to_install() -> None:
     code = """
 import sys; sys.modules["opentelemetry"] = None

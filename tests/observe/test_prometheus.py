@@ -169,6 +169,7 @@ def test_without_its_key_there_is_no_page_and_with_a_wrong_one_no_app() -> None:
         echo_app(GRPC_METRICS_PATH="metrics")
 
 
+@pytest.mark.needs("time")
 def test_without_its_package_the_error_says_what_to_install() -> None:
     code = """
 import sys; sys.modules["prometheus_client"] = None
@@ -288,6 +289,9 @@ def test_figures_of_scm(empty_database: str) -> None:
         db.create_all()
     samples = page(app)
     assert (samples[("scm_outbox_operations",)], samples[("scm_outbox_oldest_age_seconds",)]) == (0, 0)
+    assert {name: samples[(f"scm_jobs_{name}",)] for name in ("due", "failing", "running", "oldest_due_seconds")} == {
+        "due": 0, "failing": 0, "running": 0, "oldest_due_seconds": 0,
+    }  # fmt: skip
     text = app.test_client().get(PATH, headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert text.content_type.startswith("application/openmetrics-text")
     assert re.search(r"# EOF\n\Z", text.text)

@@ -337,6 +337,7 @@ def test_without_asgiref_the_app_does_not_start(monkeypatch: pytest.MonkeyPatch)
     assert texts_of(echo_app(ServerStream=server_stream), "ServerStream") == ["hello"] * 3
 
 
+@pytest.mark.needs("time")
 def test_apps_without_async_functions_import_no_asyncio() -> None:
     # Others may import asyncio.
     module = "flask_grpcweb_scm.rpc.async_functions"

@@ -126,6 +126,7 @@ def test_what_is_malformed_is_refused_in_the_words_of_the_parser(name: str, payl
     assert texts[0] == texts[1] or "items" in texts[0]
 
 
+@pytest.mark.needs("time")
 def test_a_request_of_millions_of_items_is_refused_by_default(scm_of_nobody: Any) -> None:
     many = 2_000_000
     assert scm_of_nobody("DeriveCodeMappings", b"\x2a\x00" * many) == 3

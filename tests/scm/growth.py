@@ -169,6 +169,14 @@ class Calls:
             "ListExternalIssues, next page": self._next("ListExternalIssues", **page),
             "ListExternalIssues, of a group": lambda: self.scm("ListExternalIssues", **page, **group),
             "ListExternalIssues, of a group, next page": self._next("ListExternalIssues", **page, **group),
+            "ListProjects": lambda: self.scm("ListProjects", **page),
+            "ListIntegrations": lambda: self.scm("ListIntegrations", **page),
+            "UpsertGroup": lambda: self.scm("UpsertGroup", **organization, **project, short_id=1, title="x"),
+            "ListCommits": lambda: self.scm("ListCommits", **repository, page_size=PAGE),
+            "ListCommits, next page": self._next("ListCommits", **repository, page_size=PAGE),
+            "ListCommits, common path": lambda: self.scm("ListCommits", **repository, page_size=PAGE, path=COMMON),
+            "ListCommits, rare path": lambda: self.scm("ListCommits", **repository, page_size=PAGE, path=RARE),
+            "ListCommits, of nobody": lambda: self.scm("ListCommits", **repository, author="absent@mail.example"),
         }
 
     def _fails(self, method: str, **fields: Any) -> None:

@@ -127,6 +127,7 @@ def test_a_child_has_a_copy_of_a_database_in_memory(make: MakeApp) -> None:
 
 
 @both_instances
+@pytest.mark.needs("time")
 def test_apps_are_not_kept(make: MakeApp, tmp_path: Path) -> None:
     app = make(f"sqlite:///{tmp_path}/scm.db")
     with app.app_context():

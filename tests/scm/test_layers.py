@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "validation": set(),
     "settings": set(),
     "lru_cache": set(),
-    "providers": set(),
+    "providers": {"settings"},
     "remotes": set(),
     "pages": {"remotes"},
     "ranking": set(),
@@ -22,20 +22,27 @@ ALLOWED: dict[str, set[str]] = {
     "migrations": set(),
     "search": {"database"},
     "queries": {"database", "search", "settings", "validation"},
-    "trackers": {"database", "providers", "queries", "settings", "validation"},
+    "trackers": {"database", "lru_cache", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
     "code_mappings": {
         "database", "lru_cache", "pages", "providers", "queries", "remotes", "settings", "sources", "validation",
     },
+    "mirrors": {"providers", "remotes", "sources"},
+    "jobs": {"database", "git_import", "providers", "settings", "sources"},
     "service": {
-        "code_mappings", "database", "git_import", "lru_cache", "pages", "providers", "queries", "ranking", "settings",
-        "sources", "trackers", "validation",
+        "code_mappings", "database", "git_import", "jobs", "lru_cache", "pages", "providers", "queries", "ranking",
+        "remotes", "settings", "sources", "trackers", "validation",
+    },
+    "sync": {
+        "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
+        "trackers", "validation",
     },
     "cli": {
-        "code_mappings", "database", "git_import", "providers", "remotes", "service", "settings", "sources", "trackers",
+        "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
+        "settings", "sources", "sync", "trackers",
     },
-    "__init__": {"cli", "database", "service", "trackers"},
+    "__init__": {"cli", "database", "jobs", "service", "trackers"},
 }  # fmt: skip
 PURE = {"libraries", "frames", "tracebacks", "trees", "roots", "decide"}
 

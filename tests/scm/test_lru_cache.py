@@ -50,6 +50,7 @@ KEYS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("make", KEYS.values(), ids=KEYS)
+@pytest.mark.needs("time")
 def test_the_memory_of_values_is_counted(make: Any) -> None:
     cache: LruCache[Any] = LruCache(2**30)
     gc.collect()

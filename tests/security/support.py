@@ -63,7 +63,7 @@ def guarded_app(ran: list[str], **config: Any) -> Flask:
 def signature(
     message: bytes = MESSAGE, *, path: str = UNARY, timestamp: int | str | None = NOW, secret: str = HMAC_SECRET
 ) -> str:
-    """``X-Signature`` as README.md describes it, written without the code under test."""
+    """``X-Signature`` as docs/authentication.md describes it, written without the code under test."""
     text = f"{path}:{message.hex()}" + ("" if timestamp is None else f":{timestamp}")
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 

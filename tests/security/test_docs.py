@@ -16,11 +16,11 @@ from flask import Flask
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import db
-from tests.documents import ROOT, files
+from tests.documents import PAGES, files
 from tests.grpcweb import Answer, call
 from tests.scm.support import SERVICE, add_tenant
 
-PAGE = ROOT / "docs/authentication.md"
+PAGE = PAGES["authentication"]
 PASSWORD = "correct horse battery staple"
 JWT_SECRET = "issuer-" + "j" * 32
 

@@ -28,6 +28,8 @@ VERSIONS = {"v1": reflection_pb2, "v1alpha": reflection_v1alpha_pb2}
 INFO = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 ECHO, SCM = "tests/echo.proto", "flask_grpcweb_scm/pb/scm.proto"
 TIMESTAMP, DURATION = "google/protobuf/timestamp.proto", "google/protobuf/duration.proto"
+ANY = "google/protobuf/any.proto"
+ERROR_DETAILS = [ANY, "google/rpc/status.proto", DURATION, "google/rpc/error_details.proto"]
 TOKEN = "a token"
 
 
@@ -115,12 +117,15 @@ ROWS: list[tuple[dict[str, Any], list[str] | int]] = [
     ({"file_containing_symbol": "extended.Other"}, 5),
     ({"file_containing_symbol": "extended.Unserved"}, 5),
     ({"file_containing_symbol": "tests.echo.v1.Echo"}, 5),
-    ({"file_containing_symbol": "google.protobuf.Duration"}, 5),
+    ({"file_containing_symbol": "google.protobuf.Struct"}, 5),
+    # In the details of errors.
+    ({"file_containing_symbol": "google.rpc.Status"}, ["google/rpc/status.proto", ANY]),
+    ({"file_containing_symbol": "google.rpc.BadRequest"}, ["google/rpc/error_details.proto", DURATION]),
     ({"file_by_filename": "extended.proto"}, ["extended.proto", TIMESTAMP]),
     ({"file_by_filename": TIMESTAMP}, [TIMESTAMP]),
     *(
         ({"file_by_filename": name}, 5)
-        for name in ("other.proto", DURATION, ECHO, "", "/etc/passwd", "../extended.proto")
+        for name in ("other.proto", "google/protobuf/struct.proto", ECHO, "", "/etc/passwd", "../extended.proto")
     ),
     *(
         ({"file_containing_extension": ExtensionRequest(containing_type=name, extension_number=number)}, expected)
@@ -237,7 +242,7 @@ def test_the_page_and_the_command_have_the_same(tmp_path: Path) -> None:
     app = echo_app(GRPC_DESCRIPTORS_PATH="/services.binpb")
     response = app.test_client().get("/services.binpb")
     assert response.content_type == "application/x-protobuf"
-    assert [file.name for file in FileDescriptorSet.FromString(response.data).file] == [ECHO]
+    assert [file.name for file in FileDescriptorSet.FromString(response.data).file] == [ECHO, *ERROR_DETAILS]
     done = app.test_cli_runner().invoke(args=["grpc", "descriptors"])
     assert done.stdout_bytes == response.data
     assert "services.binpb" not in app.test_cli_runner().invoke(args=["grpc", "services"]).output
@@ -260,12 +265,18 @@ def test_comments_are_those_beside_the_modules() -> None:
     from flask_grpcweb_scm.scm import service
 
     files = Descriptors(services=[service]).file_set()
-    assert [file.name for file in files.file][-1] == SCM
     (comment,) = comment_of_first_service(files, SCM)
     assert comment in (ROOT / "protos" / SCM).read_text().replace("// ", "").replace("//", "")
-    # Only comments are added.
-    assert files.file[-1].service[0].name == "ScmService"
     assert Descriptors(services=[service]).file_set() == files
+
+
+@pytest.mark.parametrize("module", [every_field_pb2, scm_pb2], ids=lambda module: module.__name__)
+def test_a_file_is_as_protoc_has_it(module: Any) -> None:
+    service = Service(next(iter(module.DESCRIPTOR.services_by_name.values())))
+    path = Path(module.__file__).with_name(module.__name__.rpartition(".")[2].replace("_pb2", ".binpb"))
+    (expected,) = FileDescriptorSet.FromString(path.read_bytes()).file
+    found = Descriptors(services=[service]).file_set().file
+    assert [file for file in found if file.name == expected.name] == [expected]
 
 
 def commented(**fields: Any) -> FileDescriptorSet:
@@ -332,6 +343,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 @pytest.mark.parametrize("implementation", ["upb", "python"])
 @pytest.mark.parametrize("order", ["theirs(); ours()", "ours(); theirs()"])
+@pytest.mark.needs("time")
 def test_others_may_have_their_own_file_with_these_messages(order: str, implementation: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", OTHERS + order],

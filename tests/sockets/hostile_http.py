@@ -11,6 +11,7 @@ from tests.sockets.rows import (
     HELLO,
     STREAM,
     UNARY,
+    Row,
     Sent,
     accepted,
     answered,
@@ -32,7 +33,7 @@ def in_chunks(body: bytes, **options: Any) -> bytes:
     return rpc(body, TE, length=None, **options)
 
 
-def broken(name: str, data: bytes) -> Any:
+def broken(name: str, data: bytes) -> Row:
     """A body that ends too early or is no body: gunicorn lets the app answer, the others do so by themselves."""
     sent = Sent(data, end=True)
     return row(name, sent, refused(13, "the body ", closes=True), granian=ANY, waitress=ANY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
-from typing import Any
 
 from flask_grpcweb_scm.wire import ENCODINGS, Encoding
 from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, TEXT_PROTO, frame
@@ -16,6 +15,7 @@ from tests.sockets.rows import (
     REQUESTS,
     STREAM,
     UNARY,
+    Row,
     Sent,
     accepted,
     answered,
@@ -235,7 +235,7 @@ ENCODING_HEADERS = [
 ]  # fmt: skip
 
 
-def optional_rows(encoding: Encoding) -> list[Any]:
+def optional_rows(encoding: Encoding) -> list[Row]:
     def sent(payload: bytes) -> bytes:
         return rpc(frame(payload, 1), {"grpc-encoding": encoding.name})
 
@@ -288,7 +288,7 @@ def text(body: bytes) -> bytes:
     return base64.b64encode(body)
 
 
-TEXT_BODIES: list[Any] = [
+TEXT_BODIES: list[Row] = [
     row("text-is-binary", rpc(HELLO, content_type=TEXT), refused(13, "invalid base64")),
     row("text-in-binary", rpc(text(HELLO), content_type=PROTO), refused(13, "0x41")),
     row("text-empty", rpc(b"", content_type=TEXT), refused(12, "the body has none")),

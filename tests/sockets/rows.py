@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, frame
 from tests.sockets.http1 import request
@@ -22,6 +20,7 @@ __all__ = [
     "STREAM",
     "UNARY",
     "Outcome",
+    "Row",
     "Sent",
     "accepted",
     "answered",
@@ -36,6 +35,10 @@ __all__ = [
 UNARY = "/tests.echo.v1.Echo/Unary"
 STREAM = "/tests.echo.v1.Echo/ServerStream"
 REQUESTS = "/tests.echo.v1.Echo/ClientStream"
+
+
+Row = tuple[str, "Sent", "Outcome", Mapping[str, "Outcome"]]
+"""A name, what is sent, what must come of it, and what of it on some servers."""
 
 
 def message(text: str = "hello", **fields: Any) -> bytes:
@@ -108,14 +111,14 @@ def rpc(
     return request(target, body, pairs, **options)
 
 
-def row(name: str, sent: bytes | Sent, outcome: Outcome, **differences: Outcome) -> Any:
+def row(name: str, sent: bytes | Sent, outcome: Outcome, **differences: Outcome) -> Row:
     """One row of the table.
 
     :param differences: by the name of a server, where HTTP leaves it to the server; for ``fast_lane`` where a hook of
         the app, or CORS, is missing.
     """
     sent = sent if isinstance(sent, Sent) else Sent(sent)
-    return pytest.param(sent, outcome, differences, id=name)
+    return name, sent, outcome, differences
 
 
 def gzipped(payload: bytes) -> bytes:

@@ -16,14 +16,14 @@ import pytest
 from flask_grpcweb_scm.client import CallError, Channel
 from flask_grpcweb_scm.pb import health_pb2
 from flask_grpcweb_scm.pb.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from tests.documents import DOCS, block
+from tests.documents import PAGES, block
 from tests.servers import free_port, listening
 from tests.sockets.http1 import Connection, request
 from tests.sockets.servers import complaints
 
 pytestmark = pytest.mark.needs("server")
 
-(PAGE,) = (page for page in DOCS if page.stem == "health")
+PAGE = PAGES["health"]
 PATIENCE = 20.0
 
 

@@ -15,43 +15,62 @@ from tests.sockets.hostile_connect import CONNECT_PAYLOAD_ROWS, CONNECT_ROWS, IN
 from tests.sockets.hostile_http import HTTP_ROWS
 from tests.sockets.hostile_messages import MESSAGE_ROWS, PAYLOAD_ROWS
 from tests.sockets.http1 import Closed, Connection, Response
-from tests.sockets.rows import ANY, Outcome, Sent, rpc
+from tests.sockets.rows import ANY, Outcome, Row, Sent, rpc
 from tests.sockets.servers import FAST_LANE, Server, any_server, complaints
+from tests.tables import check_rows
+
+PAYLOADS = {"in frames": PAYLOAD_ROWS, "of Connect": CONNECT_PAYLOAD_ROWS}
+REQUESTS = {"messages": MESSAGE_ROWS, "Connect": CONNECT_ROWS, "HTTP": HTTP_ROWS}
 
 
 @any_server
-@pytest.mark.parametrize(("sent", "outcome", "differences"), [*PAYLOAD_ROWS, *CONNECT_PAYLOAD_ROWS])
-def test_payload(server: Server, sent: Sent, outcome: Outcome, differences: Mapping[str, Outcome]) -> None:
-    test_row(server, sent, outcome, differences)
+@pytest.mark.parametrize("rows", PAYLOADS.values(), ids=PAYLOADS)
+def test_payloads(server: Server, rows: list[Row]) -> None:
+    check_rows(Table(server).check, rows)
 
 
-@pytest.mark.parametrize(("sent", "outcome", "differences"), [*MESSAGE_ROWS, *CONNECT_ROWS, *HTTP_ROWS])
-def test_row(server: Server, sent: Sent, outcome: Outcome, differences: Mapping[str, Outcome]) -> None:
-    lane = "fast_lane" if server.environ == FAST_LANE else server.name
-    outcome = differences.get(lane, differences.get(server.name, outcome))
-    logged = len(server.log())
-    calls = good_call_on_a_new_connection(server)
-    with server.connect() as connection:
-        connection.send(sent.data, step=sent.step)
-        if sent.end:
-            connection.end_sending()
-        response = response_or_none(connection, sent)
-        check(response, outcome, sent)
-        # It drops no long body that nobody has read, and says so.
-        says_so = server.name == "granian" and response is not None and response.closes
-        if outcome.closes or says_so:
-            assert connection.is_closed()
-        elif not sent.end:
-            good_call(connection)
-            good_call_of_connect(connection)
-            calls += 2
-    if response is None:
-        # A call may outlive its connection; it is this row's, not the next one's.
-        time.sleep(0.05)
-    calls = good_call_on_a_new_connection(server) - calls - 1
-    if not outcome.lost:
-        assert calls == was_called(response, sent)
-    assert complaints(server.log()[logged:]) == []
+@pytest.mark.parametrize("rows", REQUESTS.values(), ids=REQUESTS)
+def test_requests(server: Server, rows: list[Row]) -> None:
+    check_rows(Table(server).check, rows)
+
+
+class Table:
+    """Rows that are sent to a server, one after the other, with good calls between them."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._lane = "fast_lane" if server.environ == FAST_LANE else server.name
+        self._calls: int | None = None
+        """The number of the last call; None when calls may have been made since."""
+
+    def check(self, name: str, sent: Sent, outcome: Outcome, differences: Mapping[str, Outcome]) -> None:
+        server = self._server
+        outcome = differences.get(self._lane, differences.get(server.name, outcome))
+        logged = len(server.log())
+        calls = good_call_on_a_new_connection(server) if self._calls is None else self._calls
+        self._calls = None
+        with server.connect() as connection:
+            connection.send(sent.data, step=sent.step)
+            if sent.end:
+                connection.end_sending()
+            response = response_or_none(connection, sent)
+            check(response, outcome, sent)
+            # It drops no long body that nobody has read, and says so.
+            says_so = server.name == "granian" and response is not None and response.closes
+            if outcome.closes or says_so:
+                assert connection.is_closed()
+            elif not sent.end:
+                good_call(connection)
+                good_call_of_connect(connection)
+                calls += 2
+        if response is None:
+            # A call may outlive its connection; it is this row's, not the next one's.
+            time.sleep(0.05)
+        now = good_call_on_a_new_connection(server)
+        if not outcome.lost:
+            assert now - calls - 1 == was_called(response, sent)
+            self._calls = now
+        assert complaints(server.log()[logged:]) == []
 
 
 def test_requests_may_follow_each_other_at_once(server: Server) -> None:

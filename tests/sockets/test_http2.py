@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import http.client
 import importlib.util
 import re
 import struct
@@ -80,6 +81,17 @@ def test_methods_of_all_four_kinds(connection: Http2Connection) -> None:
         assert exchange.headers["content-type"] == "application/grpc"
         allowed = {":status", "content-type", "date", "server", "vary", "access-control-allow-origin"}
         assert exchange.headers.keys() <= allowed
+
+
+def test_a_view_of_the_app_reads_a_body_without_a_length(server: Server, connection: Http2Connection) -> None:
+    exchange = connection.receive(connection.send("/host", (("content-type", "text/plain"),), b"12345678"))
+    assert exchange.body == b"8"
+    # gunicorn has HTTP/2 alone on this port.
+    if server.name == "pyvoy":
+        old = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        old.request("POST", "/host", iter([b"12345", b"678"]), encode_chunked=True)
+        assert old.getresponse().read() == b"8"
+        old.close()
 
 
 def test_metadata_of_both_kinds(connection: Http2Connection) -> None:

@@ -1,4 +1,4 @@
-"""Servers that are told to stop finish the calls that have begun, as far as README.md says so."""
+"""Servers that are told to stop finish the calls that have begun, as far as docs/servers.md says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flask import Flask
 
 from flask_grpcweb_scm import CallContext
 from tests.apps import ECHO, echo_app
-from tests.documents import README
+from tests.documents import PAGES
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of
 from tests.servers import ROOT, command, free_port, wait_until_listening
@@ -109,7 +109,7 @@ def interruptible_children() -> Iterator[None]:
 
 
 def test_the_servers_are_listed() -> None:
-    text = README.read_text().partition("**Stopping.**")[2].partition("\n\n")[0]
+    text = PAGES["servers"].read_text().partition("## Stopping\n\n")[2].partition("\n\n")[0]
     for server, number in FINISHING:
         assert set(server.split()) <= set(re.findall(r"\w+", text))
         assert number.name in text

@@ -11,7 +11,7 @@ from flask import Flask, request
 from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm.web import body
-from flask_grpcweb_scm.web.body import PYVOY_KEY, BodyReader, drain
+from flask_grpcweb_scm.web.body import BodyReader, drain
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
 from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -59,7 +59,6 @@ class Halves(io.BytesIO):
         pytest.param(b"abc", {"length": None, "terminated": True}, b"abc", id="chunked"),
         pytest.param(Halves(b"abcdefg"), {"length": 7}, b"abcdefg", id="bit-by-bit"),
         pytest.param(b"abc", {"length": None}, b"", id="no-length-and-no-end"),
-        pytest.param(b"abc", {"length": None, PYVOY_KEY: print}, b"abc", id="chunked-on-pyvoy"),
         pytest.param(b"", {"length": 0}, b"", id="empty"),
         pytest.param(b"", {"length": None, "terminated": True}, b"", id="empty-chunked"),
         pytest.param(b"abc", {"length": 3, "limit": 3}, b"abc", id="at-the-limit"),

@@ -21,6 +21,7 @@ from flask_grpcweb_scm.wire import sign
 from tests import grpcweb
 from tests.apps import ECHO, echo_app, lane, lookup_service  # noqa: F401  # a fixture
 from tests.connect import JSON, PROTO, STREAM_JSON, STREAM_PROTO, call, frame, get, payload_of, query_of
+from tests.documents import PAGES, block
 from tests.echo_pb2 import EchoReply, EchoRequest
 
 HI = EchoRequest(text="hi", count=2)
@@ -404,7 +405,7 @@ def test_vary_is_one_header_that_hooks_add_to() -> None:
 
 def test_hooks_make_responses_conditional() -> None:
     app = lookup_app()
-    app.after_request(lambda response: (response.add_etag(), response.make_conditional(request))[1])
+    exec(block(PAGES["connect"], "python", "@app.after_request"), {"app": app, "request": request})
     client = app.test_client()
     response, head = client.get(FIND + query_of(HI)), client.head(FIND + query_of(HI))
     etag = response.headers["etag"]

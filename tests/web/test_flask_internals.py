@@ -92,6 +92,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.needs("time")
 def test_a_method_that_was_patched_before_our_import_is_seen_by_every_call(wrap: str) -> None:
     source = PATCHED_BEFORE.format(wrap=wrap)
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=PACKAGE.parent)
@@ -108,6 +109,7 @@ def test_a_flask_with_other_contexts_has_no_lane(attribute: str) -> None:
     assert not flask_internals._has_attributes(context_class, expected - {"_cv_tokens"})
 
 
+@pytest.mark.needs("time")
 def test_importing_the_package_warns_of_nothing() -> None:
     source = "import flask_grpcweb_scm.extension, flask_grpcweb_scm.testing, flask_grpcweb_scm.scm"
     command = [sys.executable, "-W", "error", "-W", "ignore:Protobuf gencode:UserWarning", "-c", source]

@@ -62,6 +62,7 @@ class OpenBody:
         self._data, self._is_open = data, is_open
 
     def read(self, size: int = -1) -> bytes:
+        size = len(self._data) if size < 0 else size
         data, self._data = self._data[:size], self._data[size:]
         assert data or not self._is_open, "waits for ever"
         return data
@@ -79,6 +80,19 @@ def test_the_status_comes_after_the_last_piece(sender: str, path: str, count: in
 def test_a_body_may_have_a_length_and_a_server_of_http_1_may_send_trailers() -> None:
     wire = Wire(CONTENT_LENGTH=str(len(HI)), SERVER_PROTOCOL="HTTP/1.1").post(echo_app(), ECHO + "Unary")
     assert wire[-1] == {"grpc-status": "0"}
+
+
+def test_views_and_hooks_read_chunked_bodies_of_http_1_on_pyvoy() -> None:
+    """It gives neither their Transfer-Encoding nor `wsgi.input_terminated`."""
+    app = echo_app()
+    seen: list[bytes] = []
+    app.before_request(lambda: seen.append(request.get_data()))
+    app.add_url_rule("/upload", "upload", lambda: request.get_data(), methods=["POST"])
+    old = {"SERVER_PROTOCOL": "HTTP/1.1"}
+    assert Wire(b"all of it", **old).post(app, "/upload", content_type="text/plain").body == b"all of it"
+    wire = Wire(**old).post(app, ECHO + "Unary", content_type="application/grpc-web+proto")
+    assert next(frames(wire.body)) == (0, EchoReply(text="HI").SerializeToString())
+    assert seen == [b"all of it", HI]
 
 
 @pytest.mark.parametrize("path", ["Unary", "ServerStream", "ClientStream", "Bidi"])

@@ -11,7 +11,8 @@ from google.protobuf import any_pb2, descriptor_pool, json_format
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from flask_grpcweb_scm.rpc.call import Environ, IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call_settings import Environ
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.protocols.framed import Framed, counted
 from flask_grpcweb_scm.rpc.service import RpcMethod

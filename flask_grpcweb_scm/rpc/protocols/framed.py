@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from flask_grpcweb_scm.rpc.call import Environ, IncomingCall
+from flask_grpcweb_scm.rpc.call import IncomingCall
+from flask_grpcweb_scm.rpc.call_settings import Environ
 from flask_grpcweb_scm.wire import (
     COMPRESSED,
     PREFIX_BYTES,

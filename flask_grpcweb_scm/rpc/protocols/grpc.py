@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from flask_grpcweb_scm.rpc.call import Environ, IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call import IncomingCall, Pairs, Reply
+from flask_grpcweb_scm.rpc.call_settings import Environ
 from flask_grpcweb_scm.rpc.errors import RpcError
 from flask_grpcweb_scm.rpc.protocols.framed import LARGE_BYTES, Framed
 from flask_grpcweb_scm.rpc.service import RpcMethod

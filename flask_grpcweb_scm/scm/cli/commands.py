@@ -18,7 +18,7 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.rpc import RpcError, printable
-from flask_grpcweb_scm.scm.database.db import db
+from flask_grpcweb_scm.scm.database.db import database_now, db
 from flask_grpcweb_scm.scm.database.models import (
     MAX_FILE_CHANGES,
     IssueOperation,
@@ -195,7 +195,7 @@ def outbox_cli() -> None:
 @command("list", outbox_cli)
 def list_operations(as_json: bool) -> None:
     """List the operations whose outcome is not known."""
-    now = outbox.database_now()
+    now = database_now()
     facts = [
         {
             "id": row.id,

@@ -13,13 +13,8 @@ from typing import TypeVar
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.roots import Place
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
-from flask_grpcweb_scm.scm.database.models import (
-    CodeMapping,
-    OrganizationIntegration,
-    Repository,
-    RepositoryStatus,
-    provider_name,
-)
+from flask_grpcweb_scm.scm.database.models import CodeMapping, OrganizationIntegration, Repository, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
@@ -27,7 +22,7 @@ from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id, repos
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.sources import has_api, open_installed_source
+from flask_grpcweb_scm.scm.sources import has_api, needs_api, open_installed_source
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.source import Source
 
@@ -203,7 +198,7 @@ class RepositoryTrees:
         return self._readable
 
     def _installation(self, row: Repository) -> OrganizationIntegration | None:
-        return None if row.mirror_path is not None else self._installations.get(row.integration_id or 0)
+        return self._installations.get(row.integration_id or 0) if needs_api(row) else None
 
     def _load(self, only: Collection[int] | None) -> None:
         for row in repositories_to_search(self.context, self.organization_id, self._installations, only=only):

@@ -20,7 +20,16 @@ from flask_grpcweb_scm.scm.database.sqlite_file import create_folder, watch_file
 from flask_grpcweb_scm.transactions import commit
 from flask_grpcweb_scm.transactions.deadlines import CallPool, begin_work_elsewhere
 
-__all__ = ["Model", "UtcDateTime", "commit_step", "db", "insert_new", "release_connection"]
+__all__ = [
+    "Model",
+    "UtcDateTime",
+    "commit_step",
+    "database_clock",
+    "database_now",
+    "db",
+    "insert_new",
+    "release_connection",
+]
 
 SQLITE_BUSY_MILLISECONDS = 10_000
 _LIBPQ = {"psycopg", "psycopg2", "psycopg2cffi"}
@@ -217,6 +226,7 @@ def _share_tables(ours: sa.MetaData, theirs: sa.MetaData) -> None:
 
 
 db: Database = Database(model_class=Base)
+"""The Flask-SQLAlchemy instance of the models: the app's own in an app that has one, else that of the extension."""
 
 if TYPE_CHECKING:
 
@@ -247,6 +257,21 @@ def release_connection() -> None:
     :raises DBAPIError: see :func:`commit_step`.
     """
     commit(db.session())
+
+
+def database_now() -> datetime:
+    """Return the instant by the clock of the database; those of servers differ."""
+    now: datetime = db.session.execute(sa.select(database_clock())).scalar_one()
+    return now
+
+
+def database_clock() -> sa.ColumnElement[datetime]:
+    """Build the expression for that instant."""
+    if db.engine.dialect.name == "postgresql":
+        # Not now(), which is the start of the transaction: it may have waited for a lock.
+        return sa.func.clock_timestamp(type_=UtcDateTime)
+    # With as many digits as are stored, so that they compare as texts too.
+    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=UtcDateTime)
 
 
 def insert_new(table: type[Model] | sa.Table, constraint: str | None = None) -> sqlite.Insert | postgresql.Insert:

@@ -22,6 +22,7 @@ from flask_grpcweb_scm.scm.database.models import (
     GroupLink,
     Integration,
     IssueOperation,
+    Job,
     LinkedType,
     Organization,
     OrganizationIntegration,
@@ -67,6 +68,7 @@ def dependents_of(row: Model) -> list[Dependents]:
         *_of_issues(**mine),
         *_of_repositories(repositories),
         Dependents("repositories", Repository, repositories),
+        Dependents("jobs", Job, _equal(Job, **mine)),
         Dependents("authors", CommitAuthor, _equal(CommitAuthor, **mine)),
         Dependents("integrations", OrganizationIntegration, _equal(OrganizationIntegration, **mine)),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from flask_grpcweb_scm.scm.database.db import Model
+from flask_grpcweb_scm.scm.database.values import LinkedType, LinkRelationship, RepositoryStatus
 from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "GroupLink",
     "Integration",
     "IssueOperation",
+    "Job",
     "LinkRelationship",
     "LinkedType",
     "Organization",
@@ -31,15 +32,12 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
-    "provider_name",
-    "provider_spellings",
 ]
 
-INTEGRATION_PREFIX = "integrations:"
 MAX_FILE_CHANGES = 20_000
 """Of one commit. One that changes more is stored with one more, which tells it from one that changes as many."""
 
-_MIRRORED = sa.text("mirror_path IS NOT NULL")
+_MIRRORED = sa.text("mirror_path IS NOT NULL OR mirror_fetched_at IS NOT NULL")
 _WITH_REMOTE = sa.text("remote IS NOT NULL")
 
 
@@ -50,38 +48,6 @@ def _now() -> datetime:
 def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
     """Declare a foreign key, with an index unless a unique constraint begins with it."""
     return mapped_column(sa.ForeignKey(f"{target}.id", ondelete=ondelete), index=index)
-
-
-class RepositoryStatus(str, enum.Enum):
-    """Life cycle of a repository; for callers the last two do not exist."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"
-    HIDDEN = "hidden"
-    PENDING_DELETION = "pending_deletion"
-    DELETION_IN_PROGRESS = "deletion_in_progress"
-
-
-class LinkedType(enum.IntEnum):
-    """Type of the row that ``GroupLink.linked_id`` refers to."""
-
-    ISSUE = 3
-
-
-class LinkRelationship(enum.IntEnum):
-    """Relationship of a group to a row that it is linked to."""
-
-    REFERENCES = 2
-
-
-def provider_name(column: str) -> str:
-    """Return the name of a provider; rows may have it with the prefix ``integrations:``."""
-    return column.removeprefix(INTEGRATION_PREFIX)
-
-
-def provider_spellings(name: str) -> tuple[str, str]:
-    """Return what rows of a provider may have in their column."""
-    return name, INTEGRATION_PREFIX + name
 
 
 class Organization(Model):
@@ -154,6 +120,8 @@ class OrganizationIntegration(Model):
     organization_id: Mapped[int] = _reference("scm_organization")
     integration_id: Mapped[int] = _reference("scm_integration", index=True)
     config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    sync_state: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """Beginning of the next listing of its repositories: where the last one ended, and validators of its pages."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()
@@ -204,7 +172,9 @@ class Repository(Model):
     date_added: Mapped[datetime] = mapped_column(default=_now)
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     mirror_path: Mapped[str | None] = mapped_column(sa.Text)
-    """Absolute path of the git directory on this machine; never sent to a caller."""
+    """Absolute path of a git directory on this machine that somebody else fetches; never sent to a caller."""
+    mirror_fetched_at: Mapped[datetime | None]
+    """Last time that the service's own mirror was as its remote; None before it has one. Its path has the row's id."""
     imported_key: Mapped[str | None] = mapped_column(sa.String(64))
     """A commit whose ancestors are all stored: the next import continues there."""
     remote: Mapped[str | None] = mapped_column(sa.String(MAX_KEY_CHARACTERS), default=_remote_of_url)
@@ -398,3 +368,32 @@ class IssueOperation(Model):
 
     organization: Mapped[Organization] = relationship()
     integration: Mapped[Integration] = relationship()
+
+
+class Job(Model):
+    """Work that is done again and again, such as the sync of a repository: when it is due, and who does it."""
+
+    __tablename__ = "scm_job"
+    __table_args__ = (sa.UniqueConstraint("kind", "subject_id", name="uq_scm_job_subject"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    organization_id: Mapped[int | None] = _reference("scm_organization", index=True)
+    subject_id: Mapped[int] = mapped_column(default=0)
+    """Id of the row that it is about, in the table of its kind; 0 for none."""
+    due_at: Mapped[datetime] = mapped_column(index=True)
+    """Stays as it is while the job is claimed."""
+    requests: Mapped[int] = mapped_column(default=0)
+    """Number of times that it was made due: one more while it is claimed makes it due again."""
+    claimed_until: Mapped[datetime | None]
+    """End of the lease of the last worker that has claimed it; None once that has released it."""
+    claims: Mapped[int] = mapped_column(default=0)
+    """Number of claims: a worker whose lease is over cannot complete the claim of the next one."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Number of claims since it last succeeded."""
+    error: Mapped[str] = mapped_column(sa.Text, default="")
+    """Error of the last attempt; empty after a success."""
+    succeeded_at: Mapped[datetime | None]
+    date_added: Mapped[datetime] = mapped_column(default=_now)
+
+    organization: Mapped[Organization | None] = relationship()

@@ -17,9 +17,18 @@ from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, publi
 from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
-__all__ = ["GitImport", "ImportFailed", "guess_provider", "own_external_id", "prepare_import", "public_url"]
+__all__ = [
+    "GitImport",
+    "ImportFailed",
+    "guess_provider",
+    "own_external_id",
+    "prepare_import",
+    "prepare_next_import",
+    "public_url",
+]
 
 BATCH_COMMITS = 1000
+MAX_BRANCH_CHARACTERS = 255
 BATCH_WEIGHT = 8 * 2**20
 ANALYZED_BATCHES = {2, 3, 6, 20, 100, 500}
 """Numbers of the batches before which PostgreSQL renews its statistics of authors."""
@@ -101,12 +110,34 @@ def prepare_import(
         raise ImportFailed(
             f"the branch {branch_name!r} that HEAD names does not exist; use --branch{mirror.other_branches()}"
         )
-    for what, text, limit in (("name", name, 200), ("branch", branch_name, 255), ("path", mirror.git_dir, 2**16)):
+    _check_texts(
+        name=(name, 200, "use another --name"),
+        branch=(branch_name, MAX_BRANCH_CHARACTERS, "use another --branch"),
+        path=(mirror.git_dir, 2**16, "move it"),
+    )
+    return _import_into(find_destination(organization, mirror, name, is_chosen=is_chosen), mirror, branch_name, tip)
+
+
+def prepare_next_import(repository: Repository, mirror: Mirror) -> GitImport:
+    """Prepare the import of what is new in the branch that HEAD of a repository's own mirror names.
+
+    :raises ImportFailed: when its name cannot be stored.
+    :raises GitError: when the mirror cannot be read.
+    """
+    branch, tip = mirror.branch()
+    _check_texts(branch=(branch, MAX_BRANCH_CHARACTERS, "choose another default branch"))
+    return _import_into(repository, mirror, branch, tip)
+
+
+def _check_texts(**texts: tuple[str, int, str]) -> None:
+    """Refuse what columns cannot have: by name, each text with its limit and the way out."""
+    for what, (text, limit, way_out) in texts.items():
         if len(text) > limit or (not text.isascii() and text != text.encode("utf-8", "replace").decode()):
-            way_out = "move it" if what == "path" else f"use another --{what}"
             raise ImportFailed(f"the {what} {text[:80]!r} is not UTF-8, or has more than {limit} characters; {way_out}")
-    repository = find_destination(organization, mirror, name, is_chosen=is_chosen)
-    repository.default_branch = branch_name
+
+
+def _import_into(repository: Repository, mirror: Mirror, branch: str, tip: str | None) -> GitImport:
+    repository.default_branch = branch
     db.session.commit()
     is_whole = not mirror.is_shallow()
     since = _known_commit(repository, mirror)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.scm.database.db import Model, UtcDateTime, db, insert_new
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFileChange, Repository
 from flask_grpcweb_scm.scm.queries import is_one_of, json_columns
-from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 
 __all__ = ["CommitRows", "CommitStore", "JsonWriter", "insert_rows", "json_writer"]
 

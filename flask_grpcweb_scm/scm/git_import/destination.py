@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organization, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organization, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.remotes import (
     guess_provider,
@@ -27,7 +28,7 @@ from flask_grpcweb_scm.scm.remotes import (
 )
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
-__all__ = ["ImportFailed", "find_destination", "remote_at_provider", "unnumbered_id"]
+__all__ = ["ImportFailed", "find_destination", "host_at_provider", "remote_at_provider", "unnumbered_id"]
 
 MAX_EXTERNAL_ID_CHARACTERS = 64
 MAX_CANDIDATES = 20
@@ -135,9 +136,16 @@ def _known_remote(row: Repository) -> str | None:
 
 def remote_at_provider(provider: str, integration: Integration | None, path: str) -> str | None:
     """Return the remote of a repository that a provider knows by its path; None when there is no telling."""
-    base_url = integration.metadata_.get("base_url") if integration is not None else None
-    host = urlsplit(str(base_url)).netloc if base_url else HOSTS.get(provider_name(provider))
+    host = host_at_provider(provider, integration)
     return remote_of(f"https://{host}/{path}") if host and "/" in path else None
+
+
+def host_at_provider(provider: str, integration: Integration | None) -> str:
+    """Return the host of a provider's repositories, as remotes have it; empty when there is no telling."""
+    base_url = integration.metadata_.get("base_url") if integration is not None else None
+    host = urlsplit(str(base_url)).netloc if base_url else HOSTS.get(provider_name(provider), "")
+    remote = parse_remote(f"https://{host}/owner/name")
+    return host if remote is None else remote.host
 
 
 def _shares_history(row: Repository, mirror: Mirror) -> bool:

@@ -6,13 +6,16 @@ The HTTP client is not among the names here: importing urllib3 is slow, and only
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 __all__ = [
     "Credential",
     "CredentialRefused",
+    "GitHubApp",
     "ProviderConflict",
     "ProviderError",
     "ProviderForbidden",
@@ -22,10 +25,13 @@ __all__ = [
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
+    "Tokens",
     "basic",
     "find_credential",
     "is_configured",
 ]
+
+MAX_SECRET_BYTES = 64 * 2**10
 
 
 class ProviderError(Exception):
@@ -127,6 +133,26 @@ class Credential:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class GitHubApp(Credential):
+    """A GitHub App, as it is installed in an account: its tokens are made of its key, and are valid for an hour."""
+
+    app_id: str = ""
+    private_key: str = field(default="", repr=False)
+    """In PEM."""
+    installation_id: str = ""
+
+
+class Tokens(Protocol):
+    """Credentials that end, and are renewed."""
+
+    def current(self) -> Credential:
+        """Return the one to use."""
+
+    def renewed(self, refused: Credential) -> Credential:
+        """Return another one than that which was refused."""
+
+
 def basic(user: str, password: str) -> str:
     """Make the ``Authorization`` header of RFC 7617."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
@@ -137,10 +163,13 @@ def is_configured(metadata: Collection[str]) -> bool:
     return "base_url" in metadata or "credentials" in metadata
 
 
-def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *, provider: str) -> Credential:
-    """Return the credential with a name.
+def find_credential(
+    name: object, configured: Mapping[str, Mapping[str, str]], *, provider: str, account: str = ""
+) -> Credential:
+    """Return the credential with a name; secrets in files and variables are read each time, for they may change.
 
     :param configured: ``GRPC_SCM_CREDENTIALS``.
+    :param account: the integration's external id, which is the installation of a GitHub App unless that names one.
     :raises ProviderMisconfigured: when there is none.
     """
     if not isinstance(name, str) or not name:
@@ -150,7 +179,19 @@ def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *
         )
     if name not in configured:
         raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
-    credential = Credential(**configured[name])
+    values = dict(_read_secret(name, *item, provider=provider) for item in configured[name].items())
+    if "app_id" in values:
+        installation_id = values.get("installation_id") or (
+            account if account.isascii() and account.isdecimal() else ""
+        )
+        if not installation_id:
+            raise ProviderMisconfigured(
+                f"the credentials {name!r} are of a GitHub App, and nothing says which installation of it; add"
+                " 'installation_id' to them, or give its number to the integration with --external-id",
+                provider=provider,
+            )
+        return GitHubApp(**{**values, "installation_id": installation_id})
+    credential = Credential(**values)
     if not credential.is_sendable():
         # Said here, and without the secret: errors of HTTP repeat the header.
         text = (
@@ -158,3 +199,27 @@ def find_credential(name: object, configured: Mapping[str, Mapping[str, str]], *
         )
         raise ProviderMisconfigured(text, provider=provider)
     return credential
+
+
+def _read_secret(name: str, key: str, value: str, *, provider: str) -> tuple[str, str]:
+    """Return a key of a credential and its value, which may be in a file or in a variable of the environment."""
+    secret, _, place = key.rpartition("_")
+    text: str | None = value
+    problem = ""
+    if place == "env":
+        text, problem = os.environ.get(value), f"the variable {value!r} is not set"
+    elif place == "file":
+        try:
+            with open(value, "rb") as file:
+                text = file.read(MAX_SECRET_BYTES).decode()
+        except (OSError, ValueError) as error:
+            text, problem = None, f"the file {value!r} cannot be read: {getattr(error, 'strerror', '') or error}"
+    else:
+        return key, value
+    text = "" if text is None else text.rstrip("\r\n")
+    if not text:
+        told = f"{secret} of the credentials {name!r} of GRPC_SCM_CREDENTIALS is not there, or is empty"
+        raise ProviderMisconfigured(
+            told, provider=provider, private=f"{told}: {problem or f'{value!r} has nothing in it'}"
+        )
+    return secret, text

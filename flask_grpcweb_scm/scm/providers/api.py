@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from flask_grpcweb_scm.scm.providers import Credential, ProviderError
+from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, ProviderError, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.reply import Complaint
 
 __all__ = ["ProviderApi", "path_of"]
@@ -23,6 +24,7 @@ class ProviderApi(abc.ABC):
     :param base_url: address of the host for people; empty for the default of the kind, if there is one.
     :param allowed_hosts: see :class:`HttpClient`.
     :param deadline: an instant of :func:`time.monotonic`, for all requests together.
+    :param proxy: URL of a proxy; empty for none.
     :raises ProviderMisconfigured: when the base URL cannot be used.
     """
 
@@ -31,26 +33,45 @@ class ProviderApi(abc.ABC):
     base_url: ClassVar[str] = ""
     """The default."""
     max_body_bytes: ClassVar[int] = 8 * 2**20
+    app_api: ClassVar[str | None] = None
+    """Path of the REST API that makes tokens of GitHub Apps, below the base URL; None where there are no such apps."""
 
     def __init__(
-        self, base_url: str, credential: Credential, *, deadline: float, allowed_hosts: Collection[str] = ()
+        self,
+        base_url: str,
+        credential: Credential,
+        *,
+        deadline: float,
+        allowed_hosts: Collection[str] = (),
+        proxy: str = "",
     ) -> None:
         # Here, because importing urllib3 is slow.
         from flask_grpcweb_scm.scm.providers.http import HttpClient
 
         self.site = (base_url or self.base_url).rstrip("/")
         self.credential = credential
-        self.http = HttpClient(
-            self.api_url(self.site),
+        is_app = isinstance(credential, GitHubApp)
+        connect = functools.partial(
+            HttpClient,
             provider=self.kind,
-            authorization=self.authorization(credential),
-            credential=credential,
             headers=self.headers(),
             allowed_hosts=allowed_hosts,
+            proxy=proxy,
             deadline=deadline,
             explain=self.explain,
             max_body_bytes=self.max_body_bytes,
         )
+        api = self.api_url(self.site)
+        authorization = "" if is_app else self.authorization(credential)
+        self.http = connect(api, authorization=authorization, credential=credential)
+        if isinstance(credential, GitHubApp):
+            if self.app_api is None:
+                raise self.error(ProviderMisconfigured, f"{self.kind} has no GitHub Apps; name other credentials")
+            from flask_grpcweb_scm.scm.providers.github_app import InstallationTokens
+
+            self.http.tokens = InstallationTokens(
+                credential, lambda header: connect(f"{api}{self.app_api}", authorization=header), self.site
+            )
 
     @classmethod
     def api_url(cls, site: str) -> str:
@@ -73,6 +94,13 @@ class ProviderApi(abc.ABC):
 
         :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
         """
+
+    def current_credential(self) -> Credential:
+        """Return what the account is used with now: of a GitHub App, a token of its installation.
+
+        :raises ProviderError: when there is none.
+        """
+        return self.credential if self.http.tokens is None else self.http.tokens.current()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """HTTP client for the APIs of providers, within bounds that a hostile server cannot move.
 
 A request has one deadline, from resolving the name to the last byte of the body. It goes to an address that was
-checked, through no proxy, and to no other host whatever the response says.
+checked, through no proxy but the configured one, and to no other host whatever the response says.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import itertools
 import json
 import logging
 import random
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlencode, urljoin
+from urllib.parse import urlencode, urljoin
 
 import urllib3
 from urllib3.util import Url, parse_url
@@ -26,11 +27,13 @@ from urllib3.util import Url, parse_url
 from flask_grpcweb_scm.observe import observed_work
 from flask_grpcweb_scm.scm.providers import (
     Credential,
+    CredentialRefused,
     ProviderError,
     ProviderMisconfigured,
     ProviderRateLimited,
     ProviderTimeout,
     ProviderUnavailable,
+    Tokens,
 )
 from flask_grpcweb_scm.scm.providers.reply import (
     MAX_FIELDS,
@@ -41,8 +44,19 @@ from flask_grpcweb_scm.scm.providers.reply import (
     parse_json,
     retry_after,
     short_line,
+    way_out,
 )
-from flask_grpcweb_scm.scm.providers.sockets import alarm, connect_to_first, is_public, make_connection, resolve
+from flask_grpcweb_scm.scm.providers.sockets import (
+    IPAddress,
+    ProxyRefused,
+    alarm,
+    connect_to_first,
+    is_public,
+    make_connection,
+    open_tunnel,
+    resolve,
+)
+from flask_grpcweb_scm.scm.providers.urls import host_of, is_below, port_of
 
 __all__ = ["HttpClient"]
 
@@ -51,8 +65,8 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
-MAX_DECODINGS = 4
 SECONDARY_LIMIT_SECONDS = 60.0
+SECONDARY_LIMITS = "rate limit", "abuse detection"
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
@@ -62,6 +76,11 @@ TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
 HOST = "\0"
 """Stands in texts for the name of the host; no message of a provider has it, for it is not printable."""
 
+SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
+SIGNED_OUT = "is base_url right, and is the token good?"
+"""Advice for when a page to sign in on comes instead of a response."""
+
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -76,6 +95,7 @@ class HttpClient:
     :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
+    :param proxy: URL of a proxy that is told the address to connect to; empty for none.
     :raises ProviderMisconfigured: for a base URL that cannot be used.
     """
 
@@ -91,18 +111,23 @@ class HttpClient:
         allowed_hosts: Collection[str] = (),
         explain: Callable[[Any], Complaint] | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        proxy: str = "",
     ) -> None:
         self.provider = provider
         self.deadline = deadline
+        self.tokens: Tokens | None = None
+        """In place of `authorization`."""
+        self._proxy = parse_url(proxy) if proxy else None
         self._allowed_hosts = allowed_hosts
-        self._credential = credential or Credential()
+        self.credential = credential or Credential()
+        """The secret of the last request."""
         self._explain = explain or default_complaint
         self._max_body_bytes = max_body_bytes
         self._base = Url()
         self._host = ""
         self._base = self._parse_base(base_url)
-        self._host = _host(self._base)
-        self._port = _port(self._base)
+        self._host = host_of(self._base)
+        self._port = port_of(self._base)
         self._headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # so that what is counted is what is kept
@@ -122,9 +147,12 @@ class HttpClient:
         """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
 
-    def get(self, path: str, *, query: Mapping[str, str | int] | None = None) -> HttpReply:
-        """Send a GET request; see :meth:`request`."""
-        return self.request("GET", path, query=query)
+    def get(self, path: str, *, query: Mapping[str, str | int] | None = None, etag: str = "") -> HttpReply:
+        """Send a GET request; see :meth:`request`.
+
+        :param etag: of a response that is known; the status is 304 when it would be the same again.
+        """
+        return self.request("GET", path, query=query, etag=etag)
 
     def request(
         self,
@@ -134,8 +162,9 @@ class HttpClient:
         query: Mapping[str, str | int] | None = None,
         json: Any = None,
         content_type: str = "application/json",
+        etag: str = "",
     ) -> HttpReply:
-        """Send a request and read the response; only GET and HEAD are ever retried.
+        """Send a request and read the response; only GET and HEAD are retried, and what an old token was refused for.
 
         :param path: below the base URL, percent-encoded: see :func:`path_of` of addresses.
         :param json: the body, unless None.
@@ -145,7 +174,23 @@ class HttpClient:
         headers = dict(self._headers)
         body = None
         if json is not None:
-            body, headers["content-type"] = _dump(json), content_type
+            body, headers["content-type"] = _as_json(json).encode("utf-8", "replace"), content_type
+        if etag:
+            headers["if-none-match"] = etag
+        if self.tokens is None:
+            return self._send(method, target, body, headers)
+        authorized = self._authorized(headers, self.tokens.current())
+        try:
+            return self._send(method, target, body, authorized)
+        except CredentialRefused:
+            renewed = self.tokens.renewed(self.credential)
+            return self._send(method, target, body, self._authorized(headers, renewed))
+
+    def _authorized(self, headers: Mapping[str, str], credential: Credential) -> Mapping[str, str]:
+        self.credential = credential
+        return {**headers, "authorization": credential.authorization()}
+
+    def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
         for attempt in range(ATTEMPTS):
             try:
                 return self._follow(method, target, body, headers)
@@ -167,9 +212,9 @@ class HttpClient:
             raise self._misconfigured(
                 "base_url is not a URL such as https://host/path, without user, query or fragment"
             )
-        if url.scheme == "http" and _host(url) not in self._allowed_hosts:
+        if url.scheme == "http" and host_of(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
-            self._host = _host(url)
+            self._host = host_of(url)
             raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {HOST}")
         return url
 
@@ -183,6 +228,8 @@ class HttpClient:
                 piece.attributes["http.response.status_code"] = status
             milliseconds = (time.monotonic() - started) * 1000
             logger.debug("%s: %s %s: status %d in %.0f ms", self.provider, method, target, status, milliseconds)
+            if status == 304 and "if-none-match" in headers:
+                return HttpReply(status, response_headers, b"", functools.partial(self.unexpected, status))
             if 300 <= status <= 399 and "location" in response_headers:
                 target = self._redirected(method, status, target, response_headers["location"])
                 continue
@@ -190,7 +237,13 @@ class HttpClient:
                 raise self.unexpected(status)
             if status >= 300:
                 raise self._refused(status, response_headers, content)
-            return HttpReply(status, response_headers, content, functools.partial(self.unexpected, status))
+            is_page = "html" in response_headers.get("content-type", "")
+            return HttpReply(
+                status,
+                response_headers,
+                content,
+                self._signed_out if is_page and SIGN_IN.search(content) else functools.partial(self.unexpected, status),
+            )
         raise self._misconfigured(f"{HOST} redirects in circles")
 
     def _redirected(self, method: str, status: int, target: str, location: str) -> str:
@@ -202,25 +255,35 @@ class HttpClient:
             url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
         except ValueError:
             raise self.unexpected(status) from None
-        here = url.scheme, _host(url), _port(url), url.auth
+        here = url.scheme, host_of(url), port_of(url), url.auth
         if here != (self._base.scheme, self._host, self._port, None):
-            there = short_line(f"{url.scheme}://{url.host}:{_port(url)}")
-            text = "redirects to {}; is base_url right, and is the token good?"
+            there = short_line(f"{url.scheme}://{url.host}:{port_of(url)}")
+            text = "redirects to {}; " + SIGNED_OUT
             raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
-        if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
-            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; is base_url right?")
-        if method not in IDEMPOTENT and status not in {307, 308}:
-            raise self._error(
-                ProviderUnavailable, f"{HOST} redirects the request", status=status, may_have_acted=status == 303
-            )
-        return url.request_uri
+        if not is_below(self._base.path or "", url.path or "") or "\\" in location:
+            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}")
+        if method in IDEMPOTENT or status in {307, 308}:
+            return url.request_uri
+        if status == 303:
+            text = f"{HOST} responded with 303, which does not say what it has done"
+            raise self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
+        moved = "what the request names has moved; name it as it is called now"
+        raise self._misconfigured(f"{HOST} redirects the request: {moved if status == 301 else SIGNED_OUT}")
 
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         with self._translated(may_have_acted=False):
-            opened = self._open_socket()
-        with alarm(opened, self.deadline):
+            addresses = self._addresses()
+            opened = self._open_socket(addresses)
+        # It is closed here where a connection does not come as far as to take it.
+        with contextlib.closing(opened), alarm(opened, self.deadline):
+            if self._proxy is not None:
+                with self._translated(may_have_acted=False):
+                    # One address, because another attempt would be another connection; most networks have IPv4.
+                    open_tunnel(
+                        opened, min(addresses, key=lambda address: address.version), self._port, self._proxy.auth
+                    )
             connection = make_connection(self._host, self._port, opened, self._tls)
             try:
                 with self._translated(may_have_acted=False):
@@ -230,18 +293,25 @@ class HttpClient:
                         method, target, body=body, headers=dict(headers), preload_content=False, decode_content=False
                     )
                     with contextlib.closing(connection.getresponse()) as response:
-                        return response.status, _lower(response.headers), self._read(response)
+                        received = {name.lower(): value for name, value in response.headers.items()}
+                        return response.status, received, self._read(response)
             finally:
                 connection.close()
-                opened.close()  # where the connection did not come as far as to take it
 
-    def _open_socket(self) -> socket.socket:
-        """Connect to an address that was checked: resolving the name once more might give another one."""
+    def _addresses(self) -> list[IPAddress]:
+        """Resolve the name and check what it leads to."""
         addresses = resolve(self._host, self._port, self._remaining())
         if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
             text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
             raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
-        return connect_to_first(addresses, self._port, self.deadline)
+        return addresses
+
+    def _open_socket(self, addresses: list[IPAddress]) -> socket.socket:
+        """Connect to an address that was checked, resolving no name once more, or to the proxy, which is trusted."""
+        if self._proxy is None:
+            return connect_to_first(addresses, self._port, self.deadline)
+        port = port_of(self._proxy)
+        return connect_to_first(resolve(host_of(self._proxy), port, self._remaining()), port, self.deadline)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
@@ -269,6 +339,11 @@ class HttpClient:
             if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
                 text = f"{HOST} did not respond before the deadline"
                 raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
+            if isinstance(error, ProxyRefused):
+                text = "the proxy of GRPC_SCM_PROXY does not connect"
+                private = f"{text} to {HOST}: {short_line(str(error))}"
+                kind = ProviderMisconfigured if error.status == 407 else ProviderUnavailable
+                raise self._error(kind, text, private=private) from error
             # Not the text of the error: it may name addresses of this network.
             text = f"the connection to {HOST} broke" if may_have_acted else f"{HOST} cannot be reached"
             if isinstance(error, ssl.SSLCertVerificationError):
@@ -278,17 +353,17 @@ class HttpClient:
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         text, fields = self._complaint(body)
         wait = retry_after(headers)
-        if wait is None and status == 403 and "rate limit" in text.lower():
+        if wait is None and status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS):
             # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
             wait = SECONDARY_LIMIT_SECONDS
         kind = error_class(status, wait)
-        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "")
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way_out(text)
         acted = status >= 500 or kind is ProviderTimeout
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
     def _complaint(self, body: bytes) -> Complaint:
         """Read the body of an error, as text for everybody."""
-        show = self._credential.redact
+        show = self.credential.redact
         try:
             text, fields = self._explain(parse_json(body))
             some = itertools.islice(fields.items(), MAX_FIELDS)
@@ -296,6 +371,10 @@ class HttpClient:
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
             return "", {}
+
+    def _signed_out(self) -> ProviderError:
+        text = f"{HOST} sent a page to sign in on; {SIGNED_OUT}"
+        return self._error(ProviderMisconfigured, text, may_have_acted=True)
 
     def unexpected(self, status: int | None = None) -> ProviderError:
         """Make the error for a response that is none of this kind of provider."""
@@ -313,37 +392,6 @@ class HttpClient:
         if told != private:
             logger.warning("%s: %s", self.provider, private)
         return kind(told, provider=self.provider, private=private, **evidence)
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _host(url: Url) -> str:
-    """Name of the host, without the brackets of an IPv6 address."""
-    return (url.host or "").strip("[]")
-
-
-def _port(url: Url) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def _is_below(base: str, path: str) -> bool:
-    """Tell whether a path is below another one, however a server may decode it."""
-    for _ in range(MAX_DECODINGS):
-        path, encoded = unquote(path, errors="replace"), path
-        # "/x/..;a=b/" climbs at servers that cut parameters off.
-        segments = [segment.partition(";")[0] for segment in path.replace("\\", "/").split("/")]
-        if not {".", ".."}.isdisjoint(segments):
-            return False
-        if path == encoded:
-            top = unquote(base).strip("/").split("/") if base.strip("/") else []
-            return segments[1 : len(top) + 1] == top
-    return False
 
 
 def _pause(attempt: int, error: ProviderError) -> float:

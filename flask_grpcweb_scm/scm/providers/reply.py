@@ -34,6 +34,7 @@ __all__ = [
     "parse_json",
     "retry_after",
     "short_line",
+    "way_out",
 ]
 
 MAX_TEXT_CHARACTERS = 500
@@ -43,6 +44,14 @@ MAX_URL_CHARACTERS = 2000
 MAX_RETRY_SECONDS = 86400.0
 # What a column of the database, and a message, can have.
 MAX_NUMBER = 2**63 - 1
+
+# What to do about refusals that are about neither the request nor the credentials as such, by a word of them.
+_WAYS_OUT: Mapping[str, str] = {
+    "saml": "authorize the token for the single sign-on of its organization",
+    "archived": "bring the project back from the archive, or name another one",
+    "disabled": "switch issues on in the settings of the project, or name another one",
+    "spam": "change the text, or have the tracker trust the account",
+}
 
 V = TypeVar("V")
 _STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
@@ -179,3 +188,9 @@ def short_line(text: str) -> str:
     """Make one line of bounded length."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * MAX_TEXT_CHARACTERS]).split())
     return words if len(words) <= MAX_TEXT_CHARACTERS else words[:MAX_TEXT_CHARACTERS] + "…"
+
+
+def way_out(text: str) -> str:
+    """Return what to append to a provider's words, so that they say what to do."""
+    found = next((way for word, way in _WAYS_OUT.items() if re.search(rf"\b{word}\b", text, re.IGNORECASE)), "")
+    return found and f"; {found}"

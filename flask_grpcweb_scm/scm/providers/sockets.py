@@ -8,18 +8,34 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Collection, Iterator
+from urllib.parse import unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["IPAddress", "alarm", "connect_to_first", "is_public", "make_connection", "resolve"]
+from flask_grpcweb_scm.scm.providers import basic
+
+__all__ = [
+    "IPAddress",
+    "ProxyRefused",
+    "alarm",
+    "connect_to_first",
+    "is_public",
+    "make_connection",
+    "open_tunnel",
+    "resolve",
+]
 
 MAX_RESPONSES = 100
 """The informational ones before a final one, and that."""
+
+MAX_HEAD_BYTES = 16 * 2**10
+"""Of what a proxy sends before a tunnel is open."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -127,6 +143,43 @@ def connect_to_first(addresses: Collection[IPAddress], port: int, deadline: floa
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return opened
     raise error
+
+
+class ProxyRefused(OSError):
+    """Raised for a proxy that does not make a tunnel."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def open_tunnel(opened: socket.socket, address: IPAddress, port: int, auth: str | None) -> None:
+    """Have a proxy connect to an address, not to a name, which it might resolve to another one.
+
+    "CONNECT … the request target consists of only the host name and port number of the tunnel destination" (RFC 9110,
+    section 9.3.6).
+
+    :param opened: a connection to the proxy.
+    :param auth: user and password, percent-encoded, with a colon between them.
+    :raises OSError: when it does not.
+    """
+    place = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+    if auth:
+        user, _, password = auth.partition(":")
+        lines.append(f"Proxy-Authorization: {basic(unquote(user), unquote(password))}")
+    opened.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    head = b""
+    # Byte by byte, because what follows is not the proxy's.
+    while not head.endswith(b"\r\n\r\n"):
+        byte = opened.recv(1)
+        if not byte or len(head) > MAX_HEAD_BYTES:
+            raise ProxyRefused(0, "the connection to the proxy broke")
+        head += byte
+    first = head.partition(b"\r\n")[0].decode("ascii", "replace")
+    match = re.match(r"HTTP/1\.[01] ([0-9]{3})\b", first, re.ASCII)
+    if match is None or not 200 <= int(match[1]) <= 299:
+        raise ProxyRefused(int(match[1]) if match else 0, first)
 
 
 class FinalResponse(http.client.HTTPResponse):

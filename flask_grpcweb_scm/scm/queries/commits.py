@@ -18,6 +18,7 @@ from flask_grpcweb_scm.scm.queries import Statement, is_one_of, is_one_of_given,
 __all__ = [
     "AuthorRow",
     "BlamedCommit",
+    "CommitFilter",
     "FileAtCommit",
     "LastChange",
     "find_authors",
@@ -25,6 +26,8 @@ __all__ = [
     "find_commits_starting_with",
     "find_newest_commits",
     "last_changes",
+    "page_of_commits",
+    "stored_commits",
 ]
 
 
@@ -36,6 +39,8 @@ class AuthorRow(NamedTuple):
     external_id: str | None
 
 
+FEW_COMMITS = 1000
+"""That are looked up one by one."""
 MESSAGE_CHARACTERS = 1000  # of which its first line is read
 
 _AUTHOR = select_row(AuthorRow, CommitAuthor)
@@ -69,10 +74,82 @@ class LastChange(NamedTuple):
 
 def find_commit(repository: Repository, sha: str) -> tuple[Commit, bool] | None:
     """Return the stored commit with a full SHA, its author, and whether it changed more files than are stored."""
-    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
-    statement = sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+    statement = _with_truncation()
     row = db.session.execute(statement.where(Commit.repository_id == repository.id, Commit.key == sha)).one_or_none()
     return None if row is None else (row[0], row[1])
+
+
+class CommitFilter(NamedTuple):
+    """Conditions on commits of a repository."""
+
+    path: str
+    """Of a file that they have changed; empty for any."""
+    author: str
+    """An address, which has an ``@``, or a name; empty for anybody."""
+    since: datetime | None
+    until: datetime | None
+    """Exclusive."""
+
+
+def page_of_commits(
+    repository: Repository, wanted: CommitFilter, *, after: tuple[datetime, int] | None, limit: int
+) -> Sequence[tuple[Commit, bool]]:
+    """Return stored commits and whether each changed more files than are stored, the newest first by date and id.
+
+    :param after: date and id of the last commit of the page before.
+    """
+    change = CommitFileChange
+    # Either has an index in the order of the page.
+    columns = (change.date_added, change.commit_id) if wanted.path else (Commit.date_added, Commit.id)
+    chosen = sa.select(columns[1].label("id"))
+    if wanted.path:
+        chosen = chosen.where(change.repository_id == repository.id, change.filename == wanted.path)
+    else:
+        chosen = chosen.where(Commit.repository_id == repository.id)
+    if wanted.author:
+        authors = _authors_named(repository, wanted.author)
+        commits = sa.select(Commit.id).where(is_one_of(Commit.author_id, authors)).limit(FEW_COMMITS + 1)
+        few = db.session.scalars(commits).all() if authors else []
+        if len(few) <= FEW_COMMITS:
+            # Else all commits of the repository might be read, to find hardly any.
+            chosen = chosen.where(is_one_of(columns[1], few) if few else sa.false())
+        else:
+            author_id = sa.select(Commit.author_id).where(Commit.id == change.commit_id).correlate(change)
+            is_theirs = is_one_of(author_id.scalar_subquery() if wanted.path else Commit.author_id, authors)
+            chosen = chosen.where(is_theirs)
+    if wanted.since is not None:
+        chosen = chosen.where(columns[0] >= wanted.since)
+    if wanted.until is not None:
+        chosen = chosen.where(columns[0] < wanted.until)
+    if after is not None:
+        chosen = chosen.where(sa.tuple_(*columns) < sa.tuple_(*after))
+    # In the statement, because PostgreSQL expects a tenth of all rows of one that is prepared without it.
+    number = sa.bindparam("limit", limit, type_=sa.Integer, literal_execute=True)
+    page = chosen.order_by(*[column.desc() for column in columns]).limit(number).subquery()
+    statement = _with_truncation().join(page, page.c.id == Commit.id)
+    return _pairs(statement.order_by(Commit.date_added.desc(), Commit.id.desc()))
+
+
+def _authors_named(repository: Repository, author: str) -> Sequence[int]:
+    named = CommitAuthor.email == author.lower() if "@" in author else CommitAuthor.name == author
+    mine = sa.select(CommitAuthor.id).where(CommitAuthor.organization_id == repository.organization_id)
+    ids: Sequence[int] = db.session.scalars(mine.where(named)).all()
+    return ids
+
+
+def stored_commits(repository: Repository, shas: Sequence[str]) -> Mapping[str, tuple[Commit, bool]]:
+    """Return those of these commits that are stored, by SHA."""
+    statement = _with_truncation().where(Commit.repository_id == repository.id, is_one_of(Commit.key, shas))
+    return {commit.key: (commit, is_truncated) for commit, is_truncated in _pairs(statement)}
+
+
+def _with_truncation() -> Statement:
+    changes = sa.select(CommitFileChange.commit_id).where(CommitFileChange.commit_id == Commit.id).correlate(Commit)
+    return sa.select(Commit, changes.offset(MAX_FILE_CHANGES).limit(1).exists()).options(joinedload(Commit.author))
+
+
+def _pairs(statement: Statement) -> list[tuple[Commit, bool]]:
+    return [(row[0], row[1]) for row in db.session.execute(statement)]
 
 
 def find_newest_commits(repository_ids: Collection[int]) -> Mapping[int, str]:

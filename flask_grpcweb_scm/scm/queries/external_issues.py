@@ -15,7 +15,14 @@ from flask_grpcweb_scm.scm.queries import is_one_of
 from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, Position
 from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible, visible_issue
 
-__all__ = ["find_group", "find_group_and_issue", "find_link", "link_not_found", "page_of_external_issues"]
+__all__ = [
+    "find_group",
+    "find_group_and_issue",
+    "find_link",
+    "issue_by_key",
+    "link_not_found",
+    "page_of_external_issues",
+]
 
 
 def page_of_external_issues(
@@ -75,15 +82,24 @@ def _linked(organization_id: int, group_id: int, first: int) -> sa.Select[int]:
     )
 
 
-def find_group(context: CallContext, organization_id: int, group_id: int) -> Group:
-    """Return an error group of an organization, with its project.
+def find_group(context: CallContext, organization_id: int | None, group_id: int) -> Group:
+    """Return an error group of an organization, or of any, with its project.
 
     :raises RpcError: NOT_FOUND.
     """
     statement = sa.select(Group).join(Group.project).join(Project.organization)
     statement = statement.options(contains_eager(Group.project))
-    statement = statement.where(Group.id == group_id, Organization.id == organization_id, visible(context, Project))
-    return find_one(statement, f"group {group_id} does not exist in organization {organization_id}")
+    statement = statement.where(Group.id == group_id, visible(context, Project))
+    if organization_id is None:
+        return find_one(statement, f"group {group_id} does not exist")
+    missing = f"group {group_id} does not exist in organization {organization_id}"
+    return find_one(statement.where(Organization.id == organization_id), missing)
+
+
+def issue_by_key(organization_id: int, integration_id: int, key: str) -> ExternalIssue | None:
+    """Return the issue of an organization that has a key at a tracker; None when it is not known here."""
+    same = ExternalIssue.organization_id == organization_id, ExternalIssue.integration_id == integration_id
+    return db.session.scalars(sa.select(ExternalIssue).where(*same, ExternalIssue.key == key)).one_or_none()
 
 
 def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:

@@ -232,7 +232,8 @@ def repositories_to_search(
     )
     if only is not None:
         wanted = wanted.where(is_one_of(Repository.id, [*only]))
-    found = {row.id: row for row in db.session.scalars(wanted.where(Repository.mirror_path.is_not(None)))}
+    is_mirrored = sa.or_(Repository.mirror_path.is_not(None), Repository.mirror_fetched_at.is_not(None))
+    found = {row.id: row for row in db.session.scalars(wanted.where(is_mirrored))}
     if integration_ids:
         integrated = wanted.where(is_one_of(Repository.integration_id, [*integration_ids]))
         found.update({row.id: row for row in db.session.scalars(integrated)})

@@ -15,12 +15,14 @@ from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
-from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Project, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer
 from flask_grpcweb_scm.scm.service.commits import Naming, choose_sha, stored_shas
 from flask_grpcweb_scm.scm.service.definition import attempt
+from flask_grpcweb_scm.scm.sources import BloblessMirror
 from flask_grpcweb_scm.scm.sources.blame import DEFAULT_BLAME, BlameOptions
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
@@ -213,7 +215,7 @@ def _find_files(
             checkout.problem = attempt(partial(_fail, source))
         else:
             # Providers know no options: with any, each commit of theirs would be approximate.
-            best = DEFAULT_BLAME if isinstance(source, ApiSource) else LOOK_THROUGH
+            best = DEFAULT_BLAME if isinstance(source, ApiSource | BloblessMirror) else LOOK_THROUGH
             checkout.source = source
             checkout.blamer = LineBlamer(row, source, best if options is None else options)
         checkouts.append(checkout)

@@ -28,6 +28,7 @@ __all__ = [
     "Naming",
     "author_message",
     "choose_sha",
+    "commit_message",
     "commit_not_found",
     "complete_sha",
     "complete_shas",
@@ -47,7 +48,7 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     found = find_commit(repository, sha) or fetch_commit(repository, source, sha)
     if found is None:
         raise commit_not_found(repository, sha)
-    return _commit_message(*found)
+    return commit_message(*found)
 
 
 NEWEST_CACHE_BYTES = 2**20
@@ -151,7 +152,7 @@ def fetch_commit(repository: Repository, source: Source | None, sha: str) -> tup
     return find_commit(repository, sha)
 
 
-def _commit_message(row: Commit, is_truncated: bool) -> scm_pb2.Commit:
+def commit_message(row: Commit, is_truncated: bool) -> scm_pb2.Commit:
     """Make a commit with its author."""
     message = scm_pb2.Commit(
         id=str(row.id),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+import itertools
+from collections.abc import Callable, Iterator, MutableSequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
@@ -21,11 +22,12 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES
 from flask_grpcweb_scm.scm.sources.git import GitError, GitTimeout
 from flask_grpcweb_scm.scm.validation import bad_request, precondition_failure
 from flask_grpcweb_scm.transactions import transaction
 
-__all__ = ["already_exists", "attempt", "service"]
+__all__ = ["already_exists", "attempt", "cut_to_page", "service"]
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ def provider_details(error: ProviderError) -> Iterator[Message]:
 
 
 service: ScmService = ScmService()
+"""The :class:`~flask_grpcweb_scm.Service` with the methods of ScmService, such as for interceptors of its own."""
 service.declare_error(GitTimeout, StatusCode.DEADLINE_EXCEEDED)
 service.declare_error(
     GitError,
@@ -65,6 +68,17 @@ def already_exists(kind: str, row_id: int, text: str) -> RpcError:
     """Make the error that names the row that exists."""
     details = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=str(row_id), description=text)
     return RpcError(StatusCode.ALREADY_EXISTS, text, details=[details])
+
+
+def cut_to_page(response: Message, rows: MutableSequence[Any]) -> bool:
+    """Remove rows of a response after the one with which it has :data:`PAGE_BYTES`; returns whether there were any."""
+    if response.ByteSize() <= PAGE_BYTES:
+        return False
+    sizes = itertools.accumulate(row.ByteSize() for row in rows)
+    number = 1 + sum(size < PAGE_BYTES for size in sizes)
+    is_cut: bool = number < len(rows)
+    del rows[number:]
+    return is_cut
 
 
 def attempt(function: Callable[[], T]) -> T | RpcError:

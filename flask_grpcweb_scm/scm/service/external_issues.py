@@ -11,18 +11,32 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new
-from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType
+from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.models import (
+    ExternalIssue,
+    Group,
+    GroupLink,
+    LinkedType,
+    OrganizationIntegration,
+)
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.markup import one_line, shortened
-from flask_grpcweb_scm.scm.validation import text_problem, validate
+from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker
+from flask_grpcweb_scm.scm.validation import failed_precondition, text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
 
-__all__ = ["create_external_issue", "link_external_issue", "list_external_issues", "unlink_external_issue"]
+__all__ = [
+    "create_external_issue",
+    "describe_tracker_fields",
+    "link_external_issue",
+    "list_external_issues",
+    "search_external_issues",
+    "unlink_external_issue",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +47,8 @@ MAX_METADATA_ENTRIES = 100
 MAX_METADATA_KEY_CHARACTERS = 256
 MAX_METADATA_BYTES = 64 * 2**10
 MAX_TITLE_CHARACTERS = 200
+MAX_EXTERNAL_KEY_CHARACTERS = 2000  # of an address
+MAX_QUERY_CHARACTERS = 256
 # Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
@@ -101,21 +117,67 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
 @service.LinkExternalIssue
 def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
     """Link an external issue to a group, and return it."""
+    if request.integration_id or request.external_key:
+        return _link_by_key(request, context)
     group, issue = external_issues.find_group_and_issue(context, request.group_id, request.external_issue_id)
+    return _link(group, issue, context)
+
+
+def _link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool = False) -> scm_pb2.ExternalIssue:
     values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
     statement = insert_new(GroupLink, "uq_scm_group_link_linked").values(**values, linked_type=LinkedType.ISSUE)
     if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
     message = _message(issue)
-    _comment_on_link(group, issue, context)
+    _comment_on_link(group, issue, context, by_key=by_key)
     return message
 
 
-def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -> None:
+def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
+    """Link an issue that its tracker has, and that need not be known here."""
+    both = "names an issue, and so do integration_id and external_key: send one of the two"
+    validate(
+        external_issue_id=both if request.external_issue_id else None,
+        integration_id=None if request.integration_id else "is needed with external_key",
+        external_key=text_problem(request.external_key, required=True, limit=MAX_EXTERNAL_KEY_CHARACTERS),
+    )
+    group = external_issues.find_group(context, None, request.group_id)
+    organization_id = group.project.organization_id
+    installation, tracker = _tracker(context, organization_id, request.integration_id)
+    key = tracker.key_of(request.external_key)
+    issue = external_issues.issue_by_key(organization_id, request.integration_id, key)
+    if issue is None:
+        # Neither a transaction nor a connection is held while the tracker is asked.
+        release_connection()
+        with tracker.reading():
+            found = tracker.read(key)
+        issue = external_issues.issue_by_key(organization_id, installation.integration_id, found.key)
+        issue = issue or _store_found(organization_id, request.integration_id, found)
+        group = external_issues.find_group(context, organization_id, request.group_id)
+    return _link(group, issue, context, by_key=True)
+
+
+def _store_found(organization_id: int, integration_id: int, found: FoundIssue) -> ExternalIssue:
+    statement = insert_new(ExternalIssue).values(
+        organization_id=organization_id,
+        integration_id=integration_id,
+        key=found.key,
+        title=found.title,
+        web_url=found.web_url,
+    )
+    issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
+    if issue is None:  # a concurrent call was faster
+        issue = external_issues.issue_by_key(organization_id, integration_id, found.key)
+    if issue is None:  # and its issue is deleted again
+        raise RpcError(StatusCode.ABORTED, TRY_AGAIN)
+    return issue
+
+
+def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool) -> None:
     """Add a comment at the tracker, if configured; the link stays when that fails."""
     installation = tenancy.installation_of(issue)
-    if installation is None or not comments_on_link(installation):
+    if installation is None or not comments_on_link(installation, default=by_key):
         return
     title = shortened(one_line(group.title), MAX_TITLE_CHARACTERS)
     key, text = issue.key, f"Linked to error group {group.id}: {title}"
@@ -131,6 +193,75 @@ def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext) -
                 tracker.comment(key, text)
     except ProviderError as error:
         logger.warning("linked, but there is no comment at the tracker: %s", error.private)
+
+
+@service.DescribeTrackerFields
+def describe_tracker_fields(
+    request: scm_pb2.DescribeTrackerFieldsRequest, context: CallContext
+) -> scm_pb2.DescribeTrackerFieldsResponse:
+    """Return the fields that issues may have at the integration's tracker."""
+    validate(metadata=_metadata_problem(request.metadata))
+    installation, tracker = _tracker(context, request.organization_id, request.integration_id)
+    defaults = issue_defaults(installation)
+    release_connection()
+    with tracker.reading():
+        fields = tracker.describe({**defaults, **request.metadata})
+    return scm_pb2.DescribeTrackerFieldsResponse(
+        fields=[
+            scm_pb2.TrackerField(
+                name=field.name,
+                label=field.label,
+                type=field.type,
+                required=field.required and field.name not in defaults,
+                allowed_values=field.allowed,
+                default_value=defaults.get(field.name, ""),
+            )
+            for field in fields
+        ]
+    )
+
+
+@service.SearchExternalIssues
+def search_external_issues(
+    request: scm_pb2.SearchExternalIssuesRequest, context: CallContext
+) -> scm_pb2.SearchExternalIssuesResponse:
+    """Find issues at the integration's tracker."""
+    validate(
+        query=text_problem(request.query, required=True, limit=MAX_QUERY_CHARACTERS),
+        metadata=_metadata_problem(request.metadata),
+    )
+    installation, tracker = _tracker(context, request.organization_id, request.integration_id)
+    fields = {**issue_defaults(installation), **request.metadata}
+    release_connection()
+    with tracker.reading():
+        found = tracker.search(request.query, fields)
+    return scm_pb2.SearchExternalIssuesResponse(
+        issues=[
+            scm_pb2.FoundExternalIssue(
+                key=issue.key, title=issue.title, web_url=issue.web_url, status=issue.status, assignee=issue.assignee
+            )
+            for issue in found
+        ]
+    )
+
+
+def _tracker(
+    context: CallContext, organization_id: int, integration_id: int
+) -> tuple[OrganizationIntegration, Tracker]:
+    """Return an integration as it is installed in an organization, and its tracker.
+
+    :raises RpcError: NOT_FOUND; PERMISSION_DENIED for a caller that is held to some projects, whose issues a tracker
+        does not know; FAILED_PRECONDITION for an integration without a tracker.
+    """
+    installation = tenancy.find_installation(context, organization_id, integration_id)
+    if context.caller.projects is not None:
+        text = "what a tracker has is for callers that may reach all projects of the organization"
+        raise RpcError(StatusCode.PERMISSION_DENIED, text)
+    tracker = open_tracker(installation, context.remaining())
+    if tracker is None:
+        text = f"integration {integration_id} has no tracker: its issues exist here only"
+        raise failed_precondition("TRACKER", str(integration_id), text)
+    return installation, tracker
 
 
 @service.ListExternalIssues

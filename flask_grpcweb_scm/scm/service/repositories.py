@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_spellings
-from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, PageScope, RequestedPage
+from flask_grpcweb_scm.scm.database.models import RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_spellings
+from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due
+from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.repositories import (
     RepositoryFilter,
     RepositoryRow,
@@ -20,10 +21,13 @@ from flask_grpcweb_scm.scm.queries.repositories import (
     repository_row,
     stream_of_repositories,
 )
-from flask_grpcweb_scm.scm.service.definition import service
-from flask_grpcweb_scm.scm.validation import text_problem, validate
+from flask_grpcweb_scm.scm.queries.tenancy import find_repository
+from flask_grpcweb_scm.scm.remotes import parse_remote
+from flask_grpcweb_scm.scm.service.definition import cut_to_page, service
+from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.validation import failed_precondition, text_problem, validate
 
-__all__ = ["get_repository", "list_repositories", "stream_repositories"]
+__all__ = ["get_repository", "list_repositories", "stream_repositories", "sync_repository"]
 
 MAX_NAME_CHARACTERS = 200
 PROVIDERS = frozenset(scm_pb2.Provider.values())
@@ -59,19 +63,10 @@ def list_repositories(
     response = scm_pb2.ListRepositoriesResponse()
     for row in rows[: page.size]:
         _fill(response.repositories.add(), row)
-    is_cut = response.ByteSize() > PAGE_BYTES and _cut(response.repositories)
+    is_cut = cut_to_page(response, response.repositories)
     rows = rows[: len(response.repositories)] if is_cut else rows
     response.next_page_token = page.next_token(rows, lambda row: (row.name, row.id), is_cut=is_cut)
     return response
-
-
-def _cut(repositories: MutableSequence[scm_pb2.Repository]) -> bool:
-    """Remove what follows the repository with which a page has :data:`PAGE_BYTES`; returns whether there was any."""
-    sizes = itertools.accumulate(repository.ByteSize() for repository in repositories)
-    number = 1 + sum(size < PAGE_BYTES for size in sizes)
-    is_cut = number < len(repositories)
-    del repositories[number:]
-    return is_cut
 
 
 @service.StreamRepositories
@@ -95,6 +90,27 @@ def _filter(request: scm_pb2.ListRepositoriesRequest | scm_pb2.StreamRepositorie
 def get_repository(request: scm_pb2.GetRepositoryRequest, context: CallContext) -> scm_pb2.Repository:
     """Return a repository by id."""
     return _fill(scm_pb2.Repository(), repository_row(context, request.repository_id))
+
+
+@service.SyncRepository
+def sync_repository(request: scm_pb2.SyncRepositoryRequest, context: CallContext) -> scm_pb2.SyncRepositoryResponse:
+    """Have a repository synced by a worker, soon."""
+    repository = find_repository(context, request.repository_id)
+    subject = f"repository {repository.id}"
+    problem = ""
+    if repository.status is not RepositoryStatus.ACTIVE:
+        problem = f"is {repository.status.value}"
+    elif parse_remote(repository.url) is None:
+        problem = "has no remote on a host"
+    elif current_settings().scm_mirrors is None:
+        problem = "is not synced: this server keeps no mirrors"
+    if problem:
+        raise failed_precondition("SYNC", subject, f"{subject} {problem}")
+    make_due(SYNC_REPOSITORY, repository.id, organization_id=repository.organization_id)
+    response = scm_pb2.SyncRepositoryResponse()
+    if repository.mirror_fetched_at is not None:
+        response.synced_at.FromDatetime(repository.mirror_fetched_at)
+    return response
 
 
 def _spellings_of(provider: int) -> Sequence[str]:

@@ -6,24 +6,57 @@ may have ``name`` (GitHub) or ``project_id`` and ``path`` (GitLab), when its own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
-from flask_grpcweb_scm.scm.providers import find_credential, is_configured
+from flask_grpcweb_scm.scm.providers import is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
+from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage, Tip
 from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 
-__all__ = ["has_api", "open_installed_source", "open_source"]
+__all__ = [
+    "BloblessMirror",
+    "has_api",
+    "is_blobless",
+    "needs_api",
+    "open_installed_source",
+    "open_source",
+    "own_mirror_path",
+]
 
 COMMIT_SHARE = 1 / 16  # of the memory for lines
 TIP_SHARE = 1 / 16
+MIRRORS_PER_FOLDER = 1000
+
+
+class BloblessMirror(Mirror):
+    """A local mirror without the contents of files, which are read at the provider.
+
+    :param contents: the repository there.
+    """
+
+    def __init__(self, git_dir: str, contents: Source, **how: Any) -> None:
+        super().__init__(git_dir, **how)
+        self._contents = contents
+
+    def ignored_revisions(self, branch: str = "") -> IgnoredRevisions:
+        """Return what the newest commit of a branch has in its file."""
+        return self._contents.ignored_revisions(branch)
+
+    def lines(self, *arguments: Any, **options: Any) -> dict[int, Line] | None:
+        """Return lines of a file at a commit; see :meth:`Source.lines`."""
+        lines = self._contents.lines(*arguments, **options)
+        return None if lines is None else {**lines}
 
 
 def open_source(repository: Repository, context: CallContext) -> Source | None:
@@ -31,8 +64,40 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
     :raises ProviderMisconfigured: when the settings of its integration cannot work.
     """
-    has_mirror = repository.mirror_path is not None or repository.integration_id is None
-    return open_installed_source(repository, None if has_mirror else installation_of(repository), context)
+    installation = installation_of(repository) if needs_api(repository) else None
+    return open_installed_source(repository, installation, context)
+
+
+def needs_api(repository: Repository) -> bool:
+    """Tell whether this machine has not all of the contents of a repository, so that its provider is to be read."""
+    return repository.integration_id is not None and (is_blobless(repository) or _local_mirror(repository) is None)
+
+
+def is_blobless(repository: Repository) -> bool:
+    """Tell whether the service's own mirror of a repository is to have no contents of files."""
+    return bool(repository.config.get("blobless"))
+
+
+def _local_mirror(repository: Repository) -> str | None:
+    """Return where a repository is on this machine: where the service has fetched it, or whoever has imported it."""
+    if repository.mirror_fetched_at is not None:
+        path = own_mirror_path(repository)
+        # Another machine may have it.
+        if path is not None and path.is_dir():
+            return str(path)
+    return repository.mirror_path
+
+
+def own_mirror_path(repository: Repository) -> Path | None:
+    """Return the place of the service's own mirror of a repository; None when it is to have none.
+
+    An id alone might be that of an earlier row, whose mirror is still there: SQLite gives ids again.
+    """
+    root = current_settings().scm_mirrors
+    if root is None:
+        return None
+    added = int(repository.date_added.timestamp() * 1_000_000)
+    return Path(root, str(repository.id // MIRRORS_PER_FOLDER), f"{repository.id}-{added:x}.git")
 
 
 def open_installed_source(
@@ -43,18 +108,18 @@ def open_installed_source(
     :param installation: None for no integration, or one that is not installed.
     """
     remaining = context.remaining()
-    if repository.mirror_path is not None:
-        settings = current_settings()
-        timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
-        memory = settings.git_memory_bytes
-        return Mirror(
-            repository.mirror_path, timeout=timeout, memory=memory, commits=_commit_cache(), tips=_tip_cache()
-        )
-    if installation is None or not has_api(installation.integration):
-        return None
-    limit = current_settings().tracker_timeout
-    deadline = time.monotonic() + (limit if remaining is None else min(remaining, limit))
-    return _open_api(repository, installation.integration, deadline)
+    api = None
+    if installation is not None and has_api(installation.integration):
+        api = _open_api(repository, installation.integration, remaining)
+    path = _local_mirror(repository)
+    if path is None:
+        return api
+    settings = current_settings()
+    timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
+    how: dict[str, Any] = {"memory": settings.git_memory_bytes, "commits": _commit_cache(), "tips": _tip_cache()}
+    if api is None:
+        return Mirror(path, timeout=timeout, **how)
+    return BloblessMirror(path, api, timeout=timeout, **how)
 
 
 def has_api(integration: Integration) -> bool:
@@ -72,17 +137,11 @@ def _tip_cache() -> LruCache[Tip]:
     return kept_in_app("tips", lambda: LruCache(int(current_settings().blame_cache_bytes * TIP_SHARE)))
 
 
-def _open_api(repository: Repository, integration: Integration, deadline: float) -> ApiSource:
+def _open_api(repository: Repository, integration: Integration, timeout: float | None) -> ApiSource:
     provider = provider_name(integration.provider)
     source, project = SOURCES[provider]
-    settings = current_settings()
-    return source(
-        integration.metadata_.get("base_url", ""),
-        project(repository),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=deadline,
-        allowed_hosts=settings.scm_allowed_hosts,
-    )
+    account = account_of(provider, integration.metadata_, integration.external_id, timeout)
+    return source(project=project(repository), **account)
 
 
 def _github_project(repository: Repository) -> str:

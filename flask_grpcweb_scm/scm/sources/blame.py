@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from flask_grpcweb_scm.scm.sources.git import commit_date
+from flask_grpcweb_scm.scm.sources.git_log import commit_date
 
 __all__ = [
     "CUT_OFF",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -10,8 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.sources.git import LOG_FORMAT, MEMORY_BYTES, GitCommit, GitError, parse_log
+from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError
 from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged
+from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log
 
 __all__ = ["BatchedObjects", "CommitReader", "Storage", "checked_id"]
 
@@ -19,6 +21,10 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{7,64}")
 
 _BATCHED = re.compile(rb"([0-9a-f]{40,64}) (commit|tree|blob|tag) ([0-9]+)")
+MAX_SECONDS = 2**31 - 1
+# What has a meaning in a basic regular expression.
+_BASIC = re.compile(r"[][\\.*^$]")
+_ESCAPE = r"\\\g<0>"
 
 FolderState = tuple[int, int]
 Storage = tuple[FolderState, "FolderState | None"]
@@ -109,6 +115,32 @@ class CommitReader(GitDirectory):
     def count(self, tip: str, *, since: str | None = None) -> int:
         """Count the commits of :meth:`log`."""
         return int(self._text("rev-list", "--count", *_range(tip, since)))
+
+    def page(
+        self, tip: str, *, path: str, author: str, since: float | None, until: float | None, skip: int, limit: int
+    ) -> list[str]:
+        """Return the ids of the commit `tip` and its ancestors, the newest first.
+
+        :param path: of a file that they have changed; empty for any.
+        :param author: an address, which has an ``@``, or a name; empty for anybody.
+        :param since: seconds since the epoch, as `until`, which is exclusive.
+        """
+        flags = [f"--skip={skip}", f"--max-count={limit}"]
+        if "@" in author:
+            flags += ["--fixed-strings", "--regexp-ignore-case", f"--author=<{author}>"]
+        elif author:
+            flags += ["--basic-regexp", f"--author=^{_BASIC.sub(_ESCAPE, author)} <"]
+        if path:
+            # All that are stored as changes of a file: merges have none, and no commit is left out for another one.
+            flags += ["--full-history", "--no-merges"]
+        # What git cannot read as a number is before, or after, all commits.
+        if until is not None and until <= 0:
+            return []
+        if since is not None and since > 0:
+            flags.append(f"--max-age={min(math.ceil(since), MAX_SECONDS)}")
+        if until is not None and until <= MAX_SECONDS:
+            flags.append(f"--min-age={math.ceil(until) - 1}")
+        return self._text("rev-list", *flags, checked_id(tip), "--", *([path] if path else [])).split()
 
     def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
         """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""

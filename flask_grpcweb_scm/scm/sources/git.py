@@ -1,4 +1,4 @@
-"""``git`` as a subprocess, and a parser for the output of its log.
+"""``git`` as a subprocess.
 
 Neither a hostile repository nor a hostile argument makes it run or write anything, and memory is bounded whatever the
 repository has.
@@ -16,33 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import IO, NamedTuple
+from typing import IO
 
 from flask_grpcweb_scm.observe import observed_work
-from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES
 
 if sys.platform != "win32":
     import fcntl
     import resource
 
 __all__ = [
-    "LOG_FORMAT",
     "MEMORY_BYTES",
-    "FileChange",
-    "GitCommit",
     "GitError",
     "GitFailed",
     "GitOutOfMemory",
     "GitTimeout",
-    "commit_date",
-    "parse_log",
-    "path_text",
+    "find_git",
     "run_git",
-    "split_stream",
 ]
 
 logger = logging.getLogger(__name__)
@@ -51,6 +42,7 @@ CHUNK_BYTES = 64 * 2**10
 MEMORY_BYTES = 2**30
 """Default of the address space of git, which of a repository as large as Linux has 0.6 GiB in use."""
 PIPE_BYTES = 2**20  # how far git may run ahead while its output is made use of: the most that Linux allows
+TICK_SECONDS = 0.2  # from one call of what watches git to the next
 MAX_ERROR_BYTES = 2 * 2**10
 MAX_ERROR_FILE_BYTES = 64 * 2**10
 
@@ -91,21 +83,6 @@ OPTIONS = (
     "--no-replace-objects",
     "--literal-pathspecs",
 )
-
-# NUL is the one byte that neither a message nor a path can have. The number of fields is fixed, and what follows them
-# begins with ":" for a file change or with a hexadecimal digit for the next commit: no content can pass for structure.
-LOG_FORMAT = "%H%x00%ct%x00%an%x00%ae%x00%B"
-
-MAX_FIELD_BYTES = 4 * 2**20  # a longer message would not fit into a gRPC message of the default size
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-# The range of google.protobuf.Timestamp; git itself accepts any number.
-_FIRST_SECOND = -62135596800
-_LAST_SECOND = 253402300799
-
-# ":100644 120000 <id> <id> T": a change of type, between file and symbolic link, is a modification.
-_CHANGE_TYPES = {b"A": "A", b"D": "D"}
-
 
 MISSING_OBJECT = ": the partial clone has not all files; run in it: git fetch --refetch --no-filter"
 
@@ -150,6 +127,10 @@ def run_git(
     memory: int | None = MEMORY_BYTES,
     folder: str = "",
     variables: Mapping[str, str] = NO_VARIABLES,
+    file_bytes: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
+    pass_fds: Sequence[int] = (),
+    redact: Callable[[str], str] = str,
 ) -> Generator[bytes, None, str]:
     """Yield the standard output of a git command in chunks; closing the generator kills git.
 
@@ -163,6 +144,11 @@ def run_git(
     :param memory: bytes of address space; None for any number.
     :param folder: where git is started; by default in the working tree.
     :param variables: more of its environment.
+    :param file_bytes: that a file may have which git writes (Linux); None for any number. With it the limits hold from
+        the beginning, also in what git starts at once, by a shell that sets them.
+    :param meanwhile: is called again and again while git works; what it raises ends git.
+    :param pass_fds: descriptors that git, and what it starts, keep open until they end.
+    :param redact: removes secrets from what git says, should a remote repeat them.
     :raises GitTimeout: at the deadline.
     :raises GitOutOfMemory: at the limit of its memory.
     :raises GitFailed: when git does.
@@ -180,21 +166,22 @@ def run_git(
         given.write(stdin)
         given.seek(0)
         tree = os.path.dirname(git_dir)
+        limited = [] if file_bytes is None or sys.platform != "linux" else _limited(memory, file_bytes)
         process = subprocess.Popen(
-            [_find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
+            [*limited, find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**ENVIRONMENT, "GIT_WORK_TREE": tree, **variables},
             cwd=folder or tree,  # files that the configuration names are relative to the working tree
             start_new_session=True,
-            pass_fds=leash.pass_fds,
+            pass_fds=[*leash.pass_fds, *pass_fds],
         )
         leash.tie(process.pid)
         _limit(process, memory)
-        yield from _output(process, command, deadline)
+        yield from _output(process, command, deadline, meanwhile)
         errors.seek(0)
-        text = errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip()
+        text = redact(errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip())
         if process.returncode != 0:
             logger.debug("git %s in %s: exit status %d: %s", command, git_dir, process.returncode, text)
             if memory is not None and _NO_MEMORY.search(text):
@@ -205,6 +192,13 @@ def run_git(
 
 # "fatal: Out of memory, malloc failed", "fatal: mmap failed: Cannot allocate memory"
 _NO_MEMORY = re.compile("out of memory|cannot allocate memory", re.IGNORECASE)
+
+
+def _limited(memory: int | None, file_bytes: int) -> list[str]:
+    """Return the beginning of a command that is to have limits."""
+    # In KiB, and in blocks of 512 bytes. One that this process may not set is lower already.
+    limits = f"ulimit -f {-(-file_bytes // 512)};" + ("" if memory is None else f"ulimit -v {memory // 1024};")
+    return ["/bin/sh", "-c", f'{limits} exec "$@"', "git"]
 
 
 def _limit(process: subprocess.Popen[bytes], memory: int | None) -> None:
@@ -269,19 +263,32 @@ class _Leash:
             os.close(end)
 
 
-def _find_git() -> str:
+def find_git() -> str:
+    """Return the path of git.
+
+    :raises GitError: when this machine has none.
+    """
     path = shutil.which("git")
     if path is None:
         raise GitError("git is not installed on the server")
     return path
 
 
-def _output(process: subprocess.Popen[bytes], command: str, deadline: float | None) -> Generator[bytes, None, None]:
+def _output(
+    process: subprocess.Popen[bytes], command: str, deadline: float | None, meanwhile: Callable[[], object] | None
+) -> Generator[bytes, None, None]:
     assert process.stdout is not None
     stdout, owner = process.stdout.fileno(), os.getpid()
     try:
         yield b""
-        while _is_ready(stdout, deadline):
+        while True:
+            if meanwhile is not None:
+                meanwhile()
+                soon = time.monotonic() + TICK_SECONDS
+                if (deadline is None or soon < deadline) and not _is_ready(stdout, soon):
+                    continue
+            if not _is_ready(stdout, deadline):
+                break
             chunk = os.read(stdout, CHUNK_BYTES)
             if chunk:
                 yield chunk
@@ -330,93 +337,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-class FileChange(NamedTuple):
-    """A path that a commit changed; renames are not followed."""
-
-    filename: str
-    type: str
-    """A added, D deleted, M modified."""
-
-
-@dataclass(frozen=True, slots=True)
-class GitCommit:
-    """A commit as ``git log --raw`` shows it: a merge has no changes."""
-
-    sha: str
-    committed: datetime
-    author_name: str
-    author_email: str
-    message: str
-    changes: list[FileChange] = field(default_factory=list)
-    is_cut_off: bool = False
-    """True for a commit whose parents, and so its changes, a shallow clone does not have."""
-
-
-def split_stream(chunks: Iterable[bytes], separator: bytes, limit: int) -> Iterator[bytes]:
-    """Split bytes that arrive in chunks; a piece longer than `limit` bytes may be cut.
-
-    The bytes after the last separator are a piece of their own, unless there are none.
-    """
-    rest = b""
-    for chunk in chunks:
-        if len(rest) >= limit and separator not in chunk:
-            continue
-        *pieces, rest = (rest + chunk).split(separator)
-        yield from pieces
-        rest = rest[:limit]
-    if rest:
-        yield rest
-
-
-def path_text(path: bytes) -> str:
-    r"""Return the name of a file as callers see it, and as they name it: a byte that is not UTF-8 is ``\xff``."""
-    # Not "replace": two paths of one commit must stay two.
-    return path.decode("utf-8", "backslashreplace")
-
-
-def parse_log(chunks: Iterable[bytes]) -> Iterator[GitCommit]:
-    """Parse the output of ``git log -z --raw`` with the format :data:`LOG_FORMAT`.
-
-    A commit with more than :data:`MAX_FILE_CHANGES` comes before all of them are read.
-    """
-    fields = split_stream(chunks, b"\0", MAX_FIELD_BYTES)
-    commit, is_due = None, False
-    for text in fields:
-        # git separates a commit from its changes by a line feed.
-        text = text.lstrip(b"\n")
-        if commit is not None and text.startswith(b":"):
-            name = next(fields)
-            if not is_due:
-                continue
-            commit.changes.append(FileChange(path_text(name), _CHANGE_TYPES.get(text[-1:], "M")))
-            if len(commit.changes) > MAX_FILE_CHANGES:
-                yield commit
-                is_due = False
-        elif text:
-            if commit is not None and is_due:
-                yield commit
-            commit, is_due = _parse_commit(text, [next(fields) for _ in range(4)]), True
-    if commit is not None and is_due:
-        yield commit
-
-
-def _parse_commit(sha: bytes, fields: list[bytes]) -> GitCommit:
-    seconds, name, email, message = fields
-    return GitCommit(
-        sha=sha.decode("ascii"),
-        committed=commit_date(seconds),
-        author_name=name.decode("utf-8", "replace").strip(),
-        author_email=email.decode("utf-8", "replace").strip().lower(),
-        message=message.decode("utf-8", "replace").rstrip("\n"),
-    )
-
-
-def commit_date(seconds: bytes) -> datetime:
-    """Return the instant of seconds since 1970, within the years that callers know."""
-    try:
-        number = int(seconds)
-    except ValueError:  # a commit without a readable date
-        number = 0
-    return _EPOCH + timedelta(seconds=min(max(number, _FIRST_SECOND), _LAST_SECOND))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from flask_grpcweb_scm.rpc import Incidents
 from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError, GitFailed, run_git
 
-__all__ = ["GitDirectory", "MirrorDamaged", "MirrorMissing"]
+__all__ = ["GitDirectory", "MirrorDamaged", "MirrorMissing", "NoSuchBranch"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,10 @@ STORED_IN = frozenset({"objects", "refs"})  # folders any part of which may be a
 Self = TypeVar("Self", bound="GitDirectory")
 
 _incidents = Incidents(logger)
+
+
+class NoSuchBranch(GitError):
+    """Raised when a repository has no branch of a name."""
 
 
 class MirrorMissing(GitError):
@@ -113,7 +117,7 @@ class GitDirectory:
 
         Without a checked-out branch the name is empty; in a repository without commits the commit is None.
 
-        :raises GitError: when there is no branch `name`, neither here nor fetched from ``origin``.
+        :raises NoSuchBranch: when there is no branch `name`, neither here nor fetched from ``origin``.
         """
         if name is None:
             head = self._optional_text("symbolic-ref", "--quiet", "HEAD") or ""
@@ -121,7 +125,7 @@ class GitDirectory:
         for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
             if tip := self._optional_text("show-ref", "--verify", "--hash", ref):
                 return name, tip
-        raise GitError(f"the repository has no branch {name!r}{self.other_branches()}")
+        raise NoSuchBranch(f"the repository has no branch {name!r}{self.other_branches()}")
 
     def refs_of(self, branch: str) -> list[str]:
         """Return the refs that may have a branch, here or fetched from ``origin``; without a name that is HEAD."""

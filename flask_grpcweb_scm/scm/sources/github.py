@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers import (
     Credential,
@@ -32,7 +32,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     Line,
     NoSuchCommit,
 )
-from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     MAX_CHANGES,
     ApiSource,
@@ -81,8 +81,7 @@ class GitHubSource(ApiSource):
 
     kind = "github"
     base_url = "https://api.github.com"
-    rest = ""
-    """Path of the REST API below the base URL."""
+    app_api: ClassVar = ""
 
     def __init__(
         self,
@@ -92,8 +91,9 @@ class GitHubSource(ApiSource):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
     ) -> None:
-        super().__init__(base_url, project, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, project, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         if re.fullmatch(REPOSITORY, project) is None:
             raise self.error(
                 ProviderMisconfigured, f"{project[:80]!r} is no repository of {self.kind}: write owner/name"
@@ -217,7 +217,7 @@ class GitHubSource(ApiSource):
 
     def _get(self, *more: str, **query: int | str) -> HttpReply:
         with self.reading():  # names from a response may make no path
-            place = self.rest + path_of("repos", self.owner, self.name, *more)
+            place = self.app_api + path_of("repos", self.owner, self.name, *more)
         return self.http.get(place, query=query)
 
     def _query(self, query: str, **variables: str) -> Mapping[str, Any]:
@@ -228,7 +228,9 @@ class GitHubSource(ApiSource):
 
     def _graphql_error(self, error: Mapping[str, Any]) -> ProviderError:
         kind = GRAPHQL_ERRORS.get(error.get("type", ""), ProviderRejected)
-        return self.error(kind, f"{self.kind} responded: {short_line(self.credential.redact(str(error['message'])))}")
+        return self.error(
+            kind, f"{self.kind} responded: {short_line(self.http.credential.redact(str(error['message'])))}"
+        )
 
 
 class GitHubEnterpriseSource(GitHubSource):
@@ -236,7 +238,7 @@ class GitHubEnterpriseSource(GitHubSource):
 
     kind = "github_enterprise"
     base_url = ""
-    rest = "/v3"
+    app_api: ClassVar = "/v3"
 
     @classmethod
     def api_url(cls, site: str) -> str:

@@ -22,7 +22,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     Line,
     NoSuchCommit,
 )
-from flask_grpcweb_scm.scm.sources.git import GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.source import (
     ABSENT,
     MAX_CHANGES,

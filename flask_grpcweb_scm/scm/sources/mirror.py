@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -28,21 +27,14 @@ from flask_grpcweb_scm.scm.sources.blame import (
     without_whitespace,
 )
 from flask_grpcweb_scm.scm.sources.commit_reader import BatchedObjects, CommitReader, Storage, checked_id
-from flask_grpcweb_scm.scm.sources.git import (
-    MEMORY_BYTES,
-    GitError,
-    GitFailed,
-    GitOutOfMemory,
-    GitTimeout,
-    path_text,
-    split_stream,
-)
-from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing
+from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError, GitFailed, GitOutOfMemory, GitTimeout
+from flask_grpcweb_scm.scm.sources.git_directory import MirrorDamaged, MirrorMissing, NoSuchBranch
+from flask_grpcweb_scm.scm.sources.git_log import path_text, paths_with_bytes, split_stream
 from flask_grpcweb_scm.scm.sources.moves import HARDER, OF_COMMIT, pursue_moves
 from flask_grpcweb_scm.scm.sources.object_files import ObjectFiles, Unreadable
 from flask_grpcweb_scm.scm.sources.source import SNIPPET_LINES
 
-__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "Storage", "Tip"]
+__all__ = ["Mirror", "MirrorDamaged", "MirrorMissing", "NoSuchBranch", "Storage", "Tip"]
 
 MAX_LINE_BYTES = 2 * 2**10
 MAX_PATH_BYTES = 64 * 2**10
@@ -52,8 +44,6 @@ MAX_TREE_BYTES = 256 * 2**20  # of their names
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 _BAD_LIST = re.compile("could not open object name list|invalid object name")
-_ESCAPED = re.compile(r"\\x([89a-f][0-9a-f])")
-MIXED_BYTES = 4  # in a path, that may each be a byte or the four characters; of more all are bytes
 
 
 class _OtherLines(Exception):
@@ -106,7 +96,7 @@ class Mirror(CommitReader):
         trees = dict(line.split("\0") for line in listing.splitlines())
         found = [trees[ref] for ref in refs if ref in trees]
         if not found and branch:
-            raise GitError(f"the repository has no branch {branch!r}")
+            raise NoSuchBranch(f"the repository has no branch {branch!r}")
         return name, found[0] if found else None
 
     def files(self, tree: str) -> Iterator[str]:
@@ -181,7 +171,7 @@ class Mirror(CommitReader):
 
         :raises NoSuchCommit: when there is no such commit.
         """
-        numbers, paths = sorted({*numbers}), [path, *_with_bytes(path)]
+        numbers, paths = sorted({*numbers}), [path, *paths_with_bytes(path)]
         if not numbers:
             return {}
         read = cache(partial(self._read_snippets, sha, paths, numbers))
@@ -397,20 +387,3 @@ def _cut_out(texts: Iterable[bytes], numbers: Iterable[int]) -> dict[int, str]:
         for number, range_ in around.items()
         if number in lines
     }
-
-
-def _with_bytes(path: str) -> list[str]:
-    """Return the paths that :func:`path_text` would write so; bytes that are not UTF-8 are lone surrogates."""
-    parts = _ESCAPED.split(path)
-    count = len(parts) // 2
-    choices = itertools.product((True, False), repeat=count) if count <= MIXED_BYTES else [(True,) * count]
-    names = {
-        "".join(
-            text + (chr(0xDC00 + int(digits, 16)) if is_byte else f"\\x{digits}")
-            for text, digits, is_byte in zip(parts[::2], parts[1::2], chosen, strict=False)
-        )
-        + parts[-1]
-        for chosen in choices
-        if any(chosen)
-    }
-    return sorted(name for name in names if path_text(name.encode("utf-8", "surrogateescape")) == path)

@@ -28,7 +28,7 @@ from flask_grpcweb_scm.scm.sources.blame import (
     Line,
     summary,
 )
-from flask_grpcweb_scm.scm.sources.git import FileChange, GitCommit
+from flask_grpcweb_scm.scm.sources.git_log import FileChange, GitCommit
 
 __all__ = [
     "ABSENT",
@@ -137,8 +137,9 @@ class ApiSource(ProviderApi):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
     ) -> None:
-        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         self.project = project
 
     def prepare(self, shas: Iterable[str]) -> None:

@@ -7,13 +7,13 @@ in an organization has the rest: defaults for the fields of issues, ``projects``
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from flask_grpcweb_scm.rpc import did_you_mean
-from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, provider_name
-from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, find_credential, is_configured
-from flask_grpcweb_scm.scm.settings import current_settings
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration
+from flask_grpcweb_scm.scm.database.values import provider_name
+from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -21,13 +21,13 @@ from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 
-__all__ = ["TRACKERS", "comments_on_link", "issue_defaults", "open_tracker"]
+__all__ = ["TRACKERS", "allowed_projects", "comments_on_link", "issue_defaults", "open_tracker"]
 
 TRACKERS: Mapping[str, type[Tracker]] = {
     tracker.kind: tracker
     for tracker in (GitHub, GitHubEnterprise, GitLab, AzureDevOps, JiraCloud, JiraDataCenter, Roundup)
 }
-SETTINGS = frozenset({"comment_on_link", "markup", "projects"})
+SETTINGS = frozenset({"comment_on_link", "markup", "owner", "projects"})
 """Keys of an installation's configuration that are no fields of issues."""
 WITHOUT_TRACKER = {"bitbucket": "Bitbucket Cloud", "bitbucket_server": "Bitbucket Data Center"}
 
@@ -48,14 +48,9 @@ def open_tracker(installation: OrganizationIntegration, timeout: float | None) -
     if provider not in TRACKERS:
         text = f"there is no tracker {provider!r}{did_you_mean(provider, TRACKERS)}"
         raise ProviderMisconfigured(text, provider=provider)
-    settings = current_settings()
-    limit = settings.tracker_timeout
     return TRACKERS[provider](
-        integration.metadata_.get("base_url", ""),
-        find_credential(integration.metadata_.get("credentials"), settings.scm_credentials, provider=provider),
-        deadline=time.monotonic() + (limit if timeout is None else min(timeout, limit)),
-        allowed_hosts=settings.scm_allowed_hosts,
-        projects=_projects(installation),
+        **account_of(provider, integration.metadata_, integration.external_id, timeout),
+        projects=allowed_projects(installation),
         markup=_is_on(installation, "markup"),
     )
 
@@ -67,9 +62,9 @@ def issue_defaults(installation: OrganizationIntegration) -> dict[str, str]:
     }
 
 
-def comments_on_link(installation: OrganizationIntegration) -> bool:
+def comments_on_link(installation: OrganizationIntegration, *, default: bool = False) -> bool:
     """Tell whether linking an issue to an error group adds a comment at the tracker."""
-    return _is_on(installation, "comment_on_link")
+    return _is_on(installation, "comment_on_link") if "comment_on_link" in installation.config else default
 
 
 def _is_on(installation: OrganizationIntegration, name: str) -> bool:
@@ -77,7 +72,7 @@ def _is_on(installation: OrganizationIntegration, name: str) -> bool:
     return value is True or value == "true"
 
 
-def _projects(installation: OrganizationIntegration) -> list[str] | None:
+def allowed_projects(installation: OrganizationIntegration) -> list[str] | None:
     """Return the patterns of the projects that the organization may name; None for all.
 
     :raises ProviderMisconfigured: for anything but a list of texts, or a text with commas, that names something.

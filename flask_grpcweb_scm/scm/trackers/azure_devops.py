@@ -6,26 +6,54 @@ https://learn.microsoft.com/en-us/rest/api/azure/devops/wit/work-items
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_html
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_ALLOWED,
+    MAX_FIELD_CHARACTERS,
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    is_number,
+    user_name,
+)
 
 __all__ = ["AzureDevOps"]
 
 API_VERSION = {"api-version": "7.1"}
 QUERY = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project AND [System.Description] CONTAINS"
+TITLES = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project AND [System.Title] CONTAINS"
+SHOWN = "System.Title,System.State,System.AssignedTo,System.TeamProject"
 # "A project name can't contain … \ / : * ? " < > | ; # $ * { } , + = [ ]" (naming restrictions), nor be . or ..
 NAME = r"(?!\.{1,2}\Z)[^\\/:*?\"'<>|;#${},+=\[\]\x00-\x1f]+"
+
+
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+# Of the work item itself, and those that would take it elsewhere or say what is not to be said here.
+OWN_FIELDS = {
+    *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
+    "system.workitemtype",
+}
+HTML_FIELDS = {
+    "microsoft.vsts.tcm.reprosteps",
+    "microsoft.vsts.tcm.systeminfo",
+    "microsoft.vsts.common.acceptancecriteria",
+}
 
 
 class AzureDevOps(Tracker):
     """Needs the field ``project``; takes ``work_item_type``, else creates an ``Issue``.
 
-    The base URL has the organization: ``https://dev.azure.com/{organization}``.
+    Takes all fields of a work item by their reference names, such as ``Custom.Severity`` and ``System.Tags``. The base
+    URL has the organization: ``https://dev.azure.com/{organization}``.
     """
 
     kind = "vsts"
@@ -39,8 +67,28 @@ class AzureDevOps(Tracker):
         project = issue.fields["project"]
         kind = issue.fields.get("work_item_type") or "Issue"
         fields = {"System.Title": self.title(issue), "System.Description": self.body(issue)}
+        for name, text in issue.fields.items():
+            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS and text.strip():
+                fields[name] = self.write(text) if name.lower() in HTML_FIELDS and not self.markup else text
         reply = self._send("POST", path_of(project, "_apis", "wit", "workitems", f"${kind}"), fields)
         return self._issue(project, reply.value("id", kind=int))
+
+    def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
+        """``GET {project}/_apis/wit/workitemtypes/{type}/fields``."""
+        self.check(fields)
+        path = path_of(
+            fields["project"], "_apis", "wit", "workitemtypes", fields.get("work_item_type") or "Issue", "fields"
+        )
+        reply = self._signed_in(self.http.get(path, query={**API_VERSION, "$expand": "allowedValues"}))
+        found = []
+        for row in reply.value("value", kind=list):
+            name, label = row["referenceName"], row["name"]
+            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS:
+                # One that has a value of its own need not be sent.
+                required = row.get("alwaysRequired") is True and row.get("defaultValue") is None
+                allowed = [str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED]]
+                found.append(TrackerField(name, str(label), "option" if allowed else "string", required, allowed))
+        return sorted(found, key=lambda each: not each.required)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``POST {project}/_apis/wit/wiql``, which is a query."""
@@ -52,9 +100,58 @@ class AzureDevOps(Tracker):
             return None
         return self._issue(project, reply.value("workItems", 0, "id", kind=int))
 
+    def key_of(self, text: str) -> str:
+        """Take ``7`` and ``https://{host}/{organization}/{project}/_workitems/edit/7``."""
+        path = self.path_in_site(text)
+        key = text.strip() if path is None else path.rstrip("/").rpartition("/_workitems/edit/")[2]
+        if not is_number(key):
+            raise self.invalid_key(text)
+        return str(int(key))
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET _apis/wit/workitems/{id}``; its project is known then."""
+        if not is_number(key):
+            raise self.invalid_key(key)
+        query = {**API_VERSION, "fields": SHOWN}
+        issue, project = self._found(
+            self._signed_in(self.http.get(path_of("_apis", "wit", "workitems", key), query=query))
+        )
+        self.check_project(project)
+        return issue
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``POST {project}/_apis/wit/wiql``, then ``GET _apis/wit/workitems``."""
+        wanted = self.project_in(fields)
+        quoted = text.replace("'", "''")
+        query = f"{TITLES} '{quoted}' ORDER BY [System.ChangedDate] DESC"
+        path = path_of(wanted, "_apis", "wit", "wiql")
+        parameters: dict[str, str | int] = {**API_VERSION, "$top": MAX_FOUND}
+        reply = self._signed_in(self.http.request("POST", path, query=parameters, json={"query": query}))
+        rows = reply.value("workItems", kind=list)[:MAX_FOUND]
+        numbers = [str(reply.value("workItems", index, "id", kind=int)) for index in range(len(rows))]
+        if not numbers:
+            return []
+        parameters = {**API_VERSION, "ids": ",".join(numbers), "fields": SHOWN}
+        reply = self._signed_in(self.http.get(path_of("_apis", "wit", "workitems"), query=parameters))
+        found = [
+            self._found(reply, "value", index) for index in range(len(reply.value("value", kind=list)[:MAX_FOUND]))
+        ]
+        return [issue for issue, project in found if project.casefold() == wanted.casefold()]
+
+    def _found(self, reply: HttpReply, *row: str | int) -> tuple[FoundIssue, str]:
+        """Read an issue, and its project."""
+        fields = reply.value(*row, "fields", kind=dict)
+        project = reply.value(*row, "fields", "System.TeamProject", kind=str)
+        if len(project) > MAX_FIELD_CHARACTERS or re.fullmatch(NAME, project) is None:
+            raise self.http.unexpected()
+        issue = self._issue(project, reply.value(*row, "id", kind=int))
+        person = user_name(fields.get("System.AssignedTo"), "displayName", "uniqueName")
+        status = fields.get("System.State")
+        return self.found(issue.key, issue.web_url, fields["System.Title"], status, person), project
+
     def comment(self, key: str, text: str) -> None:
         """``PATCH _apis/wit/workitems/{id}``, where comments are lines of the history."""
-        if re.fullmatch(r"[0-9]+", key, re.ASCII) is None:
+        if not is_number(key):
             raise self.invalid_key(key)
         self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": self.write(text)})
 

@@ -6,21 +6,33 @@ https://docs.github.com/en/rest/issues/issues
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.providers import ProviderUnavailable
+from flask_grpcweb_scm.scm.providers import ProviderNotFound, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    comma_separated,
+    is_number,
+    user_name,
+)
 
 __all__ = ["GitHub", "GitHubEnterprise"]
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 REPOSITORY = f"{NAME}/{NAME}"
 
-_KEY = re.compile(rf"({REPOSITORY})#([0-9]+)", re.ASCII)
+_KEY = re.compile(rf"({REPOSITORY})#([0-9]{{1,18}})", re.ASCII)
+
+_PAGE = re.compile(rf"({REPOSITORY})/issues/([0-9]{{1,18}})/?", re.ASCII)
 
 PAGE_SIZE = 100
 MAX_PAGES = 20
@@ -28,10 +40,18 @@ FIELDS = {"body": "description", "title": "title"}
 
 
 class GitHub(Tracker):
-    """Needs the field ``repo``; takes ``assignees`` and ``labels``, with commas between them."""
+    """Needs the field ``repo``; takes ``assignees``, ``labels``, ``milestone`` by number or title, and ``type``."""
 
     kind = "github"
     base_url = "https://api.github.com"
+    app_api: ClassVar = ""
+    fields = (
+        TrackerField("repo", "Repository", "string", required=True),
+        TrackerField("assignees", "Assignees", "list of user"),
+        TrackerField("labels", "Labels", "list of string"),
+        TrackerField("milestone", "Milestone", "number or title"),
+        TrackerField("type", "Type", "string"),
+    )
     required: ClassVar = {"repo": REPOSITORY}
     project_field = "repo"
     max_title_characters = 256
@@ -40,14 +60,27 @@ class GitHub(Tracker):
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /repos/{owner}/{repo}/issues``."""
         repository = issue.fields["repo"]
-        fields = {"title": self.title(issue), "body": self.body(issue)}
-        lists = {name: comma_separated(issue.fields.get(name, "")) for name in ("assignees", "labels")}
-        reply = self.http.request(
-            "POST",
-            _path(repository, "issues"),
-            json={**fields, **{name: items for name, items in lists.items() if items}},
-        )
-        return self._issue(repository, reply)
+        fields: dict[str, Any] = {"title": self.title(issue), "body": self.body(issue)}
+        for name in ("assignees", "labels"):
+            if items := comma_separated(issue.fields.get(name, "")):
+                fields[name] = items
+        if kind := issue.fields.get("type", "").strip():
+            fields["type"] = kind
+        if milestone := issue.fields.get("milestone", "").strip():
+            fields["milestone"] = self._milestone(repository, milestone)
+        return self._issue(repository, self.http.request("POST", _path(repository, "issues"), json=fields))
+
+    def _milestone(self, repository: str, name: str) -> int:
+        """Return the number of a milestone that is given by number or title.
+
+        :raises ProviderRejected: when the repository has none of that title.
+        """
+        if is_number(name):
+            return int(name)
+        with self.lookup():
+            rows = self.http.get(_path(repository, "milestones"), query={"per_page": PAGE_SIZE}).value(kind=list)
+            titles = {row["title"].casefold(): row["number"] for row in rows}
+        return self.chosen("milestone", name, titles)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """List the newest issues, because the index of the search may be minutes old."""
@@ -71,12 +104,65 @@ class GitHub(Tracker):
         text = f"{repository} has more than {PAGE_SIZE * MAX_PAGES} newer issues, too many to look through"
         raise self.error(ProviderUnavailable, text, may_have_acted=True)
 
-    def comment(self, key: str, text: str) -> None:
-        """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
+    def key_of(self, text: str) -> str:
+        """Take ``owner/repo#7`` and ``https://{host}/{owner}/{repo}/issues/7``."""
+        path = self.path_in_site(text)
+        match = _KEY.fullmatch(text.strip()) if path is None else _PAGE.fullmatch(path)
+        if match is None:
+            raise self.invalid_key(text)
+        return f"{match[1]}#{int(match[2])}"
+
+    def page_site(self) -> str:
+        """Return the host of the pages; that of the API is another one."""
+        return "https://github.com" if self.http.host == "api.github.com" else self.site.removesuffix("/api/v3")
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /repos/{owner}/{repo}/issues/{number}``."""
+        repository, number = self._parts(key)
+        self.check_project(repository)
+        row = self.http.get(_path(repository, "issues", number))
+        if row.json().get("pull_request"):
+            raise self.error(ProviderNotFound, f"{key} is a pull request, no issue")
+        return self._found(repository, row)
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /search/issues``, for a phrase: words such as ``repo:`` of the text are not to lead elsewhere."""
+        repository = self.project_in(fields)
+        phrase = " ".join(re.sub(r'["\\]', " ", text).split())
+        query: dict[str, str | int] = {"q": f'"{phrase}" repo:{repository} is:issue', "per_page": MAX_FOUND}
+        reply = self.http.get("/search/issues", query=query)
+        rows = reply.value("items", kind=list)
+        end = f"/repos/{repository}".lower()
+        return [
+            self._found(repository, reply, "items", index)
+            for index, row in enumerate(rows[:MAX_FOUND])
+            if row["repository_url"].lower().endswith(end)
+        ]
+
+    def _found(self, repository: str, reply: HttpReply, *row: str | int) -> FoundIssue:
+        values = reply.json()
+        for step in row:
+            values = values[step]
+        issue = self._issue(repository, reply, *row)
+        status = values.get("state_reason") if values.get("state") == "closed" else values.get("state")
+        return self.found(
+            issue.key,
+            issue.web_url,
+            values["title"],
+            status or values.get("state"),
+            user_name(values.get("assignee"), "login"),
+        )
+
+    def _parts(self, key: str) -> tuple[str, str]:
         match = _KEY.fullmatch(key)
         if match is None:
             raise self.invalid_key(key)
-        self.http.request("POST", _path(match[1], "issues", match[2], "comments"), json={"body": self.write(text)})
+        return match[1], match[2]
+
+    def comment(self, key: str, text: str) -> None:
+        """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
+        repository, number = self._parts(key)
+        self.http.request("POST", _path(repository, "issues", number, "comments"), json={"body": self.write(text)})
 
     def write(self, text: str) -> str:
         """Write a text in GitHub's Markdown, which keeps line breaks."""
@@ -88,7 +174,7 @@ class GitHub(Tracker):
         """Return the repository of an issue."""
         return key.partition("#")[0]
 
-    def _issue(self, repository: str, reply: HttpReply, *row: int) -> TrackerIssue:
+    def _issue(self, repository: str, reply: HttpReply, *row: str | int) -> TrackerIssue:
         """Read the issue of a reply, or of one of its rows."""
         number = reply.value(*row, "number", kind=int)
         return self.created(f"{repository}#{number}", reply.url(*row, "html_url"))

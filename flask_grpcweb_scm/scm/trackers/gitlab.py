@@ -7,28 +7,50 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    comma_separated,
+    user_name,
+)
 
 __all__ = ["GitLab"]
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
-_KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]+)", re.ASCII)
+_KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]{{1,18}})", re.ASCII)
+_NAME = re.compile(rf"({NAME}(?:/{NAME})+)#([0-9]{{1,18}})", re.ASCII)
+_PAGE = re.compile(rf"({NAME}(?:/{NAME})+?)(?:/-)?/issues/([0-9]{{1,18}})/?", re.ASCII)
 GENERAL = ("base", "error")
 FIELDS = {"description": "description", "title": "title"}
 
 
 class GitLab(Tracker):
-    """Needs the field ``project``, as ``group/project`` or a number; takes ``labels``, with commas between them."""
+    """Needs the field ``project``, as ``group/project`` or a number.
+
+    Takes ``labels``, ``assignees`` by name, ``milestone`` by title, ``confidential`` and ``due_date``.
+    """
 
     kind = "gitlab"
     base_url = "https://gitlab.com"
+    fields = (
+        TrackerField("project", "Project", "string", required=True),
+        TrackerField("assignees", "Assignees", "list of user"),
+        TrackerField("confidential", "Confidential", "option", allowed=("true", "false")),
+        TrackerField("due_date", "Due date", "date"),
+        TrackerField("labels", "Labels", "list of string"),
+        TrackerField("milestone", "Milestone", "title"),
+    )
     required: ClassVar = {"project": PROJECT}
     project_field = "project"
     max_title_characters = 255
@@ -36,11 +58,34 @@ class GitLab(Tracker):
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""
-        fields = {"title": self.title(issue), "description": self.body(issue)}
-        if labels := comma_separated(issue.fields.get("labels", "")):
+        project, given = issue.fields["project"], issue.fields
+        fields: dict[str, Any] = {"title": self.title(issue), "description": self.body(issue)}
+        if labels := comma_separated(given.get("labels", "")):
             fields["labels"] = ",".join(labels)
-        project = issue.fields["project"]
+        if names := comma_separated(given.get("assignees", "")):
+            fields["assignee_ids"] = [self._user(name.removeprefix("@")) for name in names]
+        if milestone := given.get("milestone", "").strip():
+            fields["milestone_id"] = self._milestone(project, milestone)
+        if (confidential := given.get("confidential", "").strip().lower()) in ("true", "false"):
+            fields["confidential"] = confidential == "true"
+        if due := given.get("due_date", "").strip():
+            fields["due_date"] = due
         return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
+
+    def _user(self, name: str) -> int:
+        """Return the number of a user."""
+        with self.lookup():
+            rows = self.http.get("/users", query={"username": name}).value(kind=list)
+            ids = {row["username"].casefold(): row["id"] for row in rows}
+        return self.chosen("assignees", name, ids)
+
+    def _milestone(self, project: str, title: str) -> int:
+        """Return the number of a milestone of the project or of its groups."""
+        with self.lookup():
+            query = {"title": title, "include_ancestors": "true"}
+            rows = self.http.get(path_of("projects", project, "milestones"), query=query).value(kind=list)
+            ids = {row["title"].casefold(): row["id"] for row in rows}
+        return self.chosen("milestone", title, ids)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /projects/:id/issues`` with a search in the database of GitLab."""
@@ -51,12 +96,44 @@ class GitLab(Tracker):
         )
         return self._issue(project, reply, 0) if reply.value(kind=list) else None
 
-    def comment(self, key: str, text: str) -> None:
-        """``POST /projects/:id/issues/:issue_iid/notes``."""
+    def key_of(self, text: str) -> str:
+        """Take ``host:group/project#7``, ``group/project#7`` and ``https://{host}/{group}/{project}/-/issues/7``."""
+        path = self.path_in_site(text)
+        host = self.http.host + ":"
+        match = _NAME.fullmatch(text.strip().removeprefix(host)) if path is None else _PAGE.fullmatch(path)
+        if match is None:
+            raise self.invalid_key(text)
+        return f"{host}{match[1]}#{int(match[2])}"
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /projects/:id/issues/:issue_iid``."""
+        project, number = self._parts(key)
+        self.check_project(project)
+        return self._found(project, self.http.get(path_of("projects", project, "issues", number)))
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /projects/:id/issues``."""
+        project = self.project_in(fields)
+        query: dict[str, str | int] = {"search": text, "in": "title,description", "scope": "all", "per_page": MAX_FOUND}
+        reply = self.http.get(path_of("projects", project, "issues"), query=query)
+        return [self._found(project, reply, index) for index in range(len(reply.value(kind=list)[:MAX_FOUND]))]
+
+    def _found(self, project: str, reply: HttpReply, *row: int) -> FoundIssue:
+        issue = self._issue(project, reply, *row)
+        values = reply.json()[row[0]] if row else reply.json()
+        person = user_name(values.get("assignee"), "username", "name")
+        return self.found(issue.key, issue.web_url, values["title"], values.get("state"), person)
+
+    def _parts(self, key: str) -> tuple[str, str]:
         match = _KEY.fullmatch(key)
         if match is None:
             raise self.invalid_key(key)
-        path = path_of("projects", match[1], "issues", match[2], "notes")
+        return match[1], match[2]
+
+    def comment(self, key: str, text: str) -> None:
+        """``POST /projects/:id/issues/:issue_iid/notes``."""
+        project, number = self._parts(key)
+        path = path_of("projects", project, "issues", number, "notes")
         self.http.request("POST", path, json={"body": self.write(text)})
 
     def write(self, text: str) -> str:

@@ -5,23 +5,62 @@ https://developer.atlassian.com/cloud/jira/platform/rest/v3/, https://developer.
 
 from __future__ import annotations
 
+import json
 import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
+from flask_grpcweb_scm.scm.providers import ProviderRejected
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.jira_fields import (
+    SYSTEM,
+    JiraField,
+    field_json,
+    given_json,
+    named,
+    read_field,
+    system_field,
+)
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue, comma_separated
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    user_name,
+)
 
 __all__ = ["JiraCloud", "JiraDataCenter"]
 
 KEY = r"[A-Za-z][A-Za-z0-9_]*"
 _ISSUE = re.compile(rf"{KEY}-[0-9]+", re.ASCII)
 FIELDS = {"summary": "title", "description": "description"}
+# What the tracker's create makes of the issue itself.
+OWN_FIELDS = {"project", "issuetype", "summary", "description"}
+# Scoped tokens are good at a gateway only, which has no pages: https://api.atlassian.com/ex/jira/{cloudId}
+_GATEWAY = re.compile(r"/ex/jira/[^/]+")
+PAGE_SIZE = 200
+MAX_PAGES = 10
+KEPT_SECONDS = 300
+SHOWN = "summary,status,assignee"
+
+known_fields: LruCache[tuple[JiraField, ...]] = LruCache(2**22)
+"""By account, project and type of issue, and by the time: fields change, though seldom."""
+known_sites: LruCache[str] = LruCache(2**18)
 
 
 class JiraDataCenter(Tracker):
-    """Needs the fields ``project``, by key or id, and ``issuetype``, by name or id; takes ``labels``."""
+    """Needs the fields ``project``, by key or id, and ``issuetype``, by name or id.
+
+    Takes all fields of the project by id (``components``, ``customfield_10042``) or name (``Severity``). A text becomes
+    the JSON that the field has by the metadata of the project; an object or a list in JSON is sent as it is.
+    """
 
     kind = "jira_server"
     required: ClassVar = {"project": f"{KEY}|[0-9]+", "issuetype": r"[^\x00-\x1f]+"}
@@ -32,32 +71,137 @@ class JiraDataCenter(Tracker):
     # Nodes tell each other of new issues.
     search_delay = 30
     api: ClassVar[str] = "2"
-    search: ClassVar[tuple[str, ...]] = ("search",)
+    search_path: ClassVar[tuple[str, ...]] = ("search",)
+    user_key: ClassVar[str] = "name"
+    """Of a user, in the JSON of fields."""
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/api/{version}/issue``."""
         project, kind = issue.fields["project"], issue.fields["issuetype"]
         fields: dict[str, Any] = {
+            **self._additional(issue.fields),
             "project": {"id" if project.isdecimal() else "key": project},
             "issuetype": {"id" if kind.isdecimal() else "name": kind},
             "summary": self.title(issue),
             "description": self.document(self.body(issue)),
         }
-        if labels := comma_separated(issue.fields.get("labels", "")):
-            fields["labels"] = labels
         reply = self.http.request("POST", self._path("issue"), json={"fields": fields})
         return self._issue(reply.value("key", kind=str))
+
+    def _additional(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Return the JSON of the fields that a caller sets, by id."""
+        others = {name: text for name, text in given.items() if name not in OWN_FIELDS and text.strip()}
+        found = {name: field for name in others if (field := system_field(name))}
+        # The names of fields, and the types of custom ones, are the project's.
+        if any(name not in found or (name not in SYSTEM and given_json(text) is None) for name, text in others.items()):
+            with self.optional_lookup():
+                fields = self._fields(given["project"], given["issuetype"])
+                found |= {name: field for name in others if (field := named(fields, name))}
+        # A name may be that of a field which says where the issue goes.
+        return {
+            field.id: field_json(field, others[name], self._document_of, self.user_key)
+            for name, field in found.items()
+            if field.id not in OWN_FIELDS
+        }
+
+    def _document_of(self, text: str) -> Any:
+        return self.document(self.write(text))
+
+    def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
+        """``GET /rest/api/{version}/issue/createmeta/{project}/issuetypes/{id}``."""
+        self.check(fields)
+        found = [each for each in self._fields(fields["project"], fields["issuetype"]) if each.id not in OWN_FIELDS]
+        return [each.described() for each in sorted(found, key=lambda each: not each.required)]
+
+    def _fields(self, project: str, kind: str) -> Sequence[JiraField]:
+        """Return the fields of a type of issue in a project.
+
+        :raises ProviderRejected: when the project has no such type.
+        """
+        key = self.http.host, self.site, self.credential, project, kind, int(time.monotonic() / KEPT_SECONDS)
+        fields = known_fields.get(key)
+        if fields is None:
+            types = ("issue", "createmeta", project, "issuetypes")
+            ids = {str(row["name"]).casefold(): row["id"] for row in self._rows("issueTypes", *types)}
+            number = kind if kind in ids.values() else ids.get(kind.casefold())
+            if number is None:
+                text = f"{project} has no type of issue {kind[:80]!r}; it has {', '.join(sorted(ids))[:300]}"
+                raise self.error(ProviderRejected, text, fields={"metadata.issuetype": text})
+            fields = tuple(filter(None, map(read_field, self._rows("fields", *types, number))))
+            known_fields.put(key, fields, memory_of(key, fields))
+        return fields
+
+    def _rows(self, name: str, *path: str) -> Iterator[Any]:
+        """Yield the rows of all pages: Cloud and Data Center have other names for them."""
+        start = 0
+        for _ in range(MAX_PAGES):
+            reply = self.http.get(self._path(*path), query={"startAt": start, "maxResults": PAGE_SIZE})
+            rows = reply.json().get("values", reply.json().get(name))
+            if not isinstance(rows, list):
+                raise self.http.unexpected()
+            yield from rows
+            start += len(rows)
+            if not rows or start >= reply.json().get("total", start):
+                return
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
         """``GET /rest/api/{version}/search``."""
         query = f'text ~ "{issue.marker}"'
-        reply = self.http.get(self._path(*self.search), query={"jql": query, "fields": "summary", "maxResults": 1})
+        reply = self.http.get(self._path(*self.search_path), query={"jql": query, "fields": "summary", "maxResults": 1})
         return self._issue(reply.value("issues", 0, "key", kind=str)) if reply.value("issues", kind=list) else None
+
+    def key_of(self, text: str) -> str:
+        """Take ``ABC-7`` and ``https://{site}/browse/ABC-7``."""
+        path = self.path_in_site(text)
+        key = text.strip() if path is None else path.removeprefix("browse/").rstrip("/")
+        if _ISSUE.fullmatch(key) is None:
+            raise self.invalid_key(text)
+        return key.upper()
+
+    def page_site(self) -> str:
+        """Return the site; a gateway has no pages."""
+        return self._web_site()
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /rest/api/{version}/issue/{key}``, also for an issue that has another key since."""
+        self._check_key(key)
+        self.check_project(self.project_of(key))
+        issue = self._found(self.http.get(self._path("issue", key), query={"fields": SHOWN}))
+        self.check_project(self.project_of(issue.key))
+        return issue
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /rest/api/{version}/search``, for all words of the text."""
+        project = self.project_in(fields)
+        # What Lucene and JQL read as operators is a space.
+        words = " ".join(re.sub(r"[^\w.@-]+", " ", text).split())
+        query = f"project = {project if project.isdecimal() else json.dumps(project)}"
+        if words:
+            query += f" AND text ~ {json.dumps(words, ensure_ascii=False)}"
+        parameters: dict[str, str | int] = {
+            "jql": f"{query} ORDER BY updated DESC",
+            "fields": SHOWN,
+            "maxResults": MAX_FOUND,
+        }
+        reply = self.http.get(self._path(*self.search_path), query=parameters)
+        return [
+            self._found(reply, "issues", index) for index in range(len(reply.value("issues", kind=list)[:MAX_FOUND]))
+        ]
+
+    def _found(self, reply: HttpReply, *row: str | int) -> FoundIssue:
+        issue = self._issue(reply.value(*row, "key", kind=str))
+        fields = reply.value(*row, "fields", kind=dict)
+        status = user_name(fields.get("status"), "name")
+        person = user_name(fields.get("assignee"), "displayName", "name")
+        return self.found(issue.key, issue.web_url, fields["summary"], status, person)
+
+    def _check_key(self, key: str) -> None:
+        if _ISSUE.fullmatch(key) is None:
+            raise self.invalid_key(key)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /rest/api/{version}/issue/{key}/comment``."""
-        if _ISSUE.fullmatch(key) is None:
-            raise self.invalid_key(key)
+        self._check_key(key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
 
     def write(self, text: str) -> str:
@@ -75,7 +219,19 @@ class JiraDataCenter(Tracker):
     def _issue(self, key: str) -> TrackerIssue:
         if _ISSUE.fullmatch(key) is None:
             raise self.http.unexpected()
-        return self.created(key, self.site + path_of("browse", key))
+        site = self._web_site()
+        return self.created(key, site and site + path_of("browse", key))
+
+    def _web_site(self) -> str:
+        """Return the address of the pages of a site; empty when Jira does not say."""
+        if _GATEWAY.fullmatch(urlsplit(self.site).path) is None:
+            return self.site
+        site = known_sites.get(self.site)
+        if site is None:
+            with self.optional_lookup():
+                site = self.http.get(self._path("serverInfo")).url("baseUrl").rstrip("/")
+                known_sites.put(self.site, site, memory_of(self.site, site))
+        return site or ""
 
     @classmethod
     def document(cls, text: str) -> Any:
@@ -94,9 +250,10 @@ class JiraCloud(JiraDataCenter):
     """Jira Cloud, whose texts are in the Atlassian Document Format."""
 
     kind = "jira"
+    user_key = "accountId"
     search_delay = 120
     api = "3"
-    search = ("search", "jql")
+    search_path = ("search", "jql")
 
     def write(self, text: str) -> str:
         """Leave a text as it is: nodes of text have no markup."""

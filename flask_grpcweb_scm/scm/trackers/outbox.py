@@ -23,7 +23,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import RpcError, StatusCode, retry_info, unavailable
-from flask_grpcweb_scm.scm.database.db import UtcDateTime, commit_step, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.db import (
+    commit_step,
+    database_clock,
+    database_now,
+    db,
+    insert_new,
+    release_connection,
+)
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
@@ -34,7 +41,6 @@ from flask_grpcweb_scm.scm.validation import failed_precondition
 __all__ = [
     "WantedIssue",
     "create_at_tracker",
-    "database_now",
     "discard",
     "figures",
     "first_result",
@@ -94,7 +100,7 @@ def create_at_tracker(tracker: Tracker, wanted: WantedIssue, defaults: Mapping[s
         claimed_until=_lease_end(tracker, now),
         date_added=now,
     )
-    tracker.check(_new_issue(operation))
+    tracker.check(operation.fields)
     while True:
         started = _insert(operation)
         # After the INSERT: it has waited for a transaction that turned an operation with this key into an issue.
@@ -154,7 +160,7 @@ def resume(operation: IssueOperation) -> ExternalIssue:
     if installation is None or tracker is None:
         text = f"integration {operation.integration_id} has no tracker settings any more"
         raise failed_precondition("TRACKER", str(operation.integration_id), text)
-    tracker.check(_new_issue(operation))
+    tracker.check(operation.fields)
     last_attempt = operation.claimed_until
     claimed = _claim(tracker, operation.id, last_attempt) if last_attempt <= database_now() else None
     if claimed is None:
@@ -187,7 +193,7 @@ class _Free(NamedTuple):
 
 def _wait_for_operation(tracker: Tracker, wanted: WantedIssue) -> _Free | None:
     """Return the operation with an idempotency key once it is free; None once there is none."""
-    columns = IssueOperation.id, IssueOperation.claimed_until, IssueOperation.request_digest, _clock()
+    columns = IssueOperation.id, IssueOperation.claimed_until, IssueOperation.request_digest, database_clock()
     statement = sa.select(*columns).where(
         IssueOperation.organization_id == wanted.organization_id,
         IssueOperation.idempotency_key == wanted.idempotency_key,
@@ -346,20 +352,6 @@ def _new_issue(operation: IssueOperation) -> NewIssue:
 
 def _lease_end(tracker: Tracker, now: datetime) -> datetime:
     return now + timedelta(seconds=tracker.http.deadline - time.monotonic() + GRACE_SECONDS)
-
-
-def database_now() -> datetime:
-    """Return the instant by the clock of the database; those of servers differ."""
-    now: datetime = db.session.execute(sa.select(_clock())).scalar_one()
-    return now
-
-
-def _clock() -> sa.ColumnElement[datetime]:
-    if db.engine.dialect.name == "postgresql":
-        # Not now(), which is the start of the transaction: it may have waited for a lock.
-        return sa.func.clock_timestamp(type_=UtcDateTime)
-    # With as many digits as are stored, so that they compare as texts too.
-    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=UtcDateTime)
 
 
 def _busy() -> RpcError:

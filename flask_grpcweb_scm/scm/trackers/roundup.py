@@ -6,13 +6,22 @@ https://www.roundup-tracker.org/docs/rest.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_FOUND,
+    FoundIssue,
+    NewIssue,
+    Tracker,
+    TrackerField,
+    TrackerIssue,
+    is_number,
+    user_name,
+)
 
 __all__ = ["Roundup"]
 
@@ -27,6 +36,11 @@ class Roundup(Tracker):
     """
 
     kind = "roundup"
+    fields = (
+        TrackerField("assignedto", "Assigned to", "user"),
+        TrackerField("priority", "Priority", "string"),
+        TrackerField("status", "Status", "string"),
+    )
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /rest/data/issue``."""
@@ -40,12 +54,40 @@ class Roundup(Tracker):
         found = None if message is None else self._first("issue", messages=message)
         return None if found is None else self._issue(found)
 
+    def key_of(self, text: str) -> str:
+        """Take ``issue7`` and ``{base_url}/issue7``."""
+        path = self.path_in_site(text)
+        key = text.strip() if path is None else path
+        return f"issue{self._number(key)}"
+
+    def read(self, key: str) -> FoundIssue:
+        """``GET /rest/data/issue/{id}``, with the names of what it links to."""
+        reply = self.http.get(path_of(*DATA, "issue", self._number(key)), query={"@verbose": 2})
+        return self._found(reply.value("data", "id", kind=str), reply.value("data", "attributes", kind=dict))
+
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """``GET /rest/data/issue`` by words of the title."""
+        query: dict[str, str | int] = {"title": text, "@fields": "title,status,assignedto", "@verbose": 2}
+        reply = self.http.get(path_of(*DATA, "issue"), query={**query, "@page_size": MAX_FOUND})
+        rows = reply.value("data", "collection", kind=list)
+        return [
+            self._found(self._id(reply, "data", "collection", i, "id"), row) for i, row in enumerate(rows[:MAX_FOUND])
+        ]
+
+    def _found(self, number: str, row: Mapping[str, Any]) -> FoundIssue:
+        issue = self._issue(number)
+        status, person = user_name(row.get("status"), "name"), user_name(row.get("assignedto"), "username")
+        return self.found(issue.key, issue.web_url, row["title"], status, person)
+
+    def _number(self, key: str) -> str:
+        number = key.removeprefix("issue")
+        if number == key or not is_number(number):
+            raise self.invalid_key(key)
+        return number
+
     def comment(self, key: str, text: str) -> None:
         """``PATCH /rest/data/issue/{id}``, unless another change gets in the way."""
-        match = re.fullmatch(r"issue([0-9]+)", key, re.ASCII)
-        if match is None:
-            raise self.invalid_key(key)
-        path = path_of(*DATA, "issue", match[1])
+        path = path_of(*DATA, "issue", self._number(key))
         version = self.http.get(path).value("data", "@etag", kind=str)
         message = self._write(self.write(text))
         self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})

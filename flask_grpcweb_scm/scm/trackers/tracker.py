@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import abc
-import itertools
+import contextlib
+import logging
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 from flask_grpcweb_scm.scm.providers import (
     Credential,
@@ -19,19 +22,39 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
-from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
+from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, shortened, written_within
 
-__all__ = ["NewIssue", "Tracker", "TrackerIssue", "comma_separated"]
+__all__ = [
+    "MAX_ALLOWED",
+    "MAX_FIELD_CHARACTERS",
+    "MAX_FOUND",
+    "FoundIssue",
+    "NewIssue",
+    "Tracker",
+    "TrackerField",
+    "TrackerIssue",
+    "comma_separated",
+    "is_number",
+    "matches_project",
+    "user_name",
+]
+
+logger = logging.getLogger(__name__)
 
 # Of a required field: no tracker has longer names, and keys are made of them.
 MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
-# Characters, for a text that is cut; less is nothing.
-MIN_ROOM = 20
+MAX_DIGITS = 18
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
-# Cuts of a text by as much as it is too long, before one by half.
-EXACT_CUTS = 3
+# Values of a field that a caller may choose from: a project may have thousands of versions.
+MAX_ALLOWED = 200
+MAX_TITLE_CHARACTERS = 1000
+MAX_FOUND = 20
+"""Issues of a search."""
+MAX_WORD_CHARACTERS = 200
+# Of the time that is left, for a look-up that a create does not depend on.
+LOOKUP_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +80,34 @@ class TrackerIssue:
     web_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class FoundIssue:
+    """An issue as a tracker shows it."""
+
+    key: str
+    web_url: str
+    title: str
+    status: str = ""
+    """In the tracker's word, such as ``open`` or ``In Progress``."""
+    assignee: str = ""
+    """Name of the person; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerField:
+    """A field of issues at a tracker."""
+
+    name: str
+    """Its key in the metadata of a request."""
+    label: str
+    """Its name for people."""
+    type: str
+    """In the tracker's words: ``string``, ``option``, ``list of version``."""
+    required: bool = False
+    allowed: Sequence[str] = ()
+    """Values to choose from, at most :data:`MAX_ALLOWED`; empty when any value will do, or the tracker does not say."""
+
+
 class Tracker(ProviderApi):
     """An account at a host of issues.
 
@@ -64,6 +115,8 @@ class Tracker(ProviderApi):
     :param markup: descriptions are in the tracker's own markup; else they are text, as titles and comments always are.
     """
 
+    fields: ClassVar[Sequence[TrackerField]] = ()
+    """The fields that issues have at every tracker of this kind, beside title and description."""
     required: ClassVar[Mapping[str, str]] = {}
     """Patterns of the fields that an issue must have, by field."""
     project_field: ClassVar[str | None] = None
@@ -86,28 +139,29 @@ class Tracker(ProviderApi):
         *,
         deadline: float,
         allowed_hosts: Collection[str] = (),
+        proxy: str = "",
         projects: Collection[str] | None = None,
         markup: bool = False,
     ) -> None:
-        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts)
+        super().__init__(base_url, credential, deadline=deadline, allowed_hosts=allowed_hosts, proxy=proxy)
         self.projects = projects
         self.markup = markup
 
-    def check(self, issue: NewIssue) -> None:
-        """Validate an issue without a request to the tracker.
+    def check(self, fields: Mapping[str, str]) -> None:
+        """Validate the fields of an issue without a request to the tracker.
 
         :raises ProviderRejected: with all violations.
         :raises ProviderForbidden: for a project that may not be named.
         """
         problems = {}
         for name in self.required:
-            if problem := self._problem(name, issue.fields.get(name, "")):
+            if problem := self._problem(name, fields.get(name, "")):
                 problems[f"metadata.{name}"] = problem
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
             raise self.error(ProviderRejected, text, fields=problems)
         if self.project_field is not None:
-            self.check_project(issue.fields[self.project_field])
+            self.check_project(fields[self.project_field])
 
     def check_defaults(self, fields: Mapping[str, str]) -> None:
         """Validate an organization's defaults for the fields of issues; requests may have the ones that are missing.
@@ -129,12 +183,26 @@ class Tracker(ProviderApi):
             return f"is not one that {self.kind} has, got {value[:80]!r}"
         return ""
 
+    def project_in(self, fields: Mapping[str, str]) -> str:
+        """Return the project that fields name, the only one of them that a search needs.
+
+        :raises ProviderRejected: when they name none.
+        :raises ProviderForbidden: for a project that may not be named.
+        """
+        name = self.project_field or ""
+        project = fields.get(name, "")
+        if problem := self._problem(name, project):
+            text = f"metadata.{name} {problem}"
+            raise self.error(ProviderRejected, text, fields={f"metadata.{name}": problem})
+        self.check_project(project)
+        return project
+
     def check_project(self, name: str) -> None:
         """Refuse the name of a project that is none of the installation's.
 
         :raises ProviderForbidden: for such a name.
         """
-        if self.projects is not None and not any(_matches(pattern, name) for pattern in self.projects):
+        if self.projects is not None and not any(matches_project(pattern, name) for pattern in self.projects):
             text = f"{name[:80]!r} is none of the projects that this organization may name at {self.kind}"
             raise self.error(ProviderForbidden, text)
 
@@ -147,13 +215,23 @@ class Tracker(ProviderApi):
         """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""
         title, reference = one_line(issue.title), f"Reference: {issue.marker}"
         room = (self.max_body_characters or sys.maxsize) - len(reference) - 2 * len(self.paragraph_break)
-        whole = "" if title == self.title(issue) else _fitting(title, room, self.write)
+        whole = "" if title == self.title(issue) else written_within(title, room, self.write)
         room -= len(whole)
         if self.markup:
             text = shortened(issue.description, room) if room >= MIN_ROOM else ""
         else:
-            text = _fitting(issue.description, min(room, MAX_WRITTEN), self.write)
+            text = written_within(issue.description, min(room, MAX_WRITTEN), self.write)
         return self.paragraph_break.join(filter(None, (whole, text, reference)))
+
+    def found(self, key: str, web_url: str, title: object, status: object = "", assignee: object = "") -> FoundIssue:
+        """Make an issue of a response, whose texts may be anything.
+
+        :raises ProviderUnavailable: for a key that no tracker has.
+        """
+        issue = self.created(key, web_url)
+        texts = [one_line(text) if isinstance(text, str) else "" for text in (title, status, assignee)]
+        word, person = (shortened(text, MAX_WORD_CHARACTERS) for text in texts[1:])
+        return FoundIssue(issue.key, issue.web_url, shortened(texts[0], MAX_TITLE_CHARACTERS), word, person)
 
     def created(self, key: str, web_url: str) -> TrackerIssue:
         """Make the issue of a response.
@@ -177,6 +255,49 @@ class Tracker(ProviderApi):
         """Make the error for a key that is not one of this tracker's."""
         return self.error(ProviderRejected, f"{key[:80]!r} is no key of {self.kind}")
 
+    def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
+        """Return the fields that an issue may have, required ones first.
+
+        :param fields: which project, and where it matters which type of issue, is meant.
+        :raises ProviderRejected: when they do not say so; ProviderError, when the tracker does not say.
+        """
+        return self.fields
+
+    @contextlib.contextmanager
+    def lookup(self) -> Iterator[None]:
+        """Read what a create needs to know first: an error that comes before it leaves nothing behind."""
+        try:
+            with self.reading():
+                yield
+        except ProviderError as error:
+            error.may_have_acted = False
+            raise
+
+    def chosen(self, field: str, name: str, ids: Mapping[str, object]) -> int:
+        """Return the number of what a field names.
+
+        :param ids: numbers by name, in lower case.
+        :raises ProviderRejected: when there is none of that name.
+        """
+        number = ids.get(name.casefold())
+        if isinstance(number, int) and not isinstance(number, bool) and number > 0:
+            return number
+        text = f"is none that {self.kind} has, or shows to this account, got {name[:80]!r}"
+        raise self.error(ProviderRejected, f"metadata.{field} {text}", fields={f"metadata.{field}": text})
+
+    @contextlib.contextmanager
+    def optional_lookup(self) -> Iterator[None]:
+        """Have what a create does not depend on take a part of its time only, and never fail it."""
+        deadline = self.http.deadline
+        self.http.deadline = time.monotonic() + (deadline - time.monotonic()) * LOOKUP_SHARE
+        try:
+            with self.reading():
+                yield
+        except ProviderError as error:
+            logger.warning("%s: a look-up failed, which is done without: %s", self.kind, error.private)
+        finally:
+            self.http.deadline = deadline
+
     @abc.abstractmethod
     def create(self, issue: NewIssue) -> TrackerIssue:
         """Create an issue.
@@ -192,6 +313,41 @@ class Tracker(ProviderApi):
         """
 
     @abc.abstractmethod
+    def key_of(self, text: str) -> str:
+        """Return the key of an issue that is named by its key, or by the address of its page.
+
+        :raises ProviderRejected: for what is neither.
+        """
+
+    @abc.abstractmethod
+    def read(self, key: str) -> FoundIssue:
+        """Return an issue as it is now.
+
+        :raises ProviderNotFound: when it does not exist, or the account does not see it; ProviderForbidden, when it is
+            of a project that may not be named.
+        """
+
+    @abc.abstractmethod
+    def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
+        """Return issues of a project that have a text, at most :data:`MAX_FOUND`.
+
+        :param fields: the project, as for :meth:`create`.
+        :raises ProviderError: when that fails.
+        """
+
+    def path_in_site(self, text: str) -> str | None:
+        """Return the path of a page below this site; None for any other text."""
+        url, site = urlsplit(text.strip()), urlsplit(self.page_site())
+        if (url.scheme, url.netloc.lower()) != (site.scheme, site.netloc.lower()):
+            return None
+        base = site.path.rstrip("/") + "/"
+        return unquote(url.path[len(base) :]) if url.path.startswith(base) else None
+
+    def page_site(self) -> str:
+        """Return the address below which the pages are that people read."""
+        return self.site
+
+    @abc.abstractmethod
     def comment(self, key: str, text: str) -> None:
         """Add a comment to an issue.
 
@@ -199,22 +355,7 @@ class Tracker(ProviderApi):
         """
 
 
-def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
-    """Write a text in markup, cut so far that what is written has room."""
-    if room < MIN_ROOM:
-        return ""
-    text = shortened(text, room)
-    for cut in itertools.count():
-        written = write(text)
-        if len(written) <= room:
-            return written
-        length = len(text) * room // (len(written) + 1)
-        # A part that grows much in markup, before one that does not, would take many cuts.
-        text = shortened(text, max(1, length if cut < EXACT_CUTS else length // 2))
-    raise AssertionError("a text of one character fits")
-
-
-def _matches(pattern: str, name: str) -> bool:
+def matches_project(pattern: str, name: str) -> bool:
     """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
     name = _lower(name)
     first, *others = _lower(pattern).split("*")
@@ -233,6 +374,17 @@ def _matches(pattern: str, name: str) -> bool:
 
 def _lower(text: str) -> str:
     return "".join(char.lower() if char.isascii() else char for char in text)
+
+
+def user_name(user: Any, *names: str) -> str:
+    """Return the name of a person in a response; empty for none."""
+    found = (user.get(name) for name in names) if isinstance(user, dict) else ()
+    return next((name for name in found if isinstance(name, str)), "")
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number of a row."""
+    return text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS
 
 
 def comma_separated(text: str) -> list[str]:

@@ -8,6 +8,7 @@ import {
   grpcWebJson,
   grpcWebProto,
 } from './clients/connect';
+import {grpcWebGenerated} from './clients/generated';
 import {grpcWebBinary, grpcWebText} from './clients/grpc_web';
 import {nice} from './clients/nice';
 import {protobufTsBinary, protobufTsText} from './clients/protobuf_ts';
@@ -21,6 +22,7 @@ const clients = {
   'Connect binary GET': connectProtoGet,
   'grpc-web text': grpcWebText,
   'grpc-web binary': grpcWebBinary,
+  'grpc-web generated': grpcWebGenerated,
   'protobuf-ts text': protobufTsText,
   'protobuf-ts binary': protobufTsBinary,
   'nice-grpc-web': nice,

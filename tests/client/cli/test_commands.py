@@ -406,6 +406,7 @@ def test_completion_scripts(shell: str) -> None:
         ("scm-grpc list-repositories --provider git", {"github", "gitlab", "github_enterprise"}),
     ],
 )
+@pytest.mark.needs("time")
 def test_a_shell_gets_completions(words: str, completions: set[str]) -> None:
     program = Path(sys.executable).with_name("scm-grpc")
     environ = {

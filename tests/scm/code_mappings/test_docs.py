@@ -10,13 +10,13 @@ from flask import Flask
 from flask_grpcweb_scm.client import ScmGrpcClient
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import channel_for
-from tests.documents import ROOT, blocks
+from tests.documents import PAGES, blocks
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, derive
 from tests.scm.support import Scm, Tenant
 
 __all__ = ["add_repository"]  # a fixture
 
-PAGE = ROOT / "docs/code-mappings.md"
+PAGE = PAGES["code-mappings"]
 
 
 def rows() -> list[list[list[str]]]:
@@ -40,12 +40,13 @@ def test_the_table(scm: Scm, ours: Tenant, add_repository: AddRepository, row: l
 
 def examples() -> list[tuple[dict[str, list[str]], str, str]]:
     """The files of repositories, a stack trace, and what is said of it."""
-    pattern = r"<!-- example: (.*?) -->\n```text\n(.*?)```\n```text\n(.*?)```\n<!-- /example -->"
+    given = re.findall(r"<!-- example: (.*?) -->\n```text\n", PAGE.read_text())
+    texts = blocks(PAGE, "text")
+    assert len(texts) == 2 * len(given) == 2 * PAGE.read_text().count("<!-- example")
     found = []
-    for repositories, trace, said in re.findall(pattern, PAGE.read_text(), re.DOTALL):
+    for repositories, trace, said in zip(given, texts[::2], texts[1::2], strict=True):
         rows = [row.split(" has ") for row in repositories.split(" · ")]
         found.append(({name: files.split() for name, files in rows}, trace, said))
-    assert len(found) == PAGE.read_text().count("<!-- example")
     return found
 
 

@@ -348,6 +348,7 @@ def test_oracle_over_cases_from_the_field(case: dict[str, Any]) -> None:
         [{"path": "/app/shop/a.py"}, {"path": "/app/cart/c.js"}, {"path": "/srv/shop/a.py"}],
     )
 )
+@pytest.mark.needs("time")
 def test_whole(world: World, case: Case) -> None:
     trees, _, _ = case
     assume(not any(other.startswith(f"{file}/") for tree in trees.values() for file in tree for other in tree))

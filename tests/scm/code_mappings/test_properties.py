@@ -111,6 +111,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     order=st.randoms(use_true_random=False),
 )
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.needs("time")
 def test_no_file_that_is_not_there_and_no_matter_the_order(
     world: World,
     files: list[set[str]],

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm import db
 from flask_grpcweb_scm.scm.search import SEARCH_INDEX
-from tests.documents import ROOT, blocks, files
+from tests.documents import PAGES, blocks, files
 from tests.scm.databases import PostgresqlDatabases, disposed
 from tests.scm.support import make_app
 
-PAGE = ROOT / "docs/databases.md"
+PAGE = PAGES["databases"]
 FILES = files(PAGE)
 
 

@@ -144,6 +144,7 @@ def test_a_write_is_not_acknowledged_when_the_file_goes_before_its_commit(
         assert root in roots(file)
 
 
+@pytest.mark.needs("time")
 def test_no_write_of_many_is_acknowledged_after_the_end_of_the_file(
     app: Flask, scm: Scm, ours: Tenant, file: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import datetime, timedelta, timezone
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
@@ -33,6 +34,7 @@ INSTANTS = [
 ]
 
 
+@pytest.mark.needs("time")
 def test_thousands_of_rows_are_stored_as_they_are(app: Flask, ours: Tenant) -> None:
     table, names = Commit.__table__, ("repository_id", "key", "author_id", "message", "date_added")
     assert isinstance(table, sa.Table)

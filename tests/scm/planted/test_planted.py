@@ -45,6 +45,7 @@ def app(sqlite_databases: SqliteDatabases) -> Iterator[Flask]:
     ("language", "seed", "moves", "released", "days"),
     [pytest.param(*row, marks=[] if row[0] == "python" else pytest.mark.needs(row[0])) for row in HISTORIES],
 )
+@pytest.mark.needs("time")
 def test_the_culprit_is_the_first_suspect(
     app: Flask, tmp_path: Path, language: str, seed: int, moves: str, released: bool, days: int | None
 ) -> None:

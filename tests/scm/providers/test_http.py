@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -240,11 +241,48 @@ def test_a_redirect_to_another_host_is_not(status: str) -> None:
         assert other.connections == 0
 
 
-@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other"])
-def test_what_is_not_idempotent_does_not_become_a_get(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind", "text", "acted"),
+    [
+        ("301 Moved", ProviderMisconfigured, "what the request names has moved; name it as it is called now", False),
+        ("302 Found", ProviderMisconfigured, "redirects the request: .* is the token good[?]", False),
+        ("303 See Other", ProviderUnavailable, "which does not say what it has done", True),
+    ],
+)
+def test_what_is_not_idempotent_does_not_become_a_get(
+    status: str, kind: type[ProviderError], text: str, acted: bool
+) -> None:
     with serve(answer(redirect(status, "/x"))) as server:
-        refusal(ProviderUnavailable, lambda: client(server.url).request("POST", "/", json={}))
+        error = refusal(kind, lambda: client(server.url).request("POST", "/", json={}))
         assert len(server.requests) == 1
+    assert re.search(text, str(error))
+    assert error.may_have_acted is acted
+
+
+def test_a_page_to_sign_in_on_is_no_response() -> None:
+    page = http(b"<html><input name=p type='password'>", content_type="text/html; charset=utf-8")
+    with serve(answer(page)) as server:
+        error = refusal(ProviderMisconfigured, lambda: client(server.url).get("/").json())
+    assert str(error) == "github sent a page to sign in on; is base_url right, and is the token good?"
+    assert error.may_have_acted
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (403, "Resource protected by organization SAML enforcement.", "; authorize the token for the single sign-on"),
+        (403, "Repository was archived so is read-only.", "; bring the project back from the archive"),
+        (410, "Issues are disabled for this repo", "; switch issues on in the settings of the project"),
+        (409, "Your issue has been recognized as spam.", "; change the text"),
+        (404, "Not Found", "responded with 404: Not Found$"),
+    ],
+)
+def test_refusals_say_what_to_do(status: int, text: str, expected: str) -> None:
+    body = json.dumps({"message": text}).encode()
+    with serve(answer(http(body, status=f"{status} Odd"))) as server, pytest.raises(ProviderError) as caught:
+        client(server.url).get("/")
+    error = caught.value
+    assert re.search(re.escape(text) + expected if expected[0] == ";" else expected, str(error))
 
 
 CLIMBING = [

@@ -84,6 +84,7 @@ def dialect(app: Flask) -> str:
         return db.engine.dialect.name
 
 
+@pytest.mark.needs("time")
 def test_work_and_statements_stay_the_same(app: Flask, scm: Scm, ours: Tenant, dialect: str) -> None:
     measured: list[dict[str, tuple[int, int]]] = []
     for first, last in ((1, FEW), (FEW + 1, MANY)):

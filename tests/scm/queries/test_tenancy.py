@@ -54,9 +54,16 @@ def requests_for(tenant: Tenant) -> dict[str, dict[str, Any]]:
         "LinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
         "ListExternalIssues": {**in_organization, "group_id": tenant.group},
         "UnlinkExternalIssue": {"group_id": tenant.group, "external_issue_id": tenant.issue},
+        "DescribeTrackerFields": {**in_organization, "integration_id": tenant.integration},
+        "SearchExternalIssues": {**in_organization, "integration_id": tenant.integration, "query": "x"},
         "StreamRepositories": in_organization,
         "ListCodeMappings": {**in_organization, "project_id": tenant.project},
         "DeleteCodeMapping": {**in_organization, "code_mapping_id": tenant.mapping},
+        "ListProjects": in_organization,
+        "ListIntegrations": in_organization,
+        "UpsertGroup": {**in_organization, "project_id": tenant.project, "short_id": 1, "title": "x"},
+        "SyncRepository": {"repository_id": tenant.repository},
+        "ListCommits": {"repository_id": tenant.repository},
     }
 
 
@@ -73,6 +80,24 @@ def theirs(app: Flask) -> Tenant:
 
 
 METHODS = list(requests_for(NOWHERE))
+# Where the own row is found, and something behind it is missing.
+BEHIND = {
+    "GetCommit": (StatusCode.NOT_FOUND, "commit"),
+    "GetCommitContext": (StatusCode.NOT_FOUND, "commit"),
+    "DescribeTrackerFields": (StatusCode.FAILED_PRECONDITION, "has no tracker"),
+    "SearchExternalIssues": (StatusCode.FAILED_PRECONDITION, "has no tracker"),
+    "SyncRepository": (StatusCode.FAILED_PRECONDITION, "has no remote"),
+}
+# Others are about integrations, which belong to the organization: tests/scm/service/test_tracker_lookups.py.
+METHODS_OF_ROWS = [method for method in METHODS if not method.endswith(("TrackerFields", "SearchExternalIssues"))]
+
+
+def check_is_found(scm: Scm, method: str, **arguments: Any) -> None:
+    if method in BEHIND:
+        code, text = BEHIND[method]
+        assert text in scm.error(code, method, **arguments).message
+    else:
+        scm(method, **arguments)
 
 
 def test_every_method_of_the_service_is_in_the_table() -> None:
@@ -131,13 +156,9 @@ def test_ones_own_rows_are_found(
         "both": frozenset({ours.organization, "theirs"}),
     }[organizations]
     fields = requests_for(ours)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        error = scm.error(StatusCode.NOT_FOUND, method, caller=Identity("c", organizations=allowed), **fields)
-        assert "commit" in error.message
-    else:
-        if method == "UnlinkExternalIssue":
-            scm("LinkExternalIssue", **fields)
-        scm(method, caller=Identity("c", organizations=allowed), **fields)
+    if method == "UnlinkExternalIssue":
+        scm("LinkExternalIssue", **fields)
+    check_is_found(scm, method, caller=Identity("c", organizations=allowed), **fields)
 
 
 def test_a_mixed_request_reaches_nothing_of_the_other(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
@@ -204,8 +225,8 @@ SCOPES: dict[str, Callable[[Tenant], Identity]] = {
     ),
 }
 # What a list has of the rows outside of the scope; every other method does not find them.
-LISTS = {"ListRepositories", "StreamRepositories"}
-ORGANIZATION_WIDE = {"CreateExternalIssue"}
+LISTS = {"ListRepositories", "StreamRepositories", "ListProjects"}
+ORGANIZATION_WIDE = {"CreateExternalIssue", "DescribeTrackerFields", "ListIntegrations", "SearchExternalIssues"}
 
 
 def nowhere_inside(tenant: Tenant) -> Tenant:
@@ -234,24 +255,19 @@ def test_a_row_outside_of_the_scope_is_answered_as_a_missing_one(
     # Without the scope it is there.
     whole = Identity("c", organizations=frozenset({ours.organization}))
     fields = requests_for(inside)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=whole, **fields).message
-    elif method == "LinkExternalIssue":
+    if method == "LinkExternalIssue":
         scm.error(StatusCode.ALREADY_EXISTS, method, caller=whole, **fields)
     else:
-        scm(method, caller=whole, **fields)
+        check_is_found(scm, method, caller=whole, **fields)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS_OF_ROWS)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str) -> None:
     caller, fields = SCOPES[scope](ours), requests_for(ours)[method]
-    if method in ("GetCommit", "GetCommitContext"):
-        assert "commit" in scm.error(StatusCode.NOT_FOUND, method, caller=caller, **fields).message
-        return
     if method == "UnlinkExternalIssue":
         scm("LinkExternalIssue", caller=caller, **fields)
-    scm(method, caller=caller, **fields)
+    check_is_found(scm, method, caller=caller, **fields)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -273,6 +289,8 @@ def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, ins
     assert [row.id for row in scm("ListRepositories", caller=caller, **of_github).repositories] == [ours.repository]
     assert len(scm("ListRepositories", **of_github).repositories) == 2
     assert [row.id for row in scm("StreamRepositories", caller=caller, **in_organization)] == [ours.repository]
+    assert [row.id for row in scm("ListProjects", caller=caller, **in_organization).projects] == [ours.project]
+    assert len(scm("ListProjects", **in_organization).projects) == 2
     issues = scm("ListExternalIssues", caller=caller, **in_organization).issues
     assert [issue.id for issue in issues] == [ours.issue]
     issues = scm("ListExternalIssues", caller=caller, **in_organization, group_id=ours.group).issues
@@ -298,6 +316,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
         ("ListRepositories", {}, "repositories"),
         ("ListCodeMappings", {"project_id": ours.project}, "mappings"),
         ("ListExternalIssues", {}, "issues"),
+        ("ListProjects", {}, "projects"),
     ]:
         token, seen = scm(method, **fields, **rest).next_page_token, []
         assert token
@@ -307,7 +326,7 @@ def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, o
             if not page.next_page_token:
                 break
             page = scm(method, caller=caller, **fields, **rest, page_token=page.next_page_token)
-        assert set(seen) <= {ours.repository, ours.mapping, ours.issue}
+        assert set(seen) <= {ours.repository, ours.mapping, ours.issue, ours.project}
 
 
 def test_mappings_to_other_repositories_are_as_if_they_were_not_there(

@@ -48,6 +48,7 @@ def many(scm: Scm, repository: int, sha: str, lines: list[dict[str, Any]]) -> li
     return [(o.code, o.message, o.context if o.HasField("context") else None) for o in response.outcomes]
 
 
+@pytest.mark.needs("time")
 def test_every_line_is_answered_as_by_itself(scm: Scm, mirrored: int, history: GitRepository) -> None:
     head = history.git("rev-parse", "main")
     shas = {"HEAD~2": history.git("rev-parse", "main~2"), "short": head[:9]}

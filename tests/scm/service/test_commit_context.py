@@ -128,6 +128,7 @@ def test_everything_wrong_is_said_at_once(scm: Scm, mirrored: int) -> None:
     assert fields == ["commit_sha", "filepath", "line_number"]
 
 
+@pytest.mark.needs("time")
 def test_contents_of_any_kind_can_be_blamed(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.write("latin1.txt", "Größe\n".encode("latin-1"))

@@ -383,6 +383,7 @@ def many(app: Flask, ours: Tenant, tmp_path: Path) -> Callable[[int], list[dict[
     return build
 
 
+@pytest.mark.needs("time")
 def test_as_many_statements_for_all_repositories_as_for_one(
     app: Flask, scm: Scm, ours: Tenant, many: Callable[[int], list[dict[str, Any]]]
 ) -> None:
@@ -426,6 +427,7 @@ def test_one_run_of_git_for_each_file(
     assert len(response.suspects) == 3
 
 
+@pytest.mark.needs("time")
 def test_of_too_many_files_those_nearest_to_the_failure_are_blamed(
     app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]
 ) -> None:

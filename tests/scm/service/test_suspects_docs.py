@@ -9,13 +9,13 @@ from flask import Flask
 
 from flask_grpcweb_scm.client import ScmGrpcClient
 from flask_grpcweb_scm.testing import channel_for
-from tests.documents import ROOT, blocks
+from tests.documents import PAGES, blocks
 from tests.scm.service.test_suspects import TRACE, Shop, add, served, shop
 from tests.scm.support import Tenant
 
 __all__ = ["served", "shop"]  # fixtures
 
-PAGE = ROOT / "docs/suspect-commits.md"
+PAGE = PAGES["suspect-commits"]
 
 
 def test_the_example(app: Flask, ours: Tenant, shop: Shop) -> None:

@@ -8,11 +8,11 @@ import json
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from graphql import build_schema, graphql_sync
@@ -22,10 +22,21 @@ from tests.scm.support import GitRepository
 # Of @octokit/graphql-schema, with its licence in github-graphql.LICENSE; slim_graphql.py makes it.
 SCHEMA = build_schema(Path(__file__).with_name("github.graphql").read_text())
 
-__all__ = ["Answer", "FakeGitHub", "FakeGitLab", "Provider", "running"]
+__all__ = ["Answer", "FakeGitHub", "FakeGitLab", "Host", "Provider", "Request", "running"]
 
 Answer = tuple[int, Any, dict[str, str]]
-"""Status, JSON and headers."""
+"""Status, JSON or bytes, and headers."""
+
+
+class Request(NamedTuple):
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
 
 
 @functools.cache  # a blame shows a commit for every line
@@ -33,7 +44,19 @@ def show(repository: GitRepository, sha: str) -> str:
     return repository.git("show", "--no-patch", "--format=%an%x00%ae%x00%cI%x00%P%x00%B", sha)
 
 
-class Provider:
+H = TypeVar("H", bound="Host")
+
+
+class Host:
+    """A server of this machine."""
+
+    url = ""
+
+    def respond(self, request: Request) -> Answer:
+        raise NotImplementedError
+
+
+class Provider(Host):
     """An HTTP API, and what was asked of it."""
 
     page_size = 2
@@ -45,7 +68,15 @@ class Provider:
         self.authorizations: set[str | None] = set()
         self.always: Callable[[], Answer] | None = None
         """Instead of everything else."""
-        self.url = ""
+
+    def respond(self, request: Request) -> Answer:
+        query = f"?{request.query}" if request.query else ""
+        self.requests.append((request.method, request.path + query))
+        self.authorizations.add(request.headers.get("authorization"))
+        if self.always is not None:
+            return self.always()
+        body = json.loads(request.body or b"null")
+        return self.answer(request.method, request.path, dict(parse_qsl(request.query)), body)
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         raise NotImplementedError
@@ -261,22 +292,18 @@ class FakeGitLab(Provider):
 
 
 @contextmanager
-def running(provider: Provider) -> Iterator[Provider]:
-    """Serve a provider's API on this machine."""
+def running(provider: H) -> Iterator[H]:
+    """Serve a host on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            provider.requests.append((self.command, self.path))
-            provider.authorizations.add(self.headers["authorization"])
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if provider.always is not None:
-                status, answer, headers = provider.always()
-            else:
-                query = dict(parse_qsl(url.query))
-                status, answer, headers = provider.answer(self.command, url.path, query, json.loads(body or "null"))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, answer, headers = provider.respond(
+                Request(self.command, url.path, url.query, headers, self.read_body())
+            )
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(data))}.items():
@@ -284,6 +311,16 @@ def running(provider: Provider) -> Iterator[Provider]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)
+
+        def read_body(self) -> bytes:
+            if self.headers.get("transfer-encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
 
         do_POST = do_HEAD = do_GET  # noqa: N815  # the names that http.server asks for
 

@@ -65,11 +65,11 @@ WAYS: dict[str, list[list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("digits", [40, 64])
-@pytest.mark.parametrize("commands", WAYS.values(), ids=WAYS)
-def test_every_file_of_every_commit(tmp_path: Path, commands: list[list[str]], digits: int) -> None:
-    repository = GitRepository(tmp_path / "git")
-    if digits == 64:
+@pytest.fixture(scope="module", params=[40, 64])
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
+    """A repository with ids of so many digits, to be copied."""
+    repository = GitRepository(tmp_path_factory.mktemp("written") / "git")
+    if request.param == 64:
         shutil.rmtree(repository.path / ".git")
         repository.git("init", "-q", "--initial-branch=main", "--template=", "--object-format=sha256")
     repository.write("many", "".join(hashlib.sha256(b"%d" % number).hexdigest() + "\n" for number in range(3000)))
@@ -77,6 +77,19 @@ def test_every_file_of_every_commit(tmp_path: Path, commands: list[list[str]], d
     repository.write("folder/40000 x", "like a mode\n")
     repository.write("folder/sub/sub/deep \n \xff.txt".encode("latin-1").decode("utf-8", "surrogateescape"), b"\0\xff")
     build_history(repository)
+    return repository
+
+
+def copied(repository: GitRepository, path: Path) -> GitRepository:
+    copy = GitRepository.__new__(GitRepository)
+    copy.path = path
+    shutil.copytree(repository.path, path, symlinks=True)
+    return copy
+
+
+@pytest.mark.parametrize("commands", WAYS.values(), ids=WAYS)
+def test_every_file_of_every_commit(tmp_path: Path, written: GitRepository, commands: list[list[str]]) -> None:
+    repository = copied(written, tmp_path / "copy")
     for command in commands:
         repository.git(*command)
     files = files_of(repository)
@@ -86,15 +99,22 @@ def test_every_file_of_every_commit(tmp_path: Path, commands: list[list[str]], d
         assert read(repository, sha, path) == contents[blob]
 
 
-@pytest.fixture
-def packed(tmp_path: Path) -> tuple[GitRepository, str]:
-    repository = GitRepository(tmp_path / "git")
+@pytest.fixture(scope="module")
+def in_a_pack(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
+    """To be copied."""
+    repository = GitRepository(tmp_path_factory.mktemp("packed") / "git")
     repository.write("folder/f", numbered(1, 2000))
     repository.commit()
     repository.write("folder/f", numbered(1, 2000) + "more\n")
-    sha = repository.commit()
+    repository.commit()
     repository.git("repack", "-a", "-d", "-q", "-f")
-    return repository, sha
+    return repository
+
+
+@pytest.fixture
+def packed(tmp_path: Path, in_a_pack: GitRepository) -> tuple[GitRepository, str]:
+    copy = copied(in_a_pack, tmp_path / "copy")
+    return copy, copy.head()
 
 
 @pytest.mark.parametrize(
@@ -152,11 +172,9 @@ def test_files_that_are_pipes_are_for_git(packed: tuple[GitRepository, str], kin
 
 @pytest.mark.parametrize("seed", range(30))
 @pytest.mark.parametrize("kind", ["*.pack", "*.idx", "??/*"])
-def test_damaged_files_are_for_git(tmp_path: Path, damaged: Path, kind: str, seed: int) -> None:
+def test_damaged_files_are_for_git(tmp_path: Path, damaged: GitRepository, kind: str, seed: int) -> None:
     """With a few other bytes, or cut: what is read all the same is right, for each object has a checksum."""
-    copy = GitRepository.__new__(GitRepository)
-    copy.path = tmp_path / "copy"
-    shutil.copytree(damaged, copy.path)
+    copy = copied(damaged, tmp_path / "copy")
     sha = (copy.path / ".git/refs/heads/main").read_text().strip()
     chance = random.Random(f"{kind} {seed}")  # the same every time
     objects = copy.path / ".git/objects"
@@ -181,7 +199,7 @@ def test_damaged_files_are_for_git(tmp_path: Path, damaged: Path, kind: str, see
 
 
 @pytest.fixture(scope="module")
-def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
     """A repository whose objects are in a pack, and again as loose ones."""
     repository = GitRepository(tmp_path_factory.mktemp("damaged") / "git")
     repository.write("folder/f", numbered(1, 2000))
@@ -190,7 +208,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository.write("folder/f", numbered(1, 2000) + "more\n")
     repository.commit()
     repository.git("repack", "-a", "-q", "-f")
-    return repository.path
+    return repository
 
 
 def write_pack(repository: GitRepository, objects: dict[bytes, bytes]) -> None:
@@ -236,6 +254,7 @@ BOMBS: dict[str, Callable[[], dict[bytes, bytes]]] = {
 }
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_packs_that_mean_harm_are_for_git(tmp_path: Path, bomb: Callable[[], dict[bytes, bytes]]) -> None:
     repository = GitRepository(tmp_path / "git")

@@ -15,6 +15,8 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
+from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
+from flask_grpcweb_scm.scm.mirrors.remote import Remote
 from flask_grpcweb_scm.scm.providers import (
     Credential,
     ProviderError,
@@ -24,6 +26,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     ProviderUnavailable,
 )
+from flask_grpcweb_scm.scm.sources import BloblessMirror
 from flask_grpcweb_scm.scm.sources.blame import (
     DEFAULT_BLAME,
     IGNORE_FILE,
@@ -31,12 +34,14 @@ from flask_grpcweb_scm.scm.sources.blame import (
     BlameOptions,
     NoSuchCommit,
 )
-from flask_grpcweb_scm.scm.sources.git import GitCommit, GitError
+from flask_grpcweb_scm.scm.sources.git import GitError
+from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from flask_grpcweb_scm.scm.sources.source import Source
 from tests.scm.databases import SqliteDatabases, disposed
+from tests.scm.mirrors.git_server import serve_git
 from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
 from tests.scm.trackers.contract import changed
@@ -114,6 +119,19 @@ class TestMirror(SourceContract):
     @pytest.fixture
     def source(self, history: GitRepository) -> Source:
         return Mirror(str(history.path / ".git"), timeout=30)
+
+
+class TestBloblessMirror(SourceContract):
+    @pytest.fixture
+    def source(self, history: GitRepository, tmp_path: Path) -> Iterator[Source]:
+        mirror = OwnMirror(tmp_path / "mirrors/0/1-0.git", Limits(timeout=None, memory=None))
+        with serve_git(history.path.parent) as server:
+            remote = Remote(f"{server.url}/{history.path.name}", allowed_hosts={"127.0.0.1"})
+            mirror.update(remote, blobless=True)
+        with running(FakeGitHub(history)) as provider:
+            yield BloblessMirror(mirror.git_dir, open_github(provider), timeout=30)
+        objects = history.git(f"--git-dir={mirror.git_dir}", "rev-list", "--objects", "--missing=print", "--all")
+        assert "?" in objects
 
 
 class TestGitHub(SourceContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,14 @@ class GitHubServer:
 
     def act(self, peer: Peer) -> bytes:
         method, target, _ = peer.target.split(" ")
+        if method == "GET" and "/search/issues?" in target:
+            rows = [{**issue, "repository_url": f"{self.url}/repos/o/r"} for issue in self.issues]
+            return http(json.dumps({"items": rows}).encode(), content_type="application/json")
+        if method == "GET" and (match := re.search(r"/issues/(\d+)$", target)):
+            found = [issue for issue in self.issues if issue["number"] == int(match[1])]
+            if not found:
+                return http(b'{"message": "Not Found"}', status="404 Not Found")
+            return http(json.dumps(found[0]).encode(), content_type="application/json")
         if method == "GET":
             return http(json.dumps(self.issues[::-1]).encode(), content_type="application/json")
         sent = json.loads(peer.body)

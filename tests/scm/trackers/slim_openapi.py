@@ -20,6 +20,13 @@ OPERATIONS = [
     ("/repos/{owner}/{repo}/commits/{ref}", "get"),
     ("/repos/{owner}/{repo}/git/commits/{commit_sha}", "get"),
     ("/repos/{owner}/{repo}/git/trees/{tree_sha}", "get"),
+    ("/app/installations/{installation_id}/access_tokens", "post"),
+    ("/installation/repositories", "get"),
+    ("/orgs/{org}/repos", "get"),
+    ("/user", "get"),
+    ("/user/repos", "get"),
+    ("/users/{username}", "get"),
+    ("/users/{username}/repos", "get"),
 ]
 # What a validator does not read.
 PROSE = {"description", "example", "examples", "externalDocs", "summary", "tags", "title"}

@@ -19,25 +19,21 @@ from flask import Flask
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.trackers import TRACKERS, open_tracker
 from flask_grpcweb_scm.settings import Settings
+from tests.documents import PAGES, ROOT, blocks
 from tests.scm.support import make_app
 from tests.servers import free_port
 
-ROOT = Path(__file__).parent.parent.parent.parent
-PAGE = (ROOT / "docs/trackers.md").read_text()
-DEMO = (ROOT / "docs/demo.md").read_text()
+PAGE = PAGES["trackers"]
+DEMO = PAGES["demo"]
 
 
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-
-
-def commands(page: str) -> list[list[str]]:
-    lines = "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
+def commands() -> list[list[str]]:
+    lines = "".join(blocks(PAGE, "sh")).replace("\\\n", "").splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def table() -> Iterator[list[str]]:
-    listed = PAGE.partition("<!-- trackers -->\n")[2].partition("<!-- /trackers -->")[0]
+    listed = PAGE.read_text().partition("<!-- trackers -->\n")[2].partition("<!-- /trackers -->")[0]
     for line in listed.splitlines()[2:]:
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -69,11 +65,11 @@ def test_every_tracker_is_listed_with_what_it_needs() -> None:
 def test_the_waits_are_those_of_the_code() -> None:
     waits = {tracker.kind: tracker.search_delay for tracker in TRACKERS.values()}
     assert (waits.pop("jira_server"), waits.pop("jira"), set(waits.values())) == (30, 120, {5})
-    assert "(5 s, Jira 30 s, Jira Cloud 120 s)" in PAGE
+    assert "(5 s, Jira 30 s, Jira Cloud 120 s)" in PAGE.read_text()
 
 
 def test_every_integration_can_be_added_as_printed(app: Flask) -> None:
-    added = [command[1:] for command in commands(PAGE) if command[:3] == ["flask", "scm", "add-integration"]]
+    added = [command[1:] for command in commands() if command[:3] == ["flask", "scm", "add-integration"]]
     assert {command[3] for command in added} == set(TRACKERS)
     for command in added:
         result = app.test_cli_runner().invoke(args=command)
@@ -88,19 +84,19 @@ def test_every_integration_can_be_added_as_printed(app: Flask) -> None:
 
 
 def test_the_commands_of_the_outbox_exist(app: Flask) -> None:
-    listed = [command[1:] for command in commands(PAGE) if command[:3] == ["flask", "scm", "outbox"]]
+    listed = [command[1:] for command in commands() if command[:3] == ["flask", "scm", "outbox"]]
     assert [command[2] for command in listed] == ["list", "resume", "discard"]
     assert [app.test_cli_runner().invoke(args=command).exit_code for command in listed] == [0, 1, 1]
 
 
 def test_the_credentials_in_the_environment_are_json() -> None:
-    (text,) = [c[1].partition("=")[2] for c in commands(PAGE) if c and c[0] == "export"]
+    (text,) = [c[1].partition("=")[2] for c in commands() if c and c[0] == "export"]
     Settings.from_config({"GRPC_SCM_CREDENTIALS": json.loads(text)})
 
 
 @pytest.mark.parametrize("page", [PAGE, DEMO])
-def test_every_key_exists(page: str) -> None:
-    named = set(re.findall(r"\b(?:FLASK_)?(GRPC_[A-Z_]+)", page))
+def test_every_key_exists(page: Path) -> None:
+    named = set(re.findall(r"\b(?:FLASK_)?(GRPC_[A-Z_]+)", page.read_text()))
     assert named <= {f"GRPC_{name.upper()}" for name in Settings.__dataclass_fields__}
 
 
@@ -122,14 +118,14 @@ def test_the_demo_runs_as_printed(tmp_path: Path, shell_path: str) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, errors
-    shown_blocks = [text for language, text in re.findall(r"```(\w*)\n(.*?)```", DEMO, re.DOTALL) if not language]
+    shown_blocks = blocks(DEMO, "")
     assert len(shown_blocks) == 2
     for shown in shown_blocks:
         pattern = re.escape(shown).replace("…\\\n", r"(?:.*\n)*").replace("…", ".*")
         assert re.search(pattern, out), shown
     (response,) = re.findall(r'^{\n  "suspects": .*?^}', out, re.MULTILINE | re.DOTALL)
     found = json.loads(response)
-    assert found["suspects"][0]["commitId"] in DEMO
+    assert found["suspects"][0]["commitId"] in DEMO.read_text()
     assert "rate = RATES[country]" in found["frames"][-1]["blame"]["codeSnippet"]
     # Twice created, linked, listed: the one issue.
     assert len(re.findall(rf'"webUrl": "http://127.0.0.1:{port}/issue1"', out)) == 4

@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2
 from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, Group, Integration, IssueOperation, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.providers import ProviderForbidden
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
@@ -472,7 +473,7 @@ def test_whatever_ends_a_call_ends_its_claim(
         signal.signal(signal.SIGALRM, before)
     assert stored(app, ours).operations == [f"{ending.__name__} in this server; its log has more"]
     with app.app_context():
-        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= outbox.database_now()
+        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= database_now()
     assert create(app, ours, "k").only(scm_pb2.ExternalIssue).key == "o/r#1"
     assert len(github.issues) == 1
 
@@ -514,7 +515,7 @@ def test_a_hostile_key_is_unavailable(app: Flask, key: Any) -> None:
         tenant = tracked(app, "theirs", server.url, "jira", project="ABC", issuetype="Bug")
         assert create(app, tenant, "k").code == StatusCode.UNAVAILABLE
     with app.app_context():
-        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= outbox.database_now()
+        assert db.session.scalars(sa.select(IssueOperation.claimed_until)).one() <= database_now()
 
 
 # Settings

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from werkzeug import Response
 
-from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, ProviderMisconfigured, ProviderUnavailable
+from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.providers import (
+    Credential,
+    CredentialRefused,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderRejected,
+    ProviderUnavailable,
+)
+from flask_grpcweb_scm.scm.trackers import jira
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker, TrackerField, TrackerIssue
 from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContract, Vendor, vendor
+from tests.tables import check_rows
 
 __all__ = ["vendor"]
 
@@ -28,6 +41,7 @@ def basic(user: str) -> str:
 
 
 GITHUB_ISSUE = {"number": 7, "html_url": "https://github.com/o/r/issues/7", "body": BODY, "title": "Bug ü"}
+ELSEWHERE = {**GITHUB_ISSUE, "repository_url": "https://api.github.com/repos/other/r"}
 OTHER = {"number": 6, "html_url": "https://github.com/o/r/issues/6", "body": None}
 
 
@@ -52,6 +66,17 @@ class TestGitHub(TrackerContract):
     ]
     find_nothing = [Step("GET", "/repos/o/r/issues", [OTHER])]
     comment = [Step("POST", "/repos/o/r/issues/7/comments", {"id": 1}, status=201, body={"body": "Linked &lt;b&gt;."})]
+    read = Step("GET", "/repos/o/r/issues/7", {**GITHUB_ISSUE, "state": "open", "assignee": {"login": "ann"}})
+    found = FoundIssue("", "", "Bug ü", "open", "ann")
+    search = [
+        Step(
+            "GET",
+            "/search/issues",
+            {"items": [{**read.answer, "repository_url": "https://api.github.com/repos/O/r"}, ELSEWHERE]},
+            query={"q": '"x OR \'1" repo:o/r is:issue', "per_page": "20"},
+        )
+    ]
+    pages = ["/o/r/issues/7", "/o/r/issues/7/", "/o/r/issues/7?x=1#issuecomment-1"]
     foreign_keys = ["o#7", "../..#7", "o/r#x", "o/r/x#7", "o/..#7", "7"]
     complaint = (
         {
@@ -66,6 +91,24 @@ class TestGitHub(TrackerContract):
         "Validation Failed",
         {"title": "missing_field", "metadata.assignees": "nobody", "description": "too long"},
     )
+
+    def test_a_milestone_by_number_or_title(self, at: Tracker, vendor: Vendor) -> None:
+        rows = [{"number": 3, "title": "Next"}]
+        for given, status, number in [("4", 200, 4), ("next", 200, 3), ("Never", 200, None), ("next", 500, None)]:
+            vendor.lookups["GET", self.base_path + "/repos/o/r/milestones"] = Response(json.dumps(rows), status)
+            vendor.requests.clear()
+            vendor.answer(GITHUB_ISSUE, status=201)
+            issue = self.issue(fields={"repo": "o/r", "milestone": given, "type": "Bug"})
+            if number:
+                at.create(issue)
+                sent = vendor.requests[0].get_json()
+                assert (sent["milestone"], sent["type"]) == (number, "Bug")
+            else:
+                with pytest.raises(ProviderError) as caught:
+                    at.create(issue)
+                assert not caught.value.may_have_acted
+                assert vendor.requests == []
+                assert (list(caught.value.fields) == ["metadata.milestone"]) is (status == 200)
 
     def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: Vendor) -> None:
         for url in ("javascript:alert(1)", "", "https://", "https://a b"):
@@ -127,12 +170,42 @@ class TestGitLab(TrackerContract):
             body={"body": "Linked &lt;b&gt;."},
         )
     ]
-    foreign_keys = ["group/p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
+    read = Step(
+        "GET",
+        "/api/v4/projects/group/p/issues/7",
+        {**GITLAB_ISSUE, "title": "Bug ü", "state": "opened", "assignee": {"username": "ann", "name": "Ann"}},
+    )
+    found = FoundIssue("", "", "Bug ü", "opened", "ann")
+    search = [
+        Step(
+            "GET",
+            "/api/v4/projects/group/p/issues",
+            [read.answer],
+            query={"search": "x\" OR '1", "in": "title,description", "scope": "all", "per_page": "20"},
+        )
+    ]
+    pages = ["/group/p/-/issues/7", "/group/p/issues/7/", "/group/p/-/issues/7?x#note_1"]
+    foreign_keys = ["p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
     complaint = (
         {"message": {"title": ["can't be blank", "is odd"], "weight": ["is not a number"]}},
         "title can't be blank; is odd; metadata.weight is not a number",
         {"title": "can't be blank; is odd", "metadata.weight": "is not a number"},
     )
+
+    def test_people_and_milestones_by_name(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.lookups["GET", "/api/v4/users"] = Response('[{"id": 5, "username": "Ann"}]')
+        vendor.lookups["GET", "/api/v4/projects/group/p/milestones"] = Response('[{"id": 8, "title": "Next"}]')
+        given = {"project": "group/p", "milestone": "next", "confidential": "TRUE", "due_date": "2030-01-31"}
+        vendor.answer(GITLAB_ISSUE, status=201)
+        at.create(self.issue(fields={**given, "assignees": "@ann, ann"}))
+        sent = vendor.requests[0].get_json()
+        del sent["title"], sent["description"]
+        assert sent == {"assignee_ids": [5, 5], "milestone_id": 8, "confidential": True, "due_date": "2030-01-31"}
+        for name in ("assignees", "milestone"):
+            with pytest.raises(ProviderRejected, match=f"metadata.{name} is none that gitlab has") as caught:
+                at.create(self.issue(fields={**given, name: "bob"}))
+            assert list(caught.value.fields) == [f"metadata.{name}"]
+        assert len(vendor.requests) == 1
 
     def test_a_project_is_one_segment(self, at: Tracker, vendor: Vendor) -> None:
         vendor.play(*self.create)
@@ -149,7 +222,7 @@ class TestGitLab(TrackerContract):
         [
             ({"message": "404 Project Not Found"}, "404 Project Not Found"),
             ({"error": "title is missing"}, "title is"),
-            ({"message": {"error": "Recognized as spam."}}, "with 400: Recognized as spam.$"),
+            ({"message": {"error": "Recognized as spam."}}, "with 400: Recognized as spam.; change the text"),
             (
                 {"message": {"base": ["Labels can't be blank"], "milestone": {"title": ["is too short"]}}},
                 "with 400: Labels can't be blank; metadata.milestone title is too short$",
@@ -206,6 +279,35 @@ class TestAzureDevOps(TrackerContract):
             body=[{"op": "add", "path": "/fields/System.History", "value": "Linked &lt;b&gt;."}],
         )
     ]
+    read = Step(
+        "GET",
+        "/_apis/wit/workitems/7",
+        {
+            "id": 7,
+            "fields": {
+                "System.Title": "Bug ü",
+                "System.State": "Active",
+                "System.AssignedTo": {"displayName": "Ann"},
+                "System.TeamProject": "My Project",
+            },
+        },
+        query={"api-version": "7.1", "fields": "System.Title,System.State,System.AssignedTo,System.TeamProject"},
+    )
+    found = FoundIssue("", "", "Bug ü", "Active", "Ann")
+    search = [
+        Step(
+            "POST",
+            "/My Project/_apis/wit/wiql",
+            {"workItems": [{"id": 7}]},
+            query={"api-version": "7.1", "$top": "20"},
+            body={
+                "query": "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project"
+                " AND [System.Title] CONTAINS 'x\" OR ''1' ORDER BY [System.ChangedDate] DESC"
+            },
+        ),
+        Step("GET", "/_apis/wit/workitems", {"value": [read.answer]}, query={**read.query, "ids": "7"}),
+    ]
+    pages = ["/acme/My%20Project/_workitems/edit/7", "/acme/other/_workitems/edit/7/"]
     foreign_keys = ["7x", "ABC-7", "7/../8"]
     complaint = ({"$id": "1", "message": "TF401347: no such type", "typeKey": "X"}, "TF401347: no such type", {})
 
@@ -214,6 +316,37 @@ class TestAzureDevOps(TrackerContract):
         at.create(self.issue(fields={"project": "p"}))
         assert vendor.requests[0].path == "/acme/p/_apis/wit/workitems/$Issue"
 
+    def test_fields_by_reference_name(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"id": 7})
+        given = {
+            "project": "p", "Custom.Severity": "1 - High", "System.Tags": "a; b",
+            "Microsoft.VSTS.TCM.ReproSteps": "<b>",
+            "system.teamproject": "other", "System.Title": "x", "note": "x", "Custom.Empty": "", "a/b.c": "x",
+        }  # fmt: skip
+        at.create(self.issue(fields=given))
+        sent = {row["path"]: row["value"] for row in vendor.requests[0].get_json()}
+        assert {path: value for path, value in sent.items() if path not in ("/fields/System.Description",)} == {
+            "/fields/System.Title": "Bug ü",
+            "/fields/Custom.Severity": "1 - High",
+            "/fields/System.Tags": "a; b",
+            "/fields/Microsoft.VSTS.TCM.ReproSteps": "&lt;b&gt;",
+        }
+
+    def test_what_is_required_is_described_first(self, at: Tracker, vendor: Vendor) -> None:
+        rows = [
+            {"referenceName": "System.Title", "name": "Title", "alwaysRequired": True},
+            {"referenceName": "System.Tags", "name": "Tags", "alwaysRequired": False, "allowedValues": []},
+            {"referenceName": "Custom.Severity", "name": "Severity", "alwaysRequired": True, "allowedValues": ["1", 2]},
+            {"referenceName": "System.State", "name": "State", "alwaysRequired": True, "defaultValue": "New"},
+        ]
+        vendor.answer({"count": 4, "value": rows})
+        assert at.describe({"project": "p", "work_item_type": "Bug"}) == [
+            TrackerField("Custom.Severity", "Severity", "option", required=True, allowed=["1", "2"]),
+            TrackerField("System.Tags", "Tags", "string", allowed=[]),
+            TrackerField("System.State", "State", "string", allowed=[]),
+        ]
+        assert vendor.requests[0].path == "/acme/p/_apis/wit/workitemtypes/Bug/fields"
+
     def test_a_page_to_sign_in_on_is_no_success(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer("<html>", status=203)
         with pytest.raises(CredentialRefused) as caught:
@@ -221,8 +354,44 @@ class TestAzureDevOps(TrackerContract):
         assert not caught.value.may_have_acted
 
 
+def jira_field(field: str, name: str, kind: str, **more: Any) -> dict[str, Any]:
+    schema = {"type": "array", "items": kind[:-2]} if kind.endswith("[]") else {"type": kind}
+    if "custom" in more:
+        schema["custom"] = "com.atlassian.jira.plugin.system.customfieldtypes:" + more.pop("custom")
+    return {"fieldId": field, "key": field, "name": name, "schema": schema, "required": False, **more}
+
+
+SEVERITIES = [{"id": "11", "value": "High"}, {"id": "12", "value": "Low"}]
+JIRA_FIELDS = [
+    jira_field("project", "Project", "project", required=True),
+    jira_field("summary", "Summary", "string", required=True),
+    jira_field("components", "Components", "component[]", allowedValues=[{"id": "21", "name": "Cart"}]),
+    jira_field("customfield_1", "Severity", "option", required=True, allowedValues=SEVERITIES, custom="select"),
+    jira_field("customfield_2", "Teams", "option[]"),
+    jira_field("customfield_3", "Points", "number"),
+    jira_field("customfield_4", "Steps", "string", custom="textarea"),
+    jira_field("customfield_5", "Place", "option-with-child"),
+    jira_field("customfield_6", "Watchers", "user[]"),
+    jira_field("customfield_7", "Same", "string"),
+    jira_field("customfield_8", "Same", "string"),
+    {"fieldId": 7, "name": None, "schema": {}},
+    "no field",
+]
+JIRA_TYPES = [{"id": "1", "name": "Task"}, {"id": "2", "name": "Bug"}]
+
+
+def jira_lookups(version: str) -> list[Step]:
+    path, query = f"/rest/api/{version}/issue/createmeta/ABC/issuetypes", {"startAt": "0", "maxResults": "200"}
+    types, fields = ("values", "values") if version == "2" else ("issueTypes", "fields")
+    return [
+        Step("GET", path, {types: JIRA_TYPES, "total": 2}, query=query),
+        Step("GET", f"{path}/2", {fields: JIRA_FIELDS, "total": len(JIRA_FIELDS)}, query=query),
+    ]
+
+
 class TestJiraDataCenter(TrackerContract):
     tracker = JiraDataCenter
+    lookups = jira_lookups("2")
     version = "2"
     base_path = "/jira"
     fields = {"project": "ABC", "issuetype": "Bug", "labels": "a, b"}
@@ -244,18 +413,125 @@ class TestJiraDataCenter(TrackerContract):
             },
         )
     ]
-    search = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
-    find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=search)]
+    by_marker = {"jql": f'text ~ "{MARKER}"', "fields": "summary", "maxResults": "1"}
+    find = [Step("GET", "/rest/api/2/search", {"issues": [{"key": "ABC-7"}]}, query=by_marker)]
     find_nothing = [Step("GET", "/rest/api/2/search", {"issues": []})]
     comment = [
         Step("POST", "/rest/api/2/issue/ABC-7/comment", {"id": "1"}, status=201, body={"body": "Linked &lt;b&gt;."})
     ]
+    read = Step(
+        "GET",
+        "/rest/api/2/issue/ABC-7",
+        {
+            "key": "ABC-7",
+            "fields": {"summary": "Bug ü", "status": {"name": "To Do"}, "assignee": {"displayName": "Ann"}},
+        },
+        query={"fields": "summary,status,assignee"},
+    )
+    found = FoundIssue("", "", "Bug ü", "To Do", "Ann")
+    found_by = {
+        "jql": 'project = "ABC" AND text ~ "x OR 1" ORDER BY updated DESC',
+        "fields": "summary,status,assignee",
+        "maxResults": "20",
+    }
+    search = [Step("GET", "/rest/api/2/search", {"issues": [read.answer]}, query=found_by)]
+    pages = ["/jira/browse/ABC-7", "/jira/browse/abc-7?x=1"]
     foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
     complaint = (
         {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},
         "Not today.; title: Is required.; metadata.priority: Is unknown.",
         {"title": "Is required.", "metadata.priority": "Is unknown."},
     )
+
+    @pytest.fixture(autouse=True)
+    def _new_process(self) -> None:
+        jira.known_fields = LruCache(2**20)
+        jira.known_sites = LruCache(2**20)
+
+    def sent_fields(self, at: Tracker, vendor: Vendor, **fields: str) -> dict[str, Any]:
+        """Create an issue, and return what of its fields was sent beside what every issue has."""
+        vendor.requests.clear()
+        vendor.answer({"id": "1", "key": "ABC-7"}, status=201)
+        assert at.create(self.issue(fields={"project": "ABC", "issuetype": "Bug", **fields})).key == "ABC-7"
+        [request] = vendor.requests
+        return {k: v for k, v in request.get_json()["fields"].items() if k not in jira.OWN_FIELDS}
+
+    def test_fields_are_sent_as_the_project_has_them(self, at: Tracker, vendor: Vendor) -> None:
+        user = at.user_key  # type: ignore[attr-defined]
+        steps = document("<b>") if at.kind == "jira" else "&lt;b&gt;"
+
+        def check(_: str, given: dict[str, str], expected: dict[str, Any]) -> None:
+            assert self.sent_fields(at, vendor, **given) == expected
+
+        check_rows(
+            check,
+            [
+                ("by id", {"customfield_1": "high"}, {"customfield_1": {"id": "11"}}),
+                ("by name", {"severity": "High"}, {"customfield_1": {"id": "11"}}),
+                ("the id of a value", {"Severity": "12"}, {"customfield_1": {"id": "12"}}),
+                ("a value it has not", {"customfield_1": "Odd"}, {"customfield_1": {"value": "Odd"}}),
+                ("objects as they are", {"customfield_1": '{"value": "x"}'}, {"customfield_1": {"value": "x"}}),
+                ("lists as they are", {"components": '[{"id": "1"}]'}, {"components": [{"id": "1"}]}),
+                ("a broken list", {"customfield_7": "[x"}, {"customfield_7": "[x"}),
+                ("no JSON", {"customfield_7": "[NaN]"}, {"customfield_7": "[NaN]"}),
+                ("names", {"components": "Other, b"}, {"components": [{"name": "Other"}, {"name": "b"}]}),
+                ("versions", {"fixVersions": "1.0"}, {"fixVersions": [{"name": "1.0"}]}),
+                ("options", {"Teams": "a, b"}, {"customfield_2": [{"value": "a"}, {"value": "b"}]}),
+                ("an integer", {"Points": "5"}, {"customfield_3": 5}),
+                ("a float", {"Points": "0.5"}, {"customfield_3": 0.5}),
+                ("no number", {"Points": "nan"}, {"customfield_3": "nan"}),
+                ("a text area", {"Steps": "<b>"}, {"customfield_4": steps}),
+                ("a child", {"Place": "EU / Rome"}, {"customfield_5": {"value": "EU", "child": {"value": "Rome"}}}),
+                ("users", {"Watchers": "ann"}, {"customfield_6": [{user: "ann"}]}),
+                ("a user", {"assignee": "ann"}, {"assignee": {user: "ann"}}),
+                ("a priority", {"priority": "High"}, {"priority": {"name": "High"}}),
+                ("a parent", {"parent": "ABC-1"}, {"parent": {"key": "ABC-1"}}),
+                ("a text", {"duedate": "2030-01-31"}, {"duedate": "2030-01-31"}),
+                ("a name that two have", {"Same": "x"}, {}),
+                ("a name that none has", {"note": "x"}, {}),
+                ("nothing", {"customfield_1": " "}, {}),
+                # An organization may be held to some projects.
+                ("where it goes", {"Project": "XYZ"}, {}),
+                ("what it says", {"Summary": "x"}, {}),
+            ],
+        )
+
+    def test_a_lookup_that_fails_never_fails_the_create(self, at: Tracker, vendor: Vendor) -> None:
+        given = {"components": "cart,api", "customfield_1": '{"value": "High"}', "customfield_9": "plain", "note": "x"}
+        expected = {
+            "components": [{"name": "cart"}, {"name": "api"}],
+            "customfield_1": {"value": "High"},
+            "customfield_9": "plain",
+        }
+        for status, text in [(404, "{}"), (500, ""), (200, "{}"), (200, "<html>"), (200, '{"values": [{"name": 7}]}')]:
+            for key in vendor.lookups:
+                vendor.lookups[key] = Response(text, status)
+            assert self.sent_fields(at, vendor, **given) == expected, (status, text)
+
+    def test_what_is_required_is_described_first(self, at: Tracker, vendor: Vendor) -> None:
+        first, second, *_ = at.describe({"project": "ABC", "issuetype": "bug"})
+        assert first == TrackerField("customfield_1", "Severity", "option", required=True, allowed=["High", "Low"])
+        assert second == TrackerField("components", "Components", "list of component", allowed=["Cart"])
+        with pytest.raises(ProviderRejected, match="ABC has no type of issue 'Story'; it has bug, task") as caught:
+            at.describe({"project": "ABC", "issuetype": "Story"})
+        assert list(caught.value.fields) == ["metadata.issuetype"]
+        with pytest.raises(ProviderRejected, match="issuetype is needed"):
+            at.describe({"project": "ABC"})
+
+    def test_links_of_a_gateway_lead_to_the_site(self, vendor: Vendor) -> None:
+        path = "/ex/jira/1111-2222"
+        deadline = time.monotonic() + 5
+        at = self.tracker(vendor.url + path, self.credential, deadline=deadline, allowed_hosts=["localhost"])
+        info = ("GET", f"{path}/rest/api/{self.version}/serverInfo")
+        for answer, url in [
+            ("{}", ""),
+            ('{"baseUrl": "javascript:x"}', ""),
+            ('{"baseUrl": "https://harbor.atlassian.example/"}', "https://harbor.atlassian.example/browse/ABC-7"),
+            ("{}", "https://harbor.atlassian.example/browse/ABC-7"),
+        ]:
+            vendor.lookups[info] = Response(answer)
+            vendor.answer({"key": "ABC-7"}, status=201)
+            assert at.create(self.issue()).web_url == url
 
     def test_project_and_type_by_id(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer({"key": "ABC-7"})
@@ -290,6 +566,8 @@ def document(*lines: str) -> dict[str, Any]:
 
 class TestJiraCloud(TestJiraDataCenter):
     tracker = JiraCloud
+    version = "3"
+    lookups = jira_lookups("3")
     create = [
         Step(
             "POST",
@@ -308,9 +586,11 @@ class TestJiraCloud(TestJiraDataCenter):
         )
     ]
     find = [
-        Step("GET", "/rest/api/3/search/jql", {"issues": [{"key": "ABC-7"}]}, query=TestJiraDataCenter.search),
+        Step("GET", "/rest/api/3/search/jql", {"issues": [{"key": "ABC-7"}]}, query=TestJiraDataCenter.by_marker),
     ]
     find_nothing = [Step("GET", "/rest/api/3/search/jql", {"issues": [], "isLast": True})]
+    read = replace(TestJiraDataCenter.read, path="/rest/api/3/issue/ABC-7")
+    search = [replace(TestJiraDataCenter.search[0], path="/rest/api/3/search/jql")]
     comment = [
         Step(
             "POST",
@@ -367,6 +647,32 @@ class TestRoundup(TrackerContract):
             body={"@op": "add", "@etag": '"e"', "messages": ["4"]},
         ),
     ]
+    read = Step(
+        "GET",
+        "/rest/data/issue/7",
+        {
+            "data": {
+                "id": "7",
+                "attributes": {"title": "Bug ü", "status": {"id": "2", "name": "chatting"}, "assignedto": None},
+            }
+        },
+        query={"@verbose": "2"},
+    )
+    found = FoundIssue("", "", "Bug ü", "chatting", "")
+    search = [
+        Step(
+            "GET",
+            "/rest/data/issue",
+            {"data": {"collection": [{"id": "7", "title": "Bug ü", "status": {"id": "2", "name": "chatting"}}]}},
+            query={
+                "title": "x\" OR '1",
+                "@fields": "title,status,assignedto",
+                "@verbose": "2",
+                "@page_size": "20",
+            },
+        )
+    ]
+    pages = ["/tracker/issue7"]
     foreign_keys = ["7", "msg7", "issue7/../8"]
     complaint = ({"error": {"status": 400, "msg": "not a priority"}}, "not a priority", {})
 

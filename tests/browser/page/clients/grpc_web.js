@@ -28,19 +28,30 @@ const STREAM = descriptor(Echo, 'ServerStream', MethodType.SERVER_STREAMING);
 
 function grpcWeb(server, format) {
   const client = new GrpcWebClientBase({format, withCredentials: true});
-  const unary = (method) => (request, call) => callUnary(client, server + method.getName(), method, request, call);
-  return {
+  const unary = (method) => (request, metadata, callback) =>
+    client.rpcCall(server + method.getName(), request, metadata, method, callback);
+  return callsOf({
     unary: unary(UNARY),
     missing: unary(MISSING),
     absent: unary(ABSENT),
-    stream: (request, call, onMessage) => callStream(client, server + STREAM.getName(), request, call, onMessage),
+    stream: (request, metadata) => client.serverStreaming(server + STREAM.getName(), request, metadata, STREAM),
+  });
+}
+
+/** The calls of the cases, of functions as generated clients have them; `decode` makes objects of their responses. */
+export function callsOf({unary, missing, absent, stream, decode = (response) => response}) {
+  return {
+    unary: (request, call) => callUnary(unary, request, call),
+    missing: (request, call) => callUnary(missing, request, call),
+    absent: (request, call) => callUnary(absent, request, call),
+    stream: (request, call, onMessage) => callStream(stream, request, call, (response) => onMessage(decode(response))),
   };
 }
 
-function callUnary(client, url, method, request, call) {
+function callUnary(method, request, call) {
   return new Promise((resolve, reject) => {
     const answer = {};
-    const stream = client.rpcCall(url, request, metadata(call), method, (error, message) => {
+    const stream = method(request, metadata(call), (error, message) => {
       if (error) reject(translate(error));
       answer.message = message;
     });
@@ -51,10 +62,10 @@ function callUnary(client, url, method, request, call) {
   });
 }
 
-function callStream(client, url, request, call, onMessage) {
+function callStream(method, request, call, onMessage) {
   return new Promise((resolve, reject) => {
     const answer = {};
-    const stream = client.serverStreaming(url, request, metadata(call), STREAM);
+    const stream = method(request, metadata(call));
     stream.on('data', onMessage);
     stream.on('metadata', (received) => (answer.headers = customMetadata(Object.entries(received))));
     stream.on('status', (status) => (answer.trailers = customMetadata(Object.entries(status.metadata ?? {}))));

@@ -1,4 +1,4 @@
-"""The README's configuration of nginx: what the app lets through, nginx does."""
+"""The configuration of nginx in docs/servers.md: what the app lets through, nginx does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG = 4 * 2**20 - 100
 
 @pytest.mark.needs("nginx")
 def test_long_messages_pass(tmp_path: Path) -> None:
-    location = documents.block(documents.README, "nginx", "proxy_pass")
+    location = documents.block(documents.PAGES["servers"], "nginx", "proxy_pass")
     assert UPSTREAM in location
     body = body_of(EchoRequest(text="long", data=bytes(LONG)), content_type=TEXT)
     sent = request(ECHO + "Unary", body, [("content-type", TEXT), ("x-grpc-web", "1")])

@@ -1,0 +1,353 @@
+"""The sync of an organization: its integrations are listed, and its repositories become what the listings have.
+
+Pages of a listing are stored with their validators, so that the next one, also after a crash, transfers only what has
+changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from flask_grpcweb_scm.rpc import printable
+from flask_grpcweb_scm.scm.database.db import db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.models import (
+    Integration,
+    Job,
+    OrganizationIntegration,
+    Repository,
+    RepositoryStatus,
+)
+from flask_grpcweb_scm.scm.database.values import provider_name
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
+from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
+from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured
+from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.queries.tenancy import installations_of
+from flask_grpcweb_scm.scm.remotes import remote_of
+from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
+from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
+from flask_grpcweb_scm.scm.sync.state import listed_numbers, mark, marked_rows, save_pages, stored_pages
+from flask_grpcweb_scm.scm.trackers import allowed_projects
+from flask_grpcweb_scm.scm.trackers.tracker import matches_project
+
+__all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
+
+BATCH_ACTIONS = 100
+MAX_PAGES = 10_000
+SECONDARY_LIMIT_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 300.0
+"""That a listing waits for the limits of a provider; for longer ones the job itself waits."""
+REMOVED = {"hide", "hand over"}
+
+T = TypeVar("T")
+
+
+def can_be_listed(integration: Integration) -> bool:
+    """Tell whether the provider of an integration lists repositories."""
+    return provider_name(integration.provider) in LISTINGS and is_configured(integration.metadata_)
+
+
+def sync_organization(organization_id: int, lease: Lease) -> None:
+    """List all integrations of an organization, store what has changed, and have each repository synced.
+
+    :raises NoSubject: for an organization without an integration that can be listed.
+    :raises ProviderError: the first one, when all integrations have been tried.
+    """
+    sync = OrganizationSync(organization_id, note=lease.note, check=lease.check)
+    if not sync.installations():
+        raise NoSubject
+    sync.run()
+    sync.raise_error()
+
+
+@dataclass(slots=True)
+class OrganizationSync:
+    """One sync of an organization.
+
+    :param note: is called with lines for whoever watches.
+    :param check: is called between two steps, and may raise to end it.
+    :param integration_id: of the only integration to list; None for all.
+    :param wanted: names and ids of the only repositories to change, in lower case; None for all.
+    """
+
+    organization_id: int
+    note: Callable[[str], object]
+    check: Callable[[], object] = lambda: None
+    integration_id: int | None = None
+    wanted: Collection[str] | None = None
+    errors: list[ProviderError] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    """Everything that was planned, done or not."""
+
+    def installations(self) -> list[OrganizationIntegration]:
+        """Return the integrations to list, the oldest first."""
+        rows = [row for _, row in sorted(installations_of(self.organization_id).items())]
+        return [
+            row for row in rows if can_be_listed(row.integration) and self.integration_id in {None, row.integration_id}
+        ]
+
+    def run(self, *, since: datetime | None = None, is_dry: bool = False, is_full: bool = False) -> None:
+        """List, plan, and store what changes; errors of providers are in :attr:`errors`.
+
+        :param is_dry: store nothing at all.
+        :param is_full: have all repositories synced now, but those that were since a time.
+        """
+        for installation_id in [row.id for row in self.installations()]:
+            installation = db.session.get(OrganizationIntegration, installation_id)
+            if installation is None:
+                continue
+            name = printable(installation.integration.name)
+            try:
+                actions = self._plan(installation, is_dry=is_dry)
+            except ProviderError as error:
+                release_connection()
+                self.errors.append(error)
+                self.note(f"integration {name}: {printable(error.private)}")
+                continue
+            self.actions += actions
+            if not is_dry:
+                self._make_due(self._store(installation_id, actions), since=since, is_full=is_full)
+
+    def raise_error(self) -> None:
+        """Raise the error that says to wait longest, or else the first one, if there is any.
+
+        :raises ProviderError: in that case.
+        """
+        if self.errors:
+            raise max(self.errors, key=lambda error: error.retry_after or 0.0)
+
+    # Listing
+
+    def _plan(self, installation: OrganizationIntegration, *, is_dry: bool) -> list[Action]:
+        integration = installation.integration
+        provider = provider_name(integration.provider)
+        account = Account(integration.id, provider, host_at_provider(provider, integration))
+        listed = self._list(installation, is_dry=is_dry)
+        actions = self._planned(installation, account, listed)
+        if any(action.kind in REMOVED for action in actions):
+            # A repository that is deleted moves others to the page before, which has been read already.
+            again = self._list(installation, is_dry=is_dry)
+            both = {row.number: row for row in [*listed.repositories, *again.repositories]}
+            is_complete = listed.is_complete and again.is_complete
+            actions = self._planned(installation, account, _Listed([*both.values()], is_complete))
+        return actions
+
+    def _planned(self, installation: OrganizationIntegration, account: Account, listed: _Listed) -> list[Action]:
+        states = installations_of(self.organization_id)
+        here = [
+            row
+            for row in states.values()
+            if host_at_provider(row.integration.provider, row.integration) == account.host
+        ]
+        elsewhere = {
+            number: row.integration_id
+            for row in here
+            if row.integration_id != installation.integration_id
+            for number in listed_numbers(row)
+        }
+        known = _known(self.organization_id, states)
+        actions = plan_sync(account, listed.repositories, known, is_complete=listed.is_complete, elsewhere=elsewhere)
+        return [action for action in actions if self._is_wanted(action, known)]
+
+    def _is_wanted(self, action: Action, known: Sequence[KnownRepository]) -> bool:
+        if self.wanted is None:
+            return True
+        names = {action.name.lower(), str(action.repository_id)}
+        names |= {row.name.lower() for row in known if row.id == action.repository_id}
+        return not names.isdisjoint(self.wanted)
+
+    def _list(self, installation: OrganizationIntegration, *, is_dry: bool) -> _Listed:
+        """Read all pages; those that have not changed are not transferred."""
+        allowed, name = allowed_projects(installation), printable(installation.integration.name)
+        owner = str(installation.config.get("owner") or "")
+        place = self._call(installation, lambda api: api.place(owner))
+        pages = stored_pages(installation, place)
+        read: dict[str, Page] = {}
+        cursor: str | None = ""
+        error: ProviderError | None = None
+        while cursor is not None and error is None:
+            self.check()
+            try:
+                page = self._page(installation, place, cursor, pages.get(cursor))
+            except ProviderError as caught:
+                self.note(f"integration {name}: {printable(caught.private)}")
+                error = caught
+                self.errors.append(error)
+                continue
+            read[cursor] = pages[cursor] = page
+            self.note(f"integration {name}: page {len(read)} has {len(page.repositories)} repositories")
+            cursor = page.next or None
+            if cursor in read or len(read) > MAX_PAGES:
+                raise self._open(installation).http.unexpected()
+            if not is_dry:
+                save_pages(installation.id, place, pages if cursor else read)
+        repositories = {row.number: row for page in read.values() for row in page.repositories}
+        totals = {page.total for page in read.values() if page.total is not None}
+        is_complete = error is None and totals <= {len(repositories)}
+        if not is_complete:
+            self.note(f"integration {name}: the listing is not complete, so that nothing is hidden")
+        wanted = [
+            row
+            for row in repositories.values()
+            if allowed is None or any(matches_project(pattern, row.name) for pattern in allowed)
+        ]
+        return _Listed(wanted, is_complete)
+
+    def _page(self, installation: OrganizationIntegration, place: Place, cursor: str, stored: Page | None) -> Page:
+        etag = stored.etag if stored is not None else ""
+        page = self._call(installation, lambda api: api.page(place, cursor, etag))
+        if page is None:
+            assert stored is not None  # only then a validator is sent
+            return stored
+        return page
+
+    def _call(self, installation: OrganizationIntegration, call: Callable[[Listing], T]) -> T:
+        """Send a request, and wait as long as the limits of the provider say.
+
+        :raises ProviderRateLimited: when that is long.
+        """
+        installation_id, waited = installation.id, 0.0
+        while True:
+            api = self._open(installation)
+            # Nobody waits for a provider with a connection to the database.
+            release_connection()
+            try:
+                return call(api)
+            except ProviderRateLimited as error:
+                pause = error.retry_after if error.retry_after is not None else SECONDARY_LIMIT_SECONDS
+                waited += pause
+                if waited > LONGEST_PAUSE_SECONDS:
+                    raise
+                self.note(f"{api.kind} limits the rate of requests; waiting for {pause:.0f} s")
+                self._sleep(pause)
+            installation = db.session.get_one(OrganizationIntegration, installation_id)
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(1.0, left))
+
+    def _open(self, installation: OrganizationIntegration) -> Listing:
+        integration = installation.integration
+        provider = provider_name(integration.provider)
+        return LISTINGS[provider](**account_of(provider, integration.metadata_, integration.external_id, None))
+
+    # Storing
+
+    def _store(self, installation_id: int, actions: Sequence[Action]) -> dict[int, Action]:
+        """Store all changes; returns what was planned for each row."""
+        done: dict[int, Action] = {}
+        for first in range(0, len(actions), BATCH_ACTIONS):
+            self.check()
+            marked: dict[int, bool] = {}
+            for action in actions[first : first + BATCH_ACTIONS]:
+                row_id = self._store_one(action) if action.values else action.repository_id
+                if row_id is not None and action.kind != "skip":
+                    done[row_id], marked[row_id] = action, action.is_marked
+            mark(self.organization_id, installation_id, marked)
+            db.session.commit()
+        return done
+
+    def _store_one(self, action: Action) -> int | None:
+        """Store one change; returns the id of its row, or None when another process was faster."""
+        values = dict(action.values)
+        path = values.pop("path", None)
+        try:
+            with db.session.begin_nested():
+                if action.repository_id is None:
+                    config = {_path_key(str(values["provider"])): path} if path else {}
+                    values |= {"organization_id": self.organization_id, "remote": remote_of(str(values["url"]))}
+                    statement = insert_new(Repository).values(**values, config=config).returning(Repository.id)
+                    row_id: int | None = db.session.scalars(statement).one_or_none()
+                    return row_id
+                row = db.session.get(Repository, action.repository_id)
+                if row is None:
+                    return None
+                for name, value in values.items():
+                    setattr(row, name, value)
+                if path is not None:
+                    rest = {key: value for key, value in row.config.items() if key not in {"name", "path"}}
+                    row.config = {**rest, **({_path_key(row.provider): path} if path else {})}
+                return row.id
+        except IntegrityError:
+            self.note(f"{printable(action.name)} is not changed, for another process changes it; run this again")
+            return None
+
+    def _make_due(self, done: Mapping[int, Action], *, since: datetime | None, is_full: bool) -> None:
+        """Have repositories synced: those that are new or have changed, and otherwise those that no job is about."""
+        known = sa.select(Job.subject_id, Job.succeeded_at)
+        mine = known.where(Job.kind == SYNC_REPOSITORY, Job.organization_id == self.organization_id)
+        jobs = {row.subject_id: row.succeeded_at for row in db.session.execute(mine)}
+        rows = sa.select(Repository.id, Repository.status, Repository.imported_key)
+        of_organization = rows.where(Repository.organization_id == self.organization_id)
+        for row_id, status, imported in db.session.execute(of_organization).all():
+            action = done.get(row_id)
+            if action is None or action.kind in REMOVED:
+                continue
+            # Of one that is archived the history is read once, to its end.
+            is_last = status is RepositoryStatus.DISABLED and action.is_marked
+            if status is not RepositoryStatus.ACTIVE and not (is_last and (action.kind == "archive" or not imported)):
+                continue
+            succeeded_at = jobs.get(row_id)
+            is_done = since is not None and succeeded_at is not None and succeeded_at >= since
+            if row_id not in jobs or (action.values and not is_done) or (is_full and not is_done):
+                make_due(SYNC_REPOSITORY, row_id, organization_id=self.organization_id)
+        db.session.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    repositories: Sequence[ListedRepository]
+    is_complete: bool
+
+
+def _path_key(provider: str) -> str:
+    return "path" if provider_name(provider) == "gitlab" else "name"
+
+
+def _known(organization_id: int, installations: Mapping[int, OrganizationIntegration]) -> list[KnownRepository]:
+    """Read the rows of an organization, as a plan needs them."""
+    hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
+    marked = marked_rows(installations.values())
+    columns = (
+        *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
+        *(Repository.url, Repository.default_branch, Repository.status, Repository.remote, Repository.config),
+    )
+    rows = db.session.execute(sa.select(*columns).where(Repository.organization_id == organization_id))
+    known = []
+    for row in rows.all():
+        path = str(row.config.get("path" if provider_name(row.provider) == "gitlab" else "name") or "")
+        installation = installations.get(row.integration_id)
+        integration = None if installation is None else installation.integration
+        known.append(
+            KnownRepository(
+                id=row.id,
+                integration_id=row.integration_id,
+                provider=row.provider,
+                external_id=row.external_id,
+                name=row.name,
+                url=row.url,
+                default_branch=row.default_branch,
+                status=row.status,
+                remote=row.remote or remote_at_provider(row.provider, integration, path or row.name),
+                host=hosts.get(row.integration_id),
+                is_numbered=_is_numbered(row.external_id, row.remote, {row.name, path}),
+                is_marked=row.id in marked,
+                path=path,
+            )
+        )
+    return known
+
+
+def _is_numbered(external_id: str | None, remote: str | None, names: Collection[str]) -> bool:
+    """Tell whether a provider has given a row its id; else it is the row's remote or its name."""
+    own = {unnumbered_id(remote, ""), *(unnumbered_id(None, name) for name in names)}
+    return external_id is not None and external_id not in own and "/" not in external_id

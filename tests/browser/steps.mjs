@@ -1,0 +1,72 @@
+// node steps.mjs CHROMIUM [HOST=OTHER_HOST …]
+//
+// Opens a page for each line of standard input, {"url": …, "steps": [["fill", "Name", "Ann"], …]}, takes the steps, and
+// prints a line: {"text": …}, which is on the page in the end, or {"error": …}. The hosts are servers that listen
+// elsewhere than the pages say.
+
+import {createInterface} from 'node:readline';
+import {chromium} from 'playwright-core';
+
+const SECONDS = 60;
+const [executablePath, ...hosts] = process.argv.slice(2);
+const rules = hosts.map((pair) => `MAP ${pair.replace('=', ' ')}`).join(',');
+const browser = await chromium.launch({
+  executablePath,
+  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', `--host-resolver-rules=${rules}`],
+});
+
+const actions = {
+  see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text),
+  fill: (page, label, text) => page.getByLabel(label).fill(text),
+  click: (page, name) => page.getByRole('button', {name}).click(),
+  run: (page, code) => page.evaluate(code),
+};
+
+class Reloaded extends Error {}
+
+for await (const line of createInterface({input: process.stdin})) {
+  console.log(JSON.stringify(await visit(JSON.parse(line))));
+}
+await browser.close();
+
+async function visit(command, tries = 5) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(SECONDS * 1000);
+  try {
+    return await take(page, command);
+  } catch (error) {
+    if (error instanceof Reloaded && tries) return visit(command, tries - 1);
+    return {error: String(error)};
+  } finally {
+    await page.close();
+  }
+}
+
+/** Take all steps on one page. A development server may load it anew at any time, and what was typed is gone then. */
+async function take(page, {url, steps}) {
+  const log = [];
+  page.on('pageerror', (error) => log.push(String(error)));
+  page.on('console', (message) => log.push(message.text()));
+  let isLoading = false;
+  const reloaded = new Promise((resolve, reject) =>
+    page.on('domcontentloaded', () => isLoading || reject(new Reloaded('the page was loaded anew, again and again'))),
+  );
+  const load = async (action) => {
+    isLoading = true;
+    await action;
+    isLoading = false;
+  };
+  const all = async () => {
+    await load(page.goto(url));
+    for (const [action, ...values] of steps) {
+      try {
+        await (action === 'reload' ? load(page.reload()) : actions[action](page, ...values));
+      } catch (error) {
+        const text = await page.innerText('body');
+        throw new Error(`${action} ${values}: ${error.message}\nThe page says:\n${text}\nIts log:\n${log.join('\n')}`);
+      }
+    }
+    return {text: await page.innerText('body')};
+  };
+  return Promise.race([all(), reloaded]);
+}
