@@ -19,7 +19,7 @@ from flask import Blueprint, Request, Response
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
+from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, Pairs, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
@@ -162,10 +162,10 @@ class FastLane:
             return in_own_context(functools.partial(self._serve, route), environ, start_response)
         return self._serve(route, None, environ, start_response)
 
-    def _serve(  # noqa: C901  # one thought
+    def _serve(
         self, route: Route, scope: RequestScope | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Serve a request as Flask.wsgi_app and Flask.full_dispatch_request do it.
+        """Serve a request as Flask.wsgi_app does.
 
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
@@ -175,25 +175,10 @@ class FastLane:
         context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
-            try:
-                reply = self._calls.run(call)
-            except Exception as raised:
-                response = app.finalize_request(app.handle_user_exception(raised))
+            response = self._dispatch(call, context, scope)
+            if not isinstance(response, tuple):
                 return self._send(response, call, start_response)
-            pieces: Iterable[bytes]
-            # Most calls leave nothing to do.
-            if type(reply) is tuple and call.is_read:
-                status, headers, pieces = reply
-            else:
-                status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-            if context.is_used:
-                response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), environ)
-                return self._send(response, call, start_response)
-            permissions = self._hooks.permissions
-            if permissions is not None:
-                headers = permissions.added_to(headers, environ)
-            elif "HTTP_ORIGIN" in environ:
-                headers = expose_headers(headers)
+            status, headers, pieces = response
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._send(self._respond_to(unhandled, call), call, start_response)
@@ -203,13 +188,7 @@ class FastLane:
         finally:
             active_call.reset(token)
             if scope is None or scope.stream is None:
-                call.close()
-                error = call.unhandled
-                try:
-                    context.leave(None if error is not None and app.should_ignore_error(error) else error)
-                except BaseException:
-                    environ[CALL_KEY] = call
-                    raise
+                self._leave(call, context)
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
         try:
             start_response(status, headers)
@@ -218,6 +197,39 @@ class FastLane:
             environ[CALL_KEY] = call
             raise
         return pieces
+
+    def _dispatch(
+        self, call: IncomingCall, context: LateRequestContext, scope: RequestScope | None
+    ) -> tuple[str, Pairs, Iterable[bytes]] | Response:
+        """Do what Flask.full_dispatch_request does; returns a response only where the app has had one."""
+        app = self._app
+        try:
+            reply = self._calls.run(call)
+        except Exception as raised:
+            return app.finalize_request(app.handle_user_exception(raised))
+        pieces: Iterable[bytes]
+        # Most calls leave nothing to do.
+        if type(reply) is tuple and call.is_read:
+            status, headers, pieces = reply
+        else:
+            status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
+        if context.is_used:
+            return self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), call.environ)
+        permissions = self._hooks.permissions
+        if permissions is not None:
+            headers = permissions.added_to(headers, call.environ)
+        elif "HTTP_ORIGIN" in call.environ:
+            headers = expose_headers(headers)
+        return status, headers, pieces
+
+    def _leave(self, call: IncomingCall, context: LateRequestContext) -> None:
+        call.close()
+        error = call.unhandled
+        try:
+            context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
+        except BaseException:
+            call.environ[CALL_KEY] = call
+            raise
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app

@@ -17,8 +17,9 @@ from werkzeug.routing import Rule
 
 from flask_grpcweb_scm.rpc import Endpoint
 from flask_grpcweb_scm.web.cors import Permissions
-from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext, has_session_cookie
+from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
 from flask_grpcweb_scm.web.response import GrpcWebResponse, scope_of
+from flask_grpcweb_scm.web.sessions import has_session_cookie
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -82,7 +83,6 @@ class Hooks:
     ) -> Iterable[bytes]:
         """Serve a call whose route is known, as Flask.wsgi_app does."""
         app = self._app
-        scope_of(environ).is_routed = True
         context = HookedRequestContext(app, rule, endpoint, environ)
         error: BaseException | None = None
         try:
@@ -95,6 +95,7 @@ class Hooks:
             except BaseException as raised:
                 error = raised
                 raise
+            scope_of(environ).is_routed = not context.is_elsewhere
             return response(environ, start_response)
         finally:
             context.leave(None if error is not None and app.should_ignore_error(error) else error)

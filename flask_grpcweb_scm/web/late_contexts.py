@@ -15,11 +15,12 @@ from werkzeug.routing import MapAdapter, Rule
 from flask_grpcweb_scm.rpc import Endpoint, IncomingCall
 from flask_grpcweb_scm.signals import CALL_KEY
 from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, request_variable
+from flask_grpcweb_scm.web.sessions import has_session_cookie, open_known_session, save_session
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext", "has_session_cookie"]
+__all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext"]
 
 # Python 3.11 makes a bound method for each call of an imported object's.
 _enter_app, _entered_app, _leave_app = app_variable.set, app_variable.get, app_variable.reset
@@ -154,9 +155,9 @@ class LateRequestContext(RoutedRequestContext):
 
     def save_session(self, response: Response) -> None:
         """Save the session, if there is one; one that was not opened is empty, and stays so."""
-        session, sessions = vars(self).get("_session"), self.app.session_interface
-        if session is not None and not sessions.is_null_session(session):
-            sessions.save_session(self.app, session, response)
+        session = vars(self).get("_session")
+        if session is not None:
+            save_session(self.app, session, response)
 
     def leave(self, error: BaseException | None) -> None:
         """End both contexts."""
@@ -216,10 +217,12 @@ class HookedRequestContext(LateRequestContext):
             self._session = self._open_session()
 
     def _open_session(self) -> SessionMixin:
-        sessions = self.app.session_interface
         if not self._has_cookie:
             return super()._open_session()
-        session = sessions.open_session(self.app, self.request)
+        sessions = self.app.session_interface
+        session: SessionMixin | None = open_known_session(self.app, self.environ)
+        if session is None:
+            session = sessions.open_session(self.app, self.request)
         return sessions.make_null_session(self.app) if session is None else session
 
     def begin(self, call: IncomingCall) -> None:
@@ -244,9 +247,3 @@ class HookedRequestContext(LateRequestContext):
             self.pop(error)
         else:
             super().leave(error)
-
-
-def has_session_cookie(app: Flask, environ: WSGIEnvironment) -> bool:
-    """Return whether a request may have the cookie of a session that the app can read."""
-    cookies = environ.get("HTTP_COOKIE")
-    return cookies is not None and bool(app.secret_key) and app.config["SESSION_COOKIE_NAME"] in cookies

@@ -234,6 +234,8 @@ def from_threads(app: Flask, note: Note) -> None:
 
 def nests_contexts(app: Flask, note: Note) -> None:
     def nest() -> None:
+        if request.path.startswith("/page"):
+            return
         with app.app_context():
             g.inner = 1
             note(dict(vars(g)), request.path)
@@ -384,7 +386,7 @@ HOOKS: dict[str, Register] = {
     "before: text": before(lambda: "text"),
     "before: a tuple": before(lambda: ("text", 404, {"x-mine": "1"})),
     "before: JSON": before(lambda: {"a": 1}),
-    "before: a response": before(lambda: Response("no", 429, {"retry-after": "3"})),
+    "before: a response": before(lambda: Response("no", 429, {"x-mine": "3"})),
     "before: a function": before(lambda: lambda environ, start: (start("403 No", []), [b"no"])[1]),
     "before: nonsense": before(lambda: 7),
     "before: ours": before(lambda: Response(b"", 200, {"content-type": PROTO, "grpc-status": "5"})),
@@ -561,8 +563,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 def build(register: Register, config: dict[str, Any], *, lane: bool, events: list[object]) -> Flask:
     app = Flask("app", static_folder=None)
     app.config.update({"GRPC_SCM": False, "GRPC_REQUIRE_AUTH": False, "GRPC_FAST_LANE": lane, **config})
-    app.add_url_rule("/page/<a>", "page", str)
-    app.add_url_rule("/page/<a>", "pages.page", str)
+    app.add_url_rule("/page/<a>", "page", lambda a: a)
+    app.add_url_rule("/page/<a>", "pages.page", lambda a: a)
     app.teardown_appcontext(lambda error: events.append(["teardown_appcontext", repr(error)]))
     GrpcWebScm(app, services=[echo_service(Unary=unary, ServerStream=stream), lookup_service(unary)])
     register(app, lambda *words: events.append(words))
@@ -610,7 +612,9 @@ def test_both_ways_look_the_same(register: Register, config: dict[str, Any]) -> 
             ways[-1].append((options, found, events.copy()))
             events.clear()
             for cookie in cookies:
-                again, _ = outcome(app, {"data": body_of(EchoRequest()), "content_type": PROTO}, cookie.partition(";")[0])
+                again, _ = outcome(
+                    app, {"data": body_of(EchoRequest()), "content_type": PROTO}, cookie.partition(";")[0]
+                )
                 ways[-1].append((options, again, events.copy()))
                 events.clear()
     differences = [(one, other) for one, other in zip(*ways, strict=True) if one != other]
