@@ -186,10 +186,11 @@ class LateRequestContext(RoutedRequestContext):
         self._is_entered = True
 
     def _open_session(self) -> SessionMixin:
-        sessions = self.app.session_interface
+        sessions: Any = self.app.session_interface
         # A request with its cookie has another context.
-        session = sessions.session_class() if self.app.secret_key else None
-        return sessions.make_null_session(self.app) if session is None else session
+        session: SessionMixin
+        session = sessions.session_class() if self.app.secret_key else sessions.make_null_session(self.app)
+        return session
 
 
 class HookedRequestContext(LateRequestContext):
@@ -234,7 +235,8 @@ class HookedRequestContext(LateRequestContext):
     @property
     def endpoint_name(self) -> str:
         """The name of its view."""
-        return self._rule.endpoint
+        name: str = self._rule.endpoint
+        return name
 
     @property
     def is_elsewhere(self) -> bool:

@@ -26,7 +26,7 @@ MAX_COOKIE_CHARACTERS = 1000
 _IMMUTABLE = {str, int, float, bool, type(None)}
 _signer = TimestampSigner("for its clock")
 _remembered: dict[tuple[object, ...], tuple[dict[str, Any], int]] = {}
-"""What is in cookies, and when it was signed; by the text and all that it was verified with."""
+"""The values in cookies, and when they were signed; by the text and all that it was verified with."""
 
 
 def has_session_cookie(app: Flask, environ: WSGIEnvironment) -> bool:
