@@ -7,6 +7,7 @@ Credentials are in the environment of git alone. Nothing of this is in the mirro
 from __future__ import annotations
 
 import functools
+import os
 import re
 import socket
 import subprocess
@@ -26,13 +27,15 @@ from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
-__all__ = ["FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
+__all__ = ["MAX_FILE_BYTES", "FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
 
 OLDEST_GIT = (2, 37)
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 30.0
 MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
+MAX_FILE_BYTES = 2**50
+"""As good as no limit."""
 SLOW_BYTES = 1000
 SLOW_SECONDS = 60
 """A transfer slower than so many bytes a second, for so long, is given up."""
@@ -69,6 +72,7 @@ CONFIG = {
     "gc.auto": "0",
     **{f"fetch.fsck.{name}": "ignore" for name in HARMLESS},
 }
+CERTIFICATES = {"SSL_CERT_FILE": "http.sslCAInfo", "SSL_CERT_DIR": "http.sslCAPath"}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -185,7 +189,12 @@ class Remote:
             variables = self._variables(addresses, "" if relay is None else relay.url)
             try:
                 yield from run_git(
-                    git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how
+                    git_dir,
+                    *arguments,
+                    deadline=deadline,
+                    variables=variables,
+                    redact=self._redact,
+                    **how,
                 )
             except GitFailed as error:
                 if relay is not None and relay.error is not None:
@@ -237,6 +246,8 @@ class Remote:
         """Return the environment of git."""
         parts, (host, port) = urlsplit(self.url), self._place
         config = {**CONFIG, "http.proxy": proxy}
+        # As OpenSSL has them, and so the requests to the API.
+        config |= {key: value for name, key in CERTIFICATES.items() if (value := os.environ.get(name))}
         if ":" not in host:  # an address is not resolved
             config["http.curloptResolve"] = f"{host}:{port}:{','.join(map(str, addresses))}"
         if self.credential is not None:
@@ -278,6 +289,7 @@ _REASONS = (
     (r"error: 429", "its rate limit is exhausted"),
     (r"error: 5[0-9][0-9]", "its host failed"),
     (r"No space left on device", "the disk is full"),
+    (r"certificate", "its certificate is not trusted"),
     (r"transport '.*' not allowed", "its protocol is not allowed"),
 )
 

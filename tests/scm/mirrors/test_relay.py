@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,63 +16,10 @@ from flask_grpcweb_scm.scm.mirrors.relay import Relay
 from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote
 from flask_grpcweb_scm.scm.providers import Credential
 from tests.scm.mirrors.git_server import GitServer, serve_git
+from tests.scm.providers.test_proxy import Proxy, proxying
 from tests.scm.support import GitRepository
 
 SECRET = "ghs_VerySecretToken"
-
-
-@dataclass
-class Proxy:
-    port: int
-    heads: list[str] = field(default_factory=list)
-    refusal: bytes = b""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@contextmanager
-def proxying() -> Iterator[Proxy]:
-    """A proxy that makes tunnels."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = Proxy(listener.getsockname()[1])
-
-        def pump(source: socket.socket, target: socket.socket) -> None:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-        def serve_one(peer: socket.socket) -> None:
-            with peer:
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += peer.recv(65536)
-                proxy.heads.append(head.decode())
-                if proxy.refusal:
-                    peer.sendall(proxy.refusal)
-                    return
-                host, _, port = head.split(b" ")[1].decode().rpartition(":")
-                with socket.create_connection((host.strip("[]"), int(port))) as target:
-                    peer.sendall(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
-                    back = threading.Thread(target=pump, args=(target, peer), daemon=True)
-                    back.start()
-                    pump(peer, target)
-                    back.join()
-
-        def accept() -> None:
-            while True:
-                try:
-                    peer, _ = listener.accept()
-                except OSError:
-                    return
-                threading.Thread(target=serve_one, args=(peer,), daemon=True).start()
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield proxy
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
 
 
 @pytest.fixture
