@@ -172,7 +172,7 @@ def next_steps(folder: Path, *, js: bool) -> str:
         *([f"cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []),
         'flask --app app grpc call SayHello \'{"name": "Ann"}\'',
         f"flask --app app run --debug    # http://127.0.0.1:5000/{page} calls it from a browser",
-        "pip install pytest && pytest",
+        "pip install pytest && python -m pytest",
         "flask grpc generate            # after a change of the proto",
     ]
     return "\n".join(["", "Next:", *(f"  {step}" for step in steps)])

@@ -52,9 +52,12 @@ def make_app(uri: str, **config: Any) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.testing = True
     app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test")
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"execution_options": {"compiled_cache": STATEMENTS}}
     app.config.update(config)
     GrpcWebScm().init_app(app)
+    # Not as an option, which would take the place of the extension's own.
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.update_execution_options(compiled_cache=STATEMENTS)
     return app
 
 
@@ -174,6 +177,8 @@ class GitRepository:
         self.path = path
         self.now = 1_600_000_000
         path.mkdir(parents=True, exist_ok=True)
+        if (path / ".git").exists():
+            return
         # Hundreds of tests begin here: without a process of git for each.
         for file, content in _new_repository().items():
             (path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
     """
     make_due(RESUME_OUTBOX)
     db.session.commit()
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    app = current_app.app_context().app
     with _stopped_by_signals() as stop:
         if once:
             count = run_due(KINDS, limit=1, stop=stop, note=_note)

@@ -20,8 +20,9 @@ from flask_grpcweb_scm.scm.database.models import Job, Repository
 from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, Kind, Lease, make_due, run_due
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sync import KINDS
-from flask_grpcweb_scm.scm.sync.organization import OrganizationSync, begin_run, end_run
+from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
 from flask_grpcweb_scm.scm.sync.plan import Action
+from flask_grpcweb_scm.scm.sync.state import begin_run, end_run
 
 __all__ = ["sync_command"]
 

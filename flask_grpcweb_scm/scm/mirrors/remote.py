@@ -35,7 +35,7 @@ CONNECT_SECONDS = 30.0
 MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
 MAX_FILE_BYTES = 2**50
-"""Where there is no limit."""
+"""As good as no limit."""
 SLOW_BYTES = 1000
 SLOW_SECONDS = 60
 """A transfer slower than so many bytes a second, for so long, is given up."""

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 __all__ = [
     "Credential",
@@ -24,6 +25,7 @@ __all__ = [
     "ProviderRejected",
     "ProviderTimeout",
     "ProviderUnavailable",
+    "Tokens",
     "basic",
     "find_credential",
     "is_configured",
@@ -139,6 +141,16 @@ class GitHubApp(Credential):
     private_key: str = field(default="", repr=False)
     """In PEM."""
     installation_id: str = ""
+
+
+class Tokens(Protocol):
+    """Credentials that end, and are renewed."""
+
+    def current(self) -> Credential:
+        """Return the one to use."""
+
+    def renewed(self, refused: Credential) -> Credential:
+        """Return another one than that which was refused."""
 
 
 def basic(user: str, password: str) -> str:

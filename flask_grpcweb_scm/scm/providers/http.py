@@ -18,8 +18,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
-from urllib.parse import unquote, urlencode, urljoin
+from typing import Any
+from urllib.parse import urlencode, urljoin
 
 import urllib3
 from urllib3.util import Url, parse_url
@@ -33,6 +33,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     ProviderTimeout,
     ProviderUnavailable,
+    Tokens,
 )
 from flask_grpcweb_scm.scm.providers.reply import (
     MAX_FIELDS,
@@ -55,15 +56,15 @@ from flask_grpcweb_scm.scm.providers.sockets import (
     open_tunnel,
     resolve,
 )
+from flask_grpcweb_scm.scm.providers.urls import host_of, is_below, port_of
 
-__all__ = ["HttpClient", "Tokens"]
+__all__ = ["HttpClient"]
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
-MAX_DECODINGS = 4
 SECONDARY_LIMIT_SECONDS = 60.0
 SECONDARY_LIMITS = "rate limit", "abuse detection"
 ATTEMPTS = 3
@@ -79,17 +80,8 @@ SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGN
 SIGNED_OUT = "is base_url right, and is the token good?"
 """Advice for when a page to sign in on comes instead of a response."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-
-
-class Tokens(Protocol):
-    """Credentials that end, and are renewed."""
-
-    def current(self) -> Credential:
-        """Return the one to use."""
-
-    def renewed(self, refused: Credential) -> Credential:
-        """Return another one than that which was refused."""
 
 
 class HttpClient:
@@ -127,14 +119,15 @@ class HttpClient:
         """In place of `authorization`."""
         self._proxy = parse_url(proxy) if proxy else None
         self._allowed_hosts = allowed_hosts
-        self._credential = credential or Credential()
+        self.credential = credential or Credential()
+        """The secret of the last request."""
         self._explain = explain or default_complaint
         self._max_body_bytes = max_body_bytes
         self._base = Url()
         self._host = ""
         self._base = self._parse_base(base_url)
-        self._host = _host(self._base)
-        self._port = _port(self._base)
+        self._host = host_of(self._base)
+        self._port = port_of(self._base)
         self._headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # so that what is counted is what is kept
@@ -153,11 +146,6 @@ class HttpClient:
     def host(self) -> str:
         """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
-
-    @property
-    def credential(self) -> Credential:
-        """The secret of the last request."""
-        return self._credential
 
     def get(self, path: str, *, query: Mapping[str, str | int] | None = None, etag: str = "") -> HttpReply:
         """Send a GET request; see :meth:`request`.
@@ -186,7 +174,7 @@ class HttpClient:
         headers = dict(self._headers)
         body = None
         if json is not None:
-            body, headers["content-type"] = _dump(json), content_type
+            body, headers["content-type"] = _as_json(json).encode("utf-8", "replace"), content_type
         if etag:
             headers["if-none-match"] = etag
         if self.tokens is None:
@@ -195,11 +183,11 @@ class HttpClient:
         try:
             return self._send(method, target, body, authorized)
         except CredentialRefused:
-            renewed = self.tokens.renewed(self._credential)
+            renewed = self.tokens.renewed(self.credential)
             return self._send(method, target, body, self._authorized(headers, renewed))
 
     def _authorized(self, headers: Mapping[str, str], credential: Credential) -> Mapping[str, str]:
-        self._credential = credential
+        self.credential = credential
         return {**headers, "authorization": credential.authorization()}
 
     def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
@@ -224,9 +212,9 @@ class HttpClient:
             raise self._misconfigured(
                 "base_url is not a URL such as https://host/path, without user, query or fragment"
             )
-        if url.scheme == "http" and _host(url) not in self._allowed_hosts:
+        if url.scheme == "http" and host_of(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
-            self._host = _host(url)
+            self._host = host_of(url)
             raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {HOST}")
         return url
 
@@ -267,12 +255,12 @@ class HttpClient:
             url = parse_url(urljoin(f"{self._base.scheme}://{self.host}{target}", location))
         except ValueError:
             raise self.unexpected(status) from None
-        here = url.scheme, _host(url), _port(url), url.auth
+        here = url.scheme, host_of(url), port_of(url), url.auth
         if here != (self._base.scheme, self._host, self._port, None):
-            there = short_line(f"{url.scheme}://{url.host}:{_port(url)}")
+            there = short_line(f"{url.scheme}://{url.host}:{port_of(url)}")
             text = "redirects to {}; " + SIGNED_OUT
             raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
-        if not _is_below(self._base.path or "", url.path or "") or "\\" in location:
+        if not is_below(self._base.path or "", url.path or "") or "\\" in location:
             raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}")
         if method in IDEMPOTENT or status in {307, 308}:
             return url.request_uri
@@ -305,7 +293,8 @@ class HttpClient:
                         method, target, body=body, headers=dict(headers), preload_content=False, decode_content=False
                     )
                     with contextlib.closing(connection.getresponse()) as response:
-                        return response.status, _lower(response.headers), self._read(response)
+                        received = {name.lower(): value for name, value in response.headers.items()}
+                        return response.status, received, self._read(response)
             finally:
                 connection.close()
 
@@ -321,8 +310,8 @@ class HttpClient:
         """Connect to an address that was checked, resolving no name once more, or to the proxy, which is trusted."""
         if self._proxy is None:
             return connect_to_first(addresses, self._port, self.deadline)
-        port = self._proxy.port or 80
-        return connect_to_first(resolve(_host(self._proxy), port, self._remaining()), port, self.deadline)
+        port = port_of(self._proxy)
+        return connect_to_first(resolve(host_of(self._proxy), port, self._remaining()), port, self.deadline)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
@@ -374,7 +363,7 @@ class HttpClient:
 
     def _complaint(self, body: bytes) -> Complaint:
         """Read the body of an error, as text for everybody."""
-        show = self._credential.redact
+        show = self.credential.redact
         try:
             text, fields = self._explain(parse_json(body))
             some = itertools.islice(fields.items(), MAX_FIELDS)
@@ -403,37 +392,6 @@ class HttpClient:
         if told != private:
             logger.warning("%s: %s", self.provider, private)
         return kind(told, provider=self.provider, private=private, **evidence)
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _host(url: Url) -> str:
-    """Name of the host, without the brackets of an IPv6 address."""
-    return (url.host or "").strip("[]")
-
-
-def _port(url: Url) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
-
-
-def _is_below(base: str, path: str) -> bool:
-    """Tell whether a path is below another one, however a server may decode it."""
-    for _ in range(MAX_DECODINGS):
-        path, encoded = unquote(path, errors="replace"), path
-        # "/x/..;a=b/" climbs at servers that cut parameters off.
-        segments = [segment.partition(";")[0] for segment in path.replace("\\", "/").split("/")]
-        if not {".", ".."}.isdisjoint(segments):
-            return False
-        if path == encoded:
-            top = unquote(base).strip("/").split("/") if base.strip("/") else []
-            return segments[1 : len(top) + 1] == top
-    return False
 
 
 def _pause(attempt: int, error: ProviderError) -> float:

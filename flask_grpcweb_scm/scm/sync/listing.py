@@ -24,7 +24,7 @@ PAGE_SIZE = 100
 
 
 class Place(NamedTuple):
-    """Where a provider lists what is wanted."""
+    """A list of repositories at a provider."""
 
     path: str
     query: Mapping[str, str]
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 
 class Listing(ProviderApi):
-    """What an account can see."""
+    """The repositories that an account can see."""
 
     @abc.abstractmethod
     def place(self, owner: str) -> Place:

@@ -1,53 +1,52 @@
 """The sync of an organization: its integrations are listed, and its repositories become what the listings have.
 
-What is known of a listing stands in ``sync_state`` of the installation: its pages with their validators, so that the
-next listing, also after a crash, transfers only what has changed.
+Pages of a listing are stored with their validators, so that the next one, also after a crash, transfers only what has
+changed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import printable
-from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.db import db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import (
     Integration,
     Job,
     OrganizationIntegration,
     Repository,
     RepositoryStatus,
-    provider_name,
 )
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
 from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
+from flask_grpcweb_scm.scm.sync.state import listed_numbers, mark, marked_rows, save_pages, stored_pages
 from flask_grpcweb_scm.scm.trackers import allowed_projects
 from flask_grpcweb_scm.scm.trackers.tracker import matches_project
 
-__all__ = ["OrganizationSync", "begin_run", "can_be_listed", "end_run", "sync_organization"]
+__all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 
 BATCH_ACTIONS = 100
 MAX_PAGES = 10_000
 SECONDARY_LIMIT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
-LONGEST_RUN = timedelta(days=1)
 REMOVED = {"hide", "hand over"}
 
 T = TypeVar("T")
-State = dict[str, Any]
 
 
 def can_be_listed(integration: Integration) -> bool:
@@ -66,27 +65,6 @@ def sync_organization(organization_id: int, lease: Lease) -> None:
         raise NoSubject
     sync.run()
     sync.raise_error()
-
-
-def begin_run(organization_id: int) -> datetime:
-    """Return when the run began that has not ended; now, when none is left, or that was long ago. Commits."""
-    now = database_now()
-    rows = [*_installations(organization_id)]
-    begun = [datetime.fromisoformat(_state(row)["since"]) for row in rows if _state(row).get("since")]
-    if begun and now - max(begun) < LONGEST_RUN:
-        return max(begun)
-    for row in rows[:1]:
-        row.sync_state = {**_state(row), "since": now.isoformat()}
-    release_connection()
-    return now
-
-
-def end_run(organization_id: int) -> None:
-    """Note that a run is complete: the next one syncs everything again. Commits."""
-    for row in _installations(organization_id):
-        if _state(row).get("since"):
-            row.sync_state = {**_state(row), "since": None}
-    release_connection()
 
 
 @dataclass(slots=True)
@@ -110,9 +88,7 @@ class OrganizationSync:
 
     def installations(self) -> list[OrganizationIntegration]:
         """Return the integrations to list, the oldest first."""
-        statement = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
-        mine = OrganizationIntegration.organization_id == self.organization_id
-        rows = db.session.scalars(statement.where(mine).order_by(OrganizationIntegration.integration_id))
+        rows = [row for _, row in sorted(installations_of(self.organization_id).items())]
         return [
             row for row in rows if can_be_listed(row.integration) and self.integration_id in {None, row.integration_id}
         ]
@@ -164,7 +140,7 @@ class OrganizationSync:
         return actions
 
     def _planned(self, installation: OrganizationIntegration, account: Account, listed: _Listed) -> list[Action]:
-        states = {row.integration_id: row for row in _installations(self.organization_id)}
+        states = installations_of(self.organization_id)
         here = [
             row
             for row in states.values()
@@ -174,7 +150,7 @@ class OrganizationSync:
             number: row.integration_id
             for row in here
             if row.integration_id != installation.integration_id
-            for number in _listed_numbers(row)
+            for number in listed_numbers(row)
         }
         known = _known(self.organization_id, states)
         actions = plan_sync(account, listed.repositories, known, is_complete=listed.is_complete, elsewhere=elsewhere)
@@ -192,7 +168,7 @@ class OrganizationSync:
         allowed, name = allowed_projects(installation), printable(installation.integration.name)
         owner = str(installation.config.get("owner") or "")
         place = self._call(installation, lambda api: api.place(owner))
-        pages = _stored_pages(installation, place)
+        pages = stored_pages(installation, place)
         read: dict[str, Page] = {}
         cursor: str | None = ""
         error: ProviderError | None = None
@@ -211,7 +187,7 @@ class OrganizationSync:
             if cursor in read or len(read) > MAX_PAGES:
                 raise self._open(installation).http.unexpected()
             if not is_dry:
-                _save(installation.id, place, pages if cursor else read)
+                save_pages(installation.id, place, pages if cursor else read)
         repositories = {row.number: row for page in read.values() for row in page.repositories}
         totals = {page.total for page in read.values() if page.total is not None}
         is_complete = error is None and totals <= {len(repositories)}
@@ -276,7 +252,7 @@ class OrganizationSync:
                 row_id = self._store_one(action) if action.values else action.repository_id
                 if row_id is not None and action.kind != "skip":
                     done[row_id], marked[row_id] = action, action.is_marked
-            _mark(self.organization_id, installation_id, marked)
+            mark(self.organization_id, installation_id, marked)
             db.session.commit()
         return done
 
@@ -333,12 +309,6 @@ class _Listed:
     is_complete: bool
 
 
-def _installations(organization_id: int) -> Iterable[OrganizationIntegration]:
-    statement = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
-    mine = OrganizationIntegration.organization_id == organization_id
-    return db.session.scalars(statement.where(mine).order_by(OrganizationIntegration.id))
-
-
 def _path_key(provider: str) -> str:
     return "path" if provider_name(provider) == "gitlab" else "name"
 
@@ -346,7 +316,7 @@ def _path_key(provider: str) -> str:
 def _known(organization_id: int, installations: Mapping[int, OrganizationIntegration]) -> list[KnownRepository]:
     """Read the rows of an organization, as a plan needs them."""
     hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
-    marked = {row_id for row in installations.values() for row_id in _state(row).get("marked", ())}
+    marked = marked_rows(installations.values())
     columns = (
         *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
         *(Repository.url, Repository.default_branch, Repository.status, Repository.remote, Repository.config),
@@ -381,56 +351,3 @@ def _is_numbered(external_id: str | None, remote: str | None, names: Collection[
     """Tell whether a provider has given a row its id; else it is the row's remote or its name."""
     own = {unnumbered_id(remote, ""), *(unnumbered_id(None, name) for name in names)}
     return external_id is not None and external_id not in own and "/" not in external_id
-
-
-# The state of an installation: JSON, so that a worker that is older or newer can read it.
-
-
-def _state(installation: OrganizationIntegration) -> State:
-    return dict(installation.sync_state or {})
-
-
-def _stored_pages(installation: OrganizationIntegration, place: Place) -> dict[str, Page]:
-    """Return the pages of the last listing by their cursors; none when it was of another place."""
-    state = _state(installation)
-    if state.get("place") != [place.path, dict(place.query)]:
-        return {}
-    return {
-        page["cursor"]: Page(
-            [ListedRepository(*row) for row in page["rows"]], page["next"], page["etag"], page["total"]
-        )
-        for page in state.get("pages", ())
-    }
-
-
-def _listed_numbers(installation: OrganizationIntegration) -> Iterator[str]:
-    yield from (row[0] for page in _state(installation).get("pages", ()) for row in page["rows"])
-
-
-def _save(installation_id: int, place: Place, pages: Mapping[str, Page]) -> None:
-    installation = db.session.get(OrganizationIntegration, installation_id)
-    if installation is not None:
-        installation.sync_state = {
-            **_state(installation),
-            "place": [place.path, dict(place.query)],
-            "pages": [
-                {"cursor": cursor, "rows": [[*row] for row in page.repositories], **_rest(page)}
-                for cursor, page in pages.items()
-            ],
-        }
-    release_connection()
-
-
-def _rest(page: Page) -> State:
-    return {"next": page.next, "etag": page.etag, "total": page.total}
-
-
-def _mark(organization_id: int, installation_id: int, marked: Mapping[int, bool]) -> None:
-    """Note which rows a sync has disabled or hidden, so that it may undo that, and nothing else."""
-    for installation in _installations(organization_id):
-        before = set(_state(installation).get("marked", ()))
-        after = before - marked.keys()
-        if installation.id == installation_id:
-            after |= {row_id for row_id, is_marked in marked.items() if is_marked}
-        if after != before:
-            installation.sync_state = {**_state(installation), "marked": sorted(after)}

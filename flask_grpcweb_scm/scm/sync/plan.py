@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_name
+from flask_grpcweb_scm.scm.database.models import RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]
@@ -53,7 +54,7 @@ class KnownRepository(NamedTuple):
     is_numbered: bool = True
     """False when `external_id` stands for a number that no provider has said."""
     is_marked: bool = False
-    """Whether a sync has disabled or hidden it, and not a person."""
+    """True for one that a sync has disabled or hidden, and not a person."""
     path: str = ""
     """The provider's name of it, where its own is another one."""
 
@@ -82,7 +83,7 @@ class Action:
     reason: str = ""
     """For a person to read."""
     is_marked: bool = False
-    """Whether a sync has disabled or hidden the row, once this is done."""
+    """True when a sync has disabled or hidden the row, once this is done."""
 
 
 def plan_sync(

@@ -28,7 +28,7 @@ from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Reposi
 from tests.faults.integrity import check_integrity
 from tests.forking import FORKSERVER
 from tests.scm.cli.test_rows import run
-from tests.scm.databases import disposed
+from tests.scm.databases import create_tables, disposed
 from tests.scm.sources.providers import running
 from tests.scm.support import make_app
 from tests.scm.sync.hosts import GitHubHost
@@ -163,7 +163,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="until a process is killed, at most")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = sync_and_kill(f"sqlite:///{folder}/scm.db", Path(folder), **vars(options))
+        database = f"sqlite:///{folder}/scm.db"
+        create_tables(database)
+        outcome = sync_and_kill(database, Path(folder), **vars(options))
     print(outcome)  # noqa: T201
 
 
