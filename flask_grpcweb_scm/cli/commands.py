@@ -293,10 +293,10 @@ def check_command() -> None:
     callback=check_name,
     help="Of the service and its files, such as price_list.",
 )
-@click.option("--js", is_flag=True, help="With a page that calls it, in static/.")
+@click.option("--js", is_flag=True, help="With a page that calls it, at / of the app.")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def init_command(folder: Path, name: str, js: bool, force: bool) -> None:
-    r"""Write a proto, its generated code, an app and a test into FOLDER, the current one unless another is given.
+    """Write a proto, its generated code, an app and a test into FOLDER, the current one unless another is given.
 
     \b
     greeter.proto   the service; after a change: flask grpc generate
@@ -307,7 +307,7 @@ def init_command(folder: Path, name: str, js: bool, force: bool) -> None:
     ruff.toml       leaves out generated code
 
     It needs no app. Nothing is written when one of the files is there already.
-    """
+    """  # noqa: D301  # click's sign for lines that stay as they are
     files = project_files(name, js=js)
     write_files(folder, files, force=force)
     for path in files:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import click
 from flask import current_app
-from flask.cli import NoAppException, ScriptInfo
+from flask.cli import ScriptInfo
 
 from flask_grpcweb_scm.rpc import RpcMethod, Service, did_you_mean
 from flask_grpcweb_scm.state import AppState
@@ -107,10 +107,10 @@ def complete_service(context: click.Context, param: click.Parameter, incomplete:
 
 
 def _served(context: click.Context) -> tuple[Mapping[str, RpcMethod], Mapping[str, Service]]:
-    """Return the methods and services of the app; nothing where there is no app, or one without the extension."""
+    """Return the methods and services of the app; nothing where there is no app with the extension."""
     try:
         app = context.ensure_object(ScriptInfo).load_app()
-    except NoAppException:
+    except Exception:  # of the app; a shell that completes has no place for it, and the command says it
         return {}, {}
     state: AppState | None = app.extensions.get("grpcweb_scm")
     return (state.dispatcher.methods, state.dispatcher.services) if state else ({}, {})

@@ -89,6 +89,8 @@ def project_files(name: str, *, js: bool) -> dict[str, str]:
         "ruff.toml": _read("ruff.toml"),
     }
     if js:
+        app = files["app.py"].replace("import Flask\n", "import Flask, Response\n")
+        files["app.py"] = app.replace("    return app\n", _read("page.py.tmpl") + "    return app\n")
         files["static/index.html"] = _renamed(_read("static/index.html"), name)
         files[f"static/{name}.js"] = _renamed(_read("static/greeter.js"), name)
     return files
@@ -165,12 +167,12 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
 
 def next_steps(folder: Path, *, js: bool) -> str:
     """Say how to go on."""
-    page = "static/index.html" if js else "_grpc"
+    page = "" if js else "_grpc/"
     steps = [
         *([f"cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []),
         'flask --app app grpc call SayHello \'{"name": "Ann"}\'',
         f"flask --app app run --debug    # http://127.0.0.1:5000/{page} calls it from a browser",
-        "pip install pytest && pytest",
+        "pip install pytest && python -m pytest",
         "flask grpc generate            # after a change of the proto",
     ]
     return "\n".join(["", "Next:", *(f"  {step}" for step in steps)])

@@ -92,11 +92,13 @@ class Observation:
 
     __slots__ = ("_ends", "_has_ended", "_started", "call")
 
-    def __init__(self, call: Observed, started: float | None = None) -> None:
+    def __init__(
+        self, call: Observed, started: float | None = None, ends: Iterable[Callable[[Outcome], object]] = ()
+    ) -> None:
         self.call: Observed | None = call
         """None once it has ended: a request has its observation, and a call its request."""
         self._started = time.monotonic() if started is None else started
-        self._ends: list[Callable[[Outcome], object]] = []
+        self._ends = [*ends]
         self._has_ended = False
 
     def begin(self, observers: Iterable[Observer]) -> None:

@@ -50,6 +50,7 @@ class _OfMethod:
     received: Counter
     sent: Counter
     seconds: Histogram
+    handled: dict[StatusCode, Counter]
 
 
 class Metrics:
@@ -83,7 +84,11 @@ class Metrics:
     def _end(self, mine: _OfMethod, outcome: Outcome) -> None:
         mine.in_flight.dec()
         mine.seconds.observe(outcome.seconds)
-        self._handled.labels(*mine.labels, CODES[outcome.code]).inc()
+        code = outcome.code
+        handled = mine.handled.get(code)
+        if handled is None:
+            handled = mine.handled[code] = self._handled.labels(*mine.labels, CODES[code])
+        handled.inc()
 
     def count_messages(self, request: Any, context: CallContext, call_next: Any) -> Any:
         """Count messages: an interceptor, outside of all others."""
@@ -131,6 +136,7 @@ class Metrics:
                 self._received.labels(*labels),
                 self._sent.labels(*labels),
                 self._seconds.labels(*labels),
+                {},
             )
         return mine
 

@@ -79,8 +79,7 @@ class AppCalls:
     def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
         method = call.endpoint.method
         serve = serve_stream if method.server_streaming else serve_unary
-        observers = () if method.service.is_probe else self.observers.present()
-        return self.observers.watch(call, serve, observers) if observers else serve(call)
+        return serve(call) if method.service.is_probe else self.observers.watch(call, serve)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from logging import DEBUG, INFO
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 from werkzeug.wsgi import get_current_url, get_path_info
@@ -22,7 +27,7 @@ from flask_grpcweb_scm.rpc import (
     peer_name,
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
-from flask_grpcweb_scm.signals import rpc_finished, rpc_started
+from flask_grpcweb_scm.signals import RpcSignal, logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.call_log import CallLog, is_read
 from flask_grpcweb_scm.web.flask_internals import is_view_outermost
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
@@ -61,17 +66,31 @@ class Observers:
         observers = [*self._others]
         if is_read():
             observers.append(self._log)
-        if self._signals.are_received():
+        if self._signals.start_is_received() or self._signals.end_is_received():
             observers.append(self._signals)
         return observers
 
-    def watch(
+    def watch(self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]) -> Reply | StreamReply:
+        """Serve a call, up to the first message of a stream, and tell those who watch of it."""
+        if (
+            self._others
+            or SCOPE_KEY in call.environ
+            or call.endpoint.method.server_streaming
+            or self._signals.start_is_received()
+            or logger.isEnabledFor(DEBUG)
+        ):
+            observers = self.present()
+            return self._watch(call, serve, observers) if observers else serve(call)
+        if logger.isEnabledFor(INFO) or self._signals.end_is_received():
+            return self._watch_end(call, serve)
+        return serve(call)
+
+    def _watch(
         self,
         call: IncomingCall,
         serve: Callable[[IncomingCall], Reply | StreamReply],
         observers: Sequence[Observer],
     ) -> Reply | StreamReply:
-        """Serve a call, up to the first message of a stream, and tell observers of it."""
         found = call.environ.get(SCOPE_KEY)
         has_scope = found is not None
         scope: RequestScope = found or RequestScope()
@@ -92,6 +111,38 @@ class Observers:
         if is_view_outermost(has_scope):
             observation.end(call.status)
         return reply
+
+    def _watch_end(
+        self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]
+    ) -> Reply | StreamReply:
+        """Do the same where nobody sees the beginning of a call, and nothing is known of its request yet."""
+        started = time.monotonic()
+        try:
+            reply = serve(call)
+        except BaseException as error:
+            self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
+            raise
+        call.bytes_sent = sum(map(len, reply[2]))  # type: ignore[index, arg-type]  # streams do not come here
+        if is_view_outermost(has_scope=False):
+            status, seconds = call.status, time.monotonic() - started
+            try:
+                self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
+            except BaseException:
+                # Not told a second time, of the response that the app makes of what a receiver raises.
+                scope = call.environ[SCOPE_KEY] = RequestScope()
+                scope.observation = Observation(call, started)
+                scope.observation.end(status)
+                raise
+            finally:
+                self._log.write(call, status, seconds)
+        else:
+            self._observe_end(call, started)
+        return reply
+
+    def _observe_end(self, call: IncomingCall, started: float) -> Observation:
+        scope = call.environ[SCOPE_KEY] = RequestScope()
+        scope.observation = Observation(call, started, [part.ending(call) for part in (self._log, self._signals)])
+        return scope.observation
 
     def finish(self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None) -> None:
         """Tell of the end of a request whose response is final, unless it is a stream, which has an end of its own.
@@ -149,30 +200,80 @@ class CallSignals:
     """Sends the signals of an app."""
 
     def __init__(self, app: Flask) -> None:
-        self._app = app
-        self._seen: tuple[object, object] = None, None
-        """The changes of the signals after which nothing was received here, so that others' receivers cost nothing."""
-
-    def are_received(self) -> bool:
-        """Return whether something receives signals of this app."""
-        started, finished = rpc_started, rpc_finished
-        if not (finished.receivers or started.receivers):
-            return False
-        # Before looking: what comes later is another change.
-        changes = started.change, finished.change
-        if changes == self._seen:
-            return False
-        if started.has_receivers_for(self._app) or finished.has_receivers_for(self._app):
-            return True
-        self._seen = changes
-        return False
+        self._started, self._finished = Receivers(rpc_started, app), Receivers(rpc_finished, app)
+        self.start_is_received = self._started.are_there
+        self.end_is_received = self._finished.are_there
 
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Send rpc_started."""
-        if rpc_started.receivers:
-            rpc_started.send(self._app, context=call)
-        return functools.partial(self._end, call)
+        self._started.call(context=call)
+        return self.ending(call)
 
-    def _end(self, call: Observed, outcome: Outcome) -> None:
-        if rpc_finished.receivers:
-            rpc_finished.send(self._app, context=call, code=outcome.code, seconds=outcome.seconds)
+    def ending(self, call: Observed) -> Callable[[Outcome], object]:
+        """The function that the end of a call calls."""
+        return lambda outcome: self.finish(call, outcome.code, outcome.seconds)
+
+    def finish(self, call: Observed, code: StatusCode, seconds: float) -> None:
+        """Send rpc_finished."""
+        self._finished.call(context=call, code=code, seconds=seconds)
+
+
+class Receivers:
+    """The receivers of a signal that an app sends, which are looked for again when they may be others."""
+
+    def __init__(self, signal: RpcSignal, app: Flask) -> None:
+        self._signal, self._app = signal, app
+        self._found: tuple[object, Sequence[Callable[[], Any]] | None] = None, ()
+        """The change of the signal after which they were found; and what returns each of them, or None once it is no
+        more. None in their place: blinker knows what to do."""
+
+    def are_there(self) -> bool:
+        """Return whether something receives the signal."""
+        return self._find() != ()
+
+    def call(self, **given: Any) -> None:
+        """Call them as ``Signal.send()`` does."""
+        found = self._find()
+        if found is None:
+            self._signal.send(self._app, **given)
+        elif not self._signal.is_muted:
+            for get in found:
+                receiver = get()
+                if receiver is not None:
+                    receiver(self._app, **given)
+
+    def _find(self) -> Sequence[Callable[[], Any]] | None:
+        signal = self._signal
+        if not signal.receivers:
+            return ()
+        if "send" in vars(signal) or _blinkers_own() != _KNOWN:
+            return None
+        changed, found = self._found
+        # Before looking: what comes later is another change.
+        change = signal.change
+        if change is not changed:
+            found = self._look()
+            self._found = change, found
+        return found
+
+    def _look(self) -> Sequence[Callable[[], Any]] | None:
+        try:
+            return tuple(map(_reference, self._signal.receivers_for(self._app)))
+        except TypeError:
+            # There are no weak references to it; or it is a coroutine function.
+            return None
+
+
+def _reference(receiver: Any) -> Callable[[], Any]:
+    """A weak reference, as blinker has of most; of the others it has the only one that counts."""
+    if inspect.iscoroutinefunction(receiver):
+        raise TypeError("blinker calls no coroutine functions")
+    return weakref.WeakMethod(receiver) if isinstance(receiver, MethodType) else weakref.ref(receiver)
+
+
+def _blinkers_own() -> tuple[Any, ...]:
+    """Return what sends signals, which may be replaced by somebody who watches them."""
+    return RpcSignal.send, RpcSignal.receivers_for
+
+
+_KNOWN = _blinkers_own()

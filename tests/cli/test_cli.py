@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,63 @@ def test_a_shell_gets_methods_and_services(words: str, completions: set[str]) ->
     # A shell starts a process for it, which ends; older versions of Flask leave the context of the app there.
     items = contextvars.copy_context().run(found.get_completions, arguments, incomplete)
     assert {item.value for item in items} == completions
+
+
+# Flask finds the commands by an entry point
+
+
+NO_APP = "Could not locate a Flask application"
+NO_RPCS = "the app 'app' has no RPCs: GrpcWebScm(app, services=[…]) in its factory adds some"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, NO_APP),
+        ("from flask import Flask\napp = Flask('app')", NO_RPCS),
+        ("import gone", "While importing 'app', an ImportError was raised"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["services"], ["call", "Unary"], ["doctor", "--url=http://127.0.0.1:1"], ["check"]]
+)
+def test_without_an_app_that_has_rpcs_a_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, message: str, command: list[str]
+) -> None:
+    result = contextvars.copy_context().run(run_flask, tmp_path, monkeypatch, source, "grpc", *command)
+    assert (result.exit_code != 0, message in result.output) == (True, True), result.output
+
+
+@pytest.mark.parametrize("source", [None, "from flask import Flask\napp = Flask('app')", "import gone", "1 / 0"])
+def test_without_such_an_app_a_shell_gets_commands_and_no_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None
+) -> None:
+    def completed(words: str) -> set[str]:
+        command = "COMP_WORDS", words, "COMP_CWORD", str(len(words.split()) - 1), "_FLASK_COMPLETE", "bash_complete"
+        for name, value in zip(command[::2], command[1::2], strict=True):
+            monkeypatch.setenv(name, value)
+        result = contextvars.copy_context().run(run_flask, tmp_path, monkeypatch, source)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return {line.partition(",")[2] for line in result.output.split()}
+
+    assert completed("flask grpc gen") == {"generate"}
+    assert completed("flask grpc call Un") == set()
+    assert completed("flask grpc doctor ec") == set()
+    assert completed("flask grpc token issue --method te") == set()
+
+
+def run_flask(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, *arguments: str) -> Result:
+    """Run ``flask`` in a folder with this app.py, or without one."""
+    if source is not None:
+        (folder / "app.py").write_text(source)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FLASK_APP", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    try:
+        return CliRunner().invoke(FlaskGroup(name="flask"), arguments, prog_name="flask")
+    finally:
+        sys.modules.pop("app", None)
 
 
 def _tls() -> ssl.SSLContext:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+import venv
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.documents import ROOT
 from tests.mypy_runs import assert_only_marked_errors
 from tests.servers import free_port, listening
 from tests.test_proto import require_generator
+from tests.wheel import build_wheel, make_environment
 
 WRITTEN = [
     "greeter.proto",
@@ -56,6 +58,16 @@ def test_it_writes_and_names_the_files(tmp_path: Path, options: list[str], names
     assert (result.exit_code, result.stdout.splitlines()) == (0, [str(folder / name) for name in names])
     assert files_in(folder) == set(names)
     assert f"cd '{folder}'" in result.stderr
+
+
+def test_its_help_lists_the_files() -> None:
+    lines = init("--help").output.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ") and ".py " in line] == [
+        "greeter_pb2.py",
+        "greeter_rpc.py",
+        "app.py",
+        "test_app.py",
+    ]
 
 
 def test_it_needs_no_app_and_writes_into_the_current_folder(tmp_path: Path) -> None:
@@ -242,6 +254,33 @@ def test_it_is_served_with_its_page(project: Path, tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request) as response:
             assert json.load(response) == {"text": "Hello Ann"}
-        with urllib.request.urlopen(f"{url}/static/index.html") as response:
+        with urllib.request.urlopen(url) as response:
             assert "/static/greeter.js" in response.read().decode()
     assert "Warning: RPCs" not in (tmp_path / "log").read_text()
+
+
+# From the wheel
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel, which knows nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder / "venv", with_pip=False)
+    make_environment(folder / "venv", build_wheel(folder))
+    return folder / "venv/bin"
+
+
+@pytest.mark.needs("time")
+def test_the_wheel_has_all_that_it_takes(environment: Path, tmp_path: Path) -> None:
+    def run(*command: str) -> str:
+        environ = {key: value for key, value in os.environ.items() if not key.startswith(("FLASK_", "PYTHON"))}
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stderr + done.stdout
+        return done.stdout
+
+    python, flask = str(environment / "python"), str(environment / "flask")
+    assert str(ROOT) not in run(python, "-c", "import flask_grpcweb_scm; print(flask_grpcweb_scm.__file__)")
+    assert run(flask, "grpc", "init", "--js").splitlines() == WRITTEN + PAGE
+    assert "SayHello" in run(flask, "--app", "app", "grpc", "services")
+    assert "3 passed" in run(python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:randomly")

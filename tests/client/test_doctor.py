@@ -105,7 +105,7 @@ def test_it_changes_nothing(make_server: Any) -> None:
 def test_people_read_a_line_each(make_server: Any) -> None:
     with make_server(GRPC_REQUIRE_AUTH=False) as url:
         lines = run("doctor", "--url", url).stdout.splitlines()
-    assert lines[1] == "ok    methods         all 15 of sentry.integrations.scm.v1.ScmService are served"
+    assert lines[1] == "ok    methods         all 22 of sentry.integrations.scm.v1.ScmService are served"
     assert lines[4:6] == [
         "warn  authentication  calls without credentials are accepted",
         "                      Set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or GRPC_HMAC_SECRETS, unless calls are public.",

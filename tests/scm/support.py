@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,12 @@ def make_app(uri: str, **config: Any) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.testing = True
     app.config.update(SQLALCHEMY_DATABASE_URI=uri, SECRET_KEY="test")
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"execution_options": {"compiled_cache": STATEMENTS}}
     app.config.update(config)
     GrpcWebScm().init_app(app)
+    # Not as an option, which would take the place of the extension's own.
+    with app.app_context():
+        for engine in db.engines.values():
+            engine.update_execution_options(compiled_cache=STATEMENTS)
     return app
 
 
@@ -173,7 +177,15 @@ class GitRepository:
         self.path = path
         self.now = 1_600_000_000
         path.mkdir(parents=True, exist_ok=True)
-        self.git("init", "--quiet", "--initial-branch=main", "--template=")
+        if (path / ".git").exists():
+            return
+        # Hundreds of tests begin here: without a process of git for each.
+        for file, content in _new_repository().items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                (path / file).mkdir()
+            else:
+                (path / file).write_bytes(content)
 
     def git(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> str:
         done = subprocess.run(
@@ -229,6 +241,21 @@ class GitRepository:
     def _dates(self) -> dict[str, str]:
         self.now += 3600
         return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
+
+
+@functools.cache
+def _new_repository() -> dict[str, bytes | None]:
+    """The files that git makes for a repository, and its empty folders, which have no content."""
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {"PATH": os.environ["PATH"], "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
+        command = ["git", "init", "--quiet", "--initial-branch=main", "--template="]
+        subprocess.run(command, cwd=folder, check=True, env=environ)
+        entries = sorted(Path(folder).rglob("*"))
+        return {
+            str(entry.relative_to(folder)): entry.read_bytes() if entry.is_file() else None
+            for entry in entries
+            if entry.is_file() or not any(entry.iterdir())
+        }
 
 
 class ReadRepository(GitRepository):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 import pickle
+import re
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -84,25 +87,153 @@ def _record_of(app: Flask, log: logging.Logger) -> Any:
     return record
 
 
-def test_a_record_has_all_that_logging_gives_to_one(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+Settings = Callable[[pytest.MonkeyPatch], object]
+SETTINGS: list[tuple[str, Settings]] = [
+    ("as it comes", lambda patch: None),
+    ("a level of another name", lambda patch: patch.setitem(vars(logging)["_levelToName"], logging.INFO, "info")),
+    ("no threads", lambda patch: patch.setattr(logging, "logThreads", False)),
+    ("no processes", lambda patch: patch.setattr(logging, "logProcesses", False)),
+    ("no multiprocessing", lambda patch: patch.setattr(logging, "logMultiprocessing", False)),
+    ("no tasks", lambda patch: patch.setattr(logging, "logAsyncioTasks", False, raising=False)),
+    ("a process with a name", lambda patch: patch.setattr(multiprocessing.current_process(), "name", "worker 7")),
+    ("the end of a second", lambda patch: _stop_the_clock(patch, 1_900_000_000_999_999_999)),
+    ("the beginning of a second", lambda patch: _stop_the_clock(patch, 1_900_000_000_000_000_000)),
+]
+CHANGING = {"args", "created", "msecs", "relativeCreated", "seconds", "call_id"}
+
+
+def _stop_the_clock(patch: pytest.MonkeyPatch, nanoseconds: int) -> None:
+    patch.setattr(time, "time", lambda: nanoseconds / 1e9)
+    patch.setattr(time, "time_ns", lambda: nanoseconds)
+
+
+def test_a_record_has_all_that_logging_gives_to_one(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
     app = echo_app()
-    record = _record_of(app, log)
-    monkeypatch.setattr(logging.Logger, "makeRecord", _makes_records(logging.Logger.makeRecord))
-    expected = _record_of(app, log)
-    changing = {"args", "created", "msecs", "relativeCreated", "lineno", "funcName", "seconds", "call_id"}
-    assert vars(record).keys() == vars(expected).keys()
-    assert {key: value for key, value in vars(record).items() if key not in changing} == {
-        key: value for key, value in vars(expected).items() if key not in changing
-    }
-    assert 0 <= expected.created - record.created < 60
-    assert expected.relativeCreated - record.relativeCreated == pytest.approx(
-        (expected.created - record.created) * 1000, abs=1
-    )
-    assert pickle.loads(pickle.dumps(record)).getMessage() == record.getMessage()
+
+    def check(name: str, change: Settings) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            change(patch)
+            record = _record_of(app, log)
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(logging.Logger, "makeRecord", _makes_records(logging.Logger.makeRecord))
+                expected = _record_of(app, log)
+        changing = CHANGING - {"created", "msecs"} if "second" in name else CHANGING
+        assert type(record) is type(expected)
+        assert [(key, type(value)) for key, value in vars(record).items()] == [
+            (key, type(value)) for key, value in vars(expected).items()
+        ]
+        assert {key: value for key, value in vars(record).items() if key not in changing} == {
+            key: value for key, value in vars(expected).items() if key not in changing
+        }
+        assert 0 <= expected.created - record.created < 60
+        difference = expected.relativeCreated - record.relativeCreated
+        assert difference == pytest.approx((expected.created - record.created) * 1000, abs=1)
+        assert pickle.loads(pickle.dumps(record)).getMessage() == record.getMessage()
+
+    check_rows(check, SETTINGS)
 
 
 def _makes_records(original: Any) -> Any:
     return lambda self, *args, **kw: original(self, *args, **kw)
+
+
+class Own(logging.LogRecord):
+    """A record of an app."""
+
+
+class Demoting(logging.Filter):
+    """A filter that changes the record for the handlers after it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno, record.tenant = logging.DEBUG, "a"
+        return getattr(record, "method", "") != ECHO + "Nope"
+
+
+FORMATTER = logging.Formatter(
+    "%(asctime)s %(levelname)s %(name)s %(module)s:%(lineno)d %(funcName)s %(thread)d %(threadName)s %(processName)s"
+    " %(process)d %(message)s; %(method)s %(code)s %(seconds)s %(bytes_in)s %(bytes_out)s %(peer)s %(protocol)s",
+    defaults=dict.fromkeys(("code", "seconds", "bytes_in", "bytes_out", "peer", "protocol"), "-"),
+)
+
+
+class Writing(logging.Handler):
+    """A handler that keeps what it would write, and the class and the attributes of the record."""
+
+    def __init__(self, lines: list[Any], level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self.setFormatter(FORMATTER)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = re.sub(r"[0-9a-f]{16}", "an id", self.format(record))
+        self._lines.append((self.level, type(record), line, [*vars(record)], getattr(record, "tenant", "")))
+
+
+Way = Callable[[logging.Logger, pytest.MonkeyPatch, list[Any]], object]
+
+
+def _of_the_root(log: logging.Logger, patch: pytest.MonkeyPatch, lines: list[Any]) -> None:
+    log.handlers[:] = []
+    log.setLevel(logging.NOTSET)
+    patch.setattr(log, "propagate", True)
+    patch.setattr(logging.root, "handlers", [Writing(lines)])
+    patch.setattr(logging.root, "level", logging.INFO)
+
+
+def _of_both(log: logging.Logger, patch: pytest.MonkeyPatch, lines: list[Any]) -> None:
+    patch.setattr(log, "propagate", True)
+    patch.setattr(logging.root, "handlers", [Writing(lines, logging.INFO)])
+
+
+def _filtered(log: logging.Logger, patch: pytest.MonkeyPatch, lines: list[Any]) -> None:
+    log.handlers[0].addFilter(Demoting())
+    log.addHandler(Writing(lines, logging.INFO))
+
+
+WAYS: list[tuple[str, Way]] = [
+    ("one handler", lambda log, patch, lines: None),
+    ("two", lambda log, patch, lines: log.addHandler(Writing(lines, logging.DEBUG))),
+    ("one more of the root", _of_both),
+    ("one of the root", _of_the_root),
+    ("a filter of the logger", lambda log, patch, lines: patch.setattr(log, "filters", [Demoting()])),
+    ("a filter of a handler, and another handler", _filtered),
+    ("another level of the handler", lambda log, patch, lines: log.handlers[0].setLevel(logging.WARNING)),
+    ("a level for others, too", lambda log, patch, lines: log.setLevel(logging.DEBUG)),
+    ("a factory", lambda log, patch, lines: logging.setLogRecordFactory(Own)),
+    ("a logger that is disabled", lambda log, patch, lines: patch.setattr(log, "disabled", True)),
+    ("a manager that is disabled", lambda log, patch, lines: patch.setattr(log.manager, "disable", logging.INFO)),
+    ("a method of this logger", lambda log, patch, lines: patch.setattr(log, "makeRecord", log.makeRecord, False)),
+]
+
+
+def test_handlers_see_what_logging_would_show_them(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    # One app, so that what it has found out is used where something else has changed.
+    app = echo_app()
+
+    def lines_of(change: Way, *, by_logging: bool) -> list[Any]:
+        lines: list[Any] = []
+        factory = logging.getLogRecordFactory()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(log, "handlers", [Writing(lines)])
+            log.setLevel(logging.INFO)
+            _stop_the_clock(patch, 1_900_000_000_123_456_789)
+            patch.setattr(time, "monotonic", lambda: 7.0)
+            change(log, patch, lines)
+            if by_logging:
+                patch.setattr(logging.Logger, "makeRecord", _makes_records(logging.Logger.makeRecord))
+            try:
+                for name in ("Unary", "Nope", "Unary"):
+                    call(app.test_client(), ECHO + name, EchoRequest(text="a"))
+            finally:
+                logging.setLogRecordFactory(factory)
+        return lines
+
+    def check(name: str, change: Way) -> None:
+        expected = lines_of(change, by_logging=True)
+        assert bool(expected) is not ("disabled" in name or name.startswith("another level"))
+        assert lines_of(change, by_logging=False) == expected
+
+    check_rows(check, WAYS)
 
 
 def test_a_record_names_the_thread_as_it_is_called_now(log: logging.Logger) -> None:

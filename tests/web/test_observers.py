@@ -141,3 +141,83 @@ def test_a_crash_reaches_flasks_signal_before_the_log(make: Any, name: str, capl
     assert [(str(error), records) for error, records in seen] == [("crash of a service function", [])]
     assert record.getMessage() == f"call {record.call_id} of {case.path} failed"
     assert record.method == case.path
+
+
+class Receiver:
+    """Receives a signal in several ways."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    def receive(self, sender: Flask, **given: object) -> None:
+        self.seen.append("method")
+
+    def __call__(self, sender: Flask, **given: object) -> None:
+        self.seen.append("object")
+
+
+class Slotted:
+    """A receiver to which there are no weak references."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    def __call__(self, sender: Flask, **given: object) -> None:
+        self.seen.append("slotted")
+
+
+@pytest.mark.parametrize("signal", [rpc_started, rpc_finished], ids=lambda signal: signal.name)
+def test_receivers_are_those_of_blinker(signal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, other, seen = mixed_app(), Flask("other"), []  # type: ignore[var-annotated]
+    know_routes(app)
+    (case,) = [case for case in CASES if case.name == "unary"]
+
+    def heard() -> list[str]:
+        """Those who are told of a call, as blinker would tell them."""
+        seen.clear()
+        signal.send(app, context=None, code=StatusCode.OK, seconds=0.0)
+        expected = sorted(seen)
+        seen.clear()
+        assert in_process(app, case) == StatusCode.OK
+        assert sorted(seen) == expected
+        return expected
+
+    one, two, kept = Receiver(seen), Receiver(seen), Slotted(seen)
+    assert heard() == []
+    signal.connect(one.receive, app)
+    assert heard() == heard() == ["method"]
+    signal.connect(one)
+    signal.connect(kept, app, weak=False)
+    signal.connect(two, other)
+    assert heard() == ["method", "object", "slotted"]
+    with signal.muted():
+        assert heard() == []
+    signal.disconnect(kept)
+    signal.disconnect(one.receive, app)
+    assert heard() == heard() == ["object"]
+    signal.connect(two, app)
+    assert heard() == ["object", "object"]
+    del two
+    assert heard() == ["object"]
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "send", lambda sender, **given: seen.append("in place of send()"))
+        assert heard() == ["in place of send()"]
+    with signal.connected_to(lambda sender, **given: seen.append("for a while"), app):
+        assert heard() == ["for a while", "object"]
+    del one
+    assert heard() == []
+
+
+def test_a_coroutine_function_is_refused_as_blinker_does_it() -> None:
+    app = mixed_app()
+    know_routes(app)
+    (case,) = [case for case in CASES if case.name == "unary"]
+
+    async def receive(sender: Flask, **given: object) -> None:
+        raise AssertionError("it is not called")
+
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    with rpc_finished.connected_to(receive, app), pytest.raises(RuntimeError, match="coroutine function"):
+        in_process(app, case)

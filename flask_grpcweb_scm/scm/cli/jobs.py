@@ -47,7 +47,7 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
     """
     make_due(RESUME_OUTBOX)
     db.session.commit()
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    app = current_app.app_context().app
     with _stopped_by_signals() as stop:
         if once:
             count = run_due(KINDS, limit=1, stop=stop, note=_note)
@@ -138,7 +138,8 @@ def mirrors_cli() -> None:
 @command("list", mirrors_cli)
 def list_mirrors(as_json: bool) -> None:
     """List the mirrors on this machine, and those that are not here."""
-    _root()
+    found = [*_mirrors()]
+    _check_folder()
     facts = [
         {
             "id": row.id,
@@ -149,7 +150,7 @@ def list_mirrors(as_json: bool) -> None:
             "fetched": row.mirror_fetched_at.isoformat(timespec="seconds") if row.mirror_fetched_at else "",
             "is_here": path.is_dir(),
         }
-        for row, path in _mirrors()
+        for row, path in found
     ]
     line = "{id}  {organization}  {repository}  {place}  fetched {fetched}"
     lines = [
@@ -166,9 +167,10 @@ def list_mirrors(as_json: bool) -> None:
 @click.option("--repair", is_flag=True, help="Delete damaged mirrors, and have them fetched anew.")
 def verify_mirrors(full: bool, repair: bool, as_json: bool) -> None:
     """Have git check the mirrors on this machine; exit with 1 when one is damaged."""
-    _root()
+    found = [*_mirrors()]
+    _check_folder()
     damaged = []
-    for row, path in _mirrors():
+    for row, path in found:
         if not path.is_dir():
             continue
         organization_id, fact = row.organization_id, {"id": row.id, "repository": row.name, "path": str(path)}
@@ -192,9 +194,11 @@ def verify_mirrors(full: bool, repair: bool, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 def prune_mirrors(dry_run: bool, as_json: bool) -> None:
     """Delete mirrors of repositories that do not exist any more."""
+    root = current_settings().scm_mirrors
     # Before the rows: the mirror of one that is added meanwhile is none of these.
-    places = places_below(_root())
+    places = [] if root is None else places_below(Path(root))
     known = {path for _, path in _mirrors(everything=True)}
+    _check_folder()
     db.session.commit()
     strangers = [path for path in places if path not in known]
     sizes = {str(path): size_of(path) for path in strangers}
@@ -206,11 +210,9 @@ def prune_mirrors(dry_run: bool, as_json: bool) -> None:
     print_result(as_json, "\n".join(lines) or "there is nothing to delete", deleted=sizes)
 
 
-def _root() -> Path:
-    root = current_settings().scm_mirrors
-    if root is None:
+def _check_folder() -> None:
+    if current_settings().scm_mirrors is None:
         fail("the service has no folder for mirrors; set GRPC_SCM_MIRRORS to an absolute path")
-    return Path(root)
 
 
 def _mirrors(*, everything: bool = False) -> Iterator[tuple[Repository, Path]]:

@@ -110,8 +110,11 @@ def prepare_import(
         raise ImportFailed(
             f"the branch {branch_name!r} that HEAD names does not exist; use --branch{mirror.other_branches()}"
         )
-    _check_texts(name=(name, 200, "use another --name"), path=(mirror.git_dir, 2**16, "move it"))
-    _check_texts(branch=(branch_name, MAX_BRANCH_CHARACTERS, "use another --branch"))
+    _check_texts(
+        name=(name, 200, "use another --name"),
+        branch=(branch_name, MAX_BRANCH_CHARACTERS, "use another --branch"),
+        path=(mirror.git_dir, 2**16, "move it"),
+    )
     return _import_into(find_destination(organization, mirror, name, is_chosen=is_chosen), mirror, branch_name, tip)
 
 

@@ -301,7 +301,7 @@ def _update(lease: Lease, **values: Any) -> bool:
 @contextmanager
 def _renewed(lease: Lease) -> Iterator[None]:
     """Renew a lease until the block ends, in a thread, because the work may wait for git or a provider."""
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    app = current_app.app_context().app
     seconds, done = current_settings().scm_job_lease, threading.Event()
 
     def renew() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Refs, Remote, variables_of
+from flask_grpcweb_scm.scm.mirrors.remote import MAX_FILE_BYTES, FetchFailed, Refs, Remote, variables_of
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed
 from flask_grpcweb_scm.scm.sources.git_directory import SHA256_DIGITS, GitDirectory
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
@@ -90,7 +90,11 @@ class OwnMirror(GitDirectory):
         self.path = path
         self._lock_file = path.with_name(f"{path.name.partition('.')[0]}.lock")
         self._limits = limits
-        self._how: dict[str, Any] = {"meanwhile": limits.check, "variables": variables_of(MAINTENANCE)}
+        self._how: dict[str, Any] = {
+            "meanwhile": limits.check,
+            "variables": variables_of(MAINTENANCE),
+            "file_bytes": MAX_FILE_BYTES,
+        }
 
     def exists(self) -> bool:
         """Tell whether there is one, perhaps not complete."""
@@ -183,9 +187,10 @@ class OwnMirror(GitDirectory):
 
         watch()
         how = {**self._how_of_remotes(), "meanwhile": watch}
-        room = None if limit is None else limit - size_of(self.path / "objects")
+        if limit is not None:
+            how["file_bytes"] = limit - size_of(self.path / "objects")
         try:
-            remote.fetch(self.git_dir, blobless=blobless, file_bytes=room, **how)
+            remote.fetch(self.git_dir, blobless=blobless, **how)
         except GitError:
             watch()  # git may have come to the limit before us
             raise
@@ -277,9 +282,13 @@ class OwnMirror(GitDirectory):
             os.close(lock)
 
 
-def places_below(root: Path) -> list[Path]:
-    """Return the places of all mirrors in a folder, and of what is left of deleted ones."""
-    return sorted(path for path in root.glob("[0-9]*/[0-9]*-*.git*") if path.is_dir())
+def places_below(root: Path, repository_id: int | None = None) -> list[Path]:
+    """Return the places of all mirrors in a folder, and of what is left of deleted ones.
+
+    :param repository_id: only those of this repository, and of earlier ones with its id; None for all.
+    """
+    pattern = "[0-9]*" if repository_id is None else str(repository_id)
+    return sorted(path for path in root.glob(f"[0-9]*/{pattern}-*.git*") if path.is_dir())
 
 
 def size_of(folder: Path) -> int:

@@ -7,28 +7,35 @@ Credentials are in the environment of git alone. Nothing of this is in the mirro
 from __future__ import annotations
 
 import functools
+import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Collection, Generator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from flask_grpcweb_scm.rpc import printable
+from flask_grpcweb_scm.scm.mirrors.relay import Relay
 from flask_grpcweb_scm.scm.providers import Credential, basic
-from flask_grpcweb_scm.scm.providers.sockets import is_public, resolve
+from flask_grpcweb_scm.scm.providers.sockets import IPAddress, connect_to_first, is_public, open_tunnel, resolve
 from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
-__all__ = ["FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
+__all__ = ["MAX_FILE_BYTES", "FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
 
 OLDEST_GIT = (2, 37)
 RESOLVE_SECONDS = 10.0
+CONNECT_SECONDS = 30.0
 MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
+MAX_FILE_BYTES = 2**50
+"""As good as no limit."""
 SLOW_BYTES = 1000
 SLOW_SECONDS = 60
 """A transfer slower than so many bytes a second, for so long, is given up."""
@@ -49,7 +56,6 @@ HARMLESS = (
 )
 CONFIG = {
     "http.followRedirects": "false",
-    "http.proxy": "",
     "http.lowSpeedLimit": str(SLOW_BYTES),
     "http.lowSpeedTime": str(SLOW_SECONDS),
     "credential.helper": "",
@@ -66,6 +72,7 @@ CONFIG = {
     "gc.auto": "0",
     **{f"fetch.fsck.{name}": "ignore" for name in HARMLESS},
 }
+CERTIFICATES = {"SSL_CERT_FILE": "http.sslCAInfo", "SSL_CERT_DIR": "http.sslCAPath"}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -126,12 +133,14 @@ class Remote:
 
     :param url: see :func:`fetch_url`.
     :param allowed_hosts: that may have private addresses, and ``http`` without TLS.
+    :param proxy: URL of a proxy that is told the address to connect to; empty for none.
     """
 
     url: str
     provider: str = ""
     credential: Credential | None = None
     allowed_hosts: Collection[str] = field(default=(), repr=False)
+    proxy: str = field(default="", repr=False)
 
     def refs(self, folder: str, *, deadline: float | None, **how: Any) -> Refs:
         """Ask for the branches and tags.
@@ -173,36 +182,72 @@ class Remote:
     def _run(
         self, git_dir: str, deadline: float | None, how: Mapping[str, Any], *arguments: str
     ) -> Generator[bytes, None, None]:
-        variables = self._variables(deadline)
-        try:
-            yield from run_git(git_dir, *arguments, deadline=deadline, variables=variables, redact=self._redact, **how)
-        except GitFailed as error:
-            may_be_local = _OF_REMOTES.search(error.errors) is None
-            raise FetchFailed(self._sentence(error), may_be_local=may_be_local) from None
-
-    def _variables(self, deadline: float | None) -> dict[str, str]:
-        """Return the environment of git.
-
-        :raises FetchFailed: when the remote is not one to fetch from.
-        """
         _check_version()
+        addresses = self._addresses(deadline)
+        with ExitStack() as stack:
+            relay = stack.enter_context(Relay(partial(self._tunnel, addresses))) if self.proxy else None
+            variables = self._variables(addresses, "" if relay is None else relay.url)
+            try:
+                yield from run_git(
+                    git_dir,
+                    *arguments,
+                    deadline=deadline,
+                    variables=variables,
+                    redact=self._redact,
+                    **how,
+                )
+            except GitFailed as error:
+                if relay is not None and relay.error is not None:
+                    text = printable(str(relay.error))[:MAX_MESSAGE_CHARACTERS]
+                    raise FetchFailed(f"the proxy of GRPC_SCM_PROXY does not connect: {text}") from None
+                may_be_local = _OF_REMOTES.search(error.errors) is None
+                raise FetchFailed(self._sentence(error), may_be_local=may_be_local) from None
+
+    @property
+    def _place(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if parts.scheme != "https" and host not in self.allowed_hosts:
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+    def _addresses(self, deadline: float | None) -> list[IPAddress]:
+        """Return the addresses of the host.
+
+        :raises FetchFailed: when it is not one to fetch from.
+        """
+        host, port = self._place
+        if urlsplit(self.url).scheme != "https" and host not in self.allowed_hosts:
             text = f"{host} is to be fetched from over https; GRPC_SCM_ALLOWED_HOSTS can allow it to have http"
             raise FetchFailed(text)
+        left = RESOLVE_SECONDS if deadline is None else deadline - time.monotonic()
         try:
-            addresses = resolve(
-                host,
-                port,
-                RESOLVE_SECONDS if deadline is None else max(0.0, min(RESOLVE_SECONDS, deadline - time.monotonic())),
-            )
+            addresses = resolve(host, port, max(0.0, min(RESOLVE_SECONDS, left)))
         except OSError as error:
             raise FetchFailed(f"{host} cannot be resolved: {error}") from error
         if host not in self.allowed_hosts and not all(map(is_public, addresses)):
             found = ", ".join(map(str, addresses))
             raise FetchFailed(f"{host} has no public address, but {found}; GRPC_SCM_ALLOWED_HOSTS can allow it")
-        config = dict(CONFIG)
+        return addresses
+
+    def _tunnel(self, addresses: Collection[IPAddress]) -> socket.socket:
+        """Make a connection to the remote through the proxy."""
+        proxy, deadline = urlsplit(self.proxy), time.monotonic() + CONNECT_SECONDS
+        port = proxy.port or 80
+        opened = connect_to_first(resolve(proxy.hostname or "", port, CONNECT_SECONDS), port, deadline)
+        try:
+            opened.settimeout(CONNECT_SECONDS)
+            # One address, because another attempt would be another connection; most networks have IPv4.
+            address = min(addresses, key=lambda address: address.version)
+            open_tunnel(opened, address, self._place[1], proxy.netloc.rpartition("@")[0])
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def _variables(self, addresses: Collection[IPAddress], proxy: str) -> dict[str, str]:
+        """Return the environment of git."""
+        parts, (host, port) = urlsplit(self.url), self._place
+        config = {**CONFIG, "http.proxy": proxy}
+        # As OpenSSL has them, and so the requests to the API.
+        config |= {key: value for name, key in CERTIFICATES.items() if (value := os.environ.get(name))}
         if ":" not in host:  # an address is not resolved
             config["http.curloptResolve"] = f"{host}:{port}:{','.join(map(str, addresses))}"
         if self.credential is not None:
@@ -244,6 +289,7 @@ _REASONS = (
     (r"error: 429", "its rate limit is exhausted"),
     (r"error: 5[0-9][0-9]", "its host failed"),
     (r"No space left on device", "the disk is full"),
+    (r"certificate", "its certificate is not trusted"),
     (r"transport '.*' not allowed", "its protocol is not allowed"),
 )
 

@@ -144,7 +144,8 @@ def run_git(
     :param memory: bytes of address space; None for any number.
     :param folder: where git is started; by default in the working tree.
     :param variables: more of its environment.
-    :param file_bytes: that a file may have which git writes (Linux); None for any number.
+    :param file_bytes: that a file may have which git writes (Linux); None for any number. With it the limits hold from
+        the beginning, also in what git starts at once, by a shell that sets them.
     :param meanwhile: is called again and again while git works; what it raises ends git.
     :param pass_fds: descriptors that git, and what it starts, keep open until they end.
     :param redact: removes secrets from what git says, should a remote repeat them.
@@ -165,8 +166,9 @@ def run_git(
         given.write(stdin)
         given.seek(0)
         tree = os.path.dirname(git_dir)
+        limited = [] if file_bytes is None or sys.platform != "linux" else _limited(memory, file_bytes)
         process = subprocess.Popen(
-            [find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
+            [*limited, find_git(), *OPTIONS, f"--git-dir={git_dir}", *arguments],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -176,7 +178,7 @@ def run_git(
             pass_fds=[*leash.pass_fds, *pass_fds],
         )
         leash.tie(process.pid)
-        _limit(process, memory, file_bytes)
+        _limit(process, memory)
         yield from _output(process, command, deadline, meanwhile)
         errors.seek(0)
         text = redact(errors.read(MAX_ERROR_BYTES).rstrip(b"\0").decode("utf-8", "replace").strip())
@@ -192,8 +194,15 @@ def run_git(
 _NO_MEMORY = re.compile("out of memory|cannot allocate memory", re.IGNORECASE)
 
 
-def _limit(process: subprocess.Popen[bytes], memory: int | None, file_bytes: int | None) -> None:
-    """Set the length of the pipe and the limits of git, as far as this process may: none is needed."""
+def _limited(memory: int | None, file_bytes: int) -> list[str]:
+    """Return the beginning of a command that is to have limits."""
+    # In KiB, and in blocks of 512 bytes. One that this process may not set is lower already.
+    limits = f"ulimit -f {-(-file_bytes // 512)};" + ("" if memory is None else f"ulimit -v {memory // 1024};")
+    return ["/bin/sh", "-c", f'{limits} exec "$@"', "git"]
+
+
+def _limit(process: subprocess.Popen[bytes], memory: int | None) -> None:
+    """Set the length of the pipe and the limit of memory of git, as far as this process may: neither is needed."""
     if sys.platform != "linux":
         return
     # Not by Popen(pipesize=…), which fails for a user who has too many pages in pipes.
@@ -201,10 +210,9 @@ def _limit(process: subprocess.Popen[bytes], memory: int | None, file_bytes: int
         assert process.stdout is not None
         fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     # From here: code between fork and exec is unsafe with threads, and a shell between would take as long as git.
-    for which, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, file_bytes)):
-        if limit is not None:
-            with suppress(OSError):  # it has ended
-                resource.prlimit(process.pid, which, (limit, limit))
+    if memory is not None:
+        with suppress(OSError):  # it has ended
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
 
 
 def _nameless_file(size: int | None = None) -> IO[bytes]:

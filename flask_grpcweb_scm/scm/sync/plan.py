@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_name
+from flask_grpcweb_scm.scm.database.models import RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]

@@ -6,15 +6,17 @@ Each step may be the last one: the next sync begins where the mirror and the dat
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
-from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus, provider_name
+from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.git_import import prepare_next_import
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
-from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
+from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror, places_below
 from flask_grpcweb_scm.scm.mirrors.remote import Remote, fetch_url
 from flask_grpcweb_scm.scm.providers import Credential, GitHubApp
 from flask_grpcweb_scm.scm.providers.accounts import account_of
@@ -39,7 +41,13 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     :raises GitError: when it cannot be fetched or read.
     """
     row = db.session.get(Repository, repository_id, populate_existing=True)
-    if row is None or row.status not in SYNCED:
+    if row is None:
+        release_connection()
+        root = current_settings().scm_mirrors
+        for left in [] if root is None else places_below(Path(root), repository_id):
+            mirror_at(left, lease, left.name).discard()
+        raise NoSubject
+    if row.status not in SYNCED:
         raise NoSubject
     path = own_mirror_path(row)
     if path is None:
@@ -48,7 +56,7 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     url = fetch_url(row.url, provider)
     installation = installation_of(row)
     credential = None if installation is None else _credential(installation.integration, url)
-    remote = Remote(url, provider, credential, current_settings().scm_allowed_hosts)
+    remote = Remote(url, provider, credential, current_settings().scm_allowed_hosts, _proxy(url))
     release_connection()
     mirror = mirror_at(path, lease, name)
     mirror.update(remote, blobless=blobless)
@@ -90,6 +98,11 @@ def _credential(integration: Integration, url: str) -> Credential | None:
     if isinstance(account["credential"], GitHubApp) and provider in LISTINGS:
         return LISTINGS[provider](**account).current_credential()
     return account["credential"]
+
+
+def _proxy(url: str) -> str:
+    settings = current_settings()
+    return "" if urlsplit(url).hostname in settings.scm_no_proxy else settings.scm_proxy
 
 
 def _import(repository_id: int, path: Path, lease: Lease) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -88,10 +89,13 @@ Fault = Callable[[Handler], object]
 class GitServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.url = f"http://127.0.0.1:{self.server_port}"
+        if tls is not None:
+            self.url = f"https://localhost:{self.server_port}"
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.requests: list[tuple[str, str, str]] = []
         """Method, target and credentials of each."""
         self.fault: Fault | None = None
@@ -101,8 +105,8 @@ class GitServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serve_git(folder: Path) -> Iterator[GitServer]:
+def serve_git(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[GitServer]:
     """Serve the repositories in a folder, at their paths below it."""
-    server = GitServer(folder)
+    server = GitServer(folder, tls)
     with in_a_thread(server):
         yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,9 @@ import pytest
 from flask_grpcweb_scm.scm import mirrors
 from flask_grpcweb_scm.scm.mirrors import Limits, MirrorBusy, OwnMirror, places_below, size_of
 from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote
+from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from tests.client.test_http_tls import CERTIFICATE
 from tests.scm.mirrors.git_server import GitServer, serve_git
 from tests.scm.support import GitRepository, build_history
 
@@ -190,3 +193,20 @@ def test_what_watches_can_end_it(git_server: GitServer, origin: GitRepository, t
             remote_at(git_server)
         )
     assert own_mirror(tmp_path, "1-a.git").update(remote_at(git_server))
+
+
+def test_a_certificate_is_checked(origin: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    with serve_git(tmp_path / "remotes", tls) as server:
+        remote = Remote(
+            f"{server.url}/acme/api.git", allowed_hosts={"localhost"}, credential=Credential(token="secret")
+        )
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(FetchFailed, match="certificate"):
+            own_mirror(tmp_path).update(remote)
+        assert server.requests == []
+        monkeypatch.setenv("SSL_CERT_FILE", CERTIFICATE)
+        mirror = own_mirror(tmp_path)
+        mirror.update(remote)
+        assert names_of(mirror.path) == names_of(origin.path / ".git")

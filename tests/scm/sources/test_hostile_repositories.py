@@ -25,6 +25,8 @@ from tests.servers import ROOT
 pytestmark = pytest.mark.needs("time")
 
 LITTLE = 96 * 2**20
+PATIENCE = 600
+"""Seconds for a run of git. It ends at a limit of memory or of files, however busy the machine is."""
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the memory of others")
 
 
@@ -34,7 +36,7 @@ def repository(tmp_path: Path) -> GitRepository:
 
 
 def mirror_of(repository: GitRepository, memory: int = LITTLE) -> Mirror:
-    return Mirror(str(repository.path / ".git"), timeout=60, memory=memory)
+    return Mirror(str(repository.path / ".git"), timeout=PATIENCE, memory=memory)
 
 
 def bomb(repository: GitRepository, *, width: int = 10, depth: int = 10, name: str = "f{}") -> str:
@@ -90,7 +92,7 @@ def test_a_pack_may_be_larger_than_the_memory(repository: GitRepository) -> None
 
 @pytest.fixture
 def little_app(tmp_path: Path) -> Flask:
-    app = make_app(f"sqlite:///{tmp_path}/little.sqlite", GRPC_GIT_MEMORY_BYTES=LITTLE)
+    app = make_app(f"sqlite:///{tmp_path}/little.sqlite", GRPC_GIT_MEMORY_BYTES=LITTLE, GRPC_GIT_TIMEOUT=PATIENCE)
     run(app, "init-db")
     run(app, "add-organization", "demo")
     run(app, "add-project", "demo", "web")

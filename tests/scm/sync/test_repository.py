@@ -14,12 +14,14 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.scm import Integration, Job, OrganizationIntegration, Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due, run_due
+from flask_grpcweb_scm.scm.mirrors import places_below
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources import own_mirror_path
 from flask_grpcweb_scm.scm.sync import KINDS
 from tests.scm.databases import disposed
 from tests.scm.git_import.test_git_import import as_git_log_says, stored
 from tests.scm.mirrors.git_server import GitServer, serve_git
+from tests.scm.providers.test_proxy import proxying
 from tests.scm.support import GitRepository, Scm, build_history, make_app
 
 SECRET = "ghs_VerySecretToken"
@@ -153,8 +155,17 @@ def test_what_callers_do_not_see_is_not_synced(
         assert db.session.scalars(sa.select(Job)).all() == []
 
 
-def test_a_repository_that_is_gone_has_no_job(app: Flask) -> None:
+def test_a_repository_that_is_gone_has_neither_a_job_nor_a_mirror(app: Flask, repository: int, tmp_path: Path) -> None:
     assert sync(app, 4711) == ["sync_repository 4711: not needed any longer"]
+    sync(app, repository)
+    assert len(places_below(tmp_path / "mirrors")) == 1
+    with app.app_context():
+        db.session.execute(sa.text("DELETE FROM scm_repository"))
+        db.session.commit()
+    assert sync(app, repository) == [f"sync_repository {repository}: not needed any longer"]
+    assert places_below(tmp_path / "mirrors") == []
+    with app.app_context():
+        assert db.session.scalars(sa.select(Job)).all() == []
 
 
 def test_an_id_that_is_given_again_has_no_part_in_the_old_mirror(
@@ -222,6 +233,29 @@ def test_credentials_go_to_the_host_of_their_api_alone(
     sync(app, repository)
     expected = "" if user is None else Credential(user=user, password=SECRET).authorization()
     assert {sent for _, _, sent in git_server.requests} == {expected}
+
+
+@pytest.mark.parametrize("direct", [(), ("127.0.0.1",)])
+def test_git_goes_through_the_proxy_too(
+    database: str,
+    repository: int,
+    origin: GitRepository,
+    git_server: GitServer,
+    tmp_path: Path,
+    direct: tuple[str, ...],
+) -> None:
+    with proxying() as proxy:
+        config = {
+            "GRPC_SCM_MIRRORS": str(tmp_path / "mirrors"),
+            "GRPC_SCM_ALLOWED_HOSTS": ["127.0.0.1"],
+            "GRPC_SCM_PROXY": proxy.url,
+            "GRPC_SCM_NO_PROXY": direct,
+        }
+        with disposed(make_app(database, **config)) as app:
+            sync(app, repository)
+            assert stored(app) == as_git_log_says(origin)
+    assert bool(proxy.heads) != bool(direct)
+    assert {head.split("\r\n")[0] for head in proxy.heads} <= {f"CONNECT 127.0.0.1:{git_server.server_port} HTTP/1.1"}
 
 
 def lose_a_pack(git_dir: Path) -> None:
