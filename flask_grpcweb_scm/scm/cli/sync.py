@@ -69,7 +69,7 @@ def sync_command(
     since = begin_run(row_id) if installation is None and wanted is None else None
     _list(sync, since)
     synced, failed = _sync_repositories(sync)
-    if since is not None and not sync.errors and not failed:
+    if since is not None:
         end_run(row_id)
     _finish(as_json, sync, {"synced": synced}, failed)
 
