@@ -97,6 +97,7 @@ def test_without_tables_the_way_out_is_said(empty_database: str) -> None:
             )  # fmt: skip
 
 
+@pytest.mark.needs("time")
 def test_mirrors(app: Flask, repositories: list[int], tmp_path: Path) -> None:
     api, web, _ = repositories
     assert run(app, "mirrors", "list").stdout == "there are no mirrors\n"
