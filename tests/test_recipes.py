@@ -80,6 +80,7 @@ def shop(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         db.engine.dispose()
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("code", [block(README, "sh", "import-git"), block(PAGES["scm"], "sh", "import-git")])
 def test_a_repository_and_the_commit_that_broke_it(shop: Flask, run: Run, code: str) -> None:
     commands = code.replace("/path/to/repository", "demo/shop.git")
