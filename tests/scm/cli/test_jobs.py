@@ -130,6 +130,7 @@ def test_a_worker_outlives_its_database(
         assert worker.result() == len(repositories)
 
 
+@pytest.mark.needs("time")
 def test_mirrors(app: Flask, repositories: list[int], tmp_path: Path) -> None:
     api, web, _ = repositories
     assert run(app, "mirrors", "list").stdout == "there are no mirrors\n"
