@@ -26,8 +26,8 @@ __all__ = [
     "alarm",
     "connect_to_first",
     "is_public",
-    "may_be_called",
     "make_connection",
+    "may_be_called",
     "open_tunnel",
     "resolve",
 ]
