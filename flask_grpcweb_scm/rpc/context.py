@@ -101,9 +101,8 @@ class _CallIds:
         try:
             return spare.pop()
         except IndexError:
-            made, *others = (piece.hex() for (piece,) in struct.iter_unpack("8s", os.urandom(8 * 100)))
-            spare.extend(others)
-            return made
+            spare.extend(piece.hex() for (piece,) in struct.iter_unpack("8s", os.urandom(8 * 100)))
+            return spare.pop()
 
 
 _call_ids = _CallIds()
