@@ -136,10 +136,8 @@ class Observers:
             if rpc_finished.receivers:
                 self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
         except BaseException:
-            # Not told a second time, of the response that the app makes of what a receiver raises.
-            scope = call.environ[SCOPE_KEY] = RequestScope()
-            scope.observation = Observation(call, started)
-            scope.observation.end(status)
+            # What the app makes of it is the response to a call that has ended.
+            _keep(call, Observation(call, started)).end(status)
             raise
         finally:
             if is_logged:
@@ -147,9 +145,7 @@ class Observers:
         return reply
 
     def _observe_end(self, call: IncomingCall, started: float) -> Observation:
-        scope = call.environ[SCOPE_KEY] = RequestScope()
-        scope.observation = Observation(call, started, [part.ending(call) for part in (self._log, self._signals)])
-        return scope.observation
+        return _keep(call, Observation(call, started, [part.ending(call) for part in (self._log, self._signals)]))
 
     def finish(self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None) -> None:
         """Tell of the end of a request whose response is final, unless it is a stream, which has an end of its own.
@@ -175,6 +171,12 @@ class Observers:
             scope.observation.begin(self.present())
         if scope.observation is not None and (refusal is not None or scope.stream is None):
             scope.observation.end(refusal or getattr(scope.observation.call, "status", None), reason)
+
+
+def _keep(call: IncomingCall, observation: Observation) -> Observation:
+    scope = call.environ[SCOPE_KEY] = RequestScope()
+    scope.observation = observation
+    return observation
 
 
 class RefusedCall(CallContext):
