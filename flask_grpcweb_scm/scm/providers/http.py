@@ -209,9 +209,8 @@ class HttpClient:
             url = Url()
         if url.scheme not in {"http", "https"} or not url.host or url.auth or url.query or url.fragment:
             # Not repeated: it may have a password.
-            raise self._misconfigured(
-                "base_url is not a URL such as https://host/path, without user, query or fragment"
-            )
+            text = "base_url is not a URL such as https://host/path, without user, query or fragment"
+            raise self._misconfigured(text)
         if url.scheme == "http" and host_of(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
             self._host = host_of(url)
