@@ -60,12 +60,15 @@ def kinds(result: Any) -> list[tuple[str, str]]:
 def test_repositories_come_with_their_history(app: Flask, github: GitHubHost, installed: int, tmp_path: Path) -> None:
     for number, name in ((1, "acme/a"), (2, "acme/b"), (3, "other/c")):
         github.add(number, name, bare_repository(tmp_path / str(number), number + 2), private=number == 2)
+    lines = run(app, "sync", "acme", "--dry-run").stdout.splitlines()
+    assert lines == ["add       acme/a", "add       acme/b", "would be 2 added"]
     planned = sync(app, "--dry-run")
     assert kinds(planned) == [("add", "acme/a"), ("add", "acme/b")]
     assert rows(app) == []
     done = sync(app)
     assert (kinds(done), done["synced"], done["failed"], done["exit_code"]) == (kinds(planned), 2, [], 0), done
     assert rows(app) == [("1", "acme/a", "active"), ("2", "acme/b", "active")]
+    assert run(app, "sync", "acme").stdout == "2 unchanged, 2 synced\n"
     extend(tmp_path / "1", 4, 6)
     assert (kinds(sync(app)), kinds(sync(app))) == ([], [])
     for number in "12":
