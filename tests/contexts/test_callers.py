@@ -101,6 +101,7 @@ class Worlds:
 
 
 @pytest.mark.parametrize("lane", LANES)
+@pytest.mark.needs("time")
 def test_nothing_is_left_of_a_lost_response(folder: Path, log: io.StringIO, lane: str) -> None:
     Worlds(folder, lane).check(FAULTS)
 
@@ -110,6 +111,7 @@ def test_nothing_is_left_of_a_worker_that_is_told_to_stop(folder: Path, log: io.
     Worlds(folder, lane).check(FATAL_FAULTS)
 
 
+@pytest.mark.needs("time")
 def test_nothing_is_left_of_an_async_function(folder: Path, log: io.StringIO) -> None:
     Worlds(folder, LANES[-1], is_async=True).check([*FAULTS, *FATAL_FAULTS])
 

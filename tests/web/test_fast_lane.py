@@ -527,6 +527,7 @@ def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, *OURS], ids=str)
+@pytest.mark.needs("time")
 def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> None:
     ways = []
     is_ours = any(key.startswith("GRPC") for key in options)
@@ -582,6 +583,7 @@ def test_options_that_may_change_are_looked_at_every_time() -> None:
     assert way_of_call(app) == "lane"
 
 
+@pytest.mark.needs("time")
 def test_what_is_remembered_has_bounds() -> None:
     app = lane_app()
     CORS(app, origins=r"https://.*")
