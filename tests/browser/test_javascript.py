@@ -40,7 +40,7 @@ BLOCKS = [
     *blocks(PAGE, "tsx"),
 ]
 SECONDS = 300
-LIFETIME = 900
+LIFETIME = 1800
 MARK = "@@@"
 NAME = re.compile(r"(?://|#|<!--) (\S+?)(, one more line)?(?: -->)?\n")
 PACKAGE = re.compile(r"(@?[^\s@]+)@([\d.]+)")
