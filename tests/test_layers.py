@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
         {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
-        {"blinker", "flask", "flask_cors", "google", "werkzeug"},
+        {"blinker", "flask", "flask_cors", "google", "itsdangerous", "werkzeug"},
     ),
     "console": ({"rpc", "services", "state", "web"}, {"flask", "google"}),
     "cli": (

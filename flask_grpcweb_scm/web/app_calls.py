@@ -62,7 +62,7 @@ class AppCalls:
         self.protocols = Protocols(settings.protocols)
         methods = {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}
         self.observers = Observers(app, methods, self.protocols, observers)
-        self.run: Callable[[IncomingCall], Reply | StreamReply] = self._run_watched if observers else self._run
+        self.run: Callable[[IncomingCall], Reply | StreamReply] = self.observers.watch if observers else self._run
         """Serves a call, up to the first message of a stream; tells those who watch."""
         self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None
         """Called when Flask has sent a request to the view of a method."""
@@ -73,13 +73,8 @@ class AppCalls:
     def _run(self, call: IncomingCall) -> Reply | StreamReply:
         # This is all that most calls pay for observers.
         if logger.isEnabledFor(INFO) or rpc_started.receivers or rpc_finished.receivers:
-            return self._run_watched(call)
+            return self.observers.watch(call)
         return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
-
-    def _run_watched(self, call: IncomingCall) -> Reply | StreamReply:
-        method = call.endpoint.method
-        serve = serve_stream if method.server_streaming else serve_unary
-        return serve(call) if method.service.is_probe else self.observers.watch(call, serve)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None

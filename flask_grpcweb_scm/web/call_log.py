@@ -34,9 +34,9 @@ LINE = "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s, caller %r"
 _HAS_TASKS = sys.version_info >= (3, 12)
 _HAS_NANOSECONDS = sys.version_info >= (3, 13)
 
-_STEPS = "info", "log", "_log", "findCaller", "makeRecord", "handle", "filter", "callHandlers", "isEnabledFor"
+_STEPS = "info", "log", "_log", "findCaller", "makeRecord", "handle", "callHandlers"
 _of_logger = operator.attrgetter(*_STEPS)
-_of_record = operator.attrgetter("__new__", "__init__", "__setattr__")
+_of_record = operator.attrgetter("__new__", "__init__")
 
 
 def _logging() -> tuple[Any, ...]:

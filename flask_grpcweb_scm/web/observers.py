@@ -25,6 +25,8 @@ from flask_grpcweb_scm.rpc import (
     StatusCode,
     StreamReply,
     peer_name,
+    serve_stream,
+    serve_unary,
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.signals import RpcSignal, logger, rpc_finished, rpc_started
@@ -70,19 +72,24 @@ class Observers:
             observers.append(self._signals)
         return observers
 
-    def watch(self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]) -> Reply | StreamReply:
+    def watch(self, call: IncomingCall) -> Reply | StreamReply:
         """Serve a call, up to the first message of a stream, and tell those who watch of it."""
+        method = call.endpoint.method
+        serve = serve_stream if method.server_streaming else serve_unary
+        if method.service.is_probe:
+            return serve(call)
+        is_logged, signals = logger.isEnabledFor(INFO), self._signals
         if (
             self._others
+            or method.server_streaming
             or SCOPE_KEY in call.environ
-            or call.endpoint.method.server_streaming
-            or self._signals.start_is_received()
-            or logger.isEnabledFor(DEBUG)
+            or (is_logged and logger.isEnabledFor(DEBUG))
+            or (rpc_started.receivers and signals.start_is_received())
         ):
             observers = self.present()
             return self._watch(call, serve, observers) if observers else serve(call)
-        if logger.isEnabledFor(INFO) or self._signals.end_is_received():
-            return self._watch_end(call, serve)
+        if is_logged or signals.end_is_received():
+            return self._watch_end(call, is_logged)
         return serve(call)
 
     def _watch(
@@ -112,37 +119,33 @@ class Observers:
             observation.end(call.status)
         return reply
 
-    def _watch_end(
-        self, call: IncomingCall, serve: Callable[[IncomingCall], Reply | StreamReply]
-    ) -> Reply | StreamReply:
-        """Do the same where nobody sees the beginning of a call, and nothing is known of its request yet."""
+    def _watch_end(self, call: IncomingCall, is_logged: bool) -> Reply:
+        """Serve a unary call of which nobody sees the beginning, and nothing else is known yet."""
         started = time.monotonic()
         try:
-            reply = serve(call)
+            reply = serve_unary(call)
         except BaseException as error:
             self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
             raise
-        call.bytes_sent = sum(map(len, reply[2]))  # type: ignore[index, arg-type]  # streams do not come here
-        if is_view_outermost(has_scope=False):
-            status, seconds = call.status, time.monotonic() - started
-            try:
-                self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
-            except BaseException:
-                # Not told a second time, of the response that the app makes of what a receiver raises.
-                scope = call.environ[SCOPE_KEY] = RequestScope()
-                scope.observation = Observation(call, started)
-                scope.observation.end(status)
-                raise
-            finally:
-                self._log.write(call, status, seconds)
-        else:
+        call.bytes_sent = sum(map(len, reply[2]))
+        if not is_view_outermost(has_scope=False):
             self._observe_end(call, started)
+            return reply
+        status, seconds = call.status, time.monotonic() - started
+        try:
+            if rpc_finished.receivers:
+                self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
+        except BaseException:
+            # What the app makes of it is the response to a call that has ended.
+            _keep(call, Observation(call, started)).end(status)
+            raise
+        finally:
+            if is_logged:
+                self._log.write(call, status, seconds)
         return reply
 
     def _observe_end(self, call: IncomingCall, started: float) -> Observation:
-        scope = call.environ[SCOPE_KEY] = RequestScope()
-        scope.observation = Observation(call, started, [part.ending(call) for part in (self._log, self._signals)])
-        return scope.observation
+        return _keep(call, Observation(call, started, [part.ending(call) for part in (self._log, self._signals)]))
 
     def finish(self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None) -> None:
         """Tell of the end of a request whose response is final, unless it is a stream, which has an end of its own.
@@ -168,6 +171,12 @@ class Observers:
             scope.observation.begin(self.present())
         if scope.observation is not None and (refusal is not None or scope.stream is None):
             scope.observation.end(refusal or getattr(scope.observation.call, "status", None), reason)
+
+
+def _keep(call: IncomingCall, observation: Observation) -> Observation:
+    scope = call.environ[SCOPE_KEY] = RequestScope()
+    scope.observation = observation
+    return observation
 
 
 class RefusedCall(CallContext):

@@ -254,7 +254,9 @@ def test_the_page_is_followed(reader: Reader) -> None:
 
     reader.follow("Streams")
     reader.visit("vite", ("click", "Count"), ("see", "1 2 3 4 5 done"))
+    reader.change("web/src/count.ts", "limit: 5", "limit: 5000")
     stopped = reader.visit("vite", ("click", "Count"), ("see", "1 2"), ("click", "Stop"), say, empty)
+    reader.change("web/src/count.ts", "limit: 5000", "limit: 5")
     assert "done" not in stopped
     assert "Canceled" not in stopped
 

@@ -51,8 +51,8 @@ from flask_grpcweb_scm.scm.providers.sockets import (
     ProxyRefused,
     alarm,
     connect_to_first,
-    is_public,
     make_connection,
+    may_be_called,
     open_tunnel,
     resolve,
 )
@@ -300,7 +300,7 @@ class HttpClient:
     def _addresses(self) -> list[IPAddress]:
         """Resolve the name and check what it leads to."""
         addresses = resolve(self._host, self._port, self._remaining())
-        if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
+        if not may_be_called(self._host, addresses, self._allowed_hosts):
             text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
             raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
         return addresses
