@@ -73,7 +73,7 @@ CONFIG = {
     **{f"fetch.fsck.{name}": "ignore" for name in HARMLESS},
 }
 CERTIFICATES = {"SSL_CERT_FILE": "http.sslCAInfo", "SSL_CERT_DIR": "http.sslCAPath"}
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:.]*:[0-9a-f:.]*")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f.]*:[0-9a-f:.]*")
 
 
 class FetchFailed(GitError):
@@ -318,5 +318,5 @@ def git_version() -> tuple[int, int]:
 @functools.cache
 def _version_of(path: str) -> tuple[int, int]:
     done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, check=False)
-    match = re.search(r"([0-9]+)\.([0-9]+)", done.stdout)
+    match = re.match(r"git version ([0-9]{1,9})\.([0-9]{1,9})", done.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -401,7 +401,8 @@ def test_completion_scripts(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "completions"),
     [
-        ("scm-grpc list-", {"list-repositories", "list-code-mappings", "list-external-issues"}),
+        ("scm-grpc list-r", {"list-repositories"}),
+        ("scm-grpc list-c", {"list-code-mappings", "list-commits"}),
         ("scm-grpc list-repositories --prov", {"--provider"}),
         ("scm-grpc --protocol ", {"grpc-web", "connect"}),
         ("scm-grpc list-repositories --provider git", {"github", "gitlab", "github_enterprise"}),
