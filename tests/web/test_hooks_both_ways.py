@@ -588,7 +588,7 @@ def outcome(app: Flask, options: dict[str, Any], cookie: str | None = None) -> t
         # Of a failure, no piece is of use.
         text = b"".join(body)
     except BaseException as error:
-        return [repr(error), started], []
+        return steady(repr([error, started])), []
     finally:
         assert not flask.has_app_context()
         assert not flask.has_request_context()
