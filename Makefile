@@ -60,7 +60,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults fuzz audit field bench bench-quick scale servers soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field bench bench-quick scale servers soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -151,6 +151,9 @@ conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite
 
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
+
+sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000')
+	$(BIN)/python -m tests.scm.sync.killed $(SYNC)
 
 # The search for costs is not libFuzzer's, which looks for new lines of code.
 fuzz: $(DEV) ## Fuzz the whole request path, the JSON codec, or the costs of requests (TARGET=json, TARGET=cost; FUZZ=-max_total_time=60)

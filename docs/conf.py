@@ -36,6 +36,9 @@ exclude_patterns = ["_build"]
 linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)", re.escape(SETUP["site"]())]
 linkcheck_timeout = 10
 
+# Quotes and dots, not dashes: options have two of these.
+smartquotes_action = "qe"
+
 html_theme = "flask"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -211,9 +211,10 @@ def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
     # A WSGI middleware around the app must not be bypassed.
     has_middleware = "wsgi_app" in vars(app)
     methods = {prefix + path: method for path, method in calls.methods.items()}
-    app.wsgi_app = RpcApp(calls, blueprint, methods, host).wsgi_app  # type: ignore[method-assign]
+    rpc_app = RpcApp(calls, blueprint, methods, host)
+    app.wsgi_app = rpc_app.wsgi_app  # type: ignore[method-assign]
     if not has_middleware:
-        lane = FastLane(calls, blueprint)
+        lane = FastLane(calls, blueprint, rpc_app)
         calls.on_route = lane.add_route
         app.wsgi_app = lane.wsgi_app  # type: ignore[method-assign]
         app.request_context = lane.request_context  # type: ignore[method-assign]

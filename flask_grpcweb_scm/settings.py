@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import os
 import secrets
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from flask_grpcweb_scm.config_errors import ConfigError, check_method_names, names_of_method, warn
 from flask_grpcweb_scm.config_values import (
     is_blank,
     read_boolean,
@@ -39,7 +37,7 @@ from flask_grpcweb_scm.config_values import (
     read_tokens,
     read_url_prefix,
 )
-from flask_grpcweb_scm.rpc import Identity, did_you_mean
+from flask_grpcweb_scm.rpc import Identity
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
 from flask_grpcweb_scm.unknown_keys import PREFIX, unknown_keys
 
@@ -53,15 +51,9 @@ __all__ = [
     "warn",
 ]
 
-_PACKAGE = os.path.dirname(__file__) + os.sep
-
 DEFAULT_TIMEOUT = 60.0
 CREDENTIAL_KEYS = ("GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS")
 """Keys any of which turns authentication on."""
-
-
-class ConfigError(Exception):
-    """Raised for a configuration that cannot work; the text names the key, the value and the way out."""
 
 
 def _key(default: object, check: Callable[[Any], object], meaning: str, *, secret: bool = False) -> Any:
@@ -376,35 +368,12 @@ class Settings:
 
     def are_public(self, method_paths: Iterable[str]) -> bool:
         """Return whether all of these methods are open to callers without credentials."""
-        return all(_names(path) & {*self.public_methods} for path in method_paths)
-
-
-def check_method_names(key: str, names: Iterable[str], method_paths: Iterable[str]) -> None:
-    """Check that names such as ``pkg.Service/Method`` and ``pkg.Service/*`` are of methods that are served.
-
-    :raises ConfigError: for the first one that is not, naming `key`.
-    """
-    served = {name for path in method_paths for name in _names(path)}
-    for name in sorted(set(names) - served):
-        raise ConfigError(f"{key}: no method {name!r} is served{did_you_mean(name, served)}")
-
-
-def _names(method_path: str) -> set[str]:
-    """The names of a method in configuration keys."""
-    return {method_path[1:], method_path[1:].partition("/")[0] + "/*"}
+        return all(names_of_method(path) & {*self.public_methods} for path in method_paths)
 
 
 def empty_credentials(config: Mapping[str, Any]) -> list[str]:
     """Return the keys of credentials that are set, and hold none."""
     return [key for key in CREDENTIAL_KEYS if key in config and is_blank(config[key])]
-
-
-def warn(message: str) -> None:
-    """Warn of the configuration of an app, at the line of the app that has called this package."""
-    level, frame = 1, inspect.currentframe()
-    while frame and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level)
 
 
 def fields_by_key() -> dict[str, dataclasses.Field[Any]]:

@@ -34,7 +34,7 @@ def _values_of(item: pytest.Item) -> set[Hashable]:
 
 def _cover(matrix: dict[pytest.Item, set[Hashable]]) -> list[pytest.Item]:
     missing = set().union(*matrix.values())
-    if not missing:
+    if all(len(values) < 2 for values in matrix.values()):
         return list(matrix)
     chosen = []
     while missing:

@@ -15,7 +15,7 @@ TEXT = PAGE.read_text()
 # `a/b`, `a/` and `a.py` are paths, of the checkout or inside the package.
 NAMED = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|md|cfg|toml))`", TEXT)) - {"test_x.py", "x.py"}
 # Inside the wheel, or written by a build.
-ELSEWHERE = {"dist/", "pb/scm.proto", "pb/scm.binpb", "pb/scm_pb2.pyi", "migrations/alembic.ini"}
+ELSEWHERE = {"build/docs", "dist/", "pb/scm.proto", "pb/scm.binpb", "pb/scm_pb2.pyi", "migrations/alembic.ini"}
 (LAYOUT,) = blocks(PAGE, "")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 

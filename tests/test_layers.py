@@ -18,11 +18,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "codegen": (set(), {"google"}),
     "rpc": ({"forks", "wire"}, {"google", "orjson"}),
     "pb": ({"rpc"}, {"google"}),
+    "config_errors": ({"rpc"}, set()),
     "config_values": ({"rpc"}, {"itsdangerous"}),
     "unknown_keys": ({"rpc"}, set()),
     # Those of extras are imported by one module each, when a key is set.
     "observe": ({"rpc", "wire"}, {"opentelemetry", "prometheus_client"}),
-    "settings": ({"config_values", "rpc", "unknown_keys"}, set()),
+    "settings": ({"config_errors", "config_values", "rpc", "unknown_keys"}, set()),
     "state": ({"rpc", "settings"}, set()),
     "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
     "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
@@ -48,7 +49,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
         {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
-        {"blinker", "flask", "flask_cors", "google", "werkzeug"},
+        {"blinker", "flask", "flask_cors", "google", "itsdangerous", "werkzeug"},
     ),
     "console": ({"rpc", "services", "state", "web"}, {"flask", "google"}),
     "cli": (

@@ -28,7 +28,7 @@ from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app
 from tests.codegen.hostile import run_protoc
-from tests.documents import PAGES, README, ROOT, block
+from tests.documents import PAGES, README, ROOT, block, blocks
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import call
 from tests.servers import free_port, listening, serving
@@ -80,6 +80,7 @@ def shop(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         db.engine.dispose()
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("code", [block(README, "sh", "import-git"), block(PAGES["scm"], "sh", "import-git")])
 def test_a_repository_and_the_commit_that_broke_it(shop: Flask, run: Run, code: str) -> None:
     commands = code.replace("/path/to/repository", "demo/shop.git")
@@ -110,7 +111,8 @@ def test_curl_lists_the_repositories(shop: Flask, run: Run) -> None:
 
 def test_a_token_is_issued_and_read(shop: Flask) -> None:
     issue, inspect = (
-        shlex.split(line, comments=True) for line in block(PAGES["authentication"], "sh", "token").splitlines()
+        shlex.split(line, comments=True)
+        for line in block(PAGES["authentication"], "sh", "token").replace("\\\n", "").splitlines()
     )
     runner = shop.test_cli_runner()
     token = runner.invoke(args=issue[1:]).output.strip()
@@ -128,13 +130,18 @@ def test_git_has_these_commands(run: Run, tmp_path: Path, code: str) -> None:
     run(code.replace("COMMIT", "HEAD"))
 
 
-def test_mirrors_have_a_folder_and_a_repository_is_made_due(shop: Flask) -> None:
-    names: dict[str, Any] = {}
-    exec(block(PAGES["sync"], "python", "GRPC_SCM_MIRRORS"), names)
-    assert Settings.from_config({"GRPC_SCM_MIRRORS": names["GRPC_SCM_MIRRORS"]}).scm_mirrors == "/srv/scm/mirrors"
+def test_what_the_page_of_mirrors_and_jobs_configures_and_makes_due(shop: Flask) -> None:
+    configured, coded = [], []
+    for code in blocks(PAGES["sync"], "python"):
+        (configured if code.startswith("GRPC_") else coded).append(code)
+    for code in configured:
+        names: dict[str, Any] = {}
+        exec(code, names)
+        Settings.from_config({key: value for key, value in names.items() if key.startswith("GRPC_")})
     with shop.app_context():
         repository = db.session.scalars(sa.select(Repository).order_by(Repository.id)).first()
-        exec(block(PAGES["sync"], "python", "make_due"), {"repository": repository})
+        for code in coded:
+            exec(code, {"repository": repository})
         db.session.commit()
     assert "sync_repository" in shop.test_cli_runner().invoke(args=["scm", "jobs"]).output
 

@@ -48,6 +48,7 @@ def test_its_environment_has_what_the_other_steps_need() -> None:
     assert last == "pip install flask_grpcweb_scm grpcio-tools"
 
 
+@pytest.mark.needs("time")
 def test_a_call_in_the_process_prints_what_it_says(folder: Path) -> None:
     command = re.fullmatch(r"flask grpc call (\w+) '(.*)'\n", block(PAGE, "sh", "flask grpc call"))
     assert command is not None

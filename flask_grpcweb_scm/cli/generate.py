@@ -58,7 +58,7 @@ def name_protos(root: Path, paths: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         try:
-            names.append(Path(path).resolve().relative_to(root.resolve()).as_posix())
+            names.append(Path(os.path.abspath(path)).relative_to(os.path.abspath(root)).as_posix())
         except ValueError:
             raise click.BadParameter(
                 f"{path!r} is not below {str(root)!r}; name the folder that imports begin at: --proto-path FOLDER"
@@ -84,7 +84,8 @@ def compile_protos(python: Sequence[str], root: Path, names: Sequence[str]) -> d
             ],
             cwd=root,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         click.echo(done.stderr, nl=False, err=True)
         if done.returncode:

@@ -143,23 +143,25 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
     :param force: replace those that are there.
     :raises click.ClickException: when one is there, or cannot be written.
     """
-    hiding = [name for name in files if (folder / name).with_suffix("").joinpath("__init__.py").exists()]
-    if hiding:
-        raise click.ClickException(
-            f"{Path(hiding[0]).stem}/ in {str(folder)!r} would hide {hiding[0]} from Python; name another folder"
-        )
     taken = [name for name in files if (folder / name).is_symlink() or (folder / name).exists()]
+    in_the_way = [name for name in taken if (folder / name).is_dir() and not (folder / name).is_symlink()]
+    hiding = [name for name in files if name.endswith(".py") and (folder / name[:-3] / "__init__.py").exists()]
+    if in_the_way or hiding:
+        problem = (
+            f"{in_the_way[0]} is a folder" if in_the_way else f"{hiding[0][:-3]}/ would hide {hiding[0]} from Python"
+        )
+        raise click.ClickException(f"{problem} in {str(folder)!r}; name another folder")
     if taken and not force:
         raise click.ClickException(
             f"{', '.join(taken)} in {str(folder)!r} would be overwritten; name another folder, or replace with --force"
         )
     try:
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if name in taken:
-                path.unlink()
-            with path.open("x", encoding="utf-8", newline="\n") as file:
+            if name in taken:  # a link goes, and what it leads to stays
+                (folder / name).unlink()
+            with (folder / name).open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
     except OSError as error:
         raise click.ClickException(f"{error.filename} cannot be written: {error.strerror}") from None

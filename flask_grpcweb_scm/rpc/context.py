@@ -101,8 +101,10 @@ class _CallIds:
         try:
             return spare.pop()
         except IndexError:
-            spare.extend(piece.hex() for (piece,) in struct.iter_unpack("8s", os.urandom(8 * 100)))
-            return spare.pop()
+            made: str
+            made, *others = (piece.hex() for (piece,) in struct.iter_unpack("8s", os.urandom(8 * 100)))
+            spare.extend(others)
+            return made
 
 
 _call_ids = _CallIds()

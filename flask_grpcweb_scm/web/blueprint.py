@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from flask import Blueprint, Request, Response, has_request_context, request
 from werkzeug.exceptions import HTTPException
@@ -25,13 +26,13 @@ from flask_grpcweb_scm.web.body import has_own_stream
 from flask_grpcweb_scm.web.cors import add_cors
 from flask_grpcweb_scm.web.flask_internals import (
     LateRule,
-    RoutedRequestContext,
     current_context,
     hold_context,
     max_content_length,
     pass_to_teardown,
 )
 from flask_grpcweb_scm.web.http_errors import describe
+from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, RoutedRequestContext
 from flask_grpcweb_scm.web.peers import SOCKET_KEY, call_class
 from flask_grpcweb_scm.web.response import (
     SCOPE_KEY,
@@ -148,11 +149,10 @@ def create_blueprint(calls: AppCalls) -> Blueprint:
 
     def call(**_: str) -> Response:
         context = current_context()
-        current: Request = context.request
         if isinstance(context, RoutedRequestContext):
-            return _serve(calls, context.endpoint, current)
-        found = _find_endpoint(calls, current)
-        return found if isinstance(found, Response) else _serve(calls, found, current)
+            return _serve(calls, context.endpoint, context)
+        found = _find_endpoint(calls, context.request)
+        return found if isinstance(found, Response) else _serve(calls, found, context)
 
     def add_rules(*_: object) -> None:
         # Not by add_url_rule, whose rules match only the verbs that they list. An endpoint for each method, because
@@ -228,11 +228,10 @@ def _find_endpoint(calls: AppCalls, current: Request) -> Endpoint | Response:
     return endpoint
 
 
-def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
-    environ = current.environ
-    new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
-    call = new_call(endpoint, environ, max_content_length(current, calls.app), current.remote_addr)
-    environ[CALL_KEY] = vars(current)[CALL_KEY] = call
+def _serve(calls: AppCalls, endpoint: Endpoint, context: Any) -> Response:
+    call = _call_of(calls, endpoint, context)
+    environ = call.environ
+    environ[CALL_KEY] = call
     # Reset at the end of the request, where this extension sees one: in a test_request_context() it does not.
     if SCOPE_KEY in environ:
         active_call.set(call)
@@ -243,8 +242,26 @@ def _serve(calls: AppCalls, endpoint: Endpoint, current: Request) -> Response:
         if not isinstance(pieces, StreamReply):
             call.close()
     if call.unhandled is not None and not isinstance(pieces, StreamReply):
-        pass_to_teardown(current_context(), call.unhandled)
+        pass_to_teardown(context, call.unhandled)
     return response_class(calls.app)(pieces, headers, status)
+
+
+def _call_of(calls: AppCalls, endpoint: Endpoint, context: Any) -> IncomingCall:
+    """Make the call that a request has become; hooks may have changed the request."""
+    if isinstance(context, HookedRequestContext) and not context.is_made:
+        environ = context.environ
+        limit, address = calls.app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR")
+    else:
+        current: Request = context.request
+        environ = current.environ
+        limit, address = max_content_length(current, calls.app), current.remote_addr
+    new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
+    call: IncomingCall = new_call(endpoint, environ, limit, address)
+    if isinstance(context, HookedRequestContext):
+        context.begin(call)
+    else:
+        vars(context.request)[CALL_KEY] = call
+    return call
 
 
 def _hold(stream: StreamReply) -> Release:

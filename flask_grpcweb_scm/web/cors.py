@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response
 
 from flask_grpcweb_scm.settings import ConfigError, Settings
 from flask_grpcweb_scm.web.flask_internals import is_of_flask_cors, visible_request
+from flask_grpcweb_scm.web.response import GrpcWebResponse
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -100,11 +101,13 @@ class Permissions:
     it has looked at so far.
 
     :param functions: in the order of their calls.
+    :param exposes: whether every header may be read then, as by :func:`expose_headers`.
     """
 
-    def __init__(self, app: Flask, functions: Sequence[AfterRequest]) -> None:
+    def __init__(self, app: Flask, functions: Sequence[AfterRequest], *, exposes: bool = True) -> None:
         self._app = app
         self._functions = functions
+        self._exposes = exposes
         self._is_constant = all(function is _vary or _is_constant(function) for function in functions)
         self._tails: _Memory[Pairs] = _Memory()
         """Headers that come behind those of responses, where nothing else changes."""
@@ -117,10 +120,7 @@ class Permissions:
         return function is _vary or is_of_flask_cors(function)
 
     def added_to(self, headers: Pairs, environ: WSGIEnvironment) -> Pairs:
-        """The headers of the response to a call, with those that are added for a page of another origin.
-
-        :param headers: their names are in lower case.
-        """
+        """The headers of the response to a call, with those that are added for a page of another origin."""
         names, found = self._tails.found
         tail = found.get((*map(environ.get, names), *map(_name_of, headers)))
         return self._added_to(headers, environ) if tail is None or _core.isEnabledFor(DEBUG) else headers + tail
@@ -129,29 +129,38 @@ class Permissions:
         noted = NotedEnviron(environ)
         if not self._is_constant or _is_logged():
             return _filled(self._ask(headers, noted), headers)
-        key = [pair if pair[0] in _DECIDING else pair[0] for pair in headers]
+        key = [pair if pair[0].lower() in _DECIDING else pair[0] for pair in headers]
         template = self._templates.find(environ, key)
         if template is None:
             template = self._ask(headers, noted)
             count = len(headers)
-            if template[:count] == [*range(count)] and _DECIDING.isdisjoint(key):
+            if template[:count] == [*range(count)] and all(isinstance(part, str) for part in key):
                 self._tails.add(noted, key, template[count:])  # type: ignore[arg-type]
             else:
                 self._templates.add(noted, key, template)
         return _filled(template, headers)
 
     def _ask(self, headers: Pairs, environ: NotedEnviron) -> Template:
-        marked = [pair if pair[0] in _DECIDING else (pair[0], str(index)) for index, pair in enumerate(headers)]
+        marked = [pair if pair[0].lower() in _DECIDING else (pair[0], str(index)) for index, pair in enumerate(headers)]
         response = Response(headers=marked)
         with visible_request(self._app, environ):
             environ.read.clear()
             for function in self._functions:
                 response = function(response)
         given = [*response.headers]
-        if "HTTP_ORIGIN" in environ:
+        if self._exposes and "HTTP_ORIGIN" in environ:
             given = expose_headers(given)
-        names = {name for name, _ in headers} - _DECIDING
+        names = {name for name, _ in headers if name.lower() not in _DECIDING}
         return [int(pair[1]) if pair[0] in names else pair for pair in given]
+
+    def after_request(self, response: Response, environ: WSGIEnvironment) -> Response:
+        """Do what the functions do; they are not called for a response to a call."""
+        if isinstance(response, GrpcWebResponse):
+            response.replace_headers(lambda headers: self.added_to(headers, environ))
+        else:
+            for function in self._functions:
+                response = function(response)
+        return response
 
     def preflight(self, environ: WSGIEnvironment) -> tuple[str, Pairs] | None:
         """Status and headers of the response to a preflight, as they were for one that is the same."""

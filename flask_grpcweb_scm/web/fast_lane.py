@@ -12,27 +12,25 @@ for sure, such as the first call of every route: what Flask's router has sent to
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
-from blinker import NamedSignal
 from flask import Blueprint, Request, Response
 from flask.sessions import SecureCookieSessionInterface
-from flask.signals import request_finished, request_started, request_tearing_down
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
+from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, Pairs, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
-from flask_grpcweb_scm.web.cors import NotedEnviron, Permissions, expose_headers, exposing
+from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
 from flask_grpcweb_scm.web.flask_internals import (
-    LateRequestContext,
     RequestContext,
-    RoutedRequestContext,
     app_context,
     is_plain_flask,
 )
+from flask_grpcweb_scm.web.hooks import Hooks
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
+from flask_grpcweb_scm.web.late_contexts import LateRequestContext, RoutedRequestContext
 from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain, call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
@@ -44,14 +42,12 @@ from flask_grpcweb_scm.web.response import (
     scope_of,
     translated,
 )
-from flask_grpcweb_scm.web.wsgi import in_own_context
+from flask_grpcweb_scm.web.wsgi import RpcApp, in_own_context
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["FastLane", "Route"]
-
-Hooks = Mapping[str | None, list[Any]]
 
 MAX_ROUTES = 2_000
 MAX_KEY_CHARACTERS = 1000
@@ -71,18 +67,17 @@ class FastLane:
     :param blueprint: of the RPCs, which is registered.
     """
 
-    def __init__(self, calls: AppCalls, blueprint: Blueprint) -> None:
+    def __init__(self, calls: AppCalls, blueprint: Blueprint, rpc_app: RpcApp) -> None:
         self._calls = calls
         self._app = app = calls.app
         self._name = name = blueprint.name
         self._views = {key: view for key, view in app.view_functions.items() if key.startswith(f"{name}.")}
-        self._wsgi_app: WSGIApplication = app.wsgi_app
+        self._rpc_app = rpc_app
         self._new_request_context = app.request_context
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._by_more: dict[tuple[str | None, ...], Route] = {}
         """The routes of requests of which the key does not tell the protocol."""
-        self._hooks = _hooks_of(app)
-        self._seen: tuple[object, bool, Permissions | None] = None, False, None
+        self._hooks = Hooks(app, name)
         settings = calls.settings
         self._paths = {settings.url_prefix + path for path in calls.methods}
         self._key = _key_of_page if settings.cors_credentials else _key
@@ -119,7 +114,11 @@ class FastLane:
         route = self._routes.get(key) or self._route_by_more(key, environ)
         if route is None or not self._may_pass(environ):
             is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ and environ["REQUEST_METHOD"] == "OPTIONS"
-            return (self._preflight if is_preflight else self._wsgi_app)(environ, start_response)
+            return (self._preflight if is_preflight else self._rpc_app.wsgi_app)(environ, start_response)
+        if not self._hooks.are_unaware(environ):
+            hooked = functools.partial(self._hooks.serve, *route)
+            is_stream = route.endpoint.method.server_streaming
+            return self._rpc_app.serve(hooked, environ, start_response, is_stream=is_stream)
         try:
             if SOCKET_KEY in environ:
                 return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
@@ -144,28 +143,29 @@ class FastLane:
 
     def _preflight(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Respond to the preflight of a call as Flask has responded to one that is the same."""
+        flask = self._rpc_app.wsgi_app
         is_alone = not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
         if not is_alone or environ.get("PATH_INFO") not in self._paths or not self._may_pass(environ):
-            return self._wsgi_app(environ, start_response)
-        permissions = self._seen[2]
+            return flask(environ, start_response)
+        permissions = self._hooks.permissions if self._hooks.are_unaware(environ) else None
         if permissions is None or not self._is_plain_flask() or self._matches_hosts:
-            return self._wsgi_app(environ, start_response)
+            return flask(environ, start_response)
         found = permissions.preflight(environ)
         if found is not None:
             start_response(*found)
             return []
         noted = NotedEnviron(environ)
-        return self._wsgi_app(noted, permissions.remembering(noted, start_response))
+        return flask(noted, permissions.remembering(noted, start_response))
 
     def _enter(self, route: Route, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if route.endpoint.method.server_streaming:
             return in_own_context(functools.partial(self._serve, route), environ, start_response)
         return self._serve(route, None, environ, start_response)
 
-    def _serve(  # noqa: C901  # one thought
+    def _serve(
         self, route: Route, scope: RequestScope | None, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Serve a request as Flask.wsgi_app and Flask.full_dispatch_request do it.
+        """Serve a request as Flask.wsgi_app does.
 
         :param scope: where a stream is kept. Its contexts stay, as Flask's would not.
         """
@@ -175,25 +175,10 @@ class FastLane:
         context = LateRequestContext(app, route.rule, call)
         token = active_call.set(call)
         try:
-            try:
-                reply = self._calls.run(call)
-            except Exception as raised:
-                response = app.finalize_request(app.handle_user_exception(raised))
+            response = self._dispatch(call, context, scope)
+            if not isinstance(response, tuple):
                 return self._send(response, call, start_response)
-            pieces: Iterable[bytes]
-            # Most calls leave nothing to do.
-            if type(reply) is tuple and call.is_read:
-                status, headers, pieces = reply
-            else:
-                status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-            if context.is_made:
-                response = app.finalize_request(GrpcWebResponse(pieces, headers, status))
-                return self._send(response, call, start_response)
-            permissions = self._seen[2]
-            if permissions is not None:
-                headers = permissions.added_to(headers, environ)
-            elif "HTTP_ORIGIN" in environ:
-                headers = expose_headers(headers)
+            status, headers, pieces = response
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._send(self._respond_to(unhandled, call), call, start_response)
@@ -203,13 +188,7 @@ class FastLane:
         finally:
             active_call.reset(token)
             if scope is None or scope.stream is None:
-                call.close()
-                error = call.unhandled
-                try:
-                    context.leave(None if error is not None and app.should_ignore_error(error) else error)
-                except BaseException:
-                    environ[CALL_KEY] = call
-                    raise
+                self._leave(call, context)
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
         try:
             start_response(status, headers)
@@ -218,6 +197,39 @@ class FastLane:
             environ[CALL_KEY] = call
             raise
         return pieces
+
+    def _dispatch(
+        self, call: IncomingCall, context: LateRequestContext, scope: RequestScope | None
+    ) -> tuple[str, Pairs, Iterable[bytes]] | Response:
+        """Do what Flask.full_dispatch_request does; returns a response only where the app has had one."""
+        app = self._app
+        try:
+            reply = self._calls.run(call)
+        except Exception as raised:
+            return app.finalize_request(app.handle_user_exception(raised))
+        pieces: Iterable[bytes]
+        # Most calls leave nothing to do.
+        if type(reply) is tuple and call.is_read:
+            status, headers, pieces = reply
+        else:
+            status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
+        if context.is_used:
+            return self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), call.environ)
+        permissions = self._hooks.permissions
+        if permissions is not None:
+            headers = permissions.added_to(headers, call.environ)
+        elif "HTTP_ORIGIN" in call.environ:
+            headers = expose_headers(headers)
+        return status, headers, pieces
+
+    def _leave(self, call: IncomingCall, context: LateRequestContext) -> None:
+        call.close()
+        error = call.unhandled
+        try:
+            context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
+        except BaseException:
+            call.environ[CALL_KEY] = call
+            raise
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app
@@ -257,39 +269,13 @@ class FastLane:
         )
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
-        """Return whether a request needs nothing of Flask, and no hook and no receiver of a signal would see it."""
-        app = self._app
-        cookies = environ.get("HTTP_COOKIE")
-        if (
+        """Return whether a request needs nothing of Flask but what is known here."""
+        return not (
             not self._is_open
             # Debuggers and test clients keep contexts beyond the request.
             or "werkzeug.debug.preserve_context" in environ
             or "HTTP_UPGRADE" in environ
             or app_context(None) is not None
-            # A permanent session is sent again with every response.
-            or (cookies is not None and app.secret_key and app.config["SESSION_COOKIE_NAME"] in cookies)
-        ):
-            return False
-        seen, has_no_hooks, _ = self._seen
-        if self._hooks != seen:
-            has_no_hooks = self._has_no_hooks()
-            after = app.after_request_funcs
-            functions = [*reversed(after.get(self._name, ())), *reversed(after.get(None, ()))]
-            permissions = Permissions(app, functions) if has_no_hooks and functions else None
-            copy = tuple({key: [*funcs] for key, funcs in hooks.items()} for hooks in self._hooks)
-            self._seen = copy, has_no_hooks, permissions
-        return has_no_hooks and not (
-            (request_started.receivers and _has_receivers(request_started, app))
-            or (request_finished.receivers and _has_receivers(request_finished, app))
-            or (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
-        )
-
-    def _has_no_hooks(self) -> bool:
-        """Return whether no hook would be called, but for those that are known to add headers only."""
-        before, teardown, after, preprocessors = self._hooks
-        names = (None, self._name)
-        return not any(hooks.get(name) for hooks in (before, teardown, preprocessors) for name in names) and all(
-            Permissions.knows(function) for name in names for function in after.get(name, ())
         )
 
 
@@ -297,10 +283,6 @@ def _hold(scope: RequestScope | None, context: LateRequestContext, stream: Strea
     assert scope is not None
     scope.stream = stream
     return context.leave
-
-
-def _hooks_of(app: Any) -> tuple[Hooks, Hooks, Hooks, Hooks]:
-    return app.before_request_funcs, app.teardown_request_funcs, app.after_request_funcs, app.url_value_preprocessors
 
 
 def _key(environ: WSGIEnvironment) -> tuple[str | None, ...]:
@@ -317,8 +299,3 @@ def _key_of_page(environ: WSGIEnvironment) -> tuple[str | None, ...]:
 def _is_whole_host(host: str | None) -> bool:
     """Return whether the header says all that is known of the host, whatever the scheme and the server's own name."""
     return host is not None and not host.endswith((":80", ":443"))
-
-
-def _has_receivers(signal: NamedSignal, app: Any) -> bool:
-    # Signal.has_receivers_for() takes an app for one with receivers once it has sent the signal.
-    return any(True for _ in signal.receivers_for(app))

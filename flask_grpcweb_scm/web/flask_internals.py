@@ -26,7 +26,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,7 @@ import flask.ctx
 import flask.globals
 from flask import Flask, Request, current_app
 from flask.ctx import AppContext
-from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
-from werkzeug.routing import MapAdapter, Rule
-
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall
-from flask_grpcweb_scm.signals import CALL_KEY
+from werkzeug.routing import Rule
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -49,11 +45,10 @@ else:
 
 __all__ = [
     "HAS_SEPARATE_CONTEXTS",
-    "LateRequestContext",
     "LateRule",
     "RequestContext",
-    "RoutedRequestContext",
     "app_context",
+    "app_variable",
     "current_context",
     "handle_user_exception",
     "hold_context",
@@ -62,6 +57,7 @@ __all__ = [
     "is_view_outermost",
     "max_content_length",
     "pass_to_teardown",
+    "request_variable",
     "routed_endpoint",
     "unproxied_app",
     "visible",
@@ -71,8 +67,8 @@ __all__ = [
 HAS_SEPARATE_CONTEXTS = not issubclass(RequestContext, AppContext)
 """True when a request has a context beside the app's: until Flask 3.1."""
 
-_cv_app: ContextVar[Any] = flask.globals._cv_app
-_cv_request: ContextVar[Any] = getattr(flask.globals, "_cv_request", _cv_app)
+app_variable: ContextVar[Any] = flask.globals._cv_app
+request_variable: ContextVar[Any] = getattr(flask.globals, "_cv_request", app_variable)
 
 
 # Contexts of Flask's own making, in every version
@@ -80,10 +76,10 @@ _cv_request: ContextVar[Any] = getattr(flask.globals, "_cv_request", _cv_app)
 
 def current_context() -> Any:
     """The context of the current request: a RequestContext until Flask 3.1, an AppContext since."""
-    return _cv_request.get()
+    return request_variable.get()
 
 
-app_context = _cv_app.get
+app_context = app_variable.get
 """Called with None, the entered application context, or None."""
 
 
@@ -132,7 +128,7 @@ def pass_to_teardown(context: Any, error: BaseException) -> None:
 @contextmanager
 def visible(context: Any) -> Iterator[None]:
     """Make a context the current one for a block; entering and ending it stay with whoever has made it."""
-    variable = _cv_request if isinstance(context, RequestContext) else _cv_app
+    variable = request_variable if isinstance(context, RequestContext) else app_variable
     token = variable.set(context)
     try:
         yield
@@ -252,133 +248,5 @@ def is_view_outermost(has_scope: bool) -> bool:
 
     :param has_scope: whether the request has come through the WSGI application of this extension.
     """
-    context = current_context()
-    return not (context.is_made if isinstance(context, LateRequestContext) else has_scope)
-
-
-class RoutedRequestContext(RequestContext):
-    """A request context whose route is known: looking for it takes a tenth of all that Flask does for a request.
-
-    :param rule: without variables.
-    :param endpoint: of the RPC, which the view need not look for either.
-    """
-
-    def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        # As the base class does it.
-        self.app = app
-        self.request = app.request_class(environ)
-        self.request.json_module = app.json
-        self.request.url_rule = rule
-        self.request.view_args = {}
-        self.flashes = None
-        self._session = None
-        self._after_request_functions = []
-        self._cv_tokens = []
-        self._adapter: MapAdapter | None = None
-        self._is_entered = False
-
-    @property
-    def url_adapter(self) -> MapAdapter | None:  # type: ignore[override]
-        """For ``url_for()``. None while the context is entered, when it would be used to look for the route."""
-        if self._adapter is None and self._is_entered:
-            self._adapter = self.app.create_url_adapter(self.request)
-        return self._adapter
-
-    def push(self) -> None:
-        """Enter the context."""
-        super().push()
-        self._is_entered = True
-
-    def copy(self) -> RequestContext:
-        """A context of the same request, for another thread."""
-        return RequestContext(self.app, self.request.environ, request=self.request, session=self._session)
-
-
-class _MadeAtUse:
-    """An attribute of a context that is there once the context is made, which the first use of one does.
-
-    A ``__getattr__`` would do for all of them, but slow down every other attribute.
-    """
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, context: LateAppContext | LateRequestContext, owner: type) -> Any:
-        context._make()
-        return vars(context)[self._name]
-
-
-class LateAppContext(AppContext):
-    """An application context that is entered empty, tells of it only if somebody listens, and is made when used."""
-
-    g = _MadeAtUse()
-    url_adapter = _MadeAtUse()
-    _cv_tokens = _MadeAtUse()
-    _entered: Token[AppContext] | None = None
-
-    def __init__(self, app: Flask) -> None:
-        self.app = app
-        if appcontext_pushed.receivers:
-            self.push()
-        else:
-            self._entered = _cv_app.set(self)
-
-    def _make(self) -> None:
-        super().__init__(self.app)
-        if self._entered is not None:
-            self._cv_tokens.append(self._entered)
-
-    def leave(self, error: BaseException | None) -> None:
-        """End the context as pop() does."""
-        if (
-            self.app.teardown_appcontext_funcs
-            or appcontext_tearing_down.receivers
-            or appcontext_popped.receivers
-            or _cv_app.get() is not self
-        ):
-            self.pop(error)
-        else:
-            _cv_app.reset(self._entered or self._cv_tokens.pop())
-
-
-class LateRequestContext(RoutedRequestContext):
-    """A request context that is entered empty, in an application context of its own, and made at its first use."""
-
-    request = _MadeAtUse()
-    flashes = _MadeAtUse()
-    _session = _MadeAtUse()
-    _after_request_functions = _MadeAtUse()
-    _cv_tokens = _MadeAtUse()
-    _adapter = _MadeAtUse()
-    _is_entered = _MadeAtUse()
-
-    def __init__(self, app: Flask, rule: Rule, call: IncomingCall) -> None:
-        self.app = app
-        self._rule = rule
-        self._call = call
-        self.is_made = False
-        """True once somebody has used it."""
-        self.app_context = LateAppContext(app)
-        self._entered = _cv_request.set(self)
-
-    def leave(self, error: BaseException | None) -> None:
-        """End both contexts."""
-        if self.is_made:
-            self.pop(error)
-        else:
-            _cv_request.reset(self._entered)
-            self.app_context.leave(error)
-
-    def _make(self) -> None:
-        """Do what push() does, but for entering the context."""
-        call = self._call
-        super().__init__(self.app, call.environ, self._rule, call.endpoint)
-        vars(self.request)[CALL_KEY] = call
-        self.is_made = True
-        self._cv_tokens.append((self._entered, self.app_context))
-        sessions = self.app.session_interface
-        self._session = sessions.open_session(self.app, self.request)
-        if self._session is None:
-            self._session = sessions.make_null_session(self.app)
-        self._is_entered = True
+    is_outermost: bool = getattr(current_context(), "is_outermost", not has_scope)
+    return is_outermost

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, current_app, has_app_context
+from werkzeug.datastructures import Headers
 from werkzeug.wsgi import get_content_length, get_current_url
 
 from flask_grpcweb_scm.observe import Observation
@@ -95,50 +96,88 @@ def scope_of(environ: WSGIEnvironment) -> RequestScope:
 class GrpcWebResponse(Response):
     """A response of ours, to be told from those that hooks and error handlers of the app make.
 
-    Most have nobody who looks at them on their way out. It becomes a complete response, with a status to change and
-    headers to add to, when somebody does; until then its parts are kept as they are.
+    Most have nobody who looks at them on their way out, and many hooks nothing but the headers. Each attribute of the
+    base class is made when somebody uses it; until then the parts are kept as they are.
     """
 
     def __init__(
         self, pieces: Iterable[bytes] | str = (), headers: Pairs | None = None, status: str | int = "200 OK"
     ) -> None:
-        vars(self)["_parts"] = status, headers or [], pieces
+        if type(self) is GrpcWebResponse and type(status) is str and type(pieces) is not str:
+            vars(self)["_parts"] = status, headers or [], pieces
+        else:
+            # By name, as Flask makes its own: the class of an app may take nothing else.
+            super().__init__(pieces, status=status, headers=headers)
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what is missing: at first, all that the base class sets.
-        if not self._complete():
-            raise AttributeError(name)
-        return getattr(self, name)
+        # Called for what is missing.
+        own = vars(self)
+        parts: tuple[str, Pairs, Iterable[bytes]] | None = own.get("_parts")
+        if parts is None or name not in _MADE_AT_USE:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        value = own[name] = _MADE_AT_USE[name](*parts)
+        return value
 
     def __setattr__(self, name: str, value: object) -> None:
-        self._complete()
+        if name == "__class__":
+            # Another class does not know of the parts.
+            for made in _MADE_AT_USE:
+                getattr(self, made)
+            vars(self).pop("_parts", None)
         super().__setattr__(name, value)
 
-    def _complete(self) -> bool:
-        parts = vars(self).pop("_parts", None)
-        if parts is None:
-            return False
-        status, headers, pieces = parts
-        # By name, as Flask makes its own: the class of an app may take nothing else.
-        super().__init__(pieces, status=status, headers=headers)
-        return True
+    def replace_headers(self, replace: Callable[[Pairs], Pairs]) -> None:
+        """Replace all headers by others, made from them."""
+        own = vars(self)
+        if "headers" in own or "_parts" not in own:
+            replaced = replace([*self.headers])
+            self.headers.clear()
+            self.headers.extend(replaced)
+        else:
+            status, headers, pieces = own["_parts"]
+            own["_parts"] = status, replace(headers), pieces
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send it."""
         scope_of(environ).is_ours = True
-        parts: tuple[str | int, Pairs, Iterable[bytes]] | None = vars(self).get("_parts")
-        is_own = type(self) is GrpcWebResponse and environ["REQUEST_METHOD"] != "HEAD"
-        if parts is None or not isinstance(parts[0], str) or not is_own:
+        own = vars(self)
+        # The base class looks at every piece whether it is text.
+        if "_parts" not in own or not own.keys() <= _UNREAD or environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
-        status, headers, pieces = parts
-        start_response(status, headers)  # type: ignore[arg-type]
-        return pieces
+        status, headers, pieces = own["_parts"]
+        if own.get("_status", status) != status:
+            return super().__call__(environ, start_response)
+        if "headers" in own:
+            headers = [*own["headers"]]
+            names = {name.lower() for name, _ in headers}
+            if not names.isdisjoint(_REWRITTEN) or ("content-length" not in names and type(pieces) is list):
+                return super().__call__(environ, start_response)
+        start_response(status, headers)
+        return pieces  # type: ignore[no-any-return]
 
     def get_app_iter(self, environ: WSGIEnvironment) -> Iterable[bytes]:
         """Send a stream as it is: the base class looks at every piece whether it is text."""
         if isinstance(self.response, StreamReply):
             return Closing(self.response, self.close)
         return super().get_app_iter(environ)
+
+
+def _headers_of(status: str, headers: Pairs, pieces: Iterable[bytes]) -> Headers:
+    made = Headers(headers)
+    return made if "content-type" in made else Response(headers=made).headers
+
+
+# As the base class makes them.
+_MADE_AT_USE: dict[str, Callable[[str, Pairs, Iterable[bytes]], Any]] = {
+    "headers": _headers_of,
+    "_status": lambda status, headers, pieces: status,
+    "_status_code": lambda status, headers, pieces: int(status[:3]),
+    "response": lambda status, headers, pieces: pieces,
+    "direct_passthrough": lambda status, headers, pieces: False,
+    "_on_close": lambda status, headers, pieces: [],
+}
+_UNREAD = {"_parts", "headers", "_status", "_status_code"}
+_REWRITTEN = {"location", "content-location"}
 
 
 def response_class(app: Flask) -> type[GrpcWebResponse]:

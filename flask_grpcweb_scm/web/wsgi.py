@@ -85,12 +85,24 @@ class RpcApp:
             is_stream = self._may_change_path and protocol.has_streams
         else:
             is_stream = method.server_streaming
-        enter = in_own_context if is_stream else _in_this_context
-        if SOCKET_KEY in environ:
-            return PatientAgain(environ, functools.partial(enter, self._respond, environ, start_response))
-        return enter(self._respond, environ, start_response)
+        return self.serve(self._flask, environ, start_response, is_stream=is_stream)
 
-    def _respond(self, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def serve(
+        self, flask: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse, *, is_stream: bool
+    ) -> Iterable[bytes]:
+        """Have an RPC served by Flask, or by what stands for it.
+
+        :param is_stream: true when the response may be a stream.
+        """
+        enter = in_own_context if is_stream else _in_this_context
+        respond = functools.partial(self._respond, flask)
+        if SOCKET_KEY in environ:
+            return PatientAgain(environ, functools.partial(enter, respond, environ, start_response))
+        return enter(respond, environ, start_response)
+
+    def _respond(
+        self, flask: WSGIApplication, scope: RequestScope, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Send Flask's response; in place of one that is not of this extension, the status that it stands for."""
         app = self._app
         if "csrf" in app.extensions:
@@ -99,7 +111,7 @@ class RpcApp:
         start = functools.partial(self._start, scope, environ, start_response)
         try:
             with _preserving(scope, environ) if _PRESERVE_CONTEXT in environ else _NOTHING:
-                pieces = self._flask(environ, start)
+                pieces = flask(environ, start)
                 if not (scope.head or scope.replaced):
                     pieces = _begun(pieces)
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from flask_grpcweb_scm.testing import channel_for
@@ -36,5 +37,6 @@ def fork_in_a_stream() -> Any:
     return *outcome, codes(app)
 
 
+@pytest.mark.needs("time")
 def test_a_child_counts_its_own_streams() -> None:
     assert alone(fork_in_a_stream) == ([8, 8, 8], [0, 0, 0], [0, 0, 0])

@@ -102,6 +102,7 @@ def test_a_redis_that_is_started_again_counts_again(server: RedisServer, number:
     assert codes(app, 5) == {0}
 
 
+@pytest.mark.needs("time")
 def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptureFixture) -> None:
     storage = f"redis://user:hush@127.0.0.1:{free_port()}"
     client = echo_app(GRPC_RATE_LIMITS="3/hour", GRPC_RATE_LIMIT_STORAGE=storage).test_client()

@@ -20,28 +20,53 @@ const actions = {
   fill: (page, label, text) => page.getByLabel(label).fill(text),
   click: (page, name) => page.getByRole('button', {name}).click(),
   run: (page, code) => page.evaluate(code),
-  reload: (page) => page.reload(),
 };
+
+class Reloaded extends Error {}
 
 for await (const line of createInterface({input: process.stdin})) {
   console.log(JSON.stringify(await visit(JSON.parse(line))));
 }
 await browser.close();
 
-async function visit({url, steps}) {
+async function visit(command, tries = 5) {
   const page = await browser.newPage();
   page.setDefaultTimeout(SECONDS * 1000);
-  const log = [];
-  page.on('pageerror', (error) => log.push(String(error)));
-  page.on('console', (message) => log.push(message.text()));
-  let taken;
   try {
-    await page.goto(url);
-    for (taken of steps) await actions[taken[0]](page, ...taken.slice(1));
-    return {text: await page.innerText('body')};
+    return await take(page, command);
   } catch (error) {
-    return {error: `${taken}: ${error.message}\nThe page says:\n${await page.innerText('body')}\nIts log:\n${log.join('\n')}`};
+    if (error instanceof Reloaded && tries) return visit(command, tries - 1);
+    return {error: String(error)};
   } finally {
     await page.close();
   }
+}
+
+/** Take all steps on one page. A development server may load it anew at any time, and what was typed is gone then. */
+async function take(page, {url, steps}) {
+  const log = [];
+  page.on('pageerror', (error) => log.push(String(error)));
+  page.on('console', (message) => log.push(message.text()));
+  let isLoading = false;
+  const reloaded = new Promise((resolve, reject) =>
+    page.on('domcontentloaded', () => isLoading || reject(new Reloaded('the page was loaded anew, again and again'))),
+  );
+  const load = async (action) => {
+    isLoading = true;
+    await action;
+    isLoading = false;
+  };
+  const all = async () => {
+    await load(page.goto(url));
+    for (const [action, ...values] of steps) {
+      try {
+        await (action === 'reload' ? load(page.reload()) : actions[action](page, ...values));
+      } catch (error) {
+        const text = await page.innerText('body');
+        throw new Error(`${action} ${values}: ${error.message}\nThe page says:\n${text}\nIts log:\n${log.join('\n')}`);
+      }
+    }
+    return {text: await page.innerText('body')};
+  };
+  return Promise.race([all(), reloaded]);
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
-from tests.documents import PAGES, Block, all_blocks, blocks
+from tests.documents import PAGES, all_blocks, blocks
 from tests.servers import free_port
 from tests.wheel import build_wheel, make_environment
 
@@ -48,14 +48,6 @@ HOSTS = {"vite": "localhost:5173", "flask": "127.0.0.1:8000"}
 """Where the servers listen, on the page."""
 SERVERS = {"vite": re.compile("npx vite"), "flask": re.compile("flask (.* )?run --port 8000")}
 IN_THE_PAGE = "// in the page\n"
-
-
-def section(title: str) -> Iterator[Block]:
-    """Yield the code blocks of a section."""
-    lines = PAGE.read_text().splitlines()
-    start = lines.index(f"## {title}") + 1
-    end = next((n for n, line in enumerate(lines[start:], start) if line.startswith("## ")), len(lines))
-    return (block for block in all_blocks(PAGE) if start < block.line <= end)
 
 
 class Terminal:
@@ -120,7 +112,7 @@ class Reader:
 
     def follow(self, title: str) -> None:
         """Write the files of a section, and run its commands."""
-        for block in section(title):
+        for block in [each for each in all_blocks(PAGE) if each.section == title]:
             self.followed.append(block.text)
             if block.language == "sh":
                 self._run(block.text, "flask" if title == "A server" else "vite")
@@ -262,7 +254,9 @@ def test_the_page_is_followed(reader: Reader) -> None:
 
     reader.follow("Streams")
     reader.visit("vite", ("click", "Count"), ("see", "1 2 3 4 5 done"))
+    reader.change("web/src/count.ts", "limit: 5", "limit: 5000")
     stopped = reader.visit("vite", ("click", "Count"), ("see", "1 2"), ("click", "Stop"), say, empty)
+    reader.change("web/src/count.ts", "limit: 5000", "limit: 5")
     assert "done" not in stopped
     assert "Canceled" not in stopped
 

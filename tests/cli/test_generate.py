@@ -84,6 +84,8 @@ def test_the_protos_below_the_folder_are_compiled_and_those_of_packages_are_not(
 
 def test_protos_that_are_named_and_a_folder_for_the_modules(folder: Path) -> None:
     write(folder, **{"protos/a/one": SERVICE, "protos/two": MESSAGE})
+    (folder / "protos/a/one.proto").rename(folder / "elsewhere.proto")
+    (folder / "protos/a/one.proto").symlink_to(folder / "elsewhere.proto")
     result = generate("protos/a/one.proto", "--proto-path", "protos", "--out", "src")
     assert result.output.splitlines() == ["src/a/one_pb2.py", "src/a/one_pb2.pyi", "src/a/one_rpc.py"]
     assert modules_in(folder) == {"src/a/one_pb2.py", "src/a/one_pb2.pyi", "src/a/one_rpc.py"}

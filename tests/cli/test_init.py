@@ -193,11 +193,12 @@ def test_what_is_there_already_is_named_in_whole(tmp_path: Path) -> None:
 
 
 def test_a_package_that_would_be_imported_in_place_of_a_file_is_seen(tmp_path: Path) -> None:
-    (tmp_path / "app").mkdir()
+    for package in ("app", "greeter/__init__.py"):
+        (tmp_path / package).mkdir(parents=True)
     assert init(tmp_path, "--force").exit_code == 0
     (tmp_path / "app/__init__.py").touch()
     result = init(tmp_path, "--force")
-    message = f"Error: app/ in '{tmp_path}' would hide app.py from Python; name another folder\n"
+    message = f"Error: app/ would hide app.py from Python in '{tmp_path}'; name another folder\n"
     assert (result.exit_code, result.output) == (1, message)
 
 
@@ -205,10 +206,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = init(tmp_path / "file/below")
     assert (result.exit_code, "cannot be written: Not a directory" in result.output) == (1, True)
-    (tmp_path / "greeter.proto").mkdir()
-    result = init(tmp_path, "--force")
-    assert (result.exit_code, "greeter.proto cannot be written: " in result.output) == (1, True)
     assert "is a file" in " ".join(init(tmp_path / "file").output.split())
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("test_app.py/", "test_app.py is a folder in '.'; name another folder"),
+        ("static/index.html/", "static/index.html is a folder in '.'; name another folder"),
+        ("static", "static cannot be written: File exists"),
+    ],
+)
+def test_what_force_cannot_replace_is_seen_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if path.endswith("/"):
+        (tmp_path / path).mkdir(parents=True)
+    else:
+        (tmp_path / path).touch()
+    result = init("--js", "--force")
+    assert (result.exit_code, result.output) == (1, f"Error: {message}\n")
+    assert files_in(tmp_path) <= {path}
 
 
 # It runs

@@ -603,6 +603,7 @@ HEADERS = st.tuples(
     JSON_VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40),
     st.sampled_from([0, 1, 2, 2, 3]),
 )
+@pytest.mark.needs("time")
 def test_whatever_comes_has_a_code(
     method: str, status: int, headers: list[tuple[str, str]], well_typed: bool, body: bytes, flags: int
 ) -> None:

@@ -105,6 +105,7 @@ def test_no_byte_of_it_is_served_whatever_another_key_says(field: dataclasses.Fi
             assert b"console" not in response.data
 
 
+@pytest.mark.needs("time")
 def test_it_is_not_even_imported() -> None:
     from tests.test_package import modules_after
 

@@ -44,8 +44,8 @@ from tests.echo_pb2 import EchoReply, EchoRequest
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-FLASK, FAST = "through Flask", "fast lane"
-LANES = (FLASK, FAST) if is_plain_flask(Flask("lane")) else (FLASK,)
+FLASK, HOOKED, FAST = "through Flask", "with hooks", "fast lane"
+LANES = (FLASK, HOOKED, FAST) if is_plain_flask(Flask("lane")) else (FLASK,)
 
 
 class Fault(Exception):
@@ -80,15 +80,16 @@ def build(lane: str, folder: Path, *, is_async: bool = False) -> Flask:
     row_class = type("Row", (db.Model,), {"id": db.Column(db.Integer, primary_key=True), "text": db.Column(db.String)})
     with app.app_context():
         db.create_all()
-    if lane == FLASK:
+    if lane != FAST:
         Hooks(app, notes).add()
+    app.config["GRPC_FAST_LANE"] = lane != FLASK
     functions = (AsyncFunctions if is_async else Functions)(notes, db, row_class)
     # Neither debug nor testing, because both change what Flask does with exceptions.
     extension = GrpcWebScm(services=[echo_service(Unary=functions.unary, ServerStream=functions.server_stream)])
     extension.intercept(Interceptor(notes))
     extension.init_app(app)
     app.add_url_rule("/twin", "twin", functions.twin, methods=["POST"])
-    if lane == FAST:
+    if lane != FLASK:
         know_routes(app)
     app.wsgi_app = Outside(app, app.wsgi_app, notes)  # type: ignore[method-assign]
     notes.clear()
@@ -231,7 +232,7 @@ class Host:
 
 
 class Hooks:
-    """What looks at every request, so that Flask serves it."""
+    """What looks at every request."""
 
     def __init__(self, app: Flask, notes: Notes) -> None:
         self._app = app
@@ -333,7 +334,7 @@ class Functions:
 
     def _responses(self, rpc_request: EchoRequest, pause: float = 0) -> Iterator[EchoReply]:
         name, way = g.name, g.fault
-        self._notes.add("started", threading.get_ident(), FLASK if _is_within_flask() else FAST)
+        self._notes.add("started", threading.get_ident(), _lane())
         if way == "the function raises at once":
             raise Fault("function")
         hook, _, change = way.partition(": ")
@@ -373,8 +374,9 @@ def _trouble(name: str) -> Iterator[str]:
         yield f"with the g of {g.get('name')}"
 
 
-def _is_within_flask() -> bool:
-    return any(frame.f_code.co_name == "full_dispatch_request" for frame, _ in traceback.walk_stack(None))
+def _lane() -> str:
+    codes = {(Path(frame.f_code.co_filename).name, frame.f_code.co_name) for frame, _ in traceback.walk_stack(None)}
+    return HOOKED if ("hooks.py", "serve") in codes else FLASK if ("app.py", "full_dispatch_request") in codes else FAST
 
 
 class AsyncFunctions(Functions):

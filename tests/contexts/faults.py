@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.contexts.app import FAST, FLASK
+from tests.contexts.app import FAST, FLASK, HOOKED
 
 __all__ = ["AS_FLASK", "FATAL_FAULTS", "FAULTS", "NO_FAULT", "Fault"]
 
@@ -28,7 +28,7 @@ class Fault:
     """
 
     name: str
-    lanes: tuple[str, ...] = (FLASK, FAST)
+    lanes: tuple[str, ...] = (FLASK, HOOKED, FAST)
     code: int | None = None
     messages: int | None = None
     error: str = AS_FLASK
@@ -37,7 +37,7 @@ class Fault:
 
 
 def _of_hooks() -> Iterable[Fault]:
-    for hook, lanes in (("after_request", (FLASK,)), ("after_this_request", (FLASK, FAST))):
+    for hook, lanes in (("after_request", (FLASK, HOOKED)), ("after_this_request", (FLASK, HOOKED, FAST))):
         yield from [
             Fault(f"{hook}: raises", lanes, 13, 0),
             Fault(f"{hook}: answers 401", lanes, 16, 0),
@@ -54,10 +54,10 @@ FAULTS = [
     NO_FAULT,
     *_of_hooks(),
     Fault("saving the session raises", code=13, messages=0),
-    Fault("request_finished raises", (FLASK,), 13, 0),
-    Fault("before_request answers 401", (FLASK,), 16, 0, has_begun=False),
-    Fault("before_request answers 200", (FLASK,), 2, 0, has_begun=False),
-    Fault("teardown_request raises", (FLASK,), 0, 3),
+    Fault("request_finished raises", (FLASK, HOOKED), 13, 0),
+    Fault("before_request answers 401", (FLASK, HOOKED), 16, 0, has_begun=False),
+    Fault("before_request answers 200", (FLASK, HOOKED), 2, 0, has_begun=False),
+    Fault("teardown_request raises", (FLASK, HOOKED), 0, 3),
     Fault("teardown_appcontext raises", code=0, messages=3),
     Fault("the function raises at once", code=13, messages=0, has_begun=False),
     Fault("the function raises in the middle", code=13, messages=2),

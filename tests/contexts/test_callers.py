@@ -18,8 +18,8 @@ from flask import Response, after_this_request
 from werkzeug.test import TestResponse
 
 from tests.apps import ECHO, echo_app, know_routes
-from tests.contexts.aftermath import ANY_ERROR, ANY_LANE, World
-from tests.contexts.app import FLASK, LANES, build
+from tests.contexts.aftermath import ANY_ERROR, ANY_HOOKED, ANY_LANE, World
+from tests.contexts.app import FAST, FLASK, HOOKED, LANES, build
 from tests.contexts.callers import BareCaller, Traces, Use, call, close, complete
 from tests.contexts.faults import AS_FLASK, FATAL_FAULTS, FAULTS, Fault
 from tests.echo_pb2 import EchoReply, EchoRequest
@@ -101,6 +101,7 @@ class Worlds:
 
 
 @pytest.mark.parametrize("lane", LANES)
+@pytest.mark.needs("time")
 def test_nothing_is_left_of_a_lost_response(folder: Path, log: io.StringIO, lane: str) -> None:
     Worlds(folder, lane).check(FAULTS)
 
@@ -110,6 +111,7 @@ def test_nothing_is_left_of_a_worker_that_is_told_to_stop(folder: Path, log: io.
     Worlds(folder, lane).check(FATAL_FAULTS)
 
 
+@pytest.mark.needs("time")
 def test_nothing_is_left_of_an_async_function(folder: Path, log: io.StringIO) -> None:
     Worlds(folder, LANES[-1], is_async=True).check([*FAULTS, *FATAL_FAULTS])
 
@@ -271,7 +273,7 @@ def test_nothing_is_left_by_a_test_client_that(
 ) -> None:
     app = build(lane, folder)
     caller = BareCaller(app)
-    here = World(caller, Traces(folder), FLASK if lane == FLASK else ANY_LANE)
+    here = World(caller, Traces(folder), {HOOKED: ANY_HOOKED, FAST: ANY_LANE}.get(lane, lane))
     client = app.test_client()
 
     def post() -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.observe.mixed import CASES, HOOKED_CASES
 from tests.servers import ROOT
 
+pytestmark = pytest.mark.needs("time")
+
 APPS = ["mixed_app", "hooked_app"]
 Reports = dict[str, list[dict[str, Any]]]
 

@@ -49,6 +49,7 @@ def check_page(rows: list[Message]) -> None:
 @pytest.mark.parametrize("row_class", MESSAGE_CLASSES, ids=lambda row_class: row_class.__name__)
 @settings(deadline=None)
 @given(data=st.data())
+@pytest.mark.needs("time")
 def test_any_rows_mean_what_they_do_to_json_format(row_class: type[Message], data: st.DataObject) -> None:
     rows = []
     for payload in data.draw(st.lists(payloads(row_class.DESCRIPTOR), min_size=1, max_size=4)):
@@ -71,6 +72,7 @@ FULL = [
 ]  # fmt: skip
 
 
+@pytest.mark.needs("time")
 def test_one_row_that_is_not_like_the_others() -> None:
     texts = ['"', "\\", "\n", "\x00", "\x7f", "ü", "😈", "\u2028", '","', '"},{"', "%", "{}", ""]
     numbers = [0.1, -0.0, 1e22, 1e-7, 5e-324, math.nan, math.inf, -math.inf]

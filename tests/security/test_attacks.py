@@ -257,6 +257,7 @@ def test_there_are_at_least_sixty_attacks() -> None:
 
 
 @every_protocol_in_protobuf
+@pytest.mark.needs("time")
 def test_credentials_are_refused() -> None:
     def check(name: str, headers: dict[str, str], code: int) -> None:
         assert with_credentials(headers) == (code, []), name

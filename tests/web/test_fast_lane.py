@@ -31,7 +31,8 @@ from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
-from flask_grpcweb_scm.web.flask_internals import LateRequestContext, current_context, is_plain_flask
+from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
+from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
 from tests.apps import ECHO, echo_app, echo_service, know_routes, lane_of, lookup_service
 from tests.connect import call as connect_call
 from tests.connect import get, query_of
@@ -49,10 +50,12 @@ def _no_second_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: 1_700_000_000)
 
 
+WAYS = {LateRequestContext: "lane", HookedRequestContext: "hooks"}
+
+
 def way(rpc_request: EchoRequest, context: object) -> EchoReply:
     """Tell which way the call came."""
-    late = isinstance(current_context(), LateRequestContext)
-    return EchoReply(text="lane" if late else "Flask")
+    return EchoReply(text=WAYS.get(type(current_context()), "Flask"))
 
 
 def lane_app(**options: Any) -> Flask:
@@ -172,11 +175,11 @@ STRANGE_FROM_THE_START = {
 
 
 @pytest.mark.parametrize("register", IN_THE_WAY.values(), ids=IN_THE_WAY)
-def test_what_may_look_at_requests_keeps_calls_out_from_then_on(register: Callable[[Flask], None]) -> None:
+def test_what_may_look_at_requests_is_called_from_then_on(register: Callable[[Flask], None]) -> None:
     app = lane_app()
     assert way_of_call(app) == "lane"
     register(app)
-    assert way_of_call(app) == "Flask"
+    assert way_of_call(app) == "hooks"
 
 
 @pytest.mark.parametrize("register", OUT_OF_THE_WAY.values(), ids=OUT_OF_THE_WAY)
@@ -221,7 +224,7 @@ def test_cross_origin_calls_do_not_close_the_lane(config: dict[str, Any]) -> Non
     ("options", "expected"),
     [
         ({"headers": {"cookie": "other=1"}}, "lane"),
-        ({"headers": {"cookie": "session=1"}}, "Flask"),
+        ({"headers": {"cookie": "session=1"}}, "hooks"),
         ({"headers": {"upgrade": "websocket", "connection": "keep-alive"}}, "Flask"),
         ({"environ_overrides": {"werkzeug.debug.preserve_context": [].append}}, "Flask"),
     ],
@@ -524,6 +527,7 @@ def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, *OURS], ids=str)
+@pytest.mark.needs("time")
 def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> None:
     ways = []
     is_ours = any(key.startswith("GRPC") for key in options)
@@ -549,7 +553,7 @@ def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> No
 def permissions_of(app: Flask) -> Permissions:
     found = lane_of(app)
     assert found is not None
-    permissions = found._seen[2]
+    permissions = found._hooks.permissions
     assert permissions is not None
     return permissions
 
@@ -579,6 +583,7 @@ def test_options_that_may_change_are_looked_at_every_time() -> None:
     assert way_of_call(app) == "lane"
 
 
+@pytest.mark.needs("time")
 def test_what_is_remembered_has_bounds() -> None:
     app = lane_app()
     CORS(app, origins=r"https://.*")

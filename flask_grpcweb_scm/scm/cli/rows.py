@@ -19,9 +19,8 @@ from flask_grpcweb_scm.scm.database.models import (
     OrganizationIntegration,
     Project,
     Repository,
-    provider_name,
-    provider_spellings,
 )
+from flask_grpcweb_scm.scm.database.values import provider_name, provider_spellings
 from flask_grpcweb_scm.scm.git_import.destination import remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderMisconfigured
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of

@@ -31,6 +31,19 @@ MAX_ATTEMPTS = 3
 """At a repository, in one run."""
 LONGEST_WAIT = timedelta(minutes=2)
 """For the next attempt."""
+PAST = {
+    "add": "added",
+    "adopt": "adopted",
+    "rename": "renamed",
+    "update": "updated",
+    "archive": "archived",
+    "unarchive": "active again",
+    "hide": "hidden",
+    "unhide": "visible again",
+    "hand over": "handed over",
+    "keep": "unchanged",
+    "skip": "skipped",
+}
 
 
 @command("sync")
@@ -63,13 +76,13 @@ def sync_command(
         )
     if dry_run:
         sync.run(is_dry=True)
-        _finish(as_json, sync, {}, [])
+        _finish(as_json, sync, {}, [], is_dry=True)
         return
     # A run of a part is no part of a run.
     since = begin_run(row_id) if installation is None and wanted is None else None
     _list(sync, since)
     synced, failed = _sync_repositories(sync)
-    if since is not None and not sync.errors and not failed:
+    if since is not None:
         end_run(row_id)
     _finish(as_json, sync, {"synced": synced}, failed)
 
@@ -146,14 +159,20 @@ def _run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool]) -> Iterato
 
 
 def _finish(
-    as_json: bool, sync: OrganizationSync, synced: Mapping[str, int], failed: Sequence[Mapping[str, Any]]
+    as_json: bool,
+    sync: OrganizationSync,
+    synced: Mapping[str, int],
+    failed: Sequence[Mapping[str, Any]],
+    *,
+    is_dry: bool = False,
 ) -> None:
     changes = [action for action in sync.actions if action.kind != "keep"]
     counts = Counter(action.kind for action in sync.actions)
     lines = [_line(action) for action in changes]
     lines += [f"failed    {printable(str(fact['name']))}: {printable(str(fact['error']))}" for fact in failed]
-    numbers = [f"{number} to {kind}" if kind != "skip" else f"{number} skipped" for kind, number in counts.items()]
-    lines.append(", ".join([*numbers, *(f"{number} {what}" for what, number in synced.items())]) or "nothing is listed")
+    numbers = [f"{number} {PAST[kind]}" for kind, number in counts.items()]
+    summary = ", ".join([*numbers, *(f"{number} {what}" for what, number in synced.items())])
+    lines.append(f"would be {summary}" if is_dry and numbers else summary or "nothing is listed")
     print_result(
         as_json,
         "\n".join(lines),

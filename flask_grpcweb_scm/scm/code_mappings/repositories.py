@@ -13,13 +13,8 @@ from typing import TypeVar
 from flask_grpcweb_scm.rpc import CallContext
 from flask_grpcweb_scm.scm.code_mappings.roots import Place
 from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, TreeTooLarge
-from flask_grpcweb_scm.scm.database.models import (
-    CodeMapping,
-    OrganizationIntegration,
-    Repository,
-    RepositoryStatus,
-    provider_name,
-)
+from flask_grpcweb_scm.scm.database.models import CodeMapping, OrganizationIntegration, Repository, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from flask_grpcweb_scm.scm.database.db import Model
+from flask_grpcweb_scm.scm.database.values import LinkedType, LinkRelationship, RepositoryStatus
 from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
@@ -32,11 +32,8 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
-    "provider_name",
-    "provider_spellings",
 ]
 
-INTEGRATION_PREFIX = "integrations:"
 MAX_FILE_CHANGES = 20_000
 """Of one commit. One that changes more is stored with one more, which tells it from one that changes as many."""
 
@@ -51,38 +48,6 @@ def _now() -> datetime:
 def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
     """Declare a foreign key, with an index unless a unique constraint begins with it."""
     return mapped_column(sa.ForeignKey(f"{target}.id", ondelete=ondelete), index=index)
-
-
-class RepositoryStatus(str, enum.Enum):
-    """Life cycle of a repository; for callers the last two do not exist."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"
-    HIDDEN = "hidden"
-    PENDING_DELETION = "pending_deletion"
-    DELETION_IN_PROGRESS = "deletion_in_progress"
-
-
-class LinkedType(enum.IntEnum):
-    """Type of the row that ``GroupLink.linked_id`` refers to."""
-
-    ISSUE = 3
-
-
-class LinkRelationship(enum.IntEnum):
-    """Relationship of a group to a row that it is linked to."""
-
-    REFERENCES = 2
-
-
-def provider_name(column: str) -> str:
-    """Return the name of a provider; rows may have it with the prefix ``integrations:``."""
-    return column.removeprefix(INTEGRATION_PREFIX)
-
-
-def provider_spellings(name: str) -> tuple[str, str]:
-    """Return what rows of a provider may have in their column."""
-    return name, INTEGRATION_PREFIX + name
 
 
 class Organization(Model):

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organization, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organization, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.remotes import (
     guess_provider,

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.mirrors.relay import Relay
 from flask_grpcweb_scm.scm.providers import Credential, basic
-from flask_grpcweb_scm.scm.providers.sockets import IPAddress, connect_to_first, is_public, open_tunnel, resolve
+from flask_grpcweb_scm.scm.providers.sockets import IPAddress, connect_to_first, may_be_called, open_tunnel, resolve
 from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
@@ -222,7 +222,7 @@ class Remote:
             addresses = resolve(host, port, max(0.0, min(RESOLVE_SECONDS, left)))
         except OSError as error:
             raise FetchFailed(f"{host} cannot be resolved: {error}") from error
-        if host not in self.allowed_hosts and not all(map(is_public, addresses)):
+        if not may_be_called(host, addresses, self.allowed_hosts):
             found = ", ".join(map(str, addresses))
             raise FetchFailed(f"{host} has no public address, but {found}; GRPC_SCM_ALLOWED_HOSTS can allow it")
         return addresses

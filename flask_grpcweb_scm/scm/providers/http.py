@@ -51,8 +51,8 @@ from flask_grpcweb_scm.scm.providers.sockets import (
     ProxyRefused,
     alarm,
     connect_to_first,
-    is_public,
     make_connection,
+    may_be_called,
     open_tunnel,
     resolve,
 )
@@ -80,6 +80,7 @@ SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGN
 SIGNED_OUT = "is base_url right, and is the token good?"
 """Advice for when a page to sign in on comes instead of a response."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -118,7 +119,8 @@ class HttpClient:
         """In place of `authorization`."""
         self._proxy = parse_url(proxy) if proxy else None
         self._allowed_hosts = allowed_hosts
-        self._credential = credential or Credential()
+        self.credential = credential or Credential()
+        """The secret of the last request."""
         self._explain = explain or default_complaint
         self._max_body_bytes = max_body_bytes
         self._base = Url()
@@ -144,11 +146,6 @@ class HttpClient:
     def host(self) -> str:
         """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
-
-    @property
-    def credential(self) -> Credential:
-        """The secret of the last request."""
-        return self._credential
 
     def get(self, path: str, *, query: Mapping[str, str | int] | None = None, etag: str = "") -> HttpReply:
         """Send a GET request; see :meth:`request`.
@@ -177,7 +174,7 @@ class HttpClient:
         headers = dict(self._headers)
         body = None
         if json is not None:
-            body, headers["content-type"] = _dump(json), content_type
+            body, headers["content-type"] = _as_json(json).encode("utf-8", "replace"), content_type
         if etag:
             headers["if-none-match"] = etag
         if self.tokens is None:
@@ -186,11 +183,11 @@ class HttpClient:
         try:
             return self._send(method, target, body, authorized)
         except CredentialRefused:
-            renewed = self.tokens.renewed(self._credential)
+            renewed = self.tokens.renewed(self.credential)
             return self._send(method, target, body, self._authorized(headers, renewed))
 
     def _authorized(self, headers: Mapping[str, str], credential: Credential) -> Mapping[str, str]:
-        self._credential = credential
+        self.credential = credential
         return {**headers, "authorization": credential.authorization()}
 
     def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
@@ -212,9 +209,8 @@ class HttpClient:
             url = Url()
         if url.scheme not in {"http", "https"} or not url.host or url.auth or url.query or url.fragment:
             # Not repeated: it may have a password.
-            raise self._misconfigured(
-                "base_url is not a URL such as https://host/path, without user, query or fragment"
-            )
+            text = "base_url is not a URL such as https://host/path, without user, query or fragment"
+            raise self._misconfigured(text)
         if url.scheme == "http" and host_of(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
             self._host = host_of(url)
@@ -296,14 +292,15 @@ class HttpClient:
                         method, target, body=body, headers=dict(headers), preload_content=False, decode_content=False
                     )
                     with contextlib.closing(connection.getresponse()) as response:
-                        return response.status, _lower(response.headers), self._read(response)
+                        received = {name.lower(): value for name, value in response.headers.items()}
+                        return response.status, received, self._read(response)
             finally:
                 connection.close()
 
     def _addresses(self) -> list[IPAddress]:
         """Resolve the name and check what it leads to."""
         addresses = resolve(self._host, self._port, self._remaining())
-        if self._host not in self._allowed_hosts and not all(map(is_public, addresses)):
+        if not may_be_called(self._host, addresses, self._allowed_hosts):
             text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
             raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
         return addresses
@@ -365,7 +362,7 @@ class HttpClient:
 
     def _complaint(self, body: bytes) -> Complaint:
         """Read the body of an error, as text for everybody."""
-        show = self._credential.redact
+        show = self.credential.redact
         try:
             text, fields = self._explain(parse_json(body))
             some = itertools.islice(fields.items(), MAX_FIELDS)
@@ -394,14 +391,6 @@ class HttpClient:
         if told != private:
             logger.warning("%s: %s", self.provider, private)
         return kind(told, provider=self.provider, private=private, **evidence)
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
 
 
 def _pause(attempt: int, error: ProviderError) -> float:

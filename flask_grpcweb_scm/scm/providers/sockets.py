@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from urllib.parse import unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -27,6 +27,7 @@ __all__ = [
     "connect_to_first",
     "is_public",
     "make_connection",
+    "may_be_called",
     "open_tunnel",
     "resolve",
 ]
@@ -108,6 +109,14 @@ def resolve(host: str, port: int, timeout: float | None) -> list[IPAddress]:
 def _resolve(host: str, port: int) -> list[IPAddress]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found))
+
+
+def may_be_called(host: str, addresses: Iterable[IPAddress], allowed_hosts: Collection[str]) -> bool:
+    """Tell whether a host that was resolved may be called: all of its addresses are public, or its name is allowed.
+
+    :param allowed_hosts: ``GRPC_SCM_ALLOWED_HOSTS``.
+    """
+    return host in allowed_hosts or all(map(is_public, addresses))
 
 
 def is_public(address: IPAddress) -> bool:

@@ -15,7 +15,8 @@ from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
-from flask_grpcweb_scm.scm.database.models import Project, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Project, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer

@@ -8,7 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import Group, OrganizationIntegration, Project, provider_name
+from flask_grpcweb_scm.scm.database.models import Group, OrganizationIntegration, Project
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.providers import is_configured
 from flask_grpcweb_scm.scm.queries import projects
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage

@@ -10,7 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_spellings
+from flask_grpcweb_scm.scm.database.models import RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_spellings
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.queries.repositories import (

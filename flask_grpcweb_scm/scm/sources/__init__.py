@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository, provider_name
+from flask_grpcweb_scm.scm.database.models import Integration, OrganizationIntegration, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of

@@ -23,8 +23,8 @@ from flask_grpcweb_scm.scm.database.models import (
     OrganizationIntegration,
     Repository,
     RepositoryStatus,
-    provider_name,
 )
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flask_grpcweb_scm.scm.database.models import RepositoryStatus, provider_name
-from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
+from flask_grpcweb_scm.scm.database.models import RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
+from flask_grpcweb_scm.scm.remotes import own_external_id, parse_remote, remote_of
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]
 
@@ -107,7 +108,7 @@ def plan_sync(
     for number, repository in numbers.items():
         rows = same[number]
         if not rows:
-            rows = _with_remote(repository, [row for row in known if row.id not in taken])
+            rows = _with_remote(account, repository, [row for row in known if row.id not in taken])
             taken |= {row.id for row in rows[:1]}
         problem = _problem(repository)
         if problem:
@@ -146,8 +147,13 @@ def _numbered(account: Account, number: str, rows: Mapping[str, list[KnownReposi
     )
 
 
-def _with_remote(repository: ListedRepository, rows: Sequence[KnownRepository]) -> list[KnownRepository]:
+def _with_remote(
+    account: Account, repository: ListedRepository, rows: Sequence[KnownRepository]
+) -> list[KnownRepository]:
     """Return rows without a number whose remote is the repository's; the one with its name, else the oldest first."""
+    there = parse_remote(repository.url)
+    if there is None or there.host != account.host:
+        return []  # nobody has a say in repositories of other hosts
     # Providers do not tell upper and lower case apart.
     remote, name = (remote_of(repository.url) or "").lower(), repository.name.lower()
     same = [

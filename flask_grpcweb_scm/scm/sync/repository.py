@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
-from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus, provider_name
+from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.git_import import prepare_next_import
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject

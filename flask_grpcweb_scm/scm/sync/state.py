@@ -25,7 +25,8 @@ __all__ = [
     "stored_pages",
 ]
 
-LONGEST_RUN = timedelta(days=1)
+LONGEST_RUN = timedelta(hours=1)
+"""After which what a run has synced is synced again."""
 
 State = dict[str, Any]
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flask_grpcweb_scm.rpc import did_you_mean
-from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, provider_name
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration
+from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps

@@ -6,14 +6,20 @@ Characters are escaped one by one, and not put into blocks of code: a sentence s
 from __future__ import annotations
 
 import html
+import itertools
 import re
+from collections.abc import Callable
 
-__all__ = ["one_line", "readable", "shortened", "to_html", "to_markdown", "to_wiki"]
+__all__ = ["MIN_ROOM", "one_line", "readable", "shortened", "to_html", "to_markdown", "to_wiki", "written_within"]
 
 # Between a sign and a name: both are read as before, and are no mention or reference any more. Trackers look for these
 # in the text that is left after escapes and entities are decoded.
 ZERO_WIDTH = "\u200b"
 TAB_COLUMNS = 4
+MIN_ROOM = 20
+"""Characters, for a text that is cut; less is nothing."""
+# Cuts of a text by as much as it is too long, before one by half.
+EXACT_CUTS = 3
 
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # Controls, marks that turn the direction of a text, and "tag" characters, which nobody sees.
@@ -45,6 +51,21 @@ def one_line(text: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """Cut a text to a number of characters, with an ellipsis at its end."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def written_within(text: str, room: int, write: Callable[[str], str]) -> str:
+    """Write a text in markup, cut so far that what is written has room."""
+    if room < MIN_ROOM:
+        return ""
+    text = shortened(text, room)
+    for cut in itertools.count():
+        written = write(text)
+        if len(written) <= room:
+            return written
+        length = len(text) * room // (len(written) + 1)
+        # A part that grows much in markup, before one that does not, would take many cuts.
+        text = shortened(text, max(1, length if cut < EXACT_CUTS else length // 2))
+    raise AssertionError("a text of one character fits")
 
 
 def to_html(text: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import itertools
 import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
-from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened
+from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, shortened, written_within
 
 __all__ = [
     "MAX_ALLOWED",
@@ -46,8 +45,6 @@ logger = logging.getLogger(__name__)
 MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
 MAX_DIGITS = 18
-# Characters, for a text that is cut; less is nothing.
-MIN_ROOM = 20
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
 # Values of a field that a caller may choose from: a project may have thousands of versions.
@@ -58,8 +55,6 @@ MAX_FOUND = 20
 MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
 LOOKUP_SHARE = 0.25
-# Cuts of a text by as much as it is too long, before one by half.
-EXACT_CUTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +215,12 @@ class Tracker(ProviderApi):
         """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""
         title, reference = one_line(issue.title), f"Reference: {issue.marker}"
         room = (self.max_body_characters or sys.maxsize) - len(reference) - 2 * len(self.paragraph_break)
-        whole = "" if title == self.title(issue) else _fitting(title, room, self.write)
+        whole = "" if title == self.title(issue) else written_within(title, room, self.write)
         room -= len(whole)
         if self.markup:
             text = shortened(issue.description, room) if room >= MIN_ROOM else ""
         else:
-            text = _fitting(issue.description, min(room, MAX_WRITTEN), self.write)
+            text = written_within(issue.description, min(room, MAX_WRITTEN), self.write)
         return self.paragraph_break.join(filter(None, (whole, text, reference)))
 
     def found(self, key: str, web_url: str, title: object, status: object = "", assignee: object = "") -> FoundIssue:
@@ -358,21 +353,6 @@ class Tracker(ProviderApi):
 
         :raises ProviderError: when that fails.
         """
-
-
-def _fitting(text: str, room: int, write: Callable[[str], str]) -> str:
-    """Write a text in markup, cut so far that what is written has room."""
-    if room < MIN_ROOM:
-        return ""
-    text = shortened(text, room)
-    for cut in itertools.count():
-        written = write(text)
-        if len(written) <= room:
-            return written
-        length = len(text) * room // (len(written) + 1)
-        # A part that grows much in markup, before one that does not, would take many cuts.
-        text = shortened(text, max(1, length if cut < EXACT_CUTS else length // 2))
-    raise AssertionError("a text of one character fits")
 
 
 def matches_project(pattern: str, name: str) -> bool:

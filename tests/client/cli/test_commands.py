@@ -365,6 +365,7 @@ def test_a_method_that_is_not_implemented(echo_url: str) -> None:
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.needs("time")
 def test_a_stream_is_printed_as_it_comes(echo_url: str, output: str) -> None:
     command = [sys.executable, "-c", ECHO_PROGRAM, "server-stream", "--text", "slow", "--count", "2", "--url", echo_url]
     with subprocess.Popen([*command, "-o", output], stdout=subprocess.PIPE, text=True) as process:

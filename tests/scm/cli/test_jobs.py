@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Job, Repository, db
+from flask_grpcweb_scm.scm.cli import jobs
 from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, make_due
 from flask_grpcweb_scm.scm.mirrors import places_below
 from tests.documents import ROOT
@@ -97,6 +100,37 @@ def test_without_tables_the_way_out_is_said(empty_database: str) -> None:
             )  # fmt: skip
 
 
+def test_a_worker_outlives_its_database(
+    app: Flask, repositories: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def move(before: str, after: str) -> None:
+        with app.app_context():
+            db.session.execute(sa.text(f"ALTER TABLE {before} RENAME TO {after}"))
+            db.session.commit()
+
+    def wait_for(text: str) -> None:
+        until, errors = time.monotonic() + SECONDS, ""
+        while text not in errors and time.monotonic() < until:
+            errors += capsys.readouterr().err
+            time.sleep(0.02)
+        assert text in errors
+
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "OUTAGE_SECONDS", 0.05)
+    stop = threading.Event()
+    move("scm_job", "scm_job_elsewhere")
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(jobs._work, app, stop, until_idle=False)
+        try:
+            wait_for("the database failed: ")
+            move("scm_job_elsewhere", "scm_job")
+            wait_for(f"sync_repository {repositories[-1]}: failed")
+        finally:
+            stop.set()
+        assert worker.result() == len(repositories)
+
+
+@pytest.mark.needs("time")
 def test_mirrors(app: Flask, repositories: list[int], tmp_path: Path) -> None:
     api, web, _ = repositories
     assert run(app, "mirrors", "list").stdout == "there are no mirrors\n"

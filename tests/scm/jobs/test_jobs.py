@@ -297,6 +297,13 @@ def test_many_workers_run_each_job_once_and_one_at_a_time(app: Flask) -> None:
     assert together == []
 
 
+def test_many_make_the_same_job_due(app: Flask) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(lambda _: due(app, 1), range(40))]
+    assert job(app).requests == 39
+    assert run(app, lambda subject, lease: None) == 1
+
+
 def test_jobs_of_an_organization_go_with_it(app: Flask, organization: int) -> None:
     with app.app_context():
         make_due("work", 1, organization_id=organization)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import shutil
@@ -137,6 +138,13 @@ def endless_refs(handler: Handler) -> None:
     stream(handler, "advertisement", chunks())
 
 
+def compressed_refs(handler: Handler) -> None:
+    """A quarter of a MiB that becomes 256."""
+    content = packet(b"# service=git-upload-pack\n") + bytes(256 * MIB)
+    headers = "Content-Type: application/x-git-upload-pack-advertisement", "Content-Encoding: gzip"
+    handler.respond(200, gzip.compress(content, 1), *headers)
+
+
 def message(text: bytes) -> Fault:
     return lambda handler: handler.respond(
         200,
@@ -154,6 +162,7 @@ def message(text: bytes) -> Fault:
         (endless_progress, {"timeout": 3.0}, "git fetch did not end in time"),
         (trickle, {"timeout": 3.0}, "git ls-remote did not end in time"),
         (endless_refs, {"memory": 96 * MIB}, "GRPC_GIT_MEMORY_BYTES"),
+        (compressed_refs, {"memory": 96 * MIB}, "GRPC_GIT_MEMORY_BYTES"),
     ],
 )
 def test_nothing_is_endless(

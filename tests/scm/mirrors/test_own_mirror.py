@@ -21,6 +21,8 @@ from tests.client.test_http_tls import CERTIFICATE
 from tests.scm.mirrors.git_server import GitServer, serve_git
 from tests.scm.support import GitRepository, build_history
 
+pytestmark = pytest.mark.needs("time")
+
 SECONDS = 60.0
 
 

@@ -25,6 +25,8 @@ from flask_grpcweb_scm.scm.providers.github_app import app_jwt
 from flask_grpcweb_scm.scm.providers.http import HttpClient
 from flask_grpcweb_scm.scm.sync.listing import GitHubEnterpriseListing, GitHubListing, GitLabListing
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud
+from flask_grpcweb_scm.settings import Settings
+from tests.documents import PAGES, block
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import APP_ID, KEY, TOKEN, GitHubHost, GitLabHost, VendorHost, pem
 from tests.tables import check_rows
@@ -255,3 +257,15 @@ def test_gitlab_refuses_what_gitlab_refuses() -> None:
 
         check_rows(check, rows)
         assert client(gitlab).get("/api/v4/projects", query={"pagination": "keyset", "order_by": "id"}).status == 200
+
+
+# The page
+
+
+def test_the_configuration_of_the_page_can_be_read() -> None:
+    names: dict[str, Any] = {}
+    exec(block(PAGES["sync"], "python", "GRPC_SCM_CREDENTIALS"), names)
+    exec(block(PAGES["sync"], "python", "GRPC_SCM_PROXY"), names)
+    settings = Settings.from_config({name: value for name, value in names.items() if name.startswith("GRPC_")})
+    assert set(settings.scm_credentials) == {"bot", "lab", "jira", "app"}
+    assert settings.scm_no_proxy == {"git.internal"}

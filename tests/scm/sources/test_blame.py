@@ -406,6 +406,7 @@ BRANCHES = ["", "main", "side", "absent", "folder"]
 
 
 @pytest.mark.parametrize("kind", REFS)
+@pytest.mark.needs("time")
 def test_the_tip_of_a_branch_is_remembered_until_it_changes(tmp_path: Path, kind: str) -> None:
     repository = GitRepository(tmp_path / "git")
     repository.commit("first")

@@ -60,12 +60,15 @@ def kinds(result: Any) -> list[tuple[str, str]]:
 def test_repositories_come_with_their_history(app: Flask, github: GitHubHost, installed: int, tmp_path: Path) -> None:
     for number, name in ((1, "acme/a"), (2, "acme/b"), (3, "other/c")):
         github.add(number, name, bare_repository(tmp_path / str(number), number + 2), private=number == 2)
+    lines = run(app, "sync", "acme", "--dry-run").stdout.splitlines()
+    assert lines == ["add       acme/a", "add       acme/b", "would be 2 added"]
     planned = sync(app, "--dry-run")
     assert kinds(planned) == [("add", "acme/a"), ("add", "acme/b")]
     assert rows(app) == []
     done = sync(app)
     assert (kinds(done), done["synced"], done["failed"], done["exit_code"]) == (kinds(planned), 2, [], 0), done
     assert rows(app) == [("1", "acme/a", "active"), ("2", "acme/b", "active")]
+    assert run(app, "sync", "acme").stdout == "2 unchanged, 2 synced\n"
     extend(tmp_path / "1", 4, 6)
     assert (kinds(sync(app)), kinds(sync(app))) == ([], [])
     for number in "12":
@@ -332,3 +335,51 @@ def test_the_state_is_small_and_has_no_secrets(app: Flask, github: GitHubHost, i
         assert row.sync_state is not None
         assert row.sync_state["pages"][0]["rows"] == [["1", "acme/a", f"{github.url}/acme/a.git", "main", False]]
         assert "s3cret" not in str(row.sync_state)
+
+
+def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
+    app: Flask, github: GitHubHost, installed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        github.add(number, f"acme/{number}", bare_repository(tmp_path / str(number)))
+    github.repositories[2].path = tmp_path / "absent"
+    assert [fact["name"] for fact in sync(app)["failed"]] == ["acme/2"]
+    github.repositories[2].path = tmp_path / "2"
+    assert sync(app)["synced"] == 2
+
+    def kill(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    def fetched() -> set[str]:
+        return {request.path.split("/")[2] for request in github.requests if ".git" in request.path}
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flask_grpcweb_scm.scm.cli.sync.end_run", kill)
+        assert run(app, "sync", "acme").exit_code != 0
+    github.requests.clear()
+    assert (sync(app)["synced"], fetched()) == (0, set())
+    assert (sync(app)["synced"], fetched()) == (2, {"1.git", "2.git"})
+
+
+def test_limits_are_waited_for_by_the_sync_itself(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.SECONDARY_LIMIT_SECONDS", 0.7)
+    limited = [
+        forbidden("API rate limit exceeded", 429),
+        forbidden("secondary rate limit", 403, **{"Retry-After": "1"}),
+    ]
+    host = GitHubHost(prefix="/api/v3", default=bare_repository(tmp_path / "empty", 0))
+    with running(host) as github, syncing_app(database, tmp_path, GRPC_TRACKER_TIMEOUT=0.5) as app:
+        add_installation(app, github, "github_enterprise")
+        github.add(1, "acme/a")
+        github.faults = [lambda request, answer=answer: answer for answer in limited for _ in range(3)]  # type: ignore[misc]
+        done = sync(app)
+        assert kinds(done) == [("add", "acme/a")]
+        assert "limits the rate of requests; waiting for" in done["stderr"]
+        # More than the command waits for.
+        long = forbidden("API rate limit exceeded", 403, **{"Retry-After": "3000"})
+        github.faults = [lambda request: long]
+        done = sync(app)
+        assert (done["exit_code"], kinds(done)) == (1, [])
+        assert "API rate limit exceeded" in done["errors"][0]

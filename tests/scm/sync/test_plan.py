@@ -175,6 +175,13 @@ ROWS: list[tuple[str, list[ListedRepository], list[KnownRepository], dict[str, A
         {},
         [("keep", 9, {})],
     ),
+    (
+        "imported by hand, and claimed by another host",
+        [listed(1, "acme/a", url="https://gitlab.com/acme/a.git")],
+        [known(9, "acme/a", url="https://gitlab.com/acme/a.git")],
+        {},
+        [("add", None, {"external_id": "1"})],
+    ),
     ("imported by hand, and not listed", [], [known(9, "acme/a")], {}, []),
     ("of another remote", [listed(1, "acme/a")], [known(9, "acme/a", url="https://gitlab.com/acme/a")], {},
      [("add", None, {"external_id": "1"})]),

@@ -24,6 +24,8 @@ from tests.scm.mirrors.git_server import GitServer, serve_git
 from tests.scm.providers.test_proxy import proxying
 from tests.scm.support import GitRepository, Scm, build_history, make_app
 
+pytestmark = pytest.mark.needs("time")
+
 SECRET = "ghs_VerySecretToken"
 
 

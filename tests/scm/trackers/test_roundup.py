@@ -25,6 +25,8 @@ from tests.grpcweb import Answer, call
 from tests.scm.support import SERVICE, make_app
 from tests.scm.trackers.roundup_server import PASSWORD, RoundupServer, serve_roundup
 
+pytestmark = pytest.mark.needs("time")
+
 
 @pytest.fixture(scope="module")
 def roundup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoundupServer]:
