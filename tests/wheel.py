@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ("LICENSE", "README.md", "flask_grpcweb_scm", "pyproject.toml", "setup.cfg", "setup.py")
 SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 FLASK = "import sys\nfrom flask.cli import main\nsys.exit(main())\n"
-SECONDS = 120
+SECONDS = 300
 
 
 def build_wheel(folder: Path) -> Path:

@@ -39,8 +39,8 @@ BLOCKS = [
     *blocks(PAGE, "ts"),
     *blocks(PAGE, "tsx"),
 ]
-SECONDS = 120
-LIFETIME = 900
+SECONDS = 300
+LIFETIME = 1800
 MARK = "@@@"
 NAME = re.compile(r"(?://|#|<!--) (\S+?)(, one more line)?(?: -->)?\n")
 PACKAGE = re.compile(r"(@?[^\s@]+)@([\d.]+)")
@@ -75,13 +75,14 @@ class Terminal:
         timer.start()
         self._shell.stdin.write(f"{command}\necho {MARK} $?\n")
         self._shell.stdin.flush()
-        printed = ""
+        printed = status = ""
         for line in self._shell.stdout:
             if line.startswith(MARK):
+                status = line
                 break
             printed += line
         timer.cancel()
-        assert line == f"{MARK} 0\n", f"$ {command}\n{printed}"
+        assert status == f"{MARK} 0\n", f"$ {command}\n{printed}{status or 'It took too long.'}"
         return printed
 
     def start(self, command: str, log: Path) -> str:
