@@ -41,6 +41,7 @@ BLOCKS = [
 ]
 SECONDS = 300
 LIFETIME = 1800
+VISITS = 10
 MARK = "@@@"
 NAME = re.compile(r"(?://|#|<!--) (\S+?)(, one more line)?(?: -->)?\n")
 PACKAGE = re.compile(r"(@?[^\s@]+)@([\d.]+)")
@@ -125,9 +126,14 @@ class Reader:
         self._browser = self._browser or self._open_browser()
         assert self._browser.stdin
         assert self._browser.stdout
-        self._browser.stdin.write(json.dumps({"url": f"http://{HOSTS[server]}/", "steps": steps}) + "\n")
-        self._browser.stdin.flush()
-        found = json.loads(self._browser.stdout.readline())
+        for _ in range(VISITS):
+            self._browser.stdin.write(json.dumps({"url": f"http://{HOSTS[server]}/", "steps": steps}) + "\n")
+            self._browser.stdin.flush()
+            found = json.loads(self._browser.stdout.readline())
+            # Vite begins anew when its configuration changes.
+            if "ERR_CONNECTION_REFUSED" not in found.get("error", ""):
+                break
+            time.sleep(1)
         assert "error" not in found, found["error"] + "".join(map(self.log, HOSTS))
         text: str = found["text"]
         return text

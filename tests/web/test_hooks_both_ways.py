@@ -87,7 +87,8 @@ def seen() -> list[object]:
 
 def steady(text: str) -> str:
     """A text without what differs from call to call, and from second to second."""
-    return re.sub("call [0-9a-f]{16}|Expires=[A-Z][^;]*GMT", "…", text)
+    # Tags are of texts that name their call.
+    return re.sub('call [0-9a-f]{16}|Expires=[A-Z][^;]*GMT|"[0-9a-f]{40}"', "…", text)
 
 
 def call_seen() -> object:

@@ -364,7 +364,8 @@ def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
 def test_limits_are_waited_for_by_the_sync_itself(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.SECONDARY_LIMIT_SECONDS", 0.7)
+    for module in ("sync.organization", "providers.http"):
+        monkeypatch.setattr(f"flask_grpcweb_scm.scm.{module}.SECONDARY_LIMIT_SECONDS", 0.7)
     limited = [
         forbidden("API rate limit exceeded", 429),
         forbidden("secondary rate limit", 403, **{"Retry-After": "1"}),
