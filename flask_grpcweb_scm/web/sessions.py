@@ -41,7 +41,7 @@ def open_known_session(app: Flask, environ: WSGIEnvironment) -> SecureCookieSess
     text = _cookie(environ["HTTP_COOKIE"], app.config["SESSION_COOKIE_NAME"])
     if type(sessions) is not SecureCookieSessionInterface or text is None or len(text) > MAX_COOKIE_CHARACTERS:
         return None
-    keys = *(app.config["SECRET_KEY_FALLBACKS"] or ()), app.secret_key
+    keys = *(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key
     made_with = sessions.salt, sessions.digest_method, sessions.key_derivation, sessions.serializer
     key = text, keys, made_with
     found = _remembered.get(key) or _read(sessions, app, text, key)

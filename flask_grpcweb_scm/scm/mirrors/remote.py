@@ -317,6 +317,8 @@ def git_version() -> tuple[int, int]:
 
 @functools.cache
 def _version_of(path: str) -> tuple[int, int]:
-    done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, check=False)
+    # Without what git reads of the environment, such as where to write a trace.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, check=False, env=environ)
     match = re.match(r"git version ([0-9]{1,9})\.([0-9]{1,9})", done.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)
