@@ -27,6 +27,7 @@ TEXT = README.read_text()
 GREETER = "/greeter.v1.Greeter/"
 
 
+@pytest.mark.needs("setuptools")
 def test_it_is_short_and_its_links_lead_to_pages_of_the_site_elsewhere() -> None:
     assert len(TEXT.encode()) <= 9000
     setup = runpy.run_path(str(ROOT / "setup.py"))
