@@ -7,7 +7,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -26,7 +26,7 @@ from flask_grpcweb_scm.scm.providers import ProviderForbidden
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
-from tests.client.scripted import http, respond, serve
+from tests.client.scripted import Peer, http, respond, serve
 from tests.grpcweb import Answer, call
 from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant
@@ -462,10 +462,14 @@ def test_whatever_ends_a_call_ends_its_claim(
     def end(*_: object) -> None:
         raise ending
 
+    def begin(peer: Peer, act: Callable[[], bytes]) -> None:
+        # Now the call waits for the tracker.
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        fault(peer, act)
+
     before = signal.signal(signal.SIGALRM, end)
     try:
-        github.faults = [fault]
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        github.faults = [begin]
         with contextlib.suppress(ending):
             assert create(app, ours, "k").code == StatusCode.INTERNAL
     finally:
