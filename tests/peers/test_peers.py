@@ -192,8 +192,10 @@ def test_buf_generate_writes_what_protoc_does(tmp_path: Path) -> None:
     result = run_buf(tmp_path, "generate", "protos", "--template", json.dumps({"version": "v2", "plugins": [plugin]}))
     assert (result.returncode, result.stderr) == (0, "")
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.py")}
-    assert {"tests/echo_rpc.py", "flask_grpcweb_scm/pb/scm_rpc.py"} <= written
-    assert [name for name in written if (tmp_path / "out" / name).read_text() != (ROOT / name).read_text()] == []
+    # What is made of the template of a project is not in the checkout.
+    kept = {name for name in written if (ROOT / name).exists()}
+    assert {"tests/echo_rpc.py", "flask_grpcweb_scm/pb/scm_rpc.py"} <= kept
+    assert [name for name in kept if (tmp_path / "out" / name).read_text() != (ROOT / name).read_text()] == []
 
 
 def test_buf_curl_calls_with_our_descriptors(buf: Callable[..., Any], url: str) -> None:
