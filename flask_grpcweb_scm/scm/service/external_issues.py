@@ -144,17 +144,18 @@ def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext
     )
     group = external_issues.find_group(context, None, request.group_id)
     organization_id = group.project.organization_id
-    installation, tracker = _tracker(context, organization_id, request.integration_id)
+    _, tracker = _tracker(context, organization_id, request.integration_id)
+    # Neither a transaction nor a connection is held while the tracker is asked, if only where its pages are.
+    release_connection()
     key = tracker.key_of(request.external_key)
     issue = external_issues.issue_by_key(organization_id, request.integration_id, key)
     if issue is None:
-        # Neither a transaction nor a connection is held while the tracker is asked.
         release_connection()
         with tracker.reading():
             found = tracker.read(key)
-        issue = external_issues.issue_by_key(organization_id, installation.integration_id, found.key)
+        issue = external_issues.issue_by_key(organization_id, request.integration_id, found.key)
         issue = issue or _store_found(organization_id, request.integration_id, found)
-        group = external_issues.find_group(context, organization_id, request.group_id)
+    group = external_issues.find_group(context, organization_id, request.group_id)
     return _link(group, issue, context, by_key=True)
 
 

@@ -118,7 +118,7 @@ class GitHub(Tracker):
 
     def read(self, key: str) -> FoundIssue:
         """``GET /repos/{owner}/{repo}/issues/{number}``."""
-        repository, number = self._parts(key)
+        repository, number = self.match_key(_KEY, key).groups()
         self.check_project(repository)
         row = self.http.get(_path(repository, "issues", number))
         if row.json().get("pull_request"):
@@ -153,15 +153,9 @@ class GitHub(Tracker):
             user_name(values.get("assignee"), "login"),
         )
 
-    def _parts(self, key: str) -> tuple[str, str]:
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise self.invalid_key(key)
-        return match[1], match[2]
-
     def comment(self, key: str, text: str) -> None:
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
-        repository, number = self._parts(key)
+        repository, number = self.match_key(_KEY, key).groups()
         self.http.request("POST", _path(repository, "issues", number, "comments"), json={"body": self.write(text)})
 
     def write(self, text: str) -> str:

@@ -107,7 +107,7 @@ class GitLab(Tracker):
 
     def read(self, key: str) -> FoundIssue:
         """``GET /projects/:id/issues/:issue_iid``."""
-        project, number = self._parts(key)
+        project, number = self.match_key(_KEY, key).groups()
         self.check_project(project)
         return self._found(project, self.http.get(path_of("projects", project, "issues", number)))
 
@@ -124,15 +124,9 @@ class GitLab(Tracker):
         person = user_name(values.get("assignee"), "username", "name")
         return self.found(issue.key, issue.web_url, values["title"], values.get("state"), person)
 
-    def _parts(self, key: str) -> tuple[str, str]:
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise self.invalid_key(key)
-        return match[1], match[2]
-
     def comment(self, key: str, text: str) -> None:
         """``POST /projects/:id/issues/:issue_iid/notes``."""
-        project, number = self._parts(key)
+        project, number = self.match_key(_KEY, key).groups()
         path = path_of("projects", project, "issues", number, "notes")
         self.http.request("POST", path, json={"body": self.write(text)})
 

@@ -164,7 +164,7 @@ class JiraDataCenter(Tracker):
 
     def read(self, key: str) -> FoundIssue:
         """``GET /rest/api/{version}/issue/{key}``, also for an issue that has another key since."""
-        self._check_key(key)
+        self.match_key(_ISSUE, key)
         self.check_project(self.project_of(key))
         issue = self._found(self.http.get(self._path("issue", key), query={"fields": SHOWN}))
         self.check_project(self.project_of(issue.key))
@@ -195,13 +195,9 @@ class JiraDataCenter(Tracker):
         person = user_name(fields.get("assignee"), "displayName", "name")
         return self.found(issue.key, issue.web_url, fields["summary"], status, person)
 
-    def _check_key(self, key: str) -> None:
-        if _ISSUE.fullmatch(key) is None:
-            raise self.invalid_key(key)
-
     def comment(self, key: str, text: str) -> None:
         """``POST /rest/api/{version}/issue/{key}/comment``."""
-        self._check_key(key)
+        self.match_key(_ISSUE, key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
 
     def write(self, text: str) -> str:

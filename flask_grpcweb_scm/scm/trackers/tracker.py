@@ -251,6 +251,16 @@ class Tracker(ProviderApi):
         """Write a text in the tracker's markup, to be read as it is."""
         return readable(text)
 
+    def match_key(self, pattern: re.Pattern[str], key: str) -> re.Match[str]:
+        """Return the parts of a key.
+
+        :raises ProviderRejected: for one that is not of this pattern.
+        """
+        match = pattern.fullmatch(key)
+        if match is None:
+            raise self.invalid_key(key)
+        return match
+
     def invalid_key(self, key: str) -> ProviderError:
         """Make the error for a key that is not one of this tracker's."""
         return self.error(ProviderRejected, f"{key[:80]!r} is no key of {self.kind}")
@@ -337,7 +347,11 @@ class Tracker(ProviderApi):
 
     def path_in_site(self, text: str) -> str | None:
         """Return the path of a page below this site; None for any other text."""
-        url, site = urlsplit(text.strip()), urlsplit(self.page_site())
+        url = urlsplit(text.strip())
+        # Only of an address: a tracker may have to be asked for that of its pages.
+        if url.scheme not in {"http", "https"}:
+            return None
+        site = urlsplit(self.page_site())
         if (url.scheme, url.netloc.lower()) != (site.scheme, site.netloc.lower()):
             return None
         base = site.path.rstrip("/") + "/"

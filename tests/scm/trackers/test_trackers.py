@@ -523,6 +523,10 @@ class TestJiraDataCenter(TrackerContract):
         deadline = time.monotonic() + 5
         at = self.tracker(vendor.url + path, self.credential, deadline=deadline, allowed_hosts=["localhost"])
         info = ("GET", f"{path}/rest/api/{self.version}/serverInfo")
+        vendor.answer({})
+        assert at.key_of("ABC-7") == "ABC-7"
+        # Only an address is compared with the site.
+        assert vendor.requests == []
         for answer, url in [
             ("{}", ""),
             ('{"baseUrl": "javascript:x"}', ""),
