@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask_grpcweb_scm.scm.mirrors.remote import MAX_FILE_BYTES, FetchFailed, Refs, Remote, variables_of
+from flask_grpcweb_scm.scm.mirrors.remote import MAX_FILE_BYTES, MAX_LINE_BYTES, FetchFailed, Refs, Remote, variables_of
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed
 from flask_grpcweb_scm.scm.sources.git_directory import SHA256_DIGITS, GitDirectory
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
@@ -35,7 +35,6 @@ LOCK_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
 NOTE_SECONDS = 10.0
 MAX_REFS = 250_000
-MAX_LINE_BYTES = 4 * 2**10
 NO_BRANCH = "refs/heads/main"
 """Named by HEAD where the remote says nothing."""
 LEFT_OVER = ("tmp_", ".tmp-", "incoming-")

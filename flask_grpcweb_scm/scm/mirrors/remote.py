@@ -27,7 +27,16 @@ from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
 from flask_grpcweb_scm.scm.sources.git_log import split_stream
 
-__all__ = ["MAX_FILE_BYTES", "FetchFailed", "Refs", "Remote", "fetch_url", "git_version", "variables_of"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_LINE_BYTES",
+    "FetchFailed",
+    "Refs",
+    "Remote",
+    "fetch_url",
+    "git_version",
+    "variables_of",
+]
 
 OLDEST_GIT = (2, 37)
 RESOLVE_SECONDS = 10.0
@@ -234,9 +243,7 @@ class Remote:
         opened = connect_to_first(resolve(proxy.hostname or "", port, CONNECT_SECONDS), port, deadline)
         try:
             opened.settimeout(CONNECT_SECONDS)
-            # One address, because another attempt would be another connection; most networks have IPv4.
-            address = min(addresses, key=lambda address: address.version)
-            open_tunnel(opened, address, self._place[1], proxy.netloc.rpartition("@")[0])
+            open_tunnel(opened, addresses, self._place[1], proxy.netloc.rpartition("@")[0])
         except BaseException:
             opened.close()
             raise

@@ -37,6 +37,7 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.providers.reply import (
     MAX_FIELDS,
+    SECONDARY_LIMIT_SECONDS,
     Complaint,
     HttpReply,
     default_complaint,
@@ -65,7 +66,6 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
-SECONDARY_LIMIT_SECONDS = 60.0
 SECONDARY_LIMITS = "rate limit", "abuse detection"
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
@@ -279,10 +279,7 @@ class HttpClient:
         with contextlib.closing(opened), alarm(opened, self.deadline):
             if self._proxy is not None:
                 with self._translated(may_have_acted=False):
-                    # One address, because another attempt would be another connection; most networks have IPv4.
-                    open_tunnel(
-                        opened, min(addresses, key=lambda address: address.version), self._port, self._proxy.auth
-                    )
+                    open_tunnel(opened, addresses, self._port, self._proxy.auth)
             connection = make_connection(self._host, self._port, opened, self._tls)
             try:
                 with self._translated(may_have_acted=False):

@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm.providers import (
 __all__ = [
     "MAX_FIELDS",
     "MAX_TEXT_CHARACTERS",
+    "SECONDARY_LIMIT_SECONDS",
     "Complaint",
     "HttpReply",
     "default_complaint",
@@ -40,6 +41,8 @@ __all__ = [
 MAX_TEXT_CHARACTERS = 500
 MAX_FIELDS = 20
 MAX_URL_CHARACTERS = 2000
+SECONDARY_LIMIT_SECONDS = 60.0
+"""Of a limit whose response does not say how long to wait."""
 # Above what providers mean by a pause, and within what a Duration of protobuf can be.
 MAX_RETRY_SECONDS = 86400.0
 # What a column of the database, and a message, can have.

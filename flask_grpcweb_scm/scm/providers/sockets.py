@@ -162,8 +162,8 @@ class ProxyRefused(OSError):
         self.status = status
 
 
-def open_tunnel(opened: socket.socket, address: IPAddress, port: int, auth: str | None) -> None:
-    """Have a proxy connect to an address, not to a name, which it might resolve to another one.
+def open_tunnel(opened: socket.socket, addresses: Iterable[IPAddress], port: int, auth: str | None) -> None:
+    """Have a proxy connect to one of the addresses of a host, not to a name, which it might resolve to another one.
 
     "CONNECT … the request target consists of only the host name and port number of the tunnel destination" (RFC 9110,
     section 9.3.6).
@@ -172,6 +172,8 @@ def open_tunnel(opened: socket.socket, address: IPAddress, port: int, auth: str 
     :param auth: user and password, percent-encoded, with a colon between them.
     :raises OSError: when it does not.
     """
+    # One, because another attempt would be another connection; most networks have IPv4.
+    address = min(addresses, key=lambda address: address.version)
     place = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if auth:

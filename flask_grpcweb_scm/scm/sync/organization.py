@@ -29,6 +29,7 @@ from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remot
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
@@ -41,7 +42,6 @@ __all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 
 BATCH_ACTIONS = 100
 MAX_PAGES = 10_000
-SECONDARY_LIMIT_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
 REMOVED = {"hide", "hand over"}

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.servers import in_a_thread
+import pytest
 
-__all__ = ["Fault", "GitServer", "Handler", "serve_git"]
+from tests.scm.support import GitRepository, build_history
+from tests.servers import in_a_thread, read_body
+
+__all__ = ["Fault", "GitServer", "Handler", "git_server", "origin", "serve_git"]
 
 SECONDS = 60
 
@@ -24,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     server: GitServer
 
     def do_GET(self) -> None:
-        self.body = self._read_body()
+        self.body = read_body(self)
         self.server.requests.append((self.command, self.path, self.headers.get("authorization", "")))
         (self.server.fault or Handler.serve)(self)
 
@@ -68,16 +71,6 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):  # the client has seen enough
             self.wfile.write(body)
 
-    def _read_body(self) -> bytes:
-        if self.headers.get("transfer-encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as http.server has it
         """Say nothing."""
 
@@ -110,3 +103,17 @@ def serve_git(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[GitSe
     server = GitServer(folder, tls)
     with in_a_thread(server):
         yield server
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    with serve_git(tmp_path / "remotes") as server:
+        yield server
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> GitRepository:
+    """A repository on that server, at ``acme/api.git``."""
+    repository = GitRepository(tmp_path / "remotes/acme/api.git")
+    build_history(repository)
+    return repository

@@ -21,18 +21,14 @@ from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote, fetch_url
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
-from tests.scm.mirrors.git_server import Fault, GitServer, Handler, serve_git
+from tests.scm.mirrors.git_server import Fault, GitServer, Handler, git_server, serve_git
 from tests.scm.support import GitRepository, processes_with
+
+__all__ = ["git_server"]
 
 SECRET = "ghs_VerySecretToken"
 SECONDS = 60.0
 MIB = 2**20
-
-
-@pytest.fixture
-def git_server(tmp_path: Path) -> Iterator[GitServer]:
-    with serve_git(tmp_path / "remotes") as server:
-        yield server
 
 
 @pytest.fixture

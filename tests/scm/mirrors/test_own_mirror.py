@@ -6,7 +6,7 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,25 +18,14 @@ from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
 from tests.client.test_http_tls import CERTIFICATE
-from tests.scm.mirrors.git_server import GitServer, serve_git
-from tests.scm.support import GitRepository, build_history
+from tests.scm.mirrors.git_server import GitServer, git_server, origin, serve_git
+from tests.scm.support import GitRepository
+
+__all__ = ["git_server", "origin"]
 
 pytestmark = pytest.mark.needs("time")
 
 SECONDS = 60.0
-
-
-@pytest.fixture
-def git_server(tmp_path: Path) -> Iterator[GitServer]:
-    with serve_git(tmp_path / "remotes") as server:
-        yield server
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> GitRepository:
-    repository = GitRepository(tmp_path / "remotes/acme/api.git")
-    build_history(repository)
-    return repository
 
 
 def remote_at(server: GitServer, path: str = "acme/api.git") -> Remote:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from graphql import build_schema, graphql_sync
 
 from tests.scm.support import GitRepository
+from tests.servers import read_body
 
 # Of @octokit/graphql-schema, with its licence in github-graphql.LICENSE; slim_graphql.py makes it.
 SCHEMA = build_schema(Path(__file__).with_name("github.graphql").read_text())
@@ -303,7 +304,7 @@ def running(provider: H) -> Iterator[H]:
             url = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             status, answer, headers = provider.respond(
-                Request(self.command, url.path, url.query, headers, self.read_body())
+                Request(self.command, url.path, url.query, headers, read_body(self))
             )
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
@@ -312,16 +313,6 @@ def running(provider: H) -> Iterator[H]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)
-
-        def read_body(self) -> bytes:
-            if self.headers.get("transfer-encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("content-length", 0)))
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
 
         do_POST = do_HEAD = do_GET  # noqa: N815  # the names that http.server asks for
 

@@ -20,9 +20,11 @@ from flask_grpcweb_scm.scm.sources import own_mirror_path
 from flask_grpcweb_scm.scm.sync import KINDS
 from tests.scm.databases import disposed
 from tests.scm.git_import.test_git_import import as_git_log_says, stored
-from tests.scm.mirrors.git_server import GitServer, serve_git
+from tests.scm.mirrors.git_server import GitServer, git_server, origin
 from tests.scm.providers.test_proxy import proxying
-from tests.scm.support import GitRepository, Scm, build_history, make_app
+from tests.scm.support import GitRepository, Scm, make_app
+
+__all__ = ["git_server", "origin"]
 
 pytestmark = pytest.mark.needs("time")
 
@@ -38,19 +40,6 @@ def app(database: str, tmp_path: Path) -> Iterator[Flask]:
     }
     with disposed(make_app(database, **config)) as app:
         yield app
-
-
-@pytest.fixture
-def git_server(tmp_path: Path) -> Iterator[GitServer]:
-    with serve_git(tmp_path / "remotes") as server:
-        yield server
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> GitRepository:
-    repository = GitRepository(tmp_path / "remotes/acme/api.git")
-    build_history(repository)
-    return repository
 
 
 @pytest.fixture
