@@ -70,7 +70,9 @@ class ProviderApi(abc.ABC):
             from flask_grpcweb_scm.scm.providers.github_app import InstallationTokens
 
             self.http.tokens = InstallationTokens(
-                credential, lambda header: connect(f"{api}{self.app_api}", authorization=header), self.site
+                credential,
+                lambda signed: connect(f"{api}{self.app_api}", authorization=signed.authorization(), credential=signed),
+                self.site,
             )
 
     @classmethod

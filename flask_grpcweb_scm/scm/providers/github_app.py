@@ -40,11 +40,11 @@ _kept: dict[Key, _Token] = {}
 class InstallationTokens:
     """The token of an app as it is installed in an account, made when it is needed, and again before it ends.
 
-    :param connect: makes a client of the REST API that sends an ``Authorization`` header.
+    :param connect: makes a client of the REST API with a credential, which is kept out of messages.
     :param site: the host that the app is of.
     """
 
-    def __init__(self, app: GitHubApp, connect: Callable[[str], HttpClient], site: str) -> None:
+    def __init__(self, app: GitHubApp, connect: Callable[[Credential], HttpClient], site: str) -> None:
         self._app = app
         self._connect = connect
         digest = hashlib.sha256(app.private_key.encode()).hexdigest()
@@ -65,7 +65,7 @@ class InstallationTokens:
 
     def _make(self) -> Credential:
         """``POST /app/installations/{installation_id}/access_tokens``."""
-        client = self._connect(f"Bearer {app_jwt(self._app)}")
+        client = self._connect(Credential(token=app_jwt(self._app)))
         reply = client.request("POST", f"/app/installations/{self._app.installation_id}/access_tokens")
         credential = Credential(token=reply.value("token", kind=str))
         try:

@@ -49,11 +49,13 @@ def list_commits(request: scm_pb2.ListCommitsRequest, context: CallContext) -> s
     wanted = CommitFilter(request.path, request.author, since, until)
     scope: PageScope = ["ListCommits", request.repository_id, request.branch, request.path, request.author]
     scope += [str(instant) for instant in (since, until)]
-    page = RequestedPage.of(request.page_size, request.page_token, scope)
     repository = find_repository(context, request.repository_id)
+    source = open_source(repository, context) if request.branch else None
+    # Positions in git's order mean nothing in that of the database, should a mirror come or go between two pages.
+    scope.append("git" if isinstance(source, Mirror) else "database")
+    page = RequestedPage.of(request.page_size, request.page_token, scope)
     response = scm_pb2.ListCommitsResponse()
     if request.branch:
-        source = open_source(repository, context)
         if isinstance(source, Mirror):
             tip, skip = _place(source, request.branch, page.after)
             found = _of_branch(repository, source, tip, wanted, skip, page.limit)

@@ -301,12 +301,15 @@ def next_page(reply: HttpReply, parameter: str) -> str:
 
     Not the URL itself: it may lead anywhere.
 
-    :raises ValueError: for a link to what is no URL.
+    :raises ValueError: for a link to what is no URL, or is one without the parameter: there is more, and no way to it.
     """
     for link in reply.headers.get("link", "").split(","):
         match = re.match(r"\s*<(?P<url>[^>]*)>", link)
         if match is not None and re.search(r';\s*rel="?next"?', link[match.end() :]):
-            return parse_qs(urlsplit(match["url"]).query).get(parameter, [""])[0]
+            found = parse_qs(urlsplit(match["url"]).query).get(parameter)
+            if not found:
+                raise ValueError(f"the link to the next page has no {parameter}")
+            return found[0]
     return ""
 
 

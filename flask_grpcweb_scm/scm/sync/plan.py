@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.database.models import RepositoryStatus
 from flask_grpcweb_scm.scm.database.values import provider_name
-from flask_grpcweb_scm.scm.remotes import own_external_id, parse_remote, remote_of
+from flask_grpcweb_scm.scm.remotes import own_external_id, parse_remote, public_url, remote_of, without_credentials
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]
 
@@ -182,7 +182,7 @@ def _stored(repository: ListedRepository) -> dict[str, object]:
     is_storable = len(branch) <= MAX_BRANCH_CHARACTERS and branch.isprintable()
     return {
         "name": name,
-        "url": repository.url,
+        "url": public_url(repository.url) or without_credentials(repository.url),
         "default_branch": branch if is_storable else "",
         "path": repository.name if name != repository.name else "",
     }

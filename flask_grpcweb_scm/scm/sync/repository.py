@@ -94,6 +94,9 @@ def _credential(integration: Integration, url: str) -> Credential | None:
     host = host_at_provider(provider, integration)
     if integration.metadata_.get("credentials") is None or remote is None or remote.host != host:
         return None
+    # Over http only where the integration itself is: its host says the URL, and one that is wrong is no reason.
+    if urlsplit(url).scheme == "http" and urlsplit(str(integration.metadata_.get("base_url"))).scheme != "http":
+        return None
     account = account_of(provider, integration.metadata_, integration.external_id, None)
     if isinstance(account["credential"], GitHubApp) and provider in LISTINGS:
         return LISTINGS[provider](**account).current_credential()

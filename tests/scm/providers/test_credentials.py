@@ -138,6 +138,21 @@ def test_a_token_that_is_refused_is_renewed_once(github: GitHubHost) -> None:
     assert len(github.made) == 3
 
 
+def test_what_an_app_signs_is_in_no_message(github: GitHubHost) -> None:
+    github.faults = [lambda request: (403, {"message": f"Bad {request.headers['authorization']}"}, {})]
+    with pytest.raises(ProviderError) as caught:
+        names(listing(github))
+    assert "github responded with 403: Bad" in str(caught.value)
+    assert "eyJ" not in f"{caught.value} {caught.value.private}"
+
+
+def test_a_next_page_without_a_way_to_it_is_not_the_last_one(github: GitHubHost) -> None:
+    link = {"Link": f'<{github.url}/user/repos?cursor=abc>; rel="next"'}
+    github.faults = [lambda request: None, lambda request: (200, {"total_count": 0, "repositories": []}, link)]
+    with pytest.raises(ProviderError, match="unexpected response"):
+        names(listing(github))
+
+
 def test_an_app_has_other_tokens_in_other_installations_and_with_other_keys(github: GitHubHost) -> None:
     names(listing(github))
     other = GitHubApp(app_id=APP_ID, private_key=pem(), installation_id="78")

@@ -112,6 +112,23 @@ def test_commits_of_another_branch_are_stored(app: Flask, scm: Scm, imported: in
     assert sorted(keys(scm, imported)) == sorted(side)
 
 
+def test_a_mirror_that_comes_or_goes_between_two_pages_begins_anew(app: Flask, scm: Scm, imported: int) -> None:
+    fields = {"repository_id": imported, "branch": "main", "page_size": 2}
+    from_mirror = scm("ListCommits", **fields).next_page_token
+    with app.app_context():
+        row = db.session.get_one(Repository, imported)
+        path, row.mirror_path = row.mirror_path, None
+        db.session.commit()
+    error = scm.error(StatusCode.INVALID_ARGUMENT, "ListCommits", **fields, page_token=from_mirror)
+    assert "page_token" in error.message
+    from_database = scm("ListCommits", **fields).next_page_token
+    with app.app_context():
+        db.session.get_one(Repository, imported).mirror_path = path
+        db.session.commit()
+    error = scm.error(StatusCode.INVALID_ARGUMENT, "ListCommits", **fields, page_token=from_database)
+    assert "page_token" in error.message
+
+
 def test_pages_stay_those_of_the_first_tip(app: Flask, scm: Scm, ours: Tenant, tmp_path: Any) -> None:
     repository = GitRepository(tmp_path / "git")
     shas = [repository.commit(str(number)) for number in range(4)]

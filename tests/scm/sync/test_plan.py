@@ -59,6 +59,13 @@ ROWS: list[tuple[str, list[ListedRepository], list[KnownRepository], dict[str, A
     ),
     ("as it was", [listed(1, "acme/a")], [known(9, "acme/a", 1)], {}, [("keep", 9, {})]),
     (
+        "a password in its URL",
+        [listed(1, "acme/a", url="https://u:p4ss@github.com/acme/a.git?private_token=p4ss")],
+        [known(9, "acme/a", 1, url="https://github.com/acme/old.git")],
+        {},
+        [("update", 9, {"url": "https://github.com/acme/a.git"})],
+    ),
+    (
         "either spelling of the provider",
         [listed(1, "acme/a")],
         [known(9, "acme/a", 1, provider="integrations:github")],

@@ -204,7 +204,8 @@ def test_errors_are_stored_and_the_next_sync_is_as_if_there_were_none(
         ("http://127.0.0.1:{port}/api/v3", "oauth2"),
         ("http://127.0.0.1:{other}/api/v3", None),
         ("http://localhost:{port}", None),
-        ("https://127.0.0.1:{port}", "oauth2"),
+        # The remote has http, its host may, and no token is to go there by that.
+        ("https://127.0.0.1:{port}", None),
         ("", None),
     ],
 )
