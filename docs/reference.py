@@ -22,6 +22,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from flask_grpcweb_scm.codegen import comments_of
 from flask_grpcweb_scm.settings import Settings, fields_by_key
 
 logger = logging.getLogger(__name__)
@@ -97,10 +98,7 @@ class ProtoService(_Generated):
             for file in descriptor_pb2.FileDescriptorSet.FromString(data).file
             if file.name.endswith(f"{name}.proto")
         )
-        comments = {
-            tuple(location.path): location.leading_comments or location.trailing_comments
-            for location in file.source_code_info.location
-        }
+        comments = comments_of(file)
         for index, service in enumerate(file.service):
             yield from (f"## {service.name}", "", *_text(comments.get((6, index), "")), "")
             for place, method in enumerate(service.method):

@@ -51,7 +51,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},
         {"blinker", "flask", "flask_cors", "google", "itsdangerous", "werkzeug"},
     ),
-    "console": ({"rpc", "services", "state", "web"}, {"flask", "google"}),
+    "console": ({"codegen", "rpc", "services", "state", "web"}, {"flask", "google"}),
     "cli": (
         {"auth", "client", "codegen", "rpc", "services", "settings", "state", "testing", "unknown_keys", "web", "wire"},
         {"click", "flask", "google", "werkzeug"},

@@ -170,8 +170,10 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
 def next_steps(folder: Path, *, js: bool) -> str:
     """Say how to go on."""
     page = "" if js else "_grpc/"
+    # What begins with a dash would be an option.
+    place = shlex.quote(f"./{folder}" if str(folder).startswith("-") else str(folder))
     steps = [
-        *([f"cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []),
+        *([f"cd {place}"] if folder.resolve() != Path.cwd() else []),
         'flask --app app grpc call SayHello \'{"name": "Ann"}\'',
         f"flask --app app run --debug    # http://127.0.0.1:5000/{page} calls it from a browser",
         "pip install pytest && python -m pytest",

@@ -1,5 +1,6 @@
 """Typed decorators for services, generated from proto files: for ``protoc`` and for ``flask grpc stubs``."""
 
+from flask_grpcweb_scm.codegen.comments import comments_of
 from flask_grpcweb_scm.codegen.services import (
     MessageClasses,
     message_classes,
@@ -8,4 +9,4 @@ from flask_grpcweb_scm.codegen.services import (
     services_text,
 )
 
-__all__ = ["MessageClasses", "message_classes", "messages_module", "services_module", "services_text"]
+__all__ = ["MessageClasses", "comments_of", "message_classes", "messages_module", "services_module", "services_text"]

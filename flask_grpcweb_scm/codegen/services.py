@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, MethodDescriptorProto
 
+from flask_grpcweb_scm.codegen.comments import comments_of
+
 __all__ = ["MessageClasses", "message_classes", "messages_module", "services_module", "services_text"]
 
 MessageClasses = Mapping[str, tuple[str, tuple[str, ...]]]
@@ -104,10 +106,7 @@ class _Module:
         self._file = file
         self._classes = classes
         self._module_of = module_of
-        self._comments = {
-            tuple(location.path): location.leading_comments or location.trailing_comments
-            for location in file.source_code_info.location
-        }
+        self._comments = comments_of(file)
         # In the body of a class, its methods hide what has the same name in the module.
         self._names = {*_OWN_NAMES, *(method.name for service in file.service for method in service.method)}
         self._used = {"Service"}

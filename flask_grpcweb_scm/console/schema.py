@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodOptions
 from google.rpc import error_details_pb2, status_pb2
 
+from flask_grpcweb_scm.codegen import comments_of
 from flask_grpcweb_scm.rpc import Service
 from flask_grpcweb_scm.rpc.json_codec.fields import is_map, is_repeated, map_entry
 
@@ -148,9 +149,8 @@ def _true(**values: object) -> Json:
 
 def _comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
     """Yield what has a comment in a file, by its full name."""
-    for location in file.source_code_info.location:
-        comment = location.leading_comments or location.trailing_comments
-        name = _name_at(file, location.path) if comment else None
+    for path, comment in comments_of(file).items():
+        name = _name_at(file, path) if comment else None
         if name:
             yield name, textwrap.dedent(comment).strip()
 

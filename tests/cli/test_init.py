@@ -60,6 +60,11 @@ def test_it_writes_and_names_the_files(tmp_path: Path, options: list[str], names
     assert f"cd '{folder}'" in result.stderr
 
 
+def test_a_folder_that_begins_with_a_dash_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "  cd ./-shop\n" in init("--", "-shop").stderr
+
+
 def test_its_help_lists_the_files() -> None:
     lines = init("--help").output.splitlines()
     assert [line.split()[0] for line in lines if line.startswith("  ") and ".py " in line] == [
