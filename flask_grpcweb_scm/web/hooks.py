@@ -69,7 +69,7 @@ class Hooks:
         before, teardown, after, preprocessors = self._registered
         self._seen = tuple({key: [*functions] for key, functions in hooks.items()} for hooks in self._registered)
         names = (self._name, None)
-        functions = [function for name in names for function in reversed(after.get(name, ()))]
+        functions = [function for name in names for function in reversed(after.get(name, []))]
         self._after = []
         for is_known, group in itertools.groupby(functions, Permissions.knows):
             same = [*group]
