@@ -40,6 +40,7 @@ MAX_FILE_CHANGES = 20_000
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL OR mirror_fetched_at IS NOT NULL")
 _WITH_REMOTE = sa.text("remote IS NOT NULL")
+_MOVED = sa.text("moved_to <> ''")
 _UNTOLD = sa.text("announce_at IS NOT NULL")
 _REFRESHED = sa.text("refresh_at IS NOT NULL")
 
@@ -306,6 +307,11 @@ class ExternalIssue(Model):
         sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
         sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
         sa.Index(
+            *("ix_scm_external_issue_moved_to", "integration_id", "moved_to"),
+            postgresql_where=_MOVED,
+            sqlite_where=_MOVED,
+        ),
+        sa.Index(
             *("ix_scm_external_issue_refresh", "integration_id", "refresh_at"),
             postgresql_where=_REFRESHED,
             sqlite_where=_REFRESHED,
@@ -333,11 +339,11 @@ class ExternalIssue(Model):
         server_default=IssueState.UNREAD.value,
     )
     state_time: Mapped[datetime | None]
-    """When the tracker was last asked of what it has said: title, status, assignee and state are as old as this."""
+    """Time of the last reading at the tracker: title, status, assignee and state are as old as this."""
     moved_to: Mapped[str] = mapped_column(sa.String(256), default="", server_default="")
     """The tracker's key for one that was moved; empty also where the tracker does not say."""
     refresh_at: Mapped[datetime | None]
-    """When it is to be read again; None for never."""
+    """Time when it is to be read again; None for never."""
     misses: Mapped[int] = mapped_column(default=0, server_default="0")
     """Number of times that it could not be read, since it was."""
 
@@ -362,7 +368,7 @@ class GroupLink(Model):
     relationship: Mapped[int] = mapped_column(default=LinkRelationship.REFERENCES)
     date_added: Mapped[datetime] = mapped_column(default=_now)
     announce_at: Mapped[datetime | None]
-    """When a worker is to see to it that the tracker's issue has a comment about the link; None for no more."""
+    """Time when a worker is to see to it that the tracker's issue has a comment about the link; None for no more."""
 
 
 class IssueOperation(Model):

@@ -6,16 +6,18 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.db import commit_step, database_now, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import (
     ExternalIssue,
     Group,
     GroupLink,
+    IssueState,
     LinkedType,
     OrganizationIntegration,
 )
@@ -23,6 +25,7 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.markup import one_line, shortened
 from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker
@@ -52,6 +55,13 @@ MAX_QUERY_CHARACTERS = 256
 # Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
+
+_STATES = {
+    IssueState.UNREAD: scm_pb2.EXTERNAL_ISSUE_STATE_UNSPECIFIED,
+    IssueState.PRESENT: scm_pb2.EXTERNAL_ISSUE_STATE_PRESENT,
+    IssueState.MOVED: scm_pb2.EXTERNAL_ISSUE_STATE_MOVED,
+    IssueState.GONE: scm_pb2.EXTERNAL_ISSUE_STATE_GONE,
+}
 
 
 @service.CreateExternalIssue
@@ -150,22 +160,28 @@ def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext
     key = tracker.key_of(request.external_key)
     issue = external_issues.issue_by_key(organization_id, request.integration_id, key)
     if issue is None:
+        read_at = database_now()
         release_connection()
         with tracker.reading():
             found = tracker.read(key)
         issue = external_issues.issue_by_key(organization_id, request.integration_id, found.key)
-        issue = issue or _store_found(organization_id, request.integration_id, found)
+        issue = issue or _store_found(organization_id, request.integration_id, found, read_at)
     group = external_issues.find_group(context, organization_id, request.group_id)
     return _link(group, issue, context, by_key=True)
 
 
-def _store_found(organization_id: int, integration_id: int, found: FoundIssue) -> ExternalIssue:
+def _store_found(organization_id: int, integration_id: int, found: FoundIssue, read_at: datetime) -> ExternalIssue:
     statement = insert_new(ExternalIssue).values(
         organization_id=organization_id,
         integration_id=integration_id,
         key=found.key,
         title=found.title,
         web_url=found.web_url,
+        status=found.status,
+        assignee=found.assignee,
+        state=IssueState.PRESENT,
+        state_time=read_at,
+        refresh_at=read_at + timedelta(seconds=current_settings().scm_issue_interval),
     )
     issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
     if issue is None:  # a concurrent call was faster
@@ -301,7 +317,7 @@ def unlink_external_issue(
 
 def _message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
     """Make an external issue."""
-    return scm_pb2.ExternalIssue(
+    message = scm_pb2.ExternalIssue(
         id=row.id,
         organization_id=row.organization_id,
         integration_id=row.integration_id,
@@ -310,4 +326,11 @@ def _message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
         description=row.description,
         web_url=row.web_url,
         metadata=row.metadata_,
+        status=row.status,
+        assignee=row.assignee,
+        state=_STATES[row.state],
+        moved_to=row.moved_to,
     )
+    if row.state_time is not None:
+        message.state_time.FromDatetime(row.state_time)
+    return message

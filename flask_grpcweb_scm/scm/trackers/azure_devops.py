@@ -61,6 +61,7 @@ class AzureDevOps(Tracker):
     project_field = "project"
     max_title_characters = 128
     paragraph_break = "<br><br>"
+    batch_size = 200
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST {project}/_apis/wit/workitems/${type}``."""
@@ -118,6 +119,22 @@ class AzureDevOps(Tracker):
         )
         self.check_project(project)
         return issue
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``POST _apis/wit/workitemsbatch``; one that does not exist is left out, or null."""
+        if not all(map(is_number, keys)):
+            raise self.invalid_key(next(key for key in keys if not is_number(key)))
+        wanted = {"ids": [*map(int, keys)], "fields": SHOWN.split(","), "errorPolicy": "Omit"}
+        path = path_of("_apis", "wit", "workitemsbatch")
+        reply = self._signed_in(self.http.request("POST", path, query=API_VERSION, json=wanted))
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value("value", kind=list)):
+            if row is not None:
+                with self.skipping():
+                    issue, project = self._found(reply, "value", index)
+                    self.check_project(project)
+                    found[issue.key] = issue
+        return found
 
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``POST {project}/_apis/wit/wiql``, then ``GET _apis/wit/workitems``."""

@@ -55,6 +55,7 @@ class GitLab(Tracker):
     project_field = "project"
     max_title_characters = 255
     max_body_characters = 1_048_576
+    batch_size = 100
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""
@@ -109,7 +110,25 @@ class GitLab(Tracker):
         """``GET /projects/:id/issues/:issue_iid``."""
         project, number = self.match_key(_KEY, key).groups()
         self.check_project(project)
-        return self._found(project, self.http.get(path_of("projects", project, "issues", number)))
+        reply = self.http.get(path_of("projects", project, "issues", number))
+        now = _project_of(reply.json()) or project
+        self.check_project(now)
+        return self._found(now, reply)
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``GET /projects/:id/issues?iids[]=…``."""
+        numbers = {self.match_key(_KEY, key)[2]: key for key in keys}
+        project = self.project_of(keys[0])
+        self.check_project(project)
+        query = {"iids[]": [*numbers], "scope": "all", "per_page": len(numbers)}
+        reply = self.http.get(path_of("projects", project, "issues"), query=query)
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value(kind=list)):
+            with self.skipping():
+                now = _project_of(row) or project
+                self.check_project(now)
+                found[numbers[str(row["iid"])]] = self._found(now, reply, index)
+        return found
 
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /projects/:id/issues``."""
@@ -122,7 +141,9 @@ class GitLab(Tracker):
         issue = self._issue(project, reply, *row)
         values = reply.json()[row[0]] if row else reply.json()
         person = user_name(values.get("assignee"), "username", "name")
-        return self.found(issue.key, issue.web_url, values["title"], values.get("state"), person)
+        # As its pages say it, of what is left of an issue in its former project: its new place is not told.
+        status = "closed (moved)" if values.get("moved_to_id") is not None else values.get("state")
+        return self.found(issue.key, issue.web_url, values["title"], status, person)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /projects/:id/issues/:issue_iid/notes``."""
@@ -168,6 +189,12 @@ class GitLab(Tracker):
             if name not in GENERAL
         }
         return "; ".join([*general, *(f"{name} {text}" for name, text in fields.items())]), fields
+
+
+def _project_of(issue: Mapping[str, Any]) -> str:
+    """Return the path of the project that an issue is in now; empty when GitLab does not say."""
+    name = str((issue.get("references") or {}).get("full") or "").partition("#")[0]
+    return name if re.fullmatch(f"{NAME}(?:/{NAME})+", name, re.ASCII) else ""
 
 
 def _sentences(value: Any) -> Iterator[str]:

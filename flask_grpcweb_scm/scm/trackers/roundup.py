@@ -36,6 +36,7 @@ class Roundup(Tracker):
     """
 
     kind = "roundup"
+    batch_size = 50
     fields = (
         TrackerField("assignedto", "Assigned to", "user"),
         TrackerField("priority", "Priority", "string"),
@@ -64,6 +65,18 @@ class Roundup(Tracker):
         """``GET /rest/data/issue/{id}``, with the names of what it links to."""
         reply = self.http.get(path_of(*DATA, "issue", self._number(key)), query={"@verbose": 2})
         return self._found(reply.value("data", "id", kind=str), reply.value("data", "attributes", kind=dict))
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``GET /rest/data/issue`` by id."""
+        numbers = {self._number(key): key for key in keys}
+        query = {"id": [*numbers], "@fields": "title,status,assignedto", "@verbose": 2}
+        reply = self.http.get(path_of(*DATA, "issue"), query=query)
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value("data", "collection", kind=list)):
+            with self.skipping():
+                number = self._id(reply, "data", "collection", index, "id")
+                found[numbers[number]] = self._found(number, row)
+        return found
 
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /rest/data/issue`` by words of the title."""

@@ -126,6 +126,8 @@ class Tracker(ProviderApi):
     max_body_characters: ClassVar[int | None] = None
     """A longer description is cut."""
     paragraph_break: ClassVar[str] = "\n\n"
+    batch_size: ClassVar[int] = 1
+    """Number of issues that :meth:`read_many` reads at once; 1 for a tracker without such a request."""
     search_delay: ClassVar[float] = 5
     """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find its issue.
 
@@ -207,8 +209,12 @@ class Tracker(ProviderApi):
             raise self.error(ProviderForbidden, text)
 
     def title(self, issue: NewIssue) -> str:
-        """Return the title as it is sent: in one line, and cut where it is too long."""
-        title, limit = one_line(issue.title), self.max_title_characters
+        """Return the title as it is sent."""
+        return self.shown_title(issue.title)
+
+    def shown_title(self, text: str) -> str:
+        """Return a title as the tracker can have it: in one line, and cut where it is too long."""
+        title, limit = one_line(text), self.max_title_characters
         return title if limit is None else shortened(title, limit)
 
     def body(self, issue: NewIssue) -> str:
@@ -229,7 +235,7 @@ class Tracker(ProviderApi):
         :raises ProviderUnavailable: for a key that no tracker has.
         """
         issue = self.created(key, web_url)
-        texts = [one_line(text) if isinstance(text, str) else "" for text in (title, status, assignee)]
+        texts = [readable(one_line(text)) if isinstance(text, str) else "" for text in (title, status, assignee)]
         word, person = (shortened(text, MAX_WORD_CHARACTERS) for text in texts[1:])
         return FoundIssue(issue.key, issue.web_url, shortened(texts[0], MAX_TITLE_CHARACTERS), word, person)
 
@@ -336,6 +342,25 @@ class Tracker(ProviderApi):
         :raises ProviderNotFound: when it does not exist, or the account does not see it; ProviderForbidden, when it is
             of a project that may not be named.
         """
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """Return issues of one project as they are now, by the keys that were given, with few requests.
+
+        Whatever is missing in the result, because it was moved or deleted or cannot be read, is read alone.
+
+        :param keys: of one project, by :meth:`project_of`, at most :attr:`batch_size`.
+        :raises ProviderError: as :meth:`read`.
+        """
+        return {}
+
+    @contextlib.contextmanager
+    def skipping(self) -> Iterator[None]:
+        """Leave out a row of several that cannot be read."""
+        try:
+            with self.reading():
+                yield
+        except ProviderError as error:
+            logger.debug("%s: left out of several: %s", self.kind, error.private)
 
     @abc.abstractmethod
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:

@@ -30,19 +30,22 @@ def upgrade() -> None:
         op.add_column("scm_external_issue", column)
     op.add_column("scm_group_link", sa.Column("announce_at", TIME, nullable=True))
     op.execute("UPDATE scm_external_issue SET refresh_at = date_added WHERE key <> 'ISSUE-' || id")
-    _index("ix_scm_external_issue_refresh", "scm_external_issue", ["integration_id", "refresh_at"])
-    _index("ix_scm_group_link_announce_at", "scm_group_link", ["announce_at"])
+    issues, links = "scm_external_issue", "scm_group_link"
+    _index("ix_scm_external_issue_refresh", issues, ["integration_id", "refresh_at"], "refresh_at IS NOT NULL")
+    _index("ix_scm_external_issue_moved_to", issues, ["integration_id", "moved_to"], "moved_to <> ''")
+    _index("ix_scm_group_link_announce_at", links, ["announce_at"], "announce_at IS NOT NULL")
 
 
 def downgrade() -> None:
     """Take them away."""
     op.drop_index("ix_scm_group_link_announce_at", table_name="scm_group_link")
+    op.drop_index("ix_scm_external_issue_moved_to", table_name="scm_external_issue")
     op.drop_index("ix_scm_external_issue_refresh", table_name="scm_external_issue")
     op.drop_column("scm_group_link", "announce_at")
     for name, *_ in reversed(ISSUE_COLUMNS):
         op.drop_column("scm_external_issue", name)
 
 
-def _index(name: str, table: str, columns: list[str]) -> None:
-    used = sa.text(f"{columns[-1]} IS NOT NULL")
+def _index(name: str, table: str, columns: list[str], condition: str) -> None:
+    used = sa.text(condition)
     op.create_index(name, table, columns, postgresql_where=used, sqlite_where=used)
