@@ -57,7 +57,7 @@ class DueIssue(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What was read of an issue; no state for one that could not be read."""
+    """An issue as it was read; without a state, one that could not be read."""
 
     issue: DueIssue
     state: IssueState | None = None

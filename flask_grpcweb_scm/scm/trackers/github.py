@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS, Complaint, HttpReply, retry_after
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -33,6 +34,9 @@ REPOSITORY = f"{NAME}/{NAME}"
 _KEY = re.compile(rf"({REPOSITORY})#([0-9]{{1,18}})", re.ASCII)
 
 _PAGE = re.compile(rf"({REPOSITORY})/issues/([0-9]{{1,18}})/?", re.ASCII)
+
+# "<https://…?page=9>; rel="last""
+_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,]*>; rel="last"', re.ASCII)
 
 PAGE_SIZE = 100
 MAX_URL_CHARACTERS = 2000
@@ -200,6 +204,16 @@ class GitHub(Tracker):
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
         repository, number = self.match_key(_KEY, key).groups()
         self.http.request("POST", _path(repository, "issues", number, "comments"), json={"body": self.write(text)})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /repos/{owner}/{repo}/issues/{number}/comments``, of which the last page has the newest."""
+        repository, number = self.match_key(_KEY, key).groups()
+        path = _path(repository, "issues", number, "comments")
+        reply = self.http.get(path, query={"per_page": MAX_COMMENTS})
+        last = _LAST_PAGE.search(reply.headers.get("link", ""))
+        if last:
+            reply = self.http.get(path, query={"per_page": MAX_COMMENTS, "page": int(last[1])})
+        return [str(row["body"]) for row in reply.value(kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in GitHub's Markdown, which keeps line breaks."""

@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -150,6 +151,13 @@ class GitLab(Tracker):
         project, number = self.match_key(_KEY, key).groups()
         path = path_of("projects", project, "issues", number, "notes")
         self.http.request("POST", path, json={"body": self.write(text)})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /projects/:id/issues/:issue_iid/notes``."""
+        project, number = self.match_key(_KEY, key).groups()
+        query: dict[str, str | int] = {"order_by": "created_at", "sort": "desc", "per_page": MAX_COMMENTS}
+        reply = self.http.get(path_of("projects", project, "issues", number, "notes"), query=query)
+        return [str(row["body"]) for row in reply.value(kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in GitLab's Markdown, where spaces at the end of a line keep the line break."""

@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm.trackers.jira_fields import (
 )
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -226,6 +227,14 @@ class JiraDataCenter(Tracker):
         """``POST /rest/api/{version}/issue/{key}/comment``."""
         self.match_key(_ISSUE, key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /rest/api/{version}/issue/{key}/comment``."""
+        self.match_key(_ISSUE, key)
+        query: dict[str, str | int] = {"orderBy": "-created", "maxResults": MAX_COMMENTS}
+        reply = self.http.get(self._path("issue", key, "comment"), query=query)
+        # A document of the Atlassian format has the texts of its nodes.
+        return [json.dumps(row["body"], ensure_ascii=False) for row in reply.value("comments", kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in wiki markup."""

@@ -13,6 +13,7 @@ from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -104,6 +105,17 @@ class Roundup(Tracker):
         version = self.http.get(path).value("data", "@etag", kind=str)
         message = self._write(self.write(text))
         self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /rest/data/issue/{id}``, then ``GET /rest/data/msg``, of which the summary is the first line."""
+        reply = self.http.get(path_of(*DATA, "issue", self._number(key)))
+        count = len(reply.value("data", "attributes", "messages", kind=list))
+        ids = [self._id(reply, "data", "attributes", "messages", index, "id") for index in range(count)]
+        if not ids:
+            return []
+        query = {"id": ids[-MAX_COMMENTS:], "@fields": "summary"}
+        rows = self.http.get(path_of(*DATA, "msg"), query=query).value("data", "collection", kind=list)
+        return [str(row["summary"]) for row in rows]
 
     def _find_message(self, issue: NewIssue) -> str | None:
         return self._first("msg", messageid=issue.marker)

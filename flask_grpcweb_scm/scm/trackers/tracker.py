@@ -26,6 +26,7 @@ from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, 
 
 __all__ = [
     "MAX_ALLOWED",
+    "MAX_COMMENTS",
     "MAX_FIELD_CHARACTERS",
     "MAX_FOUND",
     "FoundIssue",
@@ -52,6 +53,7 @@ MAX_ALLOWED = 200
 MAX_TITLE_CHARACTERS = 1000
 MAX_FOUND = 20
 """Issues of a search."""
+MAX_COMMENTS = 100
 MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
 LOOKUP_SHARE = 0.25
@@ -392,6 +394,15 @@ class Tracker(ProviderApi):
 
         :raises ProviderError: when that fails.
         """
+
+    def comments(self, key: str) -> Sequence[str] | None:
+        """Return the newest comments of an issue, as they are stored; None for a tracker that does not show them.
+
+        By them an earlier :meth:`comment` is found whose outcome is not known. Without them it is not repeated.
+
+        :raises ProviderError: when that fails.
+        """
+        return None
 
 
 def matches_project(pattern: str, name: str) -> bool:
