@@ -25,7 +25,6 @@ __all__ = [
     "is_tracked",
     "issue_changed",
     "make_all_due",
-    "postpone",
     "schedule_integrations",
     "store_readings",
 ]
@@ -61,8 +60,6 @@ class Reading(NamedTuple):
 
     issue: DueIssue
     state: IssueState | None = None
-    is_final: bool = False
-    """True for one that need not be looked for again."""
     values: dict[str, Any] = {}  # noqa: RUF012  # is not changed
 
 
@@ -152,20 +149,24 @@ def store_readings(readings: Iterable[Reading], read_at: datetime) -> None:
 
     :param read_at: before the first request.
     """
-    for reading in readings:
-        issue = reading.issue
-        wait = _wait(reading)
-        due = None if wait is None else read_at + timedelta(seconds=wait)
+    for reading in sorted(readings, key=lambda reading: reading.issue.id):
+        issue, wait = reading.issue, _wait(reading)
+        this = ExternalIssue.id == issue.id
         # One that was made due meanwhile stays so.
-        values = {
-            "refresh_at": sa.case((ExternalIssue.refresh_at == issue.refresh_at, due), else_=ExternalIssue.refresh_at)
+        next_time = {
+            "refresh_at": None if wait is None else read_at + timedelta(seconds=wait),
+            "misses": 0 if reading.values else issue.misses + 1,
         }
-        values["misses"] = 0 if reading.values else issue.misses + 1
+        _update(sa.and_(this, ExternalIssue.refresh_at == issue.refresh_at), next_time)
         if reading.state is not None:
-            values |= {**reading.values, "state": reading.state, "state_time": read_at}
-        is_newest = sa.or_(ExternalIssue.state_time.is_(None), ExternalIssue.state_time <= read_at)
-        update = sa.update(ExternalIssue).where(ExternalIssue.id == issue.id, is_newest).values(values)
-        db.session.execute(update.execution_options(synchronize_session=False))
+            is_newest = sa.or_(ExternalIssue.state_time.is_(None), ExternalIssue.state_time <= read_at)
+            values = {**reading.values, "state": reading.state, "state_time": read_at}
+            _update(sa.and_(this, is_newest), values)
+
+
+def _update(which: sa.ColumnElement[bool], values: dict[str, Any]) -> None:
+    update = sa.update(ExternalIssue).where(which).values(values)
+    db.session.execute(update.execution_options(synchronize_session=False))
 
 
 def _wait(reading: Reading) -> float | None:
@@ -175,17 +176,4 @@ def _wait(reading: Reading) -> float | None:
         return interval
     if reading.state is None:
         return interval * min(2.0 ** min(misses, 8), LONGEST_FACTOR)
-    return None if reading.is_final or misses >= GONE_LOOKS else GONE_SECONDS * 2.0**misses
-
-
-def postpone(issues: Sequence[DueIssue], integration_id: int, started: datetime) -> None:
-    """Have the issues of an organization that are due wait, because none can be read; the caller commits.
-
-    :param issues: some of them.
-    """
-    wait = current_settings().scm_issue_interval * min(2.0 ** min(issues[0].misses, 8), LONGEST_FACTOR)
-    end = started + timedelta(seconds=current_settings().scm_issue_interval * EARLY_SHARE)
-    mine = ExternalIssue.integration_id == integration_id, ExternalIssue.organization_id == issues[0].organization_id
-    update = sa.update(ExternalIssue).where(*mine, ExternalIssue.refresh_at <= end)
-    values = {"refresh_at": database_now() + timedelta(seconds=wait), "misses": ExternalIssue.misses + 1}
-    db.session.execute(update.values(values).execution_options(synchronize_session=False))
+    return None if misses >= GONE_LOOKS else GONE_SECONDS * 2.0**misses

@@ -5,6 +5,7 @@ Each step may be the last one: what was read is stored, and the rest is due stil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -17,7 +18,6 @@ from flask_grpcweb_scm.scm.jobs.issues import (
     Reading,
     due_issues,
     has_issues,
-    postpone,
     store_readings,
 )
 from flask_grpcweb_scm.scm.providers import (
@@ -42,44 +42,49 @@ MAX_SINGLE = 20
 MAX_FAILURES = 3
 """Of issues one after another, until the tracker counts as unavailable."""
 MOVED = frozenset({301, 308})
-GONE = 410
-# They are about the account, or all that there is: the next request would end in the same.
-_ABOUT_ALL = (ProviderRateLimited, CredentialRefused, ProviderTimeout)
+BATCH_SHARE = 0.5
+"""Of the time of one call, for the request for many."""
+# They are about the account: the next request would end in the same.
+_ABOUT_ACCOUNT = (ProviderRateLimited, CredentialRefused)
 
 
 def refresh_issues(integration_id: int, lease: Lease) -> None:
     """Read the issues of an integration that are due, in all its organizations.
 
     :raises NoSubject: for an integration without issues that are to be read.
-    :raises ProviderError: when the tracker limits the rate of requests; else, at the end, the first one.
+    :raises ProviderError: for what is about the account or its host; for what is about an organization, when no other
+        one had an issue that was due.
     """
     if not has_issues(integration_id):
         raise NoSubject
     started, left_out = database_now(), set[int]()
     errors: list[ProviderError] = []
+    is_any_read = False
     while due := due_issues(integration_id, started, left_out, MAX_DUE):
         lease.check()
+        organization_id = due[0].organization_id
+        tracker = None
         try:
-            if not _refresh(integration_id, due, lease):
-                left_out.add(due[0].organization_id)
-        except ProviderRateLimited:
-            raise
+            tracker = _tracker(integration_id, organization_id)
         except ProviderError as error:
             errors.append(error)
-            lease.note(f"issues of organization {due[0].organization_id}: {printable(error.private)}")
-            left_out.add(due[0].organization_id)
-            postpone(due, integration_id, started)
-            release_connection()
-    if errors:
+            lease.note(f"issues of organization {organization_id}: {printable(error.private)}")
+        if tracker is None:
+            left_out.add(organization_id)
+        else:
+            _refresh(tracker, due, lease)
+            is_any_read = True
+    if errors and not is_any_read:
         raise errors[0]
 
 
-def _refresh(integration_id: int, due: Sequence[DueIssue], lease: Lease) -> bool:
-    """Read those of some issues that are of one project; returns False when there is no tracker to read them at."""
-    installation = installations_of(due[0].organization_id).get(integration_id)
-    tracker = None if installation is None else open_tracker(installation, None)
-    if tracker is None:
-        return False
+def _tracker(integration_id: int, organization_id: int) -> Tracker | None:
+    installation = installations_of(organization_id).get(integration_id)
+    return None if installation is None else open_tracker(installation, None)
+
+
+def _refresh(tracker: Tracker, due: Sequence[DueIssue], lease: Lease) -> None:
+    """Read those of some issues that are of one project."""
     project = tracker.project_of(due[0].place)
     issues = [issue for issue in due if tracker.project_of(issue.place) == project]
     issues = issues[: max(tracker.batch_size, MAX_SINGLE)]
@@ -93,7 +98,6 @@ def _refresh(integration_id: int, due: Sequence[DueIssue], lease: Lease) -> bool
         _store(readings, read_at)
     count = sum(reading.state is not None for reading in readings)
     lease.note(f"{tracker.kind}: {count} of {len(issues)} issues read{printable(f' of {project}') if project else ''}")
-    return True
 
 
 def _store(readings: Sequence[Reading], read_at: datetime) -> None:
@@ -120,10 +124,10 @@ def _readings(tracker: Tracker, issues: Sequence[DueIssue], lease: Lease) -> Ite
         try:
             with tracker.reading():
                 found = tracker.read(issue.place)
-        except (ProviderRateLimited, CredentialRefused):
+        except _ABOUT_ACCOUNT:
             raise
-        except ProviderNotFound as error:
-            yield Reading(issue, IssueState.GONE, is_final=error.status == GONE)
+        except ProviderNotFound:
+            yield Reading(issue, IssueState.GONE)
         except ProviderError as error:
             if error.status in MOVED:
                 yield Reading(issue, IssueState.MOVED)
@@ -142,14 +146,18 @@ def _read_many(tracker: Tracker, issues: Sequence[DueIssue], lease: Lease) -> Ma
     """Return what one request says of some issues; none where the tracker has no such request, or refuses it."""
     if len(issues) == 1 or tracker.batch_size == 1:
         return {}
+    deadline = tracker.http.deadline
+    tracker.http.deadline -= (deadline - time.monotonic()) * (1 - BATCH_SHARE)
     try:
         with tracker.reading():
             return tracker.read_many([issue.place for issue in issues[: tracker.batch_size]])
-    except _ABOUT_ALL:
+    except _ABOUT_ACCOUNT:
         raise
     except ProviderError as error:
         lease.note(f"{tracker.kind}: issues are read one by one: {printable(error.private)}")
         return {}
+    finally:
+        tracker.http.deadline = deadline
 
 
 def _present(tracker: Tracker, issue: DueIssue, found: FoundIssue) -> Reading:

@@ -77,7 +77,10 @@ class GitHub(Tracker):
             fields["type"] = kind
         if milestone := issue.fields.get("milestone", "").strip():
             fields["milestone"] = self._milestone(repository, milestone)
-        return self._issue(repository, self.http.request("POST", _path(repository, "issues"), json=fields))
+        reply = self.http.request("POST", _path(repository, "issues"), json=fields)
+        # As GitHub writes its name, in webhooks too.
+        shown = _repository_of(reply.value(kind=dict))
+        return self._issue(shown if shown.casefold() == repository.casefold() else repository, reply)
 
     def _milestone(self, repository: str, name: str) -> int:
         """Return the number of a milestone that is given by number or title.

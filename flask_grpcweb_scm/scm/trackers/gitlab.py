@@ -72,7 +72,10 @@ class GitLab(Tracker):
             fields["confidential"] = confidential == "true"
         if due := given.get("due_date", "").strip():
             fields["due_date"] = due
-        return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
+        reply = self.http.request("POST", path_of("projects", project, "issues"), json=fields)
+        # As GitLab writes its name, in webhooks too.
+        shown = _project_of(reply.value(kind=dict))
+        return self._issue(shown if shown.casefold() == project.casefold() else project, reply)
 
     def _user(self, name: str) -> int:
         """Return the number of a user."""
