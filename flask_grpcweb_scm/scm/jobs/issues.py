@@ -108,14 +108,18 @@ def _make_due(integration_id: int, which: sa.ColumnElement[bool], *, is_patient:
     return count
 
 
-def schedule_integrations() -> None:
-    """Have a job for each integration with issues that are due; the caller commits."""
+def schedule_integrations(*more: sa.Exists) -> None:
+    """Have a job for each integration with issues that are due; the caller commits.
+
+    :param more: conditions on an OrganizationIntegration which mean that there is other work.
+    """
     now = database_now()
     installed = sa.select(OrganizationIntegration.integration_id).distinct()
     due = sa.exists().where(
         ExternalIssue.integration_id == OrganizationIntegration.integration_id, ExternalIssue.refresh_at <= now
     )
-    for integration_id in db.session.scalars(installed.where(due.correlate(OrganizationIntegration))).all():
+    has_work = sa.or_(*(each.correlate(OrganizationIntegration) for each in (due, *more)))
+    for integration_id in db.session.scalars(installed.where(has_work)).all():
         values = {"kind": REFRESH_ISSUES, "subject_id": integration_id, "due_at": now}
         db.session.execute(insert_new(Job, "uq_scm_job_subject").values(values))
 

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,7 +28,7 @@ from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
-from flask_grpcweb_scm.scm.trackers.markup import one_line, shortened
+from flask_grpcweb_scm.scm.trackers.announcements import Announcement, announce, settle
 from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker
 from flask_grpcweb_scm.scm.validation import failed_precondition, text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
@@ -49,12 +50,13 @@ MAX_DESCRIPTION_BYTES = 2**20
 MAX_METADATA_ENTRIES = 100
 MAX_METADATA_KEY_CHARACTERS = 256
 MAX_METADATA_BYTES = 64 * 2**10
-MAX_TITLE_CHARACTERS = 200
 MAX_EXTERNAL_KEY_CHARACTERS = 2000  # of an address
 MAX_QUERY_CHARACTERS = 256
 # Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
+# After it, until a worker looks for the comment.
+GRACE_SECONDS = 10
 
 _STATES = {
     IssueState.UNREAD: scm_pb2.EXTERNAL_ISSUE_STATE_UNSPECIFIED,
@@ -134,14 +136,40 @@ def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: Call
 
 
 def _link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool = False) -> scm_pb2.ExternalIssue:
-    values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
+    installation = tenancy.installation_of(issue)
+    is_told = installation is not None and comments_on_link(installation, default=by_key)
+    seconds = _comment_seconds(context)
+    values: dict[str, Any] = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
+    if is_told:
+        values["announce_at"] = database_now() + timedelta(seconds=seconds + GRACE_SECONDS)
     statement = insert_new(GroupLink, "uq_scm_group_link_linked").values(**values, linked_type=LinkedType.ISSUE)
-    if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
+    link_id = db.session.scalars(statement.returning(GroupLink.id)).one_or_none()
+    if link_id is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
     message = _message(issue)
-    _comment_on_link(group, issue, context, by_key=by_key)
+    if installation is not None and is_told:
+        place = issue.moved_to or issue.key
+        _announce(installation, Announcement(link_id, group.id, group.title, place, issue.organization_id), seconds)
     return message
+
+
+def _comment_seconds(context: CallContext) -> float:
+    remaining = context.remaining()
+    return COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
+
+
+def _announce(installation: OrganizationIntegration, announcement: Announcement, seconds: float) -> None:
+    """Tell the tracker of a link, which stays when that fails."""
+    try:
+        tracker = open_tracker(installation, seconds)
+        commit_step()
+        if tracker is None:
+            settle(announcement)
+        else:
+            announce(tracker, announcement, is_first=True)
+    except ProviderError as error:
+        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
@@ -189,27 +217,6 @@ def _store_found(organization_id: int, integration_id: int, found: FoundIssue, r
     if issue is None:  # and its issue is deleted again
         raise RpcError(StatusCode.ABORTED, TRY_AGAIN)
     return issue
-
-
-def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool) -> None:
-    """Add a comment at the tracker, if configured; the link stays when that fails."""
-    installation = tenancy.installation_of(issue)
-    if installation is None or not comments_on_link(installation, default=by_key):
-        return
-    title = shortened(one_line(group.title), MAX_TITLE_CHARACTERS)
-    key, text = issue.key, f"Linked to error group {group.id}: {title}"
-    remaining = context.remaining()
-    seconds = COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
-    try:
-        tracker = open_tracker(installation, seconds)
-        commit_step()
-        if tracker is not None:
-            if tracker.project_field is not None:
-                tracker.check_project(tracker.project_of(key))
-            with tracker.reading():
-                tracker.comment(key, text)
-    except ProviderError as error:
-        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 @service.DescribeTrackerFields

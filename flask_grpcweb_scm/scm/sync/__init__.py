@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
-from flask_grpcweb_scm.scm.database.models import IssueOperation
+from flask_grpcweb_scm.scm.database.models import IssueOperation, OrganizationIntegration
 from flask_grpcweb_scm.scm.jobs import (
     REFRESH_ISSUES,
     RESUME_OUTBOX,
@@ -26,6 +26,7 @@ from flask_grpcweb_scm.scm.sync.issues import refresh_issues
 from flask_grpcweb_scm.scm.sync.organization import sync_organization
 from flask_grpcweb_scm.scm.sync.repository import sync_repository
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.scm.trackers.announcements import has_announcements
 
 __all__ = ["KINDS", "refresh_issues", "resume_outbox", "sync_organization", "sync_repository"]
 
@@ -40,9 +41,9 @@ def resume_outbox(subject_id: int, lease: Lease) -> None:
     """Complete the operations of the outbox that no call has claimed, each more rarely the more often it has failed.
 
     One without an idempotency key is left to people: whoever has called may have called again, as for another issue.
-    Integrations with issues that are due to be read have a job afterwards.
+    Integrations with issues that are due to be read, or links to tell of, have a job afterwards.
     """
-    schedule_integrations()
+    schedule_integrations(has_announcements(OrganizationIntegration.integration_id, database_now()))
     release_connection()
     now = database_now()
     due = [

@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+import sqlalchemy as sa
+
 from flask_grpcweb_scm.rpc import printable
-from flask_grpcweb_scm.scm.database.db import database_now, release_connection
+from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import IssueState
 from flask_grpcweb_scm.scm.jobs import Lease, NoSubject
 from flask_grpcweb_scm.scm.jobs.issues import (
@@ -31,6 +33,13 @@ from flask_grpcweb_scm.scm.providers import (
 )
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
+from flask_grpcweb_scm.scm.trackers.announcements import (
+    announce,
+    due_announcements,
+    has_announcements,
+    put_off,
+    settle,
+)
 from flask_grpcweb_scm.scm.trackers.markup import shortened
 from flask_grpcweb_scm.scm.trackers.tracker import MAX_TITLE_CHARACTERS, FoundIssue, Tracker
 
@@ -55,8 +64,9 @@ def refresh_issues(integration_id: int, lease: Lease) -> None:
     :raises ProviderError: for what is about the account or its host; for what is about an organization, when no other
         one had an issue that was due.
     """
-    if not has_issues(integration_id):
+    if not has_issues(integration_id) and not db.session.scalar(sa.select(has_announcements(integration_id))):
         raise NoSubject
+    _announce(integration_id, lease)
     started, left_out = database_now(), set[int]()
     errors: list[ProviderError] = []
     is_any_read = False
@@ -76,6 +86,24 @@ def refresh_issues(integration_id: int, lease: Lease) -> None:
             is_any_read = True
     if errors and not is_any_read:
         raise errors[0]
+
+
+def _announce(integration_id: int, lease: Lease) -> None:
+    """Tell the tracker of links that it may not have been told of."""
+    for announcement in due_announcements(integration_id):
+        lease.check()
+        put_off(announcement)
+        try:
+            tracker = _tracker(integration_id, announcement.organization_id)
+            release_connection()
+            if tracker is None:
+                settle(announcement)
+            else:
+                announce(tracker, announcement, is_first=False)
+        except _ABOUT_ACCOUNT:
+            raise
+        except ProviderError as error:
+            lease.note(f"link {announcement.link_id} has no comment: {printable(error.private)}")
 
 
 def _tracker(integration_id: int, organization_id: int) -> Tracker | None:

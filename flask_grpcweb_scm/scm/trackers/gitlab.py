@@ -124,7 +124,7 @@ class GitLab(Tracker):
         numbers = {self.match_key(_KEY, key)[2]: key for key in keys}
         project = self.project_of(keys[0])
         self.check_project(project)
-        query = {"iids[]": [*numbers], "scope": "all", "per_page": len(numbers)}
+        query: dict[str, str | int | Sequence[str]] = {"iids[]": [*numbers], "scope": "all", "per_page": len(numbers)}
         reply = self.http.get(path_of("projects", project, "issues"), query=query)
         found: dict[str, FoundIssue] = {}
         for index, row in enumerate(reply.value(kind=list)):
@@ -204,7 +204,8 @@ class GitLab(Tracker):
 
 def _project_of(issue: Mapping[str, Any]) -> str:
     """Return the path of the project that an issue is in now; empty when GitLab does not say."""
-    name = str((issue.get("references") or {}).get("full") or "").partition("#")[0]
+    shown = issue.get("references")
+    name = str(shown.get("full")).partition("#")[0] if isinstance(shown, dict) else ""
     return name if re.fullmatch(f"{NAME}(?:/{NAME})+", name, re.ASCII) else ""
 
 

@@ -70,7 +70,11 @@ class Roundup(Tracker):
     def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
         """``GET /rest/data/issue`` by id."""
         numbers = {self._number(key): key for key in keys}
-        query = {"id": [*numbers], "@fields": "title,status,assignedto", "@verbose": 2}
+        query: dict[str, str | int | Sequence[str]] = {
+            "id": [*numbers],
+            "@fields": "title,status,assignedto",
+            "@verbose": 2,
+        }
         reply = self.http.get(path_of(*DATA, "issue"), query=query)
         found: dict[str, FoundIssue] = {}
         for index, row in enumerate(reply.value("data", "collection", kind=list)):

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import ExternalIssue, IssueState, Job, OrganizationIntegration, db
+from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, IssueState, Job, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, RESUME_OUTBOX, make_due, run_due
 from flask_grpcweb_scm.scm.jobs.issues import issue_changed
@@ -85,6 +85,7 @@ def pass_time(app: Flask, seconds: float) -> None:
     columns = {
         ExternalIssue: ("refresh_at", "state_time"),
         Job: ("due_at",),
+        GroupLink: ("announce_at", "date_added"),
     }
     with app.app_context():
         for model, names in columns.items():
