@@ -61,18 +61,18 @@ SIGN_IN = "<html><form action=login.jsp>Log in <input type=password></form></htm
 CASES = [
     # Limits
     Case("github", 403, {"message": SECONDARY}, 8, wait=(60, 599),
-         headers=("x-ratelimit-remaining: 4711", f"x-ratelimit-reset: {at(900)}")),
+         headers=("x-ratelimit-remaining: 4711", "x-ratelimit-reset: {in_900}")),
     Case("github", 429, {"message": SECONDARY}, 8, wait=(60, 599)),
     Case("github", 403, {"message": "You have triggered an abuse detection mechanism."}, 8, wait=(60, 599)),
     Case("github", 403, {"message": SECONDARY}, 8, headers=("retry-after: 120",), wait=(120, 120)),
     Case("github", 403, {"message": "API rate limit exceeded for installation ID 1."}, 8,
-         headers=("x-ratelimit-remaining: 0", f"x-ratelimit-reset: {at(900)}"), wait=(800, 900)),
+         headers=("x-ratelimit-remaining: 0", "x-ratelimit-reset: {in_900}"), wait=(800, 900)),
     Case("gitlab", 429, {"message": "Too Many Requests"}, 8,
-         headers=("ratelimit-remaining: 0", f"ratelimit-reset: {at(77)}"), wait=(50, 78)),
+         headers=("ratelimit-remaining: 0", "ratelimit-reset: {in_77}"), wait=(50, 78)),
     Case("gitlab", 429, {"message": "Too Many Requests"}, 8, headers=("ratelimit-remaining: 0", "ratelimit-reset: 40"),
          wait=(40, 40)),
     Case("gitlab", 429, "Retry later\n", 8),
-    Case("jira", 429, {}, 8, headers=("x-ratelimit-remaining: 0", f"x-ratelimit-reset: {iso(300)}"), wait=(200, 300)),
+    Case("jira", 429, {}, 8, headers=("x-ratelimit-remaining: 0", "x-ratelimit-reset: {iso_300}"), wait=(200, 300)),
     Case("jira", 429, {}, 8, headers=("x-ratelimit-remaining: 0", "x-ratelimit-reset: soon")),
     Case("jira", 429, {}, 8, headers=("x-ratelimit-nearlimit: true", "retry-after: 11"), wait=(11, 11)),
     Case("vsts", 503, {"message": "TF400733: The request has been canceled."}, 14,
@@ -175,7 +175,8 @@ def test_responses(app: Flask) -> None:
             case = Case(*row)
             text = case.body if isinstance(case.body, str) else json.dumps(case.body)
             kind = "text/html" if text.startswith("<html") else "application/json"
-            headers = (header.format(url=server.url) for header in case.headers)
+            instants = {"in_77": at(77), "in_900": at(900), "iso_300": iso(300)}
+            headers = (header.format(url=server.url, **instants) for header in case.headers)
             replies.response = http(text.encode(), *headers, status=f"{case.status} X", content_type=kind)
             answer = created(app, case.tracker, server, f"case{next(numbers)}")
             assert answer.code == case.code, answer.message
