@@ -5,7 +5,7 @@ It is JSON, so that a worker that is older or newer can read it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,7 @@ from flask_grpcweb_scm.scm.sync.plan import ListedRepository
 __all__ = [
     "begin_run",
     "end_run",
-    "listed_numbers",
-    "mark",
-    "marked_rows",
+    "last_listed",
     "save_pages",
     "stored_pages",
 ]
@@ -69,9 +67,11 @@ def stored_pages(installation: OrganizationIntegration, place: Place) -> dict[st
     }
 
 
-def listed_numbers(installation: OrganizationIntegration) -> Iterator[str]:
-    """Yield the provider's numbers of all repositories of the last listing."""
-    yield from (row[0] for page in _state(installation).get("pages", ()) for row in page["rows"])
+def last_listed(installation: OrganizationIntegration) -> Iterator[ListedRepository]:
+    """Yield the repositories of the last listing."""
+    state = _state(installation)
+    if state.get("place", [])[2:] == [[*ListedRepository._fields]]:
+        yield from (ListedRepository(*row) for page in state.get("pages", ()) for row in page["rows"])
 
 
 def save_pages(installation_id: int, place: Place, pages: Mapping[str, Page]) -> None:
@@ -96,19 +96,3 @@ def _written(place: Place) -> list[Any]:
 
 def _rest(page: Page) -> State:
     return {"next": page.next, "etag": page.etag, "total": page.total}
-
-
-def marked_rows(installations: Collection[OrganizationIntegration]) -> set[int]:
-    """Return the ids of repositories that syncs have disabled or hidden."""
-    return {row_id for row in installations for row_id in _state(row).get("marked", ())}
-
-
-def mark(organization_id: int, installation_id: int, marked: Mapping[int, bool]) -> None:
-    """Note which rows a sync has disabled or hidden, so that it may undo that, and nothing else."""
-    for installation in installations_of(organization_id).values():
-        before = set(_state(installation).get("marked", ()))
-        after = before - marked.keys()
-        if installation.id == installation_id:
-            after |= {row_id for row_id, is_marked in marked.items() if is_marked}
-        if after != before:
-            installation.sync_state = {**_state(installation), "marked": sorted(after)}
