@@ -1431,6 +1431,9 @@ class Integration(google.protobuf.message.Message):
     provider: builtins.str
     """The kind of its host: github, github_enterprise, gitlab, bitbucket, vsts, jira …"""
     name: builtins.str
+    """Empty, as external_id, for callers who are restricted to some repositories or projects, when
+    the integration has no repository or issue of theirs.
+    """
     external_id: builtins.str
     """The provider's own identifier for the account."""
     has_tracker: builtins.bool
