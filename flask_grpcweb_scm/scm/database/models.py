@@ -173,7 +173,7 @@ class Repository(Model):
     """Goes to callers: nothing private."""
     status: Mapped[RepositoryStatus] = _status(default=RepositoryStatus.ACTIVE)
     synced_status: Mapped[RepositoryStatus | None] = _status()
-    """What syncs have set; None counts as active. A status that differs is a person's, and stays."""
+    """The status that syncs have set; None counts as active. One that differs is a person's, and stays."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     mirror_path: Mapped[str | None] = mapped_column(sa.Text)

@@ -55,7 +55,7 @@ class KnownRepository(NamedTuple):
     is_numbered: bool = True
     """False when `external_id` stands for a number that no provider has said."""
     synced_status: RepositoryStatus | None = None
-    """What syncs have set; None counts as active."""
+    """The status that syncs have set; None counts as active."""
     path: str = ""
     """The provider's name of it, where its own is another one."""
 

@@ -516,3 +516,30 @@ def test_odd_names_and_urls(app: Flask, github: GitHubHost, installed: int) -> N
             *("its name is without an owner", "its URL has more than 8000 characters")
         ]
         assert "number 9 is listed twice, as acme/a and acme/b; the last one counts" in done["stderr"]
+
+
+def test_what_a_provider_has_wait_is_told(app: Flask, github: GitHubHost, installed: int) -> None:
+    for number in (1, 2):
+        github.add(number, f"acme/{number}")
+    sync(app)
+    later = {
+        "not_before": datetime(2100, 1, 1, tzinfo=timezone.utc),
+        "due_at": datetime(2100, 1, 1, tzinfo=timezone.utc),
+    }
+    with app.app_context():
+        waiting = sa.update(Job).where(Job.kind == "sync_repository", Job.subject_id == 1)
+        db.session.execute(waiting.values(error="its rate limit is exhausted", attempts=1, **later))
+        db.session.commit()
+    done = sync(app)
+    assert (done["exit_code"], done["synced"]) == (1, 1)
+    assert done["failed"] == [{"id": 1, "name": "acme/1", "error": "its rate limit is exhausted"}]
+    with app.app_context():
+        waiting = sa.update(Job).where(Job.kind == "sync_organization")
+        db.session.execute(waiting.values(error="API rate limit exceeded", attempts=1, **later))
+        db.session.commit()
+    github.requests.clear()
+    for arguments in ([], ["--dry-run"], ["--integration", "main"]):
+        result = run(app, "sync", "acme", *arguments)
+        assert result.exit_code == 1
+        assert "a provider has it wait until 2100-01-01T00:00:00+00:00 (API rate limit exceeded)" in result.stderr
+    assert github.requests == []
