@@ -25,7 +25,7 @@ from flask_grpcweb_scm.scm.database.models import (
     RepositoryStatus,
 )
 from flask_grpcweb_scm.scm.database.values import provider_name
-from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
 from flask_grpcweb_scm.scm.providers import (
     ProviderError,
@@ -41,7 +41,7 @@ from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
 from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
-from flask_grpcweb_scm.scm.sync.state import last_listed, save_pages, stored_pages
+from flask_grpcweb_scm.scm.sync.state import known_repositories, last_listed, path_key, save_pages, stored_pages
 from flask_grpcweb_scm.scm.trackers import allowed_projects
 from flask_grpcweb_scm.scm.trackers.tracker import matches_project
 
@@ -49,6 +49,8 @@ __all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 
 BATCH_ACTIONS = 100
 MAX_PAGES = 10_000
+SAVED_PAGES = 20
+"""That are read between two times that all are stored."""
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
 REMOVED = {"hide", "hand over"}
@@ -160,7 +162,7 @@ class OrganizationSync:
             place = provider_name(row.integration.provider), host_at_provider(row.integration.provider, row.integration)
             if place == (account.provider, account.host):
                 elsewhere |= dict.fromkeys(self._seen_by(row, other), key)
-        known = _known(self.organization_id, states)
+        known = known_repositories(self.organization_id, states)
         actions = plan_sync(
             account,
             listed.repositories,
@@ -233,7 +235,9 @@ class OrganizationSync:
             read[cursor] = pages[cursor] = page
             self.note(f"integration {name}: page {len(read)} has {len(page.repositories)} repositories")
             cursor = page.next or None
-            if not is_dry:
+            # All of them each time: of very many not after each.
+            is_saved = cursor is None or len(read) <= SAVED_PAGES or len(read) % SAVED_PAGES == 0
+            if not is_dry and is_saved:
                 save_pages(installation.id, place, pages if cursor else read)
             if cursor in read or len(read) > MAX_PAGES:
                 raise self._open(installation).http.unexpected()
@@ -299,7 +303,7 @@ class OrganizationSync:
         try:
             with db.session.begin_nested():
                 if before is None:
-                    config = {_path_key(str(values["provider"])): path} if path else {}
+                    config = {path_key(str(values["provider"])): path} if path else {}
                     values |= {"organization_id": self.organization_id, "remote": remote_of(str(values["url"]))}
                     statement = insert_new(Repository).values(**values, config=config).returning(Repository.id)
                     row_id: int | None = db.session.scalars(statement).one_or_none()
@@ -317,7 +321,7 @@ class OrganizationSync:
                     setattr(row, name, value)
                 if path is not None:
                     rest = {key: value for key, value in row.config.items() if key not in {"name", "path"}}
-                    row.config = {**rest, **({_path_key(row.provider): path} if path else {})}
+                    row.config = {**rest, **({path_key(row.provider): path} if path else {})}
                 return row.id
         except IntegrityError:
             self.note(f"{printable(action.name)} is not changed, for another process changes it; run this again")
@@ -355,47 +359,3 @@ class _Listed:
 
 def _is_allowed(allowed: Sequence[str] | None, repository: ListedRepository) -> bool:
     return allowed is None or any(matches_project(pattern, repository.name) for pattern in allowed)
-
-
-def _path_key(provider: str) -> str:
-    return "path" if provider_name(provider) == "gitlab" else "name"
-
-
-def _known(organization_id: int, installations: Mapping[int, OrganizationIntegration]) -> list[KnownRepository]:
-    """Read the rows of an organization, as a plan needs them."""
-    hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
-    columns = (
-        *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
-        *(Repository.url, Repository.default_branch, Repository.status, Repository.synced_status, Repository.remote),
-        Repository.config,
-    )
-    rows = db.session.execute(sa.select(*columns).where(Repository.organization_id == organization_id))
-    known = []
-    for row in rows.all():
-        path = str(row.config.get("path" if provider_name(row.provider) == "gitlab" else "name") or "")
-        installation = installations.get(row.integration_id)
-        integration = None if installation is None else installation.integration
-        known.append(
-            KnownRepository(
-                id=row.id,
-                integration_id=row.integration_id,
-                provider=row.provider,
-                external_id=row.external_id,
-                name=row.name,
-                url=row.url,
-                default_branch=row.default_branch,
-                status=row.status,
-                remote=row.remote or remote_at_provider(row.provider, integration, path or row.name),
-                host=hosts.get(row.integration_id) or None,
-                is_numbered=_is_numbered(row.external_id, row.remote, {row.name, path}),
-                synced_status=row.synced_status,
-                path=path,
-            )
-        )
-    return known
-
-
-def _is_numbered(external_id: str | None, remote: str | None, names: Collection[str]) -> bool:
-    """Tell whether a provider has given a row its id; else it is the row's remote or its name."""
-    own = {unnumbered_id(remote, ""), *(unnumbered_id(None, name) for name in names)}
-    return external_id is not None and external_id not in own and "/" not in external_id
