@@ -116,7 +116,8 @@ class _Once:
     """Reads a body when it is first needed."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:
-        self._read, self._body = read, None
+        self._read = read
+        self._body: bytes | None = None
 
     def __call__(self) -> bytes:
         if self._body is None:

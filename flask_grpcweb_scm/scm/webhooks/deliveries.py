@@ -181,7 +181,7 @@ def _gitlab_delivery_id(headers: Mapping[str, str], body: bytes) -> str:
 
 def _gitlab_event(headers: Mapping[str, str], body: bytes) -> Event:
     payload = _json(body)
-    kind = payload.get("object_kind") or payload.get("event_name")
+    kind = _text(payload, "object_kind") or _text(payload, "event_name")
     project = _object(payload, "project")
     number = _number(payload, "project_id") or _number(project, "id")
     name = _text(project, "path_with_namespace") or _text(payload, "path_with_namespace")
@@ -190,7 +190,7 @@ def _gitlab_event(headers: Mapping[str, str], body: bytes) -> Event:
     if kind in {"issue", "work_item"}:
         return Event(ISSUE, number, name, issue=_number(_object(payload, "object_attributes"), "iid"))
     # project_create, project_destroy, project_rename, project_transfer, project_update, group_rename, subgroup_create …
-    is_about_projects = isinstance(kind, str) and re.fullmatch(r"(?:project|group|subgroup)_[a-z]+", kind) is not None
+    is_about_projects = re.fullmatch(r"(?:project|group|subgroup)_[a-z]+", kind) is not None
     return Event(REPOSITORIES, number, name) if is_about_projects else Event()
 
 
