@@ -164,7 +164,7 @@ def _is_new(name: str, delivery_id: str) -> bool:
 
 
 def _integrations(name: str, vendor: Vendor, event: Event) -> list[Integration]:
-    """Return the integrations that a webhook is of, and its event."""
+    """Return the integrations of a webhook that an event is about."""
     of_vendor = sa.select(Integration).where(Integration.provider.in_(_spellings(vendor)))
     rows: Sequence[Integration] = []
     if event.installation:

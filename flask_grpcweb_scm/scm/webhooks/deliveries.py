@@ -22,7 +22,7 @@ PING = "ping"
 PUSH = "push"
 """To a repository, of any branch or tag."""
 REPOSITORIES = "repositories"
-"""Which there are, what they are called, or who sees them has changed."""
+"""There are others, with other names, or others see them."""
 ISSUE = "issue"
 
 SIGNING_TOKEN = "whsec_"  # noqa: S105  # a prefix of secrets

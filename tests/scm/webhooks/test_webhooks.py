@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import itertools
@@ -43,11 +44,12 @@ from tests.scm.webhooks.sending import (
 from tests.tables import check_rows
 
 APP_SECRET = "2fd7c10b9e64a385c9f0d7716ba25e48"
+OTHER_TOKEN = "whsec_" + base64.b64encode(bytes(range(40, 72))).decode()
 OLD_SECRET = "b61d0f9e5c7a48321dd4e8a6f3970c25"
 WEBHOOKS: dict[str, Any] = {
     "main": [GITHUB_SECRET, OLD_SECRET],
     "lab": [GITLAB_SECRET, SIGNING_TOKEN],
-    "signed": SIGNING_TOKEN,
+    "signed": OTHER_TOKEN,
     "app": APP_SECRET,
 }
 CONFIG: dict[str, Any] = {
@@ -142,7 +144,7 @@ def test_a_push_to_github_makes_its_repository_due(app: Flask, form: bool, secre
         ("lab", lambda: gitlab("Push Hook", gitlab_push())),
         ("lab", lambda: gitlab("Push Hook", gitlab_push(), token=None, signing_token=SIGNING_TOKEN)),
         ("lab", lambda: gitlab("Push Hook", gitlab_push(), token="", signing_token=SIGNING_TOKEN)),
-        ("signed", lambda: gitlab("Push Hook", gitlab_push(107), token=None, signing_token=SIGNING_TOKEN)),
+        ("signed", lambda: gitlab("Push Hook", gitlab_push(107), token=None, signing_token=OTHER_TOKEN)),
     ],
     ids=["token", "signature", "signature and empty token", "signature alone"],
 )
@@ -165,24 +167,24 @@ FORGED: dict[str, tuple[str, Delivery, dict[str, str | None]]] = {
     "another token": ("lab", gitlab("Push Hook", gitlab_push(), token="guess"), {}),
     "an empty token": ("lab", gitlab("Push Hook", gitlab_push(), token=""), {}),
     "half of a token": ("lab", gitlab("Push Hook", gitlab_push(), token=GITLAB_SECRET[:16]), {}),
-    "a signing token as a token": ("signed", gitlab("Push Hook", gitlab_push(), token=SIGNING_TOKEN), {}),
+    "a signing token as a token": ("signed", gitlab("Push Hook", gitlab_push(), token=OTHER_TOKEN), {}),
     "a token beside a wrong signature": (
         "lab", gitlab("Push Hook", gitlab_push(), signing_token=SIGNING_TOKEN), {"webhook_signature": "v1,AAAA"},
     ),
     "a signature of another time": (
-        "signed", gitlab("Push Hook", gitlab_push(), signing_token=SIGNING_TOKEN), {"webhook_timestamp": "1"},
+        "signed", gitlab("Push Hook", gitlab_push(), signing_token=OTHER_TOKEN), {"webhook_timestamp": "1"},
     ),
     "a signature of another delivery": (
-        "signed", gitlab("Push Hook", gitlab_push(), signing_token=SIGNING_TOKEN), {"webhook_id": "other"},
+        "signed", gitlab("Push Hook", gitlab_push(), signing_token=OTHER_TOKEN), {"webhook_id": "other"},
     ),
     "a signature without a version": (
-        "signed", gitlab("Push Hook", gitlab_push(), signing_token=SIGNING_TOKEN), {"webhook_signature": "AAAA"},
+        "signed", gitlab("Push Hook", gitlab_push(), signing_token=OTHER_TOKEN), {"webhook_signature": "AAAA"},
     ),
     "a signature of long ago": (
-        "signed", gitlab("Push Hook", gitlab_push(), token=None, signing_token=SIGNING_TOKEN, when=1e9), {},
+        "signed", gitlab("Push Hook", gitlab_push(), token=None, signing_token=OTHER_TOKEN, when=1e9), {},
     ),
     "a signature of the future": (
-        "signed", gitlab("Push Hook", gitlab_push(), token=None, signing_token=SIGNING_TOKEN, when=1e11), {},
+        "signed", gitlab("Push Hook", gitlab_push(), token=None, signing_token=OTHER_TOKEN, when=1e11), {},
     ),
 }  # fmt: skip
 
