@@ -7,43 +7,24 @@ lost is made up for by the next sync.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import joinedload
 
 from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, printable
 from flask_grpcweb_scm.scm.database.db import db, insert_new
-from flask_grpcweb_scm.scm.database.models import (
-    Integration,
-    OrganizationIntegration,
-    Repository,
-    RepositoryStatus,
-    WebhookDelivery,
-)
-from flask_grpcweb_scm.scm.database.values import provider_name, provider_spellings
-from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
-from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, make_due
-from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured, read_secret
-from flask_grpcweb_scm.scm.remotes import numbered_ids
+from flask_grpcweb_scm.scm.database.models import WebhookDelivery
+from flask_grpcweb_scm.scm.jobs import make_due
+from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, read_secret
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.trackers import allowed_projects
-from flask_grpcweb_scm.scm.trackers.tracker import matches_project
-from flask_grpcweb_scm.scm.webhooks.deliveries import (
-    PING,
-    PUSH,
-    REPOSITORIES,
-    Event,
-    MalformedDelivery,
-    Vendor,
-    vendor_of,
-)
+from flask_grpcweb_scm.scm.webhooks.deliveries import PING, Event, MalformedDelivery, Vendor, vendor_of
+from flask_grpcweb_scm.scm.webhooks.work import providers_named, works_of
 from flask_grpcweb_scm.transactions import transaction
 
 __all__ = ["findings", "receive"]
@@ -52,23 +33,10 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 8.0
 """For the database. GitHub waits for ten seconds, GitLab as well."""
-UNKNOWN_SECONDS = 60.0
-"""From a push to a repository that is not known here until its organization is listed: at most one listing a minute."""
-MAX_INTEGRATIONS = 100
-"""That one webhook may be of by their name; those of GitHub Apps are found by the installation."""
 KEPT_DELIVERIES = 100_000
 PRUNE_EVERY = 100
 """Deliveries from one deletion of the oldest ones to the next."""
 _DELIVERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
-
-
-class Work(NamedTuple):
-    """A job to make due; in an order that is the same for all deliveries, so that no two wait for each other."""
-
-    kind: str
-    subject_id: int
-    organization_id: int
-    after: float
 
 
 def receive(name: str, headers: Mapping[str, str], read_body: Callable[[], bytes]) -> tuple[int, str]:
@@ -139,7 +107,7 @@ def _read_secrets(name: str, configured: Sequence[Mapping[str, str]]) -> tuple[l
 
 def _store(name: str, vendor: Vendor, event: Event, delivery_id: str) -> str:
     """Make due what follows from an event, in the transaction that notes its delivery."""
-    works = sorted({work for row in _integrations(name, vendor, event) for work in _works(row, event)})
+    works = works_of(name, vendor.providers, event)
     if not works:
         return "ignored"
     if delivery_id and not _is_new(name, delivery_id):
@@ -153,93 +121,17 @@ def _is_new(name: str, delivery_id: str) -> bool:
     if _DELIVERY_ID.fullmatch(delivery_id) is None:
         delivery_id = hashlib.sha256(delivery_id.encode("utf-8", "replace")).hexdigest()
     values = {"webhook": name, "delivery_id": delivery_id}
-    insert = insert_new(WebhookDelivery, "uq_scm_webhook_delivery_id").values(values).returning(WebhookDelivery.id)
-    number = db.session.scalars(insert).one_or_none()
+    number: int | None = db.session.scalars(_insert(db.engine.dialect.name), values).one_or_none()
     if number is not None and number % PRUNE_EVERY == 0:
         db.session.execute(sa.delete(WebhookDelivery).where(WebhookDelivery.id <= number - KEPT_DELIVERIES))
     return number is not None
 
 
-# Integrations
-
-
-def _integrations(name: str, vendor: Vendor, event: Event) -> list[Integration]:
-    """Return the integrations of a webhook that an event is about."""
-    of_vendor = sa.select(Integration).where(Integration.provider.in_(_spellings(vendor)))
-    rows: Sequence[Integration] = []
-    if event.installation:
-        # A GitHub App has one webhook for all its installations.
-        installed = db.session.scalars(of_vendor.where(Integration.external_id == event.installation))
-        rows = [row for row in installed if _is_named(row, name)]
-    if not rows:
-        named = of_vendor.where(_has_name(name)).order_by(Integration.id)
-        rows = db.session.scalars(named.limit(MAX_INTEGRATIONS)).all()
-    return [row for row in rows if not event.installation or _installation_of(row) in {"", event.installation}]
-
-
-def _spellings(vendor: Vendor) -> list[str]:
-    return [spelling for provider in vendor.providers for spelling in provider_spellings(provider)]
-
-
-def _has_name(name: str) -> sa.ColumnElement[bool]:
-    is_id = re.fullmatch("[0-9]{1,18}", name, re.ASCII) is not None
-    return sa.or_(Integration.name == name, *([Integration.id == int(name)] if is_id else []))
-
-
-def _is_named(row: Integration, name: str) -> bool:
-    return name in {row.name, str(row.id), row.metadata_.get("credentials")}
-
-
-def _installation_of(row: Integration) -> str:
-    """Return the installation of a GitHub App that an integration is; empty when it is none."""
-    credential = current_settings().scm_credentials.get(str(row.metadata_.get("credentials")), {})
-    return credential.get("installation_id", row.external_id) if "app_id" in credential else ""
-
-
-# Work
-
-
-def _works(integration: Integration, event: Event) -> Iterator[Work]:
-    """Yield what an event makes due in the organizations of an integration."""
-    rows = sa.select(OrganizationIntegration).options(joinedload(OrganizationIntegration.integration))
-    installations = db.session.scalars(rows.where(OrganizationIntegration.integration_id == integration.id)).all()
-    if event.kind == REPOSITORIES and is_configured(integration.metadata_):
-        for installation in installations:
-            yield Work(SYNC_ORGANIZATION, installation.organization_id, installation.organization_id, 0.0)
-    elif event.kind == PUSH and event.repository:
-        yield from _works_of_push(integration, installations, event)
-
-
-def _works_of_push(
-    integration: Integration, installations: Sequence[OrganizationIntegration], event: Event
-) -> Iterator[Work]:
-    provider = provider_name(integration.provider)
-    numbers = numbered_ids(host_at_provider(provider, integration), event.repository)
-    columns = sa.select(Repository.id, Repository.organization_id, Repository.integration_id, Repository.status)
-    known = db.session.execute(
-        columns.where(
-            Repository.organization_id.in_([row.organization_id for row in installations]),
-            Repository.provider.in_(provider_spellings(provider)),
-            Repository.external_id.in_(numbers),
-        )
-    ).all()
-    for row in known:
-        if row.integration_id == integration.id and row.status is RepositoryStatus.ACTIVE:
-            yield Work(SYNC_REPOSITORY, row.id, row.organization_id, 0.0)
-    # One that is not seen any more, or not yet. What people have disabled, or another integration has, stays so.
-    seen = {row.organization_id for row in known if row.status is not RepositoryStatus.HIDDEN}
-    for installation in installations:
-        is_unknown = installation.organization_id not in seen and is_configured(integration.metadata_)
-        if is_unknown and _is_inside(installation, event.name):
-            yield Work(SYNC_ORGANIZATION, installation.organization_id, installation.organization_id, UNKNOWN_SECONDS)
-
-
-def _is_inside(installation: OrganizationIntegration, name: str) -> bool:
-    try:
-        allowed = allowed_projects(installation)
-    except ProviderMisconfigured:
-        return False
-    return allowed is None or any(matches_project(pattern, name) for pattern in allowed)
+@functools.cache
+def _insert(dialect: str) -> sa.Executable:
+    table = WebhookDelivery.__table__
+    assert isinstance(table, sa.Table)
+    return insert_new(table, "uq_scm_webhook_delivery_id").returning(table.c.id)
 
 
 # Advice
@@ -255,8 +147,7 @@ def findings() -> Iterator[str]:
             yield f"{problem[:1].upper()}{problem[1:]}."
         is_app = "app_id" in settings.scm_credentials.get(name, {})
         try:
-            known = db.session.scalars(sa.select(Integration.provider).where(_has_name(name)).limit(MAX_INTEGRATIONS))
-            providers = {provider_name(provider) for provider in known}
+            providers = providers_named(name)
         except SQLAlchemyError:  # without tables; other checks say so
             db.session.rollback()
             return
