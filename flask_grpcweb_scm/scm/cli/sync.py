@@ -95,9 +95,10 @@ def _note(line: str) -> None:
 def _check_wait(organization_id: int) -> None:
     """End the command when a provider has the sync of an organization wait."""
     mine = sa.and_(Job.kind == SYNC_ORGANIZATION, Job.subject_id == organization_id)
-    waits = sa.select(Job.not_before, Job.error).where(mine, Job.not_before > database_now())
-    for end, error in db.session.execute(waits).all():
-        fail(f"the sync did not run: a provider has it wait until {end.isoformat(timespec='seconds')} ({error})")
+    job = db.session.scalars(sa.select(Job).where(mine, Job.not_before > database_now())).one_or_none()
+    if job is not None and job.not_before is not None:
+        end = job.not_before.isoformat(timespec="seconds")
+        fail(f"the sync did not run: a provider has it wait until {end} ({job.error})")
 
 
 def _list(sync: OrganizationSync, since: datetime | None) -> None:

@@ -370,6 +370,8 @@ class IssueOperation(Model):
     attempts: Mapped[int] = mapped_column(default=1)
     error: Mapped[str] = mapped_column(sa.Text, default="")
     """Error of the last attempt; empty while one is under way, and after it was killed."""
+    not_before: Mapped[datetime | None]
+    """End of a wait that the tracker has demanded of the last attempt; None without one."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()

@@ -1,4 +1,4 @@
-"""The status that syncs have set, in the row of its repository; waits that providers demand of jobs."""
+"""The status that syncs have set, in the row of its repository; waits that providers demand of jobs and operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ MARKED = {
 def upgrade() -> None:
     """Add the columns."""
     op.add_column("scm_repository", sa.Column("synced_status", sa.String(length=24), nullable=True))
-    op.add_column("scm_job", sa.Column("not_before", sa.DateTime(timezone=True), nullable=True))
+    for table in ("scm_job", "scm_issue_operation"):
+        op.add_column(table, sa.Column("not_before", sa.DateTime(timezone=True), nullable=True))
     mine = "scm_organization_integration.organization_id = scm_repository.organization_id"
     marked = MARKED[op.get_context().dialect.name].format(table="scm_organization_integration", mine=mine)
     op.execute(
@@ -32,5 +33,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take them away."""
-    op.drop_column("scm_job", "not_before")
+    for table in ("scm_issue_operation", "scm_job"):
+        op.drop_column(table, "not_before")
     op.drop_column("scm_repository", "synced_status")
