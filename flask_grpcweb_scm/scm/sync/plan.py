@@ -17,7 +17,6 @@ from flask_grpcweb_scm.scm.remotes import (
     numbered_ids,
     parse_remote,
     public_url,
-    remote_of,
     without_credentials,
 )
 
@@ -122,21 +121,23 @@ def plan_sync(
     numbers = {repository.number: repository for repository in listed}
     same = {number: _numbered(account, repository, numbered) for number, repository in numbers.items()}
     taken = {row.id for rows in same.values() for row in rows}
+    unnumbered = _by_remote(known)
+    used = {row.external_id: row.id for row in known if provider_name(row.provider) == account.provider}
     for number, repository in numbers.items():
         rows = same[number]
         if not rows:
-            rows = _with_remote(account, repository, [row for row in known if row.id not in taken])
+            rows = [row for row in _with_remote(account, repository, unnumbered) if row.id not in taken]
             taken |= {row.id for row in rows[:1]}
         problem = _problem(repository)
         if problem:
             actions.append(Action("skip", repository.name, reason=problem, before=rows[0] if rows else None))
         elif not rows:
-            actions.append(_add(account, repository, known))
+            actions.append(_add(account, repository, used))
         elif rows[0].status not in EXISTING:
             actions.append(Action("skip", repository.name, reason="its row is being deleted", before=rows[0]))
         else:
             is_lost = owners is not None and rows[0].integration_id not in owners
-            actions.append(_change(account, repository, rows[0], known, others=rows[1:], is_lost=is_lost))
+            actions.append(_change(account, repository, rows[0], used, others=rows[1:], is_lost=is_lost))
     if is_complete:
         actions += _missing(account, [row for row in known if row.id not in taken], elsewhere or {})
     return actions
@@ -171,21 +172,24 @@ def _is_of_host(account: Account, repository: ListedRepository, row: KnownReposi
     return before is None or before.host == account.host or (now is not None and before.host == now.host)
 
 
+def _by_remote(known: Sequence[KnownRepository]) -> dict[str, list[KnownRepository]]:
+    """Return the rows without a number by their remotes, in lower case: providers do not tell that apart."""
+    rows: dict[str, list[KnownRepository]] = {}
+    for row in known:
+        if row.remote and not row.is_numbered and row.status in EXISTING:
+            rows.setdefault(row.remote.lower(), []).append(row)
+    return rows
+
+
 def _with_remote(
-    account: Account, repository: ListedRepository, rows: Sequence[KnownRepository]
+    account: Account, repository: ListedRepository, rows: Mapping[str, list[KnownRepository]]
 ) -> list[KnownRepository]:
     """Return rows without a number whose remote is the repository's; the one with its name, else the oldest first."""
     there = parse_remote(repository.url)
     if there is None or there.host != account.host:
         return []  # nobody has a say in repositories of other hosts
-    # Providers do not tell upper and lower case apart.
-    remote, name = (remote_of(repository.url) or "").lower(), repository.name.lower()
-    same = [
-        row
-        for row in rows
-        if remote and (row.remote or "").lower() == remote and not row.is_numbered and row.status in EXISTING
-    ]
-    return sorted(same, key=lambda row: (row.name.lower() != name, row.id))
+    name = repository.name.lower()
+    return sorted(rows.get(there.key.lower(), ()), key=lambda row: (row.name.lower() != name, row.id))
 
 
 def _problem(repository: ListedRepository) -> str:
@@ -216,31 +220,35 @@ def _stored(repository: ListedRepository) -> dict[str, object]:
     }
 
 
-def _add(account: Account, repository: ListedRepository, known: Sequence[KnownRepository]) -> Action:
+def _add(account: Account, repository: ListedRepository, used: Mapping[str | None, int]) -> Action:
     status = RepositoryStatus.DISABLED if repository.is_archived else RepositoryStatus.ACTIVE
     values = {
         **_stored(repository),
         "integration_id": account.integration_id,
         "provider": account.provider,
-        "external_id": _free_external_id(account, repository.number, known),
+        "external_id": _free_external_id(account, repository.number, used),
         "status": status,
         "synced_status": status,
     }
     return Action("add", repository.name, values=values)
 
 
-def _free_external_id(account: Account, number: str, known: Sequence[KnownRepository]) -> str:
+def _free_external_id(account: Account, number: str, used: Mapping[str | None, int], row_id: int | None = None) -> str:
+    """Return the external id for a number.
+
+    :param used: ids of rows by their external ids.
+    :param row_id: of the row that gets it.
+    """
     plain, with_host = numbered_ids(account.host, number)
     # Numbers are unique at one host, and a row of another host may have this one.
-    is_taken = any(row.external_id == plain and provider_name(row.provider) == account.provider for row in known)
-    return with_host if is_taken else plain
+    return plain if used.get(plain, row_id) == row_id else with_host
 
 
 def _change(
     account: Account,
     repository: ListedRepository,
     row: KnownRepository,
-    known: Sequence[KnownRepository],
+    used: Mapping[str | None, int],
     *,
     others: Sequence[KnownRepository],
     is_lost: bool,
@@ -251,7 +259,7 @@ def _change(
     if row.integration_id is None or is_lost or RepositoryStatus.HIDDEN is row.status is row.synced_status:
         values["integration_id"] = account.integration_id
     if not row.is_numbered:
-        external_id = _free_external_id(account, repository.number, [other for other in known if other is not row])
+        external_id = _free_external_id(account, repository.number, used, row.id)
         values |= {"provider": account.provider, "external_id": external_id}
     values |= _status(repository, row)
     current = {**row._asdict()}
