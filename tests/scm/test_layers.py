@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "trackers", "validation",
     },
     "webhooks": {"database", "git_import", "jobs", "providers", "remotes", "settings", "trackers"},
+    "celery": {"database", "jobs", "sync"},
     "cli": {
         "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
         "settings", "sources", "sync", "trackers",
