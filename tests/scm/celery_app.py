@@ -7,6 +7,6 @@ import os
 from flask_grpcweb_scm.scm.celery import add_jobs
 from tests.scm.served_app import create_app
 
-app = create_app()
-app.config["CELERY"] = {"broker_url": os.environ["BROKER_URL"], "task_ignore_result": True}
-celery = add_jobs(app)
+flask_app = create_app()
+flask_app.config["CELERY"] = {"broker_url": os.environ["BROKER_URL"], "task_ignore_result": True}
+celery_app = add_jobs(flask_app)
