@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from celery import Celery, signals
@@ -12,6 +16,7 @@ from flask_grpcweb_scm.scm.celery import add_jobs
 from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.jobs import Kind, Lease, make_due
 from flask_grpcweb_scm.scm.sync import KINDS
+from tests.documents import PAGES, block, files
 from tests.servers import free_port
 
 NAMES = {f"flask_grpcweb_scm.{name}" for name in ("sweep", *KINDS)}
@@ -128,3 +133,19 @@ def test_an_outage_is_a_line_in_the_log(
     sweep(celery)
     (line,) = [record.getMessage() for record in caplog.records if record.name.endswith("scm.celery")]
     assert ("the broker takes no task" if what == "broker" else "the database failed") in line
+
+
+# docs/scaling.md
+
+
+PAGE = PAGES["scaling"]
+
+
+def test_the_module_and_the_commands_of_the_page(tmp_path: Path, shell_path: str) -> None:
+    (tmp_path / "own_app.py").write_text(files(PAGES["databases"])["own_app.py"])
+    (tmp_path / "celery_app.py").write_text(files(PAGE)["celery_app.py"])
+    environ = {**os.environ, "PATH": shell_path, "FLASK_SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/scm.db"}
+    for line in block(PAGE, "sh", "celery --app").splitlines():
+        command = [*line.partition("#")[0].split(), "--help"]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
