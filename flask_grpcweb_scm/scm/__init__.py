@@ -34,6 +34,7 @@ from flask_grpcweb_scm.scm.database.models import (
     Project,
     Repository,
     RepositoryStatus,
+    WebhookDelivery,
 )
 from flask_grpcweb_scm.scm.service import service
 from flask_grpcweb_scm.scm.trackers import outbox
@@ -60,6 +61,7 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
+    "WebhookDelivery",
     "db",
     "service",
 ]
