@@ -218,9 +218,11 @@ def test_what_was_moved_is_followed(app: Flask, scm: Scm, ours: Tenant, vendor: 
     [listed, *_] = scm("ListExternalIssues", organization_id=ours.organization).issues
     assert (listed.key, listed.state, listed.moved_to, listed.assignee) == (vendor.key(1), 2, place, "ann")
     assert listed.web_url.endswith(("/n/m/issues/9", "/n/m/-/issues/9", "/browse/NEW-9"))
-    # A webhook calls it as it is called now.
+    # A webhook calls it as it is called now, and so do people.
     with app.app_context():
         assert issue_changed(ours.integration, place) == 1
+    linked = scm("LinkExternalIssue", group_id=ours.group, integration_id=ours.integration, external_key=place)
+    assert linked.id == listed.id
 
 
 def test_what_was_moved_out_of_the_projects_is_not_read(app: Flask, vendor: VendorServer) -> None:
