@@ -41,6 +41,7 @@ __all__ = [
     "LeaseEnded",
     "NoSubject",
     "figures",
+    "is_free",
     "make_due",
     "run_due",
 ]
@@ -175,6 +176,11 @@ def run_due(
     return count
 
 
+def is_free(now: datetime) -> sa.ColumnElement[bool]:
+    """Build the condition on a Job that no worker has it at an instant."""
+    return sa.or_(Job.claimed_until.is_(None), Job.claimed_until <= now)
+
+
 def figures() -> Mapping[str, tuple[str, float]]:
     """Return the figures of jobs for metrics, by name, each with its meaning."""
     now = database_now()
@@ -201,9 +207,10 @@ def _claim(
     """Claim the job that is due longest; None when none is."""
     while True:
         now = database_now()
-        is_free = sa.or_(Job.claimed_until.is_(None), Job.claimed_until <= now)
         due = sa.select(Job.id, Job.kind, Job.subject_id, Job.claims, Job.requests, Job.attempts)
-        due = due.where(Job.due_at <= now, is_free, Job.kind.in_(kinds), *only).order_by(Job.due_at, Job.id).limit(1)
+        due = (
+            due.where(Job.due_at <= now, is_free(now), Job.kind.in_(kinds), *only).order_by(Job.due_at, Job.id).limit(1)
+        )
         # SQLite has no such locks: there another worker may be faster.
         row = db.session.execute(due.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
