@@ -238,7 +238,7 @@ class Tracker(ProviderApi):
 
         :raises ProviderUnavailable: for a key that no tracker has.
         """
-        if len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
+        if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise self.http.unexpected()
         return TrackerIssue(key, web_url)
 
