@@ -173,7 +173,7 @@ class TrackerContract:
 
     def test_several_issues_are_read_at_once(self, at: Tracker) -> None:
         """Where the tracker has a request for that; whatever is missing is read alone."""
-        if self.tracker.batch_size == 1:
+        if getattr(self.tracker, "batch_size", 1) == 1:
             return
         keys = [at.create(self.issue()).key for _ in range(2)]
         alone = {key: at.read(key) for key in keys}
@@ -231,7 +231,7 @@ class TrackerContract:
         """A value is refused, or is part of no path: not as one that climbs, and not as another header."""
         vendor.forget()
         at.create(self.issue())
-        depth = [request.target.partition("?")[0].count("/") for request in vendor.requests]
+        depths = {request.target.partition("?")[0].count("/") for request in vendor.requests}
         for name in self.fields:
             for value in FIELDS:
                 at.http.deadline = time.monotonic() + SECONDS
@@ -240,9 +240,9 @@ class TrackerContract:
                 with contextlib.suppress(ProviderError), at.reading():
                     at.check(issue.fields)
                     at.create(issue)
-                for request, slashes in zip(vendor.requests, depth, strict=False):
+                for request in vendor.requests:
                     path = request.target.partition("?")[0]
-                    assert path.count("/") == slashes, f"{name}={value!r:.80} became a part of {path:.200}"
+                    assert path.count("/") in depths, f"{name}={value!r:.80} became a part of {path:.200}"
                     assert not {".", ".."} & set(path.lower().replace("%2e", ".").split("/")), path
 
     @pytest.mark.parametrize("patterns", [["other"], ["{}x"], ["x{}"], []])

@@ -23,7 +23,16 @@ from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker, TrackerField
 
-__all__ = ["GROUP", "SETTINGS", "TRACKERS", "KindOfTracker", "has_tracker", "list_trackers", "tracker_class", "unusable"]
+__all__ = [
+    "GROUP",
+    "SETTINGS",
+    "TRACKERS",
+    "KindOfTracker",
+    "has_tracker",
+    "list_trackers",
+    "tracker_class",
+    "unusable",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -229,7 +229,7 @@ class Tracker(ProviderApi):
         :raises ProviderUnavailable: for a key that no tracker has.
         """
         issue = self.created(key, web_url)
-        texts = [one_line(text) if isinstance(text, str) else "" for text in (title, status, assignee)]
+        texts = [readable(one_line(text)) if isinstance(text, str) else "" for text in (title, status, assignee)]
         word, person = (shortened(text, MAX_WORD_CHARACTERS) for text in texts[1:])
         return FoundIssue(issue.key, issue.web_url, shortened(texts[0], MAX_TITLE_CHARACTERS), word, person)
 

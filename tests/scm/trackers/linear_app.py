@@ -90,7 +90,9 @@ def linear_app(token: str) -> tuple[Flask, Linear]:
     @app.post("/graphql")
     def graphql() -> tuple[Response, int]:
         if request.headers.get("Authorization") != token:
-            error = refusal("Authentication required, not authenticated", "You need to authenticate.", "authentication error")
+            error = refusal(
+                "Authentication required, not authenticated", "You need to authenticate.", "authentication error"
+            )
             return jsonify(errors=[error.formatted]), 401
         body = request.get_json()
         result = graphql_sync(SCHEMA, body["query"], linear, variable_values=body.get("variables"))
