@@ -69,7 +69,7 @@ class TestJiraDataCenter(TrackerContract):
     tracker = JiraDataCenter
     version = "2"
     base_path = "/jira"
-    fields = {"project": "ABC", "issuetype": "Bug", "labels": "a, b"}
+    fields = {"project": "ABC", "issuetype": "Bug", "labels": "a, b", "Severity": "High"}
     foreign_keys = ["ABC", "7", "ABC-7/x"]
     complaint = {"errorMessages": ["Not today."], "errors": {}}, "Not today."
     markup = ("{code}", "[~ann]", "!x.png!")

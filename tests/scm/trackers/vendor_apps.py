@@ -171,6 +171,10 @@ def jira_app(version: str) -> Flask:
             return refused(
                 400, {"errorMessages": [], "errors": {"summary": "Summary must be less than 255 characters."}}
             )
+        if not given.get("customfield_1"):
+            return refused(400, {"errorMessages": [], "errors": {"customfield_1": "Severity is required."}})
+        if given["customfield_1"] == "impossible":
+            return refused(400, {"errorMessages": [], "errors": {"customfield_1": "Severity is none of High, Low."}})
         issues.append({**given, "key": f"ABC-{len(issues) + 1}"})
         return {"id": "1", "key": issues[-1]["key"]}, 201
 
