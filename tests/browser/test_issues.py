@@ -108,7 +108,7 @@ def test_an_issue_is_created_with_what_is_required_and_linked(app: Flask, tmp_pa
         {"press": "Create and link", "await": ".done", "look": "created"},
     )
     first = seen["first"]
-    assert first["integrations"] == ["issues of this database (local)", JIRA]
+    assert first["integrations"] == ["Issues of this database (example)", JIRA]
     assert (first["fields"]["issuetype"][0], first["title"]) == (True, "KeyError: 'CH'")
     assert first["description"].startswith("Suspected: 85bc4bed26 A country without a rate is no longer free of taxes")
     assert "Traceback (most recent call last)" in first["description"]
@@ -133,12 +133,13 @@ def test_a_response_that_is_lost_makes_no_second_issue(app: Flask, tmp_path: Pat
         return None
 
     jira.fail(lose)
-    create = [{"press": "Create and link", "look": look, "await": ".wrong"} for look in ("lost", "again")]
+    create = [
+        {"press": "Create and link", "look": look, "await": end} for look, end in (("lost", ".wrong"), ("again", ".done"))
+    ]
     fill = {"fill": {"Error group": "77", "Severity": "High", "Title": "Broken"}}
     seen = take(app, tmp_path, {"choose": JIRA, "await": "[name=issuetype]"}, TYPE, fill, *create)
-    for look in ("lost", "again"):
-        assert [text.partition(":")[0] for text in seen[look]["wrong"]] == ["UNAVAILABLE (14)"]
-    assert "seen at jira_server in" in seen["again"]["wrong"][0]
+    assert [text.partition(":")[0] for text in seen["lost"]["wrong"]] == ["UNAVAILABLE (14)"]
+    assert seen["again"]["done"] == ["ABC-1 Broken is created, and linked to error group 77."]
     assert len([request for request in jira.requests if request.target.endswith("/issue")]) == 1
 
 
