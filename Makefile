@@ -60,7 +60,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field bench bench-quick scale servers soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field bench bench-quick scale servers webhooks soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -180,6 +180,9 @@ scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of row
 
 servers: $(DEV) ## Measure what calls cost on each server, and write the table of docs/servers.md (ROUNDS=5)
 	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),5)
+
+webhooks: $(DEV) ## Measure deliveries of webhooks and what comes of them, and write the table of docs/sync.md (WEBHOOKS='--count 1000')
+	$(BIN)/python -m benchmarks.webhooks $(WEBHOOKS)
 
 soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--minutes 5')
 	$(BIN)/python -m benchmarks.soak $(SOAK)

@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
         "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
         "trackers", "validation",
     },
+    "webhooks": {"database", "git_import", "jobs", "providers", "remotes", "settings", "trackers"},
     "cli": {
         "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
         "settings", "sources", "sync", "trackers",

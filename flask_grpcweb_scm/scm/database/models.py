@@ -32,6 +32,7 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
+    "WebhookDelivery",
 ]
 
 MAX_FILE_CHANGES = 20_000
@@ -102,7 +103,7 @@ class Integration(Model):
     id: Mapped[int] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(sa.String(64))
     external_id: Mapped[str] = mapped_column(sa.String(256))
-    name: Mapped[str] = mapped_column(sa.String(200), default="")
+    name: Mapped[str] = mapped_column(sa.String(200), default="", index=True)
     # `metadata` is reserved: SQLAlchemy has the tables of a model class there.
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
     date_added: Mapped[datetime] = mapped_column(default=_now)
@@ -397,3 +398,17 @@ class Job(Model):
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization | None] = relationship()
+
+
+class WebhookDelivery(Model):
+    """A delivery of a webhook that has made work due; the oldest ones are deleted."""
+
+    __tablename__ = "scm_webhook_delivery"
+    __table_args__ = (sa.UniqueConstraint("webhook", "delivery_id", name="uq_scm_webhook_delivery_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    webhook: Mapped[str] = mapped_column(sa.String(200))
+    """Its name in ``GRPC_SCM_WEBHOOKS``."""
+    delivery_id: Mapped[str] = mapped_column(sa.String(200))
+    """As the provider says it, the same when it sends the delivery again."""
+    date_added: Mapped[datetime] = mapped_column(default=_now)

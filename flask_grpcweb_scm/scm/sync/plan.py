@@ -12,13 +12,19 @@ from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.database.models import RepositoryStatus
 from flask_grpcweb_scm.scm.database.values import provider_name
-from flask_grpcweb_scm.scm.remotes import own_external_id, parse_remote, public_url, remote_of, without_credentials
+from flask_grpcweb_scm.scm.remotes import (
+    MAX_EXTERNAL_ID_CHARACTERS,
+    numbered_ids,
+    parse_remote,
+    public_url,
+    remote_of,
+    without_credentials,
+)
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]
 
 MAX_NAME_CHARACTERS = 200
 MAX_BRANCH_CHARACTERS = 255
-MAX_EXTERNAL_ID_CHARACTERS = 64
 EXISTING = {RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN}
 
 
@@ -124,11 +130,6 @@ def plan_sync(
     return actions
 
 
-def _external_ids(account: Account, number: str) -> tuple[str, str]:
-    """Return what rows may have for a number: itself, or with its host, where that of another host was first."""
-    return number, own_external_id(f"{account.host}:{number}", MAX_EXTERNAL_ID_CHARACTERS)
-
-
 def _by_external_id(account: Account, known: Sequence[KnownRepository]) -> dict[str, list[KnownRepository]]:
     """Return the rows that the account's provider has numbered at its host."""
     rows: dict[str, list[KnownRepository]] = {}
@@ -141,7 +142,7 @@ def _by_external_id(account: Account, known: Sequence[KnownRepository]) -> dict[
 
 def _numbered(account: Account, number: str, rows: Mapping[str, list[KnownRepository]]) -> list[KnownRepository]:
     """Return the rows with a number; the one that counts comes first."""
-    same = [row for external_id in _external_ids(account, number) for row in rows.get(external_id, ())]
+    same = [row for external_id in numbered_ids(account.host, number) for row in rows.get(external_id, ())]
     return sorted(
         same, key=lambda row: (row.status not in EXISTING, row.integration_id != account.integration_id, row.id)
     )
@@ -201,7 +202,7 @@ def _add(account: Account, repository: ListedRepository, known: Sequence[KnownRe
 
 
 def _free_external_id(account: Account, number: str, known: Sequence[KnownRepository]) -> str:
-    plain, with_host = _external_ids(account, number)
+    plain, with_host = numbered_ids(account.host, number)
     # Numbers are unique at one host, and a row of another host may have this one.
     is_taken = any(row.external_id == plain and provider_name(row.provider) == account.provider for row in known)
     return with_host if is_taken else plain
@@ -255,7 +256,7 @@ def _kind(changed: Mapping[str, object], row: KnownRepository) -> str:
 def _missing(account: Account, rows: Sequence[KnownRepository], elsewhere: Mapping[str, int]) -> Iterator[Action]:
     """Yield what becomes of rows of the integration that it does not list any more."""
     others = {
-        external_id: other for number, other in elsewhere.items() for external_id in _external_ids(account, number)
+        external_id: other for number, other in elsewhere.items() for external_id in numbered_ids(account.host, number)
     }
     for row in rows:
         if row.integration_id != account.integration_id or not row.is_numbered or row.status not in EXISTING:
