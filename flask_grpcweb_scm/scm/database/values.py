@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["LinkRelationship", "LinkedType", "RepositoryStatus", "provider_name", "provider_spellings"]
+__all__ = ["IssueState", "LinkRelationship", "LinkedType", "RepositoryStatus", "provider_name", "provider_spellings"]
 
 INTEGRATION_PREFIX = "integrations:"
 
@@ -17,6 +17,18 @@ class RepositoryStatus(str, enum.Enum):
     HIDDEN = "hidden"
     PENDING_DELETION = "pending_deletion"
     DELETION_IN_PROGRESS = "deletion_in_progress"
+
+
+class IssueState(str, enum.Enum):
+    """An issue at its tracker, as it was when it was last read there."""
+
+    UNREAD = "unread"
+    """It has not been read so far; one that exists only here never is."""
+    PRESENT = "present"
+    MOVED = "moved"
+    """It has another key now."""
+    GONE = "gone"
+    """It does not exist, or the integration's credentials do not reach it."""
 
 
 class LinkedType(enum.IntEnum):

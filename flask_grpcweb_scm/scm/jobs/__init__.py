@@ -31,6 +31,7 @@ from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.transactions import reason_of
 
 __all__ = [
+    "REFRESH_ISSUES",
     "RESUME_OUTBOX",
     "SYNC_ORGANIZATION",
     "SYNC_REPOSITORY",
@@ -52,6 +53,8 @@ SYNC_REPOSITORY = "sync_repository"
 """Its subject is a repository."""
 RESUME_OUTBOX = "resume_outbox"
 """Without a subject."""
+REFRESH_ISSUES = "refresh_issues"
+"""Its subject is an integration."""
 
 FIRST_DELAY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 3600.0
@@ -121,18 +124,27 @@ class Kind:
     """Seconds from a success until it is due again."""
 
 
-def make_due(kind: str, subject_id: int = 0, *, organization_id: int | None = None, after: float = 0.0) -> None:
+def make_due(
+    kind: str,
+    subject_id: int = 0,
+    *,
+    organization_id: int | None = None,
+    after: float = 0.0,
+    is_patient: bool = False,
+) -> None:
     """Have a job done soon, once, however often this is called until then; the caller commits.
 
     One that is under way is done once more, for it may have seen only what was before.
 
     :param organization_id: with whose deletion it is deleted.
     :param after: seconds from now.
+    :param is_patient: leave a job that fails its pause, which a provider may have demanded.
     """
     when = database_now() + timedelta(seconds=after)
     values = {"kind": kind, "subject_id": subject_id, "organization_id": organization_id, "due_at": when}
     this = sa.and_(Job.kind == kind, Job.subject_id == subject_id)
-    sooner = sa.case((Job.due_at > when, when), else_=Job.due_at)
+    is_later = sa.and_(Job.due_at > when, Job.error == "") if is_patient else Job.due_at > when
+    sooner = sa.case((is_later, when), else_=Job.due_at)
     update = sa.update(Job).where(this).values(due_at=sooner, requests=Job.requests + 1).returning(Job.id)
     insert = insert_new(Job, "uq_scm_job_subject").values(values).returning(Job.id)
     # A worker may delete the row between the two.
@@ -230,10 +242,11 @@ def _run(kind: Kind, lease: Lease) -> None:
         lease.note(f"{subject}: stopped, and due again")
     except Exception as error:
         text, wait = _sentence(error), _delay(lease.attempts + 1)
-        wait = max(wait, min(getattr(error, "retry_after", None) or 0.0, LONGEST_WAIT_SECONDS))
+        demanded = min(getattr(error, "retry_after", None) or 0.0, LONGEST_WAIT_SECONDS)
+        wait = max(wait, demanded)
         if not isinstance(error, _EXPECTED):
             logger.exception("%s failed", subject)
-        _complete(lease, wait, error=text[:MAX_ERROR_CHARACTERS])
+        _complete(lease, wait, shortest=demanded, error=text[:MAX_ERROR_CHARACTERS])
         lease.note(f"{subject}: failed, and due again in {wait:.0f} s: {text}")
     except BaseException:
         _complete(lease, 0.0, attempts=lease.attempts)
@@ -270,8 +283,16 @@ def _sentence(error: Exception) -> str:
     return printable(text)
 
 
-def _complete(lease: Lease, wait: float, *, is_needed: bool = True, is_success: bool = False, **values: Any) -> None:
-    """End a lease; the job is due after `wait` seconds, or at once if it was made due meanwhile."""
+def _complete(
+    lease: Lease,
+    wait: float,
+    *,
+    shortest: float = 0.0,
+    is_needed: bool = True,
+    is_success: bool = False,
+    **values: Any,
+) -> None:
+    """End a lease; the job is due after `wait` seconds, or after the shortest if it was made due meanwhile."""
     this = sa.and_(Job.id == lease.job_id, Job.claims == lease.claims)
     same = Job.requests == lease.requests
     try:
@@ -281,7 +302,7 @@ def _complete(lease: Lease, wait: float, *, is_needed: bool = True, is_success: 
             return
         now = database_now()
         values |= {"succeeded_at": now} if is_success else {}
-        due_at = sa.case((same, now + timedelta(seconds=wait)), else_=now)
+        due_at = sa.case((same, now + timedelta(seconds=wait)), else_=now + timedelta(seconds=shortest))
         if not _update(lease, due_at=due_at, claimed_until=None, **values):
             logger.warning("job %d has been claimed by another worker meanwhile", lease.job_id)
     except SQLAlchemyError as error:
