@@ -1,6 +1,6 @@
 """What a tracker of one's own is made of: an interface, values, errors, and markup.
 
-A package has a subclass of :class:`Tracker`, and names it in an entry point of the group ``flask_grpcweb_scm.trackers``.
+A package has a subclass of :class:`Tracker`, and an entry point for it in the group ``flask_grpcweb_scm.trackers``.
 """
 
 from flask_grpcweb_scm.scm.providers import (

@@ -1,4 +1,4 @@
-"""A stand-in for the host of a tracker, between a socket on 127.0.0.1 and a WSGI app: keeps requests, injects faults."""
+"""A stand-in for the host of a tracker: a WSGI app on 127.0.0.1, with faults, that keeps what it is sent."""
 
 from __future__ import annotations
 
@@ -110,5 +110,5 @@ class Vendor:
 
 
 class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: Any) -> None:
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  # its name there
         """Log nothing."""

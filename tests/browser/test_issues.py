@@ -1,4 +1,4 @@
-"""From a suspect to an issue in Chromium: created with the fields that a tracker requires, or found there, and linked."""
+"""From a suspect to an issue in Chromium: created with what the tracker requires, or found there, and linked."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ def test_a_response_that_is_lost_makes_no_second_issue(app: Flask, tmp_path: Pat
 
     jira.fail(lose)
     create = [
-        {"press": "Create and link", "look": look, "await": end} for look, end in (("lost", ".wrong"), ("again", ".done"))
+        {"press": "Create and link", "look": look, "await": end}
+        for look, end in (("lost", ".wrong"), ("again", ".done"))
     ]
     fill = {"fill": {"Error group": "77", "Severity": "High", "Title": "Broken"}}
     seen = take(app, tmp_path, {"choose": JIRA, "await": "[name=issuetype]"}, TYPE, fill, *create)
@@ -169,7 +170,12 @@ def test_an_issue_that_exists_is_found_and_linked(app: Flask, tmp_path: Path, ji
         app,
         tmp_path,
         {"choose": JIRA, "await": "section h4"},
-        {"fill": {"Error group": "77", "Issue": "checkout"}, "press": "Search", "await": ".issue-results li", "look": "found"},
+        {
+            "fill": {"Error group": "77", "Issue": "checkout"},
+            "press": "Search",
+            "await": ".issue-results li",
+            "look": "found",
+        },
         {"press": "Link ABC-1", "await": ".done", "look": "linked"},
         {"fill": {"Issue": f"{jira.url}/jira/browse/ABC-2"}, "press": "Link by key or address"},
         {"await": ".done", "wait": 300, "look": "by address"},

@@ -1,4 +1,4 @@
-"""``flask scm trackers``, and the commands of ``flask scm issues`` that call a tracker: fields, search, create, link."""
+"""``flask scm trackers``, and of ``flask scm issues`` what is done at a tracker: fields, search, create, link."""
 
 from __future__ import annotations
 
@@ -95,8 +95,12 @@ def search_issues(organization: str, integration: str, text: str, pairs: dict[st
         }
         for issue in response.issues
     ]
-    lines = [printable(f"{f['key']}  {f['status'] or 'no status'}, {f['assignee'] or 'nobody'}: {f['title']}") for f in facts]
-    print_result(as_json, "\n".join(lines) or "no issue has these words", issues=facts)
+    print_result(as_json, "\n".join(map(_found_line, facts)) or "no issue has these words", issues=facts)
+
+
+def _found_line(fact: dict[str, str]) -> str:
+    state = f"{fact['status'] or 'no status'}, {fact['assignee'] or 'nobody'}"
+    return printable(f"{fact['key']}  {state}: {fact['title']}")
 
 
 @command("create", issues_cli)
@@ -106,7 +110,7 @@ def search_issues(organization: str, integration: str, text: str, pairs: dict[st
 @click.option("--description", default="", help="Its text; - for standard input.")
 @fields_option
 @click.option("--group", nargs=2, metavar="PROJECT NUMBER", help="The error group to link it to.")
-@click.option("--idempotency-key", default="", metavar="KEY", help="Run again with the same key, it makes no second issue.")
+@click.option("--idempotency-key", default="", metavar="KEY", help="With the same one, no second issue is created.")
 def create_issue(
     organization: str,
     integration: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import re
 import subprocess
@@ -148,7 +149,7 @@ def serve_gitea(folder: Path) -> Iterator[GiteaServer]:
     """Serve a new Gitea with the user `bot` and its repository `pier`."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     settings = {
-        "": {"RUN_MODE": "prod", "RUN_USER": os.environ.get("USER", "root"), "I_AM_BEING_UNSAFE_RUNNING_AS_ROOT": "true"},
+        "": {"RUN_MODE": "prod", "RUN_USER": getpass.getuser(), "I_AM_BEING_UNSAFE_RUNNING_AS_ROOT": "true"},
         "server": {
             "HTTP_ADDR": "127.0.0.1", "HTTP_PORT": port, "ROOT_URL": HOME_PAGE, "DISABLE_SSH": "true",
             "OFFLINE_MODE": "true", "STATIC_ROOT_PATH": (PROGRAM.parent / "source").read_text().strip(),
@@ -160,7 +161,10 @@ def serve_gitea(folder: Path) -> Iterator[GiteaServer]:
         "cron": {"ENABLED": "false"},
     }  # fmt: skip
     config = folder / "app.ini"
-    sections = ("\n".join([f"[{name}]" * bool(name), *(f"{k} = {v}" for k, v in keys.items())]) for name, keys in settings.items())
+    sections = (
+        "\n".join([f"[{name}]" * bool(name), *(f"{k} = {v}" for k, v in keys.items())])
+        for name, keys in settings.items()
+    )
     config.write_text("\n".join(sections))
     command = [str(PROGRAM), "--config", str(config), "--work-path", str(folder)]
     environ = {**os.environ, "HOME": str(folder)}

@@ -24,34 +24,35 @@ class Linear:
         self.stored: list[dict[str, Any]] = []
         self.comments: list[tuple[str, str]] = []
 
-    def teams(self, info: Any, filter: Any) -> Any:
-        return {"nodes": [team for team in TEAMS if team["key"] == filter["key"]["eq"]]}
+    def teams(self, _: Any, **given: Any) -> Any:
+        return {"nodes": [team for team in TEAMS if team["key"] == given["filter"]["key"]["eq"]]}
 
-    def users(self, info: Any, filter: Any) -> Any:
-        return {"nodes": [user for user in USERS if user["email"] == filter["email"]["eq"]]}
+    def users(self, _: Any, **given: Any) -> Any:
+        return {"nodes": [user for user in USERS if user["email"] == given["filter"]["email"]["eq"]]}
 
-    def issues(self, info: Any, filter: Any, includeArchived: bool = False) -> Any:
-        return {"nodes": [issue for issue in self.stored if matches(issue, filter)]}
+    def issues(self, _: Any, **given: Any) -> Any:
+        return {"nodes": [issue for issue in self.stored if matches(issue, given["filter"])]}
 
-    def searchIssues(self, info: Any, term: str, filter: Any, first: int) -> Any:
+    def searchIssues(self, _: Any, term: str, first: int, **given: Any) -> Any:  # noqa: N802  # Linear's name
         words = set(re.findall(r"\w+", term.lower()))
         found = [each for each in self.stored if words <= set(re.findall(r"\w+", each["title"].lower()))]
-        return {"nodes": [issue for issue in found if matches(issue, filter)][:first]}
+        return {"nodes": [issue for issue in found if matches(issue, given["filter"])][:first]}
 
-    def issueCreate(self, info: Any, input: Any) -> Any:
-        if input["teamId"] not in {team["id"] for team in TEAMS}:
+    def issueCreate(self, _: Any, **request: Any) -> Any:  # noqa: N802  # Linear's name
+        given = request["input"]
+        if given["teamId"] not in {team["id"] for team in TEAMS}:
             raise refusal("Entity not found: Team", "Could not find referenced Team.")
-        if not input.get("title") or len(input["title"]) > MAX_TITLE_CHARACTERS:
+        if not given.get("title") or len(given["title"]) > MAX_TITLE_CHARACTERS:
             raise refusal("Argument Validation Error", "title must be shorter than or equal to 255 characters.")
-        if uuid.UUID(input["id"]).version != 4:
+        if uuid.UUID(given["id"]).version != 4:
             raise refusal("Argument Validation Error", "id must be a UUID.")
-        if any(issue["id"] == input["id"] for issue in self.stored):
+        if any(issue["id"] == given["id"] for issue in self.stored):
             raise refusal("Conflict on insert", "Entity with this id already exists.")
         number = len(self.stored) + 1
-        person = next((user for user in USERS if user["id"] == input.get("assigneeId")), None)
+        person = next((user for user in USERS if user["id"] == given.get("assigneeId")), None)
         self.stored.append(
             {
-                **input,
+                **given,
                 "team": TEAMS[0],
                 "number": number,
                 "identifier": f"ENG-{number}",
@@ -62,10 +63,11 @@ class Linear:
         )
         return {"success": True, "issue": self.stored[-1]}
 
-    def commentCreate(self, info: Any, input: Any) -> Any:
-        if not any(input["issueId"] in (issue["id"], issue["identifier"]) for issue in self.stored):
+    def commentCreate(self, _: Any, **request: Any) -> Any:  # noqa: N802  # Linear's name
+        given = request["input"]
+        if not any(given["issueId"] in (issue["id"], issue["identifier"]) for issue in self.stored):
             raise refusal("Entity not found: Issue", "Could not find referenced Issue.")
-        self.comments.append((input["issueId"], input["body"]))
+        self.comments.append((given["issueId"], given["body"]))
         return {"success": True}
 
 
@@ -84,8 +86,10 @@ def refusal(message: str, told: str, kind: str = "invalid input") -> GraphQLErro
     return GraphQLError(message, extensions={"type": kind, "userPresentableMessage": told})
 
 
-def linear_app(token: str) -> tuple[Flask, Linear]:
+def linear_app(token: str) -> Flask:
+    """Make the stand-in; its config has the issues."""
     app, linear = Flask("linear"), Linear()
+    app.config["LINEAR"] = linear
 
     @app.post("/graphql")
     def graphql() -> tuple[Response, int]:
@@ -103,4 +107,4 @@ def linear_app(token: str) -> tuple[Flask, Linear]:
         status = 400 if result.data is None and errors else 200
         return jsonify({"data": result.data, **({"errors": errors} if errors else {})}), status
 
-    return app, linear
+    return app

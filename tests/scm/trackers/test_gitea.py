@@ -98,12 +98,12 @@ def test_from_the_entry_point_to_the_issue_and_back(
         [found] = scm("SearchExternalIssues", **ids, query="Lost on the way").issues
         assert (found.key, found.status, found.web_url) == (issue.key, "open", issue.web_url)
         number = gitea.call("POST", "/repos/bot/pier/issues", title="Written by hand")["number"]
-        linked = scm("LinkExternalIssue", group_id=1, integration_id=1, external_key=f"{vendor.url}/bot/pier/issues/{number}")
+        linked = scm(
+            "LinkExternalIssue", group_id=1, integration_id=1, external_key=f"{vendor.url}/bot/pier/issues/{number}"
+        )
         assert (linked.key, linked.title) == (f"bot/pier#{number}", "Written by hand")
         [comment] = gitea.call("GET", f"/repos/bot/pier/issues/{number}/comments")
         assert comment["body"] == "Linked to error group 1: KeyError"
         gitea.call("PATCH", f"/repos/bot/pier/issues/{number}", state="closed")
-        again = [each for each in scm("SearchExternalIssues", **ids, query="Written by hand").issues]
+        again = scm("SearchExternalIssues", **ids, query="Written by hand").issues
         assert [each.status for each in again] == ["closed"]
-
-

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flask_grpcweb_scm.testing.trackers import TrackerContract, Vendor
-from flask_grpcweb_scm.trackers import Credential, ProviderRateLimited, ProviderRejected, Tracker
+from flask_grpcweb_scm.scm.trackers import registry
+from flask_grpcweb_scm.trackers import Tracker
 from tests.documents import PAGES, block
-from tests.scm.trackers.linear_app import linear_app
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+from tests.scm.trackers import linear_app
 
 PAGE = PAGES["own-tracker"]
-TOKEN = "lin_api_s3cret"
 
 
-def module_of_the_page() -> ModuleType:
-    module = ModuleType("acme_linear")
-    sys.modules[module.__name__] = module
-    exec(block(PAGE, "python", "class Linear(Tracker)"), module.__dict__)
+def module_of_the_page(name: str, containing: str) -> ModuleType:
+    module = ModuleType(name)
+    sys.modules[name] = module
+    exec(block(PAGE, "python", containing), module.__dict__)
     return module
 
 
-Linear = module_of_the_page().Linear
+sys.modules["linear_app"] = linear_app
+Linear = module_of_the_page("acme_linear", "class Linear(Tracker)").Linear
+TestLinear = module_of_the_page("test_acme_linear", "class TestLinear(TrackerContract)").TestLinear
 
 
-class TestLinear(TrackerContract):
-    tracker = Linear
-    fields = {"team": "ENG", "assignee": "ann@acme.example", "priority": "2"}
-    foreign_keys = ["eng-1", "ENG", "7", "ENG-1/x"]
-    complaint = (
-        {"errors": [{"message": "Argument Validation Error", "extensions": {"userPresentableMessage": "Not today."}}]},
-        "Not today.",
-    )
-    markup = ("@all", "<b>", "**x", "[x](y)")
-    credential = Credential(token=TOKEN)
-
-    def vendor_app(self) -> WSGIApplication:
-        return linear_app(TOKEN)[0]
+def test_the_table_has_the_methods_that_are_needed() -> None:
+    table = PAGE.read_text().partition("<!-- methods -->")[2].partition("<!-- /methods -->")[0]
+    needed = {line.partition("`")[2].partition("(")[0] for line in table.splitlines() if line.startswith("| `")}
+    assert needed == Tracker.__abstractmethods__

@@ -143,6 +143,16 @@ def azure_app() -> Flask:
     return app
 
 
+def jira_errors(given: dict[str, Any]) -> dict[str, str]:
+    if given["project"] != {"key": "ABC"} or given["issuetype"] != {"name": "Bug"}:
+        return {"project": "valid project is required"}
+    if not given.get("summary") or len(given["summary"]) > 255 or "\n" in given["summary"]:
+        return {"summary": "Summary must be less than 255 characters."}
+    if not given.get("customfield_1"):
+        return {"customfield_1": "Severity is required."}
+    return {"customfield_1": "Severity is none of High, Low."} if given["customfield_1"] == "impossible" else {}
+
+
 def jira_app(version: str) -> Flask:
     app, issues = Flask("jira"), Stored()
     api = f"/jira/rest/api/{version}"
@@ -165,16 +175,8 @@ def jira_app(version: str) -> Flask:
     @app.post(f"{api}/issue")
     def create() -> Any:
         given = request.get_json()["fields"]
-        if given["project"] != {"key": "ABC"} or given["issuetype"] != {"name": "Bug"}:
-            return refused(400, {"errorMessages": [], "errors": {"project": "valid project is required"}})
-        if not given.get("summary") or len(given["summary"]) > 255 or "\n" in given["summary"]:
-            return refused(
-                400, {"errorMessages": [], "errors": {"summary": "Summary must be less than 255 characters."}}
-            )
-        if not given.get("customfield_1"):
-            return refused(400, {"errorMessages": [], "errors": {"customfield_1": "Severity is required."}})
-        if given["customfield_1"] == "impossible":
-            return refused(400, {"errorMessages": [], "errors": {"customfield_1": "Severity is none of High, Low."}})
+        if wrong := jira_errors(given):
+            return refused(400, {"errorMessages": [], "errors": wrong})
         issues.append({**given, "key": f"ABC-{len(issues) + 1}"})
         return {"id": "1", "key": issues[-1]["key"]}, 201
 
