@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from types import ModuleType
 
-import pytest
-
-from flask_grpcweb_scm.scm.trackers import registry
 from flask_grpcweb_scm.trackers import Tracker
 from tests.documents import PAGES, block
 from tests.scm.trackers import linear_app
