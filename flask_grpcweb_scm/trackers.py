@@ -1,4 +1,4 @@
-"""What a tracker of one's own is made of: an interface, values, errors, and markup.
+"""The parts of a tracker of one's own: an interface, values, errors, and markup.
 
 A package has a subclass of :class:`Tracker`, and an entry point for it in the group ``flask_grpcweb_scm.trackers``.
 """

@@ -62,7 +62,7 @@ UNREADABLE = "\0\x1b\u202e\ud800"
 # Where a response is lost or changed, of a request that acts and of one that does not.
 LOST: Mapping[str, Fault] = {
     "cut before": lambda run: None,
-    "cut after": lambda run: [run(), None][1],  # type: ignore[func-returns-value]
+    "cut after": lambda run: [run(), None][1],
     "failed before": lambda run: Response("", 503),
     "failed after": lambda run: [run(), Response("", 502)][1],
     "nonsense after": lambda run: [run(), Response("{}", 200)][1],
@@ -175,7 +175,7 @@ class TrackerContract:
         assert len(at.search("Bug", self.fields)) <= MAX_FOUND
 
     def test_several_issues_are_read_at_once(self, at: Tracker) -> None:
-        """Where the tracker has a request for that; whatever is missing is read alone."""
+        """With one request, if the tracker has such a one."""
         if self.tracker.batch_size == 1:
             return
         keys = [at.create(self.issue()).key for _ in range(2)]
@@ -287,7 +287,7 @@ class TrackerContract:
             assert "two lines" in sent_texts(vendor)
 
     def test_a_long_title_is_cut_and_opens_the_description(self, at: Tracker, vendor: Vendor) -> None:
-        """Where the tracker has a limit."""
+        """At the limit of the tracker."""
         limit = self.tracker.max_title_characters
         if limit is None:
             return
@@ -300,7 +300,7 @@ class TrackerContract:
         assert any(text.startswith(title) for text in others), "the whole title does not open the description"
 
     def test_a_long_description_is_cut_before_the_marker(self, at: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the tracker has a limit."""
+        """At the limit of the tracker."""
         if self.tracker.max_body_characters is None:
             return
         limit = 5000

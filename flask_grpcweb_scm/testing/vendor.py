@@ -60,9 +60,9 @@ class Vendor:
         self.url = ""
         """Of the server."""
         self.requests: list[SentRequest] = []
-        """What arrived, in order."""
+        """In the order of their arrival."""
         self.responses: list[Response] = []
-        """What was sent without a fault."""
+        """Those that were sent without a fault."""
 
     def forget(self) -> None:
         """Forget requests and responses, and end faults."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 from google.protobuf.message import Message
@@ -107,7 +107,11 @@ def _found_line(fact: dict[str, str]) -> str:
 @click.argument("organization", metavar="ORG")
 @click.argument("integration", metavar="INTEGRATION")
 @click.option("--title", required=True)
-@click.option("--description", default="", help="Its text; - for standard input.")
+@click.option("--description", default="")
+@click.option(
+    "--description-file", "file", type=click.File(encoding="utf-8", errors="replace"), metavar="FILE",
+    help="A text in place of --description; - for standard input.",
+)  # fmt: skip
 @fields_option
 @click.option("--group", nargs=2, metavar="PROJECT NUMBER", help="The error group to link it to.")
 @click.option("--idempotency-key", default="", metavar="KEY", help="With the same one, no second issue is created.")
@@ -116,6 +120,7 @@ def create_issue(
     integration: str,
     title: str,
     description: str,
+    file: TextIO | None,
     pairs: dict[str, str],
     group: tuple[str, str] | None,
     idempotency_key: str,
@@ -123,8 +128,8 @@ def create_issue(
 ) -> None:
     """Create an issue at a tracker, and link it to an error group."""
     ids = _ids(organization, integration)
-    group_id = None if group is None else group_numbered(organization, *group).id
-    text = click.get_text_stream("stdin", errors="replace").read() if description == "-" else description
+    group_id = 0 if group is None else group_numbered(organization, *group).id
+    text = description if file is None else file.read()
     request = scm_pb2.CreateExternalIssueRequest(**ids, title=title, description=text, metadata=pairs)
     context = CallContext()
     if idempotency_key:

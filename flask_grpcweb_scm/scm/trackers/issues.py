@@ -1,4 +1,4 @@
-"""What is told to trackers, and what they say: issues, and the fields that issues may have."""
+"""Issues as trackers are told of them and as they show them, and the fields that issues may have."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class KindOfTracker(NamedTuple):
     """The entry point and its package; empty for a tracker of this package."""
     tracker: type[Tracker] | None
     problem: str
-    """Why it cannot be used; empty when it can."""
+    """The reason that it cannot be used; empty when it can."""
 
 
 def tracker_class(provider: str) -> type[Tracker]:

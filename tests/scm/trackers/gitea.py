@@ -141,7 +141,8 @@ class GiteaServer:
         headers = {"Authorization": f"Bearer {self.token}"}
         done = urllib3.request(method, f"{self.url}/api/v1{path}", json=json or None, headers=headers)
         assert done.status < 300, done.data
-        return done.json()
+        is_json = "json" in done.headers["content-type"]
+        return done.json() if is_json else done.data.decode()
 
 
 @contextlib.contextmanager

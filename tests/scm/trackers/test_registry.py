@@ -24,9 +24,8 @@ from tests.scm.support import SERVICE, Scm, make_app
 from tests.scm.trackers.linear_app import Linear, linear_app
 from tests.tables import check_rows
 
-PAGE = PAGES["own-tracker"]
 TOKEN = "lin_api_s3cret"
-COMPLETE = block(PAGE, "python", "class Linear(Tracker)")
+COMPLETE = block(PAGES["own-tracker"], "python", "class Linear(Tracker)")
 Install = Callable[..., None]
 
 
@@ -114,7 +113,7 @@ def test_what_is_wrong_with_an_entry_point_names_it_and_says_what_helps(
                 ("no reference", SMALL, "cannot be loaded", "own", "own = x y z"),
                 ("no class", "Own = 7", "7 is no subclass of flask_grpcweb_scm.trackers.Tracker"),
                 ("another class", "class Own: ...", "is no subclass of flask_grpcweb_scm.trackers.Tracker"),
-                ("lacks methods", SMALL.replace("def find(", "def f(").replace("def read(", "def r("), "lacks find, read"),
+                ("lacks methods", SMALL.replace("def find(", "def f(").replace("def read(", "def r("), "lacks find,"),
                 ("no kind", SMALL.replace('kind = "own"', ""), "Own.kind must be 'own', the name of the en"),
                 ("another kind", SMALL.replace('"own"', '"github"'), "Own.kind must be 'own', the name of the entry"),
                 ("no mapping", SMALL.replace("{more}", 'required = ("team",)'), "Own.required must be a mapping"),
