@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -78,7 +79,7 @@ def test_from_the_entry_point_to_the_issue_and_back(
 ) -> None:
     install("acme_gitea", "from tests.scm.trackers.gitea import Gitea", "gitea = acme_gitea:Gitea")
     monkeypatch.setattr(Gitea, "search_delay", 0)
-    run = app.test_cli_runner().invoke
+    run, title = app.test_cli_runner().invoke, f"Lost {uuid.uuid4().hex}"
     with Vendor(gitea).serving() as vendor:
         for command in (
             "add-organization demo",
@@ -89,21 +90,21 @@ def test_from_the_entry_point_to_the_issue_and_back(
             result = run(args=["scm", *command.split()])
             assert (result.exit_code, result.stderr) == (0, ""), result.output
         vendor.fail(lambda run: [run(), None][1])  # type: ignore[func-returns-value]
-        assert create(app, "k1", "Lost on the way back").code == 14
+        assert create(app, "k1", title).code == 14
         vendor.forget()
-        [issue] = create(app, "k1", "Lost on the way back").messages(scm_pb2.ExternalIssue)
-        listed = gitea.call("GET", "/repos/bot/pier/issues?q=Lost&state=all")
+        [issue] = create(app, "k1", title).messages(scm_pb2.ExternalIssue)
+        listed = gitea.call("GET", f"/repos/bot/pier/issues?q={title[5:]}&state=all")
         assert [f"bot/pier#{row['number']}" for row in listed] == [issue.key]
         ids = {"organization_id": 1, "integration_id": 1}
-        [found] = scm("SearchExternalIssues", **ids, query="Lost on the way").issues
+        [found] = scm("SearchExternalIssues", **ids, query=title).issues
         assert (found.key, found.status, found.web_url) == (issue.key, "open", issue.web_url)
-        number = gitea.call("POST", "/repos/bot/pier/issues", title="Written by hand")["number"]
+        number = gitea.call("POST", "/repos/bot/pier/issues", title=f"By hand {title}")["number"]
         linked = scm(
             "LinkExternalIssue", group_id=1, integration_id=1, external_key=f"{vendor.url}/bot/pier/issues/{number}"
         )
-        assert (linked.key, linked.title) == (f"bot/pier#{number}", "Written by hand")
+        assert (linked.key, linked.title) == (f"bot/pier#{number}", f"By hand {title}")
         [comment] = gitea.call("GET", f"/repos/bot/pier/issues/{number}/comments")
         assert comment["body"] == "Linked to error group 1: KeyError"
         gitea.call("PATCH", f"/repos/bot/pier/issues/{number}", state="closed")
-        again = scm("SearchExternalIssues", **ids, query="Written by hand").issues
+        again = scm("SearchExternalIssues", **ids, query=f"By hand {title}").issues
         assert [each.status for each in again] == ["closed"]
