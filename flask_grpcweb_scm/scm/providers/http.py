@@ -80,6 +80,7 @@ HOST = "\0"
 SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
 SIGNED_OUT = "is base_url right, and is the token good?"
 """Advice for when a page to sign in on comes instead of a response."""
+MOVED = "what the request names has moved; name it as it is called now"
 
 Query = Mapping[str, str | int | Sequence[str]]
 """Parameters; one with several values comes as often."""
@@ -281,8 +282,7 @@ class HttpClient:
         if status == 303:
             text = f"{HOST} responded with 303, which does not say what it has done"
             raise self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
-        moved = "what the request names has moved; name it as it is called now"
-        text = f"{HOST} redirects the request: {moved if status == 301 else SIGNED_OUT}"
+        text = f"{HOST} redirects the request: {MOVED if status == 301 else SIGNED_OUT}"
         raise self._misconfigured(text, status=status)
 
     def _exchange(
@@ -375,7 +375,10 @@ class HttpClient:
             wait = SECONDARY_LIMIT_SECONDS
         is_certain = kind not in {None, ProviderTimeout, ProviderUnavailable}
         kind = kind or error_class(status, wait)
-        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way_out(text)
+        way = way_out(f"{text} {headers.get('x-authentication-denied-reason', '')}")
+        if status in (301, 308):
+            way = f"; {MOVED}"
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way
         acted = status >= 500 or kind is ProviderTimeout or (status < 300 and not is_certain)
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 

@@ -31,6 +31,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
 from flask_grpcweb_scm.scm.trackers.announcements import (
@@ -58,15 +59,27 @@ _ABOUT_ACCOUNT = (ProviderRateLimited, CredentialRefused)
 
 
 def refresh_issues(integration_id: int, lease: Lease) -> None:
-    """Read the issues of an integration that are due, in all its organizations.
+    """Do the job of an integration: tell of links, and read issues.
 
-    :raises NoSubject: for an integration without issues that are to be read.
-    :raises ProviderError: for what is about the account or its host; for what is about an organization, when no other
-        one had an issue that was due.
+    :raises NoSubject: for an integration without such work, now or later.
+    :raises ProviderError: see :func:`_read_due`.
     """
     if not has_issues(integration_id) and not db.session.scalar(sa.select(has_announcements(integration_id))):
         raise NoSubject
-    _announce(integration_id, lease)
+    try:
+        _announce(integration_id, lease)
+        _read_due(integration_id, lease)
+    except ProviderRateLimited as error:
+        error.retry_after = SECONDARY_LIMIT_SECONDS if error.retry_after is None else error.retry_after
+        raise
+
+
+def _read_due(integration_id: int, lease: Lease) -> None:
+    """Read the issues of an integration that are due, in all its organizations.
+
+    :raises ProviderError: for what is about the account or its host; for what is about an organization, when no other
+        one had an issue that was due.
+    """
     started, left_out = database_now(), set[int]()
     errors: list[ProviderError] = []
     is_any_read = False

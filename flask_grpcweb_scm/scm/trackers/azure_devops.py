@@ -45,6 +45,7 @@ OWN_FIELDS = {
     *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
     "system.workitemtype",
 }
+FIELDS = {"System.Title": "title", "System.Description": "description"}
 HTML_FIELDS = {
     "microsoft.vsts.tcm.reprosteps",
     "microsoft.vsts.tcm.systeminfo",
@@ -63,6 +64,7 @@ class AzureDevOps(Tracker):
     required: ClassVar = {"project": NAME}
     project_field = "project"
     max_title_characters = 128
+    counts_utf16 = True
     paragraph_break = "<br><br>"
     batch_size = 200
 
@@ -217,5 +219,11 @@ class AzureDevOps(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"message": text}``."""
-        return error["message"], {}
+        """Read ``{"message": text}``, which may have ``RuleValidationErrors`` of fields."""
+        broken = (error.get("customProperties") or {}).get("RuleValidationErrors") or ()
+        fields = {
+            FIELDS.get(name, f"metadata.{name}"): row.get("errorMessage") or error["message"]
+            for row in broken
+            if isinstance(row, dict) and isinstance(name := row.get("fieldReferenceName"), str)
+        }
+        return error["message"], fields

@@ -43,7 +43,7 @@ MAX_URL_CHARACTERS = 2000
 MAX_PAGES = 20
 # https://docs.github.com/en/graphql/reference/objects#issue
 REPOSITORY_QUERY = "query($owner: String!, $name: String!) { repository(owner: $owner, name: $name)"
-ISSUE_QUERY = "number title url state stateReason assignees(first: 1) { nodes { login } }"
+ISSUE_QUERY = "number title url state stateReason(enableDuplicate: true) assignees(first: 1) { nodes { login } }"
 FIELDS = {"body": "description", "title": "title"}
 
 

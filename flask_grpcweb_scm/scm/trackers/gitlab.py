@@ -188,10 +188,10 @@ class GitLab(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"message": {field: [text]} or text}`` or ``{"error": text}``."""
+        """Read ``{"message": {field: [text]} or text}`` or ``{"error": text, "error_description": text}``."""
         message = error.get("message") or error["error"]
         if not isinstance(message, dict):
-            return str(message), {}
+            return ": ".join(str(text) for text in (message, error.get("error_description")) if text), {}
         # Errors of no field have such a name: {"base": [text]}, {"error": text}.
         general = [text for name in GENERAL for text in itertools.islice(_sentences(message.get(name)), MAX_FIELDS)]
         fields = {

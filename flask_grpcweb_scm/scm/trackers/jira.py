@@ -67,6 +67,7 @@ class JiraDataCenter(Tracker):
     required: ClassVar = {"project": f"{KEY}|[0-9]+", "issuetype": r"[^\x00-\x1f]+"}
     project_field = "project"
     max_title_characters = 255
+    counts_utf16 = True
     # 32 767 unless an administrator says otherwise, with some room for what Jira Cloud makes of paragraphs.
     max_body_characters = 30_000
     # Nodes tell each other of new issues.
@@ -272,9 +273,10 @@ class JiraDataCenter(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"errorMessages": [text], "errors": {field: text}}``."""
+        """Read ``{"errorMessages": [text], "errors": {field: text}}``, and of a gateway ``{"message": text}``."""
         fields = {FIELDS.get(name, f"metadata.{name}"): text for name, text in error.get("errors", {}).items()}
-        texts = [*error.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
+        general = [error[name] for name in ("message", "errorMessage") if isinstance(error.get(name), str)]
+        texts = [*general, *error.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
         return "; ".join(texts), fields
 
 

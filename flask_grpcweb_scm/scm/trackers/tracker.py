@@ -71,6 +71,8 @@ class Tracker(ProviderApi):
     """The one of these that names a project."""
     max_title_characters: ClassVar[int | None] = None
     """A longer title is cut."""
+    counts_utf16: ClassVar[bool] = False
+    """True for a tracker that counts an emoji in a title as two characters."""
     max_body_characters: ClassVar[int | None] = None
     """A longer description is cut."""
     paragraph_break: ClassVar[str] = "\n\n"
@@ -163,7 +165,7 @@ class Tracker(ProviderApi):
     def shown_title(self, text: str) -> str:
         """Return a title as the tracker can have it: in one line, and cut where it is too long."""
         title, limit = one_line(text), self.max_title_characters
-        return title if limit is None else shortened(title, limit)
+        return title if limit is None else shortened(title, limit, in_utf16=self.counts_utf16)
 
     def body(self, issue: NewIssue) -> str:
         """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""

@@ -268,6 +268,8 @@ class AzureVendor(VendorServer):
         return 200, {"value": [there.get(number) for number in sent["ids"]]}
 
     def other(self, method: str, path: str, query: dict[str, list[str]], sent: Any) -> Reply:
+        if path.endswith("/fields"):
+            return 200, {"value": [{"referenceName": "Custom.Severity", "name": "Severity", "alwaysRequired": True}]}
         if path.endswith("/wiql"):
             return 200, {"workItems": [{"id": number} for number in self.issues]}
         return 200, {"value": [self.shown(issue) for issue in self.issues.values()]}
