@@ -74,7 +74,7 @@ function formOf(ids, suspect, stacktrace, integrations) {
     const shown = found.code === INVALID_ARGUMENT && missing.length ? merged(missing, Object.keys(given)) : (found.response?.fields ?? []);
     const names = new Set(shown.map((/** @type {any} */ each) => each.name));
     // What says which project or type is meant is no field of an issue to some trackers, and stays.
-    const rest = Object.keys(given).filter((name) => !names.has(name)).map((name) => ({ name }));
+    const rest = Object.keys(given).filter((name) => !names.has(name)).map((name) => ({ name, decides: true }));
     const [required, others] = [[...rest, ...shown.filter(isFirst)], shown.filter((/** @type {any} */ each) => !isFirst(each))];
     fields.replaceChildren(...required.map((each) => trackerField(each, given)),
       others.length ? el("details", {}, el("summary", {}, `Other fields (${others.length})`), others.map((/** @type {any} */ each) => trackerField(each, given))) : "",
@@ -169,7 +169,9 @@ function formOf(ids, suspect, stacktrace, integrations) {
     results.replaceChildren();
     describe();
   });
-  fields.addEventListener("input", () => {
+  fields.addEventListener("input", (/** @type {any} */ event) => {
+    // The fields of an issue follow from some of them alone, such as the project.
+    if (!event.target.dataset.decides) return;
     clearTimeout(timer);
     timer = setTimeout(describe, PAUSE);
   });
@@ -184,7 +186,7 @@ function formOf(ids, suspect, stacktrace, integrations) {
 const isFirst = (/** @type {any} */ { required, defaultValue }) => required && !defaultValue;
 
 /** @param {any[]} missing @param {string[]} given */
-const merged = (missing, given) => [...given.filter((name) => !missing.some((each) => each.name === name)).map((name) => ({ name, required: true })), ...missing];
+const merged = (missing, given) => [...given.filter((name) => !missing.some((each) => each.name === name)).map((name) => ({ name, required: true, decides: true })), ...missing];
 
 /** @param {string} label @param {any} control */
 function field(label, control, hint = "") {
@@ -193,9 +195,9 @@ function field(label, control, hint = "") {
 }
 
 /** @param {any} described @param {Record<string, string>} given */
-function trackerField({ name, label, type, required, allowedValues = [], defaultValue = "", why = "" }, given) {
+function trackerField({ name, label, type, required, allowedValues = [], defaultValue = "", why = "", decides = false }, given) {
   const list = allowedValues.length ? el("datalist", { id: newId() }, allowedValues.map((/** @type {string} */ value) => el("option", { value }))) : null;
-  const input = el("input", { name, autocomplete: "off", list: list?.id, required: required && !defaultValue, placeholder: defaultValue });
+  const input = el("input", { name, autocomplete: "off", list: list?.id, required: required && !defaultValue, placeholder: defaultValue, "data-decides": decides });
   input.value = given[name] ?? "";
   return el("div", {}, field(label || name, input, [why || type, label && label !== name && name].filter(Boolean).join(" · ")), list);
 }
