@@ -21,6 +21,7 @@ from flask_grpcweb_scm.scm.providers.http import HttpClient
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_html, to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_ALLOWED,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -32,6 +33,7 @@ from flask_grpcweb_scm.scm.trackers.tracker import (
 )
 
 __all__ = [
+    "MAX_ALLOWED",
     "MAX_FOUND",
     "Complaint",
     "Credential",

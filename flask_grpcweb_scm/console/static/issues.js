@@ -70,7 +70,7 @@ function formOf(ids, suspect, stacktrace, integrations) {
     const found = await ask("DescribeTrackerFields", { ...at(), metadata: metadata() });
     if (mine !== turn) return;
     const [given, active] = [metadata(), /** @type {any} */ (document.activeElement)?.name];
-    const missing = violations(found).filter(({ field: name }) => name.startsWith(METADATA)).map(({ field: name, description: why }) => ({ name: name.slice(METADATA.length), required: true, why }));
+    const missing = violations(found).filter(({ field: name }) => name.startsWith(METADATA)).map(({ field: name, description: why }) => ({ name: name.slice(METADATA.length), required: true, decides: true, why }));
     const shown = found.code === INVALID_ARGUMENT && missing.length ? merged(missing, Object.keys(given)) : (found.response?.fields ?? []);
     const names = new Set(shown.map((/** @type {any} */ each) => each.name));
     // What says which project or type is meant is no field of an issue to some trackers, and stays.

@@ -56,8 +56,8 @@ class TrackerField:
     """Its key in the metadata of a request."""
     label: str
     """Its name for people."""
-    type: str
-    """In the tracker's words: ``string``, ``option``, ``list of version``."""
+    kind: str
+    """Its type in the tracker's words: ``string``, ``option``, ``list of version``."""
     required: bool = False
     allowed: Sequence[str] = ()
     """Values to choose from, at most :data:`MAX_ALLOWED`; empty when any value will do, or the tracker does not say."""
