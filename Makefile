@@ -155,7 +155,7 @@ trackers: $(DEV) .venv-gitea/gitea ## Build a Gitea, once, and have a tracker of
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
 
-sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000')
+sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000 --postgresql')
 	$(BIN)/python -m tests.scm.sync.killed $(SYNC)
 
 # The search for costs is not libFuzzer's, which looks for new lines of code.

@@ -23,7 +23,9 @@ from tests.test_contributing import TARGETS
 
 BLOCKS = [block for page in PAGES.values() for block in all_blocks(page)]
 # Page and first line → why no test takes it.
-LEFT_OUT: dict[tuple[str, str], str] = {}
+LEFT_OUT: dict[tuple[str, str], str] = {
+    ("scaling", f"{'callers, webhooks of providers':>52}"): "it is a picture",
+}
 # Of others, they do what everybody knows.
 HARMLESS = [
     ["mkdir"],

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 PATH = "/scm/webhooks/"
 MAX_BODY_BYTES = 25 * 2**20
-"""What GitHub sends at most. https://docs.github.com/en/webhooks/webhook-events-and-payloads"""
+"""The most that GitHub sends. https://docs.github.com/en/webhooks/webhook-events-and-payloads"""
 RETRY_SECONDS = 10
 _STATUSES = {StatusCode.RESOURCE_EXHAUSTED: 413, StatusCode.CANCELLED: 408}
 

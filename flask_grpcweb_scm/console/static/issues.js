@@ -43,7 +43,7 @@ async function open(view, ids, suspect, stacktrace) {
 /** @param {any} ids @param {any} suspect @param {string} stacktrace @param {any[]} integrations */
 function formOf(ids, suspect, stacktrace, integrations) {
   const group = el("input", { inputmode: "numeric", pattern: "[1-9][0-9]*", required: true, autocomplete: "off", placeholder: "its number in the project" });
-  const integration = el("select", {}, integrations.map(({ id, name, provider }) => el("option", { value: id }, `${name} (${provider})`)));
+  const integration = el("select", {}, integrations.map(({ id, name, provider }) => el("option", { value: id }, `${name || `integration ${id}`} (${provider})`)));
   const title = el("input", { required: true, autocomplete: "off" });
   const description = el("textarea", { rows: "6", spellcheck: "false" });
   [title.value, description.value] = [titleOf(stacktrace), descriptionOf(suspect, stacktrace)];
@@ -143,7 +143,9 @@ function formOf(ids, suspect, stacktrace, integrations) {
    * @param {any} end */
   function refused(end) {
     const wrong = new Map(violations(end).map(({ field: name, description: why }) => [name.replace(METADATA, ""), why]));
-    const all = new Map([["title", title], ["description", description], ...inputs().map((input) => [input.name, input])]);
+    /** @type {Map<string, any>} */
+    const all = new Map([["title", title], ["description", description]]);
+    for (const input of inputs()) all.set(input.name, input);
     for (const [name, input] of all) {
       input.setAttribute("aria-invalid", String(wrong.has(name)));
       if (wrong.has(name)) input.closest("details:not(.issue)")?.setAttribute("open", "");

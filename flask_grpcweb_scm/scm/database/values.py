@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["IssueState", "LinkRelationship", "LinkedType", "RepositoryStatus", "provider_name", "provider_spellings"]
+__all__ = [
+    "REFRESH_ISSUES",
+    "RESUME_OUTBOX",
+    "SYNC_ORGANIZATION",
+    "SYNC_REPOSITORY",
+    "IssueState",
+    "LinkRelationship",
+    "LinkedType",
+    "RepositoryStatus",
+    "provider_name",
+    "provider_spellings",
+]
 
 INTEGRATION_PREFIX = "integrations:"
+
+# Kinds of jobs.
+SYNC_ORGANIZATION = "sync_organization"
+"""Its subject is an organization."""
+SYNC_REPOSITORY = "sync_repository"
+"""Its subject is a repository."""
+RESUME_OUTBOX = "resume_outbox"
+"""Without a subject."""
+REFRESH_ISSUES = "refresh_issues"
+"""Its subject is an integration."""
 
 
 class RepositoryStatus(str, enum.Enum):

@@ -7,17 +7,19 @@ lost is made up for by the next sync.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, printable
+from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, printable
 from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import WebhookDelivery
 from flask_grpcweb_scm.scm.jobs import make_due
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 8.0
 """For the database. GitHub waits for ten seconds, GitLab as well."""
+TOO_MANY = "the database writes one delivery at a time, and too many wait"
 KEPT_DELIVERIES = 100_000
 PRUNE_EVERY = 100
 """Deliveries from one deletion of the oldest ones to the next."""
@@ -71,13 +74,32 @@ def receive(name: str, headers: Mapping[str, str], read_body: Callable[[], bytes
         return 200, "ignored"
     delivery_id = vendor.delivery_id(headers, body())
     try:
-        word: str = transaction(
-            None, CallContext(timeout=TIMEOUT_SECONDS), lambda *_: _store(name, vendor, event, delivery_id)
-        )
+        with _in_line():
+            word: str = transaction(
+                None, CallContext(timeout=TIMEOUT_SECONDS), lambda *_: _store(name, vendor, event, delivery_id)
+            )
     except RpcError as error:
         return 503, error.message
     logger.debug("webhook %s: %s", name, word)
     return 200, word
+
+
+@contextlib.contextmanager
+def _in_line() -> Iterator[None]:
+    """Have deliveries wait for each other where only one at a time can write: SQLite waits by longer and longer pauses.
+
+    :raises RpcError: UNAVAILABLE.
+    """
+    if db.engine.dialect.name != "sqlite":
+        yield
+        return
+    line = kept_in_app("webhooks.line", threading.Lock)
+    if not line.acquire(timeout=TIMEOUT_SECONDS):
+        raise RpcError(StatusCode.UNAVAILABLE, TOO_MANY)
+    try:
+        yield
+    finally:
+        line.release()
 
 
 class _Once:
@@ -113,7 +135,8 @@ def _store(name: str, vendor: Vendor, event: Event, delivery_id: str) -> str:
     if delivery_id and not _is_new(name, delivery_id):
         return "duplicate"
     for work in works:
-        make_due(work.kind, work.subject_id, organization_id=work.organization_id, after=work.after)
+        if not work.is_due:
+            make_due(work.kind, work.subject_id, organization_id=work.organization_id, after=work.after)
     return "accepted"
 
 

@@ -51,9 +51,24 @@ def github_app(prefix: str = "") -> Flask:
     def one(owner: str, repo: str, number: int) -> Any:
         return jsonify(shown(issues[number - 1])) if number <= len(issues) else refused(404, missing)
 
-    @app.post(f"{prefix}/repos/<owner>/<repo>/issues/<int:number>/comments")
+    @app.route(f"{prefix}/repos/<owner>/<repo>/issues/<int:number>/comments", methods=["GET", "POST"])
     def comments(owner: str, repo: str, number: int) -> Any:
-        return ({"id": 1}, 201) if number <= len(issues) else refused(404, missing)
+        if number > len(issues):
+            return refused(404, missing)
+        said = issues[number - 1].setdefault("comments", [])
+        if request.method == "GET":
+            return jsonify(said)
+        said.append({"id": len(said) + 1, **request.get_json()})
+        return said[-1], 201
+
+    @app.post(prefix.removesuffix("/v3") + "/graphql")
+    def graphql() -> Any:
+        found: dict[str, Any] = {"nameWithOwner": "o/r"}
+        for number in map(int, re.findall(r"issue\(number: (\d+)\)", request.get_json()["query"])):
+            row = shown(issues[number - 1])
+            people = {"assignees": {"nodes": [{"login": "ann"}]}, "state": "OPEN", "stateReason": None}
+            found[f"i{number}"] = {"number": number, "title": row["title"], "url": row["html_url"], **people}
+        return {"data": {"repository": found}}
 
     @app.get(f"{prefix}/search/issues")
     def search() -> Any:
@@ -76,6 +91,8 @@ def gitlab_app() -> Flask:
     def of_project(project: str) -> Any:
         if project != "group/p":
             return refused(404, {"message": "404 Project Not Found"})
+        if request.args.get("iids[]"):
+            return jsonify([shown(issues[int(number) - 1]) for number in request.args.getlist("iids[]")])
         if request.method == "GET":
             places = request.args["in"].split(",")
             found = [
@@ -94,15 +111,22 @@ def gitlab_app() -> Flask:
             jsonify(shown(issues[number - 1])) if number <= len(issues) else refused(404, {"message": "404 Not found"})
         )
 
-    @app.post("/api/v4/projects/<path:project>/issues/<int:number>/notes")
+    @app.route("/api/v4/projects/<path:project>/issues/<int:number>/notes", methods=["GET", "POST"])
     def notes(project: str, number: int) -> Any:
-        return ({"id": 1}, 201) if number <= len(issues) else refused(404, {"message": "404 Not found"})
+        if number > len(issues):
+            return refused(404, {"message": "404 Not found"})
+        said = issues[number - 1].setdefault("notes", [])
+        if request.method == "GET":
+            return jsonify(said)
+        said.append(request.get_json())
+        return said[-1], 201
 
     return app
 
 
 def azure_app() -> Flask:
     app, items = Flask("azure"), Stored()
+    said: dict[int, list[str]] = {}
     missing = {"message": "TF401232: no such work item"}
 
     def shown(number: int) -> dict[str, Any]:
@@ -136,9 +160,21 @@ def azure_app() -> Flask:
         numbers = [int(number) for number in request.args["ids"].split(",")]
         return {"value": [shown(number) for number in numbers if number <= len(items)]}
 
+    @app.post("/acme/_apis/wit/workitemsbatch")
+    def batch() -> Any:
+        return {"value": [shown(number) if number <= len(items) else None for number in request.get_json()["ids"]]}
+
+    @app.get("/acme/_apis/wit/workitems/<int:number>/updates")
+    def updates(number: int) -> Any:
+        return {"value": [{"fields": {"System.History": {"newValue": text}}} for text in said.get(number, [])]}
+
     @app.route("/acme/_apis/wit/workitems/<int:number>", methods=["GET", "PATCH"])
     def one(number: int) -> Any:
-        return shown(number) if number <= len(items) else refused(404, missing)
+        if number > len(items):
+            return refused(404, missing)
+        if request.method == "PATCH":
+            said.setdefault(number, []).extend(row["value"] for row in request.get_json(force=True))
+        return shown(number)
 
     return app
 
@@ -183,6 +219,8 @@ def jira_app(version: str) -> Flask:
     @app.get(f"{api}/search")
     @app.get(f"{api}/search/jql")
     def search() -> Any:
+        if keys := re.fullmatch(r"key in \((.*)\)", request.args["jql"]):
+            return {"issues": [shown(issue) for issue in issues if issue["key"] in keys[1].split(",")]}
         match = re.search(r'text ~ "([^"]*)"', request.args["jql"])
         wanted = words_of(match[1] if match else "")
         found = [each for each in issues if wanted <= words_of(f"{each['summary']} {each['description']}")]
@@ -192,9 +230,19 @@ def jira_app(version: str) -> Flask:
     def one(key: str) -> Any:
         return next((shown(each) for each in issues if each["key"] == key), None) or refused(404, missing)
 
-    @app.post(f"{api}/issue/<key>/comment")
+    @app.post(f"{api}/issue/bulkfetch")
+    def bulk() -> Any:
+        return {"issues": [shown(issue) for issue in issues if issue["key"] in request.get_json()["issueIdsOrKeys"]]}
+
+    @app.route(f"{api}/issue/<key>/comment", methods=["GET", "POST"])
     def comment(key: str) -> Any:
-        return ({"id": "1"}, 201) if any(each["key"] == key for each in issues) else refused(404, missing)
+        issue = next((each for each in issues if each["key"] == key), None)
+        if issue is None:
+            return refused(404, missing)
+        if request.method == "GET":
+            return {"comments": issue.get("said", [])}
+        issue.setdefault("said", []).append(request.get_json())
+        return {"id": "1"}, 201
 
     return app
 
@@ -204,7 +252,8 @@ def roundup_app() -> Flask:
     missing = {"error": {"status": 404, "msg": "no such item"}}
 
     def shown(number: int, issue: dict[str, Any]) -> dict[str, Any]:
-        return {**issue, "id": str(number), "status": {"name": "new"}, "assignedto": {"username": "ann"}}
+        summary = {"summary": issue["content"].partition("\n")[0]} if "content" in issue else {}
+        return {**issue, **summary, "id": str(number), "status": {"name": "new"}, "assignedto": {"username": "ann"}}
 
     @app.post("/tracker/rest/data/<kind>")
     def create(kind: str) -> Any:
@@ -220,6 +269,8 @@ def roundup_app() -> Flask:
                 return words_of(by["title"]) <= words_of(row["title"])
             return all(text == row.get(name) or text in row.get(name, ()) for name, text in by.items())
 
+        if ids := request.args.getlist("id"):
+            return {"data": {"collection": [shown(int(number), rows[kind][int(number) - 1]) for number in ids]}}
         found = [shown(number, row) for number, row in enumerate(rows[kind], 1) if matches(row)]
         return {"data": {"collection": found[: int(request.args.get("@page_size", 50))]}}
 
@@ -227,6 +278,9 @@ def roundup_app() -> Flask:
     def one(number: int) -> Any:
         if number > len(rows["issue"]):
             return refused(404, missing)
-        return {"data": {"id": str(number), "@etag": '"e"', "attributes": shown(number, rows["issue"][number - 1])}}
+        issue = rows["issue"][number - 1]
+        if request.method == "PATCH":
+            issue["messages"].extend(request.get_json()["messages"])
+        return {"data": {"id": str(number), "@etag": '"e"', "attributes": shown(number, issue)}}
 
     return app

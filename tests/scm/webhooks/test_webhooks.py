@@ -30,6 +30,7 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from flask_grpcweb_scm.scm.database.db import database_now
+from tests.documents import PAGES, block
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
 from tests.scm.webhooks.sending import (
@@ -474,6 +475,13 @@ def test_secrets_may_be_in_files_and_variables(database: str, tmp_path: Path, mo
         assert post(app, github("push", push(), secret=OLD_SECRET)) == ACCEPTED
         status, text = post(app, github("push", push()))
         assert (status, str(file) in text) == (503, False)
+
+
+def test_the_configuration_of_the_page(database: str) -> None:
+    config: dict[str, Any] = {}
+    exec(block(PAGES["sync"], "python", "GRPC_SCM_WEBHOOKS"), config)
+    with disposed(make_app(database, GRPC_SCM_WEBHOOKS=config["GRPC_SCM_WEBHOOKS"])) as app:
+        assert {*app.extensions["grpcweb_scm"].settings.scm_webhooks} == {"lab", "app"}
 
 
 @pytest.mark.parametrize(

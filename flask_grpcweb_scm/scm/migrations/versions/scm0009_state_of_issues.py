@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "scm0007"
-down_revision = "scm0006"
+revision = "scm0009"
+down_revision = "scm0008"
 branch_labels = None
 depends_on = None
 
