@@ -127,7 +127,8 @@ def test_the_intervals_and_sizes_are_those_of_the_code() -> None:
     page = PAGE.read_text()
     assert Settings().scm_issue_interval == 600
     for words, kind in [
-        ("GraphQL (GitHub, {})", "github"), ("`iids[]` (GitLab, {})", "gitlab"), ("`bulkfetch` (Jira Cloud, {})", "jira"),
+        ("GraphQL (GitHub, {})", "github"), ("`iids[]` (GitLab, {})", "gitlab"),
+        ("`bulkfetch` (Jira Cloud, {})", "jira"),
         ("JQL (Jira Data Center, {})", "jira_server"), ("`workitemsbatch` (Azure DevOps, {})", "vsts"),
         ("by id (Roundup, {})", "roundup"),
     ]:  # fmt: skip

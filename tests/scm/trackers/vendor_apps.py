@@ -18,7 +18,7 @@ def refused(status: int, answer: Any) -> tuple[Response, int]:
     return jsonify(answer), status
 
 
-def github_app(prefix: str = "") -> Flask:
+def github_app(prefix: str = "") -> Flask:  # noqa: C901  # a function for each path
     app, issues = Flask("github"), Stored()
     missing = {"message": "Not Found"}
 
@@ -80,7 +80,7 @@ def github_app(prefix: str = "") -> Flask:
     return app
 
 
-def gitlab_app() -> Flask:
+def gitlab_app() -> Flask:  # noqa: C901  # a function for each path
     app, issues = Flask("gitlab"), Stored()
 
     def shown(issue: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def gitlab_app() -> Flask:
     return app
 
 
-def azure_app() -> Flask:
+def azure_app() -> Flask:  # noqa: C901  # a function for each path
     app, items = Flask("azure"), Stored()
     said: dict[int, list[str]] = {}
     missing = {"message": "TF401232: no such work item"}
@@ -189,7 +189,7 @@ def jira_errors(given: dict[str, Any]) -> dict[str, str]:
     return {"customfield_1": "Severity is none of High, Low."} if given["customfield_1"] == "impossible" else {}
 
 
-def jira_app(version: str) -> Flask:
+def jira_app(version: str) -> Flask:  # noqa: C901  # a function for each path
     app, issues = Flask("jira"), Stored()
     api = f"/jira/rest/api/{version}"
     missing = {"errorMessages": ["Issue does not exist or you do not have permission to see it."], "errors": {}}
@@ -281,6 +281,7 @@ def roundup_app() -> Flask:
         issue = rows["issue"][number - 1]
         if request.method == "PATCH":
             issue["messages"].extend(request.get_json()["messages"])
-        return {"data": {"id": str(number), "@etag": '"e"', "attributes": shown(number, issue)}}
+        attributes = {**shown(number, issue), "messages": [{"id": each} for each in issue["messages"]]}
+        return {"data": {"id": str(number), "@etag": '"e"', "attributes": attributes}}
 
     return app
