@@ -102,6 +102,10 @@ class TrackerContract:
     @pytest.fixture
     def at(self, vendor: Vendor) -> Tracker:
         """The tracker, at the stand-in."""
+        return self.open(vendor)
+
+    def open(self, vendor: Vendor) -> Tracker:
+        """Make the tracker, at the stand-in."""
         return self.tracker(
             vendor.url + self.base_path,
             self.credential,
@@ -368,7 +372,6 @@ class TrackerContract:
 
     def test_a_vendor_that_is_slow(self, at: Tracker, vendor: Vendor) -> None:
         """Is waited for until the deadline, by each call."""
-
         end = threading.Event()
 
         def slowly(run: Callable[[], Response]) -> Response:
