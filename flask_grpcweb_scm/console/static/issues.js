@@ -173,7 +173,7 @@ function formOf(ids, suspect, stacktrace, integrations) {
   });
   fields.addEventListener("input", (/** @type {any} */ event) => {
     // The fields of an issue follow from some of them alone, such as the project.
-    if (!event.target.dataset.decides) return;
+    if (!("decides" in event.target.dataset)) return;
     clearTimeout(timer);
     timer = setTimeout(describe, PAUSE);
   });
