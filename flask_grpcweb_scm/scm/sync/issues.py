@@ -54,6 +54,8 @@ MAX_FAILURES = 3
 MOVED = frozenset({301, 308})
 BATCH_SHARE = 0.5
 """Of the time of one call, for the request for many."""
+LAST_SHARE = 0.25
+"""Of that time, in which no other issue is begun."""
 # They are about the account: the next request would end in the same.
 _ABOUT_ACCOUNT = (ProviderRateLimited, CredentialRefused)
 
@@ -151,13 +153,15 @@ def _readings(tracker: Tracker, issues: Sequence[DueIssue], lease: Lease) -> Ite
 
     :raises ProviderError: for what is about all of them.
     """
+    time_for_all = tracker.http.deadline - time.monotonic()
     seen, failures, alone = _read_many(tracker, issues, lease), 0, 0
     for issue in issues:
         found = seen.get(issue.place)
         if found is not None:
             yield _present(tracker, issue, found)
             continue
-        if alone == MAX_SINGLE:
+        left = tracker.http.deadline - time.monotonic()
+        if alone == MAX_SINGLE or (alone and left < time_for_all * LAST_SHARE):
             # The others are due still.
             continue
         alone += 1
