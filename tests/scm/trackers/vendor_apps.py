@@ -220,7 +220,7 @@ def jira_app(version: str) -> Flask:  # noqa: C901  # a function for each path
     @app.get(f"{api}/search/jql")
     def search() -> Any:
         if keys := re.fullmatch(r"key in \((.*)\)", request.args["jql"]):
-            return {"issues": [shown(issue) for issue in issues if issue["key"] in keys[1].split(",")]}
+            return {"issues": [shown(issue) for issue in issues if issue["key"] in re.findall(r"[A-Z]+-\d+", keys[1])]}
         match = re.search(r'text ~ "([^"]*)"', request.args["jql"])
         wanted = words_of(match[1] if match else "")
         found = [each for each in issues if wanted <= words_of(f"{each['summary']} {each['description']}")]
