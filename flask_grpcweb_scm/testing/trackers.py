@@ -18,23 +18,18 @@ import pytest
 from werkzeug.wrappers import Response
 
 from flask_grpcweb_scm.scm.trackers.registry import unusable
-from flask_grpcweb_scm.testing.vendor import Fault, SentRequest, Vendor, texts_of
+from flask_grpcweb_scm.testing import hostile
+from flask_grpcweb_scm.testing.vendor import SentRequest, Vendor
 from flask_grpcweb_scm.trackers import (
     MAX_FOUND,
     Credential,
-    CredentialRefused,
-    FoundIssue,
     NewIssue,
-    ProviderConflict,
     ProviderError,
     ProviderForbidden,
     ProviderNotFound,
-    ProviderRateLimited,
     ProviderRejected,
     ProviderTimeout,
-    ProviderUnavailable,
     Tracker,
-    TrackerIssue,
 )
 
 if TYPE_CHECKING:
@@ -44,32 +39,6 @@ __all__ = ["SentRequest", "TrackerContract", "Vendor"]
 
 SECRET = "s3cret-t0ken-of-the-contract"  # noqa: S105  # of nobody
 SECONDS = 10
-STATUSES: Mapping[int, type[ProviderError]] = {
-    400: ProviderRejected,
-    401: CredentialRefused,
-    403: ProviderForbidden,
-    404: ProviderNotFound,
-    409: ProviderConflict,
-    422: ProviderRejected,
-    429: ProviderRateLimited,
-    503: ProviderUnavailable,
-}
-GARBAGE = [b"", b"null", b"[]", b"{}", b"7", b'"x"', b"NaN", b"<html>", b"[" * 100_000, b"\xff", b'{"data": null}']
-VALUES: list[Any] = [None, True, -1, 2**63, "", "..", "a\0\ud800", "javascript:alert(1)", "x" * 300_000, {}, [7]]
-FIELDS = ["..", ".", "../..", "a/../../x", "a b\r\nX: y", "a?x=1#y", "'; --", "%2e%2e", "\0", "x" * 3000, "\ud800"]
-# Of a response: a vendor may send much of which nothing is read.
-MAX_CHANGED = 60
-UNREADABLE = "\0\x1b\u202e\ud800"
-# Where a response is lost or changed, of a request that acts and of one that does not.
-LOST: Mapping[str, Fault] = {
-    "cut before": lambda run: None,
-    "cut after": lambda run: [run(), None][1],
-    "failed before": lambda run: Response("", 503),
-    "failed after": lambda run: [run(), Response("", 502)][1],
-    "nonsense after": lambda run: [run(), Response("{}", 200)][1],
-    "a page after": lambda run: [run(), Response("<html>", 200, mimetype="text/html")][1],
-    "half after": lambda run: Response(run().get_data()[:-3], 200, mimetype="application/json"),
-}
 
 
 class TrackerContract:
@@ -134,9 +103,9 @@ class TrackerContract:
         issue = self.issue()
         at.check(issue.fields)
         created = at.create(issue)
-        check_sound(created)
+        hostile.check_sound(created)
         found = at.read(created.key)
-        check_sound(found)
+        hostile.check_sound(found)
         assert (found.key, found.web_url, found.title) == (created.key, created.web_url, issue.title)
 
     def test_an_issue_is_found_by_its_marker(self, at: Tracker) -> None:
@@ -147,7 +116,7 @@ class TrackerContract:
         assert at.find(issue) == created
         assert at.find(other) is None, "find() returned the issue of another marker"
 
-    @pytest.mark.parametrize("fault", LOST)
+    @pytest.mark.parametrize("fault", hostile.LOST)
     def test_a_lost_response_makes_no_second_issue(self, at: Tracker, vendor: Vendor, fault: str) -> None:
         """Whichever request of a create it was the response of: what is not found is created again."""
         vendor.forget()
@@ -155,7 +124,7 @@ class TrackerContract:
         for place in range(len(vendor.requests)):
             at.http.deadline = time.monotonic() + SECONDS
             issue = self.issue()
-            vendor.fail(LOST[fault], first=place)
+            vendor.fail(hostile.LOST[fault], first=place)
             created = None
             try:
                 with at.reading():
@@ -214,7 +183,7 @@ class TrackerContract:
         key = at.create(self.issue()).key
         vendor.forget()
         at.comment(key, "Linked words")
-        assert any("Linked words" in text for text in sent_texts(vendor))
+        assert any("Linked words" in text for text in vendor.texts())
         comments = at.comments(key)
         assert comments is None or any("Linked words" in text for text in comments), "comments() does not show them"
 
@@ -243,7 +212,7 @@ class TrackerContract:
         at.create(self.issue())
         depths = {request.target.partition("?")[0].count("/") for request in vendor.requests}
         for name in self.fields:
-            for value in FIELDS:
+            for value in hostile.FIELDS:
                 at.http.deadline = time.monotonic() + SECONDS
                 issue = self.issue(fields={**self.fields, name: value})
                 vendor.forget()
@@ -282,14 +251,14 @@ class TrackerContract:
         for title in ("a  b", "<b> @all #1 /close", "ü" * (self.tracker.max_title_characters or 5000)):
             vendor.forget()
             at.create(self.issue(title=title))
-            assert title in sent_texts(vendor)
+            assert title in vendor.texts()
 
     def test_a_title_is_one_line(self, at: Tracker, vendor: Vendor) -> None:
         """Whatever breaks lines."""
         for title in ("two\nlines", "two\r\n\r\nlines\n", "\ttwo\x0b\u2028lines"):
             vendor.forget()
             at.create(self.issue(title=title))
-            assert "two lines" in sent_texts(vendor)
+            assert "two lines" in vendor.texts()
 
     def test_a_long_title_is_cut_and_opens_the_description(self, at: Tracker, vendor: Vendor) -> None:
         """At the limit of the tracker."""
@@ -299,7 +268,7 @@ class TrackerContract:
         title = "word " * limit + "end"
         vendor.forget()
         at.create(self.issue(title=title))
-        [short, *others] = sorted((text for text in sent_texts(vendor) if text.startswith("word word")), key=len)
+        [short, *others] = sorted((text for text in vendor.texts() if text.startswith("word word")), key=len)
         assert limit - 5 <= len(short) <= limit
         assert short.endswith("…")
         assert any(text.startswith(title) for text in others), "the whole title does not open the description"
@@ -324,15 +293,15 @@ class TrackerContract:
                 vendor.forget()
                 at.create(self.issue(title="t", description=text))
                 at.comment(key, text)
-                assert not [sent for sent in sent_texts(vendor) if piece in sent], f"{piece!r} was sent as it is"
+                assert not [sent for sent in vendor.texts() if piece in sent], f"{piece!r} was sent as it is"
         vendor.forget()
-        at.create(self.issue(title="t", description=f"a{UNREADABLE}b"))
-        at.comment(key, f"a{UNREADABLE}b")
-        assert not [sent for sent in sent_texts(vendor) if set(sent) & set(UNREADABLE)]
+        at.create(self.issue(title="t", description=f"a{hostile.UNREADABLE}b"))
+        at.comment(key, f"a{hostile.UNREADABLE}b")
+        assert not [sent for sent in vendor.texts() if set(sent) & set(hostile.UNREADABLE)]
 
     # What the vendor sends
 
-    @pytest.mark.parametrize("status", STATUSES)
+    @pytest.mark.parametrize("status", hostile.STATUSES)
     def test_refusals(self, at: Tracker, vendor: Vendor, status: int) -> None:
         """Each status is an error of its class, in the vendor's words, with what it means for the issue."""
         answer, words = self.complaint
@@ -342,12 +311,12 @@ class TrackerContract:
             for place in range(vendors):
                 at.http.deadline = time.monotonic() + SECONDS
                 vendor.fail(lambda run: refusal, first=place)
-                error = caught(call)
+                error = hostile.caught(call)
                 if error is None:
                     # A look-up that the call can do without.
                     assert len(vendor.requests) > place + 1, f"{status} was taken for a success"
                     continue
-                assert isinstance(error, STATUSES[status]), f"{status} became {type(error).__name__}: {error}"
+                assert isinstance(error, hostile.STATUSES[status]), f"{status} became {type(error).__name__}: {error}"
                 assert words in str(error)
                 assert "\n" not in str(error)
                 assert not error.may_have_acted or status >= 500, f"{status} is certain: may_have_acted must be False"
@@ -388,40 +357,27 @@ class TrackerContract:
     def test_garbage_is_no_issue(self, at: Tracker, vendor: Vendor) -> None:
         """Whatever comes in place of a response."""
         for call, vendors in self.calls(at, vendor):
-            for body in GARBAGE:
+            for body in hostile.GARBAGE:
                 for place in range(vendors):
                     at.http.deadline = time.monotonic() + SECONDS
                     vendor.fail(lambda run, body=body: Response(body, mimetype="application/json"), first=place)  # type: ignore[misc]
                     with contextlib.suppress(ProviderError), at.reading():
-                        check_sound(call())
+                        hostile.check_sound(call())
 
-    @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+    @pytest.mark.parametrize("value", hostile.VALUES, ids=lambda value: repr(value)[:20])
     def test_no_value_of_a_response_is_believed(self, at: Tracker, vendor: Vendor, value: Any) -> None:
         """Each value of each response, one by one."""
         for call, vendors in self.calls(at, vendor):
             vendor.forget()
             call()
             for place, response in enumerate(vendor.responses[:vendors]):
-                answers = changed_values(json.loads(response.get_data() or "null"), value)
-                for changed in itertools.islice(answers, MAX_CHANGED):
+                answers = hostile.changed_values(json.loads(response.get_data() or "null"), value)
+                for changed in itertools.islice(answers, hostile.MAX_CHANGED):
                     text = json.dumps(changed)
                     at.http.deadline = time.monotonic() + SECONDS
-                    vendor.fail(self._once(place, text), first=0)
+                    vendor.fail(hostile.once(place, text), first=0)
                     with contextlib.suppress(ProviderError), at.reading():
-                        check_sound(call())
-
-    @staticmethod
-    def _once(place: int, text: str) -> Fault:
-        left = [place]
-
-        def fault(run: Callable[[], Response]) -> Response:
-            left[0] -= 1
-            response = run()
-            if left[0] == -1:
-                response.set_data(text)
-            return response
-
-        return fault
+                        hostile.check_sound(call())
 
     def calls(self, at: Tracker, vendor: Vendor) -> Iterator[tuple[Callable[[], object], int]]:
         """Yield the calls of a tracker that read responses, each with the number of its requests."""
@@ -438,43 +394,3 @@ class TrackerContract:
             at.http.deadline = time.monotonic() + SECONDS
             call()
             yield call, len(vendor.requests)
-
-
-def caught(call: Callable[[], object]) -> ProviderError | None:
-    """Return the error that a call ends with; None for a success."""
-    try:
-        call()
-    except ProviderError as error:
-        return error
-    return None
-
-
-def sent_texts(vendor: Vendor) -> list[str]:
-    """Return the texts of all requests."""
-    return [text for request in vendor.requests for text in request.texts()]
-
-
-def changed_values(answer: Any, value: Any) -> Iterator[Any]:
-    """Yield copies of JSON, with one of its values replaced in each."""
-    rows = itertools.islice(enumerate(answer), 2) if isinstance(answer, list) else ()
-    items = answer.items() if isinstance(answer, dict) else rows
-    for key, item in items:
-        for other in [value, *changed_values(item, value)]:
-            copy = dict(answer) if isinstance(answer, dict) else list(answer)
-            copy[key] = other
-            yield copy
-
-
-def check_sound(result: object) -> None:
-    """Assert that issues have nothing that could not be stored, shown and followed."""
-    for issue in result if isinstance(result, list | tuple) else [result]:
-        if not isinstance(issue, TrackerIssue | FoundIssue):
-            assert issue is None, f"{issue!r} is no issue"
-            continue
-        assert issue.key
-        assert len(issue.key) <= 256
-        assert issue.key.isprintable(), f"the key {issue.key!r} is not printable"
-        assert re.fullmatch(r"(https?://[^\s\\]+)?", issue.web_url), f"{issue.web_url!r} is no address to follow"
-        texts = [*texts_of(dataclasses.asdict(issue))]
-        assert not [text for text in texts if re.search("[\0\ud800-\udfff]", text)], f"{texts!r} cannot be stored"
-        assert max(map(len, texts)) <= 4000

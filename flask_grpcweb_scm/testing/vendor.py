@@ -68,6 +68,10 @@ class Vendor:
         """Forget requests and responses, and end faults."""
         self.requests, self.responses, self._fault = [], [], None
 
+    def texts(self) -> list[str]:
+        """Return the texts of all requests."""
+        return [text for request in self.requests for text in request.texts()]
+
     def fail(self, fault: Fault, *, first: int = 0) -> None:
         """Inject a fault into all requests to come, without the first ones."""
         self.forget()
