@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import IssueState
-from flask_grpcweb_scm.scm.jobs import Lease, NoSubject
+from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
 from flask_grpcweb_scm.scm.jobs.issues import (
     DueIssue,
     Reading,
@@ -84,9 +84,13 @@ def _read_due(integration_id: int, lease: Lease) -> None:
     """
     started, left_out = database_now(), set[int]()
     errors: list[ProviderError] = []
-    is_any_read = False
+    is_any_read, first = False, None
     while due := due_issues(integration_id, started, left_out, MAX_DUE):
         lease.check()
+        if due[0] == first:
+            # A tracker is not asked again and again because the database does not keep when an issue is due.
+            raise JobFailed(f"issue {first.place} is due still, though it was read")
+        first = due[0]
         organization_id = due[0].organization_id
         tracker = None
         try:

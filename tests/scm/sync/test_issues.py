@@ -494,3 +494,22 @@ def _read_slowly(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
     lines = work(app)
     assert {state for state, *_ in states(app).values()} == {"present"}
     assert not any("failed" in line for line in lines)
+
+
+def test_a_reading_that_the_database_does_not_keep_is_no_reason_to_ask_again(
+    app: Flask, ours: Tenant, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.add(1)
+    know(app, ours, "o/r#1")
+    with app.app_context():
+        engine = db.engine
+
+    def keep_due(connection: Any, cursor: Any, text: str, parameters: Any, *more: Any) -> tuple[str, Any]:
+        return (
+            text.replace("WHERE", "WHERE 1 = 0 AND", 1) if text.startswith("UPDATE scm_external_issue SET") else text
+        ), parameters
+
+    sa.event.listen(engine, "before_cursor_execute", keep_due, retval=True)
+    lines = work(app)
+    assert len(vendor.asked) == 1
+    assert any("issue o/r#1 is due still, though it was read" in line for line in lines)
