@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -139,6 +140,16 @@ def test_an_outage_is_a_line_in_the_log(
 
 
 PAGE = PAGES["scaling"]
+
+
+def test_the_function_of_the_page_for_another_engine(app: Flask) -> None:
+    make(app, 4711)
+    names: dict[str, Any] = {}
+    exec(block(PAGE, "python", "def work"), names)
+    names["work"](app)
+    with app.app_context():
+        # There is no such repository.
+        assert db.session.scalars(sa.select(Job)).all() == []
 
 
 def test_the_module_and_the_commands_of_the_page(tmp_path: Path, shell_path: str) -> None:
