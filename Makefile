@@ -12,7 +12,8 @@ FLASK := $(BIN)/flask --app example_app
 # A file's tests run in one process: what they start, they start once.
 # With bytecode, whatever the environment says: without, every process compiles the tests anew.
 # Tests that need chance have generators of their own: the module's need not be seeded for each.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --randomly-dont-reset-seed
+# Tests log thousands of tracebacks, and a fifth of their time would go to the carets under the lines.
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --randomly-dont-reset-seed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A program that installs what pip would, in a quarter of the time: make UV=uv …
 UV ?=
@@ -152,7 +153,7 @@ conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
 
-sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000')
+sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000 --postgresql')
 	$(BIN)/python -m tests.scm.sync.killed $(SYNC)
 
 # The search for costs is not libFuzzer's, which looks for new lines of code.

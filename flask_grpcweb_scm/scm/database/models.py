@@ -46,6 +46,12 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def _status(**how: Any) -> sa.orm.MappedColumn[Any]:
+    """Declare a column with the status of a repository."""
+    values = {"values_callable": lambda enum: [status.value for status in enum]}
+    return mapped_column(sa.Enum(RepositoryStatus, native_enum=False, length=24, **values), **how)
+
+
 def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
     """Declare a foreign key, with an index unless a unique constraint begins with it."""
     return mapped_column(sa.ForeignKey(f"{target}.id", ondelete=ondelete), index=index)
@@ -166,10 +172,9 @@ class Repository(Model):
     external_id: Mapped[str | None] = mapped_column(sa.String(64))
     config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     """Goes to callers: nothing private."""
-    status: Mapped[RepositoryStatus] = mapped_column(
-        sa.Enum(RepositoryStatus, native_enum=False, length=24, values_callable=lambda enum: [s.value for s in enum]),
-        default=RepositoryStatus.ACTIVE,
-    )
+    status: Mapped[RepositoryStatus] = _status(default=RepositoryStatus.ACTIVE)
+    synced_status: Mapped[RepositoryStatus | None] = _status()
+    """The status that syncs have set; None counts as active. One that differs is a person's, and stays."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     mirror_path: Mapped[str | None] = mapped_column(sa.Text)
@@ -365,6 +370,8 @@ class IssueOperation(Model):
     attempts: Mapped[int] = mapped_column(default=1)
     error: Mapped[str] = mapped_column(sa.Text, default="")
     """Error of the last attempt; empty while one is under way, and after it was killed."""
+    not_before: Mapped[datetime | None]
+    """End of a wait that the tracker has demanded of the last attempt; None without one."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()
@@ -386,6 +393,8 @@ class Job(Model):
     """Stays as it is while the job is claimed."""
     requests: Mapped[int] = mapped_column(default=0)
     """Number of times that it was made due: one more while it is claimed makes it due again."""
+    not_before: Mapped[datetime | None]
+    """End of a wait that a provider has demanded, which nothing shortens; None without one."""
     claimed_until: Mapped[datetime | None]
     """End of the lease of the last worker that has claimed it; None once that has released it."""
     claims: Mapped[int] = mapped_column(default=0)
