@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import database_clock, db
+from flask_grpcweb_scm.scm.database.db import database_clock, database_now, db
 from flask_grpcweb_scm.scm.database.models import (
     Integration,
     Job,
@@ -46,7 +46,7 @@ class Work(NamedTuple):
     organization_id: int
     after: float = 0.0
     is_due: bool = False
-    """True when it is due already, and nobody has begun it: it will see what the event is about."""
+    """True when it is due already, so that it will see what the event is about, or is not to be due again."""
 
 
 class Installation(NamedTuple):
@@ -160,9 +160,11 @@ def _works_of_push(installations: Sequence[Installation], event: Event) -> Itera
             yield Work(SYNC_REPOSITORY, row.id, row.organization_id, is_due=bool(row.is_due))
     # One that is not seen any more, or not yet. What people have disabled, or another integration has, stays so.
     seen = {row.organization_id for row in known if row.status is not RepositoryStatus.HIDDEN}
-    for installation in installations if is_configured(first.metadata) else ():
-        if installation.organization_id not in seen and _is_inside(installation, event.name):
-            yield Work(SYNC_ORGANIZATION, installation.organization_id, installation.organization_id, UNKNOWN_SECONDS)
+    for row in installations if is_configured(first.metadata) else ():
+        organization_id = row.organization_id
+        if organization_id not in seen and _is_inside(row, event.name):
+            is_listed = _is_being_listed(organization_id)
+            yield Work(SYNC_ORGANIZATION, organization_id, organization_id, UNKNOWN_SECONDS, is_listed)
 
 
 @functools.cache
@@ -179,6 +181,12 @@ def _numbered(dialect: str) -> sa.Select[Any]:
         column.provider.in_(sa.bindparam("providers", expanding=True)),
         column.external_id.in_(sa.bindparam("numbers", expanding=True)),
     )
+
+
+def _is_being_listed(organization_id: int) -> bool:
+    """Tell whether a worker lists an organization now; made due, it would begin again at its end, push after push."""
+    this = sa.and_(Job.kind == SYNC_ORGANIZATION, Job.subject_id == organization_id)
+    return db.session.scalar(sa.select(Job.id).where(this, Job.claimed_until > database_now())) is not None
 
 
 def _is_inside(row: Installation, name: str) -> bool:

@@ -367,6 +367,34 @@ def test_a_push_to_what_is_not_seen_makes_a_listing_due_but_not_each_time(app: F
     assert (kind, requests, wait > timedelta(seconds=30)) == ("sync_organization", 2, True)
 
 
+def test_a_push_to_what_is_unknown_does_not_have_a_listing_begin_again(app: Flask) -> None:
+    assert post(app, github("push", push(999))) == ACCEPTED
+    with app.app_context():
+        db.session.execute(sa.update(Job).values(claimed_until=database_now() + timedelta(seconds=60)))
+        db.session.commit()
+    assert post(app, github("push", push(999))) == ACCEPTED
+    ((_, requests, _),) = jobs(app)
+    assert requests == 0
+
+
+def test_a_job_that_is_due_already_is_left_alone_until_it_begins(app: Flask) -> None:
+    def pushed() -> list[int]:
+        assert post(app, github("push", push())) == ACCEPTED
+        return [requests for _, requests, _ in jobs(app)]
+
+    assert (pushed(), pushed()) == ([0], [0])
+    with app.app_context():
+        later = database_now() + timedelta(seconds=60)
+        db.session.execute(sa.update(Job).values(claimed_until=later))
+        db.session.commit()
+    assert (pushed(), pushed()) == ([1], [2])
+    with app.app_context():
+        db.session.execute(sa.update(Job).values(claimed_until=None, due_at=later))
+        db.session.commit()
+    assert pushed() == [3]
+    assert due(app) == OUR_PUSH
+
+
 def test_a_push_outside_of_the_border_is_ignored(app: Flask) -> None:
     with app.app_context():
         db.session.execute(sa.update(OrganizationIntegration).values(config={"projects": "acme/r1*"}))
@@ -543,7 +571,7 @@ def test_the_check_needs_no_tables(empty_database: str) -> None:
         findings(app, app.extensions["grpcweb_scm"].settings, {})
 
 
-def test_a_database_that_is_not_there_is_no_answer_to_a_delivery(empty_database: str) -> None:
+def test_a_database_without_tables_is_an_error_that_tells_nothing(empty_database: str) -> None:
     with disposed(make_app(empty_database, **CONFIG)) as app:
         status, text = post(app, github("push", push()))
         assert (status, "scm_integration" in text) == (500, False)
