@@ -160,9 +160,9 @@ def _works_of_push(installations: Sequence[Installation], event: Event) -> Itera
             yield Work(SYNC_REPOSITORY, row.id, row.organization_id, is_due=bool(row.is_due))
     # One that is not seen any more, or not yet. What people have disabled, or another integration has, stays so.
     seen = {row.organization_id for row in known if row.status is not RepositoryStatus.HIDDEN}
-    for row in installations if is_configured(first.metadata) else ():
-        organization_id = row.organization_id
-        if organization_id not in seen and _is_inside(row, event.name):
+    for installed in installations if is_configured(first.metadata) else ():
+        organization_id = installed.organization_id
+        if organization_id not in seen and _is_inside(installed, event.name):
             is_listed = _is_being_listed(organization_id)
             yield Work(SYNC_ORGANIZATION, organization_id, organization_id, UNKNOWN_SECONDS, is_listed)
 
