@@ -109,7 +109,8 @@ def test_an_end_of_the_worker_stops_the_job_that_is_under_way(
         lease.check()
         ran.append("ended")
 
-    monkeypatch.setattr("flask_grpcweb_scm.scm.celery.KINDS", {"sync_repository": Kind(run, lambda: 3600.0)})
+    kinds = {name: Kind(run if name == "sync_repository" else lambda *_: None, lambda: 3600.0) for name in KINDS}
+    monkeypatch.setattr("flask_grpcweb_scm.scm.celery.KINDS", kinds)
     make(app, 1, 2)
     sweep(celery)
     assert ran == ["begun"]
