@@ -24,7 +24,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import Job
-from flask_grpcweb_scm.scm.database.values import RESUME_OUTBOX, SYNC_ORGANIZATION, SYNC_REPOSITORY
+from flask_grpcweb_scm.scm.database.values import (
+    REFRESH_ISSUES,
+    RESUME_OUTBOX,
+    SYNC_ORGANIZATION,
+    SYNC_REPOSITORY,
+)
 from flask_grpcweb_scm.scm.git_import import ImportFailed
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.settings import current_settings
@@ -32,6 +37,7 @@ from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.transactions import reason_of
 
 __all__ = [
+    "REFRESH_ISSUES",
     "RESUME_OUTBOX",
     "SYNC_ORGANIZATION",
     "SYNC_REPOSITORY",
