@@ -30,7 +30,7 @@ from flask_grpcweb_scm.scm.trackers import allowed_projects
 from flask_grpcweb_scm.scm.trackers.tracker import matches_project
 from flask_grpcweb_scm.scm.webhooks.deliveries import PUSH, REPOSITORIES, Event
 
-__all__ = ["Work", "providers_named", "works_of"]
+__all__ = ["Work", "changed_issues", "providers_named", "works_of"]
 
 UNKNOWN_SECONDS = 60.0
 """From a push to a repository that is not known here until its organization is listed: at most one listing a minute."""
@@ -70,6 +70,14 @@ def works_of(name: str, providers: Sequence[str], event: Event) -> list[Work]:
     for row in _installations(name, providers, event):
         installed.setdefault(row.integration_id, []).append(row)
     return sorted({work for rows in installed.values() for work in _works(rows, event)})
+
+
+def changed_issues(name: str, providers: Sequence[str], event: Event) -> list[tuple[int, str]]:
+    """Return the integrations that an event of a webhook is about, in order, each with the key of the issue there."""
+    rows = {row.integration_id: row for row in _installations(name, providers, event)}
+    if not (event.name and event.issue):
+        return []
+    return [(number, _place_of(row) + f"{event.name}#{event.issue}") for number, row in sorted(rows.items())]
 
 
 # Integrations
@@ -133,6 +141,15 @@ def _number_of(row: Installation) -> str:
     return credential.get("installation_id", row.external_id) if "app_id" in credential else ""
 
 
+def _place_of(row: Installation) -> str:
+    """Return the beginning of keys of issues: those of GitLab have the host."""
+    return f"{_host_of(row)}:" if provider_name(row.provider) == "gitlab" else ""
+
+
+def _host_of(row: Installation) -> str:
+    return host_at_provider(row.provider, Integration(provider=row.provider, metadata_=row.metadata))
+
+
 # Work
 
 
@@ -148,11 +165,10 @@ def _works(installations: Sequence[Installation], event: Event) -> Iterator[Work
 def _works_of_push(installations: Sequence[Installation], event: Event) -> Iterator[Work]:
     first, organizations = installations[0], [row.organization_id for row in installations]
     provider = provider_name(first.provider)
-    host = host_at_provider(provider, Integration(provider=provider, metadata_=first.metadata))
     values = {
         "organizations": organizations,
         "providers": provider_spellings(provider),
-        "numbers": numbered_ids(host, event.repository),
+        "numbers": numbered_ids(_host_of(first), event.repository),
     }
     known = db.session.execute(_numbered(db.engine.dialect.name), values).all()
     for row in known:
