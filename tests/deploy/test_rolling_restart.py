@@ -1,0 +1,114 @@
+"""Releases under load: the deployment is restarted part by part, and no call fails.
+
+``make deploy`` does it ten times over.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm.client import RetryPolicy
+from tests.deploy.deployment import TOKEN, Deployment, deployed, eventually, page
+from tests.deploy.load import Load
+from tests.faults.postgresql import PostgresqlServer
+from tests.faults.redis_server import RedisServer
+
+pytestmark = [pytest.mark.needs("deployment")]
+
+ROUNDS = int(os.environ.get("ROUNDS", "1"))
+PAUSE = 1.0
+
+
+def add_rows(deployment: Deployment) -> tuple[int, int]:
+    """An organization with a project and a repository; gives the ids of these."""
+    deployment.flask("scm", "add-organization", "acme")
+    deployment.flask("scm", "add-project", "acme", "web")
+    deployment.flask("scm", "add-repository", "acme", "shop")
+    return 1, 1
+
+
+def stored(postgresql: PostgresqlServer) -> set[str]:
+    rows = postgresql.execute("SELECT stack_root FROM scm_code_mapping", database="faulty")
+    return {root for (root,) in rows}
+
+
+def reload_gunicorn(deployment: Deployment) -> None:
+    before = worker_pids(deployment)
+    deployment.gunicorn.reload()
+    eventually(lambda: worker_pids(deployment).isdisjoint(before), seconds=60)
+
+
+def worker_pids(deployment: Deployment) -> set[int]:
+    pid = deployment.gunicorn.pid
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def restart_gunicorn(deployment: Deployment) -> None:
+    deployment.gunicorn.restart()
+    eventually(lambda: page(f"http://127.0.0.1:{deployment.direct}/healthz/ready")[0] == 200, seconds=60)
+
+
+STEPS: dict[str, list[Callable[[Deployment], object]]] = {
+    "gunicorn": [
+        reload_gunicorn,
+        lambda deployment: deployment.nginx.reload(),
+        lambda deployment: deployment.worker.restart(),
+        restart_gunicorn,
+    ],
+    "pyvoy": [
+        lambda deployment: deployment.restart_pyvoy(),
+        lambda deployment: deployment.worker.restart(),
+    ],
+}
+
+
+@pytest.mark.parametrize("web", STEPS)
+def test_no_call_fails(web: str, postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path) -> None:
+    with deployed(tmp_path, postgresql, redis, web) as deployment:
+        mappings = add_rows(deployment)
+        with Load(deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=mappings) as load:
+            time.sleep(PAUSE)
+            for _ in range(ROUNDS):
+                for step in STEPS[web]:
+                    step(deployment)
+                    time.sleep(PAUSE)
+        print(web, dict(load.calls), dict(load.streams), f"slowest {max(load.seconds):.1f} s")
+        assert load.failures == []
+        assert load.calls[StatusCode.OK] > 100
+        assert load.streams.keys() <= {StatusCode.OK, StatusCode.UNAVAILABLE}
+        assert load.streams[StatusCode.OK] > 0
+        assert load.acknowledged <= stored(postgresql)
+
+
+@pytest.fixture(params=[None, RetryPolicy()], ids=["without retries", "with the retries of the client"])
+def retry(request: pytest.FixtureRequest) -> RetryPolicy | None:
+    policy: RetryPolicy | None = request.param
+    return policy
+
+
+def test_a_restart_of_the_database(
+    retry: RetryPolicy | None, postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path
+) -> None:
+    with deployed(tmp_path, postgresql, redis) as deployment:
+        mappings = add_rows(deployment)
+        with Load(
+            deployment.url, TOKEN, certificate=deployment.nginx.certificate, retry=retry, mappings=mappings
+        ) as load:
+            for _ in range(ROUNDS):
+                time.sleep(PAUSE)
+                postgresql.stop()
+                postgresql.start()
+                postgresql.wait_until_ready()
+                time.sleep(PAUSE)
+        print(dict(load.calls), dict(load.streams))
+        assert load.calls.keys() <= ({StatusCode.OK} if retry else {StatusCode.OK, StatusCode.UNAVAILABLE}), load.failures
+        assert load.streams.keys() <= {StatusCode.OK, StatusCode.UNAVAILABLE}
+        assert load.acknowledged <= stored(postgresql)
+        eventually(lambda: deployment.worker.is_running)
