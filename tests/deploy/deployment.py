@@ -24,12 +24,13 @@ import pytest
 from tests.faults.postgresql import PostgresqlServer
 from tests.faults.redis_server import RedisServer
 from tests.nginx.conftest import NGINX
-from tests.servers import ROOT, START_SECONDS, check_need, free_port
+from tests.servers import ROOT, check_need, free_port
 
 DEPLOY = ROOT / "deploy"
 PROGRAMS = Path(sys.executable).parent
 TOKEN = "token-of-the-tests-of-the-deployment"
 DICE_PAUSE = "0.05"
+PATIENCE = 90.0
 MAIN = """
 user {user};
 worker_processes 2;
@@ -139,7 +140,7 @@ class Unit:
 
     def _run(self, key: str) -> None:
         command = [word.replace("$MAINPID", str(self.pid)) for word in self._command(key)]
-        subprocess.run(command, check=True, env=self._environ, timeout=START_SECONDS)
+        subprocess.run(command, check=True, env=self._environ, timeout=PATIENCE)
 
 
 class Nginx:
@@ -179,15 +180,15 @@ class Nginx:
         return [str(NGINX), "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
 
     def start(self) -> None:
-        subprocess.run(self.command, check=True, timeout=START_SECONDS)
+        subprocess.run(self.command, check=True, timeout=PATIENCE)
 
     def reload(self) -> None:
-        subprocess.run([*self.command, "-s", "reload"], check=True, timeout=START_SECONDS)
+        subprocess.run([*self.command, "-s", "reload"], check=True, timeout=PATIENCE)
 
     def stop(self) -> None:
         pid = self._folder / "nginx.pid"
         if pid.exists():
-            subprocess.run([*self.command, "-s", "stop"], check=True, timeout=START_SECONDS)
+            subprocess.run([*self.command, "-s", "stop"], check=True, timeout=PATIENCE)
             eventually(lambda: not pid.exists())
 
 
@@ -309,7 +310,7 @@ def environment_file(path: Path) -> dict[str, str]:
     return dict("".join(shlex.split(line)).split("=", 1) for line in lines)
 
 
-def eventually(check: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+def eventually(check: Callable[[], bool], seconds: float = PATIENCE) -> None:
     stop = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < stop

@@ -17,7 +17,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 CALLS_A_SECOND = 50
 CALLERS = 10
 STREAMS = 4
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 SCM = scm_pb2.DESCRIPTOR.services_by_name["ScmService"]
 DICE = dice_pb2.DESCRIPTOR.services_by_name["Dice"]
 

@@ -42,7 +42,7 @@ def stored(postgresql: PostgresqlServer) -> set[str]:
 def reload_gunicorn(deployment: Deployment) -> None:
     before = worker_pids(deployment)
     deployment.gunicorn.reload()
-    eventually(lambda: worker_pids(deployment).isdisjoint(before), seconds=60)
+    eventually(lambda: worker_pids(deployment).isdisjoint(before))
 
 
 def worker_pids(deployment: Deployment) -> set[int]:
@@ -52,7 +52,7 @@ def worker_pids(deployment: Deployment) -> set[int]:
 
 def restart_gunicorn(deployment: Deployment) -> None:
     deployment.gunicorn.restart()
-    eventually(lambda: page(f"http://127.0.0.1:{deployment.direct}/healthz/ready")[0] == 200, seconds=60)
+    eventually(lambda: page(f"http://127.0.0.1:{deployment.direct}/healthz/ready")[0] == 200)
 
 
 STEPS: dict[str, list[Callable[[Deployment], object]]] = {
