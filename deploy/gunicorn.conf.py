@@ -9,6 +9,9 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or len(os.sched_getaffinity(0)))
 # Streams, which hold theirs, and as many again for other calls; at least two more than FLASK_GRPC_MAX_STREAMS_TOTAL.
 worker_class = "gthread"
 threads = 2 * int(os.environ.get("FLASK_GRPC_MAX_STREAMS_TOTAL", "8"))
+# A process whose threads are all busy takes no more: connections wait in the socket for the first that is free, also for
+# those of a new release.
+worker_connections = threads
 # systemd gives the socket, and this is not looked at.
 bind = os.environ.get("GUNICORN_BIND", "127.0.0.1:8000")
 backlog = 2048

@@ -154,7 +154,7 @@ class Nginx:
         self.log = folder / "nginx-error.log"
         self.access_log = folder / "log/scm.log"
         self.access_log.parent.mkdir()
-        (folder / "nginx").mkdir()
+        (folder / "nginx/tls").mkdir(parents=True)
         for file in (DEPLOY / "nginx").glob("*.conf"):
             text = file.read_text()
             for before, after in replaced.items():
@@ -162,12 +162,12 @@ class Nginx:
             (folder / "nginx" / file.name).write_text(text)
         user = "root" if os.geteuid() == 0 else "nobody"
         (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user))
-        self.certificate = folder / "nginx/tls.crt"
+        self.certificate = folder / "nginx/tls/tls.crt"
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
                 *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
-                *("-keyout", folder / "nginx/tls.key", "-out", self.certificate),
+                *("-keyout", folder / "nginx/tls/tls.key", "-out", self.certificate),
             ],
             check=True,
             capture_output=True,

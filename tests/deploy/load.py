@@ -27,6 +27,7 @@ class Load:
 
     :param retry: None: a failure is counted as it comes.
     :param mappings: a project and a repository, between which callers create code mappings; None: they only read.
+    :param prefix: of the roots of these.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Load:
         certificate: Path | None = None,
         retry: RetryPolicy | None = None,
         mappings: tuple[int, int] | None = None,
+        prefix: str = "",
     ) -> None:
         self._open = lambda **more: Channel(
             url, token=token, ca_certs=str(certificate) if certificate else None, **more
         )
-        self._retry, self._mappings = retry, mappings
+        self._retry, self._mappings, self._prefix = retry, mappings, prefix
         self._over = threading.Event()
         self._numbers = itertools.count()
         self.calls: Counter[StatusCode] = Counter()
@@ -81,7 +83,7 @@ class Load:
             elif number % 3 == 1 or self._mappings is None:
                 scm.list_repositories(scm_pb2.ListRepositoriesRequest(organization_id=1))
             else:
-                self._write(scm, f"root{number}/")
+                self._write(scm, f"{self._prefix}root{number}/")
         except CallError as error:
             code = error.code
             self.failures.append(f"{time.strftime('%X')} {error}")

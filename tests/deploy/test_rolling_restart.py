@@ -17,7 +17,7 @@ from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.client import RetryPolicy
 from tests.deploy.deployment import TOKEN, Deployment, deployed, eventually, page
 from tests.deploy.load import Load
-from tests.faults.postgresql import PostgresqlServer
+from tests.faults.postgresql import DATABASE, PostgresqlServer
 from tests.faults.redis_server import RedisServer
 
 pytestmark = [pytest.mark.needs("deployment")]
@@ -26,16 +26,19 @@ ROUNDS = int(os.environ.get("ROUNDS", "1"))
 PAUSE = 1.0
 
 
-def add_rows(deployment: Deployment) -> tuple[int, int]:
-    """An organization with a project and a repository; gives the ids of these."""
-    deployment.flask("scm", "add-organization", "acme")
-    deployment.flask("scm", "add-project", "acme", "web")
-    deployment.flask("scm", "add-repository", "acme", "shop")
+def add_rows(flask: Callable[..., object]) -> tuple[int, int]:
+    """An organization with a project and a repository; gives the ids of these.
+
+    :param flask: runs a command of the app.
+    """
+    flask("scm", "add-organization", "acme")
+    flask("scm", "add-project", "acme", "web")
+    flask("scm", "add-repository", "acme", "shop")
     return 1, 1
 
 
-def stored(postgresql: PostgresqlServer) -> set[str]:
-    rows = postgresql.execute("SELECT stack_root FROM scm_code_mapping", database="faulty")
+def stored(postgresql: PostgresqlServer, database: str = DATABASE) -> set[str]:
+    rows = postgresql.execute("SELECT stack_root FROM scm_code_mapping", database=database)
     return {root for (root,) in rows}
 
 
@@ -72,7 +75,7 @@ STEPS: dict[str, list[Callable[[Deployment], object]]] = {
 @pytest.mark.parametrize("web", STEPS)
 def test_no_call_fails(web: str, postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path) -> None:
     with deployed(tmp_path, postgresql, redis, web) as deployment:
-        mappings = add_rows(deployment)
+        mappings = add_rows(deployment.flask)
         with Load(deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=mappings) as load:
             time.sleep(PAUSE)
             for _ in range(ROUNDS):
@@ -97,7 +100,7 @@ def test_a_restart_of_the_database(
     retry: RetryPolicy | None, postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path
 ) -> None:
     with deployed(tmp_path, postgresql, redis) as deployment:
-        mappings = add_rows(deployment)
+        mappings = add_rows(deployment.flask)
         with Load(
             deployment.url, TOKEN, certificate=deployment.nginx.certificate, retry=retry, mappings=mappings
         ) as load:
