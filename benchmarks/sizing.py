@@ -84,7 +84,11 @@ def h2load(port: int, method: str, protocol: str, folder: Path, *options: str) -
     content_type, http = PROTOCOLS[protocol]
     body, log = folder / "body", folder / "times"
     if protocol == "Connect, JSON":
-        fields = {"organizationId": 1} if method == "ListRepositories" else {"repositoryId": 1, "filepath": "README.md", "lineNumber": 5}
+        fields = (
+            {"organizationId": 1}
+            if method == "ListRepositories"
+            else {"repositoryId": 1, "filepath": "README.md", "lineNumber": 5}
+        )
         body.write_text(json.dumps(fields))
     else:
         body.write_bytes(frame(request.SerializeToString()))
@@ -167,7 +171,10 @@ def main(rows_only: bool) -> None:
                         click.echo(row, err=True)
                         found.append(row)
     names = " | ".join(f"{name}, a second | p99 at half of it" for name in CALLS)
-    lines = [f"| server | protocol | database | {names} | memory of a worker |", "|---|---|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        f"| server | protocol | database | {names} | memory of a worker |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
     footer = f"Python {platform.python_version()}, {os.cpu_count()} cores, of which h2load has its part."
     write("calls", "\n".join([*lines, *sorted(found), "", footer, ""]))
 

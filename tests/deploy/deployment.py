@@ -79,7 +79,8 @@ class Unit:
         for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
             self._keys.setdefault(key, []).append(value)
         self.log = folder / f"{name}{instance}.log"
-        self._environ = {**environ, **dict(each.split("=", 1) for each in self._keys.get("Environment", []))}
+        # What is in the EnvironmentFile= counts more.
+        self._environ = {**dict(each.split("=", 1) for each in self._keys.get("Environment", [])), **environ}
         self._sockets = sockets or []
         self._folders = [folder / "run" / each for each in self._keys.get("RuntimeDirectory", [])]
         self._process: subprocess.Popen[bytes] | None = None
@@ -301,7 +302,9 @@ class Deployment:
         assert script.returncode == 0
 
     def logs(self) -> str:
-        return "".join(unit.log.read_text() for unit in [self.gunicorn, self.worker, *self.pyvoy.values()] if unit.log.exists())
+        return "".join(
+            unit.log.read_text() for unit in [self.gunicorn, self.worker, *self.pyvoy.values()] if unit.log.exists()
+        )
 
 
 def environment_file(path: Path) -> dict[str, str]:

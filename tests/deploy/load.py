@@ -54,6 +54,11 @@ class Load:
         """Stack roots of code mappings whose caller was told that they are stored."""
         self.seconds: list[float] = []
 
+    def __str__(self) -> str:
+        """What came of the calls, for people."""
+        calls, streams = ({code.name: count for code, count in found.items()} for found in (self.calls, self.streams))
+        return f"calls {calls}, slowest {max(self.seconds):.1f} s; streams {streams}"
+
     def __enter__(self) -> Load:
         callers = [(self._call, number) for number in range(CALLERS)] + [(self._stream, n) for n in range(STREAMS)]
         self._threads = [threading.Thread(target=function, args=(number,)) for function, number in callers]

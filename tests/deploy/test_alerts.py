@@ -40,7 +40,9 @@ from tests.scm.trackers.github_server import GitHubServer, serve_github, status_
 pytestmark = pytest.mark.needs("deployment")
 
 RULES = DEPLOY / "prometheus/rules.yml"
-ALERTS = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule}
+ALERTS = {
+    rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule
+}
 LIST = scm_pb2.ListRepositoriesRequest(organization_id=1)
 SLOW = "ScmSlow"
 LIMITED = "example.dice.v1.Dice/Roll"
@@ -70,7 +72,9 @@ class Site:
     under_fault: list[Series] = field(default_factory=list)
     """What was scraped while something was wrong; else it is scraped after the calls."""
 
-    def call(self, method: str, request: Any, count: int = 1, *, token: str = TOKEN, timeout: float = PATIENCE) -> set[StatusCode]:
+    def call(
+        self, method: str, request: Any, count: int = 1, *, token: str = TOKEN, timeout: float = PATIENCE
+    ) -> set[StatusCode]:
         """Call a method; gives the statuses."""
         codes = set()
         url = f"http://127.0.0.1:{self.deployment.direct}"

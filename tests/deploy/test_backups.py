@@ -25,7 +25,12 @@ SECONDS = 2.0
 
 def run(script: str, folder: Path, **environ: str) -> str:
     done = subprocess.run(
-        ["sh", "-ec", script], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, timeout=PATIENCE
+        ["sh", "-ec", script],
+        cwd=folder,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -34,7 +39,9 @@ def run(script: str, folder: Path, **environ: str) -> str:
 def test_postgresql(postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path) -> None:
     script = block(PAGES["operations"], "sh", "pg_dump")
     with deployed(tmp_path, postgresql, redis) as deployment:
-        with Load(deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=add_rows(deployment.flask)) as load:
+        with Load(
+            deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=add_rows(deployment.flask)
+        ) as load:
             time.sleep(SECONDS)
             before = set(load.acknowledged)
             postgresql.execute("DROP DATABASE IF EXISTS restored", "CREATE DATABASE restored")
@@ -68,7 +75,9 @@ def test_sqlite(postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path
     with deployed(
         tmp_path, postgresql, redis, WEB_CONCURRENCY="1", FLASK_SQLALCHEMY_DATABASE_URI=database
     ) as deployment:
-        with Load(deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=add_rows(deployment.flask)) as load:
+        with Load(
+            deployment.url, TOKEN, certificate=deployment.nginx.certificate, mappings=add_rows(deployment.flask)
+        ) as load:
             time.sleep(SECONDS)
             before = set(load.acknowledged)
             assert run(script, tmp_path) == "ok\n"

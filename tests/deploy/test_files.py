@@ -61,7 +61,11 @@ def test_the_services_of_compose() -> None:
     services = composed["services"]
     for name, service in services.items():
         # Each has a sign of life: its own, that of its image, or of the Dockerfile.
-        assert "healthcheck" in service or "build" in service or service["image"] in {"scm", "docker.io/library/nginx:1.26"}
+        assert (
+            "healthcheck" in service
+            or "build" in service
+            or service["image"] in {"scm", "docker.io/library/nginx:1.26"}
+        )
         assert set(service.get("depends_on", {})) <= services.keys(), name
         for volume in service.get("volumes", []):
             source = volume.partition(":")[0]

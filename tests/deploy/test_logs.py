@@ -58,9 +58,7 @@ def app_lines(text: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def deployment(
-    postgresql: PostgresqlServer, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+def deployment(postgresql: PostgresqlServer, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with deployed(tmp_path_factory.mktemp("logs"), postgresql, redis, WEB_CONCURRENCY="1") as deployment:
         yield deployment
 
@@ -81,7 +79,7 @@ def test_a_request_without_a_trace_gets_one(deployment: Deployment) -> None:
     (trace,) = re.findall(r" trace=([0-9a-f]{32})$", line)
     assert app_lines(deployment.gunicorn.log.read_text())[trace] == "OK"
     # The proxy is believed: its caller's address, not its own, which is none on a Unix socket.
-    assert f", peer 127.0.0.1, call " in deployment.gunicorn.log.read_text().splitlines()[-1]
+    assert ", peer 127.0.0.1, call " in deployment.gunicorn.log.read_text().splitlines()[-1]
 
 
 def test_what_the_world_does_not_see(deployment: Deployment) -> None:

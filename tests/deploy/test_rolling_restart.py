@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from tests.faults.postgresql import DATABASE, PostgresqlServer
 from tests.faults.redis_server import RedisServer
 
 pytestmark = [pytest.mark.needs("deployment")]
+
+logger = logging.getLogger(__name__)
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 PAUSE = 1.0
@@ -82,7 +84,7 @@ def test_no_call_fails(web: str, postgresql: PostgresqlServer, redis: RedisServe
                 for step in STEPS[web]:
                     step(deployment)
                     time.sleep(PAUSE)
-        print(web, dict(load.calls), dict(load.streams), f"slowest {max(load.seconds):.1f} s")
+        logger.info("%s, %d rounds: %s", web, ROUNDS, load)
         assert load.failures == []
         assert load.calls[StatusCode.OK] > 100
         assert load.streams.keys() <= {StatusCode.OK, StatusCode.UNAVAILABLE}
@@ -110,8 +112,10 @@ def test_a_restart_of_the_database(
                 postgresql.start()
                 postgresql.wait_until_ready()
                 time.sleep(PAUSE)
-        print(dict(load.calls), dict(load.streams))
-        assert load.calls.keys() <= ({StatusCode.OK} if retry else {StatusCode.OK, StatusCode.UNAVAILABLE}), load.failures
+        logger.info("PostgreSQL, %d restarts, %s: %s", ROUNDS, "retries" if retry else "no retries", load)
+        assert load.calls.keys() <= ({StatusCode.OK} if retry else {StatusCode.OK, StatusCode.UNAVAILABLE}), (
+            load.failures
+        )
         assert load.streams.keys() <= {StatusCode.OK, StatusCode.UNAVAILABLE}
         assert load.acknowledged <= stored(postgresql)
         eventually(lambda: deployment.worker.is_running)
