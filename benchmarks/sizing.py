@@ -66,11 +66,13 @@ PROTOCOLS = {
 
 
 def protocols_of(server: str) -> list[str]:
+    """The protocols that a server speaks here."""
     return [name for name in PROTOCOLS if name != "gRPC" or server == "pyvoy"]
 
 
 @contextmanager
 def served(server: str, environ: Mapping[str, str], folder: Path) -> Iterator[tuple[Processes, int]]:
+    """Run a server; gives its processes and its port."""
     port = free_port()
     arguments = [word.format(port=port) for word in SERVERS[server]]
     arguments[0] = str(PROGRAMS / arguments[0])
@@ -132,14 +134,16 @@ def bytes_of_rows(postgresql: PostgresqlServer) -> Iterator[str]:
         grow(app, tenant, 1, ROWS)
     postgresql.execute("VACUUM FULL ANALYZE", database="faulty")
     query = (
-        "SELECT relname, reltuples::bigint, pg_total_relation_size(oid) / reltuples, pg_relation_size(oid) / reltuples"
-        f" FROM pg_class WHERE relkind = 'r' AND relname LIKE 'scm%' AND reltuples >= {ROWS} ORDER BY relname"
+        "SELECT relname, reltuples, pg_total_relation_size(oid) / reltuples, pg_relation_size(oid) / reltuples"
+        " FROM pg_class WHERE relkind = 'r' AND relname LIKE 'scm%' AND reltuples > 0 ORDER BY relname"
     )
-    for name, _, total, own in postgresql.execute(query, database="faulty"):
-        yield f"| `{name}` | {own:.0f} | {total:.0f} |"
+    for name, rows, total, own in postgresql.execute(query, database="faulty"):
+        if rows >= ROWS:
+            yield f"| `{name}` | {own:.0f} | {total:.0f} |"
 
 
 def write(mark: str, table: str) -> None:
+    """Write a table into the page."""
     pattern = rf"(?<=<!-- make sizing: {mark} -->\n).*?(?=<!-- end -->)"
     PAGE.write_text(re.sub(pattern, lambda match: table, PAGE.read_text(), flags=re.DOTALL))
 

@@ -9,8 +9,8 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or len(os.sched_getaffinity(0)))
 # Streams, which hold theirs, and as many again for other calls; at least two more than FLASK_GRPC_MAX_STREAMS_TOTAL.
 worker_class = "gthread"
 threads = 2 * int(os.environ.get("FLASK_GRPC_MAX_STREAMS_TOTAL", "8"))
-# A process whose threads are all busy takes no more: connections wait in the socket for the first that is free, also for
-# those of a new release.
+# A process whose threads are all busy takes no more: connections wait in the socket for the first that is free, be it
+# of a new release.
 worker_connections = threads
 # systemd gives the socket, and this is not looked at.
 bind = os.environ.get("GUNICORN_BIND", "127.0.0.1:8000")
@@ -23,7 +23,7 @@ graceful_timeout = int(os.environ.get("GRACEFUL_SECONDS", "60"))
 # Of a process that does nothing any more. Calls have deadlines: FLASK_GRPC_MAX_TIMEOUT.
 timeout = 60
 # The sign of life of a worker is a file, which a busy disk would delay.
-worker_tmp_dir = "/dev/shm"
+worker_tmp_dir = "/dev/shm"  # noqa: S108  # which is memory
 control_socket_disable = True
 
 # Code is loaded by the workers, not before: SIGHUP takes a new release into use.

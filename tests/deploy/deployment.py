@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -25,6 +26,8 @@ from tests.faults.postgresql import PostgresqlServer
 from tests.faults.redis_server import RedisServer
 from tests.nginx.conftest import NGINX
 from tests.servers import ROOT, check_need, free_port
+
+logger = logging.getLogger(__name__)
 
 DEPLOY = ROOT / "deploy"
 PROGRAMS = Path(sys.executable).parent
@@ -352,7 +355,7 @@ def deployed(
         deployment.start()
         yield deployment
     except BaseException:
-        print(deployment.logs()[-5000:])
+        logger.error("%s", deployment.logs()[-5000:])
         raise
     finally:
         deployment.stop()

@@ -1,4 +1,4 @@
-"""Backups while callers write, as docs/operations.md has them: what was acknowledged before is in the restored database."""
+"""Backups while callers write, as docs/operations.md has them: nothing acknowledged is missing."""
 
 from __future__ import annotations
 

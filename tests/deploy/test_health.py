@@ -1,4 +1,4 @@
-"""Probes of the deployment: alive without the database, ready with it; not ready first, and gone when streams have ended."""
+"""Probes of the deployment: alive without the database, ready with it; not ready before it stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of a deployment: the status of every call in the app's, one trace in all of them; what access logs of servers have."""
+"""Logs of a deployment: the status of every call in the app's, one trace in all of them."""
 
 from __future__ import annotations
 
