@@ -113,7 +113,8 @@ class CallLog:
         # Of a method that there is not, the path is the caller's choice.
         shown = path if call.method else repr(path)
         trace = trace_id(call.environ)
-        line, values = LINE, (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
+        line = LINE
+        values: tuple[object, ...] = (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
         if trace:
             line, values = line + ", trace %s", (*values, trace)
         fields = {
