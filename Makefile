@@ -60,7 +60,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field deploy bench bench-quick scale servers sizing soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field deploy bench bench-quick scale servers sizing webhooks soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -152,7 +152,7 @@ conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
 
-sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000')
+sync: $(DEV) ## Sync an organization of 200 repositories, killed 20 times on the way, and compare with git (SYNC='--repositories 20 --commits 1000 --postgresql')
 	$(BIN)/python -m tests.scm.sync.killed $(SYNC)
 
 # The search for costs is not libFuzzer's, which looks for new lines of code.
@@ -187,6 +187,9 @@ servers: $(DEV) ## Measure what calls cost on each server, and write the table o
 
 sizing: $(DEV) ## Measure calls a second, durations and memory by server, protocol and database, and write the tables of docs/sizing.md
 	$(BIN)/python -m benchmarks.sizing
+
+webhooks: $(DEV) ## Measure deliveries of webhooks and what comes of them, and write the table of docs/sync.md (WEBHOOKS='--count 1000')
+	$(BIN)/python -m benchmarks.webhooks $(WEBHOOKS)
 
 soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--minutes 5')
 	$(BIN)/python -m benchmarks.soak $(SOAK)

@@ -37,6 +37,7 @@ __all__ = [
     "read_texts",
     "read_tokens",
     "read_url_prefix",
+    "read_webhooks",
 ]
 
 _RATE = r"\s*[1-9][0-9]*\s*(?:/|per)\s*(?:[1-9][0-9]*\s*)?(?:second|minute|hour|day|month|year)s?\s*"
@@ -321,3 +322,33 @@ def _credential(name: str, value: object) -> Mapping[str, str]:
         if not isinstance(text, str) or re.fullmatch(pattern, text) is None:
             raise ValueError(f"{key} of {name!r} is empty, or has characters that it cannot have")
     return {key: str(text) for key, text in keys.items()}
+
+
+def read_webhooks(value: object) -> Mapping[str, tuple[Mapping[str, str], ...]]:
+    """Read a mapping of names to a secret or a list of secrets, each by itself or in a mapping with its place."""
+    if not isinstance(value, Mapping):
+        raise _fail(type(value).__name__, "a mapping of names to secrets")
+    webhooks = {}
+    for name, secrets in value.items():
+        if not isinstance(name, str) or re.fullmatch(r"[\w.~@+-]{1,200}", name, re.ASCII) is None:
+            raise _fail(name, "the name of a webhook: letters, digits and . ~ @ + - _, as they are in its path")
+        each = secrets if isinstance(secrets, list | tuple) else [secrets]
+        if not each:
+            raise ValueError(f"{name!r} has no secret: whoever finds its path could send it anything")
+        webhooks[name] = tuple(_webhook_secret(name, secret) for secret in each)
+    return webhooks
+
+
+def _webhook_secret(name: str, value: object) -> Mapping[str, str]:
+    keys = {"secret": value} if isinstance(value, str) else value
+    if not isinstance(keys, Mapping) or [*keys] not in (["secret"], ["secret_file"], ["secret_env"]):
+        raise ValueError(
+            f"{name!r} has something else than secrets: a text, or a mapping with 'secret', 'secret_file' or"
+            " 'secret_env'"
+        )
+    ((key, text),) = keys.items()
+    if not isinstance(text, str) or is_blank(text) or "\x00" in text:
+        raise ValueError(f"{key} of {name!r} is empty: whoever finds its path could send it anything")
+    if key == "secret_file" and not os.path.isabs(text):
+        raise ValueError(f"{key} of {name!r} is not the absolute path of a file")
+    return {key: text}

@@ -49,6 +49,7 @@ from flask_grpcweb_scm.web.blueprint import create_blueprint
 from flask_grpcweb_scm.web.fast_lane import FastLane
 from flask_grpcweb_scm.web.pages import HealthPages, add_descriptors_page, add_metrics_page
 from flask_grpcweb_scm.web.trailers import TrailersApp
+from flask_grpcweb_scm.web.webhooks import WebhookPages
 from flask_grpcweb_scm.web.wsgi import RpcApp
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class GrpcWebScm:
         _warn_if_open(app, settings)
         _warn_of_greenlets(dispatcher)
         authenticate = _limited(_authentication(settings, self._authenticate), settings, counts)
-        state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app))
+        findings = _webhook_findings if settings.scm and settings.scm_webhooks else tuple
+        state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app), findings)
         app.extensions["grpcweb_scm"] = state
         limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
         calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
@@ -198,11 +200,19 @@ class GrpcWebScm:
         console = settings.console
         if console or (console is None and app.debug):
             _add_console(app, state, descriptors)
-        if settings.health_path:
-            app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
+        _put_pages_before(app, settings, health)
         app.cli.add_command(grpc_cli)
         if settings.scm:
             _init_scm(app, self._db)
+
+
+def _put_pages_before(app: Flask, settings: Settings, health: Health) -> None:
+    """Serve what is not for the app: it might send its callers to a login."""
+    if settings.scm and settings.scm_webhooks:
+        webhooks = WebhookPages(app, settings.url_prefix, _receive, app.wsgi_app)
+        app.wsgi_app = webhooks.wsgi_app  # type: ignore[method-assign]
+    if settings.health_path:
+        app.wsgi_app = HealthPages(health, settings.health_path, app.wsgi_app).wsgi_app  # type: ignore[method-assign]
 
 
 def _surround(calls: AppCalls, blueprint: Blueprint, host: str) -> None:
@@ -286,6 +296,18 @@ def _figures() -> Mapping[str, tuple[str, float]]:
     from flask_grpcweb_scm.scm import figures
 
     return figures()
+
+
+def _receive(name: str, headers: Mapping[str, str], read_body: Callable[[], bytes]) -> tuple[int, str]:
+    from flask_grpcweb_scm.scm.webhooks import receive
+
+    return receive(name, headers, read_body)
+
+
+def _webhook_findings() -> Iterator[str]:
+    from flask_grpcweb_scm.scm.webhooks import findings
+
+    return findings()
 
 
 def _descriptor_sets(settings: Settings) -> list[FileDescriptorSet]:

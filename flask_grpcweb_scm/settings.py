@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from flask_grpcweb_scm.config_errors import ConfigError, check_method_names, names_of_method, warn
@@ -36,6 +36,7 @@ from flask_grpcweb_scm.config_values import (
     read_texts,
     read_tokens,
     read_url_prefix,
+    read_webhooks,
 )
 from flask_grpcweb_scm.rpc import Identity
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
@@ -263,6 +264,14 @@ class Settings:
         "Credentials for providers, which integrations name: a mapping of name to token, to `user` and `password`, or"
         " to `app_id` and `private_key` of a GitHub App. A secret may be in a file or in a variable, as `token_file` or"
         " `token_env` name it.",
+        secret=True,
+    )
+    scm_webhooks: Mapping[str, Sequence[Mapping[str, str]]] = _key(
+        dict,
+        read_webhooks,
+        "Webhooks of providers, at `/scm/webhooks/NAME` below `GRPC_URL_PREFIX`: a mapping of the name or the id of an"
+        " integration, or the name of the credentials of a GitHub App, to its secret, or to a list of secrets, any of"
+        " which may match. A secret may be in a file or in a variable, as `secret_file` or `secret_env` name it.",
         secret=True,
     )
     scm_allowed_hosts: frozenset[str] = _key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flask_grpcweb_scm.rpc import Authenticate, Dispatcher
@@ -22,6 +23,8 @@ class AppState:
     """The ``Host`` of requests for RPCs; empty when any will do."""
     scheme: str
     """Of requests of this process to itself: Flask compares the port of ``SERVER_NAME`` with that of the scheme."""
+    findings: Callable[[], Iterable[str]] = tuple
+    """Advice that needs the database, for ``flask grpc check``; is called in an app context."""
 
     @property
     def base_url(self) -> str | None:

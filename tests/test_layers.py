@@ -34,12 +34,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {"forks", "observe", "pb", "rpc", "transactions"},
         {
             "alembic",
+            # Of an extra, imported by one module.
+            "celery",
             "click",
             "flask",
             "flask_sqlalchemy",
             "google",
             "itsdangerous",
             "jwt",
+            "kombu",
             "sqlalchemy",
             "urllib3",
             "werkzeug",

@@ -16,7 +16,7 @@ from packaging.version import Version
 import flask_grpcweb_scm
 from tests.documents import PAGES, ROOT
 
-EXTRAS_OF_TESTS = ["async", "compression", "cors", "json", "migrations", "otel", "prometheus", "ratelimit"]
+EXTRAS_OF_TESTS = ["async", "celery", "compression", "cors", "json", "migrations", "otel", "prometheus", "ratelimit"]
 
 
 def modules_after(code: str) -> set[str]:

@@ -77,6 +77,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_console(app),
         *_resources(settings, environment),
         *_database(app, settings),
+        *_webhooks(app),
         *_processes(app, settings, environment),
         *operation_findings(app, settings, environment),
     ]
@@ -110,6 +111,9 @@ def _secrets_by_key(app: Flask, settings: Settings) -> dict[str, Collection[str]
         "GRPC_AUTH_TOKENS": settings.auth_tokens,
         "GRPC_TOKEN_SECRETS": settings.token_secrets,
         "GRPC_HMAC_SECRETS": settings.hmac_secrets,
+        "GRPC_SCM_WEBHOOKS": [
+            each["secret"] for webhook in settings.scm_webhooks.values() for each in webhook if "secret" in each
+        ],
         # Without this key the setting is SECRET_KEY.
         "GRPC_PAGE_TOKEN_SECRETS": settings.page_token_secrets if app.config.get("GRPC_PAGE_TOKEN_SECRETS") else (),
     }
@@ -346,6 +350,12 @@ def _database(app: Flask, settings: Settings) -> Iterator[str]:
         return
     if mode & OTHERS:
         yield "The file of the database may be read or changed by all users of the machine: chmod 600, or 660."
+
+
+def _webhooks(app: Flask) -> list[str]:
+    state: AppState = app.extensions["grpcweb_scm"]
+    with app.app_context():
+        return [*state.findings()]
 
 
 def _processes(app: Flask, settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:

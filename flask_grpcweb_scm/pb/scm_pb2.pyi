@@ -1431,6 +1431,9 @@ class Integration(google.protobuf.message.Message):
     provider: builtins.str
     """The kind of its host: github, github_enterprise, gitlab, bitbucket, vsts, jira …"""
     name: builtins.str
+    """Empty, as external_id, for callers who are restricted to some repositories or projects, when
+    the integration has no repository or issue of theirs.
+    """
     external_id: builtins.str
     """The provider's own identifier for the account."""
     has_tracker: builtins.bool
@@ -1588,17 +1591,23 @@ class SyncRepositoryResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SYNCED_AT_FIELD_NUMBER: builtins.int
+    DUE_AT_FIELD_NUMBER: builtins.int
     @property
     def synced_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the server's mirror was last as the remote; absent before there is one."""
+
+    @property
+    def due_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """From when on a worker fetches it: now or before, unless it has failed and waits."""
 
     def __init__(
         self,
         *,
         synced_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        due_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["synced_at", b"synced_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["synced_at", b"synced_at"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["due_at", b"due_at", "synced_at", b"synced_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["due_at", b"due_at", "synced_at", b"synced_at"]) -> None: ...
 
 global___SyncRepositoryResponse = SyncRepositoryResponse
 

@@ -500,7 +500,8 @@ class ScmService(Service):
     ) -> _SyncRepositoryRequest_to_SyncRepositoryResponse:
         """Has a repository fetched from its remote soon, and what is new in its history recorded. It
         returns at once: a worker of the server does it, once, however often this is called until
-        then.
+        then. After a failure it is the next attempt that does it; nothing shortens a wait that the
+        provider has demanded.
 
         Errors: 5 when there is no such repository; 9 FAILED_PRECONDITION when the repository is not
         active, has no remote on a host, or the server keeps no mirrors.

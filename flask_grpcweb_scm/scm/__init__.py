@@ -33,6 +33,7 @@ from flask_grpcweb_scm.scm.database.models import (
     Project,
     Repository,
     RepositoryStatus,
+    WebhookDelivery,
 )
 from flask_grpcweb_scm.scm.service import service
 from flask_grpcweb_scm.scm.trackers import outbox
@@ -58,6 +59,7 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
+    "WebhookDelivery",
     "db",
     "service",
 ]

@@ -9,11 +9,13 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 __all__ = [
+    "MAX_EXTERNAL_ID_CHARACTERS",
     "MAX_KEY_CHARACTERS",
     "Remote",
     "guess_provider",
     "key_of_remote",
     "local_key",
+    "numbered_ids",
     "own_external_id",
     "parse_remote",
     "public_url",
@@ -22,6 +24,8 @@ __all__ = [
 ]
 
 MAX_KEY_CHARACTERS = 512
+MAX_EXTERNAL_ID_CHARACTERS = 64
+"""Of a repository."""
 
 PROVIDERS_BY_HOST = {
     "github.com": "github",
@@ -154,6 +158,14 @@ def guess_provider(url: str) -> str:
 def own_external_id(name: str, limit: int) -> str:
     """Make an external id for a row that no provider has numbered: its name, or a digest of a long name."""
     return name if len(name) <= limit else _digest(name)
+
+
+def numbered_ids(host: str, number: str) -> tuple[str, str]:
+    """Return the external ids that rows may have for a number of a provider.
+
+    It is the number itself, or with its host, where one with the number at another host was first.
+    """
+    return number, own_external_id(f"{host}:{number}", MAX_EXTERNAL_ID_CHARACTERS)
 
 
 def _digest(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from flask import current_app
@@ -46,6 +46,10 @@ class ScmSettings(Protocol):
     @property
     def scm_credentials(self) -> Mapping[str, Mapping[str, str]]:
         """By name: ``token``, ``user`` and ``password``, or ``app_id`` and ``private_key``, as they are configured."""
+
+    @property
+    def scm_webhooks(self) -> Mapping[str, Sequence[Mapping[str, str]]]:
+        """Secrets by the names of webhooks, each as it is configured: ``secret``, or the place where it is."""
 
     @property
     def scm_allowed_hosts(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
-__all__ = ["SOCKET_KEY", "PatientAgain", "SocketCall", "call_class", "end_reading", "impatient"]
+__all__ = ["SOCKET_KEY", "PatientAgain", "SocketCall", "call_class", "end_reading", "impatient", "strangers_body"]
 
 SOCKET_KEY = "gunicorn.socket"
 """The key of the WSGI environment that has the socket."""
@@ -111,6 +111,33 @@ class SocketCall(IncomingCall):
                 connection.settimeout(max(self.deadline - time.monotonic(), 0) + STATUS_SECONDS)
 
 
+class _Body:
+    """A body that is being read, of a request that is no call."""
+
+    is_read = False
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.deadline = time.monotonic() + STRANGER_SECONDS
+
+
+@contextlib.contextmanager
+def strangers_body(environ: dict[str, Any]) -> Iterator[None]:
+    """Wait as long for the body of a request, which is read while the block runs, as for a stranger's message."""
+    connection = _socket(environ)
+    if connection is None:
+        yield
+        return
+    timeout, body = connection.gettimeout(), _Body(connection)
+    connection.settimeout(STALL_SECONDS)
+    _watch.add(body)
+    try:
+        yield
+    finally:
+        _watch.remove(body)
+        connection.settimeout(timeout)
+
+
 class PatientAgain:
     """The response to a call, after which its connection is as patient as before: others use it, such as views.
 
@@ -155,17 +182,17 @@ class _Watch:
         renew_after_fork(self, _Watch._renew)
 
     def _renew(self) -> None:
-        self._calls: dict[int, SocketCall] = {}
+        self._calls: dict[int, SocketCall | _Body] = {}
         self._is_running = False
 
-    def add(self, call: SocketCall) -> None:
+    def add(self, call: SocketCall | _Body) -> None:
         self._calls[id(call)] = call
         # Two threads would do no harm.
         if not self._is_running:
             self._is_running = True
             threading.Thread(target=self._run, name="flask_grpcweb_scm deadlines", daemon=True).start()
 
-    def remove(self, call: SocketCall) -> None:
+    def remove(self, call: SocketCall | _Body) -> None:
         self._calls.pop(id(call), None)
 
     def _run(self) -> None:
@@ -177,11 +204,11 @@ class _Watch:
                 deadline, connection = call.deadline, call.connection
                 if deadline is not None and connection is not None:
                     _hurry_reading(call, connection, now, deadline)
-                    if now >= deadline:
+                    if now >= deadline and isinstance(call, SocketCall):
                         _hurry_sending(call, connection, now)
 
 
-def _hurry_reading(call: SocketCall, connection: socket.socket, now: float, deadline: float) -> None:
+def _hurry_reading(call: SocketCall | _Body, connection: socket.socket, now: float, deadline: float) -> None:
     """Have a thread that waits for the rest of a request go on at the deadline; it can still send the status."""
     if call.is_read:
         return

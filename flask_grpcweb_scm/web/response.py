@@ -30,6 +30,7 @@ __all__ = [
     "RequestScope",
     "drained",
     "is_ours",
+    "must_close",
     "refusal",
     "respond",
     "response_class",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_tables_that_are_behind_the_code(statement: str, missing: str, database:
 
 def test_a_database_without_tables(empty_database: str) -> None:
     (line,) = advice(empty_database, {})
-    assert " and 11 more; run flask db upgrade, or flask scm init-db" in line
+    assert re.search(r" and \d+ more; run flask db upgrade, or flask scm init-db", line)
 
 
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:

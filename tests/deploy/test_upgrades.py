@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -24,13 +23,13 @@ from tests.servers import ROOT, free_port
 pytestmark = pytest.mark.needs("deployment")
 
 SECONDS = 2.0
-NEWEST = "flask_grpcweb_scm/scm/migrations/versions/scm0006_jobs.py"
+NEWEST = max((ROOT / "flask_grpcweb_scm/scm/migrations/versions").glob("scm*.py"))
 
 
 def code_before(folder: Path) -> Path:
     """The last code without the newest migration, from the history of this checkout."""
     git = shutil.which("git")
-    added = [git, "log", "--diff-filter=A", "--format=%H", "--", NEWEST]
+    added = [git, "log", "--diff-filter=A", "--format=%H", "--", str(NEWEST)]
     found = subprocess.run(added, cwd=ROOT, capture_output=True, text=True) if git else None
     if found is None or found.returncode or not found.stdout.strip():
         pytest.skip("the history of the code is not here: it is no clone, or a shallow one")
@@ -90,4 +89,4 @@ def revision(postgresql: PostgresqlServer) -> str:
 
 
 def newest() -> str:
-    return os.path.basename(NEWEST).partition("_")[0]
+    return NEWEST.name.partition("_")[0]

@@ -28,16 +28,18 @@ ALLOWED: dict[str, set[str]] = {
     "code_mappings": {
         "database", "lru_cache", "pages", "providers", "queries", "remotes", "settings", "sources", "validation",
     },
-    "mirrors": {"providers", "remotes", "sources"},
+    "mirrors": {"database", "git_import", "providers", "queries", "remotes", "settings", "sources", "trackers"},
     "jobs": {"database", "git_import", "providers", "settings", "sources"},
     "service": {
-        "code_mappings", "database", "git_import", "jobs", "lru_cache", "pages", "providers", "queries", "ranking",
-        "remotes", "settings", "sources", "trackers", "validation",
+        "code_mappings", "database", "git_import", "jobs", "lru_cache", "mirrors", "pages", "providers", "queries",
+        "ranking", "remotes", "settings", "sources", "trackers", "validation",
     },
     "sync": {
         "database", "git_import", "jobs", "mirrors", "providers", "queries", "remotes", "settings", "sources",
         "trackers", "validation",
     },
+    "webhooks": {"database", "git_import", "jobs", "providers", "remotes", "settings", "trackers"},
+    "celery": {"database", "jobs", "sync"},
     "cli": {
         "code_mappings", "database", "git_import", "jobs", "mirrors", "providers", "remotes", "service",
         "settings", "sources", "sync", "trackers",

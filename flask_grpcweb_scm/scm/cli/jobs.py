@@ -30,7 +30,7 @@ from flask_grpcweb_scm.transactions import reason_of
 
 __all__ = ["list_jobs", "list_mirrors", "prune_mirrors", "verify_mirrors", "worker_command"]
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 """Between two looks at what is due."""
 OUTAGE_SECONDS = 5.0
 

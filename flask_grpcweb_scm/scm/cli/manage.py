@@ -294,6 +294,9 @@ def _set_status(as_json: bool, row: Repository, status: RepositoryStatus) -> Non
     what, row_id = _name("repository", row), row.id
     if row.status in DELETED:
         fail(f"{what} is being deleted; to finish that, run: flask scm delete repository")
-    row.status = status
+    # Another one, so that syncs leave the status as it is.
+    synced = RepositoryStatus.ACTIVE if status is RepositoryStatus.DISABLED else RepositoryStatus.DISABLED
+    this = sa.update(Repository).where(Repository.id == row_id)
+    db.session.execute(this.values(status=status, synced_status=synced))
     db.session.commit()
     print_result(as_json, f"{what} is {status.value}", id=row_id, status=status.value)

@@ -75,6 +75,7 @@ def sync_command(
             f" {organization} PROVIDER --name NAME --credentials NAME, with github, github_enterprise or gitlab"
         )
     if dry_run:
+        _check_wait(row_id)
         sync.run(is_dry=True)
         _finish(as_json, sync, {}, [], is_dry=True)
         return
@@ -89,6 +90,15 @@ def sync_command(
 
 def _note(line: str) -> None:
     click.echo(printable(line), err=True)
+
+
+def _check_wait(organization_id: int) -> None:
+    """End the command when a provider has the sync of an organization wait."""
+    mine = sa.and_(Job.kind == SYNC_ORGANIZATION, Job.subject_id == organization_id)
+    job = db.session.scalars(sa.select(Job).where(mine, Job.not_before > database_now())).one_or_none()
+    if job is not None and job.not_before is not None:
+        end = job.not_before.isoformat(timespec="seconds")
+        fail(f"the sync did not run: a provider has it wait until {end} ({job.error})")
 
 
 def _list(sync: OrganizationSync, since: datetime | None) -> None:
@@ -109,6 +119,7 @@ def _list(sync: OrganizationSync, since: datetime | None) -> None:
     for _ in _run_all(kinds, only):
         if is_done or sync.errors:
             return
+    _check_wait(sync.organization_id)
     error = db.session.scalar(sa.select(Job.error).where(Job.kind == SYNC_ORGANIZATION, only))
     fail(f"the sync did not run: {error or 'its job is gone; run this again'}")
 
@@ -116,7 +127,9 @@ def _list(sync: OrganizationSync, since: datetime | None) -> None:
 def _sync_repositories(sync: OrganizationSync) -> tuple[int, list[dict[str, Any]]]:
     """Sync the repositories that are due; returns how many, and the errors of those that failed."""
     mine = sa.and_(Job.kind == SYNC_REPOSITORY, Job.organization_id == sync.organization_id)
-    due = sa.select(Job.subject_id).where(mine, Job.due_at <= database_now())
+    now = database_now()
+    # Those too that a provider has wait: they are not synced, and it is told.
+    due = sa.select(Job.subject_id).where(mine, sa.or_(Job.due_at <= now, Job.not_before > now))
     ids = [*db.session.scalars(due)]
     if sync.wanted is not None or sync.integration_id is not None:
         planned = {action.repository_id for action in sync.actions}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import Model, db
+from flask_grpcweb_scm.scm.database.db import Model, database_now, db
 from flask_grpcweb_scm.scm.database.models import (
     CodeMapping,
     Commit,
@@ -30,6 +30,7 @@ from flask_grpcweb_scm.scm.database.models import (
     Repository,
     RepositoryStatus,
 )
+from flask_grpcweb_scm.scm.database.values import SYNC_REPOSITORY
 
 __all__ = ["Dependents", "count", "delete_with", "dependents_of"]
 
@@ -131,6 +132,11 @@ def delete_with(row: Model, dependents: Sequence[Dependents]) -> Iterator[int]:
         integration_ids = [*db.session.scalars(installed)]
     for _, model, where, is_kept in dependents:
         yield from _change(model, where, integration_id=None) if is_kept else _change(model, where)
+    if isinstance(row, Repository):
+        # A worker deletes its mirror, and the job; should the next row have its id, then nothing of this one is left.
+        anew = {"due_at": database_now(), "not_before": None, "attempts": 0, "error": "", "succeeded_at": None}
+        job = sa.update(Job).where(Job.kind == SYNC_REPOSITORY, Job.subject_id == row.id)
+        db.session.execute(job.values({**anew, "requests": Job.requests + 1}))
     db.session.delete(row)
     db.session.flush()
     is_installed = sa.exists().where(OrganizationIntegration.integration_id == Integration.id)

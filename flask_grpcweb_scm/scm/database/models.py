@@ -32,6 +32,7 @@ __all__ = [
     "Project",
     "Repository",
     "RepositoryStatus",
+    "WebhookDelivery",
 ]
 
 MAX_FILE_CHANGES = 20_000
@@ -43,6 +44,12 @@ _WITH_REMOTE = sa.text("remote IS NOT NULL")
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def _status(**how: Any) -> sa.orm.MappedColumn[Any]:
+    """Declare a column with the status of a repository."""
+    values = {"values_callable": lambda enum: [status.value for status in enum]}
+    return mapped_column(sa.Enum(RepositoryStatus, native_enum=False, length=24, **values), **how)
 
 
 def _reference(target: str, *, index: bool = False, ondelete: str = "CASCADE") -> sa.orm.MappedColumn[Any]:
@@ -102,7 +109,7 @@ class Integration(Model):
     id: Mapped[int] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(sa.String(64))
     external_id: Mapped[str] = mapped_column(sa.String(256))
-    name: Mapped[str] = mapped_column(sa.String(200), default="")
+    name: Mapped[str] = mapped_column(sa.String(200), default="", index=True)
     # `metadata` is reserved: SQLAlchemy has the tables of a model class there.
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", sa.JSON, default=dict)
     date_added: Mapped[datetime] = mapped_column(default=_now)
@@ -165,10 +172,9 @@ class Repository(Model):
     external_id: Mapped[str | None] = mapped_column(sa.String(64))
     config: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     """Goes to callers: nothing private."""
-    status: Mapped[RepositoryStatus] = mapped_column(
-        sa.Enum(RepositoryStatus, native_enum=False, length=24, values_callable=lambda enum: [s.value for s in enum]),
-        default=RepositoryStatus.ACTIVE,
-    )
+    status: Mapped[RepositoryStatus] = _status(default=RepositoryStatus.ACTIVE)
+    synced_status: Mapped[RepositoryStatus | None] = _status()
+    """The status that syncs have set; None counts as active. One that differs is a person's, and stays."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
     default_branch: Mapped[str] = mapped_column(sa.String(255), default="")
     mirror_path: Mapped[str | None] = mapped_column(sa.Text)
@@ -364,6 +370,8 @@ class IssueOperation(Model):
     attempts: Mapped[int] = mapped_column(default=1)
     error: Mapped[str] = mapped_column(sa.Text, default="")
     """Error of the last attempt; empty while one is under way, and after it was killed."""
+    not_before: Mapped[datetime | None]
+    """End of a wait that the tracker has demanded of the last attempt; None without one."""
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization] = relationship()
@@ -385,6 +393,8 @@ class Job(Model):
     """Stays as it is while the job is claimed."""
     requests: Mapped[int] = mapped_column(default=0)
     """Number of times that it was made due: one more while it is claimed makes it due again."""
+    not_before: Mapped[datetime | None]
+    """End of a wait that a provider has demanded, which nothing shortens; None without one."""
     claimed_until: Mapped[datetime | None]
     """End of the lease of the last worker that has claimed it; None once that has released it."""
     claims: Mapped[int] = mapped_column(default=0)
@@ -397,3 +407,17 @@ class Job(Model):
     date_added: Mapped[datetime] = mapped_column(default=_now)
 
     organization: Mapped[Organization | None] = relationship()
+
+
+class WebhookDelivery(Model):
+    """A delivery of a webhook that has made work due; the oldest ones are deleted."""
+
+    __tablename__ = "scm_webhook_delivery"
+    __table_args__ = (sa.UniqueConstraint("webhook", "delivery_id", name="uq_scm_webhook_delivery_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    webhook: Mapped[str] = mapped_column(sa.String(200))
+    """Its name in ``GRPC_SCM_WEBHOOKS``."""
+    delivery_id: Mapped[str] = mapped_column(sa.String(200))
+    """As the provider says it, the same when it sends the delivery again."""
+    date_added: Mapped[datetime] = mapped_column(default=_now)

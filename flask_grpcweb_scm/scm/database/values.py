@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["LinkRelationship", "LinkedType", "RepositoryStatus", "provider_name", "provider_spellings"]
+__all__ = [
+    "RESUME_OUTBOX",
+    "SYNC_ORGANIZATION",
+    "SYNC_REPOSITORY",
+    "LinkRelationship",
+    "LinkedType",
+    "RepositoryStatus",
+    "provider_name",
+    "provider_spellings",
+]
 
 INTEGRATION_PREFIX = "integrations:"
+
+# Kinds of jobs.
+SYNC_ORGANIZATION = "sync_organization"
+"""Its subject is an organization."""
+SYNC_REPOSITORY = "sync_repository"
+"""Its subject is a repository."""
+RESUME_OUTBOX = "resume_outbox"
+"""Without a subject."""
 
 
 class RepositoryStatus(str, enum.Enum):

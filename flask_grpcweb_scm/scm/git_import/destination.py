@@ -17,6 +17,7 @@ from flask_grpcweb_scm.scm.database.models import Commit, Integration, Organizat
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.queries.tenancy import EXISTING
 from flask_grpcweb_scm.scm.remotes import (
+    MAX_EXTERNAL_ID_CHARACTERS,
     guess_provider,
     key_of_remote,
     local_key,
@@ -30,7 +31,6 @@ from flask_grpcweb_scm.scm.sources.mirror import Mirror
 
 __all__ = ["ImportFailed", "find_destination", "host_at_provider", "remote_at_provider", "unnumbered_id"]
 
-MAX_EXTERNAL_ID_CHARACTERS = 64
 MAX_CANDIDATES = 20
 # Of providers that have one host for everybody.
 HOSTS = {"github": "github.com", "gitlab": "gitlab.com", "bitbucket": "bitbucket.org"}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import Job
+from flask_grpcweb_scm.scm.database.values import RESUME_OUTBOX, SYNC_ORGANIZATION, SYNC_REPOSITORY
 from flask_grpcweb_scm.scm.git_import import ImportFailed
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.settings import current_settings
@@ -40,18 +41,12 @@ __all__ = [
     "LeaseEnded",
     "NoSubject",
     "figures",
+    "is_free",
     "make_due",
     "run_due",
 ]
 
 logger = logging.getLogger(__name__)
-
-SYNC_ORGANIZATION = "sync_organization"
-"""Its subject is an organization."""
-SYNC_REPOSITORY = "sync_repository"
-"""Its subject is a repository."""
-RESUME_OUTBOX = "resume_outbox"
-"""Without a subject."""
 
 FIRST_DELAY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 3600.0
@@ -121,23 +116,37 @@ class Kind:
     """Seconds from a success until it is due again."""
 
 
-def make_due(kind: str, subject_id: int = 0, *, organization_id: int | None = None, after: float = 0.0) -> None:
-    """Have a job done soon, once, however often this is called until then; the caller commits.
+def make_due(
+    kind: str,
+    subject_id: int = 0,
+    *,
+    organization_id: int | None = None,
+    after: float = 0.0,
+    is_patient: bool = False,
+) -> datetime:
+    """Have a job done soon, once, however often this is called until then; return when. The caller commits.
 
-    One that is under way is done once more, for it may have seen only what was before.
+    One that is under way is done once more, for it may have seen only what was before. A wait that a provider has
+    demanded is not shortened.
 
     :param organization_id: with whose deletion it is deleted.
     :param after: seconds from now.
+    :param is_patient: leave a job that has failed to its next attempt.
     """
     when = database_now() + timedelta(seconds=after)
     values = {"kind": kind, "subject_id": subject_id, "organization_id": organization_id, "due_at": when}
     this = sa.and_(Job.kind == kind, Job.subject_id == subject_id)
-    sooner = sa.case((Job.due_at > when, when), else_=Job.due_at)
-    update = sa.update(Job).where(this).values(due_at=sooner, requests=Job.requests + 1).returning(Job.id)
-    insert = insert_new(Job, "uq_scm_job_subject").values(values).returning(Job.id)
-    # A worker may delete the row between the two.
-    while not any(db.session.execute(step).one_or_none() for step in (update, insert)):
-        pass
+    is_sooner = sa.and_(Job.due_at > when, Job.error == "") if is_patient else Job.due_at > when
+    allowed = sa.case((Job.not_before > when, Job.not_before), else_=when)
+    changes = {"due_at": sa.case((is_sooner, allowed), else_=Job.due_at), "requests": Job.requests + 1}
+    update = sa.update(Job).where(this).values(changes).returning(Job.due_at)
+    insert = insert_new(Job, "uq_scm_job_subject").values(values).returning(Job.due_at)
+    while True:
+        # A worker may delete the row between the two.
+        for step in (update, insert):
+            due_at: datetime | None = db.session.scalars(step).one_or_none()
+            if due_at is not None:
+                return due_at
 
 
 def run_due(
@@ -167,6 +176,11 @@ def run_due(
     return count
 
 
+def is_free(now: datetime) -> sa.ColumnElement[bool]:
+    """Build the condition on a Job that no worker has it at an instant."""
+    return sa.or_(Job.claimed_until.is_(None), Job.claimed_until <= now)
+
+
 def figures() -> Mapping[str, tuple[str, float]]:
     """Return the figures of jobs for metrics, by name, each with its meaning."""
     now = database_now()
@@ -193,9 +207,10 @@ def _claim(
     """Claim the job that is due longest; None when none is."""
     while True:
         now = database_now()
-        is_free = sa.or_(Job.claimed_until.is_(None), Job.claimed_until <= now)
         due = sa.select(Job.id, Job.kind, Job.subject_id, Job.claims, Job.requests, Job.attempts)
-        due = due.where(Job.due_at <= now, is_free, Job.kind.in_(kinds), *only).order_by(Job.due_at, Job.id).limit(1)
+        due = (
+            due.where(Job.due_at <= now, is_free(now), Job.kind.in_(kinds), *only).order_by(Job.due_at, Job.id).limit(1)
+        )
         # SQLite has no such locks: there another worker may be faster.
         row = db.session.execute(due.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
@@ -223,25 +238,24 @@ def _run(kind: Kind, lease: Lease) -> None:
         with _renewed(lease):
             kind.run(lease.subject_id, lease)
     except NoSubject:
-        _complete(lease, 0.0, is_needed=False)
-        lease.note(f"{subject}: not needed any longer")
+        is_ours, text = _complete(lease, 0.0, is_needed=False), "not needed any longer"
     except LeaseEnded:
-        _complete(lease, 0.0, attempts=lease.attempts)
-        lease.note(f"{subject}: stopped, and due again")
+        is_ours, text = _complete(lease, 0.0, attempts=lease.attempts), "stopped, and due again"
     except Exception as error:
-        text, wait = _sentence(error), _delay(lease.attempts + 1)
-        wait = max(wait, min(getattr(error, "retry_after", None) or 0.0, LONGEST_WAIT_SECONDS))
+        wait = _delay(lease.attempts + 1)
+        demanded = min(getattr(error, "retry_after", None) or 0.0, LONGEST_WAIT_SECONDS)
         if not isinstance(error, _EXPECTED):
             logger.exception("%s failed", subject)
-        _complete(lease, wait, error=text[:MAX_ERROR_CHARACTERS])
-        lease.note(f"{subject}: failed, and due again in {wait:.0f} s: {text}")
+        is_ours = _complete(lease, wait, demanded, error=_sentence(error)[:MAX_ERROR_CHARACTERS])
+        text = f"failed, and due again in {max(wait, demanded):.0f} s: {_sentence(error)}"
     except BaseException:
         _complete(lease, 0.0, attempts=lease.attempts)
         raise
     else:
         wait = kind.interval() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # no secret
-        _complete(lease, wait, attempts=0, error="", is_success=True)
-        lease.note(f"{subject}: done in {time.monotonic() - started:.1f} s")
+        is_ours = _complete(lease, wait, attempts=0, error="", is_success=True)
+        text = f"done in {time.monotonic() - started:.1f} s"
+    lease.note(f"{subject}: {text if is_ours else 'its lease was over before its end, so that it is done again'}")
 
 
 def _delay(attempts: int) -> float:
@@ -270,23 +284,41 @@ def _sentence(error: Exception) -> str:
     return printable(text)
 
 
-def _complete(lease: Lease, wait: float, *, is_needed: bool = True, is_success: bool = False, **values: Any) -> None:
-    """End a lease; the job is due after `wait` seconds, or at once if it was made due meanwhile."""
+def _complete(
+    lease: Lease,
+    wait: float,
+    demanded: float = 0.0,
+    *,
+    is_needed: bool = True,
+    is_success: bool = False,
+    **values: Any,
+) -> bool:
+    """End a lease; the job is due after `wait` seconds, or at once if it was made due while it did not fail.
+
+    :param demanded: seconds that a provider has the job wait.
+    :return: False when the lease was another worker's already, or is not ended.
+    """
     this = sa.and_(Job.id == lease.job_id, Job.claims == lease.claims)
     same = Job.requests == lease.requests
     try:
         db.session.rollback()
         if not is_needed and db.session.execute(sa.delete(Job).where(this, same).returning(Job.id)).one_or_none():
             release_connection()
-            return
+            return True
         now = database_now()
         values |= {"succeeded_at": now} if is_success else {}
-        due_at = sa.case((same, now + timedelta(seconds=wait)), else_=now)
-        if not _update(lease, due_at=due_at, claimed_until=None, **values):
+        due_at: Any = now + timedelta(seconds=max(wait, demanded))
+        if not values.get("error"):
+            due_at = sa.case((same, due_at), else_=now)
+        not_before = now + timedelta(seconds=demanded) if demanded else None
+        is_ours = _update(lease, due_at=due_at, not_before=not_before, claimed_until=None, **values)
+        if not is_ours:
             logger.warning("job %d has been claimed by another worker meanwhile", lease.job_id)
     except SQLAlchemyError as error:
         db.session.rollback()
         logger.warning("job %d stays claimed until its lease ends: %s", lease.job_id, reason_of(error))
+        return False
+    return is_ours
 
 
 def _update(lease: Lease, **values: Any) -> bool:

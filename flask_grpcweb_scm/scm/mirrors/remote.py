@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.mirrors.relay import Relay
 from flask_grpcweb_scm.scm.providers import Credential, basic
+from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.providers.sockets import IPAddress, connect_to_first, may_be_called, open_tunnel, resolve
 from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
 from flask_grpcweb_scm.scm.sources.git import GitError, GitFailed, find_git, run_git
@@ -41,6 +42,7 @@ __all__ = [
 OLDEST_GIT = (2, 37)
 RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 30.0
+MAX_URL_CHARACTERS = 8000
 MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
 MAX_FILE_BYTES = 2**50
@@ -89,11 +91,13 @@ class FetchFailed(GitError):
     """Raised when a remote cannot be fetched; the text says why, and has no credential.
 
     :param may_be_local: whether the mirror may be what is wrong.
+    :param retry_after: seconds that the remote wants to be left alone; None when it says nothing of that kind.
     """
 
-    def __init__(self, text: str, *, may_be_local: bool = False) -> None:
+    def __init__(self, text: str, *, may_be_local: bool = False, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.may_be_local = may_be_local
+        self.retry_after = retry_after
 
 
 class Refs(NamedTuple):
@@ -112,6 +116,8 @@ def fetch_url(url: str, provider: str) -> str:
     :param url: of its remote or its page, in any notation.
     :raises FetchFailed: when that is nowhere on a host.
     """
+    if len(url) > MAX_URL_CHARACTERS:
+        raise FetchFailed(f"{_shown(url)}… has more than {MAX_URL_CHARACTERS} characters, which no URL of a remote has")
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -210,7 +216,9 @@ class Remote:
                     text = printable(str(relay.error))[:MAX_MESSAGE_CHARACTERS]
                     raise FetchFailed(f"the proxy of GRPC_SCM_PROXY does not connect: {text}") from None
                 may_be_local = _OF_REMOTES.search(error.errors) is None
-                raise FetchFailed(self._sentence(error), may_be_local=may_be_local) from None
+                # git does not tell for how long.
+                wait = SECONDARY_LIMIT_SECONDS if "error: 429" in error.errors else None
+                raise FetchFailed(self._sentence(error), may_be_local=may_be_local, retry_after=wait) from None
 
     @property
     def _place(self) -> tuple[str, int]:

@@ -29,6 +29,7 @@ __all__ = [
     "basic",
     "find_credential",
     "is_configured",
+    "read_secret",
 ]
 
 MAX_SECRET_BYTES = 64 * 2**10
@@ -179,7 +180,8 @@ def find_credential(
         )
     if name not in configured:
         raise ProviderMisconfigured(f"GRPC_SCM_CREDENTIALS has no credentials named {name!r}", provider=provider)
-    values = dict(_read_secret(name, *item, provider=provider) for item in configured[name].items())
+    owner = f"the credentials {name!r} of GRPC_SCM_CREDENTIALS"
+    values = dict(read_secret(owner, *item, provider=provider) for item in configured[name].items())
     if "app_id" in values:
         installation_id = values.get("installation_id") or (
             account if account.isascii() and account.isdecimal() else ""
@@ -201,8 +203,12 @@ def find_credential(
     return credential
 
 
-def _read_secret(name: str, key: str, value: str, *, provider: str) -> tuple[str, str]:
-    """Return a key of a credential and its value, which may be in a file or in a variable of the environment."""
+def read_secret(owner: str, key: str, value: str, *, provider: str) -> tuple[str, str]:
+    """Return a key of a configured secret and its value, which may be in a file or in a variable of the environment.
+
+    :param owner: names the place in the configuration, for messages.
+    :raises ProviderMisconfigured: when the secret is not there.
+    """
     secret, _, place = key.rpartition("_")
     text: str | None = value
     problem = ""
@@ -218,7 +224,7 @@ def _read_secret(name: str, key: str, value: str, *, provider: str) -> tuple[str
         return key, value
     text = "" if text is None else text.rstrip("\r\n")
     if not text:
-        told = f"{secret} of the credentials {name!r} of GRPC_SCM_CREDENTIALS is not there, or is empty"
+        told = f"{secret} of {owner} is not there, or is empty"
         raise ProviderMisconfigured(
             told, provider=provider, private=f"{told}: {problem or f'{value!r} has nothing in it'}"
         )

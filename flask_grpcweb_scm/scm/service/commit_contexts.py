@@ -12,6 +12,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Repository
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
+from flask_grpcweb_scm.scm.mirrors.on_demand import open_or_fetch_source
 from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
     BlamedCommit,
@@ -24,7 +25,6 @@ from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.commits import author_message, commit_not_found, complete_sha, complete_shas
 from flask_grpcweb_scm.scm.service.definition import attempt, service
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.sources import open_source
 from flask_grpcweb_scm.scm.sources.blame import (
     CUT_OFF,
     DEFAULT_BLAME,
@@ -60,7 +60,7 @@ def get_commit_context(request: scm_pb2.GetCommitContextRequest, context: CallCo
     """Return the commit that last changed a line, from the source or else from the stored file changes."""
     _check_line(request.commit_sha, request.filepath, request.line_number)
     repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
+    source = open_or_fetch_source(repository, context)
     sha = complete_sha(repository, source, request.commit_sha.lower())
     blamer = LineBlamer(repository, source, blame_options(request.blame_options))
     blamer.read(sha, request.filepath, [request.line_number])
@@ -77,7 +77,7 @@ def batch_get_commit_context(
     """Return the response or the error of GetCommitContext for each line; lines of one file are read together."""
     validate(lines=_count_problem(len(request.lines)))
     repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
+    source = open_or_fetch_source(repository, context)
     blamer = LineBlamer(repository, source, blame_options(request.blame_options))
     lines = [(line.commit_sha or request.commit_sha, line.filepath, line.line_number) for line in request.lines]
     found: dict[BlamedLine, scm_pb2.CommitContext | RpcError] = {}

@@ -9,13 +9,13 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Commit, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
+from flask_grpcweb_scm.scm.mirrors.on_demand import open_or_fetch_source
 from flask_grpcweb_scm.scm.queries.commits import CommitFilter, page_of_commits, stored_commits
 from flask_grpcweb_scm.scm.queries.paging import PageScope, Position, RequestedPage
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.commits import commit_message
 from flask_grpcweb_scm.scm.service.definition import cut_to_page, service
 from flask_grpcweb_scm.scm.service.projects import read_instant
-from flask_grpcweb_scm.scm.sources import open_source
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, NoSuchBranch
 from flask_grpcweb_scm.scm.validation import (
     branch_problem,
@@ -50,7 +50,7 @@ def list_commits(request: scm_pb2.ListCommitsRequest, context: CallContext) -> s
     scope: PageScope = ["ListCommits", request.repository_id, request.branch, request.path, request.author]
     scope += [str(instant) for instant in (since, until)]
     repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context) if request.branch else None
+    source = open_or_fetch_source(repository, context) if request.branch else None
     # Positions in git's order mean nothing in that of the database, should a mirror come or go between two pages.
     scope.append("git" if isinstance(source, Mirror) else "database")
     page = RequestedPage.of(request.page_size, request.page_token, scope)

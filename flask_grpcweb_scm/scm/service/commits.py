@@ -11,6 +11,7 @@ from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, Repository
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
+from flask_grpcweb_scm.scm.mirrors.on_demand import open_or_fetch_source
 from flask_grpcweb_scm.scm.queries.commits import (
     AuthorRow,
     find_commit,
@@ -20,7 +21,6 @@ from flask_grpcweb_scm.scm.queries.commits import (
 from flask_grpcweb_scm.scm.queries.tenancy import find_repository
 from flask_grpcweb_scm.scm.service.definition import attempt, service
 from flask_grpcweb_scm.scm.settings import kept_in_app
-from flask_grpcweb_scm.scm.sources import open_source
 from flask_grpcweb_scm.scm.sources.source import Source
 from flask_grpcweb_scm.scm.validation import failed_precondition, invalid_argument, sha_problem, validate
 
@@ -43,7 +43,7 @@ def get_commit(request: scm_pb2.GetCommitRequest, context: CallContext) -> scm_p
     """Return a commit by SHA, else that of the default branch, stored first if only the source has it."""
     validate(commit_sha=sha_problem(request.commit_sha))
     repository = find_repository(context, request.repository_id)
-    source = open_source(repository, context)
+    source = open_or_fetch_source(repository, context)
     sha = complete_sha(repository, source, request.commit_sha.lower())
     found = find_commit(repository, sha) or fetch_commit(repository, source, sha)
     if found is None:

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext
-from flask_grpcweb_scm.scm.database.models import Group, OrganizationIntegration, Project
+from flask_grpcweb_scm.scm.database.models import Group, Project
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.providers import is_configured
 from flask_grpcweb_scm.scm.queries import projects
@@ -56,20 +56,20 @@ def list_integrations(
     rows = projects.page_of_integrations(context, request.organization_id, after=page.after, limit=page.limit)
     return scm_pb2.ListIntegrationsResponse(
         integrations=map(_integration, rows[: page.size]),
-        next_page_token=page.next_token(rows, lambda row: (row.integration_id,)),
+        next_page_token=page.next_token(rows, lambda found: (found.row.integration_id,)),
     )
 
 
-def _integration(row: OrganizationIntegration) -> scm_pb2.Integration:
+def _integration(found: projects.InstalledIntegration) -> scm_pb2.Integration:
     """Make an integration, without its settings: they name hosts of this network."""
-    integration = row.integration
+    row, integration = found.row, found.row.integration
     provider = provider_name(integration.provider)
     message = scm_pb2.Integration(
         id=integration.id,
         organization_id=row.organization_id,
         provider=provider,
-        name=integration.name,
-        external_id=integration.external_id,
+        name=integration.name if found.is_named else "",
+        external_id=integration.external_id if found.is_named else "",
         has_tracker=provider in TRACKERS and is_configured(integration.metadata_),
         lists_repositories=has_api(integration),
     )

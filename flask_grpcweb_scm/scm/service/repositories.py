@@ -106,8 +106,9 @@ def sync_repository(request: scm_pb2.SyncRepositoryRequest, context: CallContext
         problem = "is not synced: this server keeps no mirrors"
     if problem:
         raise failed_precondition("SYNC", subject, f"{subject} {problem}")
-    make_due(SYNC_REPOSITORY, repository.id, organization_id=repository.organization_id)
+    due_at = make_due(SYNC_REPOSITORY, repository.id, organization_id=repository.organization_id, is_patient=True)
     response = scm_pb2.SyncRepositoryResponse()
+    response.due_at.FromDatetime(due_at)
     if repository.mirror_fetched_at is not None:
         response.synced_at.FromDatetime(repository.mirror_fetched_at)
     return response

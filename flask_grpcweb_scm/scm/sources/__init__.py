@@ -19,6 +19,7 @@ from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line
+from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.scm.sources.github import GitHubEnterpriseSource, GitHubSource
 from flask_grpcweb_scm.scm.sources.gitlab import GitLabSource
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, Storage, Tip
@@ -27,6 +28,7 @@ from flask_grpcweb_scm.scm.sources.source import ApiSource, Source
 __all__ = [
     "BloblessMirror",
     "has_api",
+    "is_behind",
     "is_blobless",
     "needs_api",
     "open_installed_source",
@@ -70,7 +72,22 @@ def open_source(repository: Repository, context: CallContext) -> Source | None:
 
 def needs_api(repository: Repository) -> bool:
     """Tell whether this machine has not all of the contents of a repository, so that its provider is to be read."""
-    return repository.integration_id is not None and (is_blobless(repository) or _local_mirror(repository) is None)
+    if repository.integration_id is None:
+        return False
+    path = None if is_blobless(repository) else _local_mirror(repository)
+    return path is None or is_behind(repository, path)
+
+
+def is_behind(repository: Repository, path: str) -> bool:
+    """Tell whether the service's own mirror on this machine lacks what another machine has fetched and stored."""
+    key = repository.imported_key
+    if key is None or path == repository.mirror_path:
+        return False
+    try:
+        return not _mirror(path, current_settings().git_timeout).has_commit(key)
+    except GitError:
+        # Whoever reads it says what is the matter.
+        return False
 
 
 def is_blobless(repository: Repository) -> bool:
@@ -112,14 +129,21 @@ def open_installed_source(
     if installation is not None and has_api(installation.integration):
         api = _open_api(repository, installation.integration, remaining)
     path = _local_mirror(repository)
-    if path is None:
+    if path is None or (api is not None and is_behind(repository, path)):
         return api
     settings = current_settings()
     timeout = settings.git_timeout if remaining is None else min(remaining, settings.git_timeout)
-    how: dict[str, Any] = {"memory": settings.git_memory_bytes, "commits": _commit_cache(), "tips": _tip_cache()}
     if api is None:
-        return Mirror(path, timeout=timeout, **how)
-    return BloblessMirror(path, api, timeout=timeout, **how)
+        return _mirror(path, timeout)
+    return BloblessMirror(path, api, timeout=timeout, **_how())
+
+
+def _mirror(path: str, timeout: float) -> Mirror:
+    return Mirror(path, timeout=timeout, **_how())
+
+
+def _how() -> dict[str, Any]:
+    return {"memory": current_settings().git_memory_bytes, "commits": _commit_cache(), "tips": _tip_cache()}
 
 
 def has_api(integration: Integration) -> bool:

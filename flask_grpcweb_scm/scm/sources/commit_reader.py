@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.sources.git import MEMORY_BYTES, GitError
 from flask_grpcweb_scm.scm.sources.git_directory import GitDirectory, MirrorDamaged
-from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log
+from flask_grpcweb_scm.scm.sources.git_log import LOG_FORMAT, GitCommit, parse_log, paths_with_bytes
 
 __all__ = ["BatchedObjects", "CommitReader", "Storage", "checked_id"]
 
@@ -125,14 +126,11 @@ class CommitReader(GitDirectory):
         :param author: an address, which has an ``@``, or a name; empty for anybody.
         :param since: seconds since the epoch, as `until`, which is exclusive.
         """
-        flags = [f"--skip={skip}", f"--max-count={limit}"]
+        flags = []
         if "@" in author:
             flags += ["--fixed-strings", "--regexp-ignore-case", f"--author=<{author}>"]
         elif author:
             flags += ["--basic-regexp", f"--author=^{_BASIC.sub(_ESCAPE, author)} <"]
-        if path:
-            # All that are stored as changes of a file: merges have none, and no commit is left out for another one.
-            flags += ["--full-history", "--no-merges"]
         # What git cannot read as a number is before, or after, all commits.
         if until is not None and until <= 0:
             return []
@@ -140,7 +138,15 @@ class CommitReader(GitDirectory):
             flags.append(f"--max-age={min(math.ceil(since), MAX_SECONDS)}")
         if until is not None and until <= MAX_SECONDS:
             flags.append(f"--min-age={math.ceil(until) - 1}")
-        return self._text("rev-list", *flags, checked_id(tip), "--", *([path] if path else [])).split()
+        if not path:
+            window = [f"--skip={skip}", f"--max-count={limit}"]
+            return self._text("rev-list", *flags, *window, checked_id(tip), "--").split()
+        # All that are stored as changes of a file: merges have none, and no commit is left out for another one. git
+        # takes the path for that of a folder too.
+        flags += ["--full-history", "--no-merges", checked_id(tip)]
+        with closing(self._log(*flags, paths=[path, *paths_with_bytes(path)])) as commits:
+            found = (commit.sha for commit in commits if any(change.filename == path for change in commit.changes))
+            return [*itertools.islice(found, skip, skip + limit)]
 
     def log(self, tip: str, *, since: str | None = None) -> Iterator[GitCommit]:
         """Yield the commit `tip` and its ancestors without `since` and its ancestors, parents before children."""
@@ -176,13 +182,13 @@ class CommitReader(GitDirectory):
             raise MirrorDamaged
         return types
 
-    def _log(self, *arguments: str) -> Iterator[GitCommit]:
+    def _log(self, *arguments: str, paths: Sequence[str] = ()) -> Generator[GitCommit, None, None]:
         what = ("-z", "--raw", "--no-renames", "--no-abbrev", "--encoding=UTF-8", f"--format={LOG_FORMAT}")
         # Against what a repository's configuration may switch on. A .mailmap would not be used, but read: a partial
         # clone may not have it.
         safe = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-mailmap", f"-O{os.devnull}")
         cut = self._commits_cut_off()
-        for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--")):
+        for commit in parse_log(self._chunks("log", *what, *safe, *arguments, "--", *paths)):
             # git shows all files of a commit without parents as added.
             yield replace(commit, changes=[], is_cut_off=True) if commit.sha in cut else commit
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask_grpcweb_scm.rpc import RpcError, printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
@@ -32,7 +32,9 @@ def resume_outbox(subject_id: int, lease: Lease) -> None:
     """
     now = database_now()
     due = [
-        operation.id for operation in outbox.unfinished() if operation.claimed_until + _pause(operation.attempts) <= now
+        operation.id
+        for operation in outbox.unfinished()
+        if operation.idempotency_key is not None and _next_attempt(operation) <= now
     ]
     for operation_id in due:
         release_connection()
@@ -50,8 +52,10 @@ def resume_outbox(subject_id: int, lease: Lease) -> None:
             lease.note(f"outbox: operation {operation_id} is issue {printable(issue.key)}")
 
 
-def _pause(attempts: int) -> timedelta:
-    return timedelta(seconds=min(OUTBOX_SECONDS * 2.0 ** min(attempts - 1, 32), LONGEST_OUTBOX_SECONDS))
+def _next_attempt(operation: IssueOperation) -> datetime:
+    pause = min(OUTBOX_SECONDS * 2.0 ** min(operation.attempts - 1, 32), LONGEST_OUTBOX_SECONDS)
+    after_pause = operation.claimed_until + timedelta(seconds=pause)
+    return after_pause if operation.not_before is None else max(after_pause, operation.not_before)
 
 
 def _sync_interval() -> float:

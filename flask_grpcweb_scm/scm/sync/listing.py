@@ -108,17 +108,20 @@ class GitHubListing(Listing):
         """Read a list, or in an installation ``{"total_count": …, "repositories": […]}``."""
         if isinstance(self.credential, GitHubApp):
             with self.reading():
-                return reply.value("repositories", kind=list), int(reply.json()["total_count"])
+                total = reply.json()["total_count"]
+                if type(total) is not int:
+                    raise ValueError("total_count is no number")
+                return reply.value("repositories", kind=list), total
         return super().rows(reply)
 
     def repository(self, row: Mapping[str, Any]) -> ListedRepository:
         """Read ``minimal-repository`` or ``repository``."""
         return ListedRepository(
-            number=str(int(row["id"])),
+            number=_number(row["id"]),
             name=clean(row["full_name"]),
             url=clean(row.get("clone_url") or row["html_url"] + ".git"),
             default_branch=clean(row.get("default_branch")),
-            is_archived=bool(row.get("archived") or row.get("disabled")),
+            is_archived=_is_true(row, "archived") or _is_true(row, "disabled"),
         )
 
     def headers(self) -> Mapping[str, str]:
@@ -171,11 +174,11 @@ class GitLabListing(Listing):
     def repository(self, row: Mapping[str, Any]) -> ListedRepository:
         """Read a project."""
         return ListedRepository(
-            number=str(int(row["id"])),
+            number=_number(row["id"]),
             name=clean(row["path_with_namespace"]),
             url=clean(row["http_url_to_repo"]),
             default_branch=clean(row.get("default_branch")),
-            is_archived=bool(row.get("archived")),
+            is_archived=_is_true(row, "archived"),
         )
 
     @classmethod
@@ -187,6 +190,27 @@ class GitLabListing(Listing):
     def explain(cls, error: Any) -> Complaint:
         """Read an error as the tracker of the same host does."""
         return GitLab.explain(error)
+
+
+def _number(value: object) -> str:
+    """Return a provider's id of a repository as a text.
+
+    :raises ValueError: for what is none.
+    """
+    if type(value) is not int or not 0 < value < 2**63:
+        raise ValueError("not the id of a repository")
+    return str(value)
+
+
+def _is_true(row: Mapping[str, Any], name: str) -> bool:
+    """Return a flag of a repository, false where it is not there.
+
+    :raises ValueError: for what is neither true nor false.
+    """
+    value = row.get(name)
+    if value is not None and type(value) is not bool:
+        raise ValueError(f"{name} is neither true nor false")
+    return bool(value)
 
 
 LISTINGS: Mapping[str, type[Listing]] = {

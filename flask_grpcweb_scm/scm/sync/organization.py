@@ -25,16 +25,23 @@ from flask_grpcweb_scm.scm.database.models import (
     RepositoryStatus,
 )
 from flask_grpcweb_scm.scm.database.values import provider_name
-from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, Lease, NoSubject, make_due
-from flask_grpcweb_scm.scm.providers import ProviderError, ProviderRateLimited, is_configured
+from flask_grpcweb_scm.scm.providers import (
+    ProviderError,
+    ProviderForbidden,
+    ProviderMisconfigured,
+    ProviderNotFound,
+    ProviderRateLimited,
+    is_configured,
+)
 from flask_grpcweb_scm.scm.providers.accounts import account_of
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
 from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
 from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
-from flask_grpcweb_scm.scm.sync.state import listed_numbers, mark, marked_rows, save_pages, stored_pages
+from flask_grpcweb_scm.scm.sync.state import known_repositories, last_listed, path_key, save_pages, stored_pages
 from flask_grpcweb_scm.scm.trackers import allowed_projects
 from flask_grpcweb_scm.scm.trackers.tracker import matches_project
 
@@ -42,9 +49,13 @@ __all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 
 BATCH_ACTIONS = 100
 MAX_PAGES = 10_000
+SAVED_PAGES = 20
+"""That are read between two times that all are stored."""
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
 REMOVED = {"hide", "hand over"}
+LOST = (ProviderMisconfigured, ProviderForbidden, ProviderNotFound)
+"""Errors of integrations that cannot be listed until a person has changed something."""
 
 T = TypeVar("T")
 
@@ -99,21 +110,18 @@ class OrganizationSync:
         :param is_dry: store nothing at all.
         :param is_full: have all repositories synced now, but those that were since a time.
         """
+        listings: dict[int, _Listed] = {}
         for installation_id in [row.id for row in self.installations()]:
-            installation = db.session.get(OrganizationIntegration, installation_id)
-            if installation is None:
-                continue
-            name = printable(installation.integration.name)
-            try:
-                actions = self._plan(installation, is_dry=is_dry)
-            except ProviderError as error:
-                release_connection()
-                self.errors.append(error)
-                self.note(f"integration {name}: {printable(error.private)}")
-                continue
+            if (installation := db.session.get(OrganizationIntegration, installation_id)) is not None:
+                listings[installation_id] = self._list(installation, is_dry=is_dry)
+        # When all are known: a repository that one does not see may be another's.
+        for installation_id in listings:
+            if db.session.get(OrganizationIntegration, installation_id) is None:
+                continue  # uninstalled meanwhile
+            actions = self._plan(installation_id, listings, is_dry=is_dry)
             self.actions += actions
             if not is_dry:
-                self._make_due(self._store(installation_id, actions), since=since, is_full=is_full)
+                self._make_due(self._store(actions), since=since, is_full=is_full)
 
     def raise_error(self) -> None:
         """Raise the error that says to wait longest, or else the first one, if there is any.
@@ -125,36 +133,57 @@ class OrganizationSync:
 
     # Listing
 
-    def _plan(self, installation: OrganizationIntegration, *, is_dry: bool) -> list[Action]:
-        integration = installation.integration
-        provider = provider_name(integration.provider)
-        account = Account(integration.id, provider, host_at_provider(provider, integration))
-        listed = self._list(installation, is_dry=is_dry)
-        actions = self._planned(installation, account, listed)
+    def _plan(self, installation_id: int, listings: dict[int, _Listed], *, is_dry: bool) -> list[Action]:
+        listed = listings[installation_id]
+        actions = self._planned(installation_id, listings)
         if any(action.kind in REMOVED for action in actions):
             # A repository that is deleted moves others to the page before, which has been read already.
-            again = self._list(installation, is_dry=is_dry)
+            again = self._list(db.session.get_one(OrganizationIntegration, installation_id), is_dry=is_dry)
             both = {row.number: row for row in [*listed.repositories, *again.repositories]}
-            is_complete = listed.is_complete and again.is_complete
-            actions = self._planned(installation, account, _Listed([*both.values()], is_complete))
+            listings[installation_id] = _Listed(
+                [*both.values()], listed.is_complete and again.is_complete, listed.is_lost or again.is_lost
+            )
+            actions = self._planned(installation_id, listings)
         return actions
 
-    def _planned(self, installation: OrganizationIntegration, account: Account, listed: _Listed) -> list[Action]:
+    def _planned(self, installation_id: int, listings: Mapping[int, _Listed]) -> list[Action]:
         states = installations_of(self.organization_id)
-        here = [
-            row
-            for row in states.values()
-            if host_at_provider(row.integration.provider, row.integration) == account.host
-        ]
-        elsewhere = {
-            number: row.integration_id
-            for row in here
-            if row.integration_id != installation.integration_id
-            for number in listed_numbers(row)
-        }
-        known = _known(self.organization_id, states)
-        actions = plan_sync(account, listed.repositories, known, is_complete=listed.is_complete, elsewhere=elsewhere)
+        integration = next(row.integration for row in states.values() if row.id == installation_id)
+        provider = provider_name(integration.provider)
+        account = Account(integration.id, provider, host_at_provider(provider, integration))
+        listed = listings[installation_id]
+        elsewhere: dict[str, int] = {}
+        owners = {account.integration_id}
+        for key, row in sorted(states.items(), reverse=True):
+            other = listings.get(row.id)
+            if key in owners or not can_be_listed(row.integration) or (other is not None and other.is_lost):
+                continue
+            owners.add(key)
+            place = provider_name(row.integration.provider), host_at_provider(row.integration.provider, row.integration)
+            if place == (account.provider, account.host):
+                elsewhere |= dict.fromkeys(self._seen_by(row, other), key)
+        known = known_repositories(self.organization_id, states)
+        actions = plan_sync(
+            account,
+            listed.repositories,
+            known,
+            is_complete=listed.is_complete,
+            elsewhere=elsewhere,
+            owners=owners,
+        )
         return [action for action in actions if self._is_wanted(action, known)]
+
+    @staticmethod
+    def _seen_by(installation: OrganizationIntegration, listed: _Listed | None) -> set[str]:
+        """Return the numbers of the repositories of an integration; of a listing that broke off, also those before."""
+        numbers = set() if listed is None else {row.number for row in listed.repositories}
+        if listed is None or not listed.is_complete:
+            try:
+                allowed = allowed_projects(installation)
+            except ProviderMisconfigured:
+                return numbers
+            numbers |= {row.number for row in last_listed(installation) if _is_allowed(allowed, row)}
+        return numbers
 
     def _is_wanted(self, action: Action, known: Sequence[KnownRepository]) -> bool:
         if self.wanted is None:
@@ -164,41 +193,54 @@ class OrganizationSync:
         return not names.isdisjoint(self.wanted)
 
     def _list(self, installation: OrganizationIntegration, *, is_dry: bool) -> _Listed:
-        """Read all pages; those that have not changed are not transferred."""
-        allowed, name = allowed_projects(installation), printable(installation.integration.name)
-        owner = str(installation.config.get("owner") or "")
-        place = self._call(installation, lambda api: api.place(owner))
-        pages = stored_pages(installation, place)
+        """Read all pages; those that have not changed are not transferred. What was read before an error counts."""
+        name = printable(installation.integration.name)
         read: dict[str, Page] = {}
-        cursor: str | None = ""
         error: ProviderError | None = None
-        while cursor is not None and error is None:
-            self.check()
-            try:
-                page = self._page(installation, place, cursor, pages.get(cursor))
-            except ProviderError as caught:
-                self.note(f"integration {name}: {printable(caught.private)}")
-                error = caught
-                self.errors.append(error)
-                continue
-            read[cursor] = pages[cursor] = page
-            self.note(f"integration {name}: page {len(read)} has {len(page.repositories)} repositories")
-            cursor = page.next or None
-            if cursor in read or len(read) > MAX_PAGES:
-                raise self._open(installation).http.unexpected()
-            if not is_dry:
-                save_pages(installation.id, place, pages if cursor else read)
-        repositories = {row.number: row for page in read.values() for row in page.repositories}
+        allowed: Sequence[str] | None = None
+        try:
+            allowed = allowed_projects(installation)
+            self._read(installation, read, name, is_dry=is_dry)
+        except ProviderError as caught:
+            release_connection()
+            error = caught
+            self.errors.append(error)
+            self.note(f"integration {name}: {printable(error.private)}")
+        repositories: dict[str, ListedRepository] = {}
+        for row in [row for page in read.values() for row in page.repositories]:
+            before = repositories.setdefault(row.number, row)
+            if before != row:
+                names = f"{printable(before.name)} and {printable(row.name)}"
+                self.note(f"integration {name}: number {row.number} is listed twice, as {names}; the last one counts")
+                repositories[row.number] = row
         totals = {page.total for page in read.values() if page.total is not None}
         is_complete = error is None and totals <= {len(repositories)}
         if not is_complete:
             self.note(f"integration {name}: the listing is not complete, so that nothing is hidden")
-        wanted = [
-            row
-            for row in repositories.values()
-            if allowed is None or any(matches_project(pattern, row.name) for pattern in allowed)
-        ]
-        return _Listed(wanted, is_complete)
+        wanted = [row for row in repositories.values() if _is_allowed(allowed, row)]
+        return _Listed(wanted, is_complete, isinstance(error, LOST))
+
+    def _read(self, installation: OrganizationIntegration, read: dict[str, Page], name: str, *, is_dry: bool) -> None:
+        """Read pages by their cursors until the last one.
+
+        :raises ProviderError: when there is more, which cannot be read.
+        """
+        owner = str(installation.config.get("owner") or "")
+        place = self._call(installation, lambda api: api.place(owner))
+        pages = stored_pages(installation, place)
+        cursor: str | None = ""
+        while cursor is not None:
+            self.check()
+            page = self._page(installation, place, cursor, pages.get(cursor))
+            read[cursor] = pages[cursor] = page
+            self.note(f"integration {name}: page {len(read)} has {len(page.repositories)} repositories")
+            cursor = page.next or None
+            # All of them each time: of very many not after each.
+            is_saved = cursor is None or len(read) <= SAVED_PAGES or len(read) % SAVED_PAGES == 0
+            if not is_dry and is_saved:
+                save_pages(installation.id, place, pages if cursor else read)
+            if cursor in read or len(read) > MAX_PAGES:
+                raise self._open(installation).http.unexpected()
 
     def _page(self, installation: OrganizationIntegration, place: Place, cursor: str, stored: Page | None) -> Page:
         etag = stored.etag if stored is not None else ""
@@ -242,40 +284,44 @@ class OrganizationSync:
 
     # Storing
 
-    def _store(self, installation_id: int, actions: Sequence[Action]) -> dict[int, Action]:
+    def _store(self, actions: Sequence[Action]) -> dict[int, Action]:
         """Store all changes; returns what was planned for each row."""
         done: dict[int, Action] = {}
         for first in range(0, len(actions), BATCH_ACTIONS):
             self.check()
-            marked: dict[int, bool] = {}
             for action in actions[first : first + BATCH_ACTIONS]:
                 row_id = self._store_one(action) if action.values else action.repository_id
                 if row_id is not None and action.kind != "skip":
-                    done[row_id], marked[row_id] = action, action.is_marked
-            mark(self.organization_id, installation_id, marked)
+                    done[row_id] = action
             db.session.commit()
         return done
 
     def _store_one(self, action: Action) -> int | None:
         """Store one change; returns the id of its row, or None when another process was faster."""
-        values = dict(action.values)
+        values, before = dict(action.values), action.before
         path = values.pop("path", None)
         try:
             with db.session.begin_nested():
-                if action.repository_id is None:
-                    config = {_path_key(str(values["provider"])): path} if path else {}
+                if before is None:
+                    config = {path_key(str(values["provider"])): path} if path else {}
                     values |= {"organization_id": self.organization_id, "remote": remote_of(str(values["url"]))}
                     statement = insert_new(Repository).values(**values, config=config).returning(Repository.id)
                     row_id: int | None = db.session.scalars(statement).one_or_none()
                     return row_id
-                row = db.session.get(Repository, action.repository_id)
+                row = db.session.get(Repository, before.id, populate_existing=True, with_for_update=True)
                 if row is None:
                     return None
+                if "synced_status" in values and (row.status, row.synced_status) != (
+                    *(before.status, before.synced_status),
+                ):
+                    # A person was faster.
+                    del values["synced_status"]
+                    values.pop("status", None)
                 for name, value in values.items():
                     setattr(row, name, value)
                 if path is not None:
                     rest = {key: value for key, value in row.config.items() if key not in {"name", "path"}}
-                    row.config = {**rest, **({_path_key(row.provider): path} if path else {})}
+                    row.config = {**rest, **({path_key(row.provider): path} if path else {})}
                 return row.id
         except IntegrityError:
             self.note(f"{printable(action.name)} is not changed, for another process changes it; run this again")
@@ -286,17 +332,17 @@ class OrganizationSync:
         known = sa.select(Job.subject_id, Job.succeeded_at)
         mine = known.where(Job.kind == SYNC_REPOSITORY, Job.organization_id == self.organization_id)
         jobs = {row.subject_id: row.succeeded_at for row in db.session.execute(mine)}
-        rows = sa.select(Repository.id, Repository.status, Repository.imported_key)
+        rows = sa.select(Repository.id, Repository.status, Repository.synced_status, Repository.imported_key)
         of_organization = rows.where(Repository.organization_id == self.organization_id)
-        for row_id, status, imported in db.session.execute(of_organization).all():
+        for row_id, status, synced_status, imported in db.session.execute(of_organization).all():
             action = done.get(row_id)
-            if action is None or action.kind in REMOVED:
+            if action is None or action.kind == "hide":
                 continue
             # Of one that is archived the history is read once, to its end.
-            is_last = status is RepositoryStatus.DISABLED and action.is_marked
+            is_last = RepositoryStatus.DISABLED is status is synced_status
             if status is not RepositoryStatus.ACTIVE and not (is_last and (action.kind == "archive" or not imported)):
                 continue
-            succeeded_at = jobs.get(row_id)
+            succeeded_at = None if action.kind == "add" else jobs.get(row_id)  # the job may be older than the row
             is_done = since is not None and succeeded_at is not None and succeeded_at >= since
             if row_id not in jobs or (action.values and not is_done) or (is_full and not is_done):
                 make_due(SYNC_REPOSITORY, row_id, organization_id=self.organization_id)
@@ -307,47 +353,9 @@ class OrganizationSync:
 class _Listed:
     repositories: Sequence[ListedRepository]
     is_complete: bool
+    is_lost: bool
+    """True when the integration cannot be listed until a person has changed something."""
 
 
-def _path_key(provider: str) -> str:
-    return "path" if provider_name(provider) == "gitlab" else "name"
-
-
-def _known(organization_id: int, installations: Mapping[int, OrganizationIntegration]) -> list[KnownRepository]:
-    """Read the rows of an organization, as a plan needs them."""
-    hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
-    marked = marked_rows(installations.values())
-    columns = (
-        *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
-        *(Repository.url, Repository.default_branch, Repository.status, Repository.remote, Repository.config),
-    )
-    rows = db.session.execute(sa.select(*columns).where(Repository.organization_id == organization_id))
-    known = []
-    for row in rows.all():
-        path = str(row.config.get("path" if provider_name(row.provider) == "gitlab" else "name") or "")
-        installation = installations.get(row.integration_id)
-        integration = None if installation is None else installation.integration
-        known.append(
-            KnownRepository(
-                id=row.id,
-                integration_id=row.integration_id,
-                provider=row.provider,
-                external_id=row.external_id,
-                name=row.name,
-                url=row.url,
-                default_branch=row.default_branch,
-                status=row.status,
-                remote=row.remote or remote_at_provider(row.provider, integration, path or row.name),
-                host=hosts.get(row.integration_id),
-                is_numbered=_is_numbered(row.external_id, row.remote, {row.name, path}),
-                is_marked=row.id in marked,
-                path=path,
-            )
-        )
-    return known
-
-
-def _is_numbered(external_id: str | None, remote: str | None, names: Collection[str]) -> bool:
-    """Tell whether a provider has given a row its id; else it is the row's remote or its name."""
-    own = {unnumbered_id(remote, ""), *(unnumbered_id(None, name) for name in names)}
-    return external_id is not None and external_id not in own and "/" not in external_id
+def _is_allowed(allowed: Sequence[str] | None, repository: ListedRepository) -> bool:
+    return allowed is None or any(matches_project(pattern, repository.name) for pattern in allowed)

@@ -6,19 +6,25 @@ another one has now is a rename, and not another repository.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flask_grpcweb_scm.scm.database.models import RepositoryStatus
 from flask_grpcweb_scm.scm.database.values import provider_name
-from flask_grpcweb_scm.scm.remotes import own_external_id, parse_remote, public_url, remote_of, without_credentials
+from flask_grpcweb_scm.scm.remotes import (
+    MAX_EXTERNAL_ID_CHARACTERS,
+    numbered_ids,
+    parse_remote,
+    public_url,
+    without_credentials,
+)
 
 __all__ = ["Account", "Action", "KnownRepository", "ListedRepository", "plan_sync"]
 
 MAX_NAME_CHARACTERS = 200
 MAX_BRANCH_CHARACTERS = 255
-MAX_EXTERNAL_ID_CHARACTERS = 64
+MAX_URL_CHARACTERS = 8000
 EXISTING = {RepositoryStatus.ACTIVE, RepositoryStatus.DISABLED, RepositoryStatus.HIDDEN}
 
 
@@ -53,10 +59,15 @@ class KnownRepository(NamedTuple):
     """Of its integration, which numbers it; None when any may have done so."""
     is_numbered: bool = True
     """False when `external_id` stands for a number that no provider has said."""
-    is_marked: bool = False
-    """True for one that a sync has disabled or hidden, and not a person."""
+    synced_status: RepositoryStatus | None = None
+    """The status that syncs have set; None counts as active."""
     path: str = ""
     """The provider's name of it, where its own is another one."""
+
+    @property
+    def is_by_hand(self) -> bool:
+        """True when a person has set the status."""
+        return self.status is not (self.synced_status or RepositoryStatus.ACTIVE)
 
 
 class Account(NamedTuple):
@@ -76,14 +87,17 @@ class Action:
     """``add``, ``adopt``, ``rename``, ``update``, ``archive``, ``unarchive``, ``hide``, ``unhide``, ``hand over``,
     ``keep``, or ``skip`` for what cannot be stored."""
     name: str
-    repository_id: int | None = None
-    """None for a new row."""
     values: Mapping[str, object] = field(default_factory=dict)
     """Columns and their new values."""
     reason: str = ""
     """For a person to read."""
-    is_marked: bool = False
-    """True when a sync has disabled or hidden the row, once this is done."""
+    before: KnownRepository | None = None
+    """The row as it was planned for; None for a new one."""
+
+    @property
+    def repository_id(self) -> int | None:
+        """The row's id; None for a new one."""
+        return None if self.before is None else self.before.id
 
 
 def plan_sync(
@@ -93,75 +107,89 @@ def plan_sync(
     *,
     is_complete: bool,
     elsewhere: Mapping[str, int] | None = None,
+    owners: Collection[int] | None = None,
 ) -> list[Action]:
     """Return an action for each listed repository, and for each of the integration that is listed no longer.
 
     :param known: all rows of the organization.
     :param is_complete: False for a listing that was cut off: what is missing in it may be there all the same.
     :param elsewhere: other integrations of the organization at this host, by the numbers that they have listed.
+    :param owners: the integrations that repositories may stay with; None for all of them.
     """
     actions: list[Action] = []
     numbered = _by_external_id(account, known)
     numbers = {repository.number: repository for repository in listed}
-    same = {number: _numbered(account, number, numbered) for number in numbers}
+    same = {number: _numbered(account, repository, numbered) for number, repository in numbers.items()}
     taken = {row.id for rows in same.values() for row in rows}
+    unnumbered = _by_remote(known)
+    used = {row.external_id: row.id for row in known if provider_name(row.provider) == account.provider}
     for number, repository in numbers.items():
         rows = same[number]
         if not rows:
-            rows = _with_remote(account, repository, [row for row in known if row.id not in taken])
+            rows = [row for row in _with_remote(account, repository, unnumbered) if row.id not in taken]
             taken |= {row.id for row in rows[:1]}
         problem = _problem(repository)
         if problem:
-            actions.append(Action("skip", repository.name, rows[0].id if rows else None, reason=problem))
+            actions.append(Action("skip", repository.name, reason=problem, before=rows[0] if rows else None))
         elif not rows:
-            actions.append(_add(account, repository, known))
+            actions.append(_add(account, repository, used))
         elif rows[0].status not in EXISTING:
-            actions.append(Action("skip", repository.name, rows[0].id, reason="its row is being deleted"))
+            actions.append(Action("skip", repository.name, reason="its row is being deleted", before=rows[0]))
         else:
-            actions.append(_change(account, repository, rows[0], known, others=rows[1:]))
+            is_lost = owners is not None and rows[0].integration_id not in owners
+            actions.append(_change(account, repository, rows[0], used, others=rows[1:], is_lost=is_lost))
     if is_complete:
         actions += _missing(account, [row for row in known if row.id not in taken], elsewhere or {})
     return actions
 
 
-def _external_ids(account: Account, number: str) -> tuple[str, str]:
-    """Return what rows may have for a number: itself, or with its host, where that of another host was first."""
-    return number, own_external_id(f"{account.host}:{number}", MAX_EXTERNAL_ID_CHARACTERS)
-
-
 def _by_external_id(account: Account, known: Sequence[KnownRepository]) -> dict[str, list[KnownRepository]]:
-    """Return the rows that the account's provider has numbered at its host."""
+    """Return the rows that the account's provider has numbered."""
     rows: dict[str, list[KnownRepository]] = {}
     for row in known:
-        is_of_host = row.host is None or row.host == account.host
-        if provider_name(row.provider) == account.provider and row.external_id and row.is_numbered and is_of_host:
+        if provider_name(row.provider) == account.provider and row.external_id and row.is_numbered:
             rows.setdefault(row.external_id, []).append(row)
     return rows
 
 
-def _numbered(account: Account, number: str, rows: Mapping[str, list[KnownRepository]]) -> list[KnownRepository]:
-    """Return the rows with a number; the one that counts comes first."""
-    same = [row for external_id in _external_ids(account, number) for row in rows.get(external_id, ())]
+def _numbered(
+    account: Account, repository: ListedRepository, rows: Mapping[str, list[KnownRepository]]
+) -> list[KnownRepository]:
+    """Return the rows with the number of a repository, of its host; the one that counts comes first."""
+    ids = numbered_ids(account.host, repository.number)
+    numbered = [row for external_id in ids for row in rows.get(external_id, ())]
+    same = [row for row in numbered if _is_of_host(account, repository, row)]
     return sorted(
         same, key=lambda row: (row.status not in EXISTING, row.integration_id != account.integration_id, row.id)
     )
 
 
+def _is_of_host(account: Account, repository: ListedRepository, row: KnownRepository) -> bool:
+    if row.host is not None:
+        return row.host == account.host
+    # Its integration is gone, so that its remote tells who has numbered it.
+    before, now = parse_remote(row.url), parse_remote(repository.url)
+    return before is None or before.host == account.host or (now is not None and before.host == now.host)
+
+
+def _by_remote(known: Sequence[KnownRepository]) -> dict[str, list[KnownRepository]]:
+    """Return the rows without a number by their remotes, in lower case: providers do not tell that apart."""
+    rows: dict[str, list[KnownRepository]] = {}
+    for row in known:
+        if row.remote and not row.is_numbered and row.status in EXISTING:
+            rows.setdefault(row.remote.lower(), []).append(row)
+    return rows
+
+
 def _with_remote(
-    account: Account, repository: ListedRepository, rows: Sequence[KnownRepository]
+    account: Account, repository: ListedRepository, rows: Mapping[str, list[KnownRepository]]
 ) -> list[KnownRepository]:
     """Return rows without a number whose remote is the repository's; the one with its name, else the oldest first."""
     there = parse_remote(repository.url)
     if there is None or there.host != account.host:
         return []  # nobody has a say in repositories of other hosts
-    # Providers do not tell upper and lower case apart.
-    remote, name = (remote_of(repository.url) or "").lower(), repository.name.lower()
-    same = [
-        row
-        for row in rows
-        if remote and (row.remote or "").lower() == remote and not row.is_numbered and row.status in EXISTING
-    ]
-    return sorted(same, key=lambda row: (row.name.lower() != name, row.id))
+    name = repository.name.lower()
+    return sorted(rows.get(there.key.lower(), ()), key=lambda row: (row.name.lower() != name, row.id))
 
 
 def _problem(repository: ListedRepository) -> str:
@@ -170,6 +198,10 @@ def _problem(repository: ListedRepository) -> str:
         return "its name or its URL is empty, or has characters that cannot be stored"
     if len(repository.number) > MAX_EXTERNAL_ID_CHARACTERS:
         return f"its number has more than {MAX_EXTERNAL_ID_CHARACTERS} characters"
+    if "/" not in repository.name:
+        return "its name is without an owner"
+    if len(repository.url) > MAX_URL_CHARACTERS:
+        return f"its URL has more than {MAX_URL_CHARACTERS} characters"
     return ""
 
 
@@ -188,58 +220,69 @@ def _stored(repository: ListedRepository) -> dict[str, object]:
     }
 
 
-def _add(account: Account, repository: ListedRepository, known: Sequence[KnownRepository]) -> Action:
+def _add(account: Account, repository: ListedRepository, used: Mapping[str | None, int]) -> Action:
     status = RepositoryStatus.DISABLED if repository.is_archived else RepositoryStatus.ACTIVE
     values = {
         **_stored(repository),
         "integration_id": account.integration_id,
         "provider": account.provider,
-        "external_id": _free_external_id(account, repository.number, known),
+        "external_id": _free_external_id(account, repository.number, used),
         "status": status,
+        "synced_status": status,
     }
-    return Action("add", repository.name, values=values, is_marked=repository.is_archived)
+    return Action("add", repository.name, values=values)
 
 
-def _free_external_id(account: Account, number: str, known: Sequence[KnownRepository]) -> str:
-    plain, with_host = _external_ids(account, number)
+def _free_external_id(account: Account, number: str, used: Mapping[str | None, int], row_id: int | None = None) -> str:
+    """Return the external id for a number.
+
+    :param used: ids of rows by their external ids.
+    :param row_id: of the row that gets it.
+    """
+    plain, with_host = numbered_ids(account.host, number)
     # Numbers are unique at one host, and a row of another host may have this one.
-    is_taken = any(row.external_id == plain and provider_name(row.provider) == account.provider for row in known)
-    return with_host if is_taken else plain
+    return plain if used.get(plain, row_id) == row_id else with_host
 
 
 def _change(
     account: Account,
     repository: ListedRepository,
     row: KnownRepository,
-    known: Sequence[KnownRepository],
+    used: Mapping[str | None, int],
     *,
     others: Sequence[KnownRepository],
+    is_lost: bool,
 ) -> Action:
     values: dict[str, object] = _stored(repository)
     if not values["default_branch"]:
         del values["default_branch"]
-    if row.integration_id is None or (row.is_marked and row.status is RepositoryStatus.HIDDEN):
+    if row.integration_id is None or is_lost or RepositoryStatus.HIDDEN is row.status is row.synced_status:
         values["integration_id"] = account.integration_id
     if not row.is_numbered:
-        external_id = _free_external_id(account, repository.number, [other for other in known if other is not row])
+        external_id = _free_external_id(account, repository.number, used, row.id)
         values |= {"provider": account.provider, "external_id": external_id}
-    values["status"], is_marked = _status(repository, row)
+    values |= _status(repository, row)
     current = {**row._asdict()}
     changed = {name: value for name, value in values.items() if current[name] != value}
     kind = _kind(changed, row)
     reasons = [f"was {row.name!r}"] if "name" in changed else []
+    if "integration_id" in changed and row.integration_id is not None:
+        reasons.append("its integration does not see it any more")
     if not row.is_numbered:
         reasons.append("it has this remote")
     if others:
         reasons.append(f"so have the rows {', '.join(str(other.id) for other in others)}, which stay as they are")
-    return Action(kind, repository.name, row.id, changed, "; ".join(reasons), is_marked)
+    return Action(kind, repository.name, changed, "; ".join(reasons), row)
 
 
-def _status(repository: ListedRepository, row: KnownRepository) -> tuple[RepositoryStatus, bool]:
-    """Return the status of a repository that is listed, and whether that is a sync's; what people have set stays."""
-    if row.status is not RepositoryStatus.ACTIVE and not row.is_marked:
-        return row.status, False
-    return (RepositoryStatus.DISABLED, True) if repository.is_archived else (RepositoryStatus.ACTIVE, False)
+def _status(repository: ListedRepository, row: KnownRepository) -> dict[str, object]:
+    """Return the status of a repository that is listed, where it changes; what people have set stays."""
+    status = RepositoryStatus.DISABLED if repository.is_archived else RepositoryStatus.ACTIVE
+    if row.is_by_hand:
+        # Who has enabled what was archived agrees with the provider, once that has it active again.
+        is_agreed = status is row.status is RepositoryStatus.ACTIVE
+        return {"synced_status": status} if is_agreed else {}
+    return {} if status is row.status else {"status": status, "synced_status": status}
 
 
 def _kind(changed: Mapping[str, object], row: KnownRepository) -> str:
@@ -255,17 +298,17 @@ def _kind(changed: Mapping[str, object], row: KnownRepository) -> str:
 def _missing(account: Account, rows: Sequence[KnownRepository], elsewhere: Mapping[str, int]) -> Iterator[Action]:
     """Yield what becomes of rows of the integration that it does not list any more."""
     others = {
-        external_id: other for number, other in elsewhere.items() for external_id in _external_ids(account, number)
+        external_id: other for number, other in elsewhere.items() for external_id in numbered_ids(account.host, number)
     }
     for row in rows:
         if row.integration_id != account.integration_id or not row.is_numbered or row.status not in EXISTING:
             continue
         if row.external_id in others:
             values: dict[str, object] = {"integration_id": others[row.external_id]}
-            yield Action("hand over", row.name, row.id, values, "another integration sees it", row.is_marked)
-        elif row.status is RepositoryStatus.HIDDEN or (row.status is not RepositoryStatus.ACTIVE and not row.is_marked):
+            yield Action("hand over", row.name, values, "another integration sees it", row)
+        elif row.status is RepositoryStatus.HIDDEN or row.is_by_hand:
             # What a person has disabled stays so, also when it is seen again.
-            yield Action("keep", row.name, row.id, is_marked=row.is_marked)
+            yield Action("keep", row.name, before=row)
         else:
-            values = {"status": RepositoryStatus.HIDDEN}
-            yield Action("hide", row.name, row.id, values, "the integration does not see it any more", True)
+            values = {"status": RepositoryStatus.HIDDEN, "synced_status": RepositoryStatus.HIDDEN}
+            yield Action("hide", row.name, values, "the integration does not see it any more", row)

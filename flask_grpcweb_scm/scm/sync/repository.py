@@ -6,27 +6,19 @@ Each step may be the last one: the next sync begins where the mirror and the dat
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
-from flask_grpcweb_scm.scm.database.models import Integration, Repository, RepositoryStatus
-from flask_grpcweb_scm.scm.database.values import provider_name
+from flask_grpcweb_scm.scm.database.models import Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.git_import import prepare_next_import
-from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
 from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror, places_below
-from flask_grpcweb_scm.scm.mirrors.remote import Remote, fetch_url
-from flask_grpcweb_scm.scm.providers import Credential, GitHubApp
-from flask_grpcweb_scm.scm.providers.accounts import account_of
-from flask_grpcweb_scm.scm.queries.tenancy import installation_of
-from flask_grpcweb_scm.scm.remotes import parse_remote
+from flask_grpcweb_scm.scm.mirrors.on_demand import remote_of_row
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import is_blobless, own_mirror_path
 from flask_grpcweb_scm.scm.sources.git import GitFailed
 from flask_grpcweb_scm.scm.sources.mirror import Mirror, MirrorDamaged
-from flask_grpcweb_scm.scm.sync.listing import LISTINGS
 
 __all__ = ["mirror_at", "sync_repository"]
 
@@ -52,11 +44,7 @@ def sync_repository(repository_id: int, lease: Lease) -> None:
     path = own_mirror_path(row)
     if path is None:
         raise JobFailed("the service has no folder for mirrors; set GRPC_SCM_MIRRORS to an absolute path")
-    name, blobless, provider = row.name, is_blobless(row), provider_name(row.provider)
-    url = fetch_url(row.url, provider)
-    installation = installation_of(row)
-    credential = None if installation is None else _credential(installation.integration, url)
-    remote = Remote(url, provider, credential, current_settings().scm_allowed_hosts, _proxy(url))
+    name, blobless, remote = row.name, is_blobless(row), remote_of_row(row)
     release_connection()
     mirror = mirror_at(path, lease, name)
     mirror.update(remote, blobless=blobless)
@@ -86,26 +74,6 @@ def mirror_at(path: Path, lease: Lease, name: str) -> OwnMirror:
         note=lambda text: lease.note(f"{name}: {text}"),
     )
     return OwnMirror(path, limits)
-
-
-def _credential(integration: Integration, url: str) -> Credential | None:
-    """Return the credential of an integration for a repository; None for one on another host than its own."""
-    provider, remote = provider_name(integration.provider), parse_remote(url)
-    host = host_at_provider(provider, integration)
-    if integration.metadata_.get("credentials") is None or remote is None or remote.host != host:
-        return None
-    # Over http only where the integration itself is: its host says the URL, and one that is wrong is no reason.
-    if urlsplit(url).scheme == "http" and urlsplit(str(integration.metadata_.get("base_url"))).scheme != "http":
-        return None
-    account = account_of(provider, integration.metadata_, integration.external_id, None)
-    if isinstance(account["credential"], GitHubApp) and provider in LISTINGS:
-        return LISTINGS[provider](**account).current_credential()
-    return account["credential"]
-
-
-def _proxy(url: str) -> str:
-    settings = current_settings()
-    return "" if urlsplit(url).hostname in settings.scm_no_proxy else settings.scm_proxy
 
 
 def _import(repository_id: int, path: Path, lease: Lease) -> None:

@@ -1,6 +1,6 @@
-"""The last listings of an organization, and its run that has not ended, in ``sync_state`` of its installations.
+"""Things that the sync of an organization begins with: its rows, its last listings, and its run that has not ended.
 
-It is JSON, so that a worker that is older or newer can read it.
+The latter two are in ``sync_state`` of its installations, as JSON, so that a worker that is older or newer can read it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
-from flask_grpcweb_scm.scm.database.models import OrganizationIntegration
+from flask_grpcweb_scm.scm.database.models import OrganizationIntegration, Repository
+from flask_grpcweb_scm.scm.database.values import provider_name
+from flask_grpcweb_scm.scm.git_import.destination import host_at_provider, remote_at_provider, unnumbered_id
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.sync.listing import Page, Place
-from flask_grpcweb_scm.scm.sync.plan import ListedRepository
+from flask_grpcweb_scm.scm.sync.plan import KnownRepository, ListedRepository
 
 __all__ = [
     "begin_run",
     "end_run",
-    "listed_numbers",
-    "mark",
-    "marked_rows",
+    "known_repositories",
+    "last_listed",
+    "path_key",
     "save_pages",
     "stored_pages",
 ]
@@ -69,9 +73,11 @@ def stored_pages(installation: OrganizationIntegration, place: Place) -> dict[st
     }
 
 
-def listed_numbers(installation: OrganizationIntegration) -> Iterator[str]:
-    """Yield the provider's numbers of all repositories of the last listing."""
-    yield from (row[0] for page in _state(installation).get("pages", ()) for row in page["rows"])
+def last_listed(installation: OrganizationIntegration) -> Iterator[ListedRepository]:
+    """Yield the repositories of the last listing."""
+    state = _state(installation)
+    if state.get("place", [])[2:] == [[*ListedRepository._fields]]:
+        yield from (ListedRepository(*row) for page in state.get("pages", ()) for row in page["rows"])
 
 
 def save_pages(installation_id: int, place: Place, pages: Mapping[str, Page]) -> None:
@@ -98,17 +104,48 @@ def _rest(page: Page) -> State:
     return {"next": page.next, "etag": page.etag, "total": page.total}
 
 
-def marked_rows(installations: Collection[OrganizationIntegration]) -> set[int]:
-    """Return the ids of repositories that syncs have disabled or hidden."""
-    return {row_id for row in installations for row_id in _state(row).get("marked", ())}
+def path_key(provider: str) -> str:
+    """Return where the configuration of a repository has its name at the provider, if that is too long for its own."""
+    return "path" if provider_name(provider) == "gitlab" else "name"
 
 
-def mark(organization_id: int, installation_id: int, marked: Mapping[int, bool]) -> None:
-    """Note which rows a sync has disabled or hidden, so that it may undo that, and nothing else."""
-    for installation in installations_of(organization_id).values():
-        before = set(_state(installation).get("marked", ()))
-        after = before - marked.keys()
-        if installation.id == installation_id:
-            after |= {row_id for row_id, is_marked in marked.items() if is_marked}
-        if after != before:
-            installation.sync_state = {**_state(installation), "marked": sorted(after)}
+def known_repositories(
+    organization_id: int, installations: Mapping[int, OrganizationIntegration]
+) -> list[KnownRepository]:
+    """Read the rows of an organization, as a plan needs them."""
+    hosts = {key: host_at_provider(row.integration.provider, row.integration) for key, row in installations.items()}
+    columns = (
+        *(Repository.id, Repository.integration_id, Repository.provider, Repository.external_id, Repository.name),
+        *(Repository.url, Repository.default_branch, Repository.status, Repository.synced_status, Repository.remote),
+        Repository.config,
+    )
+    rows = db.session.execute(sa.select(*columns).where(Repository.organization_id == organization_id))
+    known = []
+    for row in rows.all():
+        path = str(row.config.get(path_key(row.provider)) or "")
+        installation = installations.get(row.integration_id)
+        integration = None if installation is None else installation.integration
+        known.append(
+            KnownRepository(
+                id=row.id,
+                integration_id=row.integration_id,
+                provider=row.provider,
+                external_id=row.external_id,
+                name=row.name,
+                url=row.url,
+                default_branch=row.default_branch,
+                status=row.status,
+                remote=row.remote or remote_at_provider(row.provider, integration, path or row.name),
+                host=hosts.get(row.integration_id) or None,
+                is_numbered=_is_numbered(row.external_id, row.remote, {row.name, path}),
+                synced_status=row.synced_status,
+                path=path,
+            )
+        )
+    return known
+
+
+def _is_numbered(external_id: str | None, remote: str | None, names: Collection[str]) -> bool:
+    """Tell whether a provider has given a row its id; else it is the row's remote or its name."""
+    own = {unnumbered_id(remote, ""), *(unnumbered_id(None, name) for name in names)}
+    return external_id is not None and external_id not in own and "/" not in external_id

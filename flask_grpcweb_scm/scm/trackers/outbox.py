@@ -58,6 +58,8 @@ CLOCK_SKEW = timedelta(minutes=10)
 PAUSE_SECONDS = 0.05, 0.5
 # For a caller whose deadline comes first: when to try again, and how much of its time is left for the response.
 RETRY_SECONDS = 1
+LONGEST_WAIT_SECONDS = 86400.0
+"""That a tracker may have an operation wait for."""
 RESPONSE_SECONDS = 0.1
 
 
@@ -329,13 +331,17 @@ def _delete(operation: IssueOperation) -> None:
 
 def _release(operation: IssueOperation, error: ProviderError, claimed_until: datetime | None = None) -> None:
     """End the lease of an operation whose outcome is not known, so that others may claim it."""
-    _end_lease(operation, error.private, claimed_until)
+    _end_lease(operation, error.private, claimed_until, error.retry_after)
     error.add(f"operation {operation.id} is kept, because the issue may have been created")
 
 
-def _end_lease(operation: IssueOperation, error: str, claimed_until: datetime | None) -> None:
+def _end_lease(
+    operation: IssueOperation, error: str, claimed_until: datetime | None, retry_after: float | None = None
+) -> None:
     ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
-    values = {"claimed_until": claimed_until or database_now(), "error": error}
+    now = database_now()
+    not_before = None if retry_after is None else now + timedelta(seconds=min(retry_after, LONGEST_WAIT_SECONDS))
+    values = {"claimed_until": claimed_until or now, "error": error, "not_before": not_before}
     db.session.execute(sa.update(IssueOperation).where(ours).values(values))
     commit_step()
 

@@ -76,6 +76,64 @@ def test_a_job_is_one_row_and_runs_once_however_often_it_is_made_due(app: Flask)
     assert run(app, lambda subject, lease: ran.append(subject)) == 0
 
 
+def test_nothing_shortens_a_wait_that_a_provider_has_demanded(app: Flask) -> None:
+    def limited(subject: int, lease: Lease) -> None:
+        if subject == 2:  # made due while it runs
+            due(app, subject)
+        raise ProviderRateLimited("slow down", provider="github", retry_after=500)
+
+    due(app, 1, 2)
+    run(app, limited)
+    for subject in (1, 2):
+        assert 490 < seconds_left(app, subject) <= 500
+        for _ in range(2):
+            due(app, subject)
+            due(app, subject, after=100)
+            assert 490 < seconds_left(app, subject) <= 500
+    assert run(app, limited) == 0
+    with app.app_context():
+        promised, now = make_due("work", 1), database_now()
+        assert 490 < (promised - now).total_seconds() <= 500
+        db.session.commit()
+    # When it is over, all is as before.
+    change(app, due_at=sa.text("date_added"), not_before=sa.text("date_added"))
+    assert run(app, lambda subject, lease: None) == len((1, 2))
+    assert job(app).not_before is None
+    due(app, 1)
+    assert seconds_left(app) <= 0
+
+
+def test_who_is_patient_leaves_a_job_that_has_failed_to_its_next_attempt(app: Flask) -> None:
+    def fail(subject: int, lease: Lease) -> None:
+        raise JobFailed("no", retry_after=None)
+
+    def patiently() -> float:
+        with app.app_context():
+            when, now = make_due("work", 1, is_patient=True), database_now()
+            db.session.commit()
+            assert when == db.session.scalars(sa.select(Job.due_at)).one()
+            return (when - now).total_seconds()
+
+    assert patiently() <= 0
+    run(app, fail)
+    assert 4 < patiently() <= 10
+    assert run(app, fail) == 0
+    due(app, 1)
+    assert run(app, lambda subject, lease: None) == 1
+    assert seconds_left(app) > 0.8 * HOUR
+    assert patiently() <= 0
+
+
+def test_a_job_that_fails_waits_also_when_it_was_made_due_meanwhile(app: Flask) -> None:
+    def fail(subject: int, lease: Lease) -> None:
+        due(app, subject)
+        raise JobFailed("no")
+
+    due(app, 1)
+    assert run(app, fail) == 1
+    assert 4 < seconds_left(app) <= 10
+
+
 def test_some_of_the_jobs(app: Flask) -> None:
     ran: list[int] = []
     due(app, 1, 2, 3, 4)
@@ -185,8 +243,10 @@ def test_a_worker_whose_lease_is_over_completes_nothing(app: Flask, caplog: pyte
         ran.append("first")
 
     due(app, 1)
-    run(app, first)
+    lines: list[str] = []
+    run(app, first, note=lines.append)
     assert ran == ["second", "first"]
+    assert lines == ["work 1: its lease was over before its end, so that it is done again"]
     row = job(app)
     assert (row.error, row.attempts, row.claims, row.succeeded_at) == ("the second one's error", 2, 2, None)
     assert "has been claimed by another worker" in caplog.text

@@ -78,6 +78,41 @@ def test_upgrade_makes_the_schema_that_create_all_makes(database: str, other_dat
         assert differences(migrated) == [], "the models have changed; run: make migration MESSAGE=…"
 
 
+def test_what_syncs_have_disabled_or_hidden_is_known_by_its_row(empty_database: str, flask_db: FlaskDb) -> None:
+    flask_db("own", empty_database, "upgrade", "scm0006")
+    now = "'2026-01-02 03:04:05.000000'"
+    states = {1: '{"marked": [1, 2, 3], "place": []}', 2: "null", 3: "{}", 4: '{"marked": []}', 5: None}
+    with disposed(make_app(empty_database)) as app:
+        with app.app_context():
+            db.session.execute(sa.text(f"INSERT INTO scm_organization VALUES (1, 'acme', '', {now})"))
+            for number, state in states.items():
+                db.session.execute(
+                    sa.text(f"INSERT INTO scm_integration VALUES ({number}, '', '{number}', '', '{{}}', {now})")
+                )
+                installed = (
+                    f"INSERT INTO scm_organization_integration VALUES ({number}, 1, {number}, '{{}}', {now}, :state)"
+                )
+                db.session.execute(
+                    sa.text(
+                        installed.replace(":state", "NULL" if state is None else f"'{state}'").replace(": ", r"\: ")
+                    )
+                )
+            for number, status in enumerate(("disabled", "hidden", "active", "disabled"), 1):
+                db.session.execute(
+                    sa.text(
+                        "INSERT INTO scm_repository (id, organization_id, name, url, provider, status, config,"
+                        f" date_added, default_branch) VALUES ({number}, 1, 'r', '', '', '{status}', '{{}}', {now}, '')"
+                    )
+                )
+            db.session.commit()
+        flask_db("own", empty_database, "upgrade")
+        with app.app_context():
+            rows = db.session.execute(sa.select(Repository.id, Repository.synced_status).order_by(Repository.id))
+            assert [(row.id, row.synced_status and row.synced_status.value) for row in rows] == [
+                *[(1, "disabled"), (2, "hidden"), (3, None), (4, None)]
+            ]
+
+
 def test_downgrade_takes_everything_away(empty_database: str, flask_db: FlaskDb) -> None:
     with disposed(make_app(empty_database)) as app:
         before = schema(app)

@@ -200,6 +200,8 @@ def test_no_redirect_is_followed(
         ("https://host:port/x", "fetched over https"),
         ("https://-x.example/x", "no URL such as"),
         ("https://user:pass@[::1/x", "fetched over https"),
+        ("https://host/" + "x" * 200_000, "has more than 8000 characters"),
+        ("https://user:pass@host/" + "x" * 200_000, "has more than 8000 characters"),
     ],
 )
 def test_what_is_no_remote(url: str, text: str, tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.scm import CodeMapping, ExternalIssue, Group, GroupLink, Project, Repository, db
+from flask_grpcweb_scm.scm import (
+    CodeMapping,
+    ExternalIssue,
+    Group,
+    GroupLink,
+    Integration,
+    OrganizationIntegration,
+    Project,
+    Repository,
+    db,
+)
 from tests.scm.support import GitRepository, Scm, Tenant, add_mapping, add_tenant, set_mirror
 
 NOWHERE = Tenant(*[9_000_001] * 7)
@@ -295,6 +305,43 @@ def test_lists_have_what_is_in_the_scope(app: Flask, scm: Scm, ours: Tenant, ins
     assert [issue.id for issue in issues] == [ours.issue]
     issues = scm("ListExternalIssues", caller=caller, **in_organization, group_id=ours.group).issues
     assert [issue.id for issue in issues] == [ours.issue]
+
+
+def test_integrations_have_no_names_for_those_of_whom_they_have_nothing(
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant
+) -> None:
+    """Without, they can still be given an issue."""
+    with app.app_context():
+        names = {}
+        for name in ("repository", "mapped", "nothing"):
+            row = Integration(provider="github", external_id=f"secret {name}", name=f"secret {name}")
+            db.session.add(row)
+            db.session.flush()
+            db.session.add(OrganizationIntegration(organization_id=ours.organization, integration_id=row.id))
+            names[name] = row.id
+        db.session.get_one(Repository, ours.repository).integration_id = names["repository"]
+        db.session.get_one(Repository, inside.repository).integration_id = names["mapped"]
+        db.session.commit()
+    scm("LinkExternalIssue", group_id=ours.group, external_issue_id=ours.issue)
+    everything = {ours.integration: "Jira", **{row_id: f"secret {name}" for name, row_id in names.items()}}
+    ids = {"repositories": frozenset({ours.repository}), "projects": frozenset({ours.project})}
+    organizations = frozenset({ours.organization})
+    for scope, named in [
+        ({}, {*everything}),
+        ({"repositories": ids["repositories"]}, {names["repository"]}),
+        ({"repositories": frozenset({inside.repository})}, {names["mapped"]}),
+        ({"projects": ids["projects"]}, {names["repository"], ours.integration}),
+        ({"projects": frozenset({inside.project})}, {names["mapped"], ours.integration}),
+        (ids, {names["repository"], ours.integration}),
+        ({"repositories": frozenset[int]()}, set[int]()),
+        ({"projects": frozenset[int]()}, set[int]()),
+    ]:
+        caller = Identity("c", organizations=organizations, **scope)
+        rows = scm("ListIntegrations", caller=caller, organization_id=ours.organization).integrations
+        assert {row.id: row.name for row in rows} == {
+            row_id: name if row_id in named else "" for row_id, name in everything.items()
+        }
+        assert {row.id for row in rows if row.external_id} == named
 
 
 def test_a_page_token_opens_nothing_outside_of_the_scope(app: Flask, scm: Scm, ours: Tenant, inside: Tenant) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -59,6 +60,9 @@ CONDITIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"path": "src/app.py"}, ["src/app.py"]),
     ({"path": "docs/naïve file.txt"}, ["docs/naïve file.txt"]),
     ({"path": "absent"}, ["absent"]),
+    ({"path": "src"}, ["absent"]),
+    ({"path": "docs"}, ["absent"]),
+    ({"path": "src/app.py/x"}, ["absent"]),
     ({"author": "bob@example.com"}, ["--author=bob@", "-i"]),
     ({"author": "BOB@EXAMPLE.com"}, ["--author=bob@", "-i"]),
     ({"author": "Bob"}, ["--author=^Bob <"]),
@@ -82,6 +86,32 @@ def test_conditions(
     flags += ["--full-history", "--no-merges"] if paths else []
     expected = git(history, "--date-order", *flags, "main", "--", *paths)
     assert keys(scm, imported, page_size=2, branch=branch, **fields) == expected
+
+
+def test_a_path_is_that_of_a_file_whatever_it_was_before(app: Flask, scm: Scm, ours: Tenant, tmp_path: Any) -> None:
+    """A folder before, or a name that is not UTF-8."""
+    repository = GitRepository(tmp_path / "git")
+    odd = os.fsdecode(b"a\xff.txt")
+    steps: list[tuple[str, str | None]] = [
+        *[("x/y", "1"), ("x/y", None), ("x", "1"), (odd, "1"), ("x", "2"), (odd, "2"), ("x", None), ("x/z", "1")]
+    ]
+    shas: dict[str, list[str]] = {}
+    for name, text in steps:
+        if text is None:
+            repository.git("rm", "--quiet", "--force", name)
+        else:
+            repository.write(name, text)
+        shas.setdefault(name, []).insert(0, repository.commit(f"{name!a} {text}"))
+    set_mirror(app, ours.repository, repository.path / ".git")
+    with app.app_context():
+        db.session.get_one(Repository, ours.repository).default_branch = "main"
+        db.session.commit()
+    assert len(keys(scm, ours.repository, branch="main")) == len(steps)  # which stores them
+    for name, expected in shas.items():
+        path = os.fsencode(name).decode("utf-8", "backslashreplace")
+        for branch in ("", "main"):
+            for page_size in (1, 1000):
+                assert keys(scm, ours.repository, path=path, branch=branch, page_size=page_size) == expected
 
 
 @pytest.mark.parametrize("branch", ["", "main"])

@@ -20,7 +20,10 @@ from flask_grpcweb_scm.scm import (
     RepositoryStatus,
     db,
 )
+from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.database.models import Job
+from flask_grpcweb_scm.scm.jobs import JobFailed, Kind, Lease, run_due
+from flask_grpcweb_scm.scm.providers import ProviderRateLimited
 from tests.scm.databases import disposed
 from tests.scm.support import Scm, Tenant, add_tenant, make_app
 
@@ -142,6 +145,32 @@ def test_a_repository_is_made_due_once(app: Flask, scm: Scm, ours: Tenant) -> No
         db.session.commit()
     synced = scm("SyncRepository", repository_id=ours.repository).synced_at
     assert synced.ToDatetime(timezone.utc) == then
+
+
+def test_the_response_says_when_it_is_due(app: Flask, scm: Scm, ours: Tenant) -> None:
+    with app.app_context():
+        db.session.get_one(Repository, ours.repository).url = "https://github.com/acme/app"
+        db.session.commit()
+
+    def due_in() -> float:
+        due_at = scm("SyncRepository", repository_id=ours.repository).due_at.ToDatetime(timezone.utc)
+        with app.app_context():
+            return (due_at - database_now()).total_seconds()
+
+    def fail(error: Exception) -> None:
+        def run(repository_id: int, lease: Lease) -> None:
+            raise error
+
+        with app.app_context():
+            db.session.execute(sa.update(Job).values(due_at=Job.date_added, not_before=None))
+            db.session.commit()
+            assert run_due({"sync_repository": Kind(run, lambda: 3600.0)}) == 1
+
+    assert -60 < due_in() <= 0
+    fail(ProviderRateLimited("slow down", provider="github", retry_after=3000))
+    assert 2900 < due_in() <= 3000
+    fail(JobFailed("no folder"))
+    assert 0 < due_in() <= 60
 
 
 @pytest.mark.parametrize(

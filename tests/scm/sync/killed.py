@@ -1,6 +1,6 @@
 """An organization that is synced by processes that are killed, again and again; then compared with git.
 
-python -m tests.scm.sync.killed --repositories 20 --commits 1000
+python -m tests.scm.sync.killed --repositories 20 --commits 1000 --postgresql
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +28,7 @@ from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Reposi
 from tests.faults.integrity import check_integrity
 from tests.forking import FORKSERVER
 from tests.scm.cli.test_rows import run
-from tests.scm.databases import create_tables, disposed
+from tests.scm.databases import PostgresqlDatabases, create_tables, disposed, postgresql_server
 from tests.scm.sources.providers import running
 from tests.scm.support import make_app
 from tests.scm.sync.hosts import GitHubHost
@@ -161,11 +161,15 @@ def main() -> None:
     for name, default in (("repositories", 200), ("commits", 100_000), ("kills", 20), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=20.0, help="until a process is killed, at most")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    parser.add_argument("--postgresql", action="store_true", help="in place of SQLite")
+    options = vars(parser.parse_args())
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         database = f"sqlite:///{folder}/scm.db"
-        create_tables(database)
-        outcome = sync_and_kill(database, Path(folder), **vars(options))
+        if options.pop("postgresql"):
+            database = PostgresqlDatabases(stack.enter_context(postgresql_server())).create()
+        else:
+            create_tables(database)
+        outcome = sync_and_kill(database, Path(folder), **options)
     print(outcome)  # noqa: T201
 
 

@@ -23,6 +23,8 @@ __all__ = [
     "add_installation",
     "bare_repository",
     "commits_of",
+    "extend",
+    "kinds",
     "rows",
     "stored_commits",
     "sync",
@@ -78,6 +80,11 @@ def sync(app: Flask, *arguments: str) -> Any:
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.stdout, result.stderr
     return {**json.loads(result.stdout), "exit_code": result.exit_code, "stderr": result.stderr}
+
+
+def kinds(result: Any) -> list[tuple[str, str]]:
+    """What was done with which repository."""
+    return [(action["action"], action["name"]) for action in result["actions"]]
 
 
 def rows(app: Flask, describe: Callable[[Repository], Any] | None = None) -> list[Any]:

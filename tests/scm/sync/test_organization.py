@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import OrganizationIntegration, Repository, RepositoryStatus, db
+from flask_grpcweb_scm.scm import Job, OrganizationIntegration, Repository, RepositoryStatus, db
+from flask_grpcweb_scm.scm.database.db import release_connection
+from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
 from tests.scm.cli.test_rows import run
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import GitHubHost, GitLabHost, forbidden
@@ -19,42 +21,12 @@ from tests.scm.sync.syncing import (
     bare_repository,
     commits_of,
     extend,
+    kinds,
     rows,
     stored_commits,
     sync,
     syncing_app,
 )
-
-
-@pytest.fixture
-def github(tmp_path: Path) -> Iterator[GitHubHost]:
-    with running(GitHubHost(prefix="/api/v3", default=bare_repository(tmp_path / "empty", 0))) as host:
-        yield host
-    assert host.refusals == []
-
-
-@pytest.fixture
-def gitlab(tmp_path: Path) -> Iterator[GitLabHost]:
-    with running(GitLabHost(default=bare_repository(tmp_path / "empty", 0))) as host:
-        yield host
-    assert host.refusals == []
-
-
-@pytest.fixture
-def app(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    monkeypatch.setattr("flask_grpcweb_scm.scm.cli.sync.POLL_SECONDS", 0.05)
-    monkeypatch.setattr("flask_grpcweb_scm.scm.jobs.FIRST_DELAY_SECONDS", 0.1)
-    with syncing_app(database, tmp_path) as app:
-        yield app
-
-
-@pytest.fixture
-def installed(app: Flask, github: GitHubHost) -> int:
-    return add_installation(app, github, "github_enterprise", owner="acme")
-
-
-def kinds(result: Any) -> list[tuple[str, str]]:
-    return [(action["action"], action["name"]) for action in result["actions"]]
 
 
 def test_repositories_come_with_their_history(app: Flask, github: GitHubHost, installed: int, tmp_path: Path) -> None:
@@ -208,22 +180,6 @@ def test_limits_are_waited_for(
     app.config["GRPC_TRACKER_TIMEOUT"] = 0.5
     github.faults = [lambda request: answer, lambda request: answer]
     assert kinds(sync(app)) == [("add", "acme/a")]
-
-
-def test_two_integrations_may_see_one_repository(app: Flask, github: GitHubHost, installed: int) -> None:
-    other = add_installation(app, github, "github_enterprise", name="other", credentials="app")
-    for number in (1, 2):
-        github.add(number, f"acme/{number}")
-    assert kinds(sync(app)) == [("add", "acme/1"), ("add", "acme/2")]
-    github.organizations = ("umbrella", "acme")
-    # The token loses sight of it, and the app does not.
-    github.repositories[1].private, github.repositories[1].sees = True, {"app"}
-    assert kinds(sync(app)) == [("hand over", "acme/1")]
-    assert rows(app, lambda row: (row.name, row.integration_id, row.status)) == [
-        ("acme/1", other, RepositoryStatus.ACTIVE),
-        ("acme/2", installed, RepositoryStatus.ACTIVE),
-    ]
-    assert kinds(sync(app)) == []
 
 
 def test_an_installation_names_the_projects_that_it_lists(app: Flask, github: GitHubHost) -> None:
@@ -384,3 +340,206 @@ def test_limits_are_waited_for_by_the_sync_itself(
         done = sync(app)
         assert (done["exit_code"], kinds(done)) == (1, [])
         assert "API rate limit exceeded" in done["errors"][0]
+
+
+# What people have set
+
+
+def status_of(app: Flask) -> list[str]:
+    return [status for _, _, status in rows(app)]
+
+
+@pytest.mark.parametrize("by", ["command", "statement"])
+def test_the_status_that_a_person_has_set_stays(app: Flask, github: GitHubHost, installed: int, by: str) -> None:
+    """Whatever syncs have set before, and whatever becomes of the repository."""
+    github.add(1, "acme/a")
+    hosted = github.repositories[1]
+
+    def set_status(status: RepositoryStatus) -> None:
+        if by == "command":
+            verb = "disable" if status is RepositoryStatus.DISABLED else "enable"
+            assert run(app, verb, "repository", "acme", "1").exit_code == 0
+            return
+        with app.app_context():
+            db.session.execute(sa.update(Repository).values(status=status))
+            db.session.commit()
+
+    def goes_through(expected: str) -> None:
+        for change in ("archived", "active", "archived", "gone", "archived", "gone", "active", "renamed"):
+            hosted.archived = change == "archived"
+            hosted.name = f"acme/{change}"
+            github.repositories = {} if change == "gone" else {1: hosted}
+            sync(app)
+            assert status_of(app) == [expected], change
+
+    sync(app)
+    hosted.archived = True
+    sync(app)
+    assert status_of(app) == ["disabled"]
+    set_status(RepositoryStatus.ACTIVE)
+    for _ in range(2):
+        sync(app)
+        assert status_of(app) == ["active"]
+    github.repositories = {}
+    sync(app)
+    assert status_of(app) == ["active"]
+    github.repositories = {1: hosted}
+    if by == "command":  # what a statement does twice between two syncs leaves no trace
+        set_status(RepositoryStatus.DISABLED)
+        goes_through("disabled")
+        set_status(RepositoryStatus.ACTIVE)
+        sync(app)
+        assert status_of(app) == ["active"]
+    # Both have it active: from here on it is as it is at the provider.
+    hosted.archived, github.repositories = False, {1: hosted}
+    sync(app)
+    hosted.archived = True
+    assert kinds(sync(app)) == [("archive", "acme/renamed" if by == "command" else "acme/a")]
+    hosted.archived = False
+    sync(app)
+    set_status(RepositoryStatus.DISABLED)
+    goes_through("disabled")
+
+
+def test_a_person_disables_what_a_sync_has_disabled(app: Flask, github: GitHubHost, installed: int) -> None:
+    github.add(1, "acme/a", archived=True)
+    sync(app)
+    assert run(app, "disable", "repository", "acme", "1").exit_code == 0
+    github.repositories[1].archived = False
+    assert kinds(sync(app)) == []
+    assert status_of(app) == ["disabled"]
+    assert run(app, "enable", "repository", "acme", "1").exit_code == 0
+    github.repositories[1].archived = True
+    assert kinds(sync(app)) == []
+    assert status_of(app) == ["active"]
+
+
+def test_an_id_that_is_given_again_has_nothing_of_the_row_before(
+    app: Flask, github: GitHubHost, installed: int
+) -> None:
+    github.add(1, "acme/a", archived=True)
+    sync(app)
+    with app.app_context():
+        before = db.session.scalars(sa.select(Job).filter_by(kind="sync_repository")).one()
+        before.not_before = before.due_at = datetime(2100, 1, 1, tzinfo=timezone.utc)
+        before.error, before.attempts = "its rate limit is exhausted", 7
+        db.session.commit()
+    assert run(app, "delete", "repository", "acme", "1", "--yes").exit_code == 0
+    del github.repositories[1]
+    with app.app_context():
+        db.session.add(
+            Repository(id=1, organization_id=1, name="other", url="", status=RepositoryStatus.DISABLED, external_id="o")
+        )
+        db.session.commit()
+        job = db.session.scalars(sa.select(Job).filter_by(kind="sync_repository")).one()
+        assert (job.not_before, job.error, job.attempts, job.succeeded_at) == (None, "", 0, None)
+        assert job.due_at <= datetime.now(timezone.utc)
+    github.add(2, "acme/b")
+    sync(app)
+    assert rows(app) == [("o", "other", "disabled"), ("2", "acme/b", "active")]
+
+
+def test_a_person_who_was_faster_than_a_sync(
+    app: Flask, github: GitHubHost, installed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan was made before, and is stored after."""
+    github.add(1, "acme/a", archived=True)
+    sync(app)
+    store = OrganizationSync._store
+
+    def disable_first(self: OrganizationSync, actions: Any) -> Any:
+        release_connection()
+        assert run(app, "disable", "repository", "acme", "1").exit_code == 0
+        return store(self, actions)
+
+    monkeypatch.setattr(OrganizationSync, "_store", disable_first)
+    github.repositories[1].archived = False
+    github.repositories[1].name = "acme/b"
+    sync(app)
+    assert rows(app) == [("1", "acme/b", "disabled")]
+
+
+# What hosts say that cannot be
+
+
+def test_a_listing_that_leads_back_keeps_what_is_known(app: Flask, github: GitHubHost, installed: int) -> None:
+    github.max_page = 2
+    for number in range(1, 6):
+        github.add(number, f"acme/{number}")
+    sync(app)
+    del github.repositories[5]
+    github.add(6, "acme/6")
+    link = f'<{github.url}/api/v3/orgs/acme/repos?page=2>; rel="next"'
+    page = [github.row(github.repositories[number]) for number in (4, 6)]
+    github.faults = [lambda request: None] * 4 + [lambda request: (200, page, {"Link": link})]
+    done = sync(app)
+    github.faults = []
+    assert (done["exit_code"], kinds(done), len(done["errors"])) == (1, [("add", "acme/6")], 1)
+    assert "unexpected response" in done["errors"][0]
+    assert set(status_of(app)) == {"active"}
+    assert kinds(sync(app)) == [("hide", "acme/5")]
+
+
+@pytest.mark.parametrize("number", [True, -1, 0, 2.7, 2.0, "3", "\uff13", None, [1], 2**64])
+def test_a_number_that_is_none_is_no_repository(app: Flask, github: GitHubHost, installed: int, number: Any) -> None:
+    github.add(1, "acme/a")
+    sync(app)
+    row = {**github.row(github.repositories[1]), "id": number, "full_name": "acme/odd"}
+    github.faults = [lambda request: None, lambda request: (200, [row], {})]
+    done = sync(app)
+    assert (done["exit_code"], kinds(done), len(done["errors"])) == (1, [], 1)
+    assert rows(app) == [("1", "acme/a", "active")]
+
+
+def test_a_flag_that_is_none_disables_nothing(app: Flask, github: GitHubHost, installed: int) -> None:
+    github.add(1, "acme/a")
+    sync(app)
+    row = {**github.row(github.repositories[1]), "archived": "false"}
+    github.faults = [lambda request: None, lambda request: (200, [row], {})]
+    assert (sync(app)["exit_code"], rows(app)) == (1, [("1", "acme/a", "active")])
+
+
+def test_odd_names_and_urls(app: Flask, github: GitHubHost, installed: int) -> None:
+    github.add(1, "acme/a")
+    template = github.row(github.repositories.pop(1))
+    odd = [
+        {**template, "id": 7, "full_name": "7"},
+        {**template, "id": 8, "full_name": "acme/long", "clone_url": f"{github.url}/{'x' * 200_000}.git"},
+        {**template, "id": 9, "full_name": "acme/a"},
+        {**template, "id": 9, "full_name": "acme/b"},
+    ]
+    for expected in ([("add", "acme/b")], []):
+        github.faults = [lambda request: None, lambda request: (200, odd, {})]
+        done = sync(app)
+        assert kinds(done) == [("skip", "7"), ("skip", "acme/long"), *expected]
+        assert [action["reason"] for action in done["actions"][:2]] == [
+            *("its name is without an owner", "its URL has more than 8000 characters")
+        ]
+        assert "number 9 is listed twice, as acme/a and acme/b; the last one counts" in done["stderr"]
+
+
+def test_what_a_provider_has_wait_is_told(app: Flask, github: GitHubHost, installed: int) -> None:
+    for number in (1, 2):
+        github.add(number, f"acme/{number}")
+    sync(app)
+    later = {
+        "not_before": datetime(2100, 1, 1, tzinfo=timezone.utc),
+        "due_at": datetime(2100, 1, 1, tzinfo=timezone.utc),
+    }
+    with app.app_context():
+        waiting = sa.update(Job).where(Job.kind == "sync_repository", Job.subject_id == 1)
+        db.session.execute(waiting.values(error="its rate limit is exhausted", attempts=1, **later))
+        db.session.commit()
+    done = sync(app)
+    assert (done["exit_code"], done["synced"]) == (1, 1)
+    assert done["failed"] == [{"id": 1, "name": "acme/1", "error": "its rate limit is exhausted"}]
+    with app.app_context():
+        waiting = sa.update(Job).where(Job.kind == "sync_organization")
+        db.session.execute(waiting.values(error="API rate limit exceeded", attempts=1, **later))
+        db.session.commit()
+    github.requests.clear()
+    for arguments in ([], ["--dry-run"], ["--integration", "main"]):
+        result = run(app, "sync", "acme", *arguments)
+        assert result.exit_code == 1
+        assert "a provider has it wait until 2100-01-01T00:00:00+00:00 (API rate limit exceeded)" in result.stderr
+    assert github.requests == []

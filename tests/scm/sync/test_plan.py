@@ -120,37 +120,64 @@ ROWS: list[tuple[str, list[ListedRepository], list[KnownRepository], dict[str, A
      {"is_complete": False}, [("keep", 8, {})]),
     ("cut off at once", [], [known(9, "acme/b", 2)], {"is_complete": False}, []),
     ("archived", [listed(1, "acme/a", is_archived=True)], [known(9, "acme/a", 1)], {},
-     [("archive", 9, {"status": DISABLED}, True)]),
+     [("archive", 9, {"status": DISABLED, "synced_status": DISABLED})]),
     (
         "archived before",
         [listed(1, "acme/a", is_archived=True)],
-        [known(9, "acme/a", 1, status=DISABLED, is_marked=True)],
+        [known(9, "acme/a", 1, status=DISABLED, synced_status=DISABLED)],
         {},
-        [("keep", 9, {}, True)],
+        [("keep", 9, {})],
     ),
     (
         "not archived any more",
         [listed(1, "acme/a")],
-        [known(9, "acme/a", 1, status=DISABLED, is_marked=True)],
+        [known(9, "acme/a", 1, status=DISABLED, synced_status=DISABLED)],
         {},
-        [("unarchive", 9, {"status": ACTIVE}, False)],
+        [("unarchive", 9, {"status": ACTIVE, "synced_status": ACTIVE})],
     ),
     ("disabled by a person", [listed(1, "acme/a")], [known(9, "acme/a", 1, status=DISABLED)], {}, [("keep", 9, {})]),
+    (
+        "disabled by a person, after syncs had disabled it",
+        [listed(1, "acme/a"), listed(2, "acme/b", is_archived=True)],
+        [
+            known(8, "acme/a", 1, status=DISABLED, synced_status=ACTIVE),
+            known(9, "acme/b", 2, status=DISABLED, synced_status=HIDDEN),
+        ],
+        {},
+        [("keep", 8, {}), ("keep", 9, {})],
+    ),
+    (
+        "enabled by a person, over what syncs have set",
+        [listed(1, "acme/a", is_archived=True), listed(2, "acme/b")],
+        [
+            known(7, "acme/a", 1, synced_status=DISABLED),
+            known(8, "acme/b", 2, synced_status=DISABLED),
+            known(9, "acme/c", 3, synced_status=HIDDEN),
+        ],
+        {},
+        [("keep", 7, {}), ("update", 8, {"synced_status": ACTIVE}), ("keep", 9, {})],
+    ),
     ("hidden by a person", [listed(1, "acme/a")], [known(9, "acme/a", 1, status=HIDDEN)], {}, [("keep", 9, {})]),
     (
         "seen again",
         [listed(1, "acme/a"), listed(2, "acme/b", is_archived=True)],
-        [known(8, "acme/a", 1, status=HIDDEN, is_marked=True), known(9, "acme/b", 2, status=HIDDEN, is_marked=True)],
+        [
+            known(8, "acme/a", 1, status=HIDDEN, synced_status=HIDDEN),
+            known(9, "acme/b", 2, status=HIDDEN, synced_status=HIDDEN),
+        ],
         {},
-        [("unhide", 8, {"status": ACTIVE}, False), ("unhide", 9, {"status": DISABLED}, True)],
+        [
+            ("unhide", 8, {"status": ACTIVE, "synced_status": ACTIVE}),
+            ("unhide", 9, {"status": DISABLED, "synced_status": DISABLED}),
+        ],
     ),
-    ("still not seen", [], [known(9, "acme/a", 1, status=HIDDEN, is_marked=True)], {}, [("keep", 9, {}, True)]),
+    ("still not seen", [], [known(9, "acme/a", 1, status=HIDDEN, synced_status=HIDDEN)], {}, [("keep", 9, {})]),
     (
         "disabled by a person, and not seen any more",
         [],
         [known(9, "acme/a", 1, status=DISABLED)],
         {},
-        [("keep", 9, {}, False)],
+        [("keep", 9, {})],
     ),
     (
         "imported by hand, under a name of its own",
@@ -211,9 +238,26 @@ ROWS: list[tuple[str, list[ListedRepository], list[KnownRepository], dict[str, A
     (
         "two integrations, of which the other has hidden it",
         [listed(1, "acme/a")],
-        [known(9, "acme/a", 1, integration_id=6, status=HIDDEN, is_marked=True)],
+        [known(9, "acme/a", 1, integration_id=6, status=HIDDEN, synced_status=HIDDEN)],
         {},
-        [("unhide", 9, {"integration_id": 7, "status": ACTIVE}, False)],
+        [("unhide", 9, {"integration_id": 7, "status": ACTIVE})],
+    ),
+    (
+        "two integrations, of which the other one is lost",
+        [listed(1, "acme/a"), listed(2, "acme/b")],
+        [known(8, "acme/a", 1, integration_id=6), known(9, "acme/b", 2, integration_id=5)],
+        {"owners": {7, 5}},
+        [("update", 8, {"integration_id": 7}), ("keep", 9, {})],
+    ),
+    (
+        "an integration that is gone, of this host and of another one",
+        [listed(1, "acme/a"), listed(2, "acme/b")],
+        [
+            known(8, "acme/a", 1, integration_id=None, host=None),
+            known(9, "acme/b", 2, integration_id=None, host=None, url="https://ghe.example/acme/b.git"),
+        ],
+        {},
+        [("update", 8, {"integration_id": 7}), ("add", None, {"external_id": "github.com:2"})],
     ),
     ("of another integration, and not listed", [], [known(9, "acme/a", 1, integration_id=6)], {}, []),
     ("another host's number", [listed(1, "acme/a")], [known(9, "x/y", 1, integration_id=6, host="ghe.example")], {},
@@ -244,12 +288,12 @@ ROWS: list[tuple[str, list[ListedRepository], list[KnownRepository], dict[str, A
     (
         "what cannot be stored",
         [
-            listed(1, "acme/a\n"), listed(2, ""), listed(3, "acme/c", url=""),
-            listed(4, "acme/d", default_branch="x" * 256),
+            listed(1, "acme/a\n"), listed(2, ""), listed(3, "acme/c", url=""), listed(5, "5"),
+            listed(6, "acme/e", url="https://github.com/" + "x" * 8000), listed(4, "acme/d", default_branch="x" * 256),
         ],
         [],
         {},
-        [("skip", None, {}), ("skip", None, {}), ("skip", None, {}), ("add", None, {"default_branch": ""})],
+        [*[("skip", None, {})] * 5, ("add", None, {"default_branch": ""})],
     ),
     (
         "what cannot be stored is not missing",
@@ -265,12 +309,10 @@ def test_plans() -> None:
     def check(what: str, listing: Any, rows: Any, special: dict[str, Any], expected: list[tuple[Any, ...]]) -> None:
         actions = plan_sync(ACCOUNT, listing, rows, **{"is_complete": True, **special})
         assert [(action.kind, action.repository_id) for action in actions] == [each[:2] for each in expected]
-        for action, (_, _, values, *marked) in zip(actions, expected, strict=True):
+        for action, (_, _, values) in zip(actions, expected, strict=True):
             assert {key: action.values.get(key) for key in values} == values
             if action.kind in {"keep", "skip"}:
                 assert not action.values
-            if marked:
-                assert [action.is_marked] == marked
             assert action.reason or action.kind not in {"skip", "hide", "adopt", "hand over"}
 
     check_rows(check, ROWS)
@@ -294,7 +336,10 @@ def rows_of_an_organization(draw: st.DrawFn) -> list[KnownRepository]:
         row = known(row_id, draw(NAMES.filter(str.isprintable)), number, status=draw(STATUSES))
         if number is not None:
             other = {"integration_id": 6, "host": draw(st.sampled_from(["github.com", "ghe.example"]))}
-            row = row._replace(is_marked=draw(st.booleans()), **draw(st.sampled_from([{}, other])))
+            row = row._replace(
+                synced_status=draw(st.sampled_from([None, ACTIVE, DISABLED, HIDDEN])),
+                **draw(st.sampled_from([{}, other])),
+            )
         if (row.provider, row.external_id) not in {(each.provider, each.external_id) for each in rows}:
             rows.append(row)
     return rows
@@ -307,10 +352,10 @@ def applied(rows: list[KnownRepository], actions: list[Action]) -> list[KnownRep
         if action.kind == "add":
             row_id = max(after, default=0) + 1
             url = str(values["url"])
-            more = {"is_numbered": True, "remote": remote_of(url), "host": "github.com", "is_marked": action.is_marked}
+            more = {"is_numbered": True, "remote": remote_of(url), "host": "github.com"}
             after[row_id] = KnownRepository(id=row_id, **{**values, **more})  # type: ignore[arg-type]
         elif action.repository_id is not None and action.kind != "skip":
-            row = after[action.repository_id]._replace(**values, is_marked=action.is_marked)
+            row = after[action.repository_id]._replace(**values)
             host = {7: "github.com", 6: row.host, None: None}[row.integration_id]
             is_numbered = row.is_numbered or action.kind == "adopt"
             after[row.id] = row._replace(remote=remote_of(row.url), host=host, is_numbered=is_numbered)
@@ -332,7 +377,7 @@ def test_a_plan_that_was_carried_out_plans_nothing(
     assert all(not action.values for action in again)
     # What was set by a person stays, and so do rows of others.
     for before, row in zip(rows, after, strict=False):
-        if before.status is not ACTIVE and not before.is_marked and before.status is not row.status:
-            raise AssertionError(row)
+        if before.is_by_hand:
+            assert row.status is before.status
         if not is_complete:
             assert row.status is before.status or before.status is HIDDEN or row.status is not HIDDEN

@@ -22,8 +22,10 @@ from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, Group, Integration, IssueOperation, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.database.db import database_now
+from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, make_due, run_due
 from flask_grpcweb_scm.scm.providers import ProviderForbidden
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
+from flask_grpcweb_scm.scm.sync import KINDS
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.client.scripted import Peer, http, respond, serve
@@ -166,6 +168,44 @@ def test_without_a_key_nothing_is_retried_and_what_is_uncertain_can_be_resumed(
             assert outbox.resume(operation).key == "o/r#1"
     assert len(github.issues) == int(kept)
     assert stored(app, ours) == Stored({"o/r#1": "Bug"} if kept else {}, [])
+
+
+def test_the_job_of_the_outbox_completes_what_has_a_key_when_the_tracker_lets_it(
+    app: Flask, ours: Tenant, github: GitHubServer
+) -> None:
+    def work() -> list[str]:
+        lines: list[str] = []
+        with app.app_context():
+            long_ago = database_now() - timedelta(hours=2)
+            db.session.execute(sa.update(IssueOperation).values(claimed_until=long_ago))
+            make_due(RESUME_OUTBOX)
+            db.session.commit()
+            assert run_due(KINDS, note=lines.append) == 1
+        return lines[:-1]
+
+    github.faults = [faults.cut_after]
+    assert create(app, ours, "k").code == StatusCode.UNAVAILABLE
+    github.faults = [faults.cut_after]
+    assert create(app, ours, title="Other").code == StatusCode.UNAVAILABLE
+    github.faults = [faults.status_before("429 Too Many Requests", "Retry-After: 3000")]
+    (line,) = work()
+    assert "is not complete" in line
+    with app.app_context():
+        limited, other = outbox.unfinished()
+        assert limited.not_before is not None
+        assert 2900 < (limited.not_before - database_now()).total_seconds() <= 3000
+        assert (other.idempotency_key, other.not_before) == (None, None)
+    asked = len(github.asked)
+    assert work() == []
+    assert len(github.asked) == asked
+    with app.app_context():
+        db.session.execute(sa.update(IssueOperation).values(not_before=IssueOperation.date_added))
+        db.session.commit()
+    (line,) = work()
+    assert line.endswith("is issue o/r#1")
+    assert work() == []
+    assert len(stored(app, ours).operations) == 1  # without a key, it is a person's
+    assert len(github.issues) == 2
 
 
 def test_a_tracker_that_is_not_there_has_done_nothing(app: Flask) -> None:
