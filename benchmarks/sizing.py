@@ -110,6 +110,9 @@ def measure(server: str, database: str, environ: Mapping[str, str]) -> Iterator[
     with tempfile.TemporaryDirectory() as name, served(server, environ, Path(name)) as (processes, port):
         folder = Path(name)
         rows = []
+        # A server listens before its processes have imported the app.
+        warm_up = ["h2load", "--h1", f"-c{CONNECTIONS}", "-n500", f"http://127.0.0.1:{port}/"]
+        subprocess.run(warm_up, check=True, capture_output=True)
         for protocol in protocols_of(server):
             cells = []
             for method in CALLS:

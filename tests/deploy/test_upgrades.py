@@ -29,11 +29,14 @@ NEWEST = max((ROOT / "flask_grpcweb_scm/scm/migrations/versions").glob("scm*.py"
 def code_before(folder: Path) -> Path:
     """The last code without the newest migration, from the history of this checkout."""
     git = shutil.which("git")
-    added = [git, "log", "--diff-filter=A", "--format=%H", "--", str(NEWEST)]
-    found = subprocess.run(added, cwd=ROOT, capture_output=True, text=True) if git else None
-    if found is None or found.returncode or not found.stdout.strip():
+    listed = [git, "rev-list", "--first-parent", "HEAD"]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True) if git else None
+    # A migration may have come by a merge, under another number.
+    commits = (commit for commit in (found.stdout.split() if found else []) if not has(commit, NEWEST))
+    before = next(commits, None)
+    if before is None:
         pytest.skip("the history of the code is not here: it is no clone, or a shallow one")
-    archive = [git, "archive", f"{found.stdout.split()[-1]}^", "flask_grpcweb_scm", "example_app"]
+    archive = [git, "archive", before, "flask_grpcweb_scm", "example_app"]
     done = subprocess.run(archive, cwd=ROOT, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
         files.extractall(folder, filter="data")
@@ -81,6 +84,11 @@ def test_old_and_new_code_side_by_side(postgresql: PostgresqlServer, redis: Redi
     finally:
         old.stop()
         deployment.stop()
+
+
+def has(commit: str, file: Path) -> bool:
+    listed = ["git", "ls-tree", "--name-only", commit, str(file)]
+    return bool(subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout)
 
 
 def revision(postgresql: PostgresqlServer) -> str:
