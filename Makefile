@@ -12,7 +12,8 @@ FLASK := $(BIN)/flask --app example_app
 # A file's tests run in one process: what they start, they start once.
 # With bytecode, whatever the environment says: without, every process compiles the tests anew.
 # Tests that need chance have generators of their own: the module's need not be seeded for each.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --randomly-dont-reset-seed
+# Tests log thousands of tracebacks, and a fifth of their time would go to the carets under the lines.
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONNODEBUGRANGES=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --randomly-dont-reset-seed
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 # A program that installs what pip would, in a quarter of the time: make UV=uv …
 UV ?=

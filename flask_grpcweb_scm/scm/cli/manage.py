@@ -277,7 +277,7 @@ def rename_group(organization: str, project: str, number: str, title: str, as_js
 def disable_repository(organization: str, repository: str, as_json: bool) -> None:
     """Disable a repository: callers find it in no list, and no new code mapping leads to it.
 
-    By its id it is served as before.
+    By its id it is served as before. No sync enables it.
     """
     _set_status(as_json, repository_named(organization, repository), RepositoryStatus.DISABLED)
 
@@ -286,7 +286,10 @@ def disable_repository(organization: str, repository: str, as_json: bool) -> Non
 @click.argument("organization", metavar="ORG")
 @click.argument("repository", metavar="REPOSITORY")
 def enable_repository(organization: str, repository: str, as_json: bool) -> None:
-    """Enable a repository that is disabled or hidden."""
+    """Enable a repository that is disabled or hidden, whoever has done that.
+
+    One that is archived or gone at its provider stays enabled until it is there again; then syncs go on.
+    """
     _set_status(as_json, repository_named(organization, repository), RepositoryStatus.ACTIVE)
 
 
