@@ -61,7 +61,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance trackers faults sync fuzz audit field bench bench-quick scale servers webhooks soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance trackers faults sync fuzz audit field deploy bench bench-quick scale servers sizing webhooks soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -173,6 +173,10 @@ audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and 
 field: $(DEV) ## Import the real git repositories of a folder, and compare with what git says of them (REPOS=…)
 	$(BIN)/python -m tests.field.run '$(REPOS)'
 
+# Alone: a machine that is busy with other tests passes deadlines.
+deploy: $(DEV) ## Run deploy/ with nginx, PostgreSQL and Redis: restarts under load, ten times over, alerts, backups, upgrades (ROUNDS=1)
+	PYTHONDONTWRITEBYTECODE= ROUNDS=$(or $(ROUNDS),10) $(BIN)/python -m pytest --randomly-dont-reset-seed --durations 10 --log-cli-level INFO tests/deploy $(ARGS)
+
 bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
@@ -184,6 +188,9 @@ scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of row
 
 servers: $(DEV) ## Measure what calls cost on each server, and write the table of docs/servers.md (ROUNDS=5)
 	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),5)
+
+sizing: $(DEV) ## Measure calls a second, durations and memory by server, protocol and database, and write the tables of docs/sizing.md
+	$(BIN)/python -m benchmarks.sizing
 
 webhooks: $(DEV) ## Measure deliveries of webhooks and what comes of them, and write the table of docs/sync.md (WEBHOOKS='--count 1000')
 	$(BIN)/python -m benchmarks.webhooks $(WEBHOOKS)
