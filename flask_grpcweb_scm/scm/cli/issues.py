@@ -20,7 +20,7 @@ from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES
 from flask_grpcweb_scm.scm.jobs.issues import make_all_due
 from flask_grpcweb_scm.scm.sync import KINDS
 
-__all__ = ["list_issues", "refresh_issues_command"]
+__all__ = ["issues_cli", "list_issues", "refresh_issues_command"]
 
 UNITS = [(timedelta(days=2), 86400, "d"), (timedelta(hours=2), 3600, "h"), (timedelta(minutes=2), 60, "min")]
 

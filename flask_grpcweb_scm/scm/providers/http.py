@@ -100,6 +100,7 @@ class HttpClient:
     :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
+    :param error_kind: returns the class of an error by that JSON; None for that of its status.
     :param proxy: URL of a proxy that is told the address to connect to; empty for none.
     :raises ProviderMisconfigured: for a base URL that cannot be used.
     """
@@ -115,6 +116,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         allowed_hosts: Collection[str] = (),
         explain: Callable[[Any], Complaint] | None = None,
+        error_kind: Callable[[Any], type[ProviderError] | None] | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         proxy: str = "",
     ) -> None:
@@ -127,6 +129,7 @@ class HttpClient:
         self.credential = credential or Credential()
         """The secret of the last request."""
         self._explain = explain or default_complaint
+        self._error_kind = error_kind
         self._max_body_bytes = max_body_bytes
         self._base = Url()
         self._host = ""
@@ -359,30 +362,39 @@ class HttpClient:
                 text = f"the certificate of {HOST} is not trusted"
             raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
 
+    def refusal(self, reply: HttpReply) -> ProviderError:
+        """Make the error for a response that refuses with a status of success, as GraphQL does."""
+        return self._refused(reply.status, reply.headers, reply.body)
+
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        text, fields = self._complaint(body)
+        kind, text, fields = self._complaint(body)
         wait = retry_after(headers)
-        if wait is None and status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS):
+        is_limit = status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS)
+        if wait is None and (is_limit or kind is ProviderRateLimited):
             # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
             wait = SECONDARY_LIMIT_SECONDS
-        kind = error_class(status, wait)
+        is_certain = kind not in {None, ProviderTimeout, ProviderUnavailable}
+        kind = kind or error_class(status, wait)
         way = way_out(f"{text} {headers.get('x-authentication-denied-reason', '')}")
         if status in (301, 308):
             way = f"; {MOVED}"
         text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way
-        acted = status >= 500 or kind is ProviderTimeout
+        acted = status >= 500 or kind is ProviderTimeout or (status < 300 and not is_certain)
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
-    def _complaint(self, body: bytes) -> Complaint:
+    def _complaint(self, body: bytes) -> tuple[type[ProviderError] | None, str, Mapping[str, str]]:
         """Read the body of an error, as text for everybody."""
         show = self.credential.redact
         try:
-            text, fields = self._explain(parse_json(body))
+            error = parse_json(body)
+            kind = None if self._error_kind is None else self._error_kind(error)
+            text, fields = self._explain(error)
             some = itertools.islice(fields.items(), MAX_FIELDS)
-            return short_line(show(text)), {short_line(name): short_line(show(word)) for name, word in some}
+            shown = {short_line(name): short_line(show(word)) for name, word in some}
+            return kind, short_line(show(text)), shown
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
-            return "", {}
+            return None, "", {}
 
     def _signed_out(self) -> ProviderError:
         text = f"{HOST} sent a page to sign in on; {SIGNED_OUT}"

@@ -235,7 +235,7 @@ def describe_tracker_fields(
             scm_pb2.TrackerField(
                 name=field.name,
                 label=field.label,
-                type=field.type,
+                type=field.kind,
                 required=field.required and field.name not in defaults,
                 allowed_values=field.allowed,
                 default_value=defaults.get(field.name, ""),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import IssueState
-from flask_grpcweb_scm.scm.jobs import Lease, NoSubject
+from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
 from flask_grpcweb_scm.scm.jobs.issues import (
     DueIssue,
     Reading,
@@ -54,6 +54,8 @@ MAX_FAILURES = 3
 MOVED = frozenset({301, 308})
 BATCH_SHARE = 0.5
 """Of the time of one call, for the request for many."""
+LAST_SHARE = 0.25
+"""Of that time, in which no other issue is begun."""
 # They are about the account: the next request would end in the same.
 _ABOUT_ACCOUNT = (ProviderRateLimited, CredentialRefused)
 
@@ -82,9 +84,13 @@ def _read_due(integration_id: int, lease: Lease) -> None:
     """
     started, left_out = database_now(), set[int]()
     errors: list[ProviderError] = []
-    is_any_read = False
+    is_any_read, first = False, None
     while due := due_issues(integration_id, started, left_out, MAX_DUE):
         lease.check()
+        if due[0] == first:
+            # A tracker is not asked again and again because the database does not keep when an issue is due.
+            raise JobFailed(f"issue {first.place} is due still, though it was read")
+        first = due[0]
         organization_id = due[0].organization_id
         tracker = None
         try:
@@ -151,13 +157,15 @@ def _readings(tracker: Tracker, issues: Sequence[DueIssue], lease: Lease) -> Ite
 
     :raises ProviderError: for what is about all of them.
     """
+    time_for_all = tracker.http.deadline - time.monotonic()
     seen, failures, alone = _read_many(tracker, issues, lease), 0, 0
     for issue in issues:
         found = seen.get(issue.place)
         if found is not None:
             yield _present(tracker, issue, found)
             continue
-        if alone == MAX_SINGLE:
+        left = tracker.http.deadline - time.monotonic()
+        if alone == MAX_SINGLE or (alone and left < time_for_all * LAST_SHARE):
             # The others are due still.
             continue
         alone += 1

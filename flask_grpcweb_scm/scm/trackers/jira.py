@@ -177,7 +177,8 @@ class JiraDataCenter(Tracker):
         """``GET /rest/api/{version}/search``; of Data Center also with keys that there are not."""
         self._check_keys(keys)
         parameters: dict[str, str | int] = {
-            "jql": f"key in ({','.join(keys)})",
+            # In quotes, for a key may be a word of the language: OR-1.
+            "jql": f"key in ({','.join(map(json.dumps, keys))})",
             "fields": SHOWN,
             "maxResults": len(keys),
             "validateQuery": "false",

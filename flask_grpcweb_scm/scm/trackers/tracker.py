@@ -9,8 +9,6 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +20,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.trackers.issues import MAX_ALLOWED, FoundIssue, NewIssue, TrackerField, TrackerIssue
 from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, shortened, written_within
 
 __all__ = [
@@ -48,8 +47,6 @@ MAX_KEY_CHARACTERS = 256
 MAX_DIGITS = 18
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
-# Values of a field that a caller may choose from: a project may have thousands of versions.
-MAX_ALLOWED = 200
 MAX_TITLE_CHARACTERS = 1000
 MAX_FOUND = 20
 """Issues of a search."""
@@ -57,57 +54,6 @@ MAX_COMMENTS = 100
 MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
 LOOKUP_SHARE = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class NewIssue:
-    """An issue to create."""
-
-    title: str
-    description: str
-    fields: Mapping[str, str]
-    """Additional fields by the tracker's names; unknown ones are ignored."""
-    marker: str
-    """A unique word in the description, by which the issue can be found."""
-    since: datetime
-    """Start of the first attempt to create the issue: it cannot be older."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerIssue:
-    """An issue at a tracker."""
-
-    key: str
-    """The tracker's name for it, such as ``owner/repo#7``."""
-    web_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FoundIssue:
-    """An issue as a tracker shows it."""
-
-    key: str
-    web_url: str
-    title: str
-    status: str = ""
-    """In the tracker's word, such as ``open`` or ``In Progress``."""
-    assignee: str = ""
-    """Name of the person; empty for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerField:
-    """A field of issues at a tracker."""
-
-    name: str
-    """Its key in the metadata of a request."""
-    label: str
-    """Its name for people."""
-    type: str
-    """In the tracker's words: ``string``, ``option``, ``list of version``."""
-    required: bool = False
-    allowed: Sequence[str] = ()
-    """Values to choose from, at most :data:`MAX_ALLOWED`; empty when any value will do, or the tracker does not say."""
 
 
 class Tracker(ProviderApi):
@@ -248,7 +194,7 @@ class Tracker(ProviderApi):
 
         :raises ProviderUnavailable: for a key that no tracker has.
         """
-        if len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
+        if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise self.http.unexpected()
         return TrackerIssue(key, web_url)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -259,6 +260,57 @@ def test_a_hosts_own_migrations_have_the_tables_too(
 def test_a_migration_imports_nothing_of_the_package(file: Path) -> None:
     """The models change after it is written, and it does not."""
     assert "flask_grpcweb_scm" not in file.read_text()
+
+
+# What the code of the release before does not survive. Until scm0004 nothing was released.
+TAKES_AWAY = {
+    "alter_column", "batch_alter_table", "create_check_constraint", "create_unique_constraint", "drop_column",
+    "drop_constraint", "drop_table", "rename_table",
+}  # fmt: skip
+RELEASED = [file for file in sorted(Path(MIGRATIONS, "versions").glob("*.py")) if file.name > "scm0005"]
+
+
+def takes_away(source: str) -> set[str]:
+    """What an upgrade does, itself or by a function of its module, that older code does not survive."""
+    module = ast.parse(source)
+    module.body = [node for node in module.body if getattr(node, "name", "") != "downgrade"]
+    found = set()
+    for node in ast.walk(module):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        name, words = node.func.attr, {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if name in TAKES_AWAY:
+            found.add(name)
+        if name == "add_column":
+            (column,) = (each for each in node.args if isinstance(each, ast.Call))
+            words = {word.arg: ast.unparse(word.value) for word in column.keywords}
+            if words.get("nullable") != "True" and "server_default" not in words:
+                found.add("add_column, which rows of older code are without")
+        if name == "create_index" and words.get("unique") == "True":
+            found.add("create_index, which rows of older code may not be in")
+    return found
+
+
+@pytest.mark.parametrize("file", RELEASED, ids=lambda file: file.name)
+def test_code_of_the_release_before_runs_on_newer_tables(file: Path) -> None:
+    """docs/operations.md promises it: both serve while a release is taken into use."""
+    assert takes_away(file.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    ("statement", "count"),
+    [
+        ("op.add_column('t', sa.Column('a', sa.Text(), nullable=True))", 0),
+        ("op.add_column('t', sa.Column('a', sa.Text(), nullable=False, server_default=''))", 0),
+        ("op.add_column('t', sa.Column('a', sa.Text(), nullable=False))", 1),
+        ("op.create_index('i', 't', ['a'])", 0),
+        ("op.create_index('i', 't', ['a'], unique=True)", 1),
+        ("op.drop_column('t', 'a')", 1),
+        ("op.alter_column('t', 'a', nullable=False)", 1),
+    ],
+)
+def test_what_takes_away_is_seen(statement: str, count: int) -> None:
+    assert len(takes_away(f"def upgrade():\n    {statement}\ndef downgrade():\n    op.drop_table('t')\n")) == count
 
 
 @pytest.mark.needs("time")

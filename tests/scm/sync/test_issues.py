@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -218,9 +219,11 @@ def test_what_was_moved_is_followed(app: Flask, scm: Scm, ours: Tenant, vendor: 
     [listed, *_] = scm("ListExternalIssues", organization_id=ours.organization).issues
     assert (listed.key, listed.state, listed.moved_to, listed.assignee) == (vendor.key(1), 2, place, "ann")
     assert listed.web_url.endswith(("/n/m/issues/9", "/n/m/-/issues/9", "/browse/NEW-9"))
-    # A webhook calls it as it is called now.
+    # A webhook calls it as it is called now, and so do people.
     with app.app_context():
         assert issue_changed(ours.integration, place) == 1
+    linked = scm("LinkExternalIssue", group_id=ours.group, integration_id=ours.integration, external_key=place)
+    assert linked.id == listed.id
 
 
 def test_what_was_moved_out_of_the_projects_is_not_read(app: Flask, vendor: VendorServer) -> None:
@@ -461,3 +464,52 @@ def test_a_created_issue_is_read_soon_and_a_linked_one_is_known(
     assert (created.status, created.state) == ("", 0)
     work(app)
     assert states(app)[created.key] == ("present", "open", "")
+
+
+def test_a_limit_of_queries_is_one_of_the_account(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
+    know(app, ours, "o/r#1", "o/r#2")
+    body = b'{"data": null, "errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}'
+    vendor.faults = [respond_with("200 OK", body=body)]
+    lines = work(app)
+    assert len(vendor.asked) == 1
+    assert "refresh_issues 1: failed, and due again in 60 s: github limits the rate of queries" in lines
+
+
+def test_a_tracker_that_is_slow_is_read_bit_by_bit(database: str, vendor: VendorServer) -> None:
+    with disposed(tracking_app(database, 1.5)) as app:
+        _read_slowly(app, at_vendor(app, vendor, "ours"), vendor)
+
+
+def _read_slowly(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
+    vendor.can_batch = False
+    for number in range(1, 8):
+        vendor.add(number)
+
+    def slowly(peer: Peer, act: Callable[[], bytes]) -> None:
+        time.sleep(0.3)
+        peer.send(act())
+
+    know(app, ours, *(f"o/r#{number}" for number in range(1, 8)))
+    vendor.faults = [slowly] * 30
+    lines = work(app)
+    assert {state for state, *_ in states(app).values()} == {"present"}
+    assert not any("failed" in line for line in lines)
+
+
+def test_a_reading_that_the_database_does_not_keep_is_no_reason_to_ask_again(
+    app: Flask, ours: Tenant, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.add(1)
+    know(app, ours, "o/r#1")
+    with app.app_context():
+        engine = db.engine
+
+    def keep_due(connection: Any, cursor: Any, text: str, parameters: Any, *more: Any) -> tuple[str, Any]:
+        return (
+            text.replace("WHERE", "WHERE 1 = 0 AND", 1) if text.startswith("UPDATE scm_external_issue SET") else text
+        ), parameters
+
+    sa.event.listen(engine, "before_cursor_execute", keep_due, retval=True)
+    lines = work(app)
+    assert len(vendor.asked) == 1
+    assert any("issue o/r#1 is due still, though it was read" in line for line in lines)

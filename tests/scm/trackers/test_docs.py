@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import ExternalIssue, Integration, Job, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES
 from flask_grpcweb_scm.scm.trackers import TRACKERS, open_tracker
 from flask_grpcweb_scm.settings import Settings
-from tests.documents import PAGES, ROOT, blocks
+from tests.documents import PAGES, ROOT, block, blocks
 from tests.scm.support import add_tenant, make_app
 from tests.servers import free_port
 
@@ -88,6 +90,15 @@ def test_the_commands_of_the_outbox_exist(app: Flask) -> None:
     listed = [command[1:] for command in commands() if command[:3] == ["flask", "scm", "outbox"]]
     assert [command[2] for command in listed] == ["list", "resume", "discard"]
     assert [app.test_cli_runner().invoke(args=command).exit_code for command in listed] == [0, 1, 1]
+
+
+def test_the_commands_of_issues_take_what_is_printed() -> None:
+    printed = block(PAGE, "console", "flask scm issues search").splitlines()
+    lines = [shlex.split(line.removeprefix("$ flask scm ")) for line in printed]
+    for group, name, *arguments in lines:
+        issues = scm_cli.commands[group]
+        assert isinstance(issues, click.Group)
+        assert issues.commands[name].make_context(name, arguments).params["organization"] == "demo"
 
 
 def test_the_commands_of_issues_exist(app: Flask) -> None:
