@@ -53,6 +53,8 @@ SAVED_PAGES = 20
 """That are read between two times that all are stored."""
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
+SHORTEST_PAUSE_SECONDS = 1.0
+"""Of a listing at a limit, twice as long each time: a provider may say that there is nothing to wait for."""
 REMOVED = {"hide", "hand over"}
 LOST = (ProviderMisconfigured, ProviderForbidden, ProviderNotFound)
 """Errors of integrations that cannot be listed until a person has changed something."""
@@ -255,7 +257,7 @@ class OrganizationSync:
 
         :raises ProviderRateLimited: when that is long.
         """
-        installation_id, waited = installation.id, 0.0
+        installation_id, waited, shortest = installation.id, 0.0, SHORTEST_PAUSE_SECONDS
         while True:
             api = self._open(installation)
             # Nobody waits for a provider with a connection to the database.
@@ -264,6 +266,7 @@ class OrganizationSync:
                 return call(api)
             except ProviderRateLimited as error:
                 pause = error.retry_after if error.retry_after is not None else SECONDARY_LIMIT_SECONDS
+                pause, shortest = max(pause, shortest), 2 * shortest
                 waited += pause
                 if waited > LONGEST_PAUSE_SECONDS:
                     raise
