@@ -68,8 +68,8 @@ class FolderFailed(GitError):
     def __init__(self, error: OSError) -> None:
         reason = error.strerror or type(error).__name__
         super().__init__(
-            f"the folder of GRPC_SCM_MIRRORS cannot be written: {reason}; the user of this process needs to own it, on a"
-            " disk with space"
+            f"the folder of GRPC_SCM_MIRRORS cannot be written: {reason}; the user of this process needs to own it, on"
+            " a disk with space"
         )
 
 

@@ -98,6 +98,8 @@ class OrganizationSync:
     errors: list[ProviderError] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     """Everything that was planned, done or not."""
+    found: set[str] = field(default_factory=set)
+    """Those of :attr:`wanted` that something was planned for."""
 
     def installations(self) -> list[OrganizationIntegration]:
         """Return the integrations to list, the oldest first."""
@@ -192,7 +194,9 @@ class OrganizationSync:
             return True
         names = {action.name.lower(), str(action.repository_id)}
         names |= {row.name.lower() for row in known if row.id == action.repository_id}
-        return not names.isdisjoint(self.wanted)
+        found = names.intersection(self.wanted)
+        self.found |= found
+        return bool(found)
 
     def _list(self, installation: OrganizationIntegration, *, is_dry: bool) -> _Listed:
         """Read all pages; those that have not changed are not transferred. What was read before an error counts."""

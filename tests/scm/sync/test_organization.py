@@ -212,6 +212,12 @@ def test_some_repositories_are_synced_by_name_or_id(app: Flask, github: GitHubHo
     assert rows(app) == [("2", "acme/2", "active")]
     github.repositories[2].name = "acme/two"
     assert kinds(sync(app, "--repository", "1")) == [("rename", "acme/two")]
+    for flags in ([], ["--dry-run"]):
+        done = sync(app, "--repository", "acme/1", "--repository", "acme/tow", "--repository", "7", *flags)
+        assert done["exit_code"] == 1
+        assert done["errors"][0].startswith("no repository that is listed has the name or id '7', 'acme/tow'; leave")
+        assert done["errors"][0] in done["stderr"]
+    assert [row[1] for row in rows(app)] == ["acme/two", "acme/1"]
 
 
 @pytest.mark.parametrize(
