@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,9 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
         else:
             with ThreadPoolExecutor(threads) as pool:
                 running = [pool.submit(_work, app, stop, until_idle=until_idle) for _ in range(threads)]
+                # Again and again, for a signal may come to another thread, and is handled once this one runs.
+                while wait(running, timeout=POLL_SECONDS).not_done:
+                    pass
                 count = sum(each.result() for each in running)
     print_result(as_json, f"jobs run: {count}", jobs=count)
 
