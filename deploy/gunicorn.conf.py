@@ -26,23 +26,30 @@ timeout = 60
 worker_tmp_dir = "/dev/shm"  # noqa: S108  # which is memory
 control_socket_disable = True
 
-# Code is loaded by the workers, not before: SIGHUP takes a new release into use.
+# Code is loaded by the workers, not before: new ones take a new release into use.
 preload_app = False
 wsgi_app = "wsgi:app"
 
+READY_FOLDER = os.environ.get("READY_FOLDER")
+
 
 def on_starting(server):
-    """Forget the metrics of processes that an earlier gunicorn had."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder:
+    """Forget what an earlier gunicorn has left: metrics, and the names of its processes."""
+    for folder in filter(None, (os.environ.get("PROMETHEUS_MULTIPROC_DIR"), READY_FOLDER)):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for file in Path(folder).glob("*.db"):
+        for file in Path(folder).iterdir():
             file.unlink()
 
 
 def post_worker_init(worker):
-    """On SIGTERM, have the process say that it is not ready, and end the streams of those who watch its health."""
+    """Tell reload-gunicorn that this process serves; on SIGTERM, have it say that it is not ready.
+
+    That ends the streams of those who watch its health, too.
+    """
     from example_app import grpc
+
+    if READY_FOLDER:
+        Path(READY_FOLDER, str(worker.pid)).touch()
 
     stop = signal.getsignal(signal.SIGTERM)
 
@@ -55,7 +62,9 @@ def post_worker_init(worker):
 
 
 def child_exit(server, worker):
-    """Count the calls of a process that is gone as no longer in flight."""
+    """Forget a process that is gone, and its calls in flight."""
+    if READY_FOLDER:
+        Path(READY_FOLDER, str(worker.pid)).unlink(missing_ok=True)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import multiprocess
 

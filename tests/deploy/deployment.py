@@ -91,7 +91,7 @@ class Unit:
     def start(self) -> None:
         for made in self._folders:
             made.mkdir(parents=True)
-        command = self._command("ExecStart")
+        command = shlex.split(self._keys["ExecStart"][0])
         if self._sockets:
             given = ",".join(str(each.fileno()) for each in self._sockets)
             command = [sys.executable, "-c", _LAUNCH, given, *command]
@@ -139,12 +139,11 @@ class Unit:
         assert self._process is not None
         return self._process.pid
 
-    def _command(self, key: str) -> list[str]:
-        return shlex.split(self._keys[key][0])
-
     def _run(self, key: str) -> None:
-        command = [word.replace("$MAINPID", str(self.pid)) for word in self._command(key)]
-        subprocess.run(command, check=True, env=self._environ, timeout=PATIENCE)
+        for line in self._keys[key]:
+            command = [word.replace("$MAINPID", str(self.pid)) for word in shlex.split(line)]
+            folder = self._keys["WorkingDirectory"][0]
+            subprocess.run(command, check=True, cwd=folder, env=self._environ, timeout=PATIENCE, capture_output=True)
 
 
 class Nginx:
@@ -200,9 +199,18 @@ class Deployment:
     """Everything that deploy/ has, but for the database and Redis, which come from outside.
 
     :param web: what nginx has before it: gunicorn or pyvoy.
+    :param code: the folder of the code and of its environment; None: this checkout, and that of the tests.
     """
 
-    def __init__(self, folder: Path, database: str, redis: str, web: str = "gunicorn", **environ: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        redis: str,
+        web: str = "gunicorn",
+        code: Path | None = None,
+        **environ: str,
+    ) -> None:
         check_need("deployment")
         self.folder, self.port, self._web = folder, free_port(), web
         self.direct, self._instances = free_port(), [free_port(), free_port()]
@@ -210,7 +218,7 @@ class Deployment:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLASK_")},
             **environment_file(DEPLOY / "scm.env"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(code or ROOT),
             "FLASK_SECRET_KEY": "the key of the tests of the deployment",
             "FLASK_GRPC_AUTH_TOKENS": TOKEN,
             "FLASK_SQLALCHEMY_DATABASE_URI": database,
@@ -222,8 +230,8 @@ class Deployment:
             **environ,
         }
         replaced = {
-            "/opt/scm/current/.venv/bin": str(PROGRAMS),
-            "/opt/scm/current": str(ROOT),
+            "/opt/scm/current/.venv/bin": str(code / ".venv/bin" if code else PROGRAMS),
+            "/opt/scm/current": str(code or ROOT),
             "/run/scm-web.sock": str(self.socket_path),
             "/run/scm-": f"{folder}/run/scm-",
             "/etc/nginx/scm/": f"{folder}/nginx/",
@@ -343,14 +351,16 @@ def deployed(
     web: str = "gunicorn",
     *,
     may_crash: bool = False,
+    code: Path | None = None,
     **environ: str,
 ) -> Iterator[Deployment]:
     """Run the deployment while the block runs, on an empty database.
 
     :param may_crash: tracebacks in the logs are none of the test's failures.
+    :param code: as of :class:`Deployment`.
     """
     postgresql.reset()
-    deployment = Deployment(folder, postgresql.uri, redis.uri, web, **environ)
+    deployment = Deployment(folder, postgresql.uri, redis.uri, web, code, **environ)
     try:
         deployment.start()
         yield deployment

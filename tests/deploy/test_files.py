@@ -98,4 +98,6 @@ def test_the_page_names_every_file() -> None:
 
 
 def test_scripts_may_be_run() -> None:
-    assert os.access(DEPLOY / "restart-pyvoy", os.X_OK)
+    assert sorted(file.name for file in DEPLOY.iterdir() if os.access(file, os.X_OK) and file.is_file()) == (
+        ["reload-gunicorn", "restart-pyvoy"]
+    )

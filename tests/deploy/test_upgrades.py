@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flask_grpcweb_scm import StatusCode
-from tests.deploy.deployment import DEPLOY, PATIENCE, TOKEN, Deployment, Unit, eventually, page
+from tests.deploy.deployment import DEPLOY, PATIENCE, TOKEN, Deployment, Unit, deployed, eventually, page
 from tests.deploy.load import Load
 from tests.deploy.test_rolling_restart import add_rows, stored
 from tests.faults.postgresql import PostgresqlServer
@@ -84,6 +84,45 @@ def test_old_and_new_code_side_by_side(postgresql: PostgresqlServer, redis: Redi
     finally:
         old.stop()
         deployment.stop()
+
+
+RELEASE = """
+import example_app.release
+
+app.add_url_rule("/release", view_func=lambda: f"{example_app.release.NUMBER} of {NUMBER}")
+"""
+
+
+def test_a_reload_takes_the_release_that_the_link_leads_to(
+    postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path
+) -> None:
+    for number in ("1", "2"):
+        code = tmp_path / number
+        for part in ("deploy", "example_app", "flask_grpcweb_scm"):
+            shutil.copytree(ROOT / part, code / part)
+        # As if each had its own.
+        (code / ".venv").symlink_to(Path(sys.executable).parent.parent)
+        (code / "example_app/release.py").write_text(f"NUMBER = {number}\n")
+        with (code / "deploy/wsgi.py").open("a") as file:
+            file.write(f"NUMBER = {number}\n{RELEASE}")
+    link = tmp_path / "current"
+    link.symlink_to("1")
+    with deployed(tmp_path, postgresql, redis, code=link, WEB_CONCURRENCY="1") as deployment:
+        url = f"http://127.0.0.1:{deployment.direct}/release"
+        assert page(url) == (200, "1 of 1")
+        (tmp_path / "next").symlink_to("2")
+        (tmp_path / "next").rename(link)
+        deployment.gunicorn.reload()
+        eventually(lambda: page(url) == (200, "2 of 2"))
+        # One that cannot be imported is not taken into use.
+        (tmp_path / "3").mkdir()
+        (tmp_path / "3/deploy").symlink_to("../2/deploy")
+        (tmp_path / "3/.venv").symlink_to("../2/.venv")
+        (tmp_path / "next").symlink_to("3")
+        (tmp_path / "next").rename(link)
+        with pytest.raises(subprocess.CalledProcessError):
+            deployment.gunicorn.reload()
+        assert page(url) == (200, "2 of 2")
 
 
 def has(commit: str, file: Path) -> bool:
