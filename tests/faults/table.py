@@ -310,7 +310,7 @@ def trackers() -> Iterator[tracker_faults.Outcome]:
 def write(name: str, text: str) -> None:
     """Put a table into its place on the page."""
     place = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)"
-    PAGE.write_text(re.sub(place, lambda match: text, PAGE.read_text(), flags=re.DOTALL))
+    PAGE.write_text(re.sub(place, lambda match: text, PAGE.read_text(), count=1, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ from flask_grpcweb_scm import RpcError
 from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, Integration, Job, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, make_due, run_due
+from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.sync import KINDS
+from flask_grpcweb_scm.scm.trackers import jira
 from tests.client.scripted import Peer, http
 from tests.faults.create_issue import die_at
 from tests.forking import FORKSERVER
@@ -105,6 +107,8 @@ def set_up(app: Flask, vendor: VendorServer, operation: str, number: int) -> Cas
     """Make a tenant, and what the operation is about."""
     vendor.faults, vendor.asked = [], []
     vendor.issues.clear()
+    # Else the fields of Jira are those of the case before.
+    jira.known_fields = LruCache(2**22)
     issues = [vendor.add(each, status="done", assignee="ann") for each in (1, 2, 3)]
     with app.app_context():
         tenant = add_tenant(f"case{number}")

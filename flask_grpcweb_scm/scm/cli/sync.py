@@ -179,6 +179,14 @@ def _finish(
     *,
     is_dry: bool = False,
 ) -> None:
+    errors = [printable(error.private) for error in sync.errors]
+    missed = [] if errors or sync.wanted is None else sorted({*sync.wanted} - sync.found)
+    if missed:
+        names = ", ".join(printable(repr(name)) for name in missed)
+        errors.append(
+            f"no repository that is listed has the name or id {names}; run it without --repository to see all"
+        )
+        _note(errors[-1])
     changes = [action for action in sync.actions if action.kind != "keep"]
     counts = Counter(action.kind for action in sync.actions)
     lines = [_line(action) for action in changes]
@@ -192,10 +200,10 @@ def _finish(
         actions=[_facts(action) for action in changes],
         counts=dict(counts),
         failed=list(failed),
-        errors=[printable(error.private) for error in sync.errors],
+        errors=errors,
         **synced,
     )
-    if sync.errors or failed:
+    if errors or failed:
         click.get_current_context().exit(1)
 
 

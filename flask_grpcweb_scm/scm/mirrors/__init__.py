@@ -26,7 +26,7 @@ from flask_grpcweb_scm.scm.sources.git_log import split_stream
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Limits", "MirrorBusy", "OwnMirror", "places_below", "size_of"]
+__all__ = ["FolderFailed", "Limits", "MirrorBusy", "OwnMirror", "places_below", "size_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,17 @@ class MirrorBusy(GitError):
         super().__init__("another process of this machine changes the mirror")
 
 
+class FolderFailed(GitError):
+    """Raised when the folder of mirrors is none that can be written."""
+
+    def __init__(self, error: OSError) -> None:
+        reason = error.strerror or type(error).__name__
+        super().__init__(
+            f"the folder of GRPC_SCM_MIRRORS cannot be written: {reason}; the user of this process needs to own it, on"
+            " a disk with space"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of work on a mirror, and functions that are called meanwhile."""
@@ -76,6 +87,14 @@ class Limits:
     """Is called again and again; what it raises ends the work."""
     note: Callable[[str], object] = bool
     """Is told how far it is."""
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FolderFailed(error) from error
 
 
 class OwnMirror(GitDirectory):
@@ -105,7 +124,7 @@ class OwnMirror(GitDirectory):
         One that turns out to be damaged is fetched anew.
 
         :param blobless: without the contents of files.
-        :raises GitError: when that fails, or is over a limit; MirrorBusy.
+        :raises GitError: when that fails, or is over a limit; MirrorBusy, FolderFailed.
         """
         with self._locked():
             self._sweep()
@@ -117,9 +136,9 @@ class OwnMirror(GitDirectory):
     def discard(self) -> None:
         """Delete the mirror.
 
-        :raises MirrorBusy: when another process changes it.
+        :raises GitError: MirrorBusy, when another process changes it; FolderFailed.
         """
-        with self._locked():
+        with self._locked(), _writing():
             self._remove()
             if sys.platform != "win32":
                 self._lock_file.unlink()
@@ -217,6 +236,7 @@ class OwnMirror(GitDirectory):
     def _has_graph(self) -> bool:
         return any((self.path / "objects/info" / name).exists() for name in ("commit-graph", "commit-graphs"))
 
+    @_writing()
     def _prepare(self, url: str, wanted: Refs, *, blobless: bool) -> None:
         """Write what a mirror consists of beside objects and refs."""
         is_sha256 = any(len(name) == SHA256_DIGITS for name in wanted.ids.values())
@@ -228,17 +248,25 @@ class OwnMirror(GitDirectory):
             *(["\tpromisor = true", "\tpartialCloneFilter = blob:none"] if blobless else []),
         ]
         config, text = self.path / "config", "\n".join([*lines, ""])
-        before = config.read_text() if config.exists() else ""
+        before = config.read_text("utf-8", "replace") if config.exists() else ""
         if before and (("sha256" in before) != is_sha256 or ("promisor" in before and not blobless)):
             self._remove()  # git cannot make the one of the other
-        for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+        try:
+            self._make_folders()
+        except (FileExistsError, NotADirectoryError):  # a file is where one is to be
+            self._remove()
+            self._make_folders()
         for file, content in ((self.path / "HEAD", f"ref: {NO_BRANCH}\n"), (config, text)):
             if not file.exists() or (file == config and content != before):
                 new = file.with_name(f"{file.name}.lock")
                 new.write_text(content)
                 new.replace(file)
 
+    def _make_folders(self) -> None:
+        for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    @_writing()
     def _sweep(self) -> None:
         """Remove what killed runs of git have left: locks that nobody holds, and what is not complete."""
         for folder, folders, names in os.walk(self.path):
@@ -261,8 +289,9 @@ class OwnMirror(GitDirectory):
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes from changing the mirror."""
-        self.path.parent.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        with _writing():
+            self.path.parent.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
         if sys.platform == "win32":
             yield
             return
@@ -300,6 +329,7 @@ def size_of(folder: Path) -> int:
     return size
 
 
+@_writing()
 def _lock(path: Path) -> int | None:
     """Open a file that only one process at a time has open; None when another one has."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -47,6 +47,8 @@ MAX_REFS_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 4 * 2**10
 MAX_FILE_BYTES = 2**50
 """As good as no limit."""
+MIRRORED = re.compile(r"HEAD|refs/(?:heads|tags)/[^^]*")
+"""Names of what a mirror has: not of the commits that tags are of, ``^{}``."""
 SLOW_BYTES = 1000
 SLOW_SECONDS = 60
 """A transfer slower than so many bytes a second, for so long, is given up."""
@@ -174,7 +176,8 @@ class Remote:
                 value, _, name = line.decode("utf-8", "surrogateescape").partition("\t")
                 if value.startswith("ref: "):
                     head = value.removeprefix("ref: ") if name == "HEAD" else head
-                elif not name.endswith("^{}"):
+                # The patterns are those of ends of names: others have them too.
+                elif MIRRORED.fullmatch(name) is not None:
                     ids[name] = value
         head_id = ids.pop("HEAD", "")
         return Refs(head if head.startswith("refs/heads/") else "", head_id, ids)

@@ -230,7 +230,8 @@ def read_secret(owner: str, key: str, value: str, *, provider: str) -> tuple[str
     elif place == "file":
         try:
             with open(value, "rb") as file:
-                text = file.read(MAX_SECRET_BYTES).decode()
+                # Editors may have put a byte order mark in front.
+                text = file.read(MAX_SECRET_BYTES).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             text, problem = None, f"the file {value!r} cannot be read: {getattr(error, 'strerror', '') or error}"
     else:

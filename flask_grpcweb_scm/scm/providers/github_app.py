@@ -99,7 +99,7 @@ def app_jwt(app: GitHubApp) -> str:
     claims = {"iat": now - CLOCK_TOLERANCE, "exp": now + JWT_SECONDS, "iss": app.app_id}
     try:
         return jwt.encode(claims, app.private_key, algorithm="RS256")
-    except (ValueError, TypeError, jwt.PyJWTError):
-        # Not the text of the error, which may have parts of the key.
-        text = f"the private key of the GitHub App {app.app_id} is not an RSA key in PEM"
+    except (ValueError, TypeError, AttributeError, jwt.PyJWTError):
+        # Not the text of the error, which may have parts of the key. A public key has no way to sign.
+        text = f"the private key of the GitHub App {app.app_id} is not a private RSA key in PEM without a passphrase"
         raise ProviderMisconfigured(text, provider="github") from None

@@ -419,7 +419,6 @@ class HttpClient:
 
 
 def _pause(attempt: int, error: ProviderError) -> float:
-    """Seconds to wait: those of the server, else exponentially more with jitter."""
-    if error.retry_after is not None:
-        return error.retry_after
-    return FIRST_PAUSE_SECONDS * 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311  # no secret
+    """Seconds to wait: those of the server, and at least exponentially more with jitter."""
+    shortest = FIRST_PAUSE_SECONDS * 2.0**attempt * random.uniform(0.5, 1)  # noqa: S311  # no secret
+    return max(error.retry_after or 0.0, shortest)

@@ -53,6 +53,8 @@ SAVED_PAGES = 20
 """That are read between two times that all are stored."""
 LONGEST_PAUSE_SECONDS = 300.0
 """That a listing waits for the limits of a provider; for longer ones the job itself waits."""
+SHORTEST_PAUSE_SECONDS = 1.0
+"""Of a listing at a limit, twice as long each time: a provider may say that there is nothing to wait for."""
 REMOVED = {"hide", "hand over"}
 LOST = (ProviderMisconfigured, ProviderForbidden, ProviderNotFound)
 """Errors of integrations that cannot be listed until a person has changed something."""
@@ -96,6 +98,8 @@ class OrganizationSync:
     errors: list[ProviderError] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     """Everything that was planned, done or not."""
+    found: set[str] = field(default_factory=set)
+    """Those of :attr:`wanted` that something was planned for."""
 
     def installations(self) -> list[OrganizationIntegration]:
         """Return the integrations to list, the oldest first."""
@@ -190,7 +194,9 @@ class OrganizationSync:
             return True
         names = {action.name.lower(), str(action.repository_id)}
         names |= {row.name.lower() for row in known if row.id == action.repository_id}
-        return not names.isdisjoint(self.wanted)
+        found = names.intersection(self.wanted)
+        self.found |= found
+        return bool(found)
 
     def _list(self, installation: OrganizationIntegration, *, is_dry: bool) -> _Listed:
         """Read all pages; those that have not changed are not transferred. What was read before an error counts."""
@@ -255,7 +261,7 @@ class OrganizationSync:
 
         :raises ProviderRateLimited: when that is long.
         """
-        installation_id, waited = installation.id, 0.0
+        installation_id, waited, shortest = installation.id, 0.0, SHORTEST_PAUSE_SECONDS
         while True:
             api = self._open(installation)
             # Nobody waits for a provider with a connection to the database.
@@ -264,6 +270,7 @@ class OrganizationSync:
                 return call(api)
             except ProviderRateLimited as error:
                 pause = error.retry_after if error.retry_after is not None else SECONDARY_LIMIT_SECONDS
+                pause, shortest = max(pause, shortest), 2 * shortest
                 waited += pause
                 if waited > LONGEST_PAUSE_SECONDS:
                     raise

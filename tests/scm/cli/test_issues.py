@@ -60,6 +60,9 @@ def test_why_nothing_was_read(app: Flask, ours: Tenant, vendor: VendorServer) ->
     facts = json.loads(done.stdout)
     assert (facts["read"], [*facts["errors"]]) == (0, ["Jira"])
     assert "with 401: no" in facts["errors"]["Jira"]
+    [job] = json.loads(run(app, "jobs", "--json").stdout)["jobs"]
+    assert (job["kind"], job["integration"], job["state"]) == ("refresh_issues", "Jira", "failing")
+    assert f"refresh_issues {ours.integration}    Jira  failing" in run(app, "jobs").stdout
 
 
 def test_without_issues_of_a_tracker(app: Flask) -> None:

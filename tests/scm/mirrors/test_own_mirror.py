@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flask_grpcweb_scm.scm import mirrors
-from flask_grpcweb_scm.scm.mirrors import Limits, MirrorBusy, OwnMirror, places_below, size_of
+from flask_grpcweb_scm.scm.mirrors import FolderFailed, Limits, MirrorBusy, OwnMirror, places_below, size_of
 from flask_grpcweb_scm.scm.mirrors.remote import FetchFailed, Remote
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
@@ -56,6 +57,45 @@ def test_a_mirror_is_what_its_remote_is(git_server: GitServer, origin: GitReposi
     assert [target for _, target, _ in git_server.requests] == [
         "/acme/api.git/info/refs?service=git-upload-pack", "/acme/api.git/git-upload-pack",
     ]  # fmt: skip
+
+
+def test_what_others_have_at_the_remote_is_no_change(
+    git_server: GitServer, origin: GitRepository, tmp_path: Path
+) -> None:
+    """After "git push --mirror" a remote has what its clone had: other names end as those of branches do."""
+    for name in ("refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/x/refs/heads/y", "refs/pull/1/head"):
+        origin.git("update-ref", name, "HEAD")
+    mirror = own_mirror(tmp_path)
+    assert mirror.update(remote_at(git_server))
+    assert not mirror.update(remote_at(git_server))
+    assert set(re.findall("refs/[a-z]+/", names_of(mirror.path))) == {"refs/heads/", "refs/tags/"}
+
+
+@pytest.mark.parametrize("place", ["mirrors", "mirrors/0"])
+def test_a_folder_that_cannot_be_written(
+    git_server: GitServer, origin: GitRepository, tmp_path: Path, place: str
+) -> None:
+    """Whatever the system says of it: as root, nothing is forbidden."""
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("a file")
+    text = "the folder of GRPC_SCM_MIRRORS cannot be written: File exists; the user of this process needs to own it"
+    for act in (lambda mirror: mirror.update(remote_at(git_server)), OwnMirror.discard):
+        with pytest.raises(FolderFailed, match=text):
+            act(own_mirror(tmp_path))
+
+
+def test_files_that_a_crash_has_damaged(git_server: GitServer, origin: GitRepository, tmp_path: Path) -> None:
+    mirror = own_mirror(tmp_path)
+    for name in ("config", "HEAD", "packed-refs", "objects/info", "objects", "refs", "refs/heads"):
+        for content in (b"", bytes(100), b"\xff\xfe\x80" * 30):
+            mirror.update(remote_at(git_server))
+            path = mirror.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.write_bytes(content)
+            mirror.update(remote_at(git_server))
+            assert mirror.problems(full=True) == "", (name, content)
+            assert names_of(mirror.path) == names_of(origin.path / ".git"), (name, content)
 
 
 def test_it_follows(git_server: GitServer, origin: GitRepository, tmp_path: Path) -> None:

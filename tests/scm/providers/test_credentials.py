@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
 from flask_grpcweb_scm.scm.providers import (
     Credential,
@@ -49,6 +50,8 @@ def test_a_secret_is_read_where_it_is_and_may_change(tmp_path: Path, monkeypatch
         assert find({"token_file": str(file)}) == find({"token_env": "BOT_TOKEN"}) == Credential(token=text.strip())
     file.write_text("pässword\r\n")
     assert find({"user": "ann", "password_file": str(file)}) == Credential(user="ann", password="pässword")
+    file.write_bytes(b"\xef\xbb\xbf" + b"three\r\n")
+    assert find({"token_file": str(file)}) == Credential(token="three")
     file.write_text(pem())
     app = find({"app_id": APP_ID, "private_key_file": str(file)}, account="77")
     assert app == GitHubApp(app_id=APP_ID, private_key=pem().rstrip("\n"), installation_id="77")
@@ -177,9 +180,14 @@ def test_what_is_no_token_is_unexpected(github: GitHubHost, answer: Any) -> None
 
 
 def test_a_key_that_is_none_and_a_missing_library_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in ("no key", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----"):
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    locked = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase"))
+    for key in (
+        *("no key", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----"),
+        *(public.decode(), locked.decode()),
+    ):
         with pytest.raises(
-            ProviderMisconfigured, match="the private key of the GitHub App 1234 is not an RSA key in PEM"
+            ProviderMisconfigured, match="the private key of the GitHub App 1234 is not a private RSA key in PEM"
         ):
             app_jwt(GitHubApp(app_id=APP_ID, private_key=key))
     monkeypatch.setattr("jwt.algorithms.has_crypto", False)

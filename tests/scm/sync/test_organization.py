@@ -176,10 +176,26 @@ def test_limits_are_waited_for(
     app: Flask, github: GitHubHost, installed: int, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github.add(1, "acme/a")
-    monkeypatch.setattr("flask_grpcweb_scm.scm.providers.http.SECONDARY_LIMIT_SECONDS", 0.1)
+    for module in ("providers.http", "sync.organization"):
+        monkeypatch.setattr(f"flask_grpcweb_scm.scm.{module}.SECONDARY_LIMIT_SECONDS", 0.1)
     app.config["GRPC_TRACKER_TIMEOUT"] = 0.5
     github.faults = [lambda request: answer, lambda request: answer]
     assert kinds(sync(app)) == [("add", "acme/a")]
+
+
+@pytest.mark.parametrize("value", ["0", "Mon, 01 Jan 2001 00:00:00 GMT"])
+def test_a_limit_without_a_pause_is_not_hammered(
+    app: Flask, github: GitHubHost, installed: int, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.SHORTEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.LONGEST_PAUSE_SECONDS", 0.5)
+    app.config["GRPC_TRACKER_TIMEOUT"] = 0.2
+    limit = forbidden("You have exceeded a secondary rate limit.", 403, **{"Retry-After": value})
+    github.faults = [lambda request: limit] * 100
+    done = sync(app, "--dry-run")
+    github.faults = []
+    assert done["errors"] == ["github_enterprise responded with 403: You have exceeded a secondary rate limit."]
+    assert len(github.requests) < 20
 
 
 def test_an_installation_names_the_projects_that_it_lists(app: Flask, github: GitHubHost) -> None:
@@ -196,6 +212,12 @@ def test_some_repositories_are_synced_by_name_or_id(app: Flask, github: GitHubHo
     assert rows(app) == [("2", "acme/2", "active")]
     github.repositories[2].name = "acme/two"
     assert kinds(sync(app, "--repository", "1")) == [("rename", "acme/two")]
+    for flags in ([], ["--dry-run"]):
+        done = sync(app, "--repository", "acme/1", "--repository", "acme/tow", "--repository", "7", *flags)
+        assert done["exit_code"] == 1
+        assert done["errors"][0].startswith("no repository that is listed has the name or id '7', 'acme/tow'; leave")
+        assert done["errors"][0] in done["stderr"]
+    assert [row[1] for row in rows(app)] == ["acme/two", "acme/1"]
 
 
 @pytest.mark.parametrize(

@@ -12,22 +12,21 @@ depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True)
-ISSUE_COLUMNS = (
-    ("status", sa.String(200), ""),
-    ("assignee", sa.String(200), ""),
-    ("state", sa.String(24), "unread"),
-    ("state_time", TIME, None),
-    ("moved_to", sa.String(256), ""),
-    ("refresh_at", TIME, None),
-    ("misses", NUMBER, "0"),
-)
+COLUMNS = ("status", "assignee", "state", "state_time", "moved_to", "refresh_at", "misses")
 
 
 def upgrade() -> None:
     """Add the columns; issues of trackers, which local ones are not, are to be read."""
-    for name, kind, default in ISSUE_COLUMNS:
-        column: sa.Column[object] = sa.Column(name, kind, server_default=default, nullable=default is None)
-        op.add_column("scm_external_issue", column)
+    for name, length in (("status", 200), ("assignee", 200), ("moved_to", 256)):
+        op.add_column(
+            "scm_external_issue", sa.Column(name, sa.String(length=length), server_default="", nullable=False)
+        )
+    op.add_column(
+        "scm_external_issue", sa.Column("state", sa.String(length=24), server_default="unread", nullable=False)
+    )
+    op.add_column("scm_external_issue", sa.Column("misses", NUMBER, server_default="0", nullable=False))
+    for name in ("state_time", "refresh_at"):
+        op.add_column("scm_external_issue", sa.Column(name, TIME, nullable=True))
     op.add_column("scm_group_link", sa.Column("announce_at", TIME, nullable=True))
     op.execute("UPDATE scm_external_issue SET refresh_at = date_added WHERE key <> 'ISSUE-' || id")
     issues, links = "scm_external_issue", "scm_group_link"
@@ -42,7 +41,7 @@ def downgrade() -> None:
     op.drop_index("ix_scm_external_issue_moved_to", table_name="scm_external_issue")
     op.drop_index("ix_scm_external_issue_refresh", table_name="scm_external_issue")
     op.drop_column("scm_group_link", "announce_at")
-    for name, *_ in reversed(ISSUE_COLUMNS):
+    for name in reversed(COLUMNS):
         op.drop_column("scm_external_issue", name)
 
 
