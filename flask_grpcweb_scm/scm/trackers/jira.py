@@ -100,11 +100,13 @@ class JiraDataCenter(Tracker):
             with self.optional_lookup():
                 fields = self._fields(given["project"], given["issuetype"])
                 found |= {name: field for name in others if (field := named(fields, name))}
-        # A name may be that of a field which says where the issue goes.
+        known = ((found.get(name) or named(SYSTEM.values(), name), text) for name, text in others.items())
+        # A name may be that of a field which says where the issue goes. Of an id and a name of one field, in an
+        # organization's default and in a request, the request's comes last.
         return {
-            field.id: field_json(field, others[name], self._document_of, self.user_key)
-            for name, field in found.items()
-            if field.id not in OWN_FIELDS
+            field.id: field_json(field, text, self._document_of, self.user_key)
+            for field, text in known
+            if field is not None and field.id not in OWN_FIELDS
         }
 
     def _document_of(self, text: str) -> Any:
@@ -144,7 +146,9 @@ class JiraDataCenter(Tracker):
                 raise self.http.unexpected()
             yield from rows
             start += len(rows)
-            if not rows or start >= reply.json().get("total", start):
+            total = reply.json().get("total")
+            is_last = reply.json().get("isLast", True) if total is None else start >= total
+            if not rows or is_last is not False:
                 return
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:

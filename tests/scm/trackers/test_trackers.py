@@ -488,6 +488,9 @@ class TestJiraDataCenter(TrackerContract):
                 ("a parent", {"parent": "ABC-1"}, {"parent": {"key": "ABC-1"}}),
                 ("a text", {"duedate": "2030-01-31"}, {"duedate": "2030-01-31"}),
                 ("a name that two have", {"Same": "x"}, {}),
+                ("a default by name", {"Severity": "Low", "customfield_1": "High"}, {"customfield_1": {"id": "11"}}),
+                ("a default by id", {"customfield_1": "Low", "Severity": "High"}, {"customfield_1": {"id": "11"}}),
+                ("too large", {"Points": "9" * 400}, {"customfield_3": int("9" * 400)}),
                 ("a name that none has", {"note": "x"}, {}),
                 ("nothing", {"customfield_1": " "}, {}),
                 # An organization may be held to some projects.
@@ -498,8 +501,10 @@ class TestJiraDataCenter(TrackerContract):
 
     def test_a_lookup_that_fails_never_fails_the_create(self, at: Tracker, vendor: Vendor) -> None:
         given = {"components": "cart,api", "customfield_1": '{"value": "High"}', "customfield_9": "plain", "note": "x"}
+        given["Fix versions"] = "1.0"
         expected = {
             "components": [{"name": "cart"}, {"name": "api"}],
+            "fixVersions": [{"name": "1.0"}],
             "customfield_1": {"value": "High"},
             "customfield_9": "plain",
         }
