@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
@@ -39,6 +40,7 @@ SHOWN = "System.Title,System.State,System.AssignedTo,System.TeamProject"
 NAME = r"(?!\.{1,2}\Z)[^\\/:*?\"'<>|;#${},+=\[\]\x00-\x1f]+"
 
 
+_PAGE = re.compile(r"(?:[^/]+/)?_workitems/edit/([0-9]{1,18})/?", re.ASCII | re.IGNORECASE)
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
 # Of the work item itself, and those that would take it elsewhere or say what is not to be said here.
 OWN_FIELDS = {
@@ -107,9 +109,13 @@ class AzureDevOps(Tracker):
         return self._issue(project, reply.value("workItems", 0, "id", kind=int))
 
     def key_of(self, text: str) -> str:
-        """Take ``7`` and ``https://{host}/{organization}/{project}/_workitems/edit/7``."""
-        path = self.path_in_site(text)
-        key = text.strip() if path is None else path.rstrip("/").rpartition("/_workitems/edit/")[2]
+        """Take ``7``, ``https://{host}/{organization}/{project}/_workitems/edit/7``, and boards that show an item."""
+        path, key = self.path_in_site(text), text.strip()
+        if path is not None:
+            page, query = _PAGE.fullmatch(path), parse_qs(urlsplit(key).query)
+            # Of a board, and of a list.
+            shown = query.get("workitem") or (query.get("id") if path.endswith("/_workitems") else None) or [""]
+            key = page[1] if page else shown[0]
         if not is_number(key):
             raise self.invalid_key(text)
         return str(int(key))

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.providers import ProviderRejected
@@ -41,11 +41,13 @@ __all__ = ["JiraCloud", "JiraDataCenter"]
 
 KEY = r"[A-Za-z][A-Za-z0-9_]*"
 _ISSUE = re.compile(rf"{KEY}-[0-9]+", re.ASCII)
+_PAGE = re.compile(rf"(?:browse|(?:.*/)?projects/[^/]+/issues)/({_ISSUE.pattern})/?", re.ASCII)
 FIELDS = {"summary": "title", "description": "description"}
 # What the tracker's create makes of the issue itself.
 OWN_FIELDS = {"project", "issuetype", "summary", "description"}
 # Scoped tokens are good at a gateway only, which has no pages: https://api.atlassian.com/ex/jira/{cloudId}
 _GATEWAY = re.compile(r"/ex/jira/[^/]+")
+OPERATORS = {"AND", "NOT", "OR"}
 PAGE_SIZE = 200
 MAX_PAGES = 10
 KEPT_SECONDS = 300
@@ -158,9 +160,11 @@ class JiraDataCenter(Tracker):
         return self._issue(reply.value("issues", 0, "key", kind=str)) if reply.value("issues", kind=list) else None
 
     def key_of(self, text: str) -> str:
-        """Take ``ABC-7`` and ``https://{site}/browse/ABC-7``."""
-        path = self.path_in_site(text)
-        key = text.strip() if path is None else path.removeprefix("browse/").rstrip("/")
+        """Take ``ABC-7``, ``https://{site}/browse/ABC-7``, and pages of projects and boards that show an issue."""
+        path, key = self.path_in_site(text), text.strip()
+        if path is not None:
+            page, query = _PAGE.fullmatch(path), parse_qs(urlsplit(key).query)
+            key = page[1] if page else next(iter(query.get("selectedIssue", ())), "")
         if _ISSUE.fullmatch(key) is None:
             raise self.invalid_key(text)
         return key.upper()
@@ -207,8 +211,9 @@ class JiraDataCenter(Tracker):
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /rest/api/{version}/search``, for all words of the text."""
         project = self.project_in(fields)
-        # What Lucene and JQL read as operators is a space.
-        words = " ".join(re.sub(r"[^\w.@-]+", " ", text).split())
+        # What Lucene and JQL read as operators is a space, or in small letters a word.
+        parts = (word.strip(".@-") for word in re.sub(r"[^\w.@-]+", " ", text).split())
+        words = " ".join(word.lower() if word in OPERATORS else word for word in parts if word)
         query = f"project = {project if project.isdecimal() else json.dumps(project)}"
         if words:
             query += f" AND text ~ {json.dumps(words, ensure_ascii=False)}"
