@@ -230,15 +230,16 @@ def describe_tracker_fields(
     release_connection()
     with tracker.reading():
         fields = tracker.describe({**defaults, **request.metadata})
+        default_values = tracker.defaults_of(fields, defaults)
     return scm_pb2.DescribeTrackerFieldsResponse(
         fields=[
             scm_pb2.TrackerField(
                 name=field.name,
                 label=field.label,
                 type=field.kind,
-                required=field.required and field.name not in defaults,
+                required=field.required and field.name not in default_values,
                 allowed_values=field.allowed,
-                default_value=defaults.get(field.name, ""),
+                default_value=default_values.get(field.name, ""),
             )
             for field in fields
         ]

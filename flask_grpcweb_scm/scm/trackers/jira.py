@@ -120,6 +120,12 @@ class JiraDataCenter(Tracker):
         found = [each for each in self._fields(fields["project"], fields["issuetype"]) if each.id not in OWN_FIELDS]
         return [each.described() for each in sorted(found, key=lambda each: not each.required)]
 
+    def defaults_of(self, fields: Sequence[TrackerField], defaults: Mapping[str, str]) -> Mapping[str, str]:
+        """Return defaults that are given by the name of a field, too."""
+        known = [JiraField(field.name, field.label, field.kind) for field in fields]
+        found = ((named(known, name), text) for name, text in defaults.items() if text.strip())
+        return {field.id: text for field, text in found if field is not None}
+
     def _fields(self, project: str, kind: str) -> Sequence[JiraField]:
         """Return the fields of a type of issue in a project.
 

@@ -241,6 +241,10 @@ class Tracker(ProviderApi):
         """
         return self.fields
 
+    def defaults_of(self, fields: Sequence[TrackerField], defaults: Mapping[str, str]) -> Mapping[str, str]:
+        """Return which default a create takes for each of some fields, by name."""
+        return {field.name: defaults[field.name] for field in fields if defaults.get(field.name, "").strip()}
+
     @contextlib.contextmanager
     def lookup(self) -> Iterator[None]:
         """Read what a create needs to know first: an error that comes before it leaves nothing behind."""

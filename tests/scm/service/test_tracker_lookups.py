@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
-from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, db
+from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, OrganizationIntegration, db
 from tests.client.scripted import Peer, http
 from tests.scm.support import Scm, Tenant
 from tests.scm.trackers import github_server
@@ -125,6 +125,13 @@ def test_an_integration_without_a_tracker(scm: Scm, app: Flask, ours: Tenant) ->
     assert error.message == f"integration {local.integration} has no tracker: its issues exist here only"
 
 
+def configure(app: Flask, tenant: Tenant, **config: str) -> None:
+    with app.app_context():
+        statement = sa.select(OrganizationIntegration).filter_by(integration_id=tenant.integration)
+        db.session.scalars(statement).one().config = config
+        db.session.commit()
+
+
 FAULTS = ["cut_before", "cut_after", "cut_in_the_answer", "nonsense_after"]
 
 
@@ -197,6 +204,15 @@ def test_jira_names_what_the_caller_can_set(
     ids = {"organization_id": tenant.organization, "integration_id": tenant.integration}
     [found] = scm("DescribeTrackerFields", **ids).fields
     assert (found.name, found.label, found.required) == ("customfield_1", "Severity", True)
+    # A default counts by the name that it has in the configuration, and one without a value does not.
+    for defaults, expected in [
+        ({"severity": "High"}, (False, "High")),
+        ({"customfield_1": "Low", "Severity": " "}, (False, "Low")),
+        ({"customfield_1": " "}, (True, "")),
+    ]:
+        configure(app, tenant, project="ABC", issuetype="Bug", **defaults)
+        [found] = scm("DescribeTrackerFields", **ids).fields
+        assert (found.required, found.default_value) == expected
     refused = {"errors": {"customfield_1": "Severity is required."}}
     github.faults = [lambda peer, act: peer.send(http(json.dumps(refused).encode(), status="400 Bad Request"))]
     error = scm.error(StatusCode.INVALID_ARGUMENT, "CreateExternalIssue", **ids, title="x")
