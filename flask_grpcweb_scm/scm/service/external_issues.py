@@ -192,6 +192,8 @@ def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext
         release_connection()
         with tracker.reading():
             found = tracker.read(key)
+        # What was there before the request may have been deleted since.
+        tenancy.find_installation(context, organization_id, request.integration_id)
         issue = external_issues.issue_by_key(organization_id, request.integration_id, found.key)
         issue = issue or _store_found(organization_id, request.integration_id, found, read_at)
     group = external_issues.find_group(context, organization_id, request.group_id)

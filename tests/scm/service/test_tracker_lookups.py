@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
-from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, OrganizationIntegration, db
+from flask_grpcweb_scm.scm import ExternalIssue, Group, GroupLink, OrganizationIntegration, db
 from tests.client.scripted import Peer, http
 from tests.scm.support import Scm, Tenant
 from tests.scm.trackers import github_server
@@ -158,6 +158,29 @@ def test_a_comment_that_fails_does_not_fail_the_link(
     github.faults = [github_server.answer, getattr(github_server, fault)]
     assert scm("LinkExternalIssue", **by_key(ours)).key == "o/r#1"
     assert links(app) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [(OrganizationIntegration.integration_id, "is not installed"), (Group.id, "does not exist")],
+    ids=["installation", "group"],
+)
+def test_what_is_deleted_meanwhile_gets_no_link(
+    app: Flask, scm: Scm, ours: Tenant, github: GitHubServer, row: Any, text: str
+) -> None:
+    def fault(peer: Peer, act: Callable[[], bytes]) -> None:
+        with app.app_context():
+            if row is Group.id:
+                db.session.execute(sa.delete(GroupLink))
+            wanted = ours.group if row is Group.id else ours.integration
+            db.session.execute(sa.delete(row.class_).where(row == wanted))
+            db.session.commit()
+        peer.send(act())
+
+    github.faults = [fault]
+    assert text in scm.error(StatusCode.NOT_FOUND, "LinkExternalIssue", **by_key(ours)).message
+    assert (known(app), links(app)) == ([], 0)
+    assert github.comments == []
 
 
 def test_links_at_the_same_time_store_one_issue(app: Flask, scm: Scm, ours: Tenant) -> None:
