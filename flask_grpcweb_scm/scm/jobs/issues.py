@@ -69,7 +69,7 @@ def issue_changed(integration_id: int, external_key: str) -> int:
     It may be called at any rate, and for issues that nobody knows here: an issue is read once, however often this is
     called until then, and not before a pause is over that the tracker has demanded.
 
-    :param external_key: as ``ExternalIssue.key`` has it; :meth:`Tracker.key_of` makes it of the address of a page.
+    :param external_key: as ``ExternalIssue.key`` has it; ``Tracker.key_of`` makes it of the address of a page.
     :return: the number of organizations that know the issue.
     """
     return _make_due(integration_id, _is_named(integration_id, external_key))

@@ -26,8 +26,8 @@ ISSUE_COLUMNS = (
 def upgrade() -> None:
     """Add the columns; issues of trackers, which local ones are not, are to be read."""
     for name, kind, default in ISSUE_COLUMNS:
-        column: sa.Column[object] = sa.Column(name, kind, server_default=default, nullable=default is None)
-        op.add_column("scm_external_issue", column)
+        is_empty = default is None
+        op.add_column("scm_external_issue", sa.Column(name, kind, server_default=default, nullable=is_empty))
     op.add_column("scm_group_link", sa.Column("announce_at", TIME, nullable=True))
     op.execute("UPDATE scm_external_issue SET refresh_at = date_added WHERE key <> 'ISSUE-' || id")
     issues, links = "scm_external_issue", "scm_group_link"
