@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.mirrors.relay import Relay
 from flask_grpcweb_scm.scm.providers import Credential, basic
+from flask_grpcweb_scm.scm.providers.github_app import forget_token
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.providers.sockets import IPAddress, connect_to_first, may_be_called, open_tunnel, resolve
 from flask_grpcweb_scm.scm.remotes import PROVIDERS_BY_HOST, parse_remote
@@ -218,6 +219,8 @@ class Remote:
                 if relay is not None and relay.error is not None:
                     text = printable(str(relay.error))[:MAX_MESSAGE_CHARACTERS]
                     raise FetchFailed(f"the proxy of GRPC_SCM_PROXY does not connect: {text}") from None
+                if self.credential is not None and re.search(_REFUSED, error.errors):
+                    forget_token(self.credential)
                 may_be_local = _OF_REMOTES.search(error.errors) is None
                 # git does not tell for how long.
                 wait = SECONDARY_LIMIT_SECONDS if "error: 429" in error.errors else None
@@ -299,9 +302,10 @@ _OF_REMOTES = re.compile(
     "unable to access|could not read Username|Authentication failed|RPC failed|hung up|early EOF|disconnect"
     "|remote error|expected flush|protocol error|fsck error|transport '|not valid: is this a git repository"
 )
+_REFUSED = "could not read Username|Authentication failed|error: 401"
 _REASONS = (
     (r"error: 30[12378]", "it redirects, which is not followed; is the URL of the repository right?"),
-    (r"could not read Username|Authentication failed|error: 401", "it does not accept the integration's credentials"),
+    (_REFUSED, "it does not accept the integration's credentials"),
     (r"error: 403", "the integration's credentials do not allow it"),
     (r"error: 404|not found", "it is not there, or the integration's credentials do not reach it"),
     (r"error: 429", "its rate limit is exhausted"),

@@ -16,7 +16,7 @@ from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, ProviderMisco
 if TYPE_CHECKING:
     from flask_grpcweb_scm.scm.providers.http import HttpClient
 
-__all__ = ["InstallationTokens", "app_jwt"]
+__all__ = ["InstallationTokens", "app_jwt", "forget_token"]
 
 CLOCK_TOLERANCE = 60
 JWT_SECONDS = 540
@@ -79,6 +79,12 @@ class InstallationTokens:
             _kept.pop(key, None)
         _kept[self._key] = _Token(credential, ends)
         return credential
+
+
+def forget_token(refused: Credential) -> None:
+    """Have another token made in place of one that is not accepted any more, if it is one of these."""
+    for key in [key for key, token in _kept.items() if token.credential == refused]:
+        _kept.pop(key, None)
 
 
 def app_jwt(app: GitHubApp) -> str:

@@ -49,6 +49,9 @@ __all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 
 BATCH_ACTIONS = 100
 MAX_PAGES = 10_000
+MAX_CHARACTERS = 64 * 2**20
+"""Of all repositories of a listing, which are in memory and in the database; of each :data:`ROW_CHARACTERS` more."""
+ROW_CHARACTERS = 300
 SAVED_PAGES = 20
 """That are read between two times that all are stored."""
 LONGEST_PAUSE_SECONDS = 300.0
@@ -235,17 +238,19 @@ class OrganizationSync:
         place = self._call(installation, lambda api: api.place(owner))
         pages = stored_pages(installation, place)
         cursor: str | None = ""
+        size = 0
         while cursor is not None:
             self.check()
             page = self._page(installation, place, cursor, pages.get(cursor))
             read[cursor] = pages[cursor] = page
             self.note(f"integration {name}: page {len(read)} has {len(page.repositories)} repositories")
             cursor = page.next or None
+            size += sum(ROW_CHARACTERS + len(row.name) + len(row.url) for row in page.repositories) + len(page.next)
             # All of them each time: of very many not after each.
             is_saved = cursor is None or len(read) <= SAVED_PAGES or len(read) % SAVED_PAGES == 0
             if not is_dry and is_saved:
                 save_pages(installation.id, place, pages if cursor else read)
-            if cursor in read or len(read) > MAX_PAGES:
+            if cursor in read or len(read) > MAX_PAGES or size > MAX_CHARACTERS:
                 raise self._open(installation).http.unexpected()
 
     def _page(self, installation: OrganizationIntegration, place: Place, cursor: str, stored: Page | None) -> Page:

@@ -71,6 +71,9 @@ CONDITIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"author": "ob"}, ["--author=nobody"]),
     ({"author": ".*"}, ["--author=nobody"]),
     ({"author": "b@example.com"}, ["--author=nobody"]),
+    ({"author": "Bob\n"}, ["--author=nobody"]),
+    ({"author": "nobody\nBob"}, ["--author=nobody"]),
+    ({"author": "x@y\nexample.com"}, ["--author=nobody"]),
     ({"author": "Sid", "path": "side.txt"}, ["--author=Sid", "side.txt"]),
     ({"author": "Bob", "path": "side.txt"}, ["--author=Bob", "side.txt"]),
 ]

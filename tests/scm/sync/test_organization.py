@@ -12,6 +12,8 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Job, OrganizationIntegration, Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.database.db import release_connection
+from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due, run_due
+from flask_grpcweb_scm.scm.sync import KINDS
 from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
 from tests.scm.cli.test_rows import run
 from tests.scm.sources.providers import running
@@ -215,7 +217,7 @@ def test_some_repositories_are_synced_by_name_or_id(app: Flask, github: GitHubHo
     for flags in ([], ["--dry-run"]):
         done = sync(app, "--repository", "acme/1", "--repository", "acme/tow", "--repository", "7", *flags)
         assert done["exit_code"] == 1
-        assert done["errors"][0].startswith("no repository that is listed has the name or id '7', 'acme/tow'; leave")
+        assert done["errors"][0].startswith("no repository that is listed has the name or id '7', 'acme/tow'; run it")
         assert done["errors"][0] in done["stderr"]
     assert [row[1] for row in rows(app)] == ["acme/two", "acme/1"]
 
@@ -235,6 +237,50 @@ def test_what_cannot_be_listed_is_told(app: Flask, credentials: str, config: Any
         done = sync(app)
     assert done["exit_code"] == 1
     assert text in done["errors"][0]
+
+
+def test_a_listing_without_an_end_ends(
+    app: Flask, github: GitHubHost, installed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page leads to another one, and has more than was requested."""
+    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.MAX_CHARACTERS", 100_000)
+    pages = []
+
+    def page(request: Any) -> Any:
+        pages.append(request)
+        link = {"Link": f'<{github.url}/x?page={len(pages)}>; rel="next"'}
+        names = [f"acme/{len(pages)}-{number}" for number in range(50)]
+        rows = [
+            {"id": 1 + len(pages) * 1000 + number, "full_name": name, "html_url": f"{github.url}/{name}"}
+            for number, name in enumerate(names)
+        ]
+        return 200, rows, link
+
+    github.faults = [lambda request: None, *[page] * 100]
+    done = sync(app, "--dry-run")
+    github.faults = []
+    assert "unexpected response" in done["errors"][0]
+    assert len(pages) < 10
+
+
+def test_a_token_of_an_app_that_git_cannot_use_any_more_is_renewed(
+    app: Flask, github: GitHubHost, tmp_path: Path
+) -> None:
+    """A worker that lists nothing meanwhile."""
+    path = bare_repository(tmp_path / "1", 2)
+    github.add(1, "acme/a", path, private=True)
+    add_installation(app, github, "github_enterprise", credentials="app")
+    assert sync(app)["synced"] == 1
+    extend(path, 3, 4)
+    github.revoke()
+    with app.app_context():
+        row_id = db.session.scalars(sa.select(Repository.id)).one()
+        for _ in range(2):
+            make_due(SYNC_REPOSITORY, row_id)
+            release_connection()
+            run_due(KINDS)
+    assert stored_commits(app, "1") == commits_of(path)
+    assert len(github.made) == 2
 
 
 def test_an_organization_without_an_integration_is_told(app: Flask) -> None:

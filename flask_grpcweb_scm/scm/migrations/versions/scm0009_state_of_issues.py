@@ -12,28 +12,24 @@ depends_on = None
 
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True)
-ISSUE_COLUMNS = (
-    ("status", sa.String(200), ""),
-    ("assignee", sa.String(200), ""),
-    ("state", sa.String(24), "unread"),
-    ("state_time", TIME, None),
-    ("moved_to", sa.String(256), ""),
-    ("refresh_at", TIME, None),
-    ("misses", NUMBER, "0"),
-)
+ISSUES = "scm_external_issue"
+LINKS = "scm_group_link"
 
 
 def upgrade() -> None:
     """Add the columns; issues of trackers, which local ones are not, are to be read."""
-    for name, kind, default in ISSUE_COLUMNS:
-        is_empty = default is None
-        op.add_column("scm_external_issue", sa.Column(name, kind, server_default=default, nullable=is_empty))
-    op.add_column("scm_group_link", sa.Column("announce_at", TIME, nullable=True))
+    op.add_column(ISSUES, sa.Column("status", sa.String(200), server_default="", nullable=False))
+    op.add_column(ISSUES, sa.Column("assignee", sa.String(200), server_default="", nullable=False))
+    op.add_column(ISSUES, sa.Column("state", sa.String(24), server_default="unread", nullable=False))
+    op.add_column(ISSUES, sa.Column("state_time", TIME, nullable=True))
+    op.add_column(ISSUES, sa.Column("moved_to", sa.String(256), server_default="", nullable=False))
+    op.add_column(ISSUES, sa.Column("refresh_at", TIME, nullable=True))
+    op.add_column(ISSUES, sa.Column("misses", NUMBER, server_default="0", nullable=False))
+    op.add_column(LINKS, sa.Column("announce_at", TIME, nullable=True))
     op.execute("UPDATE scm_external_issue SET refresh_at = date_added WHERE key <> 'ISSUE-' || id")
-    issues, links = "scm_external_issue", "scm_group_link"
-    _index("ix_scm_external_issue_refresh", issues, ["integration_id", "refresh_at"], "refresh_at IS NOT NULL")
-    _index("ix_scm_external_issue_moved_to", issues, ["integration_id", "moved_to"], "moved_to <> ''")
-    _index("ix_scm_group_link_announce_at", links, ["announce_at"], "announce_at IS NOT NULL")
+    _index("ix_scm_external_issue_refresh", ISSUES, ["integration_id", "refresh_at"], "refresh_at IS NOT NULL")
+    _index("ix_scm_external_issue_moved_to", ISSUES, ["integration_id", "moved_to"], "moved_to <> ''")
+    _index("ix_scm_group_link_announce_at", LINKS, ["announce_at"], "announce_at IS NOT NULL")
 
 
 def downgrade() -> None:
@@ -42,8 +38,8 @@ def downgrade() -> None:
     op.drop_index("ix_scm_external_issue_moved_to", table_name="scm_external_issue")
     op.drop_index("ix_scm_external_issue_refresh", table_name="scm_external_issue")
     op.drop_column("scm_group_link", "announce_at")
-    for name, *_ in reversed(ISSUE_COLUMNS):
-        op.drop_column("scm_external_issue", name)
+    for name in ("misses", "refresh_at", "moved_to", "state_time", "state", "assignee", "status"):
+        op.drop_column(ISSUES, name)
 
 
 def _index(name: str, table: str, columns: list[str], condition: str) -> None:
