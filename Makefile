@@ -61,7 +61,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance faults sync fuzz audit field bench bench-quick scale servers webhooks soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance trackers faults sync fuzz audit field deploy bench bench-quick scale servers sizing webhooks soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -150,6 +150,9 @@ peers: $(DEV) .venv-peers/.installed ## Call servers with grpcio, grpcurl, buf c
 conformance: $(DEV) .venv-protos/.installed ## Run the Connect conformance suite (SERVERS='gunicorn granian waitress pyvoy client' PROTOCOLS='connect grpc_web grpc')
 	PROTOCOLS='$(PROTOCOLS)' tests/conformance/run.sh $(SERVERS)
 
+trackers: $(DEV) .venv-gitea/gitea ## Build a Gitea, once, and have a tracker of one's own create, find, link and search issues in it
+	GITEA=$(CURDIR)/.venv-gitea/gitea $(BIN)/python -m pytest tests/scm/trackers/test_gitea.py $(ARGS)
+
 faults: $(DEV) ## Stop, kill and fill up databases and servers under load, and write the table of docs/reliability.md
 	$(BIN)/python -m tests.faults.table
 
@@ -170,6 +173,10 @@ audit: $(DEV) .venv-audit/.installed ## Look for known mistakes in the code and 
 field: $(DEV) ## Import the real git repositories of a folder, and compare with what git says of them (REPOS=…)
 	$(BIN)/python -m tests.field.run '$(REPOS)'
 
+# Alone: a machine that is busy with other tests passes deadlines.
+deploy: $(DEV) ## Run deploy/ with nginx, PostgreSQL and Redis: restarts under load, ten times over, alerts, backups, upgrades (ROUNDS=1)
+	PYTHONDONTWRITEBYTECODE= ROUNDS=$(or $(ROUNDS),10) $(BIN)/python -m pytest --randomly-dont-reset-seed --durations 10 --log-cli-level INFO tests/deploy $(ARGS)
+
 bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
@@ -182,6 +189,9 @@ scale: $(DEV) ## Measure how each RPC of ScmService grows with the number of row
 servers: $(DEV) ## Measure what calls cost on each server, and write the table of docs/servers.md (ROUNDS=5)
 	$(BIN)/python -m benchmarks.servers --rounds $(or $(ROUNDS),5)
 
+sizing: $(DEV) ## Measure calls a second, durations and memory by server, protocol and database, and write the tables of docs/sizing.md
+	$(BIN)/python -m benchmarks.sizing
+
 webhooks: $(DEV) ## Measure deliveries of webhooks and what comes of them, and write the table of docs/sync.md (WEBHOOKS='--count 1000')
 	$(BIN)/python -m benchmarks.webhooks $(WEBHOOKS)
 
@@ -189,7 +199,7 @@ soak: $(DEV) ## Call a server for an hour, and see that nothing grows (SOAK='--m
 	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean: ## Remove the environments, the example's database and every cache
-	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-go .venv-node .venv-uv .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
+	rm -rf .venv .venv-audit .venv-bench .venv-docs .venv-lint .venv-neighbours .venv-protos .venv-peers .venv-gitea .venv-go .venv-node .venv-uv .tox tests/browser/node_modules instance build dist *.egg-info .coverage htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -248,6 +258,14 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package.json tests/
 	@PATH="$$PATH:$(CURDIR)/.venv-peers/bin" CGO_ENABLED=0 GOBIN=$(CURDIR)/.venv-peers/bin \
 	  go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 	@touch $@
+
+# Go's module has all that it needs but its web pages, which the API does without.
+.venv-gitea/gitea:
+	@go version >/dev/null && cc --version >/dev/null || { echo 'make: building Gitea needs Go and a C compiler; on Debian and Ubuntu: sudo apt install golang gcc' >&2; exit 1; }
+	@echo 'Building Gitea into .venv-gitea, once; it takes some minutes …'
+	@mkdir -p .venv-gitea
+	@go mod download -json code.gitea.io/gitea@v1.25.0 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p' > .venv-gitea/source
+	@cd "$$(cat .venv-gitea/source)" && go build -tags 'sqlite sqlite_unlock_notify' -o $(CURDIR)/$@ .
 
 .venv-neighbours/.installed: tests/neighbours/requirements.txt setup.cfg | .venv-neighbours/bin/python
 	@echo 'Installing the neighbours into .venv-neighbours …'

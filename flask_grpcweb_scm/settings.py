@@ -298,6 +298,9 @@ class Settings:
     scm_sync_interval: float = _key(
         3600, read_seconds, "Seconds from one sync of a repository or an organization to the next."
     )
+    scm_issue_interval: float = _key(
+        600, read_seconds, "Seconds until a worker reads the state of an issue at its tracker again."
+    )
     scm_job_lease: float = _key(
         60, read_seconds, "Seconds after which a job is due again whose worker has died. Workers renew it."
     )

@@ -48,7 +48,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             "werkzeug",
         },
     ),
-    "testing": ({"client", "rpc", "scm", "wire"}, {"flask", "google"}),
+    "trackers": ({"scm"}, set()),
+    # Its contract of trackers alone needs pytest.
+    "testing": ({"client", "rpc", "scm", "trackers", "wire"}, {"flask", "google", "pytest", "werkzeug"}),
     "pytest_plugin": ({"client", "testing"}, {"flask", "pytest"}),
     "web": (
         {"forks", "observe", "rpc", "services", "settings", "signals", "state", "wire"},

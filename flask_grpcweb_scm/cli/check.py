@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flask_grpcweb_scm.cli.check_operation import operation_findings, threads_of
 from flask_grpcweb_scm.settings import CREDENTIAL_KEYS, Settings, empty_credentials, fields_by_key
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.unknown_keys import unknown_keys
@@ -34,7 +35,6 @@ _PLACEHOLDER = re.compile(
     r"|\A(?:token|secret|password|test|dev|todo|x+)\W?\d*\Z",
     re.IGNORECASE,
 )
-_GUNICORN_THREADS = re.compile(r"--threads[ =](\d+)")
 _LOCAL_ORIGIN = re.compile(r"[^/]+//(?:(?:[\w.-]+\.)?localhost\.?|127(?:\.\d+)+|0\.0\.0\.0)(?::\d+)?")
 # Characters that come together in what generators print: digits alone, hexadecimal digits, letters, base64.
 _PARTS = ("0123456789", "abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOPQRSTUVWXYZ")
@@ -79,6 +79,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         *_database(app, settings),
         *_webhooks(app),
         *_processes(app, settings, environment),
+        *operation_findings(app, settings, environment),
     ]
 
 
@@ -330,10 +331,10 @@ def _resources(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
     streams = settings.max_streams_total
     if streams is None:
         yield "GRPC_MAX_STREAMS_TOTAL is None: streams may take all threads of the server; set it to two less."
-    threads = _GUNICORN_THREADS.search(environment.get("GUNICORN_CMD_ARGS", ""))
-    if streams is not None and threads is not None and streams > int(threads[1]) - 2:
+    threads = threads_of(environment)
+    if streams is not None and threads is not None and streams > threads - 2:
         yield (
-            f"GRPC_MAX_STREAMS_TOTAL is {streams} and GUNICORN_CMD_ARGS has {threads[1]} threads: streams may take"
+            f"GRPC_MAX_STREAMS_TOTAL is {streams} and GUNICORN_CMD_ARGS has {threads} threads: streams may take"
             " nearly all of them; leave two for other calls."
         )
 

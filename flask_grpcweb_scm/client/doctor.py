@@ -22,6 +22,7 @@ from flask_grpcweb_scm.client.probe import (
     Diagnosis,
     Probe,
     ProbeResponse,
+    around,
     connect,
     grpc_web,
     post_grpc_web,
@@ -104,6 +105,7 @@ def examine(
             yield from _health(open_channel(token=None, hmac_secret=None, metadata=()), timeout)
         if methods.level != "fail":
             yield from _cross_origin(server, harmless, origin, protocol)
+            yield from around(server)
         yield from _clock(first)
         yield from _versions(first)
     except TransportError as error:

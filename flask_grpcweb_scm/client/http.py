@@ -138,11 +138,8 @@ class SocketTransport:
         """Prepare a request; it acquires a connection when it is started."""
         return SocketExchange(self, request)
 
-    def acquire(self, deadline: float | None) -> HTTPConnection:
-        """Return an idle connection, or open one.
-
-        :raises OSError: when none can be opened before the deadline; also urllib3's own errors.
-        """
+    def acquire(self) -> HTTPConnection | None:
+        """Return an idle connection, if there is one."""
         with contextlib.suppress(IndexError):
             while True:
                 connection = self._idle.pop()
@@ -150,7 +147,7 @@ class SocketTransport:
                 if isinstance(opened, DeadlineSocket) and not opened.inherited and connection.is_connected:
                     return connection
                 connection.close()
-        return self._connect(deadline)
+        return None
 
     def release(self, connection: HTTPConnection) -> None:
         """Keep a connection whose response has been read to its end."""
@@ -165,7 +162,11 @@ class SocketTransport:
             while True:
                 self._idle.pop().close()
 
-    def _connect(self, deadline: float | None) -> HTTPConnection:
+    def connect(self, deadline: float | None) -> HTTPConnection:
+        """Open a connection.
+
+        :raises OSError: when that fails, or takes until the deadline; also urllib3's own errors.
+        """
         timeout = remaining(deadline)
         if self._tls is None:
             connection = HTTPConnection(self._host, self._port, timeout=timeout)
@@ -200,24 +201,46 @@ class SocketExchange:
         self._lock = threading.Lock()
         self._aborted = False
         self._complete = False
+        self._is_sent = False
+        """True once the whole request has been written."""
 
     def start(self) -> Head:
         """Send the request and wait for the head of the response."""
         with _translated():
-            connection = self._connection = self._transport.acquire(self._request.deadline)
-            assert isinstance(connection.sock, DeadlineSocket)
-            self._socket = connection.sock
-            self._socket.deadline = self._request.deadline
-            if self._aborted:
-                raise TransportError("the call was cancelled")
-            self._socket.budget = MAX_HEAD_BYTES
-            self._send(connection)
-            self._response = connection.getresponse()
-            # http.client accepts a head that is cut short: "grpc-status: 1" of "grpc-status: 14".
-            if self._socket.ended:
-                raise TransportError("the connection was closed in the head of the response")
+            idle = self._transport.acquire()
+            if idle is None or not self._start_on_idle(idle):
+                self._start_on(self._transport.connect(self._request.deadline))
+        assert self._response is not None
         headers = [(name.lower(), value) for name, value in self._response.headers.iteritems()]
         return Head(self._response.status, headers)
+
+    def _start_on_idle(self, connection: HTTPConnection) -> bool:
+        """Return False when the server has closed the connection meanwhile, and cannot have got the request.
+
+        Without its last byte it serves none: then the request may be sent again, whatever its method does.
+        """
+        try:
+            self._start_on(connection)
+        except _ERRORS:
+            if self._is_sent or self._aborted or not isinstance(self._request.body, bytes):
+                raise
+            connection.close()
+            return False
+        return True
+
+    def _start_on(self, connection: HTTPConnection) -> None:
+        self._connection = connection
+        assert isinstance(connection.sock, DeadlineSocket)
+        self._socket = connection.sock
+        self._socket.deadline = self._request.deadline
+        if self._aborted:
+            raise TransportError("the call was cancelled")
+        self._socket.budget = MAX_HEAD_BYTES
+        self._send(connection)
+        self._response = connection.getresponse()
+        # http.client accepts a head that is cut short: "grpc-status: 1" of "grpc-status: 14".
+        if self._socket.ended:
+            raise TransportError("the connection was closed in the head of the response")
 
     def _send(self, connection: HTTPConnection) -> None:
         request = self._request
@@ -231,6 +254,7 @@ class SocketExchange:
                 preload_content=False,
                 decode_content=False,
             )
+            self._is_sent = True
 
     def read(self) -> bytes:
         """Wait for a chunk of the body; ``b""`` at its end."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -27,9 +28,12 @@ from flask_grpcweb_scm.wire import (
     parse_content_type,
 )
 
-__all__ = ["CONNECT_HEADER", "Diagnosis", "Probe", "ProbeResponse", "connect", "grpc_web", "post_grpc_web"]
+__all__ = ["CONNECT_HEADER", "Diagnosis", "Probe", "ProbeResponse", "around", "connect", "grpc_web", "post_grpc_web"]
 
 MAX_BODY_BYTES = 2**20
+LONG_BODY_BYTES = 3 * 2**20
+"""More than the default of nginx, and fewer than that of GRPC_MAX_MESSAGE_BYTES, also in base64."""
+METRICS_PATH = "/metrics"
 CONNECT_WAYS = (("proto", "POST"), ("json", "POST"), ("proto", "GET"), ("json", "GET"))
 CONNECT_HEADER = ("connect-protocol-version", CONNECT_VERSION)
 
@@ -74,7 +78,11 @@ class Probe:
         :param method: its name, perhaps with a query.
         :raises TransportError: when there is no response in time.
         """
-        path = f"{(self.url.path or '').rstrip('/')}/{self.descriptor.full_name}/{method}"
+        return self.request(verb, f"/{self.descriptor.full_name}/{method}", headers, body)
+
+    def request(self, verb: str, path: str, headers: Pairs, body: bytes = b"") -> ProbeResponse:
+        """Send a request for a path below that of the URL, as :meth:`send`."""
+        path = f"{(self.url.path or '').rstrip('/')}{path}"
         sent = time.monotonic()
         exchange = self._transport.exchange(Request(path, headers, body, sent + self._timeout, verb))
         try:
@@ -90,6 +98,21 @@ class Probe:
     def close(self) -> None:
         """Close connections."""
         self._transport.close()
+
+
+def around(server: Probe) -> Iterator[Diagnosis]:
+    """Look at what a proxy before the app lets through: requests that are too long for it, and pages of our own."""
+    body = bytes(LONG_BODY_BYTES)
+    # Of no protocol: the app refuses it, and reads nothing of it.
+    response = server.send("POST", server.descriptor.methods[0].name, [("content-type", "application/x-doctor")], body)
+    if response.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        text = f"a request of {LONG_BODY_BYTES // 2**20} MiB is refused with HTTP 413"
+        advice = "Raise the limit of the proxy to GRPC_MAX_MESSAGE_BYTES and a third: client_max_body_size of nginx."
+        yield Diagnosis("warn", "proxy", text, advice)
+    page = server.request("GET", METRICS_PATH, [])
+    if page.status == http.HTTPStatus.OK and b"grpc_server_" in page.body:
+        advice = "Refuse the path in the proxy: it is for Prometheus."
+        yield Diagnosis("warn", "proxy", f"everybody may read the metrics at {METRICS_PATH}", advice)
 
 
 def grpc_web(server: Probe, method: MethodDescriptor, *, is_wanted: bool) -> Diagnosis:

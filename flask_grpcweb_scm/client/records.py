@@ -202,7 +202,7 @@ class SuspectCommit(Record):
 
 @dataclass(frozen=True, slots=True)
 class ExternalIssue(Record):
-    """An issue at a tracker, or a local one."""
+    """An issue at a tracker, or a local one; ``state_time`` is when the tracker was last read."""
 
     id: int
     organization_id: int
@@ -212,6 +212,11 @@ class ExternalIssue(Record):
     description: str
     web_url: str
     metadata: dict[str, str]
+    status: str = ""
+    assignee: str = ""
+    state: str = ""
+    state_time: datetime | None = None
+    moved_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

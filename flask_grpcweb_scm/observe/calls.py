@@ -6,6 +6,8 @@ once, whatever becomes of its response; so does a request that is refused before
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +15,26 @@ from typing import Any, NamedTuple, Protocol
 from flask_grpcweb_scm.rpc import CalledMethod, Identity, RpcError, StatusCode
 from flask_grpcweb_scm.wire import Metadata
 
-__all__ = ["Observation", "Observed", "Observer", "Outcome"]
+__all__ = ["Observation", "Observed", "Observer", "Outcome", "trace_id"]
+
+# "HEXDIGLC = DIGIT / "a" / "b" …", and "all bytes as zero" is an invalid value. (W3C Trace Context, 3.2.2)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])", re.ASCII)
+
+
+def trace_id(environ: Mapping[str, Any]) -> str:
+    """Return the trace of a request: that of the current span, else of its ``traceparent``; empty when there is none.
+
+    :param environ: the WSGI environment.
+    """
+    # Spans may be of an instrumentation, also where GRPC_OTEL is off.
+    api = sys.modules.get("opentelemetry.trace")
+    if api is not None:
+        number = api.get_current_span().get_span_context().trace_id
+        if number:
+            return f"{number:032x}"
+    sent = environ.get("HTTP_TRACEPARENT")
+    match = _TRACEPARENT.match(sent) if sent else None
+    return match[1] if match else ""
 
 
 class Observed(Protocol):

@@ -100,6 +100,39 @@ REPOSITORY_STATUS_HIDDEN: RepositoryStatus.ValueType  # 3
 """Still recorded, not offered to people."""
 global___RepositoryStatus = RepositoryStatus
 
+class _ExternalIssueState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ExternalIssueStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ExternalIssueState.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EXTERNAL_ISSUE_STATE_UNSPECIFIED: _ExternalIssueState.ValueType  # 0
+    """It has not been read at its tracker so far; one that exists only here never is."""
+    EXTERNAL_ISSUE_STATE_PRESENT: _ExternalIssueState.ValueType  # 1
+    EXTERNAL_ISSUE_STATE_MOVED: _ExternalIssueState.ValueType  # 2
+    """It has another key, or is in another project; status and assignee are those of its new place,
+    unless the tracker does not show that.
+    """
+    EXTERNAL_ISSUE_STATE_GONE: _ExternalIssueState.ValueType  # 3
+    """It was deleted, or the integration's credentials do not reach it any more; status and assignee
+    are the last ones that were seen.
+    """
+
+class ExternalIssueState(_ExternalIssueState, metaclass=_ExternalIssueStateEnumTypeWrapper): ...
+
+EXTERNAL_ISSUE_STATE_UNSPECIFIED: ExternalIssueState.ValueType  # 0
+"""It has not been read at its tracker so far; one that exists only here never is."""
+EXTERNAL_ISSUE_STATE_PRESENT: ExternalIssueState.ValueType  # 1
+EXTERNAL_ISSUE_STATE_MOVED: ExternalIssueState.ValueType  # 2
+"""It has another key, or is in another project; status and assignee are those of its new place,
+unless the tracker does not show that.
+"""
+EXTERNAL_ISSUE_STATE_GONE: ExternalIssueState.ValueType  # 3
+"""It was deleted, or the integration's credentials do not reach it any more; status and assignee
+are the last ones that were seen.
+"""
+global___ExternalIssueState = ExternalIssueState
+
 @typing.final
 class Repository(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -395,6 +428,11 @@ class ExternalIssue(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     WEB_URL_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    ASSIGNEE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STATE_TIME_FIELD_NUMBER: builtins.int
+    MOVED_TO_FIELD_NUMBER: builtins.int
     id: builtins.int
     organization_id: builtins.int
     integration_id: builtins.int
@@ -404,9 +442,24 @@ class ExternalIssue(google.protobuf.message.Message):
     description: builtins.str
     web_url: builtins.str
     """Where a person can read it; empty for an issue that exists only here."""
+    status: builtins.str
+    """In the tracker's word, for example open, completed or In Progress; empty until it has been
+    read there.
+    """
+    assignee: builtins.str
+    """Name of the person; empty for none."""
+    state: global___ExternalIssueState.ValueType
+    moved_to: builtins.str
+    """The tracker's name for an issue that was moved; empty where it does not say."""
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """What the request sent, keys that the tracker does not know included."""
+
+    @property
+    def state_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the tracker was last read: title, status, assignee and state are as old as this. Absent
+        until then, and for an issue that exists only here.
+        """
 
     def __init__(
         self,
@@ -419,8 +472,14 @@ class ExternalIssue(google.protobuf.message.Message):
         description: builtins.str = ...,
         web_url: builtins.str = ...,
         metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        status: builtins.str = ...,
+        assignee: builtins.str = ...,
+        state: global___ExternalIssueState.ValueType = ...,
+        state_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        moved_to: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "id", b"id", "integration_id", b"integration_id", "key", b"key", "metadata", b"metadata", "organization_id", b"organization_id", "title", b"title", "web_url", b"web_url"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["state_time", b"state_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["assignee", b"assignee", "description", b"description", "id", b"id", "integration_id", b"integration_id", "key", b"key", "metadata", b"metadata", "moved_to", b"moved_to", "organization_id", b"organization_id", "state", b"state", "state_time", b"state_time", "status", b"status", "title", b"title", "web_url", b"web_url"]) -> None: ...
 
 global___ExternalIssue = ExternalIssue
 

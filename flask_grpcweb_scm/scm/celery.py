@@ -50,7 +50,7 @@ class _Stop:
     def __init__(self) -> None:
         self._is_set = RawValue("b", 0)
 
-    def set(self, **_: object) -> None:
+    def set(self) -> None:
         self._is_set.value = 1
 
     def is_set(self) -> bool:
@@ -65,7 +65,8 @@ def add_jobs(app: Flask) -> Celery:
     """
     celery: Celery = app.extensions.get("celery") or _new(app)
     stop = _Stop()
-    signals.worker_shutting_down.connect(stop.set, weak=False)
+    # A function of its own: before 5.6 the methods of two objects count as one receiver.
+    signals.worker_shutting_down.connect(lambda **_: stop.set(), weak=False)
 
     def add(name: str, function: Callable[[], object]) -> Any:
         def run() -> None:

@@ -80,6 +80,10 @@ class ScmSettings(Protocol):
         """Seconds from one sync to the next."""
 
     @property
+    def scm_issue_interval(self) -> float:
+        """Seconds from one reading of an issue at its tracker to the next."""
+
+    @property
     def scm_job_lease(self) -> float:
         """Seconds that a job stays claimed by a worker that is silent."""
 

@@ -21,7 +21,7 @@ from types import FunctionType
 from typing import Any
 
 from flask_grpcweb_scm.forks import renew_after_fork
-from flask_grpcweb_scm.observe import Observed, Outcome
+from flask_grpcweb_scm.observe import Observed, Outcome, trace_id
 from flask_grpcweb_scm.rpc import IncomingCall, RpcError
 from flask_grpcweb_scm.signals import logger
 
@@ -112,16 +112,20 @@ class CallLog:
         received, sent, peer, call_id = call.bytes_received, call.bytes_sent, call.peer, call.call_id
         # Of a method that there is not, the path is the caller's choice.
         shown = path if call.method else repr(path)
-        values = (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
+        trace = trace_id(call.environ)
+        line = LINE
+        values: tuple[object, ...] = (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
+        if trace:
+            line, values = line + ", trace %s", (*values, trace)
         fields = {
             "method": path, "code": code, "seconds": seconds, "bytes_in": received, "bytes_out": sent,
-            "caller": caller, "peer": peer, "call_id": call_id, "protocol": call.protocol,
+            "caller": caller, "peer": peer, "call_id": call_id, "trace_id": trace, "protocol": call.protocol,
         }  # fmt: skip
         if reason:
-            logger.info(LINE + ", %s", *values, reason, extra={**fields, "reason": reason})
+            logger.info(line + ", %s", *values, reason, extra={**fields, "reason": reason})
         else:
             # In one line, because records have its number.
-            (self._info if is_known else logger.info)(LINE, *values, extra=fields)
+            (self._info if is_known else logger.info)(line, *values, extra=fields)
 
     def _info(self, line: str, *values: Any, extra: dict[str, Any]) -> None:
         """Do what ``Logger.info()`` does."""
@@ -136,7 +140,8 @@ class CallLog:
             created = time.time()
             known["msecs"] = int((created - int(created)) * 1000) + 0.0
             known["relativeCreated"] = (created - self._loaded) * 1000
-        known["args"], known["created"], known["levelname"] = values, created, logging.getLevelName(INFO)
+        known["msg"], known["args"] = line, values
+        known["created"], known["levelname"] = created, logging.getLevelName(INFO)
         if logging.logThreads:
             known["thread"], known["threadName"] = threading.get_ident(), threading.current_thread().name
         if not logging.logProcesses:

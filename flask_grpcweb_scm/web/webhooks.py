@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,25 @@ _STATUSES = {StatusCode.RESOURCE_EXHAUSTED: 413, StatusCode.CANCELLED: 408}
 Receive = Callable[[str, Mapping[str, str], Callable[[], bytes]], "tuple[int, str]"]
 
 
+class _Body:
+    """The body of a delivery."""
+
+    is_read = False
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+
+    def read(self) -> bytes:
+        """Read it to its end.
+
+        :raises RemoteProtocolError: when it is malformed, too long, or does not come.
+        """
+        with strangers_body(self._environ):
+            body = b"".join(read_body(self._environ, MAX_BODY_BYTES))
+        self.is_read = True
+        return body
+
+
 class WebhookPages:
     """A WSGI application around another, for deliveries of webhooks.
 
@@ -48,35 +67,31 @@ class WebhookPages:
         path: str = environ.get("PATH_INFO", "")
         if not path.startswith(self._path):
             return self._inner(environ, start_response)
-        chunks = read_body(environ, MAX_BODY_BYTES)
+        body = _Body(environ)
         status, word = 405, "only POST is understood"
         if environ["REQUEST_METHOD"] == "POST":
-            status, word = self._respond(path.removeprefix(self._path), environ, chunks)
+            status, word = self._respond(path.removeprefix(self._path), environ, body)
         headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         if status == 405:
             headers.append(("Allow", "POST"))
         elif status == 503:
             headers.append(("Retry-After", str(RETRY_SECONDS)))
-        if must_close(chunks if status != 413 else read_body(environ), environ, None, False):
+        if not body.is_read and must_close(read_body(environ), environ, None, is_open=False):
             headers.append(("Connection", "close"))
-        body = json.dumps({"status" if status == 200 else "error": word}).encode() + b"\n"
-        start_response(f"{status} {HTTPStatus(status).phrase}", [*headers, ("Content-Length", str(len(body)))])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        page = json.dumps({"status" if status == 200 else "error": word}).encode() + b"\n"
+        start_response(f"{status} {HTTPStatus(status).phrase}", [*headers, ("Content-Length", str(len(page)))])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [page]
 
-    def _respond(self, name: str, environ: dict[str, Any], chunks: Iterator[bytes]) -> tuple[int, str]:
+    def _respond(self, name: str, environ: dict[str, Any], body: _Body) -> tuple[int, str]:
         headers = {
             key.removeprefix("HTTP_").replace("_", "-").lower(): value
             for key, value in environ.items()
             if key.startswith("HTTP_") or key == "CONTENT_TYPE"
         }
 
-        def read() -> bytes:
-            with strangers_body(environ):
-                return b"".join(chunks)
-
         try:
             with self._app.app_context():
-                return self._receive(name, headers, read)
+                return self._receive(name, headers, body.read)
         except RemoteProtocolError as error:
             return _STATUSES.get(error.code, 400), str(error)
         except Exception:

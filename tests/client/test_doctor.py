@@ -179,6 +179,13 @@ def before(app: Flask) -> None:
             abort(404)
 
 
+def too_long(app: Flask) -> None:
+    @app.before_request
+    def refuse() -> None:
+        if (request.content_length or 0) > 2**20:
+            abort(413)
+
+
 def reflect(response: Response) -> None:
     response.headers["access-control-allow-origin"] = request.headers.get("origin", "*")
     response.headers["access-control-allow-credentials"] = "true"
@@ -223,6 +230,9 @@ def without_cors(response: Response) -> None:
         ),
         (proxied(as_text), {}, [], ("fail", "Connect"), "the response to POST of application/proto is 'text/plain'"),
         (proxied(forbid_queries), {}, [], ("fail", "Connect"), "the response to GET of application/json is HTTP 304"),
+        # Proxies
+        (too_long, {}, [], ("warn", "proxy"), "client_max_body_size"),
+        (None, {"GRPC_METRICS_PATH": "/metrics"}, [], ("warn", "proxy"), "everybody may read the metrics at /metrics"),
         # Credentials
         (None, {"GRPC_REQUIRE_AUTH": False}, [], ("warn", "authentication"), "are accepted"),
         (None, {}, ["--token", "wrong"], ("fail", "credentials"), "the token is not valid"),

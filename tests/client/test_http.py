@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
+import urllib3
 
 from flask_grpcweb_scm.client import CallError, Channel, StatusCode
 from flask_grpcweb_scm.testing import assert_rpc_error
@@ -177,6 +179,42 @@ def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
             assert channel.stub(ECHO).unary(EchoRequest()).text == "hi"
             time.sleep(0.02)
         assert server.connections == 3
+
+
+def reset(peer: Peer) -> None:
+    """Respond, and close the connection at once, so that nothing more can be sent into it."""
+    peer.send(http(REPLY + OK))
+    peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("size", [10, 2**20])
+def test_a_request_that_cannot_be_sent_on_a_kept_connection_is_sent_on_a_new_one(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server closes it just after the look at it.
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "is_connected", True)
+    with serve(reset) as server, Channel(server.url, timeout=5) as channel:
+        for _ in range(3):
+            assert channel.stub(ECHO).unary(EchoRequest(data=b"x" * size)).text == "hi"
+            time.sleep(0.02)
+        assert (len(server.requests), server.connections) == (3, 3)
+
+
+def test_a_request_that_a_server_may_have_got_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib3.connection.HTTPConnection, "is_connected", True)
+
+    def script(peer: Peer) -> None:
+        if len(peer.server.requests) == 1:
+            peer.send(http(REPLY + OK))
+        else:
+            peer.connection.shutdown(socket.SHUT_RDWR)
+
+    with serve(script) as server, Channel(server.url, timeout=5) as channel:
+        channel.stub(ECHO).unary(EchoRequest())
+        with assert_rpc_error(StatusCode.UNAVAILABLE):
+            channel.stub(ECHO).unary(EchoRequest())
+        assert len(server.requests) == 2
 
 
 def test_threads_share_a_channel() -> None:

@@ -27,13 +27,14 @@ ROLE = "app"
 class PostgresqlServer:
     """A server that a test does as it likes with.
 
+    :param programs: the folder of the server's, and of its tools.
     :param folder: of the server's user.
     """
 
     def __init__(self, programs: Path, folder: Path, user: str | None) -> None:
         self.folder = folder
         self.port = free_port()
-        self._programs = programs
+        self.programs = programs
         self._user = user
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
         with (folder / "data/postgresql.conf").open("a") as file:
@@ -67,7 +68,7 @@ class PostgresqlServer:
 
     def is_running(self) -> bool:
         status = subprocess.run(
-            [self._programs / "pg_ctl", "status", "-D", self.folder / "data"], user=self._user, capture_output=True
+            [self.programs / "pg_ctl", "status", "-D", self.folder / "data"], user=self._user, capture_output=True
         )
         return status.returncode == 0
 
@@ -125,7 +126,7 @@ class PostgresqlServer:
         # Into a file, because the server would keep a pipe open.
         with (self.folder / "output").open("a") as output:
             subprocess.run(
-                [self._programs / program, "-D", str(self.folder / "data"), *arguments],
+                [self.programs / program, "-D", str(self.folder / "data"), *arguments],
                 check=True,
                 user=self._user,
                 cwd=self.folder,

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import trackers as tracker_faults
 from tests.faults.load import Load, Outcome
 from tests.faults.postgresql import DATABASE, ROLE, PostgresqlServer, postgresql_of_our_own
 from tests.faults.redis_server import RedisServer, redis_of_our_own
+from tests.faults.trackers import table
 from tests.scm.databases import create_tables, disposed
 from tests.scm.support import add_tenant, make_app
 from tests.servers import ROOT, command, free_port, listening
@@ -284,14 +286,31 @@ def main() -> None:
                 sys.stderr.write(markdown([row]).splitlines()[-1] + "\n")
                 if not row.is_right:
                     sys.stderr.write(row.log)
-    text = re.sub(
-        r"(?<=<!-- make faults -->\n).*?(?=<!-- end -->)",
-        lambda match: markdown(sorted(found, key=lambda row: (row.database, row.fault))),
-        PAGE.read_text(),
-        flags=re.DOTALL,
-    )
-    PAGE.write_text(text)
-    sys.exit(not all(row.is_right for row in found))
+    write("make faults", markdown(sorted(found, key=lambda row: (row.database, row.fault))))
+    at_trackers = [*trackers()]
+    write("make faults: trackers", table(at_trackers))
+    wrong = [line for outcome in at_trackers for line in outcome.wrong]
+    sys.stderr.write("\n".join([*wrong, ""]))
+    sys.exit(bool(wrong) or not all(row.is_right for row in found))
+
+
+def trackers() -> Iterator[tracker_faults.Outcome]:
+    """Have the faults happen that are at trackers."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))
+        server = stack.enter_context(postgresql_of_our_own())
+        server.reset()
+        for name, uri in [("PostgreSQL", server.uri), ("SQLite", f"sqlite:///{folder}/scm.db")]:
+            create_tables(uri)
+            for outcome in tracker_faults.outcomes(uri, name):
+                sys.stderr.write(table([outcome]).splitlines()[-1] + "\n")
+                yield outcome
+
+
+def write(name: str, text: str) -> None:
+    """Put a table into its place on the page."""
+    place = rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)"
+    PAGE.write_text(re.sub(place, lambda match: text, PAGE.read_text(), count=1, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

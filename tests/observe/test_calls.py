@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.observe import Observation, Outcome, observed_work
+from flask_grpcweb_scm.observe import Observation, Outcome, observed_work, trace_id
 from flask_grpcweb_scm.observe.work import Work, watch_work
 
 LOST = RpcError(StatusCode.DATA_LOSS, "torn")
@@ -59,6 +59,33 @@ END = "end DATA_LOSS a reason"
 )
 def test_whoever_was_told_of_the_beginning_is_told_of_the_end_once(fails_at: str, notes: list[str]) -> None:
     assert observe(fails_at) == notes
+
+
+# Traces
+
+ID, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("sent", "found"),
+    [
+        (None, ""),
+        ("", ""),
+        (f"00-{ID}-{PARENT}-01", ID),
+        (f"00-{ID}-{PARENT}-00", ID),
+        (f"cc-{ID}-{PARENT}-01-what-the-future-will-be-like", ID),
+        (f"ff-{ID}-{PARENT}-01", ""),
+        (f"00-{'0' * 32}-{PARENT}-01", ""),
+        (f"00-{ID.upper()}-{PARENT}-01", ""),
+        (f"00-{ID}-{PARENT}-011", ""),
+        (f"00-{ID}-{PARENT}", ""),
+        (f"00-{ID[1:]}-{PARENT}-01", ""),
+        (f" 00-{ID}-{PARENT}-01", ""),
+        (f"00-{ID[1:]}\n-{PARENT}-01", ""),
+    ],
+)
+def test_a_trace_is_named_by_a_header_of_its_standard_alone(sent: str | None, found: str) -> None:
+    assert trace_id({} if sent is None else {"HTTP_TRACEPARENT": sent}) == found
 
 
 # Work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -108,7 +109,8 @@ def test_an_end_of_the_worker_stops_the_job_that_is_under_way(
         lease.check()
         ran.append("ended")
 
-    monkeypatch.setattr("flask_grpcweb_scm.scm.celery.KINDS", {"sync_repository": Kind(run, lambda: 3600.0)})
+    kinds = {name: Kind(run if name == "sync_repository" else lambda *_: None, lambda: 3600.0) for name in KINDS}
+    monkeypatch.setattr("flask_grpcweb_scm.scm.celery.KINDS", kinds)
     make(app, 1, 2)
     sweep(celery)
     assert ran == ["begun"]
@@ -139,6 +141,16 @@ def test_an_outage_is_a_line_in_the_log(
 
 
 PAGE = PAGES["scaling"]
+
+
+def test_the_function_of_the_page_for_another_engine(app: Flask) -> None:
+    make(app, 4711)
+    names: dict[str, Any] = {}
+    exec(block(PAGE, "python", "def work"), names)
+    names["work"](app)
+    with app.app_context():
+        # There is no such repository.
+        assert db.session.scalars(sa.select(Job)).all() == []
 
 
 def test_the_module_and_the_commands_of_the_page(tmp_path: Path, shell_path: str) -> None:

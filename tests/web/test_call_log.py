@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from opentelemetry import trace
 
 from flask_grpcweb_scm import rpc_finished
 from flask_grpcweb_scm.signals import logger
@@ -249,6 +250,29 @@ def test_a_record_names_the_thread_as_it_is_called_now(log: logging.Logger) -> N
     thread.start()
     thread.join()
     assert names == [("a", True), ("b", True)]
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_a_line_names_the_trace_of_its_call(method: str, log: logging.Logger) -> None:
+    app, handler = echo_app(), Keeping()
+    log.addHandler(handler)
+    for headers in ({}, {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, {}):
+        call(app.test_client(), ECHO + method, EchoRequest(text="a", count=1), headers=headers)
+    assert [record.trace_id for record in handler.records] == ["", TRACE, ""]
+    assert [f", trace {TRACE}" in record.getMessage() for record in handler.records] == [False, True, False]
+
+
+def test_a_line_names_the_trace_of_the_span_first(log: logging.Logger) -> None:
+    handler = Keeping()
+    log.addHandler(handler)
+    number = 0xA3CE929D0E0E4736
+    span = trace.NonRecordingSpan(trace.SpanContext(number, 1, is_remote=False))
+    with trace.use_span(span):
+        call(echo_app().test_client(), ECHO + "Unary", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
+    assert [record.trace_id for record in handler.records] == [f"{number:032x}"]
 
 
 def test_receivers_are_found_whenever_they_connect() -> None:

@@ -20,6 +20,13 @@ export function el(tag, attributes = {}, ...children) {
 /** @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
+/** A link to a page elsewhere; a text where there is none, or what is no address of the web.
+ * @param {string | undefined} url @param {...any} content */
+export function linkTo(url, ...content) {
+  const isPage = /^https?:\/\//i.test(url ?? "");
+  return isPage ? el("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, ...content) : el("span", {}, ...content);
+}
+
 let last = 0;
 /** An id that no other element has. */
 export const newId = () => `id-${++last}`;

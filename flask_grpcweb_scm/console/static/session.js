@@ -7,6 +7,7 @@ import { byId, el } from "./dom.js";
 const KEPT = `grpc-console-token ${new URL(".", document.baseURI).pathname}`;
 /** Of this tab only, and in no address; in its storage when that is wanted. */
 let credentials = kept();
+const INVALID_ARGUMENT = 3;
 /** @type {any} */
 let schema;
 
@@ -67,8 +68,9 @@ function showToken() {
 
 const isHtml = (/** @type {Response} */ response) => (response.headers.get("content-type") ?? "").startsWith("text/html");
 
-/** Call a unary method by its name, as `package.Service/Method`, with the JSON of its request.
- * @param {string} name @param {any} request @param {{signal?: AbortSignal, timeout?: number}} [options]
+/** Call a unary method by its name, as `package.Service/Method`, with the JSON of its request; how it ended is never an exception.
+ * @param {string} name @param {any} request
+ * @param {{signal?: AbortSignal, timeout?: number, metadata?: [string, string][]}} [options]
  * @returns {Promise<{code: number, message: string, details: any[], response?: any}>} */
 export async function callUnary(name, request, options = {}) {
   const [serviceName, methodName] = name.split("/");
@@ -78,8 +80,14 @@ export async function callUnary(name, request, options = {}) {
   let response;
   const protocol = schema.protocols.includes("grpc-web") ? "grpc-web" : "connect";
   const onMessage = (/** @type {any} */ message) => (response = message);
-  const end = await call(schema, service, method, { ...options, protocol, requests: [request], metadata: tokenMetadata(), onMessage });
-  return { ...end, response };
+  const metadata = [...tokenMetadata(), ...(options.metadata ?? [])];
+  try {
+    const end = await call(schema, service, method, { ...options, protocol, requests: [request], metadata, onMessage });
+    return { ...end, response };
+  } catch (error) {
+    // A request that no message can be made of.
+    return { code: INVALID_ARGUMENT, message: /** @type {Error} */ (error).message, details: [] };
+  }
 }
 
 /** @param {string} reason why one is needed @returns {Promise<boolean>} whether there is another one now */

@@ -1,6 +1,7 @@
 // The page of ScmService: from a stack trace to files, suspect commits, and code mappings; by its RPCs alone.
 
-import { byId, copy, el } from "./dom.js";
+import { byId, copy, el, linkTo } from "./dom.js";
+import { issueView } from "./issues.js";
 import { statusName } from "./response.js";
 import { callUnary, openSession } from "./session.js";
 
@@ -8,7 +9,6 @@ const SERVICE = "sentry.integrations.scm.v1.ScmService";
 const SNIPPET_LINES = 3; // before and after the line of a frame
 const SHORT = 10; // digits of a SHA
 const [MOST_CHARACTERS, MOST_LINES] = [262_144, 5000]; // of a stack trace
-const INVALID_ARGUMENT = 3;
 const OUTCOMES = {
   OUTCOME_COVERED: ["mapped", "good"],
   OUTCOME_DERIVED: ["found", "good"],
@@ -47,15 +47,8 @@ async function start() {
   byId(byId("organization").value ? "stacktrace" : "organization").focus({ preventScroll: true });
 }
 
-/** Call a method of the service; how it ended is never an exception.
- * @param {string} method @param {any} request */
-async function ask(method, request) {
-  try {
-    return await callUnary(`${SERVICE}/${method}`, request);
-  } catch (error) {
-    return { code: INVALID_ARGUMENT, message: /** @type {Error} */ (error).message, details: [], response: undefined };
-  }
-}
+/** @param {string} method @param {any} request */
+const ask = (method, request) => callUnary(`${SERVICE}/${method}`, request);
 
 // What is chosen
 
@@ -109,7 +102,7 @@ async function find() {
   if (turn !== asked) return;
   working("");
   byId("findings").replaceChildren(
-    suspectsView(suspects, frames),
+    suspectsView(ids, stacktrace, suspects, frames),
     framesView(frames),
     mappingsView(ids, frames, mappings, derived),
   );
@@ -146,22 +139,15 @@ async function learnNames(rows) {
 
 const nameOf = (/** @type {string} */ id) => names.get(id) ?? `repository ${id}`;
 
-/** A link to a page of a provider; a text where there is none, or what is no address of the web.
- * @param {string | undefined} url @param {...any} content */
-function linkTo(url, ...content) {
-  const isPage = /^https?:\/\//i.test(url ?? "");
-  return isPage ? el("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, ...content) : el("span", {}, ...content);
-}
-
 // Suspects
 
-/** @param {any[]} suspects @param {any[]} frames */
-function suspectsView(suspects, frames) {
+/** @param {any} ids @param {string} stacktrace @param {any[]} suspects @param {any[]} frames */
+function suspectsView(ids, stacktrace, suspects, frames) {
   const title = suspects.length ? `${suspects.length} suspect ${suspects.length === 1 ? "commit" : "commits"}` : "No commit is suspected";
   return el("section", { "aria-labelledby": "suspects-title" },
     el("h2", { id: "suspects-title", tabindex: "-1" }, title),
     !suspects.length && el("p", { class: "quiet" }, "The frames say why."),
-    el("ol", { class: "suspects" }, suspects.map((each, index) => el("li", { class: index ? "panel" : "panel is-first" }, suspectView(each, frames, index)))));
+    el("ol", { class: "suspects" }, suspects.map((each, index) => el("li", { class: index ? "panel" : "panel is-first" }, suspectView(each, frames, index), issueView(ids, each, stacktrace)))));
 }
 
 /** @param {any} suspect @param {any[]} frames @param {number} index */

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from sqlalchemy.orm import joinedload
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.cli.commands import command, fail, print_result, scm_cli
 from flask_grpcweb_scm.scm.database.db import database_now, db
-from flask_grpcweb_scm.scm.database.models import Job, Repository
-from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, make_due, run_due
+from flask_grpcweb_scm.scm.database.models import Integration, Job, Repository
+from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, RESUME_OUTBOX, SYNC_REPOSITORY, make_due, run_due
 from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror, places_below, size_of
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import own_mirror_path
@@ -54,6 +54,9 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
         else:
             with ThreadPoolExecutor(threads) as pool:
                 running = [pool.submit(_work, app, stop, until_idle=until_idle) for _ in range(threads)]
+                # Again and again, for a signal may come to another thread, and is handled once this one runs.
+                while wait(running, timeout=POLL_SECONDS).not_done:
+                    pass
                 count = sum(each.result() for each in running)
     print_result(as_json, f"jobs run: {count}", jobs=count)
 
@@ -99,7 +102,9 @@ def list_jobs(everything: bool, as_json: bool) -> None:
     now = database_now()
     is_running, is_due = sa.and_(Job.claimed_until.is_not(None), Job.claimed_until > now), Job.due_at <= now
     is_repository = sa.and_(Job.kind == SYNC_REPOSITORY, Repository.id == Job.subject_id)
-    rows = sa.select(Job, Repository.name).outerjoin(Repository, is_repository).options(joinedload(Job.organization))
+    is_integration = sa.and_(Job.kind == REFRESH_ISSUES, Integration.id == Job.subject_id)
+    rows = sa.select(Job, Repository.name, Integration.name).options(joinedload(Job.organization))
+    rows = rows.outerjoin(Repository, is_repository).outerjoin(Integration, is_integration)
     if not everything:
         rows = rows.where(sa.or_(is_running, is_due, Job.error != ""))
     facts = [
@@ -108,16 +113,17 @@ def list_jobs(everything: bool, as_json: bool) -> None:
             "kind": job.kind,
             "subject_id": job.subject_id,
             "organization": job.organization.slug if job.organization is not None else "",
-            "repository": name or "",
+            "repository": repository or "",
+            "integration": integration or "",
             "state": _state(job, now),
             "due": job.due_at.isoformat(timespec="seconds"),
             "attempts": job.attempts,
             "error": job.error,
             "succeeded": job.succeeded_at.isoformat(timespec="seconds") if job.succeeded_at is not None else "",
         }
-        for job, name in db.session.execute(rows.order_by(Job.due_at, Job.id))
+        for job, repository, integration in db.session.execute(rows.order_by(Job.due_at, Job.id))
     ]
-    line = "{id}  {kind} {subject_id}  {organization}  {repository}  {state}, due {due}"
+    line = "{id}  {kind} {subject_id}  {organization}  {repository}{integration}  {state}, due {due}"
     lines = [printable(line.format(**fact) + (f": {fact['error']}" if fact["error"] else "")) for fact in facts]
     print_result(as_json, "\n".join(lines) or "no job is running, due or failing", jobs=facts)
 

@@ -34,6 +34,7 @@ __all__ = [
     "add_repository",
     "get_or_add",
     "init_db",
+    "key_values",
     "slug_of",
 ]
 
@@ -46,7 +47,7 @@ def slug_of(limit: int) -> Callable[..., str | None]:
     )
 
 
-def _pairs(context: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+def key_values(context: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
     """Parse the values KEY=VALUE of an option."""
     for pair in value:
         if re.fullmatch(r"[^=\0]+=[^\0]*", pair) is None:
@@ -109,7 +110,7 @@ def add_group(organization: str, project: str, title: str, as_json: bool) -> Non
 @click.option(
     "--set",
     "pairs",
-    callback=_pairs,
+    callback=key_values,
     multiple=True,
     metavar="KEY=VALUE",
     help="A default for issues (repo, project, labels …), or projects, markup, comment_on_link. Can be repeated.",

@@ -24,7 +24,7 @@ from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
 from flask_grpcweb_scm.scm.sync.plan import Action
 from flask_grpcweb_scm.scm.sync.state import begin_run, end_run
 
-__all__ = ["sync_command"]
+__all__ = ["run_all", "sync_command"]
 
 POLL_SECONDS = 0.5
 MAX_ATTEMPTS = 3
@@ -116,7 +116,7 @@ def _list(sync: OrganizationSync, since: datetime | None) -> None:
     release_connection()
     kinds = {SYNC_ORGANIZATION: Kind(run, KINDS[SYNC_ORGANIZATION].interval)}
     only = Job.subject_id == sync.organization_id
-    for _ in _run_all(kinds, only):
+    for _ in run_all(kinds, only):
         if is_done or sync.errors:
             return
     _check_wait(sync.organization_id)
@@ -144,7 +144,7 @@ def _sync_repositories(sync: OrganizationSync) -> tuple[int, list[dict[str, Any]
         _note("GRPC_SCM_MIRRORS is not set: nothing is fetched")
     only = sa.and_(mine, Job.subject_id.in_(ids))
     with click.progressbar(length=len(ids), label="syncing repositories", file=sys.stderr) as bar:
-        for _ in _run_all({SYNC_REPOSITORY: KINDS[SYNC_REPOSITORY]}, only):
+        for _ in run_all({SYNC_REPOSITORY: KINDS[SYNC_REPOSITORY]}, only):
             bar.update(1)
     failures = sa.select(Job.subject_id, Job.error, Repository.name).join(Repository, Repository.id == Job.subject_id)
     failed = [
@@ -154,7 +154,7 @@ def _sync_repositories(sync: OrganizationSync) -> tuple[int, list[dict[str, Any]
     return len(ids) - len(failed), failed
 
 
-def _run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool]) -> Iterator[None]:
+def run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool]) -> Iterator[None]:
     """Run jobs until none is due, yielding after each; wait for those of other workers, and for another attempt."""
     while True:
         if run_due(kinds, only, limit=1, note=lambda line: None):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from flask_grpcweb_scm.scm.database.db import Model
-from flask_grpcweb_scm.scm.database.values import LinkedType, LinkRelationship, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import IssueState, LinkedType, LinkRelationship, RepositoryStatus
 from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "GroupLink",
     "Integration",
     "IssueOperation",
+    "IssueState",
     "Job",
     "LinkRelationship",
     "LinkedType",
@@ -40,6 +41,9 @@ MAX_FILE_CHANGES = 20_000
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL OR mirror_fetched_at IS NOT NULL")
 _WITH_REMOTE = sa.text("remote IS NOT NULL")
+_MOVED = sa.text("moved_to <> ''")
+_UNTOLD = sa.text("announce_at IS NOT NULL")
+_REFRESHED = sa.text("refresh_at IS NOT NULL")
 
 
 def _now() -> datetime:
@@ -308,6 +312,16 @@ class ExternalIssue(Model):
         sa.UniqueConstraint("organization_id", "integration_id", "key", name="uq_scm_external_issue_key"),
         sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
         sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
+        sa.Index(
+            *("ix_scm_external_issue_moved_to", "integration_id", "moved_to"),
+            postgresql_where=_MOVED,
+            sqlite_where=_MOVED,
+        ),
+        sa.Index(
+            *("ix_scm_external_issue_refresh", "integration_id", "refresh_at"),
+            postgresql_where=_REFRESHED,
+            sqlite_where=_REFRESHED,
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -322,6 +336,22 @@ class ExternalIssue(Model):
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(255))
     request_digest: Mapped[str | None] = mapped_column(sa.String(64))
     """SHA-256 in hex of the request that `idempotency_key` came with."""
+    status: Mapped[str] = mapped_column(sa.String(200), default="", server_default="")
+    """In the tracker's word, such as ``open`` or ``In Progress``."""
+    assignee: Mapped[str] = mapped_column(sa.String(200), default="", server_default="")
+    state: Mapped[IssueState] = mapped_column(
+        sa.Enum(IssueState, native_enum=False, length=24, values_callable=lambda enum: [s.value for s in enum]),
+        default=IssueState.UNREAD,
+        server_default=IssueState.UNREAD.value,
+    )
+    state_time: Mapped[datetime | None]
+    """Time of the last reading at the tracker: title, status, assignee and state are as old as this."""
+    moved_to: Mapped[str] = mapped_column(sa.String(256), default="", server_default="")
+    """The tracker's key for one that was moved; empty also where the tracker does not say."""
+    refresh_at: Mapped[datetime | None]
+    """Time when it is to be read again; None for never."""
+    misses: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Number of times that it could not be read, since it was."""
 
     organization: Mapped[Organization] = relationship()
     integration: Mapped[Integration] = relationship()
@@ -331,7 +361,10 @@ class GroupLink(Model):
     """A reference from an error group to another row, so far always an external issue."""
 
     __tablename__ = "scm_group_link"
-    __table_args__ = (sa.UniqueConstraint("group_id", "linked_type", "linked_id", name="uq_scm_group_link_linked"),)
+    __table_args__ = (
+        sa.UniqueConstraint("group_id", "linked_type", "linked_id", name="uq_scm_group_link_linked"),
+        sa.Index(*("ix_scm_group_link_announce_at", "announce_at"), postgresql_where=_UNTOLD, sqlite_where=_UNTOLD),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     group_id: Mapped[int] = _reference("scm_group")
@@ -340,6 +373,8 @@ class GroupLink(Model):
     linked_id: Mapped[int]
     relationship: Mapped[int] = mapped_column(default=LinkRelationship.REFERENCES)
     date_added: Mapped[datetime] = mapped_column(default=_now)
+    announce_at: Mapped[datetime | None]
+    """Time when a worker is to see to it that the tracker's issue has a comment about the link; None for no more."""
 
 
 class IssueOperation(Model):

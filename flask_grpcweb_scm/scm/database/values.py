@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "REFRESH_ISSUES",
     "RESUME_OUTBOX",
     "SYNC_ORGANIZATION",
     "SYNC_REPOSITORY",
+    "IssueState",
     "LinkRelationship",
     "LinkedType",
     "RepositoryStatus",
@@ -24,6 +26,8 @@ SYNC_REPOSITORY = "sync_repository"
 """Its subject is a repository."""
 RESUME_OUTBOX = "resume_outbox"
 """Without a subject."""
+REFRESH_ISSUES = "refresh_issues"
+"""Its subject is an integration."""
 
 
 class RepositoryStatus(str, enum.Enum):
@@ -34,6 +38,18 @@ class RepositoryStatus(str, enum.Enum):
     HIDDEN = "hidden"
     PENDING_DELETION = "pending_deletion"
     DELETION_IN_PROGRESS = "deletion_in_progress"
+
+
+class IssueState(str, enum.Enum):
+    """An issue at its tracker, as it was when it was last read there."""
+
+    UNREAD = "unread"
+    """It has not been read so far; one that exists only here never is."""
+    PRESENT = "present"
+    MOVED = "moved"
+    """It has another key now."""
+    GONE = "gone"
+    """It does not exist, or the integration's credentials do not reach it."""
 
 
 class LinkedType(enum.IntEnum):

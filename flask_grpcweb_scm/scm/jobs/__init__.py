@@ -7,6 +7,7 @@ job is due again. So what a job does is idempotent; and one worker at a time doe
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import threading
@@ -22,9 +23,14 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.rpc import RpcError, printable
-from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.db import UtcDateTime, database_now, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import Job
-from flask_grpcweb_scm.scm.database.values import RESUME_OUTBOX, SYNC_ORGANIZATION, SYNC_REPOSITORY
+from flask_grpcweb_scm.scm.database.values import (
+    REFRESH_ISSUES,
+    RESUME_OUTBOX,
+    SYNC_ORGANIZATION,
+    SYNC_REPOSITORY,
+)
 from flask_grpcweb_scm.scm.git_import import ImportFailed
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.settings import current_settings
@@ -32,6 +38,7 @@ from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.transactions import reason_of
 
 __all__ = [
+    "REFRESH_ISSUES",
     "RESUME_OUTBOX",
     "SYNC_ORGANIZATION",
     "SYNC_REPOSITORY",
@@ -135,18 +142,28 @@ def make_due(
     """
     when = database_now() + timedelta(seconds=after)
     values = {"kind": kind, "subject_id": subject_id, "organization_id": organization_id, "due_at": when}
-    this = sa.and_(Job.kind == kind, Job.subject_id == subject_id)
-    is_sooner = sa.and_(Job.due_at > when, Job.error == "") if is_patient else Job.due_at > when
-    allowed = sa.case((Job.not_before > when, Job.not_before), else_=when)
-    changes = {"due_at": sa.case((is_sooner, allowed), else_=Job.due_at), "requests": Job.requests + 1}
-    update = sa.update(Job).where(this).values(changes).returning(Job.due_at)
-    insert = insert_new(Job, "uq_scm_job_subject").values(values).returning(Job.due_at)
+    this = {"this_kind": kind, "this_subject": subject_id, "soon": when}
+    update, insert = _steps_to_make_due(db.engine.dialect.name, is_patient)
     while True:
         # A worker may delete the row between the two.
-        for step in (update, insert):
-            due_at: datetime | None = db.session.scalars(step).one_or_none()
+        for step, given in ((update, this), (insert, values)):
+            due_at: datetime | None = db.session.scalars(step, given).one_or_none()
             if due_at is not None:
                 return due_at
+
+
+@functools.cache
+def _steps_to_make_due(dialect: str, is_patient: bool) -> tuple[sa.Executable, sa.Executable]:
+    """Build the statements once, for webhooks come often."""
+    job, soon = Job.__table__, sa.bindparam("soon", type_=UtcDateTime)
+    assert isinstance(job, sa.Table)
+    column = job.c
+    this = sa.and_(column.kind == sa.bindparam("this_kind"), column.subject_id == sa.bindparam("this_subject"))
+    is_sooner = sa.and_(column.due_at > soon, column.error == "") if is_patient else column.due_at > soon
+    allowed = sa.case((column.not_before > soon, column.not_before), else_=soon)
+    changes = {"due_at": sa.case((is_sooner, allowed), else_=column.due_at), "requests": column.requests + 1}
+    update = sa.update(job).where(this).values(changes).returning(column.due_at)
+    return update, insert_new(job, "uq_scm_job_subject").returning(column.due_at)
 
 
 def run_due(

@@ -48,6 +48,19 @@ class ProviderError(Exception):
     :param private: the text for operators, which names hosts; None for the same.
     """
 
+    provider: str
+    """Kind of host."""
+    status: int | None
+    """Of HTTP; None without a response."""
+    retry_after: float | None
+    """Seconds to wait; None when the provider did not say."""
+    fields: Mapping[str, str]
+    """Violations by field."""
+    may_have_acted: bool
+    """The provider may have carried out the request all the same."""
+    private: str
+    """The text for operators."""
+
     def __init__(
         self,
         message: str,
@@ -63,7 +76,7 @@ class ProviderError(Exception):
         self.provider = provider
         self.status = status
         self.retry_after = retry_after
-        self.fields: Mapping[str, str] = fields or {}
+        self.fields = fields or {}
         self.may_have_acted = may_have_acted
         self.private = private or message
 

@@ -59,6 +59,7 @@ class ProviderApi(abc.ABC):
             proxy=proxy,
             deadline=deadline,
             explain=self.explain,
+            error_kind=self.error_kind,
             max_body_bytes=self.max_body_bytes,
         )
         api = self.api_url(self.site)
@@ -96,6 +97,14 @@ class ProviderApi(abc.ABC):
 
         :raises TypeError, AttributeError, LookupError: when this provider does not send such JSON.
         """
+
+    @classmethod
+    def error_kind(cls, error: Any) -> type[ProviderError] | None:
+        """Return the class of an error whose JSON says more than its HTTP status, as that of GraphQL; None for others.
+
+        :raises TypeError, AttributeError, LookupError: as :meth:`explain`.
+        """
+        return None
 
     def current_credential(self) -> Credential:
         """Return what the account is used with now: of a GitHub App, a token of its installation.

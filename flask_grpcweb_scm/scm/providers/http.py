@@ -7,6 +7,7 @@ checked, through no proxy but the configured one, and to no other host whatever 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import http.client
 import itertools
@@ -17,7 +18,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -79,6 +80,10 @@ HOST = "\0"
 SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
 SIGNED_OUT = "is base_url right, and is the token good?"
 """Advice for when a page to sign in on comes instead of a response."""
+MOVED = "what the request names has moved; name it as it is called now"
+
+Query = Mapping[str, str | int | Sequence[str]]
+"""Parameters; one with several values comes as often."""
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ERRORS = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -95,6 +100,7 @@ class HttpClient:
     :param allowed_hosts: names of hosts that may have private addresses and ``http`` without TLS, in lower case.
     :param deadline: an instant of :func:`time.monotonic`.
     :param explain: reads the JSON that came with an error status.
+    :param error_kind: returns the class of an error by that JSON; None for that of its status.
     :param proxy: URL of a proxy that is told the address to connect to; empty for none.
     :raises ProviderMisconfigured: for a base URL that cannot be used.
     """
@@ -110,6 +116,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         allowed_hosts: Collection[str] = (),
         explain: Callable[[Any], Complaint] | None = None,
+        error_kind: Callable[[Any], type[ProviderError] | None] | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         proxy: str = "",
     ) -> None:
@@ -122,6 +129,7 @@ class HttpClient:
         self.credential = credential or Credential()
         """The secret of the last request."""
         self._explain = explain or default_complaint
+        self._error_kind = error_kind
         self._max_body_bytes = max_body_bytes
         self._base = Url()
         self._host = ""
@@ -147,7 +155,13 @@ class HttpClient:
         """Name of the host, with its port unless that is the default."""
         return self._base.netloc or ""
 
-    def get(self, path: str, *, query: Mapping[str, str | int] | None = None, etag: str = "") -> HttpReply:
+    def without(self, suffix: str) -> HttpClient:
+        """Return a client of the same account whose base URL does not end in `suffix`: for an API beside this one."""
+        other = copy.copy(self)
+        other._base = self._base._replace(path=(self._base.path or "").rstrip("/").removesuffix(suffix))
+        return other
+
+    def get(self, path: str, *, query: Query | None = None, etag: str = "") -> HttpReply:
         """Send a GET request; see :meth:`request`.
 
         :param etag: of a response that is known; the status is 304 when it would be the same again.
@@ -159,7 +173,7 @@ class HttpClient:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int] | None = None,
+        query: Query | None = None,
         json: Any = None,
         content_type: str = "application/json",
         etag: str = "",
@@ -170,7 +184,7 @@ class HttpClient:
         :param json: the body, unless None.
         :raises ProviderError: unless the response is a success.
         """
-        target = (self._base.path or "").rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        target = (self._base.path or "").rstrip("/") + path + (f"?{urlencode(query, doseq=True)}" if query else "")
         headers = dict(self._headers)
         body = None
         if json is not None:
@@ -258,16 +272,18 @@ class HttpClient:
         if here != (self._base.scheme, self._host, self._port, None):
             there = short_line(f"{url.scheme}://{url.host}:{port_of(url)}")
             text = "redirects to {}; " + SIGNED_OUT
-            raise self._misconfigured(f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}")
+            raise self._misconfigured(
+                f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}", status=status
+            )
         if not is_below(self._base.path or "", url.path or "") or "\\" in location:
-            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}")
+            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}", status=status)
         if method in IDEMPOTENT or status in {307, 308}:
             return url.request_uri
         if status == 303:
             text = f"{HOST} responded with 303, which does not say what it has done"
             raise self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
-        moved = "what the request names has moved; name it as it is called now"
-        raise self._misconfigured(f"{HOST} redirects the request: {moved if status == 301 else SIGNED_OUT}")
+        text = f"{HOST} redirects the request: {MOVED if status == 301 else SIGNED_OUT}"
+        raise self._misconfigured(text, status=status)
 
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
@@ -349,27 +365,39 @@ class HttpClient:
                 text = f"the certificate of {HOST} is not trusted"
             raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
 
+    def refusal(self, reply: HttpReply) -> ProviderError:
+        """Make the error for a response that refuses with a status of success, as GraphQL does."""
+        return self._refused(reply.status, reply.headers, reply.body)
+
     def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        text, fields = self._complaint(body)
+        kind, text, fields = self._complaint(body)
         wait = retry_after(headers)
-        if wait is None and status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS):
+        is_limit = status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS)
+        if wait is None and (is_limit or kind is ProviderRateLimited):
             # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
             wait = SECONDARY_LIMIT_SECONDS
-        kind = error_class(status, wait)
-        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way_out(text)
-        acted = status >= 500 or kind is ProviderTimeout
+        is_certain = kind not in {None, ProviderTimeout, ProviderUnavailable}
+        kind = kind or error_class(status, wait)
+        way = way_out(f"{text} {headers.get('x-authentication-denied-reason', '')}")
+        if status in (301, 308):
+            way = f"; {MOVED}"
+        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way
+        acted = status >= 500 or kind is ProviderTimeout or (status < 300 and not is_certain)
         return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
 
-    def _complaint(self, body: bytes) -> Complaint:
+    def _complaint(self, body: bytes) -> tuple[type[ProviderError] | None, str, Mapping[str, str]]:
         """Read the body of an error, as text for everybody."""
         show = self.credential.redact
         try:
-            text, fields = self._explain(parse_json(body))
+            error = parse_json(body)
+            kind = None if self._error_kind is None else self._error_kind(error)
+            text, fields = self._explain(error)
             some = itertools.islice(fields.items(), MAX_FIELDS)
-            return short_line(show(text)), {short_line(name): short_line(show(word)) for name, word in some}
+            shown = {short_line(name): short_line(show(word)) for name, word in some}
+            return kind, short_line(show(text)), shown
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
-            return "", {}
+            return None, "", {}
 
     def _signed_out(self) -> ProviderError:
         text = f"{HOST} sent a page to sign in on; {SIGNED_OUT}"
@@ -380,8 +408,8 @@ class HttpClient:
         text = f"unexpected response from {HOST}; is base_url right for {self.provider}?"
         return self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
 
-    def _misconfigured(self, text: str, private: str | None = None) -> ProviderError:
-        return self._error(ProviderMisconfigured, text, private=private)
+    def _misconfigured(self, text: str, private: str | None = None, *, status: int | None = None) -> ProviderError:
+        return self._error(ProviderMisconfigured, text, private=private, status=status)
 
     def _error(
         self, kind: type[ProviderError], text: str, *, private: str | None = None, **evidence: Any

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from flask_grpcweb_scm.scm.providers import (
@@ -50,6 +51,7 @@ MAX_NUMBER = 2**63 - 1
 
 # What to do about refusals that are about neither the request nor the credentials as such, by a word of them.
 _WAYS_OUT: Mapping[str, str] = {
+    "captcha_challenge": "sign in once in a browser, where the account has to solve a CAPTCHA",
     "saml": "authorize the token for the single sign-on of its organization",
     "archived": "bring the project back from the archive, or name another one",
     "disabled": "switch issues on in the settings of the project, or name another one",
@@ -58,6 +60,8 @@ _WAYS_OUT: Mapping[str, str] = {
 
 V = TypeVar("V")
 _STATUS_ERRORS: Mapping[int, type[ProviderError]] = {
+    301: ProviderMisconfigured,
+    308: ProviderMisconfigured,
     400: ProviderRejected,
     401: CredentialRefused,
     403: ProviderForbidden,
@@ -156,7 +160,7 @@ def error_class(status: int, retry_after: float | None) -> type[ProviderError]:
     """Return the class of error for a status other than a success."""
     if status == 403 and retry_after is not None:
         return ProviderRateLimited  # GitHub sends 403 for either
-    # One of 300 to 399 leads nowhere: it has no location.
+    # Others of 300 to 399 lead nowhere: they have no location.
     return _STATUS_ERRORS.get(status, ProviderRejected if 400 <= status < 500 else ProviderUnavailable)
 
 
@@ -166,7 +170,8 @@ _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait; None when the headers do not say.
 
-    "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3); GitHub says when its quota is reset.
+    "Retry-After = HTTP-date / delay-seconds" (RFC 9110, section 10.2.3); GitHub, GitLab and Jira say when a quota that
+    is used up is reset.
     """
     text = headers.get("retry-after", "").strip()
     seconds: float | None = None
@@ -176,10 +181,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         # Of many kinds: a date may have parts that no calendar has.
         with contextlib.suppress(ValueError, ArithmeticError, LookupError, TypeError, OSError):
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    reset = headers.get("x-ratelimit-reset", "")
-    if seconds is None and headers.get("x-ratelimit-remaining") == "0" and _DIGITS.fullmatch(reset):
-        seconds = int(reset) - time.time()
+    for prefix in ("x-ratelimit", "ratelimit"):
+        if seconds is None and headers.get(f"{prefix}-remaining") == "0":
+            seconds = _until_reset(headers.get(f"{prefix}-reset", "").strip())
     return None if seconds is None else min(max(0.0, seconds), MAX_RETRY_SECONDS)
+
+
+def _until_reset(text: str) -> float | None:
+    """Return the seconds until an instant, in seconds since 1970 or as a date of ISO 8601; or those of a duration."""
+    if _DIGITS.fullmatch(text):
+        number = float(text)
+        return number if number <= MAX_RETRY_SECONDS else number - time.time()
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() - time.time()
+    return None
 
 
 def default_complaint(error: Any) -> Complaint:

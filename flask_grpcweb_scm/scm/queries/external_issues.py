@@ -97,9 +97,12 @@ def find_group(context: CallContext, organization_id: int | None, group_id: int)
 
 
 def issue_by_key(organization_id: int, integration_id: int, key: str) -> ExternalIssue | None:
-    """Return the issue of an organization that has a key at a tracker; None when it is not known here."""
+    """Return the issue of an organization that has a key at a tracker, or has it since it was moved; None for none."""
     same = ExternalIssue.organization_id == organization_id, ExternalIssue.integration_id == integration_id
-    return db.session.scalars(sa.select(ExternalIssue).where(*same, ExternalIssue.key == key)).one_or_none()
+    issues = sa.select(ExternalIssue).where(*same)
+    moved = issues.where(ExternalIssue.moved_to != "", ExternalIssue.moved_to == key).order_by(ExternalIssue.id)
+    found = db.session.scalars(issues.where(ExternalIssue.key == key)).one_or_none()
+    return found or db.session.scalars(moved.limit(1)).one_or_none()
 
 
 def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:

@@ -6,16 +6,19 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
-from flask_grpcweb_scm.scm.database.db import commit_step, db, insert_new, release_connection
+from flask_grpcweb_scm.scm.database.db import commit_step, database_now, db, insert_new, release_connection
 from flask_grpcweb_scm.scm.database.models import (
     ExternalIssue,
     Group,
     GroupLink,
+    IssueState,
     LinkedType,
     OrganizationIntegration,
 )
@@ -23,8 +26,9 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import already_exists, service
+from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
-from flask_grpcweb_scm.scm.trackers.markup import one_line, shortened
+from flask_grpcweb_scm.scm.trackers.announcements import Announcement, announce, settle
 from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker
 from flask_grpcweb_scm.scm.validation import failed_precondition, text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
@@ -46,12 +50,20 @@ MAX_DESCRIPTION_BYTES = 2**20
 MAX_METADATA_ENTRIES = 100
 MAX_METADATA_KEY_CHARACTERS = 256
 MAX_METADATA_BYTES = 64 * 2**10
-MAX_TITLE_CHARACTERS = 200
 MAX_EXTERNAL_KEY_CHARACTERS = 2000  # of an address
 MAX_QUERY_CHARACTERS = 256
 # Of the time that is left to the call: the response needs some too.
 COMMENT_SHARE = 0.5
 COMMENT_SECONDS = 5
+# After it, until a worker looks for the comment.
+GRACE_SECONDS = 10
+
+_STATES = {
+    IssueState.UNREAD: scm_pb2.EXTERNAL_ISSUE_STATE_UNSPECIFIED,
+    IssueState.PRESENT: scm_pb2.EXTERNAL_ISSUE_STATE_PRESENT,
+    IssueState.MOVED: scm_pb2.EXTERNAL_ISSUE_STATE_MOVED,
+    IssueState.GONE: scm_pb2.EXTERNAL_ISSUE_STATE_GONE,
+}
 
 
 @service.CreateExternalIssue
@@ -124,14 +136,40 @@ def link_external_issue(request: scm_pb2.LinkExternalIssueRequest, context: Call
 
 
 def _link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool = False) -> scm_pb2.ExternalIssue:
-    values = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
+    installation = tenancy.installation_of(issue)
+    is_told = installation is not None and comments_on_link(installation, default=by_key)
+    seconds = _comment_seconds(context)
+    values: dict[str, Any] = {"group_id": group.id, "project_id": group.project_id, "linked_id": issue.id}
+    if is_told:
+        values["announce_at"] = database_now() + timedelta(seconds=seconds + GRACE_SECONDS)
     statement = insert_new(GroupLink, "uq_scm_group_link_linked").values(**values, linked_type=LinkedType.ISSUE)
-    if db.session.scalars(statement.returning(GroupLink.id)).one_or_none() is None:
+    link_id = db.session.scalars(statement.returning(GroupLink.id)).one_or_none()
+    if link_id is None:
         text = f"external issue {issue.id} is linked to group {group.id} already"
         raise already_exists("ExternalIssue", issue.id, text)
     message = _message(issue)
-    _comment_on_link(group, issue, context, by_key=by_key)
+    if installation is not None and is_told:
+        place = issue.moved_to or issue.key
+        _announce(installation, Announcement(link_id, group.id, group.title, place, issue.organization_id), seconds)
     return message
+
+
+def _comment_seconds(context: CallContext) -> float:
+    remaining = context.remaining()
+    return COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
+
+
+def _announce(installation: OrganizationIntegration, announcement: Announcement, seconds: float) -> None:
+    """Tell the tracker of a link, which stays when that fails."""
+    try:
+        tracker = open_tracker(installation, seconds)
+        commit_step()
+        if tracker is None:
+            settle(announcement)
+        else:
+            announce(tracker, announcement, is_first=True)
+    except ProviderError as error:
+        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext) -> scm_pb2.ExternalIssue:
@@ -150,22 +188,28 @@ def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext
     key = tracker.key_of(request.external_key)
     issue = external_issues.issue_by_key(organization_id, request.integration_id, key)
     if issue is None:
+        read_at = database_now()
         release_connection()
         with tracker.reading():
             found = tracker.read(key)
         issue = external_issues.issue_by_key(organization_id, request.integration_id, found.key)
-        issue = issue or _store_found(organization_id, request.integration_id, found)
+        issue = issue or _store_found(organization_id, request.integration_id, found, read_at)
     group = external_issues.find_group(context, organization_id, request.group_id)
     return _link(group, issue, context, by_key=True)
 
 
-def _store_found(organization_id: int, integration_id: int, found: FoundIssue) -> ExternalIssue:
+def _store_found(organization_id: int, integration_id: int, found: FoundIssue, read_at: datetime) -> ExternalIssue:
     statement = insert_new(ExternalIssue).values(
         organization_id=organization_id,
         integration_id=integration_id,
         key=found.key,
         title=found.title,
         web_url=found.web_url,
+        status=found.status,
+        assignee=found.assignee,
+        state=IssueState.PRESENT,
+        state_time=read_at,
+        refresh_at=read_at + timedelta(seconds=current_settings().scm_issue_interval),
     )
     issue = db.session.scalars(statement.returning(ExternalIssue)).one_or_none()
     if issue is None:  # a concurrent call was faster
@@ -173,27 +217,6 @@ def _store_found(organization_id: int, integration_id: int, found: FoundIssue) -
     if issue is None:  # and its issue is deleted again
         raise RpcError(StatusCode.ABORTED, TRY_AGAIN)
     return issue
-
-
-def _comment_on_link(group: Group, issue: ExternalIssue, context: CallContext, *, by_key: bool) -> None:
-    """Add a comment at the tracker, if configured; the link stays when that fails."""
-    installation = tenancy.installation_of(issue)
-    if installation is None or not comments_on_link(installation, default=by_key):
-        return
-    title = shortened(one_line(group.title), MAX_TITLE_CHARACTERS)
-    key, text = issue.key, f"Linked to error group {group.id}: {title}"
-    remaining = context.remaining()
-    seconds = COMMENT_SECONDS if remaining is None else min(COMMENT_SECONDS, remaining * COMMENT_SHARE)
-    try:
-        tracker = open_tracker(installation, seconds)
-        commit_step()
-        if tracker is not None:
-            if tracker.project_field is not None:
-                tracker.check_project(tracker.project_of(key))
-            with tracker.reading():
-                tracker.comment(key, text)
-    except ProviderError as error:
-        logger.warning("linked, but there is no comment at the tracker: %s", error.private)
 
 
 @service.DescribeTrackerFields
@@ -212,7 +235,7 @@ def describe_tracker_fields(
             scm_pb2.TrackerField(
                 name=field.name,
                 label=field.label,
-                type=field.type,
+                type=field.kind,
                 required=field.required and field.name not in defaults,
                 allowed_values=field.allowed,
                 default_value=defaults.get(field.name, ""),
@@ -301,7 +324,7 @@ def unlink_external_issue(
 
 def _message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
     """Make an external issue."""
-    return scm_pb2.ExternalIssue(
+    message = scm_pb2.ExternalIssue(
         id=row.id,
         organization_id=row.organization_id,
         integration_id=row.integration_id,
@@ -310,4 +333,11 @@ def _message(row: ExternalIssue) -> scm_pb2.ExternalIssue:
         description=row.description,
         web_url=row.web_url,
         metadata=row.metadata_,
+        status=row.status,
+        assignee=row.assignee,
+        state=_STATES[row.state],
+        moved_to=row.moved_to,
     )
+    if row.state_time is not None:
+        message.state_time.FromDatetime(row.state_time)
+    return message

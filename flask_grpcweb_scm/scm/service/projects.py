@@ -15,7 +15,7 @@ from flask_grpcweb_scm.scm.queries import projects
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
 from flask_grpcweb_scm.scm.service.definition import service
 from flask_grpcweb_scm.scm.sources import has_api
-from flask_grpcweb_scm.scm.trackers import TRACKERS
+from flask_grpcweb_scm.scm.trackers import has_tracker
 from flask_grpcweb_scm.scm.validation import text_problem, validate
 
 __all__ = ["list_integrations", "list_projects", "read_instant", "upsert_group"]
@@ -70,7 +70,7 @@ def _integration(found: projects.InstalledIntegration) -> scm_pb2.Integration:
         provider=provider,
         name=integration.name if found.is_named else "",
         external_id=integration.external_id if found.is_named else "",
-        has_tracker=provider in TRACKERS and is_configured(integration.metadata_),
+        has_tracker=has_tracker(provider) and is_configured(integration.metadata_),
         lists_repositories=has_api(integration),
     )
     message.date_added.FromDatetime(row.date_added)

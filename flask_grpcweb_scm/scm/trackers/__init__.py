@@ -7,28 +7,15 @@ in an organization has the rest: defaults for the fields of issues, ``projects``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from flask_grpcweb_scm.rpc import did_you_mean
 from flask_grpcweb_scm.scm.database.models import OrganizationIntegration
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
 from flask_grpcweb_scm.scm.providers.accounts import account_of
-from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
-from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
-from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
-from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
-from flask_grpcweb_scm.scm.trackers.roundup import Roundup
+from flask_grpcweb_scm.scm.trackers.registry import SETTINGS, TRACKERS, has_tracker, tracker_class
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 
-__all__ = ["TRACKERS", "allowed_projects", "comments_on_link", "issue_defaults", "open_tracker"]
+__all__ = ["TRACKERS", "allowed_projects", "comments_on_link", "has_tracker", "issue_defaults", "open_tracker"]
 
-TRACKERS: Mapping[str, type[Tracker]] = {
-    tracker.kind: tracker
-    for tracker in (GitHub, GitHubEnterprise, GitLab, AzureDevOps, JiraCloud, JiraDataCenter, Roundup)
-}
-SETTINGS = frozenset({"comment_on_link", "markup", "owner", "projects"})
-"""Keys of an installation's configuration that are no fields of issues."""
 WITHOUT_TRACKER = {"bitbucket": "Bitbucket Cloud", "bitbucket_server": "Bitbucket Data Center"}
 
 
@@ -40,15 +27,12 @@ def open_tracker(installation: OrganizationIntegration, timeout: float | None) -
     """
     integration = installation.integration
     provider = provider_name(integration.provider)
-    if provider in WITHOUT_TRACKER:
+    if provider in WITHOUT_TRACKER and not has_tracker(provider):
         text = f"{WITHOUT_TRACKER[provider]} has no issue tracker any more; use a Jira integration"
         raise ProviderMisconfigured(text, provider=provider)
     if not is_configured(integration.metadata_):
         return None
-    if provider not in TRACKERS:
-        text = f"there is no tracker {provider!r}{did_you_mean(provider, TRACKERS)}"
-        raise ProviderMisconfigured(text, provider=provider)
-    return TRACKERS[provider](
+    return tracker_class(provider)(
         **account_of(provider, integration.metadata_, integration.external_id, timeout),
         projects=allowed_projects(installation),
         markup=_is_on(installation, "markup"),

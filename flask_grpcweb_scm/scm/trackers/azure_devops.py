@@ -15,6 +15,7 @@ from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_html
 from flask_grpcweb_scm.scm.trackers.tracker import (
     MAX_ALLOWED,
+    MAX_COMMENTS,
     MAX_FIELD_CHARACTERS,
     MAX_FOUND,
     FoundIssue,
@@ -29,6 +30,8 @@ from flask_grpcweb_scm.scm.trackers.tracker import (
 __all__ = ["AzureDevOps"]
 
 API_VERSION = {"api-version": "7.1"}
+PAGE_SIZE = 200
+MAX_PAGES = 20
 QUERY = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project AND [System.Description] CONTAINS"
 TITLES = "SELECT [System.Id] FROM WorkItems WHERE [System.TeamProject] = @project AND [System.Title] CONTAINS"
 SHOWN = "System.Title,System.State,System.AssignedTo,System.TeamProject"
@@ -42,6 +45,7 @@ OWN_FIELDS = {
     *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
     "system.workitemtype",
 }
+FIELDS = {"System.Title": "title", "System.Description": "description"}
 HTML_FIELDS = {
     "microsoft.vsts.tcm.reprosteps",
     "microsoft.vsts.tcm.systeminfo",
@@ -60,7 +64,9 @@ class AzureDevOps(Tracker):
     required: ClassVar = {"project": NAME}
     project_field = "project"
     max_title_characters = 128
+    counts_utf16 = True
     paragraph_break = "<br><br>"
+    batch_size = 200
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST {project}/_apis/wit/workitems/${type}``."""
@@ -119,6 +125,22 @@ class AzureDevOps(Tracker):
         self.check_project(project)
         return issue
 
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``POST _apis/wit/workitemsbatch``; one that does not exist is left out, or null."""
+        if not all(map(is_number, keys)):
+            raise self.invalid_key(next(key for key in keys if not is_number(key)))
+        wanted = {"ids": [*map(int, keys)], "fields": SHOWN.split(","), "errorPolicy": "Omit"}
+        path = path_of("_apis", "wit", "workitemsbatch")
+        reply = self._signed_in(self.http.request("POST", path, query=API_VERSION, json=wanted))
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value("value", kind=list)):
+            if row is not None:
+                with self.skipping():
+                    issue, project = self._found(reply, "value", index)
+                    self.check_project(project)
+                    found[issue.key] = issue
+        return found
+
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``POST {project}/_apis/wit/wiql``, then ``GET _apis/wit/workitems``."""
         wanted = self.project_in(fields)
@@ -155,6 +177,21 @@ class AzureDevOps(Tracker):
             raise self.invalid_key(key)
         self._send("PATCH", path_of("_apis", "wit", "workitems", key), {"System.History": self.write(text)})
 
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET _apis/wit/workitems/{id}/updates``, where comments are lines of the history."""
+        if not is_number(key):
+            raise self.invalid_key(key)
+        found: list[str] = []
+        for page in range(MAX_PAGES):
+            query: dict[str, str | int] = {**API_VERSION, "$top": PAGE_SIZE, "$skip": page * PAGE_SIZE}
+            path = path_of("_apis", "wit", "workitems", key, "updates")
+            rows = self._signed_in(self.http.get(path, query=query)).value("value", kind=list)
+            changes = [(row.get("fields") or {}).get("System.History") for row in rows]
+            found += [str(change["newValue"]) for change in changes if change and change.get("newValue")]
+            if len(rows) < PAGE_SIZE:
+                break
+        return found[-MAX_COMMENTS:]
+
     def write(self, text: str) -> str:
         """Write a text in HTML."""
         return to_html(text)
@@ -182,5 +219,11 @@ class AzureDevOps(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"message": text}``."""
-        return error["message"], {}
+        """Read ``{"message": text}``, which may have ``RuleValidationErrors`` of fields."""
+        broken = (error.get("customProperties") or {}).get("RuleValidationErrors") or ()
+        fields = {
+            FIELDS.get(name, f"metadata.{name}"): row.get("errorMessage") or error["message"]
+            for row in broken
+            if isinstance(row, dict) and isinstance(name := row.get("fieldReferenceName"), str)
+        }
+        return error["message"], fields

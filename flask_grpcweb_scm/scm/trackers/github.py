@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from flask_grpcweb_scm.scm.providers import ProviderNotFound, ProviderUnavailable
+from flask_grpcweb_scm.scm.providers import ProviderNotFound, ProviderRateLimited, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
-from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS, Complaint, HttpReply, retry_after
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -34,8 +35,15 @@ _KEY = re.compile(rf"({REPOSITORY})#([0-9]{{1,18}})", re.ASCII)
 
 _PAGE = re.compile(rf"({REPOSITORY})/issues/([0-9]{{1,18}})/?", re.ASCII)
 
+# "<https://…?page=9>; rel="last""
+_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,]*>; rel="last"', re.ASCII)
+
 PAGE_SIZE = 100
+MAX_URL_CHARACTERS = 2000
 MAX_PAGES = 20
+# https://docs.github.com/en/graphql/reference/objects#issue
+REPOSITORY_QUERY = "query($owner: String!, $name: String!) { repository(owner: $owner, name: $name)"
+ISSUE_QUERY = "number title url state stateReason(enableDuplicate: true) assignees(first: 1) { nodes { login } }"
 FIELDS = {"body": "description", "title": "title"}
 
 
@@ -56,6 +64,7 @@ class GitHub(Tracker):
     project_field = "repo"
     max_title_characters = 256
     max_body_characters = 65_536
+    batch_size = 100
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /repos/{owner}/{repo}/issues``."""
@@ -68,7 +77,10 @@ class GitHub(Tracker):
             fields["type"] = kind
         if milestone := issue.fields.get("milestone", "").strip():
             fields["milestone"] = self._milestone(repository, milestone)
-        return self._issue(repository, self.http.request("POST", _path(repository, "issues"), json=fields))
+        reply = self.http.request("POST", _path(repository, "issues"), json=fields)
+        # As GitHub writes its name, in webhooks too.
+        shown = _repository_of(reply.value(kind=dict))
+        return self._issue(shown if shown.casefold() == repository.casefold() else repository, reply)
 
     def _milestone(self, repository: str, name: str) -> int:
         """Return the number of a milestone that is given by number or title.
@@ -117,13 +129,51 @@ class GitHub(Tracker):
         return "https://github.com" if self.http.host == "api.github.com" else self.site.removesuffix("/api/v3")
 
     def read(self, key: str) -> FoundIssue:
-        """``GET /repos/{owner}/{repo}/issues/{number}``."""
+        """``GET /repos/{owner}/{repo}/issues/{number}``, which leads to where it is now."""
         repository, number = self.match_key(_KEY, key).groups()
         self.check_project(repository)
         row = self.http.get(_path(repository, "issues", number))
         if row.json().get("pull_request"):
             raise self.error(ProviderNotFound, f"{key} is a pull request, no issue")
-        return self._found(repository, row)
+        now = _repository_of(row.json()) or repository
+        self.check_project(now)
+        return self._found(now, row)
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``Repository.issue`` of GraphQL, once for each."""
+        numbers = {int(self.match_key(_KEY, key)[2]): key for key in keys}
+        repository = self.project_of(keys[0])
+        self.check_project(repository)
+        owner, name = repository.split("/")
+        wanted = " ".join(f"i{number}: issue(number: {number}) {{ {ISSUE_QUERY} }}" for number in numbers)
+        query = f"{REPOSITORY_QUERY} {{ nameWithOwner {wanted} }} }}"
+        content = {"query": query, "variables": {"owner": owner, "name": name}}
+        # REST of GitHub Enterprise is at /api/v3.
+        reply = self.http.without("/v3").request("POST", "/graphql", json=content)
+        if any(error["type"] == "RATE_LIMITED" for error in reply.json().get("errors") or ()):
+            wait = retry_after(reply.headers) or SECONDARY_LIMIT_SECONDS
+            raise self.error(ProviderRateLimited, f"{self.kind} limits the rate of queries", retry_after=wait)
+        found: dict[str, FoundIssue] = {}
+        rows = (reply.json()["data"] or {}).get("repository") or {}
+        for number, key in numbers.items():
+            row = rows.get(f"i{number}")
+            if row is not None:
+                with self.skipping():
+                    found[key] = self._found_by_query(row, rows["nameWithOwner"], reply, number)
+        return found
+
+    def _found_by_query(self, row: Mapping[str, Any], repository: str, reply: HttpReply, number: int) -> FoundIssue:
+        if re.fullmatch(REPOSITORY, repository, re.ASCII) is None or row["number"] != number:
+            raise self.http.unexpected()
+        self.check_project(repository)
+        reason = row["stateReason"] if row["state"] == "CLOSED" else None
+        return self.found(
+            f"{repository}#{number}",
+            reply.url("data", "repository", f"i{number}", "url"),
+            row["title"],
+            (reason or row["state"]).lower(),
+            user_name(next(iter(row["assignees"]["nodes"]), None), "login"),
+        )
 
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /search/issues``, for a phrase: words such as ``repo:`` of the text are not to lead elsewhere."""
@@ -157,6 +207,16 @@ class GitHub(Tracker):
         """``POST /repos/{owner}/{repo}/issues/{number}/comments``."""
         repository, number = self.match_key(_KEY, key).groups()
         self.http.request("POST", _path(repository, "issues", number, "comments"), json={"body": self.write(text)})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /repos/{owner}/{repo}/issues/{number}/comments``, of which the last page has the newest."""
+        repository, number = self.match_key(_KEY, key).groups()
+        path = _path(repository, "issues", number, "comments")
+        reply = self.http.get(path, query={"per_page": MAX_COMMENTS})
+        last = _LAST_PAGE.search(reply.headers.get("link", ""))
+        if last:
+            reply = self.http.get(path, query={"per_page": MAX_COMMENTS, "page": int(last[1])})
+        return [str(row["body"]) for row in reply.value(kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in GitHub's Markdown, which keeps line breaks."""
@@ -198,6 +258,18 @@ class GitHubEnterprise(GitHub):
     def api_url(cls, site: str) -> str:
         """``https://{host}/api/v3``."""
         return site if site.endswith("/api/v3") else site + "/api/v3"
+
+
+def _repository_of(issue: Mapping[str, Any]) -> str:
+    """Return the repository that an issue is in now, as GitHub writes it; empty when it does not say."""
+    # Of html_url, should there be no other, the path.
+    for name, end in (("repository_url", ""), ("html_url", r"/issues/[0-9]+")):
+        match = re.fullmatch(
+            rf"https?://.*?/({REPOSITORY}){end}", str(issue.get(name) or "")[:MAX_URL_CHARACTERS], re.ASCII
+        )
+        if match:
+            return match[1]
+    return ""
 
 
 def _path(repository: str, *more: str) -> str:

@@ -14,6 +14,7 @@ from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.markup import to_markdown
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -55,6 +56,7 @@ class GitLab(Tracker):
     project_field = "project"
     max_title_characters = 255
     max_body_characters = 1_048_576
+    batch_size = 100
 
     def create(self, issue: NewIssue) -> TrackerIssue:
         """``POST /projects/:id/issues``."""
@@ -70,7 +72,10 @@ class GitLab(Tracker):
             fields["confidential"] = confidential == "true"
         if due := given.get("due_date", "").strip():
             fields["due_date"] = due
-        return self._issue(project, self.http.request("POST", path_of("projects", project, "issues"), json=fields))
+        reply = self.http.request("POST", path_of("projects", project, "issues"), json=fields)
+        # As GitLab writes its name, in webhooks too.
+        shown = _project_of(reply.value(kind=dict))
+        return self._issue(shown if shown.casefold() == project.casefold() else project, reply)
 
     def _user(self, name: str) -> int:
         """Return the number of a user."""
@@ -109,7 +114,25 @@ class GitLab(Tracker):
         """``GET /projects/:id/issues/:issue_iid``."""
         project, number = self.match_key(_KEY, key).groups()
         self.check_project(project)
-        return self._found(project, self.http.get(path_of("projects", project, "issues", number)))
+        reply = self.http.get(path_of("projects", project, "issues", number))
+        now = _project_of(reply.json()) or project
+        self.check_project(now)
+        return self._found(now, reply)
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``GET /projects/:id/issues?iids[]=…``."""
+        numbers = {self.match_key(_KEY, key)[2]: key for key in keys}
+        project = self.project_of(keys[0])
+        self.check_project(project)
+        query: dict[str, str | int | Sequence[str]] = {"iids[]": [*numbers], "scope": "all", "per_page": len(numbers)}
+        reply = self.http.get(path_of("projects", project, "issues"), query=query)
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value(kind=list)):
+            with self.skipping():
+                now = _project_of(row) or project
+                self.check_project(now)
+                found[numbers[str(row["iid"])]] = self._found(now, reply, index)
+        return found
 
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /projects/:id/issues``."""
@@ -122,13 +145,22 @@ class GitLab(Tracker):
         issue = self._issue(project, reply, *row)
         values = reply.json()[row[0]] if row else reply.json()
         person = user_name(values.get("assignee"), "username", "name")
-        return self.found(issue.key, issue.web_url, values["title"], values.get("state"), person)
+        # As its pages say it, of what is left of an issue in its former project: its new place is not told.
+        status = "closed (moved)" if values.get("moved_to_id") is not None else values.get("state")
+        return self.found(issue.key, issue.web_url, values["title"], status, person)
 
     def comment(self, key: str, text: str) -> None:
         """``POST /projects/:id/issues/:issue_iid/notes``."""
         project, number = self.match_key(_KEY, key).groups()
         path = path_of("projects", project, "issues", number, "notes")
         self.http.request("POST", path, json={"body": self.write(text)})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /projects/:id/issues/:issue_iid/notes``."""
+        project, number = self.match_key(_KEY, key).groups()
+        query: dict[str, str | int] = {"order_by": "created_at", "sort": "desc", "per_page": MAX_COMMENTS}
+        reply = self.http.get(path_of("projects", project, "issues", number, "notes"), query=query)
+        return [str(row["body"]) for row in reply.value(kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in GitLab's Markdown, where spaces at the end of a line keep the line break."""
@@ -156,10 +188,10 @@ class GitLab(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"message": {field: [text]} or text}`` or ``{"error": text}``."""
+        """Read ``{"message": {field: [text]} or text}`` or ``{"error": text, "error_description": text}``."""
         message = error.get("message") or error["error"]
         if not isinstance(message, dict):
-            return str(message), {}
+            return ": ".join(str(text) for text in (message, error.get("error_description")) if text), {}
         # Errors of no field have such a name: {"base": [text]}, {"error": text}.
         general = [text for name in GENERAL for text in itertools.islice(_sentences(message.get(name)), MAX_FIELDS)]
         fields = {
@@ -168,6 +200,13 @@ class GitLab(Tracker):
             if name not in GENERAL
         }
         return "; ".join([*general, *(f"{name} {text}" for name, text in fields.items())]), fields
+
+
+def _project_of(issue: Mapping[str, Any]) -> str:
+    """Return the path of the project that an issue is in now; empty when GitLab does not say."""
+    shown = issue.get("references")
+    name = str(shown.get("full")).partition("#")[0] if isinstance(shown, dict) else ""
+    return name if re.fullmatch(f"{NAME}(?:/{NAME})+", name, re.ASCII) else ""
 
 
 def _sentences(value: Any) -> Iterator[str]:

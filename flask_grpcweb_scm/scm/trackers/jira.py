@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm.trackers.jira_fields import (
 )
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -66,10 +67,12 @@ class JiraDataCenter(Tracker):
     required: ClassVar = {"project": f"{KEY}|[0-9]+", "issuetype": r"[^\x00-\x1f]+"}
     project_field = "project"
     max_title_characters = 255
+    counts_utf16 = True
     # 32 767 unless an administrator says otherwise, with some room for what Jira Cloud makes of paragraphs.
     max_body_characters = 30_000
     # Nodes tell each other of new issues.
     search_delay = 30
+    batch_size = 50
     api: ClassVar[str] = "2"
     search_path: ClassVar[tuple[str, ...]] = ("search",)
     user_key: ClassVar[str] = "name"
@@ -170,6 +173,33 @@ class JiraDataCenter(Tracker):
         self.check_project(self.project_of(issue.key))
         return issue
 
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``GET /rest/api/{version}/search``; of Data Center also with keys that there are not."""
+        self._check_keys(keys)
+        parameters: dict[str, str | int] = {
+            # In quotes, for a key may be a word of the language: OR-1.
+            "jql": f"key in ({','.join(map(json.dumps, keys))})",
+            "fields": SHOWN,
+            "maxResults": len(keys),
+            "validateQuery": "false",
+        }
+        return self._read_rows(keys, self.http.get(self._path(*self.search_path), query=parameters))
+
+    def _check_keys(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.match_key(_ISSUE, key)
+        self.check_project(self.project_of(keys[0]))
+
+    def _read_rows(self, keys: Sequence[str], reply: HttpReply) -> Mapping[str, FoundIssue]:
+        """Read the issues that still have their keys."""
+        found: dict[str, FoundIssue] = {}
+        for index in range(len(reply.value("issues", kind=list))):
+            with self.skipping():
+                issue = self._found(reply, "issues", index)
+                if issue.key in keys:
+                    found[issue.key] = issue
+        return found
+
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /rest/api/{version}/search``, for all words of the text."""
         project = self.project_in(fields)
@@ -199,6 +229,14 @@ class JiraDataCenter(Tracker):
         """``POST /rest/api/{version}/issue/{key}/comment``."""
         self.match_key(_ISSUE, key)
         self.http.request("POST", self._path("issue", key, "comment"), json={"body": self.document(self.write(text))})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /rest/api/{version}/issue/{key}/comment``."""
+        self.match_key(_ISSUE, key)
+        query: dict[str, str | int] = {"orderBy": "-created", "maxResults": MAX_COMMENTS}
+        reply = self.http.get(self._path("issue", key, "comment"), query=query)
+        # A document of the Atlassian format has the texts of its nodes.
+        return [json.dumps(row["body"], ensure_ascii=False) for row in reply.value("comments", kind=list)]
 
     def write(self, text: str) -> str:
         """Write a text in wiki markup."""
@@ -236,9 +274,10 @@ class JiraDataCenter(Tracker):
 
     @classmethod
     def explain(cls, error: Any) -> Complaint:
-        """Read ``{"errorMessages": [text], "errors": {field: text}}``."""
+        """Read ``{"errorMessages": [text], "errors": {field: text}}``, and of a gateway ``{"message": text}``."""
         fields = {FIELDS.get(name, f"metadata.{name}"): text for name, text in error.get("errors", {}).items()}
-        texts = [*error.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
+        general = [error[name] for name in ("message", "errorMessage") if isinstance(error.get(name), str)]
+        texts = [*general, *error.get("errorMessages", ()), *(f"{name}: {text}" for name, text in fields.items())]
         return "; ".join(texts), fields
 
 
@@ -250,6 +289,13 @@ class JiraCloud(JiraDataCenter):
     search_delay = 120
     api = "3"
     search_path = ("search", "jql")
+    batch_size = 100
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``POST /rest/api/3/issue/bulkfetch``, which is no index: that of the search may be minutes behind."""
+        self._check_keys(keys)
+        wanted = {"issueIdsOrKeys": [*keys], "fields": SHOWN.split(",")}
+        return self._read_rows(keys, self.http.request("POST", self._path("issue", "bulkfetch"), json=wanted))
 
     def write(self, text: str) -> str:
         """Leave a text as it is: nodes of text have no markup."""

@@ -48,8 +48,17 @@ def one_line(text: str) -> str:
     return _BLANKS.sub(" ", text).strip() if _CONTROL.search(text) else text
 
 
-def shortened(text: str, limit: int) -> str:
-    """Cut a text to a number of characters, with an ellipsis at its end."""
+def shortened(text: str, limit: int, *, in_utf16: bool = False) -> str:
+    """Cut a text to a number of characters, with an ellipsis at its end.
+
+    :param in_utf16: count units of UTF-16, of which an emoji has two.
+    """
+    if in_utf16:
+        units = text.encode("utf-16-le", "surrogatepass")
+        if len(units) <= 2 * limit:
+            return text
+        # Half of a character that is cut is left out.
+        return units[: 2 * (limit - 1)].decode("utf-16-le", "ignore").rstrip() + "…"
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 

@@ -309,6 +309,8 @@ def _complete(operation: IssueOperation, created: TrackerIssue) -> ExternalIssue
         "web_url": created.web_url,
         "idempotency_key": operation.idempotency_key,
         "request_digest": operation.request_digest,
+        # A worker reads its status.
+        "refresh_at": database_clock(),
     }
     statement = insert_new(ExternalIssue).values(values).returning(ExternalIssue)
     issue = db.session.scalars(statement).one_or_none()

@@ -13,6 +13,7 @@ from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.tracker import (
+    MAX_COMMENTS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
@@ -36,6 +37,7 @@ class Roundup(Tracker):
     """
 
     kind = "roundup"
+    batch_size = 50
     fields = (
         TrackerField("assignedto", "Assigned to", "user"),
         TrackerField("priority", "Priority", "string"),
@@ -65,6 +67,22 @@ class Roundup(Tracker):
         reply = self.http.get(path_of(*DATA, "issue", self._number(key)), query={"@verbose": 2})
         return self._found(reply.value("data", "id", kind=str), reply.value("data", "attributes", kind=dict))
 
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """``GET /rest/data/issue`` by id."""
+        numbers = {self._number(key): key for key in keys}
+        query: dict[str, str | int | Sequence[str]] = {
+            "id": [*numbers],
+            "@fields": "title,status,assignedto",
+            "@verbose": 2,
+        }
+        reply = self.http.get(path_of(*DATA, "issue"), query=query)
+        found: dict[str, FoundIssue] = {}
+        for index, row in enumerate(reply.value("data", "collection", kind=list)):
+            with self.skipping():
+                number = self._id(reply, "data", "collection", index, "id")
+                found[numbers[number]] = self._found(number, row)
+        return found
+
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /rest/data/issue`` by words of the title."""
         query: dict[str, str | int] = {"title": text, "@fields": "title,status,assignedto", "@verbose": 2}
@@ -91,6 +109,17 @@ class Roundup(Tracker):
         version = self.http.get(path).value("data", "@etag", kind=str)
         message = self._write(self.write(text))
         self.http.request("PATCH", path, json={"@op": "add", "@etag": version, "messages": [message]})
+
+    def comments(self, key: str) -> Sequence[str]:
+        """``GET /rest/data/issue/{id}``, then ``GET /rest/data/msg``, of which the summary is the first line."""
+        reply = self.http.get(path_of(*DATA, "issue", self._number(key)))
+        count = len(reply.value("data", "attributes", "messages", kind=list))
+        ids = [self._id(reply, "data", "attributes", "messages", index, "id") for index in range(count)]
+        if not ids:
+            return []
+        query = {"id": ids[-MAX_COMMENTS:], "@fields": "summary"}
+        rows = self.http.get(path_of(*DATA, "msg"), query=query).value("data", "collection", kind=list)
+        return [str(row["summary"]) for row in rows]
 
     def _find_message(self, issue: NewIssue) -> str | None:
         return self._first("msg", messageid=issue.marker)

@@ -9,8 +9,6 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -22,10 +20,12 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
+from flask_grpcweb_scm.scm.trackers.issues import MAX_ALLOWED, FoundIssue, NewIssue, TrackerField, TrackerIssue
 from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, shortened, written_within
 
 __all__ = [
     "MAX_ALLOWED",
+    "MAX_COMMENTS",
     "MAX_FIELD_CHARACTERS",
     "MAX_FOUND",
     "FoundIssue",
@@ -47,65 +47,13 @@ MAX_KEY_CHARACTERS = 256
 MAX_DIGITS = 18
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
-# Values of a field that a caller may choose from: a project may have thousands of versions.
-MAX_ALLOWED = 200
 MAX_TITLE_CHARACTERS = 1000
 MAX_FOUND = 20
 """Issues of a search."""
+MAX_COMMENTS = 100
 MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
 LOOKUP_SHARE = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class NewIssue:
-    """An issue to create."""
-
-    title: str
-    description: str
-    fields: Mapping[str, str]
-    """Additional fields by the tracker's names; unknown ones are ignored."""
-    marker: str
-    """A unique word in the description, by which the issue can be found."""
-    since: datetime
-    """Start of the first attempt to create the issue: it cannot be older."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerIssue:
-    """An issue at a tracker."""
-
-    key: str
-    """The tracker's name for it, such as ``owner/repo#7``."""
-    web_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FoundIssue:
-    """An issue as a tracker shows it."""
-
-    key: str
-    web_url: str
-    title: str
-    status: str = ""
-    """In the tracker's word, such as ``open`` or ``In Progress``."""
-    assignee: str = ""
-    """Name of the person; empty for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerField:
-    """A field of issues at a tracker."""
-
-    name: str
-    """Its key in the metadata of a request."""
-    label: str
-    """Its name for people."""
-    type: str
-    """In the tracker's words: ``string``, ``option``, ``list of version``."""
-    required: bool = False
-    allowed: Sequence[str] = ()
-    """Values to choose from, at most :data:`MAX_ALLOWED`; empty when any value will do, or the tracker does not say."""
 
 
 class Tracker(ProviderApi):
@@ -123,9 +71,13 @@ class Tracker(ProviderApi):
     """The one of these that names a project."""
     max_title_characters: ClassVar[int | None] = None
     """A longer title is cut."""
+    counts_utf16: ClassVar[bool] = False
+    """True for a tracker that counts an emoji in a title as two characters."""
     max_body_characters: ClassVar[int | None] = None
     """A longer description is cut."""
     paragraph_break: ClassVar[str] = "\n\n"
+    batch_size: ClassVar[int] = 1
+    """Number of issues that :meth:`read_many` reads at once; 1 for a tracker without such a request."""
     search_delay: ClassVar[float] = 5
     """Seconds after the end of a :meth:`create` until :meth:`find` is sure to find its issue.
 
@@ -207,9 +159,13 @@ class Tracker(ProviderApi):
             raise self.error(ProviderForbidden, text)
 
     def title(self, issue: NewIssue) -> str:
-        """Return the title as it is sent: in one line, and cut where it is too long."""
-        title, limit = one_line(issue.title), self.max_title_characters
-        return title if limit is None else shortened(title, limit)
+        """Return the title as it is sent."""
+        return self.shown_title(issue.title)
+
+    def shown_title(self, text: str) -> str:
+        """Return a title as the tracker can have it: in one line, and cut where it is too long."""
+        title, limit = one_line(text), self.max_title_characters
+        return title if limit is None else shortened(title, limit, in_utf16=self.counts_utf16)
 
     def body(self, issue: NewIssue) -> str:
         """Return the description as it is sent, with the whole of a title that was cut before it, and the marker."""
@@ -229,7 +185,7 @@ class Tracker(ProviderApi):
         :raises ProviderUnavailable: for a key that no tracker has.
         """
         issue = self.created(key, web_url)
-        texts = [one_line(text) if isinstance(text, str) else "" for text in (title, status, assignee)]
+        texts = [readable(one_line(text)) if isinstance(text, str) else "" for text in (title, status, assignee)]
         word, person = (shortened(text, MAX_WORD_CHARACTERS) for text in texts[1:])
         return FoundIssue(issue.key, issue.web_url, shortened(texts[0], MAX_TITLE_CHARACTERS), word, person)
 
@@ -238,7 +194,7 @@ class Tracker(ProviderApi):
 
         :raises ProviderUnavailable: for a key that no tracker has.
         """
-        if len(key) > MAX_KEY_CHARACTERS or not key.isprintable():
+        if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
             raise self.http.unexpected()
         return TrackerIssue(key, web_url)
 
@@ -337,6 +293,25 @@ class Tracker(ProviderApi):
             of a project that may not be named.
         """
 
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, FoundIssue]:
+        """Return issues of one project as they are now, by the keys that were given, with few requests.
+
+        Whatever is missing in the result, because it was moved or deleted or cannot be read, is read alone.
+
+        :param keys: of one project, by :meth:`project_of`, at most :attr:`batch_size`.
+        :raises ProviderError: as :meth:`read`.
+        """
+        return {}
+
+    @contextlib.contextmanager
+    def skipping(self) -> Iterator[None]:
+        """Leave out a row of several that cannot be read."""
+        try:
+            with self.reading():
+                yield
+        except ProviderError as error:
+            logger.debug("%s: left out of several: %s", self.kind, error.private)
+
     @abc.abstractmethod
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """Return issues of a project that have a text, at most :data:`MAX_FOUND`.
@@ -367,6 +342,15 @@ class Tracker(ProviderApi):
 
         :raises ProviderError: when that fails.
         """
+
+    def comments(self, key: str) -> Sequence[str] | None:
+        """Return the newest comments of an issue, as they are stored; None for a tracker that does not show them.
+
+        By them an earlier :meth:`comment` is found whose outcome is not known. Without them it is not repeated.
+
+        :raises ProviderError: when that fails.
+        """
+        return None
 
 
 def matches_project(pattern: str, name: str) -> bool:

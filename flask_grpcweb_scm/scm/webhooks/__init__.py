@@ -23,10 +23,11 @@ from flask_grpcweb_scm.rpc import CallContext, Incidents, RpcError, StatusCode, 
 from flask_grpcweb_scm.scm.database.db import db, insert_new
 from flask_grpcweb_scm.scm.database.models import WebhookDelivery
 from flask_grpcweb_scm.scm.jobs import make_due
+from flask_grpcweb_scm.scm.jobs.issues import issue_changed
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, read_secret
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.webhooks.deliveries import PING, Event, MalformedDelivery, Vendor, vendor_of
-from flask_grpcweb_scm.scm.webhooks.work import providers_named, works_of
+from flask_grpcweb_scm.scm.webhooks.deliveries import ISSUE, PING, Event, MalformedDelivery, Vendor, vendor_of
+from flask_grpcweb_scm.scm.webhooks.work import changed_issues, providers_named, works_of
 from flask_grpcweb_scm.transactions import transaction
 
 __all__ = ["findings", "receive"]
@@ -129,6 +130,8 @@ def _read_secrets(name: str, configured: Sequence[Mapping[str, str]]) -> tuple[l
 
 def _store(name: str, vendor: Vendor, event: Event, delivery_id: str) -> str:
     """Make due what follows from an event, in the transaction that notes its delivery."""
+    if event.kind == ISSUE:
+        return _store_issue(name, vendor, event, delivery_id)
     works = works_of(name, vendor.providers, event)
     if not works:
         return "ignored"
@@ -137,6 +140,18 @@ def _store(name: str, vendor: Vendor, event: Event, delivery_id: str) -> str:
     for work in works:
         if not work.is_due:
             make_due(work.kind, work.subject_id, organization_id=work.organization_id, after=work.after)
+    return "accepted"
+
+
+def _store_issue(name: str, vendor: Vendor, event: Event, delivery_id: str) -> str:
+    """Have an issue read again where it is known."""
+    changed = changed_issues(name, vendor.providers, event)
+    if changed and delivery_id and not _is_new(name, delivery_id):
+        return "duplicate"
+    if not sum([issue_changed(*each) for each in changed]):
+        # Of issues that nobody knows here nothing is kept.
+        db.session.rollback()
+        return "ignored"
     return "accepted"
 
 

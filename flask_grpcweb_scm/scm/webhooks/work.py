@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from flask_grpcweb_scm.scm.database.db import database_clock, db
+from flask_grpcweb_scm.scm.database.db import database_clock, database_now, db
 from flask_grpcweb_scm.scm.database.models import (
     Integration,
     Job,
@@ -30,7 +30,7 @@ from flask_grpcweb_scm.scm.trackers import allowed_projects
 from flask_grpcweb_scm.scm.trackers.tracker import matches_project
 from flask_grpcweb_scm.scm.webhooks.deliveries import PUSH, REPOSITORIES, Event
 
-__all__ = ["Work", "providers_named", "works_of"]
+__all__ = ["Work", "changed_issues", "providers_named", "works_of"]
 
 UNKNOWN_SECONDS = 60.0
 """From a push to a repository that is not known here until its organization is listed: at most one listing a minute."""
@@ -46,7 +46,7 @@ class Work(NamedTuple):
     organization_id: int
     after: float = 0.0
     is_due: bool = False
-    """True when it is due already, and nobody has begun it: it will see what the event is about."""
+    """True when it is due already, so that it will see what the event is about, or is not to be due again."""
 
 
 class Installation(NamedTuple):
@@ -70,6 +70,14 @@ def works_of(name: str, providers: Sequence[str], event: Event) -> list[Work]:
     for row in _installations(name, providers, event):
         installed.setdefault(row.integration_id, []).append(row)
     return sorted({work for rows in installed.values() for work in _works(rows, event)})
+
+
+def changed_issues(name: str, providers: Sequence[str], event: Event) -> list[tuple[int, str]]:
+    """Return the integrations that an event of a webhook is about, in order, each with the key of the issue there."""
+    rows = {row.integration_id: row for row in _installations(name, providers, event)}
+    if not (event.name and event.issue):
+        return []
+    return [(number, _place_of(row) + f"{event.name}#{event.issue}") for number, row in sorted(rows.items())]
 
 
 # Integrations
@@ -133,6 +141,15 @@ def _number_of(row: Installation) -> str:
     return credential.get("installation_id", row.external_id) if "app_id" in credential else ""
 
 
+def _place_of(row: Installation) -> str:
+    """Return the beginning of keys of issues: those of GitLab have the host."""
+    return f"{_host_of(row)}:" if provider_name(row.provider) == "gitlab" else ""
+
+
+def _host_of(row: Installation) -> str:
+    return host_at_provider(row.provider, Integration(provider=row.provider, metadata_=row.metadata))
+
+
 # Work
 
 
@@ -148,11 +165,10 @@ def _works(installations: Sequence[Installation], event: Event) -> Iterator[Work
 def _works_of_push(installations: Sequence[Installation], event: Event) -> Iterator[Work]:
     first, organizations = installations[0], [row.organization_id for row in installations]
     provider = provider_name(first.provider)
-    host = host_at_provider(provider, Integration(provider=provider, metadata_=first.metadata))
     values = {
         "organizations": organizations,
         "providers": provider_spellings(provider),
-        "numbers": numbered_ids(host, event.repository),
+        "numbers": numbered_ids(_host_of(first), event.repository),
     }
     known = db.session.execute(_numbered(db.engine.dialect.name), values).all()
     for row in known:
@@ -160,9 +176,11 @@ def _works_of_push(installations: Sequence[Installation], event: Event) -> Itera
             yield Work(SYNC_REPOSITORY, row.id, row.organization_id, is_due=bool(row.is_due))
     # One that is not seen any more, or not yet. What people have disabled, or another integration has, stays so.
     seen = {row.organization_id for row in known if row.status is not RepositoryStatus.HIDDEN}
-    for installation in installations if is_configured(first.metadata) else ():
-        if installation.organization_id not in seen and _is_inside(installation, event.name):
-            yield Work(SYNC_ORGANIZATION, installation.organization_id, installation.organization_id, UNKNOWN_SECONDS)
+    for installed in installations if is_configured(first.metadata) else ():
+        organization_id = installed.organization_id
+        if organization_id not in seen and _is_inside(installed, event.name):
+            is_listed = _is_being_listed(organization_id)
+            yield Work(SYNC_ORGANIZATION, organization_id, organization_id, UNKNOWN_SECONDS, is_listed)
 
 
 @functools.cache
@@ -179,6 +197,12 @@ def _numbered(dialect: str) -> sa.Select[Any]:
         column.provider.in_(sa.bindparam("providers", expanding=True)),
         column.external_id.in_(sa.bindparam("numbers", expanding=True)),
     )
+
+
+def _is_being_listed(organization_id: int) -> bool:
+    """Tell whether a worker lists an organization now; made due, it would begin again at its end, push after push."""
+    this = sa.and_(Job.kind == SYNC_ORGANIZATION, Job.subject_id == organization_id)
+    return db.session.scalar(sa.select(Job.id).where(this, Job.claimed_until > database_now())) is not None
 
 
 def _is_inside(row: Installation, name: str) -> bool:

@@ -20,7 +20,7 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Job, Repository, db
 from flask_grpcweb_scm.scm.cli import jobs
-from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, make_due
+from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, Kind, make_due
 from flask_grpcweb_scm.scm.mirrors import places_below
 from tests.documents import ROOT
 from tests.scm.cli.test_rows import run
@@ -176,6 +176,14 @@ def test_without_a_folder_of_mirrors(database: str) -> None:
 
 
 @pytest.mark.needs("processes that are killed")
+def test_a_signal_that_comes_to_another_thread_ends_a_worker(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(*_: object) -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    monkeypatch.setitem(jobs.KINDS, RESUME_OUTBOX, Kind(send, lambda: 3600.0))  # type: ignore[arg-type]
+    assert facts(app, "worker") == {"jobs": 1}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_ends_when_it_is_told_to(
     app: Flask, database: str, repositories: list[int], git_server: GitServer, shell_path: str, tmp_path: Path,

@@ -48,11 +48,11 @@ def empty(empty_database: str) -> Iterator[Flask]:
 
 
 def every_command(group: click.Group = scm_cli, *names: str) -> Iterator[list[str]]:
-    """All commands but those that create tables, each with values for what it requires."""
+    """All commands but those that create or need no tables, each with values for what it requires."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from every_command(command, *names, name)
-        elif name not in {"init-db", "demo"}:
+        elif name not in {"init-db", "demo", "trackers"}:
             yield [*names, name, *(text for param in command.params if param.required for text in given(param))]
 
 

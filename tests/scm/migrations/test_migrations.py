@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -259,6 +259,77 @@ def test_a_hosts_own_migrations_have_the_tables_too(
 def test_a_migration_imports_nothing_of_the_package(file: Path) -> None:
     """The models change after it is written, and it does not."""
     assert "flask_grpcweb_scm" not in file.read_text()
+
+
+class Table(NamedTuple):
+    optional: dict[str, bool]
+    """The columns, and if a row may be written without them."""
+    unique: set[tuple[str, ...]]
+
+
+def tables_of(engine: sa.Engine) -> dict[str, Table]:
+    inspector = sa.inspect(engine)
+    return {
+        name: Table(
+            {each["name"]: each["nullable"] or each["default"] is not None for each in inspector.get_columns(name)},
+            {tuple(map(str, each["column_names"])) for each in inspector.get_unique_constraints(name)},
+        )
+        for name in inspector.get_table_names()
+    }
+
+
+def broken_for_older_code(before: dict[str, Table], after: dict[str, Table]) -> list[str]:
+    """What code that knows the tables of before does not survive: nothing may be gone, renamed or demanded."""
+    found = [f"{name} is gone" for name in before.keys() - after.keys()]
+    for name in before.keys() & after.keys():
+        old, new = before[name], after[name]
+        found += [f"{name}.{column} is gone" for column in old.optional.keys() - new.optional.keys()]
+        demanded = {column for column, optional in new.optional.items() if not optional}
+        found += [f"{name}.{column} is demanded" for column in demanded if old.optional.get(column, True)]
+        found += [f"{name} has one row for each {columns}" for columns in new.unique - old.unique]
+    return found
+
+
+# Until then nothing was released.
+FIRST_RELEASED = "scm0004"
+
+
+def test_code_of_the_release_before_runs_on_newer_tables(empty_database: str, flask_db: FlaskDb) -> None:
+    """docs/operations.md promises it: both serve while a release is taken into use."""
+    names = [file.name[:7] for file in revisions()]
+    before: dict[str, Table] = {}
+    for revision in names[names.index(FIRST_RELEASED) :]:
+        flask_db("own", empty_database, "upgrade", revision)
+        with disposed(make_app(empty_database)) as app, app.app_context():
+            after = tables_of(db.engine)
+        assert broken_for_older_code(before, after) == [], revision
+        before = after
+
+
+@pytest.mark.parametrize(
+    ("statement", "count"),
+    [
+        ("ALTER TABLE t ADD COLUMN b TEXT", 0),
+        ("ALTER TABLE t ADD COLUMN b TEXT NOT NULL DEFAULT ''", 0),
+        ("CREATE TABLE new (a INTEGER NOT NULL UNIQUE)", 0),
+        ("CREATE INDEX i ON t (a)", 0),
+        ("ALTER TABLE t RENAME COLUMN a TO b", 1),
+        ("DROP TABLE t; CREATE TABLE t (a TEXT, b TEXT NOT NULL)", 1),
+        ("DROP TABLE t; CREATE TABLE t (a TEXT UNIQUE)", 1),
+        ("DROP TABLE t; CREATE TABLE t (a TEXT NOT NULL)", 1),
+        ("DROP TABLE t", 1),
+    ],
+)
+def test_what_older_code_does_not_survive_is_seen(statement: str, count: int) -> None:
+    found = []
+    for statements in (["CREATE TABLE t (a TEXT)"], ["CREATE TABLE t (a TEXT)", *statement.split("; ")]):
+        engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+        with engine.begin() as connection:
+            for each in statements:
+                connection.exec_driver_sql(each)
+        found.append(tables_of(engine))
+        engine.dispose()
+    assert len(broken_for_older_code(*found)) == count
 
 
 @pytest.mark.needs("time")

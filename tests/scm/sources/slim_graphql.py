@@ -28,7 +28,13 @@ from graphql import (
 
 FIELDS = {
     "Query": {"repository"},
-    "Repository": {"object"},
+    "Repository": {"issue", "nameWithOwner", "object"},
+    "Issue": {"assignees", "number", "state", "stateReason", "title", "url"},
+    "IssueState": set(),
+    "IssueStateReason": set(),
+    "UserConnection": {"nodes"},
+    "User": {"login"},
+    "URI": set(),
     "GitObject": {"oid"},
     "Commit": {"author", "blame", "committedDate", "messageHeadline", "oid"},
     "Tree": {"oid"},

@@ -14,6 +14,8 @@ from typing import Any
 OPERATIONS = [
     ("/repos/{owner}/{repo}/issues", "post"),
     ("/repos/{owner}/{repo}/issues", "get"),
+    ("/repos/{owner}/{repo}/issues/{issue_number}", "get"),
+    ("/repos/{owner}/{repo}/issues/{issue_number}/comments", "get"),
     ("/repos/{owner}/{repo}/issues/{issue_number}/comments", "post"),
     ("/repos/{owner}/{repo}", "get"),
     ("/repos/{owner}/{repo}/branches/{branch}", "get"),

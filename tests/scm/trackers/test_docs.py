@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, db
+from flask_grpcweb_scm.scm import ExternalIssue, Integration, Job, OrganizationIntegration, db
+from flask_grpcweb_scm.scm.cli import scm_cli
+from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES
 from flask_grpcweb_scm.scm.trackers import TRACKERS, open_tracker
 from flask_grpcweb_scm.settings import Settings
-from tests.documents import PAGES, ROOT, blocks
-from tests.scm.support import make_app
+from tests.documents import PAGES, ROOT, block, blocks
+from tests.scm.support import add_tenant, make_app
 from tests.servers import free_port
 
 PAGE = PAGES["trackers"]
@@ -87,6 +90,49 @@ def test_the_commands_of_the_outbox_exist(app: Flask) -> None:
     listed = [command[1:] for command in commands() if command[:3] == ["flask", "scm", "outbox"]]
     assert [command[2] for command in listed] == ["list", "resume", "discard"]
     assert [app.test_cli_runner().invoke(args=command).exit_code for command in listed] == [0, 1, 1]
+
+
+def test_the_commands_of_issues_take_what_is_printed() -> None:
+    printed = block(PAGE, "console", "flask scm issues search").splitlines()
+    lines = [shlex.split(line.removeprefix("$ flask scm ")) for line in printed]
+    for group, name, *arguments in lines:
+        issues = scm_cli.commands[group]
+        assert isinstance(issues, click.Group)
+        assert issues.commands[name].make_context(name, arguments).params["organization"] == "demo"
+
+
+def test_the_commands_of_issues_exist(app: Flask) -> None:
+    listed = [command[1:] for command in commands() if command[:3] == ["flask", "scm", "issues"]]
+    assert [command[2] for command in listed] == ["list", "refresh"]
+    assert [app.test_cli_runner().invoke(args=command).exit_code for command in listed] == [0, 0]
+
+
+def test_the_function_for_webhooks(app: Flask) -> None:
+    names: dict[str, Any] = {}
+    for code in blocks(PAGE, "python"):
+        exec(code, names)
+    with app.app_context():
+        tenant = add_tenant("acme")
+        ids = {"organization_id": tenant.organization, "integration_id": tenant.integration}
+        db.session.add(ExternalIssue(**ids, key="acme/app#7"))
+        db.session.commit()
+        assert names["on_issue_event"](tenant.integration, "acme/app#7") == 1
+        assert names["on_issue_event"](tenant.integration, "acme/app#8") == 0
+        assert db.session.scalars(sa.select(Job.subject_id).filter_by(kind=REFRESH_ISSUES)).all() == [
+            tenant.integration
+        ]
+
+
+def test_the_intervals_and_sizes_are_those_of_the_code() -> None:
+    page = PAGE.read_text()
+    assert Settings().scm_issue_interval == 600
+    for words, kind in [
+        ("GraphQL (GitHub, {})", "github"), ("`iids[]` (GitLab, {})", "gitlab"),
+        ("`bulkfetch` (Jira Cloud, {})", "jira"),
+        ("JQL (Jira Data Center, {})", "jira_server"), ("`workitemsbatch` (Azure DevOps, {})", "vsts"),
+        ("by id (Roundup, {})", "roundup"),
+    ]:  # fmt: skip
+        assert words.format(TRACKERS[kind].batch_size) in page, kind
 
 
 def test_the_credentials_in_the_environment_are_json() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import build_schema, graphql_sync
 from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
+from werkzeug import Response
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
 from flask_grpcweb_scm.scm.trackers.github import GitHub
@@ -101,6 +103,54 @@ def test_comment(github: GitHub, vendor: Vendor) -> None:
     vendor.answer(COMMENT, status=201)
     github.comment("o/r#7", "Linked.")
     check_asked(vendor, 201, COMMENT)
+
+
+def test_read_and_comments(github: GitHub, vendor: Vendor) -> None:
+    shown = {**ISSUE, "state": "closed", "state_reason": "not_planned", "assignee": USER}
+    vendor.answer(shown)
+    assert (found := github.read("O/R#7")).key == "o/r#7"
+    assert (found.status, found.assignee) == ("not_planned", "ann")
+    check_asked(vendor, 200, shown)
+    vendor.requests.clear()
+    vendor.answer([COMMENT])
+    assert github.comments("o/r#7") == ["Linked."]
+    check_asked(vendor, 200, [COMMENT])
+
+
+SCHEMA = build_schema((DESCRIPTION.parent.parent / "sources/github.graphql").read_text())
+
+
+def test_read_many_by_the_schema(github: GitHub, vendor: Vendor) -> None:
+    def issue(info: object, number: int) -> Any:
+        if number == 9:
+            raise ValueError("Could not resolve to an Issue with the number of 9.")
+        rest: dict[str, Any] = {
+            "number": number,
+            "title": f"Bug {number}",
+            "url": f"https://github.com/o/r/issues/{number}",
+        }
+        people = {"nodes": [{"login": "ann"}] if number == 7 else []}
+        state = {7: ("OPEN", None), 8: ("CLOSED", "DUPLICATE")}[number]
+        return {
+            **rest,
+            "state": state[0],
+            "stateReason": lambda info, **more: state[1],
+            "assignees": lambda info, **more: people,
+        }
+
+    def resolve() -> Response:
+        sent = json.loads(vendor.requests[-1].data)
+        root = {"repository": lambda info, **names: {"nameWithOwner": "o/r", "issue": issue}}
+        done = graphql_sync(SCHEMA, sent["query"], root, variable_values=sent["variables"])
+        errors = [{"type": "NOT_FOUND", "message": error.message} for error in done.errors or ()]
+        return Response(json.dumps({"data": done.data, "errors": errors}), mimetype="application/json")
+
+    vendor.answers = [resolve]
+    found = github.read_many(["o/r#7", "o/r#8", "o/r#9"])
+    assert {key: (each.key, each.title, each.status, each.assignee) for key, each in found.items()} == {
+        "o/r#7": ("o/r#7", "Bug 7", "open", "ann"),
+        "o/r#8": ("o/r#8", "Bug 8", "duplicate", ""),
+    }
 
 
 CREATE = ("POST", "/repos/o/r/issues")

@@ -84,6 +84,29 @@ def test_an_issue_is_created_linked_and_shown(app: Flask, roundup: RoundupServer
     assert "Division by zero" in page.data.decode()
 
 
+def test_what_becomes_of_issues_is_read(app: Flask, roundup: RoundupServer) -> None:
+    keys = [create(app, title=f"State {n}").only(scm_pb2.ExternalIssue).key for n in (1, 2)]
+    request = scm_pb2.LinkExternalIssueRequest(group_id=1, integration_id=1, external_key=keys[0])
+    call(app.test_client(), SERVICE + "LinkExternalIssue", request)
+    tracker = Roundup(
+        roundup.url,
+        Credential(user="admin", password=PASSWORD),
+        deadline=time.monotonic() + 20,
+        allowed_hosts=["127.0.0.1"],
+    )
+    assert tracker.comments(keys[0])[-1] == "Linked to error group 1: ZeroDivisionError"
+    assert tracker.comments(keys[1])[-1].startswith("Reference: ")
+    path = f"/rest/data/issue/{keys[1].removeprefix('issue')}"
+    version = tracker.http.get(path).json()["data"]["@etag"]
+    tracker.http.request("PATCH", path, json={"@etag": version, "status": "resolved", "assignedto": "admin"})
+    found = tracker.read_many([*keys, "issue99999"])
+    assert {key: (each.key, each.title) for key, each in found.items()} == {
+        key: (key, f"State {n}") for n, key in enumerate(keys, start=1)
+    }
+    result = app.test_cli_runner().invoke(args=["scm", "issues", "refresh", "demo", "--key", keys[1]])
+    assert result.stdout.startswith(f"{keys[1]}  resolved, admin, read ")
+
+
 def test_what_was_created_before_a_crash_is_found(app: Flask, roundup: RoundupServer) -> None:
     tracker = Roundup(
         roundup.url,

@@ -20,6 +20,7 @@ from flask import Flask
 from flask_grpcweb_scm import ConfigError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.scm import (
+    ExternalIssue,
     Integration,
     Job,
     Organization,
@@ -367,6 +368,34 @@ def test_a_push_to_what_is_not_seen_makes_a_listing_due_but_not_each_time(app: F
     assert (kind, requests, wait > timedelta(seconds=30)) == ("sync_organization", 2, True)
 
 
+def test_a_push_to_what_is_unknown_does_not_have_a_listing_begin_again(app: Flask) -> None:
+    assert post(app, github("push", push(999))) == ACCEPTED
+    with app.app_context():
+        db.session.execute(sa.update(Job).values(claimed_until=database_now() + timedelta(seconds=60)))
+        db.session.commit()
+    assert post(app, github("push", push(999))) == ACCEPTED
+    ((_, requests, _),) = jobs(app)
+    assert requests == 0
+
+
+def test_a_job_that_is_due_already_is_left_alone_until_it_begins(app: Flask) -> None:
+    def pushed() -> list[int]:
+        assert post(app, github("push", push())) == ACCEPTED
+        return [requests for _, requests, _ in jobs(app)]
+
+    assert (pushed(), pushed()) == ([0], [0])
+    with app.app_context():
+        later = database_now() + timedelta(seconds=60)
+        db.session.execute(sa.update(Job).values(claimed_until=later))
+        db.session.commit()
+    assert (pushed(), pushed()) == ([1], [2])
+    with app.app_context():
+        db.session.execute(sa.update(Job).values(claimed_until=None, due_at=later))
+        db.session.commit()
+    assert pushed() == [3]
+    assert due(app) == OUR_PUSH
+
+
 def test_a_push_outside_of_the_border_is_ignored(app: Flask) -> None:
     with app.app_context():
         db.session.execute(sa.update(OrganizationIntegration).values(config={"projects": "acme/r1*"}))
@@ -392,6 +421,77 @@ def test_a_number_of_two_hosts_is_two_repositories(app: Flask) -> None:
         db.session.commit()
     assert post(app, github("push", push())) == ACCEPTED
     assert due(app) == OUR_PUSH
+
+
+# Issues
+
+
+def add_issue(app: Flask, integration: str, key: str) -> None:
+    """An issue in each of our organizations that has an integration with this name."""
+    with app.app_context():
+        rows = sa.select(OrganizationIntegration).join(Integration).where(Integration.name == integration)
+        for row in db.session.scalars(rows):
+            of_row = {"organization_id": row.organization_id, "integration_id": row.integration_id}
+            db.session.add(ExternalIssue(**of_row, key=key, title="broken"))
+        db.session.commit()
+
+
+def to_read(app: Flask) -> list[str]:
+    """The keys of issues that are to be read now, and whether there is a job for each integration of theirs."""
+    with app.app_context():
+        issues = db.session.scalars(sa.select(ExternalIssue).where(ExternalIssue.refresh_at <= database_now())).all()
+        subjects = {*db.session.scalars(sa.select(Job.subject_id).where(Job.kind == "refresh_issues"))}
+        assert {issue.integration_id for issue in issues} == subjects
+        keys = [issue.key for issue in issues]
+        db.session.execute(sa.delete(Job))
+        db.session.execute(sa.update(ExternalIssue).values(refresh_at=None))
+        db.session.commit()
+    return keys
+
+
+def github_issue(number: Any = 3, **more: Any) -> dict[str, Any]:
+    return {**push(), "action": "closed", "issue": {"number": number, "title": "broken", **more}}
+
+
+def gitlab_issue(kind: str = "issue", iid: Any = 3) -> dict[str, Any]:
+    return {**gitlab_push(), "object_kind": kind, "event_name": kind, "object_attributes": {"iid": iid, "id": 4}}
+
+
+def test_an_issue_that_has_changed_is_read_again(app: Flask) -> None:
+    add_issue(app, "main", "acme/r7#3")
+    assert to_read(app) == []
+    delivery = github("issues", github_issue())
+    assert post(app, delivery) == ACCEPTED
+    assert to_read(app) == ["acme/r7#3"]
+    assert (post(app, delivery), to_read(app)) == (DUPLICATE, [])
+
+
+def test_an_issue_of_gitlab_that_has_changed_is_read_again(app: Flask) -> None:
+    add_issue(app, "lab", "gitlab.com:acme/r7#3")
+    for kind in ("issue", "work_item"):
+        assert post(app, gitlab("Issue Hook", gitlab_issue(kind)), "lab") == ACCEPTED
+        assert to_read(app) == ["gitlab.com:acme/r7#3"] * 2
+
+
+def test_issues_that_nobody_knows_are_ignored(app: Flask) -> None:
+    add_issue(app, "theirs", "acme/r7#3")
+    add_issue(app, "main", "acme/r7#4")
+
+    def check(event: str, payload: dict[str, Any]) -> None:
+        assert (post(app, github(event, payload)), to_read(app)) == (IGNORED, [])
+
+    check_rows(
+        check,
+        [
+            ("issues", github_issue()),
+            ("issues", github_issue(None)),
+            ("issues", github_issue(4, pull_request={})),
+            ("issue_comment", github_issue(4)),
+            ("issues", {**github_issue(4), "repository": {"id": 7}}),
+        ],
+    )
+    with app.app_context():
+        assert db.session.scalars(sa.select(WebhookDelivery)).all() == []
 
 
 # Once
@@ -543,7 +643,7 @@ def test_the_check_needs_no_tables(empty_database: str) -> None:
         findings(app, app.extensions["grpcweb_scm"].settings, {})
 
 
-def test_a_database_that_is_not_there_is_no_answer_to_a_delivery(empty_database: str) -> None:
+def test_a_database_without_tables_is_an_error_that_tells_nothing(empty_database: str) -> None:
     with disposed(make_app(empty_database, **CONFIG)) as app:
         status, text = post(app, github("push", push()))
         assert (status, "scm_integration" in text) == (500, False)
