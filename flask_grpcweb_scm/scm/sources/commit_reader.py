@@ -131,7 +131,7 @@ class CommitReader(GitDirectory):
             flags += ["--fixed-strings", "--regexp-ignore-case", f"--author=<{author}>"]
         elif author:
             flags += ["--basic-regexp", f"--author=^{_BASIC.sub(_ESCAPE, author)} <"]
-        # What git cannot read as a number is before, or after, all commits. It takes lines for patterns of their own, and
+        # What git cannot read as a number is before, or after, all commits. Lines are patterns of their own for it, and
         # no author has two.
         if (until is not None and until <= 0) or "\n" in author:
             return []
