@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.providers import ProviderRejected
+from flask_grpcweb_scm.scm.providers import ProviderRejected, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.jira_fields import (
@@ -176,8 +176,15 @@ class JiraDataCenter(Tracker):
         return key.upper()
 
     def page_site(self) -> str:
-        """Return the site; a gateway has no pages."""
-        return self._web_site()
+        """Return the site; a gateway has no pages.
+
+        :raises ProviderUnavailable: when Jira does not say what its site is.
+        """
+        site = self._web_site()
+        if not site:
+            text = f"{self.kind} does not say where its pages are; name the issue by its key"
+            raise self.error(ProviderUnavailable, text)
+        return site
 
     def read(self, key: str) -> FoundIssue:
         """``GET /rest/api/{version}/issue/{key}``, also for an issue that has another key since."""

@@ -592,6 +592,18 @@ class TestJiraDataCenter(TrackerContract):
             vendor.answer({"key": "ABC-7"}, status=201)
             assert at.create(self.issue()).web_url == url
 
+    def test_a_page_of_a_site_that_is_not_known_is_no_wrong_key(self, vendor: Vendor) -> None:
+        at = self.tracker(
+            f"{vendor.url}/ex/jira/9",
+            Credential(token=SECRET),
+            deadline=time.monotonic() + 5,
+            allowed_hosts=["localhost"],
+        )
+        vendor.answer({}, status=403)
+        assert at.key_of("ABC-7") == "ABC-7"
+        with pytest.raises(ProviderUnavailable, match="does not say where its pages are; name the issue by its key"):
+            at.key_of("https://acme.example/browse/ABC-7")
+
     def test_project_and_type_by_id(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer({"key": "ABC-7"})
         at.create(self.issue(fields={"project": "10", "issuetype": "20"}))
