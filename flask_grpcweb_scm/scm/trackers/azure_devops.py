@@ -47,6 +47,12 @@ OWN_FIELDS = {
     *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
     "system.workitemtype",
 }
+# What nobody sets: some of it is required of every work item by its description.
+_COMPUTED = re.compile(
+    r"system\.(?:(?:area|iteration)(?:id|level[1-7])|[a-z]+(?:count|date)|(?:changed|created)by|authorizedas|personid"
+    r"|boardcolumn(?:done)?|boardlane|nodename|rev|watermark)",
+    re.ASCII,
+)
 FIELDS = {"System.Title": "title", "System.Description": "description"}
 HTML_FIELDS = {
     "microsoft.vsts.tcm.reprosteps",
@@ -91,7 +97,8 @@ class AzureDevOps(Tracker):
         found = []
         for row in reply.value("value", kind=list):
             name, label = row["referenceName"], row["name"]
-            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS:
+            lower = name.lower()
+            if FIELD.fullmatch(name) and lower not in OWN_FIELDS and _COMPUTED.fullmatch(lower) is None:
                 # One that has a value of its own need not be sent.
                 required = row.get("alwaysRequired") is True and row.get("defaultValue") is None
                 allowed = [str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED]]

@@ -36,7 +36,7 @@ _KEY = re.compile(rf"({REPOSITORY})#([0-9]{{1,18}})", re.ASCII)
 _PAGE = re.compile(rf"({REPOSITORY})/issues/([0-9]{{1,18}})/?", re.ASCII)
 
 # "<https://…?page=9>; rel="last""
-_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,]*>; rel="last"', re.ASCII)
+_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,?]{0,1000}>; rel="last"', re.ASCII)
 
 PAGE_SIZE = 100
 MAX_URL_CHARACTERS = 2000

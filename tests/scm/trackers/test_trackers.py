@@ -372,6 +372,12 @@ class TestAzureDevOps(TrackerContract):
             {"referenceName": "System.Tags", "name": "Tags", "alwaysRequired": False, "allowedValues": []},
             {"referenceName": "Custom.Severity", "name": "Severity", "alwaysRequired": True, "allowedValues": ["1", 2]},
             {"referenceName": "System.State", "name": "State", "alwaysRequired": True, "defaultValue": "New"},
+            # Of every type, as Azure DevOps describes it; it follows from the path.
+            {"referenceName": "System.IterationId", "name": "Iteration ID", "alwaysRequired": True},
+            {"referenceName": "System.AreaLevel1", "name": "Area Level 1", "alwaysRequired": False},
+            {"referenceName": "System.RemoteLinkCount", "name": "Remote Link Count", "alwaysRequired": False},
+            {"referenceName": "System.ChangedDate", "name": "Changed Date", "alwaysRequired": False},
+            {"referenceName": "System.Rev", "name": "Rev", "alwaysRequired": False},
         ]
         vendor.answer({"count": 4, "value": rows})
         assert at.describe({"project": "p", "work_item_type": "Bug"}) == [
