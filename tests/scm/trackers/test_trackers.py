@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.providers import (
     Credential,
     CredentialRefused,
     ProviderError,
+    ProviderForbidden,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
@@ -604,6 +605,12 @@ class TestJiraDataCenter(TrackerContract):
         assert list(caught.value.fields) == ["metadata.issuetype"]
         with pytest.raises(ProviderRejected, match="issuetype is needed"):
             at.describe({"project": "ABC"})
+
+    def test_an_account_that_may_create_nothing_is_told_so(self, at: Tracker, vendor: Vendor) -> None:
+        for key in vendor.lookups:
+            vendor.lookups[key] = Response('{"values": [], "total": 0}')
+        with pytest.raises(ProviderForbidden, match="shows no type of issue of ABC; may the account create issues there"):
+            at.describe({"project": "ABC", "issuetype": "Bug"})
 
     def test_links_of_a_gateway_lead_to_the_site(self, vendor: Vendor) -> None:
         path = "/ex/jira/1111-2222"
