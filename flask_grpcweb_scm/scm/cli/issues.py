@@ -55,7 +55,7 @@ def refresh_issues_command(organization: str, integration: str | None, keys: tup
     if keys and not due:
         fail(f"{organization!r} has no issue {keys[0]!r} at a tracker; see: flask scm issues list {organization}")
     only = Job.subject_id.in_(integrations)
-    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only):
+    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only, attempts=1):
         pass
     rows = [row for row in _issues(organization, integration) if row.id in {old.id for old in before}]
     unread = [row for row in rows if row.state_time is None or row.state_time < now]
