@@ -57,7 +57,7 @@ def refresh_issues_command(organization: str, integration: str | None, keys: tup
         make_all_due(row_id, organization_id, keys)
     release_connection()
     only = Job.subject_id.in_(integrations)
-    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only):
+    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only, attempts=1):
         pass
     rows = [row for row in _issues(organization, integration) if row.id in {old.id for old in before}]
     unread = [row for row in rows if row.state_time is None or row.state_time < now]

@@ -200,6 +200,7 @@ def test_a_signal_that_comes_to_another_thread_ends_a_worker(app: Flask, monkeyp
     assert facts(app, "worker") == {"jobs": 1}
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_ends_when_it_is_told_to(
     app: Flask, database: str, repositories: list[int], git_server: GitServer, shell_path: str, tmp_path: Path,

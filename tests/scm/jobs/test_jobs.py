@@ -331,8 +331,8 @@ def test_the_end_of_a_thread_releases_the_job(app: Flask, ending: type[BaseExcep
 
 def test_a_job_that_kills_its_worker_does_not_keep_others_waiting(app: Flask) -> None:
     """It is claimed first, for it is due longest; then others come before it, and it comes more and more rarely."""
-    due(app, 1)
-    due(app, 2)
+    due(app, 1, after=-2.0)
+    due(app, 2, after=-1.0)
 
     class Killed(BaseException):
         pass

@@ -171,6 +171,7 @@ def created(app: Flask, kind: str, server: ScriptedServer, slug: str, path: str 
     return create(app, tenant, slug, timeout="8S", **issue)
 
 
+@pytest.mark.needs("time")
 def test_responses(app: Flask) -> None:
     replies = Replies()
     numbers = iter(range(1000))
