@@ -609,7 +609,7 @@ class TestJiraDataCenter(TrackerContract):
     def test_an_account_that_may_create_nothing_is_told_so(self, at: Tracker, vendor: Vendor) -> None:
         for key in vendor.lookups:
             vendor.lookups[key] = Response('{"values": [], "total": 0}')
-        with pytest.raises(ProviderForbidden, match="shows no type of issue of ABC; may the account create issues there"):
+        with pytest.raises(ProviderForbidden, match="shows no type of issue of ABC; may the account create"):
             at.describe({"project": "ABC", "issuetype": "Bug"})
 
     def test_links_of_a_gateway_lead_to_the_site(self, vendor: Vendor) -> None:
