@@ -6,6 +6,7 @@ pause which the tracker demands holds for all that its account asks. A reading n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -153,24 +154,48 @@ def store_readings(readings: Iterable[Reading], read_at: datetime) -> None:
 
     :param read_at: before the first request.
     """
-    for reading in sorted(readings, key=lambda reading: reading.issue.id):
-        issue, wait = reading.issue, _wait(reading)
-        this = ExternalIssue.id == issue.id
-        # One that was made due meanwhile stays so.
-        next_time = {
-            "refresh_at": None if wait is None else read_at + timedelta(seconds=wait),
-            "misses": 0 if reading.values else issue.misses + 1,
-        }
-        _update(sa.and_(this, ExternalIssue.refresh_at == issue.refresh_at), next_time)
+    readings = sorted(readings, key=lambda reading: reading.issue.id)
+    if readings:
+        db.session.connection().execute(_next_time(), [_times(reading, read_at) for reading in readings])
+    by_names: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for reading in readings:
         if reading.state is not None:
-            is_newest = sa.or_(ExternalIssue.state_time.is_(None), ExternalIssue.state_time <= read_at)
             values = {**reading.values, "state": reading.state, "state_time": read_at}
-            _update(sa.and_(this, is_newest), values)
+            row = {f"new_{name}": value for name, value in values.items()}
+            by_names.setdefault((*sorted(values),), []).append({**row, "this": reading.issue.id})
+    for names, rows in by_names.items():
+        db.session.connection().execute(_newest(names), rows)
 
 
-def _update(which: sa.ColumnElement[bool], values: dict[str, Any]) -> None:
-    update = sa.update(ExternalIssue).where(which).values(values)
-    db.session.execute(update.execution_options(synchronize_session=False))
+def _times(reading: Reading, read_at: datetime) -> dict[str, Any]:
+    issue, wait = reading.issue, _wait(reading)
+    return {
+        "this": issue.id,
+        "before": issue.refresh_at,
+        "new_refresh_at": None if wait is None else read_at + timedelta(seconds=wait),
+        "new_misses": 0 if reading.values else issue.misses + 1,
+    }
+
+
+# Built once: there are two for each issue.
+
+
+@functools.cache
+def _next_time() -> sa.Update:
+    issues = ExternalIssue.__table__
+    assert isinstance(issues, sa.Table)
+    update = sa.update(issues).values(refresh_at=sa.bindparam("new_refresh_at"), misses=sa.bindparam("new_misses"))
+    # One that was made due meanwhile stays so.
+    return update.where(issues.c.id == sa.bindparam("this"), issues.c.refresh_at == sa.bindparam("before"))
+
+
+@functools.cache
+def _newest(names: tuple[str, ...]) -> sa.Update:
+    issues = ExternalIssue.__table__
+    assert isinstance(issues, sa.Table)
+    is_newest = sa.or_(issues.c.state_time.is_(None), issues.c.state_time <= sa.bindparam("new_state_time"))
+    update = sa.update(issues).values({name: sa.bindparam(f"new_{name}") for name in names})
+    return update.where(issues.c.id == sa.bindparam("this"), is_newest)
 
 
 def _wait(reading: Reading) -> float | None:
