@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
-import time
+import signal
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from tests.scm.sync.hosts import TOKEN, GitHubHost
 from tests.scm.sync.syncing import add_installation, commits_of, extend, syncing_app
 from tests.scm.webhooks.sending import GITHUB_SECRET
 from tests.servers import ROOT
+
+logger = logging.getLogger(__name__)
 
 APPS, WORKERS = ("app1", "app2"), ("worker1", "worker2")
 PORT = 8100
@@ -144,6 +148,7 @@ class Cluster:
             yield
             self.postgresql.start()
         elif name == "redis":
+            self.redis.end(signal.SIGKILL)
             yield
             self.redis.start()
         else:
@@ -185,9 +190,12 @@ class Cluster:
         return self._folder / "git" / str(number)
 
     def claims(self) -> dict[int, Any]:
-        """The ends of the leases of the syncs that are under way, by job."""
-        claimed = sa.select(Job.id, Job.claimed_until).where(Job.claimed_until > database_now())
+        """The ends of the leases of the jobs that are under way, by job; none is longer than it may be."""
         with self.app.app_context():
+            now = database_now()
+            claimed = sa.select(Job.id, Job.claimed_until).where(Job.claimed_until > now)
+            too_long = sa.select(Job.id).where(Job.claimed_until > now + timedelta(seconds=LEASE))
+            assert db.session.scalars(too_long).all() == []
             return {row.id: row.claimed_until for row in db.session.execute(claimed)}
 
     def ids(self) -> tuple[int, int, dict[int, int]]:
@@ -197,6 +205,11 @@ class Cluster:
             project = db.session.scalars(sa.select(Project.id)).one()
             local = db.session.scalars(sa.text("SELECT id FROM scm_integration WHERE provider = 'jira'")).one()
             return project, local, {int(number): row for number, row in rows}
+
+    def stop(self) -> None:
+        for name, unit in self._units.items():
+            self.hosts[name].kill()
+            unit.clear()
 
     def logs(self) -> str:
         return "".join(f"{name}:\n{unit.log.read_text()[-3000:]}\n" for name, unit in self._units.items())
@@ -225,12 +238,12 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             make_due(SYNC_ORGANIZATION, 1, organization_id=1)
             db.session.commit()
         made = Cluster(folder, lan, postgresql, redis, provider, app)
-        began = time.monotonic()
+        stack.callback(made.stop)
         try:
             made.start()
             yield made
         except BaseException:
-            print(made.logs(), f"after {time.monotonic() - began:.0f} s")  # noqa: T201
+            logger.error("%s", made.logs())
             raise
 
 

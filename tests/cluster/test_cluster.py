@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from flask_grpcweb_scm import StatusCode
-from tests.cluster.cluster import LEASE, Cluster, cluster
+from tests.cluster.cluster import Cluster, cluster
 from tests.cluster.traffic import Traffic
 from tests.faults.integrity import check_integrity
 from tests.servers import ROOT
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 PAGE = ROOT / "docs/scaling.md"
-BEFORE, SECONDS = 1.0, 2.0
+BEFORE, SECONDS = (0.5, 1.0) if ROUNDS == 1 else (1.0, 2.0)
 
 Fault = Callable[[Cluster], contextlib.AbstractContextManager[None]]
 
@@ -111,8 +111,6 @@ def check(outcome: Outcome) -> None:
     assert {*traffic.failed} <= {(False, StatusCode.UNAVAILABLE)}, traffic.failures
     assert traffic.calls[True] > 20
     assert traffic.acknowledged > 20
-    # A lease, and the look at what is due.
-    assert outcome.claimed < LEASE + 60
 
 
 HEAD = (

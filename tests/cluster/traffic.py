@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -63,20 +64,15 @@ class Traffic:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Call and push while the block runs."""
-        threads = [
-            threading.Thread(target=self._call_on, args=(number, retry), daemon=True)
-            for number, retry in enumerate(CALLERS)
-        ]
-        threads.append(threading.Thread(target=self._push_on, daemon=True))
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join(2 * TIMEOUT)
-            assert not any(thread.is_alive() for thread in threads), "a call does not end"
+        with ThreadPoolExecutor(len(CALLERS) + 1) as pool:
+            under_way = [pool.submit(self._call_on, number, retry) for number, retry in enumerate(CALLERS)]
+            under_way.append(pool.submit(self._push_on))
+            try:
+                yield
+            finally:
+                self._over.set()
+        for each in under_way:
+            each.result()
 
     def _call_on(self, caller: int, retry: RetryPolicy | None) -> None:
         certificate = str(self.cluster.nginx.certificate)
@@ -109,7 +105,7 @@ class Traffic:
     def _get(self, client: ScmGrpcClient, caller: int, number: int) -> None:
         repository = REPOSITORIES[number % len(REPOSITORIES)]
         head = self._heads[repository][0]
-        found = client.get_commit(repository_id=self._ids[repository], commit_sha=head).sha
+        found = client.get_commit(repository_id=self._ids[repository], commit_sha=head).key
         self._compare("GetCommit", found, head)
 
     def _blame(self, client: ScmGrpcClient, caller: int, number: int) -> None:
@@ -118,11 +114,11 @@ class Traffic:
         context = client.get_commit_context(
             repository_id=self._ids[repository], filepath="src/file1.txt", line_number=1, commit_sha=head
         )
-        self._compare("GetCommitContext", context.commit.sha if context.commit else "", blamed)
+        self._compare("GetCommitContext", context.blame_commit_id, blamed)
 
     def _list(self, client: ScmGrpcClient, caller: int, number: int) -> None:
         repository = REPOSITORIES[number % len(REPOSITORIES)]
-        found = len(client.list_commits(repository_id=self._ids[repository], page_size=5).items)
+        found = len(client.list_commits(repository_id=self._ids[repository], page_size=5))
         self._compare("ListCommits", str(found), "5")
 
     def _issue(self, client: ScmGrpcClient, caller: int, number: int) -> None:

@@ -127,7 +127,8 @@ class Unit:
 
     def clear(self) -> None:
         """Wait for the end of the process, whoever has killed it, and leave nothing of it for the next one."""
-        assert self._process is not None
+        if self._process is None:
+            return
         self._process.wait()
         self._process = None
         for made in self._folders:

@@ -83,7 +83,9 @@ class PostgresqlServer:
 
     def is_running(self) -> bool:
         status = subprocess.run(
-            [self.programs / "pg_ctl", "status", "-D", self.folder / "data"], user=self._user, capture_output=True
+            [*self._inside, self.programs / "pg_ctl", "status", "-D", self.folder / "data"],
+            user=self._user,
+            capture_output=True,
         )
         return status.returncode == 0
 
