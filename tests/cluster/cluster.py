@@ -183,7 +183,9 @@ class Cluster:
 
     def stored(self, number: int) -> list[str]:
         """The commits of a repository, each as often as it is stored."""
-        query = "SELECT key FROM scm_commit WHERE repository_id = (SELECT id FROM scm_repository WHERE external_id = :n)"
+        query = (
+            "SELECT key FROM scm_commit WHERE repository_id = (SELECT id FROM scm_repository WHERE external_id = :n)"
+        )
         return sorted(db.session.scalars(sa.text(query), {"n": str(number)}))
 
     def git(self, number: int) -> Path:

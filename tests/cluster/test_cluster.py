@@ -92,7 +92,6 @@ def outcome(running: Cluster, fault: str, name: str) -> Outcome:
 
 
 def test_nothing_is_lost_and_nothing_is_twice(tmp_path: Path) -> None:
-    # Not below a folder that only root can read.
     with cluster(tmp_path) as running:
         found = []
         for number in range(ROUNDS):
@@ -109,13 +108,12 @@ def check(outcome: Outcome) -> None:
     traffic = outcome.traffic
     assert (outcome.lost, outcome.twice, traffic.wrong) == (0, 0, []), outcome.fault
     assert {*traffic.failed} <= {(False, StatusCode.UNAVAILABLE)}, traffic.failures
-    assert traffic.calls[True] > 20
-    assert traffic.acknowledged > 20
+    assert min(traffic.calls[True], traffic.calls[False], traffic.acknowledged) > 0
 
 
 HEAD = (
-    "| fault | rounds | calls without retries | failed | with retries | failed | slowest | writes acknowledged | lost | twice"
-    " | all jobs taken over | all pushes stored |"
+    "| fault | times | calls without retries | failed | calls with retries | failed | slowest | acknowledged writes"
+    " | lost | twice | jobs free again after | pushes stored after |"
 )
 
 
@@ -135,7 +133,11 @@ def line(rows: list[Outcome]) -> str:
         *(sum(traffic.calls[False] for traffic in all_of), shown[False]),
         *(sum(traffic.calls[True] for traffic in all_of), shown[True]),
         f"{max(traffic.slowest for traffic in all_of):.1f} s",
-        *(sum(traffic.acknowledged for traffic in all_of), sum(row.lost for row in rows), sum(row.twice for row in rows)),
+        *(
+            sum(traffic.acknowledged for traffic in all_of),
+            sum(row.lost for row in rows),
+            sum(row.twice for row in rows),
+        ),
         f"{max(row.claimed for row in rows):.1f} s",
         f"{max(row.synced for row in rows):.1f} s",
     ]

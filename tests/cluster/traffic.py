@@ -27,6 +27,7 @@ from tests.scm.webhooks.sending import github
 RETRY = RetryPolicy(max_attempts=12)
 """Of the client, for outages of some seconds: of 15 in all."""
 CALLERS: tuple[RetryPolicy | None, ...] = (None, RETRY, None, RETRY)
+SHORT_IDS = itertools.count(1)
 PAUSE = 0.05
 PUSHED = 20
 TIMEOUT = 60.0
@@ -129,7 +130,7 @@ class Traffic:
         self.issues.add(title)
 
     def _group(self, client: ScmGrpcClient, caller: int, number: int) -> None:
-        title, short_id = f"{self.name} {caller}-{number}", hash((self.name, caller, number)) % 2**40 + 1
+        title, short_id = f"{self.name} {caller}-{number}", next(SHORT_IDS)
         client.upsert_group(organization_id=1, project_id=self._project, short_id=short_id, title=title)
         self.groups.add(title)
 
@@ -155,12 +156,14 @@ class Traffic:
 
     def _deliver(self, number: int, context: ssl.SSLContext) -> None:
         """Send a delivery until it is acknowledged, under one id."""
-        delivery = github("push", {"ref": "refs/heads/main", "repository": {"id": number, "full_name": f"acme/r{number}"}})
-        request = urllib.request.Request(f"{self.cluster.url}/scm/webhooks/main", delivery.body, delivery.headers)  # noqa: S310
+        delivery = github(
+            "push", {"ref": "refs/heads/main", "repository": {"id": number, "full_name": f"acme/r{number}"}}
+        )
+        request = urllib.request.Request(f"{self.cluster.url}/scm/webhooks/main", delivery.body, delivery.headers)
         stop = time.monotonic() + TIMEOUT
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=10, context=context) as response:  # noqa: S310
+                with urllib.request.urlopen(request, timeout=10, context=context) as response:
                     assert json.load(response)["status"] in {"accepted", "duplicate"}
                     self.pushes[number] += 1
                     return
@@ -177,7 +180,7 @@ class Traffic:
         lost = twice = 0
         with self.cluster.app.app_context():
             for table, acknowledged in (("scm_external_issue", self.issues), ("scm_group", self.groups)):
-                query = sa.text(f"SELECT title FROM {table} WHERE title LIKE :name")  # noqa: S608
+                query = sa.text(f"SELECT title FROM {table} WHERE title LIKE :name")
                 titles = Counter(db.session.scalars(query, {"name": f"{self.name} %"}))
                 lost += len(acknowledged - titles.keys())
                 twice += sum(count > 1 for count in titles.values())
