@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from typing import cast
+from urllib.parse import urlsplit
 
 from itsdangerous import BadData, URLSafeSerializer
 
@@ -291,9 +293,20 @@ def read_hosts(value: object) -> frozenset[str]:
 
 def read_proxy(value: object) -> str:
     """Read the URL of a proxy, or nothing; a message does not repeat it, for it may have a password."""
-    if not isinstance(value, str) or (value and re.fullmatch(_PROXY, value, re.IGNORECASE | re.ASCII) is None):
+    if not isinstance(value, str) or (value and not _is_proxy(value)):
         raise ValueError("it is not a URL such as 'http://proxy.example:3128' or 'http://user:password@10.0.0.1:3128'")
     return value
+
+
+def _is_proxy(url: str) -> bool:
+    if re.fullmatch(_PROXY, url, re.IGNORECASE | re.ASCII) is None:
+        return False
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname or ""  # which raise ValueError, too
+        return port != 0 and (":" not in host or bool(ipaddress.IPv6Address(host)))
+    except ValueError:
+        return False
 
 
 def read_credentials(value: object) -> Mapping[str, Mapping[str, str]]:

@@ -78,7 +78,8 @@ def test_the_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.needs("time")
 def test_the_observers(tmp_path: Path) -> None:
-    written = "".join(code for code in blocks(PAGES["observability"], "python") if "gunicorn" not in code)
+    elsewhere = {*files(PAGES["observability"]).values(), block(PAGES["observability"], "python", "gunicorn")}
+    written = "".join(code for code in blocks(PAGES["observability"], "python") if code not in elsewhere)
     page = f"import example_app\napp = example_app.create_app()\n{written}"
     page += f"app.test_client().post('{PATH}', data=b'', content_type='application/grpc-web+json')\n"
     command = [sys.executable, "-W", "error", "-W", "ignore:RPCs of this app are open", "-c", page]

@@ -170,7 +170,7 @@ class TrackerContract:
         for text in (created.key, f" {created.key}\n", created.web_url):
             assert at.key_of(text) == created.key, text
         elsewhere = created.web_url.replace("://", "://elsewhere.")
-        for text in ("", "x" * 300, "#", "ISSUE-1/../..", elsewhere, vendor.url, *self.foreign_keys):
+        for text in ("", "x" * 300, "#", "ISSUE-1/../..", elsewhere, vendor.url, "https://[x", *self.foreign_keys):
             with pytest.raises(ProviderRejected):
                 pytest.fail(f"{text!r} became the key {at.key_of(text)!r}")
             if text != elsewhere:

@@ -75,6 +75,7 @@ def test_its_help_lists_the_files() -> None:
     ]
 
 
+@pytest.mark.needs("time")
 def test_it_needs_no_app_and_writes_into_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "wsgi.py").write_text("raise Exception('not loaded')")
     done = flask(tmp_path, "grpc", "init")
@@ -138,6 +139,7 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(
 NAMES = ["greeter", "price_list", "greeters", "my_greeter", "a1", "name", "google", "grpc", "message", "x" * 40]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_generated_files_are_what_protoc_and_the_plugin_write(tmp_path: Path, name: str) -> None:
     require_generator()

@@ -209,6 +209,7 @@ def without_cors(response: Response) -> None:
         response.headers.pop("access-control-allow-origin", None)
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(
     ("change", "config", "arguments", "expected", "text"),
     [
@@ -320,6 +321,7 @@ def test_a_credential_may_be_metadata(make_server: Any) -> None:
     assert (findings["authentication"]["level"], findings["calls"]["level"]) == ("ok", "ok")
 
 
+@pytest.mark.needs("time")
 def test_calls_that_never_end_are_not_taken_for_answers(make_server: Any) -> None:
     over = threading.Event()
 

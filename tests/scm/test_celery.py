@@ -121,6 +121,7 @@ def test_an_end_of_the_worker_stops_the_job_that_is_under_way(
         ] * 2
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("what", ["database", "broker"])
 def test_an_outage_is_a_line_in_the_log(
     app: Flask, what: str, ran: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +154,7 @@ def test_the_function_of_the_page_for_another_engine(app: Flask) -> None:
         assert db.session.scalars(sa.select(Job)).all() == []
 
 
+@pytest.mark.needs("time")
 def test_the_module_and_the_commands_of_the_page(tmp_path: Path, shell_path: str) -> None:
     (tmp_path / "own_app.py").write_text(files(PAGES["databases"])["own_app.py"])
     (tmp_path / "celery_app.py").write_text(files(PAGE)["celery_app.py"])

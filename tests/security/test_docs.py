@@ -54,6 +54,7 @@ def ask(client: Any, repository: int = 1, **headers: str) -> Answer:
     return call(client, SERVICE + "GetRepository", request, headers=headers, base_url="https://localhost")
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("example", ["users_app"], indirect=True)
 def test_users_of_flask_login(example: Flask) -> None:
     client = example.test_client()

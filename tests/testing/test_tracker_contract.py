@@ -92,6 +92,7 @@ class Tells(Linear):  # type: ignore[misc]
         self.http.get("/search", query={"token": self.credential.token})
 
 
+@pytest.mark.needs("time")
 def test_every_fault_is_found() -> None:
     def check(tracker: type[Any], name: str, *arguments: Any) -> None:
         contract = type("Contract", (OfLinear,), {"tracker": tracker})()

@@ -598,6 +598,7 @@ def outcome(app: Flask, options: dict[str, Any], cookie: str | None = None) -> t
     return steady(repr((started, text))), [steady(cookie) for cookie in cookies]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("register", HOOKS.values(), ids=HOOKS)
 def test_both_ways_look_the_same(register: Register, config: dict[str, Any]) -> None:
@@ -620,6 +621,7 @@ def test_both_ways_look_the_same(register: Register, config: dict[str, Any]) -> 
     assert differences == []
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(
     "name",
     ["none", "every kind", "looks around", "looks at sessions", "counts", "login", "threads",

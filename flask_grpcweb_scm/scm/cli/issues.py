@@ -50,12 +50,14 @@ def refresh_issues_command(organization: str, integration: str | None, keys: tup
     integrations = {row.integration_id for row in before}
     names = {row.integration_id: row.integration.name for row in before}
     organization_id, now = organization_named(organization).id, database_now()
-    due = sum(make_all_due(row_id, organization_id, keys) for row_id in sorted(integrations))
+    known = {key for row in before if row.key != f"ISSUE-{row.id}" for key in (row.key, row.moved_to)}
+    if unknown := [key for key in keys if key not in known]:
+        fail(f"{organization!r} has no issue {unknown[0]!r} at a tracker; see: flask scm issues list {organization}")
+    for row_id in sorted(integrations):
+        make_all_due(row_id, organization_id, keys)
     release_connection()
-    if keys and not due:
-        fail(f"{organization!r} has no issue {keys[0]!r} at a tracker; see: flask scm issues list {organization}")
     only = Job.subject_id.in_(integrations)
-    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only):
+    for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only, attempts=1):
         pass
     rows = [row for row in _issues(organization, integration) if row.id in {old.id for old in before}]
     unread = [row for row in rows if row.state_time is None or row.state_time < now]

@@ -63,18 +63,22 @@ def worker_command(once: bool, until_idle: bool, threads: int, as_json: bool) ->
 
 def _work(app: Flask, stop: threading.Event, *, until_idle: bool) -> int:
     count = 0
-    while not stop.is_set():
-        pause = POLL_SECONDS
-        with app.app_context():
-            try:
-                done = run_due(KINDS, stop=stop, note=_note)
-            except SQLAlchemyError as error:
-                _note(f"the database failed: {reason_of(error)}")
-                done, pause = 0, OUTAGE_SECONDS
-            count += done
-        if until_idle and done == 0 and pause == POLL_SECONDS:
-            break
-        stop.wait(pause)
+    try:
+        while not stop.is_set():
+            pause = POLL_SECONDS
+            with app.app_context():
+                try:
+                    done = run_due(KINDS, stop=stop, note=_note)
+                except SQLAlchemyError as error:
+                    _note(f"the database failed: {reason_of(error)}")
+                    done, pause = 0, OUTAGE_SECONDS
+                count += done
+            if until_idle and done == 0 and pause == POLL_SECONDS:
+                break
+            stop.wait(pause)
+    except BaseException:
+        stop.set()  # else the other threads would hide it from whoever starts workers again
+        raise
     return count
 
 

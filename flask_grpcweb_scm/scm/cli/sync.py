@@ -154,8 +154,8 @@ def _sync_repositories(sync: OrganizationSync) -> tuple[int, list[dict[str, Any]
     return len(ids) - len(failed), failed
 
 
-def run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool]) -> Iterator[None]:
-    """Run jobs until none is due, yielding after each; wait for those of other workers, and for another attempt."""
+def run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool], attempts: int = MAX_ATTEMPTS) -> Iterator[None]:
+    """Run jobs until none is due, yielding after each; wait for those of other workers, and between attempts."""
     while True:
         if run_due(kinds, only, limit=1, note=lambda line: None):
             yield
@@ -163,7 +163,7 @@ def run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool]) -> Iterator
         now = database_now()
         open_jobs = sa.select(Job.claimed_until, Job.due_at).where(Job.kind.in_(kinds), only)
         is_claimed = Job.claimed_until > now
-        is_tried_again = sa.and_(Job.error != "", Job.attempts < MAX_ATTEMPTS, Job.due_at <= now + LONGEST_WAIT)
+        is_tried_again = sa.and_(Job.error != "", Job.attempts < attempts, Job.due_at <= now + LONGEST_WAIT)
         waiting = db.session.execute(open_jobs.where(sa.or_(is_claimed, is_tried_again, Job.due_at <= now))).all()
         release_connection()
         if not waiting:

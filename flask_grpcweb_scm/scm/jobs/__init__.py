@@ -361,8 +361,9 @@ def _renewed(lease: Lease) -> Iterator[None]:
                 with app.app_context():
                     claimed_until = database_now() + timedelta(seconds=seconds)
                     is_ours = _update(lease, claimed_until=claimed_until)
-            except SQLAlchemyError as error:
-                logger.warning("the lease of job %d was not renewed: %s", lease.job_id, reason_of(error))
+            except Exception as error:  # of the database, or of the app's own functions
+                reason = reason_of(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
+                logger.warning("the lease of job %d was not renewed: %s", lease.job_id, reason)
                 is_ours = started < end
             else:
                 end = started + seconds

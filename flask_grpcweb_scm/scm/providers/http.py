@@ -323,7 +323,10 @@ class HttpClient:
         if self._proxy is None:
             return connect_to_first(addresses, self._port, self.deadline)
         port = port_of(self._proxy)
-        return connect_to_first(resolve(host_of(self._proxy), port, self._remaining()), port, self.deadline)
+        try:
+            return connect_to_first(resolve(host_of(self._proxy), port, self._remaining()), port, self.deadline)
+        except OSError as error:
+            raise ProxyRefused(0, f"it cannot be reached: {error.strerror or error}") from error
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.headers.get("content-encoding", "identity").lower() != "identity":

@@ -51,6 +51,8 @@ MAX_NUMBER = 2**63 - 1
 
 # What to do about refusals that are about neither the request nor the credentials as such, by a word of them.
 _WAYS_OUT: Mapping[str, str] = {
+    # Of people and tokens: nothing that a project has.
+    r"(?:account|login|password|token|user)\b.*\b(?:disabled|suspended)": "",
     "captcha_challenge": "sign in once in a browser, where the account has to solve a CAPTCHA",
     "saml": "authorize the token for the single sign-on of its organization",
     "archived": "bring the project back from the archive, or name another one",

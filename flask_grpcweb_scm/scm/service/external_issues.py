@@ -192,6 +192,8 @@ def _link_by_key(request: scm_pb2.LinkExternalIssueRequest, context: CallContext
         release_connection()
         with tracker.reading():
             found = tracker.read(key)
+        # What was there before the request may have been deleted since.
+        tenancy.find_installation(context, organization_id, request.integration_id)
         issue = external_issues.issue_by_key(organization_id, request.integration_id, found.key)
         issue = issue or _store_found(organization_id, request.integration_id, found, read_at)
     group = external_issues.find_group(context, organization_id, request.group_id)
@@ -230,15 +232,16 @@ def describe_tracker_fields(
     release_connection()
     with tracker.reading():
         fields = tracker.describe({**defaults, **request.metadata})
+        default_values = tracker.defaults_of(fields, defaults)
     return scm_pb2.DescribeTrackerFieldsResponse(
         fields=[
             scm_pb2.TrackerField(
                 name=field.name,
                 label=field.label,
                 type=field.kind,
-                required=field.required and field.name not in defaults,
+                required=field.required and field.name not in default_values,
                 allowed_values=field.allowed,
-                default_value=defaults.get(field.name, ""),
+                default_value=default_values.get(field.name, ""),
             )
             for field in fields
         ]

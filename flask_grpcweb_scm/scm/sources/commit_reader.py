@@ -131,8 +131,8 @@ class CommitReader(GitDirectory):
             flags += ["--fixed-strings", "--regexp-ignore-case", f"--author=<{author}>"]
         elif author:
             flags += ["--basic-regexp", f"--author=^{_BASIC.sub(_ESCAPE, author)} <"]
-        # What git cannot read as a number is before, or after, all commits. It takes lines for patterns of their own,
-        # and no author has two.
+        # What git cannot read as a number is before, or after, all commits. Lines are patterns of their own for it, and
+        # no author has two.
         if (until is not None and until <= 0) or "\n" in author:
             return []
         if since is not None and since > 0:

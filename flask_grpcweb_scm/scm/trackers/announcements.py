@@ -60,8 +60,11 @@ def announce(tracker: Tracker, announcement: Announcement, *, is_first: bool) ->
     words = f"Linked to error group {announcement.group_id}:"
     try:
         with tracker.reading():
-            if tracker.project_field is not None:
-                tracker.check_project(tracker.project_of(announcement.key))
+            if tracker.project_field is not None and tracker.projects is not None:
+                if project := tracker.project_of(announcement.key):
+                    tracker.check_project(project)
+                else:  # no part of a key, but shown with the issue
+                    tracker.read(announcement.key)
             comments = () if is_first else tracker.comments(announcement.key)
             if comments is not None and not any(words in text for text in comments):
                 title = shortened(one_line(announcement.title), MAX_TITLE_CHARACTERS)

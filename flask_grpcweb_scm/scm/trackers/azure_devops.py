@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
@@ -39,12 +40,19 @@ SHOWN = "System.Title,System.State,System.AssignedTo,System.TeamProject"
 NAME = r"(?!\.{1,2}\Z)[^\\/:*?\"'<>|;#${},+=\[\]\x00-\x1f]+"
 
 
+_PAGE = re.compile(r"(?:[^/]+/)?_workitems/edit/([0-9]{1,18})/?", re.ASCII | re.IGNORECASE)
 FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
 # Of the work item itself, and those that would take it elsewhere or say what is not to be said here.
 OWN_FIELDS = {
     *("system.title", "system.description", "system.history", "system.teamproject", "system.areaid", "system.id"),
     "system.workitemtype",
 }
+# What nobody sets: some of it is required of every work item by its description.
+_COMPUTED = re.compile(
+    r"system\.(?:(?:area|iteration)(?:id|level[1-7])|[a-z]+(?:count|date)|(?:changed|created)by|authorizedas|personid"
+    r"|boardcolumn(?:done)?|boardlane|nodename|rev|watermark)",
+    re.ASCII,
+)
 FIELDS = {"System.Title": "title", "System.Description": "description"}
 HTML_FIELDS = {
     "microsoft.vsts.tcm.reprosteps",
@@ -89,7 +97,8 @@ class AzureDevOps(Tracker):
         found = []
         for row in reply.value("value", kind=list):
             name, label = row["referenceName"], row["name"]
-            if FIELD.fullmatch(name) and name.lower() not in OWN_FIELDS:
+            lower = name.lower()
+            if FIELD.fullmatch(name) and lower not in OWN_FIELDS and _COMPUTED.fullmatch(lower) is None:
                 # One that has a value of its own need not be sent.
                 required = row.get("alwaysRequired") is True and row.get("defaultValue") is None
                 allowed = [str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED]]
@@ -107,9 +116,13 @@ class AzureDevOps(Tracker):
         return self._issue(project, reply.value("workItems", 0, "id", kind=int))
 
     def key_of(self, text: str) -> str:
-        """Take ``7`` and ``https://{host}/{organization}/{project}/_workitems/edit/7``."""
-        path = self.path_in_site(text)
-        key = text.strip() if path is None else path.rstrip("/").rpartition("/_workitems/edit/")[2]
+        """Take ``7``, ``https://{host}/{organization}/{project}/_workitems/edit/7``, and boards that show an item."""
+        path, key = self.path_in_site(text), text.strip()
+        if path is not None:
+            page, query = _PAGE.fullmatch(path), parse_qs(urlsplit(key).query)
+            # Of a board, and of a list.
+            shown = query.get("workitem") or (query.get("id") if path.endswith("/_workitems") else None) or [""]
+            key = page[1] if page else shown[0]
         if not is_number(key):
             raise self.invalid_key(text)
         return str(int(key))

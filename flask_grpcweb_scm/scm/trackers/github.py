@@ -36,7 +36,7 @@ _KEY = re.compile(rf"({REPOSITORY})#([0-9]{{1,18}})", re.ASCII)
 _PAGE = re.compile(rf"({REPOSITORY})/issues/([0-9]{{1,18}})/?", re.ASCII)
 
 # "<https://…?page=9>; rel="last""
-_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,]*>; rel="last"', re.ASCII)
+_LAST_PAGE = re.compile(r'[?&]page=([0-9]{1,9})[^>,?]{0,1000}>; rel="last"', re.ASCII)
 
 PAGE_SIZE = 100
 MAX_URL_CHARACTERS = 2000
@@ -90,8 +90,13 @@ class GitHub(Tracker):
         if is_number(name):
             return int(name)
         with self.lookup():
-            rows = self.http.get(_path(repository, "milestones"), query={"per_page": PAGE_SIZE}).value(kind=list)
-            titles = {row["title"].casefold(): row["number"] for row in rows}
+            titles: dict[str, object] = {}
+            for page in range(1, MAX_PAGES + 1):
+                query: dict[str, str | int] = {"state": "all", "per_page": PAGE_SIZE, "page": page}
+                rows = self.http.get(_path(repository, "milestones"), query=query).value(kind=list)
+                titles |= {row["title"].casefold(): row["number"] for row in rows}
+                if name.casefold() in titles or len(rows) < PAGE_SIZE:
+                    break
         return self.chosen("milestone", name, titles)
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
@@ -179,7 +184,8 @@ class GitHub(Tracker):
         """``GET /search/issues``, for a phrase: words such as ``repo:`` of the text are not to lead elsewhere."""
         repository = self.project_in(fields)
         phrase = " ".join(re.sub(r'["\\]', " ", text).split())
-        query: dict[str, str | int] = {"q": f'"{phrase}" repo:{repository} is:issue', "per_page": MAX_FOUND}
+        words = (f'"{phrase}"' if phrase else "", f"repo:{repository}", "is:issue")
+        query: dict[str, str | int] = {"q": " ".join(filter(None, words)), "per_page": MAX_FOUND}
         reply = self.http.get("/search/issues", query=query)
         rows = reply.value("items", kind=list)
         end = f"/repos/{repository}".lower()

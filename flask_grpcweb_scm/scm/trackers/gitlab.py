@@ -31,7 +31,9 @@ NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 PROJECT = f"[0-9]+|{NAME}(?:/{NAME})+"
 _KEY = re.compile(rf"[^:]+(?::[0-9]+)?:({PROJECT})#([0-9]{{1,18}})", re.ASCII)
 _NAME = re.compile(rf"({NAME}(?:/{NAME})+)#([0-9]{{1,18}})", re.ASCII)
-_PAGE = re.compile(rf"({NAME}(?:/{NAME})+?)(?:/-)?/issues/([0-9]{{1,18}})/?", re.ASCII)
+_PAGE = re.compile(
+    rf"({NAME}(?:/{NAME})+?)(?:/-)?/(?:issues|issues/incident|work_items)/([0-9]{{1,18}})/?(?:designs/?)?", re.ASCII
+)
 GENERAL = ("base", "error")
 FIELDS = {"description": "description", "title": "title"}
 

@@ -10,10 +10,10 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.providers import ProviderRejected
+from flask_grpcweb_scm.scm.providers import ProviderRejected, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.jira_fields import (
@@ -41,11 +41,13 @@ __all__ = ["JiraCloud", "JiraDataCenter"]
 
 KEY = r"[A-Za-z][A-Za-z0-9_]*"
 _ISSUE = re.compile(rf"{KEY}-[0-9]+", re.ASCII)
+_PAGE = re.compile(rf"(?:browse|(?:.*/)?projects/[^/]+/issues)/({_ISSUE.pattern})/?", re.ASCII)
 FIELDS = {"summary": "title", "description": "description"}
 # What the tracker's create makes of the issue itself.
 OWN_FIELDS = {"project", "issuetype", "summary", "description"}
 # Scoped tokens are good at a gateway only, which has no pages: https://api.atlassian.com/ex/jira/{cloudId}
 _GATEWAY = re.compile(r"/ex/jira/[^/]+")
+OPERATORS = {"AND", "NOT", "OR"}
 PAGE_SIZE = 200
 MAX_PAGES = 10
 KEPT_SECONDS = 300
@@ -100,11 +102,13 @@ class JiraDataCenter(Tracker):
             with self.optional_lookup():
                 fields = self._fields(given["project"], given["issuetype"])
                 found |= {name: field for name in others if (field := named(fields, name))}
-        # A name may be that of a field which says where the issue goes.
+        known = ((found.get(name) or named(SYSTEM.values(), name), text) for name, text in others.items())
+        # A name may be that of a field which says where the issue goes. Of an id and a name of one field, in an
+        # organization's default and in a request, the request's comes last.
         return {
-            field.id: field_json(field, others[name], self._document_of, self.user_key)
-            for name, field in found.items()
-            if field.id not in OWN_FIELDS
+            field.id: field_json(field, text, self._document_of, self.user_key)
+            for field, text in known
+            if field is not None and field.id not in OWN_FIELDS
         }
 
     def _document_of(self, text: str) -> Any:
@@ -115,6 +119,12 @@ class JiraDataCenter(Tracker):
         self.check(fields)
         found = [each for each in self._fields(fields["project"], fields["issuetype"]) if each.id not in OWN_FIELDS]
         return [each.described() for each in sorted(found, key=lambda each: not each.required)]
+
+    def defaults_of(self, fields: Sequence[TrackerField], defaults: Mapping[str, str]) -> Mapping[str, str]:
+        """Return defaults that are given by the name of a field, too."""
+        known = [JiraField(field.name, field.label, field.kind) for field in fields]
+        found = ((named(known, name), text) for name, text in defaults.items() if text.strip())
+        return {field.id: text for field, text in found if field is not None}
 
     def _fields(self, project: str, kind: str) -> Sequence[JiraField]:
         """Return the fields of a type of issue in a project.
@@ -144,7 +154,9 @@ class JiraDataCenter(Tracker):
                 raise self.http.unexpected()
             yield from rows
             start += len(rows)
-            if not rows or start >= reply.json().get("total", start):
+            total = reply.json().get("total")
+            is_last = reply.json().get("isLast", True) if total is None else start >= total
+            if not rows or is_last is not False:
                 return
 
     def find(self, issue: NewIssue) -> TrackerIssue | None:
@@ -154,16 +166,25 @@ class JiraDataCenter(Tracker):
         return self._issue(reply.value("issues", 0, "key", kind=str)) if reply.value("issues", kind=list) else None
 
     def key_of(self, text: str) -> str:
-        """Take ``ABC-7`` and ``https://{site}/browse/ABC-7``."""
-        path = self.path_in_site(text)
-        key = text.strip() if path is None else path.removeprefix("browse/").rstrip("/")
+        """Take ``ABC-7``, ``https://{site}/browse/ABC-7``, and pages of projects and boards that show an issue."""
+        path, key = self.path_in_site(text), text.strip()
+        if path is not None:
+            page, query = _PAGE.fullmatch(path), parse_qs(urlsplit(key).query)
+            key = page[1] if page else next(iter(query.get("selectedIssue", ())), "")
         if _ISSUE.fullmatch(key) is None:
             raise self.invalid_key(text)
         return key.upper()
 
     def page_site(self) -> str:
-        """Return the site; a gateway has no pages."""
-        return self._web_site()
+        """Return the site; a gateway has no pages.
+
+        :raises ProviderUnavailable: when Jira does not say what its site is.
+        """
+        site = self._web_site()
+        if not site:
+            text = f"{self.kind} does not say where its pages are; name the issue by its key"
+            raise self.error(ProviderUnavailable, text)
+        return site
 
     def read(self, key: str) -> FoundIssue:
         """``GET /rest/api/{version}/issue/{key}``, also for an issue that has another key since."""
@@ -203,8 +224,9 @@ class JiraDataCenter(Tracker):
     def search(self, text: str, fields: Mapping[str, str]) -> Sequence[FoundIssue]:
         """``GET /rest/api/{version}/search``, for all words of the text."""
         project = self.project_in(fields)
-        # What Lucene and JQL read as operators is a space.
-        words = " ".join(re.sub(r"[^\w.@-]+", " ", text).split())
+        # What Lucene and JQL read as operators is a space, or in small letters a word.
+        parts = (word.strip(".@-") for word in re.sub(r"[^\w.@-]+", " ", text).split())
+        words = " ".join(word.lower() if word in OPERATORS else word for word in parts if word)
         query = f"project = {project if project.isdecimal() else json.dumps(project)}"
         if words:
             query += f" AND text ~ {json.dumps(words, ensure_ascii=False)}"

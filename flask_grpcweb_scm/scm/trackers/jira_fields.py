@@ -5,9 +5,10 @@ https://developer.atlassian.com/cloud/jira/platform/rest/v3/api-group-issues/#ap
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ __all__ = ["SYSTEM", "JiraField", "field_json", "given_json", "named", "read_fie
 
 CUSTOM = re.compile(r"customfield_[0-9]{1,18}", re.ASCII)
 TEXT_AREA = "textarea"
+# The metadata calls it a list of JSON or of texts, and a create takes the number of one.
+SPRINT = "gh-sprint"
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.ASCII)
 # By what a text names a value of a type; a name is what people see.
 KEYS: Mapping[str, str] = {
     "component": "name",
@@ -90,8 +94,10 @@ def read_field(row: Any) -> JiraField | None:
     kind = schema.get("items") if is_list else kind
     if not (isinstance(field_id, str) and isinstance(name, str) and isinstance(kind, str)):
         return None
-    custom = schema.get("custom")
-    is_text_area = field_id == "environment" or (isinstance(custom, str) and custom.endswith(":" + TEXT_AREA))
+    custom = str(schema.get("custom")).rpartition(":")[2]
+    if custom == SPRINT:
+        kind, is_list = "number", False
+    is_text_area = field_id == "environment" or custom == TEXT_AREA
     required = row.get("required") is True and row.get("hasDefaultValue") is not True
     allowed = tuple(_allowed(row.get("allowedValues")))
     return JiraField(field_id, name, kind, is_list, is_text_area, required, allowed)
@@ -125,7 +131,9 @@ def field_json(field: JiraField, text: str, document: Callable[[str], Any], user
     if given is not None:
         return given
     if field.is_list:
-        return [_item(field, item, user_key) for item in comma_separated(text)]
+        # A name may have a comma itself.
+        items = [text.strip()] if _allowed_id(field, text.strip()) else comma_separated(text)
+        return [_item(field, item, user_key) for item in items]
     if field.is_text_area:
         return document(text)
     return _item(field, text.strip() if field.type != "string" else text, user_key)
@@ -133,36 +141,59 @@ def field_json(field: JiraField, text: str, document: Callable[[str], Any], user
 
 def _item(field: JiraField, text: str, user_key: str) -> Any:
     kind = field.type
-    for value_id, name in field.allowed:
-        if text.casefold() in (value_id.casefold(), name.casefold()):
-            return {"id": value_id}
+    if value_id := _allowed_id(field, text):
+        return {"id": value_id}
     if kind == "user":
         return {user_key: text}
     if kind in KEYS:
-        return {KEYS[kind]: text}
+        # Neither a project nor an issue has a key of digits.
+        return {"id" if KEYS[kind] == "key" and text.isdecimal() else KEYS[kind]: text}
     if kind == "number":
         return _number(text)
     if kind == "option-with-child":
-        parent, _, child = (part.strip() for part in text.partition("/"))
+        parent, child = _parent_and_child(field, text)
         return {"value": parent, "child": {"value": child}} if child else {"value": parent}
     if kind == "timetracking":
         return {"originalEstimate": text}
     return text
 
 
+def _allowed_id(field: JiraField, text: str) -> str:
+    """Return the id of an allowed value by its name, or else by its id: a name may be the id of another one."""
+    by_name = {name.casefold(): value_id for value_id, name in reversed(field.allowed)}
+    exactly = {name: value_id for value_id, name in reversed(field.allowed)}
+    ids = {value_id: value_id for value_id, _ in field.allowed}
+    return exactly.get(text) or by_name.get(text.casefold()) or ids.get(text) or ""
+
+
+def _parent_and_child(field: JiraField, text: str) -> tuple[str, str]:
+    """Split ``Parent / Child``, of which either name may have a slash itself."""
+    signs = [*re.finditer("/", text)]
+    pairs = [(text[: sign.start()].strip(), text[sign.end() :].strip()) for sign in signs]
+    names = {name.casefold() for _, name in field.allowed}
+    known = [pair for pair in pairs if pair[0].casefold() in names]
+    spaced = [pair for sign, pair in zip(signs, pairs, strict=True) if text[: sign.start()].endswith(" ")]
+    return (known[::-1] or spaced or pairs or [(text, "")])[0]
+
+
 def _number(text: str) -> Any:
-    try:
-        number = int(text) if text.lstrip("-").isdecimal() else float(text)
-    except ValueError:
-        # Jira's own words are better than ours.
+    # Of what is none, Jira's own words are better than ours.
+    if _NUMBER.fullmatch(text) is None:
         return text
+    with contextlib.suppress(ValueError):
+        return int(text)
+    number = float(text)
     return number if math.isfinite(number) else text
 
 
-def named(fields: Sequence[JiraField], name: str) -> JiraField | None:
-    """Return the field with an id, or else the only one with a name, in any case of its letters."""
-    for field in fields:
-        if field.id == name:
-            return field
-    found = [field for field in fields if field.name.casefold() == name.casefold()]
-    return found[0] if len(found) == 1 else None
+def named(fields: Iterable[JiraField], name: str) -> JiraField | None:
+    """Return the field with an id, or else the only one with a name, as it is written or in any case of its letters."""
+    known = [*fields]
+    for found in (
+        [field for field in known if field.id == name],
+        [field for field in known if field.name == name],
+        [field for field in known if field.name.casefold() == name.casefold()],
+    ):
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from flask_grpcweb_scm.scm.providers import (
     Credential,
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
 MAX_DIGITS = 18
+_PORTS = {"http": 80, "https": 443}
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
 MAX_TITLE_CHARACTERS = 1000
@@ -105,10 +106,9 @@ class Tracker(ProviderApi):
         :raises ProviderRejected: with all violations.
         :raises ProviderForbidden: for a project that may not be named.
         """
-        problems = {}
-        for name in self.required:
-            if problem := self._problem(name, fields.get(name, "")):
-                problems[f"metadata.{name}"] = problem
+        required = {name: self._problem(name, fields.get(name, "")) for name in self.required}
+        found = {**self._not_allowed(fields), **required}
+        problems = {f"metadata.{name}": problem for name, problem in found.items() if problem}
         if problems:
             text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
             raise self.error(ProviderRejected, text, fields=problems)
@@ -121,11 +121,22 @@ class Tracker(ProviderApi):
         :raises ProviderMisconfigured: for one that no issue can have.
         :raises ProviderForbidden: for a project that may not be named.
         """
-        for name in self.required:
-            if fields.get(name) and (problem := self._problem(name, fields[name])):
+        given = {name: self._problem(name, fields[name]) for name in self.required if fields.get(name)}
+        for name, problem in {**self._not_allowed(fields), **given}.items():
+            if problem:
                 raise self.error(ProviderMisconfigured, f"{name} {problem}")
         if project := fields.get(self.project_field or ""):
             self.check_project(project)
+
+    def _not_allowed(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Say what is wrong with values of fields that have these few only at every tracker of this kind."""
+        problems = {}
+        for field in self.fields:
+            value, allowed = fields.get(field.name, "").strip(), [text.casefold() for text in field.allowed]
+            if value and allowed and len(allowed) < MAX_ALLOWED and value.casefold() not in allowed:
+                known = ", ".join(field.allowed)[:300]
+                problems[field.name] = f"is none that {self.kind} has, which are {known}, got {value[:80]!r}"
+        return problems
 
     def _problem(self, name: str, value: str) -> str:
         """Say what is wrong with the value of a required field; nothing when it can be one."""
@@ -219,7 +230,8 @@ class Tracker(ProviderApi):
 
     def invalid_key(self, key: str) -> ProviderError:
         """Make the error for a key that is not one of this tracker's."""
-        return self.error(ProviderRejected, f"{key[:80]!r} is no key of {self.kind}")
+        text = f"{key[:80]!r} is no key of {self.kind}"
+        return self.error(ProviderRejected, text, fields={"external_key": text})
 
     def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
         """Return the fields that an issue may have, required ones first.
@@ -228,6 +240,10 @@ class Tracker(ProviderApi):
         :raises ProviderRejected: when they do not say so; ProviderError, when the tracker does not say.
         """
         return self.fields
+
+    def defaults_of(self, fields: Sequence[TrackerField], defaults: Mapping[str, str]) -> Mapping[str, str]:
+        """Return which default a create takes for each of some fields, by name."""
+        return {field.name: defaults[field.name] for field in fields if defaults.get(field.name, "").strip()}
 
     @contextlib.contextmanager
     def lookup(self) -> Iterator[None]:
@@ -322,15 +338,19 @@ class Tracker(ProviderApi):
 
     def path_in_site(self, text: str) -> str | None:
         """Return the path of a page below this site; None for any other text."""
-        url = urlsplit(text.strip())
+        try:
+            url = urlsplit(text.strip())
+            origin = _origin(url)
+        except ValueError:  # of brackets, ports and look-alikes of slashes
+            return None
         # Only of an address: a tracker may have to be asked for that of its pages.
-        if url.scheme not in {"http", "https"}:
+        if url.scheme not in _PORTS or "@" in url.netloc:
             return None
         site = urlsplit(self.page_site())
-        if (url.scheme, url.netloc.lower()) != (site.scheme, site.netloc.lower()):
-            return None
-        base = site.path.rstrip("/") + "/"
-        return unquote(url.path[len(base) :]) if url.path.startswith(base) else None
+        path, base = unquote(url.path), unquote(site.path).rstrip("/") + "/"
+        # Hosts write the names of organizations as people do.
+        is_below = origin == _origin(site) and path.lower().startswith(base.lower())
+        return path[len(base) :] if is_below else None
 
     def page_site(self) -> str:
         """Return the address below which the pages are that people read."""
@@ -351,6 +371,10 @@ class Tracker(ProviderApi):
         :raises ProviderError: when that fails.
         """
         return None
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
 
 
 def matches_project(pattern: str, name: str) -> bool:

@@ -26,7 +26,16 @@ from flask_grpcweb_scm.scm.jobs import make_due
 from flask_grpcweb_scm.scm.jobs.issues import issue_changed
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, read_secret
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
-from flask_grpcweb_scm.scm.webhooks.deliveries import ISSUE, PING, Event, MalformedDelivery, Vendor, vendor_of
+from flask_grpcweb_scm.scm.webhooks.deliveries import (
+    ISSUE,
+    PING,
+    SIGNING_TOKEN,
+    Event,
+    MalformedDelivery,
+    Vendor,
+    signing_key,
+    vendor_of,
+)
 from flask_grpcweb_scm.scm.webhooks.work import changed_issues, providers_named, works_of
 from flask_grpcweb_scm.transactions import transaction
 
@@ -181,8 +190,14 @@ def findings() -> Iterator[str]:
     if settings.scm_webhooks and settings.scm_mirrors is None:
         yield "GRPC_SCM_WEBHOOKS is set, and GRPC_SCM_MIRRORS is not: a push has no mirror to be fetched to."
     for name, configured in settings.scm_webhooks.items():
-        for problem in _read_secrets(name, configured)[1]:
+        secrets, problems = _read_secrets(name, configured)
+        for problem in problems:
             yield f"{problem[:1].upper()}{problem[1:]}."
+        if any(secret.startswith(SIGNING_TOKEN) and not signing_key(secret) for secret in secrets):
+            yield (
+                f"GRPC_SCM_WEBHOOKS has {name!r}, whose signing token is not as GitLab shows it, {SIGNING_TOKEN} and"
+                " base64: its deliveries are refused."
+            )
         is_app = "app_id" in settings.scm_credentials.get(name, {})
         try:
             providers = providers_named(name)

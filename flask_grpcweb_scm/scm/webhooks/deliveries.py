@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-__all__ = ["ISSUE", "PING", "PUSH", "REPOSITORIES", "Event", "MalformedDelivery", "Vendor", "vendor_of"]
+__all__ = [
+    "ISSUE",
+    "PING",
+    "PUSH",
+    "REPOSITORIES",
+    "SIGNING_TOKEN",
+    "Event",
+    "MalformedDelivery",
+    "Vendor",
+    "signing_key",
+    "vendor_of",
+]
 
 PING = "ping"
 PUSH = "push"
@@ -140,7 +151,7 @@ def _is_from_gitlab(
 
     A request with a signature never falls back to the token, which can be read where it has passed.
     """
-    keys = [key for key in map(_signing_key, secrets) if key]
+    keys = [key for key in map(signing_key, secrets) if key]
     if keys and "webhook-signature" in headers:
         return _is_signed(headers, keys, read_body, now)
     given = headers.get("x-gitlab-token", "").encode("latin-1", "replace")
@@ -161,8 +172,8 @@ def _is_signed(headers: Mapping[str, str], keys: Collection[bytes], read_body: C
     return any(matches)
 
 
-def _signing_key(secret: str) -> bytes:
-    """Return the key of a signing token; empty for any other secret."""
+def signing_key(secret: str) -> bytes:
+    """Return the key of a signing token; empty for any other secret, and for one that is damaged."""
     if not secret.startswith(SIGNING_TOKEN):
         return b""
     try:

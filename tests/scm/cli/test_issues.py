@@ -47,8 +47,11 @@ def test_some_are_read(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
         know(app, ours, "o/r#1", "o/r#2", refresh_at=None)
     assert run(app, "issues", "refresh", "ours", "--key", "o/r#2").stdout.endswith("\n1 of 1 read\n")
     assert vendor.asked == ["GET /repos/o/r/issues/2"]
-    wrong = run(app, "issues", "refresh", "ours", "--key", "o/r#9")
-    assert "'ours' has no issue 'o/r#9' at a tracker; see: flask scm issues list ours" in wrong.stderr
+    for known in ((), ("--key", "o/r#2")):
+        vendor.asked.clear()
+        wrong = run(app, "issues", "refresh", "ours", *known, "--key", "o/r#9")
+        assert "'ours' has no issue 'o/r#9' at a tracker; see: flask scm issues list ours" in wrong.stderr
+        assert vendor.asked == []
     assert run(app, "issues", "refresh", "ours", "--integration", "No").exit_code == 1
 
 

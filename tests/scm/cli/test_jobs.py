@@ -69,6 +69,22 @@ def facts(app: Flask, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
+def test_a_worker_ends_with_the_first_of_its_threads_that_fails(app: Flask) -> None:
+    """By the app's own functions, say; whoever has started it starts it again."""
+    failed: list[threading.Thread] = []
+
+    @app.teardown_appcontext
+    def fail(error: BaseException | None) -> None:
+        thread = threading.current_thread()
+        if thread is not threading.main_thread() and not failed:
+            failed.append(thread)
+            raise RuntimeError("of the app")
+
+    result = run(app, "worker", "--threads", "3")
+    assert result.exit_code == 1
+    assert repr(result.exception) == "RuntimeError('of the app')"
+
+
 def test_a_worker_works_off_what_is_due(app: Flask, repositories: list[int]) -> None:
     api, _, gone = repositories
     assert {(job["kind"], job["subject_id"], job["state"]) for job in facts(app, "jobs")["jobs"]} == {
@@ -184,6 +200,7 @@ def test_a_signal_that_comes_to_another_thread_ends_a_worker(app: Flask, monkeyp
     assert facts(app, "worker") == {"jobs": 1}
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_ends_when_it_is_told_to(
     app: Flask, database: str, repositories: list[int], git_server: GitServer, shell_path: str, tmp_path: Path,

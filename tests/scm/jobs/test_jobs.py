@@ -275,6 +275,29 @@ def test_a_lease_is_renewed_while_the_job_runs_and_lost_when_another_has_it(app:
     assert (row.claims, row.error, row.attempts) == (2, "", 1), "the other one's row stays as it is"
 
 
+def test_a_lease_that_cannot_be_renewed_ends_whatever_the_reason(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """The app's own functions run in the thread that renews it, too."""
+    app.extensions["grpcweb_scm"].settings.__dict__["scm_job_lease"] = 0.3
+    worker = threading.current_thread()
+
+    @app.teardown_appcontext
+    def fail(error: BaseException | None) -> None:
+        if threading.current_thread() is not worker:
+            raise RuntimeError("of the app")
+
+    def work(subject: int, lease: Lease) -> None:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            lease.check()
+            time.sleep(0.02)
+
+    due(app, 1)
+    lines: list[str] = []
+    run(app, work, limit=1, note=lines.append)
+    assert lines == ["work 1: stopped, and due again"]
+    assert "the lease of job 1 was not renewed: RuntimeError" in caplog.text
+
+
 def test_a_worker_that_stops_leaves_its_job_to_others(app: Flask) -> None:
     stop = threading.Event()
 
@@ -308,8 +331,8 @@ def test_the_end_of_a_thread_releases_the_job(app: Flask, ending: type[BaseExcep
 
 def test_a_job_that_kills_its_worker_does_not_keep_others_waiting(app: Flask) -> None:
     """It is claimed first, for it is due longest; then others come before it, and it comes more and more rarely."""
-    due(app, 1)
-    due(app, 2)
+    due(app, 1, after=-2.0)
+    due(app, 2, after=-1.0)
 
     class Killed(BaseException):
         pass

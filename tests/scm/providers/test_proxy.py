@@ -130,6 +130,15 @@ def test_a_proxy_that_does_not_connect_is_told(refusal: bytes, error: type[Excep
     assert "localhost" not in str(caught.value)
 
 
+def test_a_proxy_that_cannot_be_reached_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        place = closed.getsockname()
+    with pytest.raises(ProviderUnavailable, match="the proxy of GRPC_SCM_PROXY does not connect") as caught:
+        client("http://localhost:9", f"http://u:hunter2@127.0.0.1:{place[1]}").get("/x")
+    assert caught.value.private.endswith("it cannot be reached: Connection refused")
+    assert "hunter2" not in caught.value.private
+
+
 def test_hosts_may_be_called_without_the_proxy() -> None:
     app = make_app(
         "sqlite://",

@@ -102,6 +102,7 @@ def test_no_connection_is_in_use_while_a_message_is_read(app: Flask, organizatio
         assert {connections(app) for _ in messages} == {0}
 
 
+@pytest.mark.needs("time")
 def test_a_stream_ends_at_its_deadline_and_frees_the_connection(app: Flask, organization: int) -> None:
     fill(app, organization)
     body = body_of(scm_pb2.StreamRepositoriesRequest(organization_id=organization))

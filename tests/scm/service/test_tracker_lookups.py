@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm import Identity, StatusCode
-from flask_grpcweb_scm.scm import ExternalIssue, GroupLink, db
+from flask_grpcweb_scm.scm import ExternalIssue, Group, GroupLink, OrganizationIntegration, db
 from tests.client.scripted import Peer, http
 from tests.scm.support import Scm, Tenant
 from tests.scm.trackers import github_server
@@ -125,6 +125,13 @@ def test_an_integration_without_a_tracker(scm: Scm, app: Flask, ours: Tenant) ->
     assert error.message == f"integration {local.integration} has no tracker: its issues exist here only"
 
 
+def configure(app: Flask, tenant: Tenant, **config: str) -> None:
+    with app.app_context():
+        statement = sa.select(OrganizationIntegration).filter_by(integration_id=tenant.integration)
+        db.session.scalars(statement).one().config = config
+        db.session.commit()
+
+
 FAULTS = ["cut_before", "cut_after", "cut_in_the_answer", "nonsense_after"]
 
 
@@ -151,6 +158,29 @@ def test_a_comment_that_fails_does_not_fail_the_link(
     github.faults = [github_server.answer, getattr(github_server, fault)]
     assert scm("LinkExternalIssue", **by_key(ours)).key == "o/r#1"
     assert links(app) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [(OrganizationIntegration.integration_id, "is not installed"), (Group.id, "does not exist")],
+    ids=["installation", "group"],
+)
+def test_what_is_deleted_meanwhile_gets_no_link(
+    app: Flask, scm: Scm, ours: Tenant, github: GitHubServer, row: Any, text: str
+) -> None:
+    def fault(peer: Peer, act: Callable[[], bytes]) -> None:
+        with app.app_context():
+            if row is Group.id:
+                db.session.execute(sa.delete(GroupLink))
+            wanted = ours.group if row is Group.id else ours.integration
+            db.session.execute(sa.delete(row.class_).where(row == wanted))
+            db.session.commit()
+        peer.send(act())
+
+    github.faults = [fault]
+    assert text in scm.error(StatusCode.NOT_FOUND, "LinkExternalIssue", **by_key(ours)).message
+    assert (known(app), links(app)) == ([], 0)
+    assert github.comments == []
 
 
 def test_links_at_the_same_time_store_one_issue(app: Flask, scm: Scm, ours: Tenant) -> None:
@@ -197,6 +227,15 @@ def test_jira_names_what_the_caller_can_set(
     ids = {"organization_id": tenant.organization, "integration_id": tenant.integration}
     [found] = scm("DescribeTrackerFields", **ids).fields
     assert (found.name, found.label, found.required) == ("customfield_1", "Severity", True)
+    # A default counts by the name that it has in the configuration, and one without a value does not.
+    for defaults, expected in [
+        ({"severity": "High"}, (False, "High")),
+        ({"customfield_1": "Low", "Severity": " "}, (False, "Low")),
+        ({"customfield_1": " "}, (True, "")),
+    ]:
+        configure(app, tenant, project="ABC", issuetype="Bug", **defaults)
+        [found] = scm("DescribeTrackerFields", **ids).fields
+        assert (found.required, found.default_value) == expected
     refused = {"errors": {"customfield_1": "Severity is required."}}
     github.faults = [lambda peer, act: peer.send(http(json.dumps(refused).encode(), status="400 Bad Request"))]
     error = scm.error(StatusCode.INVALID_ARGUMENT, "CreateExternalIssue", **ids, title="x")

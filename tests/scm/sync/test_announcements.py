@@ -144,6 +144,27 @@ def test_github_shows_the_newest_comments_on_the_last_page(
     assert (len(issue.comments), pending(app)) == (1, 0)
 
 
+@every_vendor
+def test_an_organization_that_is_held_to_its_projects(
+    app: Flask, scm: Scm, vendor: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [project] = [vendor.config[name] for name in ("repo", "project") if name in vendor.config]
+    held = at_vendor(app, vendor, "held", projects=project)
+    issue = vendor.add(1)
+    link(scm, held, vendor)
+    assert (len(issue.comments), pending(app)) == (1, 0)
+    # A worker is held to them, too.
+    other = at_vendor(app, vendor, "other", projects=project)
+    vendor.faults = [faults.answer] * 2 + [respond_with("502 Bad Gateway")]
+    monkeypatch.setattr(external_issues, "COMMENT_SECONDS", 0.5)
+    link(scm, other, vendor)
+    vendor.faults.clear()
+    pass_time(app, LATER)
+    work(app)
+    assert pending(app) == 0
+    assert len(issue.comments) == 2
+
+
 @pytest.mark.parametrize("config", [{"comment_on_link": "false"}, {"projects": "o/other", "comment_on_link": "true"}])
 def test_what_is_not_to_be_told(app: Flask, scm: Scm, vendor: VendorServer, config: dict[str, Any]) -> None:
     quiet = at_vendor(app, vendor, "quiet", **config)

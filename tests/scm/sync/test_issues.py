@@ -169,6 +169,7 @@ def test_a_tracker_without_the_request_for_many(app: Flask, ours: Tenant, vendor
     assert len(vendor.asked) == 32
 
 
+@pytest.mark.needs("time")
 @every_vendor
 def test_what_is_gone_is_known_and_is_not_looked_for_again_and_again(
     app: Flask, scm: Scm, ours: Tenant, vendor: VendorServer
@@ -475,6 +476,7 @@ def test_a_limit_of_queries_is_one_of_the_account(app: Flask, ours: Tenant, vend
     assert "refresh_issues 1: failed, and due again in 60 s: github limits the rate of queries" in lines
 
 
+@pytest.mark.needs("time")
 def test_a_tracker_that_is_slow_is_read_bit_by_bit(database: str, vendor: VendorServer) -> None:
     with disposed(tracking_app(database, 1.5)) as app:
         _read_slowly(app, at_vendor(app, vendor, "ours"), vendor)

@@ -115,6 +115,7 @@ def test_an_unchanged_page_is_not_transferred_again(app: Flask, github: GitHubHo
     assert [bool(request.headers.get("if-none-match")) for request in listed] == [True, True, True]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("max_page", [100, 2])
 def test_one_that_begins_on_a_new_page_is_seen(
     app: Flask, github: GitHubHost, installed: int, max_page: int, monkeypatch: pytest.MonkeyPatch
@@ -128,6 +129,7 @@ def test_one_that_begins_on_a_new_page_is_seen(
     assert kinds(sync(app)) == [("add", "acme/3")]
 
 
+@pytest.mark.needs("time")
 def test_a_listing_that_breaks_off_hides_nothing(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
     for number in range(1, 6):
@@ -150,6 +152,7 @@ def test_a_listing_that_breaks_off_hides_nothing(app: Flask, github: GitHubHost,
     assert kinds(sync(app)) == [("hide", "acme/1")] or rows(app)[0][2] == "hidden"
 
 
+@pytest.mark.needs("time")
 def test_one_that_moves_to_a_page_that_was_read_is_not_hidden(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
     for number in range(1, 7):
@@ -165,6 +168,7 @@ def test_one_that_moves_to_a_page_that_was_read_is_not_hidden(app: Flask, github
     assert kinds(sync(app)) == [("hide", "acme/1")]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -361,6 +365,7 @@ def test_the_state_is_small_and_has_no_secrets(app: Flask, github: GitHubHost, i
         assert "s3cret" not in str(row.sync_state)
 
 
+@pytest.mark.needs("time")
 def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
     app: Flask, github: GitHubHost, installed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,11 +390,13 @@ def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
     assert (sync(app)["synced"], fetched()) == (2, {"1.git", "2.git"})
 
 
+@pytest.mark.needs("time")
 def test_limits_are_waited_for_by_the_sync_itself(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("sync.organization", "providers.http"):
         monkeypatch.setattr(f"flask_grpcweb_scm.scm.{module}.SECONDARY_LIMIT_SECONDS", 0.7)
+    monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.SHORTEST_PAUSE_SECONDS", 0.1)
     limited = [
         forbidden("API rate limit exceeded", 429),
         forbidden("secondary rate limit", 403, **{"Retry-After": "1"}),
@@ -417,6 +424,7 @@ def status_of(app: Flask) -> list[str]:
     return [status for _, _, status in rows(app)]
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("by", ["command", "statement"])
 def test_the_status_that_a_person_has_set_stays(app: Flask, github: GitHubHost, installed: int, by: str) -> None:
     """Whatever syncs have set before, and whatever becomes of the repository."""
@@ -530,6 +538,7 @@ def test_a_person_who_was_faster_than_a_sync(
 # What hosts say that cannot be
 
 
+@pytest.mark.needs("time")
 def test_a_listing_that_leads_back_keeps_what_is_known(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
     for number in range(1, 6):

@@ -88,6 +88,7 @@ LOST: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize("case", LOST)
 def test_it_goes_to_the_other_one_when_its_own_cannot_be_listed(
     app: Flask, github: GitHubHost, installed: int, other: int, case: str

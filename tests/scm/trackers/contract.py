@@ -218,9 +218,13 @@ class TrackerContract:
         for text in (key, f" {key}\n", *(vendor.url + page for page in self.pages)):
             assert at.key_of(text) == key, text
         other = [page.replace("localhost", "elsewhere") for page in self.pages]
-        for text in ("", "x", *self.foreign_keys, *other, "https://elsewhere.test" + self.pages[0], vendor.url):
-            with pytest.raises(ProviderRejected, match="no key of"):
+        foreign = [text.format(url=vendor.url) for text in self.foreign_keys]
+        addresses = [vendor.url.replace("localhost", name) for name in ("u:p@localhost", "localhost\uff0fx", "[x")]
+        addresses += ["https://elsewhere.test", vendor.url.rpartition(":")[0] + ":99999", vendor.url + "0"]
+        for text in ("", "x", *foreign, *other, *(address + self.pages[0] for address in addresses), vendor.url):
+            with pytest.raises(ProviderRejected, match="no key of") as caught:
                 at.key_of(text)
+            assert list(caught.value.fields) == ["external_key"]
         assert vendor.requests == []
 
     def test_read_gives_what_the_vendor_shows(self, at: Tracker, vendor: Vendor) -> None:

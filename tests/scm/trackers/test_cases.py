@@ -45,6 +45,8 @@ class Case(NamedTuple):
     """Of a RetryInfo, at least and at most."""
     fields: tuple[str, ...] = ()
     """Of a BadRequest."""
+    without: tuple[str, ...] = ()
+    """Texts that the message is not to have."""
 
 
 def at(seconds: float) -> int:
@@ -107,6 +109,9 @@ CASES = [
          headers=("location: {url}/repositories/1/issues",)),
     Case("vsts", 308, "", 9, ("has moved",)),
     Case("github", 410, {"message": "Issues has been disabled in this repository."}, 5, ("switch issues on",)),
+    Case("jira_server", 403, {"errorMessages": ["The account of ann has been disabled."]}, 7, ("been disabled.",),
+         without=("switch issues on",)),
+    Case("github", 403, {"message": "Sorry. Your account was suspended as spam."}, 7, ("suspended",)),
     Case("vsts", 404, {"message": "TF200016: The following project does not exist: Pier."}, 5, ("TF200016",)),
     Case("jira", 404, {"errorMessage": "Site temporarily unavailable"}, 5, ("Site temporarily unavailable",)),
     # What is wrong with the request
@@ -166,6 +171,7 @@ def created(app: Flask, kind: str, server: ScriptedServer, slug: str, path: str 
     return create(app, tenant, slug, timeout="8S", **issue)
 
 
+@pytest.mark.needs("time")
 def test_responses(app: Flask) -> None:
     replies = Replies()
     numbers = iter(range(1000))
@@ -181,6 +187,7 @@ def test_responses(app: Flask) -> None:
             answer = created(app, case.tracker, server, f"case{next(numbers)}")
             assert answer.code == case.code, answer.message
             assert all(text in answer.message for text in case.texts), answer.message
+            assert not any(text in answer.message for text in case.without), answer.message
             waits = [info.retry_delay.seconds for info in answer.details(error_details_pb2.RetryInfo)]
             least, most = case.wait or (0, 0)
             assert all(least <= wait <= most for wait in waits), waits

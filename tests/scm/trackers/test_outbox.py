@@ -299,6 +299,7 @@ def test_calls_that_wait_for_another_hold_no_connection(
     assert len(github.issues) == 1
 
 
+@pytest.mark.needs("time")
 def test_calls_that_wait_for_one_that_fails_are_made_one_after_the_other(
     app: Flask, ours: Tenant, github: GitHubServer
 ) -> None:
@@ -310,6 +311,7 @@ def test_calls_that_wait_for_one_that_fails_are_made_one_after_the_other(
     assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
 
 
+@pytest.mark.needs("time")
 @pytest.mark.parametrize(("title", "code"), [("Bug", StatusCode.UNAVAILABLE), ("Another", 9)])
 def test_while_a_call_is_under_way_another_waits_until_its_deadline(
     app: Flask, ours: Tenant, github: GitHubServer, title: str, code: int
@@ -390,6 +392,7 @@ def test_keys_of_organizations_do_not_meet(app: Flask, ours: Tenant, github: Git
     assert create(app, theirs, "k").only(scm_pb2.ExternalIssue).key == "o/r#2"
 
 
+@pytest.mark.needs("time")
 def test_a_claim_of_a_call_that_was_killed_ends(app: Flask, ours: Tenant, github: GitHubServer) -> None:
     github.faults = [faults.cut_after]
     create(app, ours, "k")

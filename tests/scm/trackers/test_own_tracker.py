@@ -7,6 +7,7 @@ import sys
 from configparser import ConfigParser
 from types import ModuleType
 
+import pytest
 from flask import Flask
 
 from flask_grpcweb_scm.scm.trackers import registry
@@ -30,6 +31,7 @@ def module_of(name: str, code: str) -> ModuleType:
 sys.modules["linear_app"] = linear_app
 Linear = module_of("acme_linear", block(PAGE, "python", "class Linear(Tracker)")).Linear
 TestLinear = module_of("test_acme_linear", block(PAGE, "python", "class TestLinear(TrackerContract)")).TestLinear
+pytestmark = pytest.mark.needs("time")
 
 
 def test_the_table_has_the_methods_that_are_needed() -> None:

@@ -63,6 +63,7 @@ def test_keys_of_others(at: Tracker, vendor: VendorServer) -> None:
     assert vendor.asked == []
 
 
+@pytest.mark.needs("time")
 def test_no_value_of_a_response_is_believed(at: Tracker, vendor: VendorServer) -> None:
     vendor.add(1, assignee="ann")
     vendor.add(2)

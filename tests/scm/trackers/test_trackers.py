@@ -76,7 +76,7 @@ class TestGitHub(TrackerContract):
             query={"q": '"x OR \'1" repo:o/r is:issue', "per_page": "20"},
         )
     ]
-    pages = ["/o/r/issues/7", "/o/r/issues/7/", "/o/r/issues/7?x=1#issuecomment-1"]
+    pages = ["/o/r/issues/7", "/o/r/issues/7/", "/o/r/issues/7?x=1#issuecomment-1", "/o%2Fr/issues/7"]
     foreign_keys = ["o#7", "../..#7", "o/r#x", "o/r/x#7", "o/..#7", "7"]
     complaint = (
         {
@@ -109,6 +109,23 @@ class TestGitHub(TrackerContract):
                 assert not caught.value.may_have_acted
                 assert vendor.requests == []
                 assert (list(caught.value.fields) == ["metadata.milestone"]) is (status == 200)
+
+    def test_a_milestone_is_looked_for_on_all_pages(self, at: Tracker, vendor: Vendor) -> None:
+        pages = [[{"number": 100 * page + i, "title": f"M{100 * page + i}"} for i in range(100)] for page in range(3)]
+        vendor.answer(*pages[:2], [{"number": 7, "title": "Last"}], GITHUB_ISSUE)
+        at.create(self.issue(fields={"repo": "o/r", "milestone": "last"}))
+        assert [request.args.get("page") for request in vendor.requests] == ["1", "2", "3", None]
+        assert vendor.requests[-1].get_json()["milestone"] == 7
+
+    def test_a_search_for_signs_alone_is_one_for_all(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"items": []})
+        at.search('"" \\', {"repo": "o/r"})
+        assert vendor.requests[0].args["q"] == "repo:o/r is:issue"
+
+    def test_the_port_of_an_address_may_be_the_default_one(self) -> None:
+        at = self.tracker("https://code.example:443", Credential(token=SECRET), deadline=time.monotonic() + 5)
+        for port in ("", ":443"):
+            assert at.key_of(f"HTTPS://Code.example{port}/o/r/issues/7") == "o/r#7"
 
     def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: Vendor) -> None:
         for url in ("javascript:alert(1)", "", "https://", "https://a b"):
@@ -184,7 +201,10 @@ class TestGitLab(TrackerContract):
             query={"search": "x\" OR '1", "in": "title,description", "scope": "all", "per_page": "20"},
         )
     ]
-    pages = ["/group/p/-/issues/7", "/group/p/issues/7/", "/group/p/-/issues/7?x#note_1"]
+    pages = [
+        *("/group/p/-/issues/7", "/group/p/issues/7/", "/group/p/-/issues/7?x#note_1"),
+        *("/group/p/-/work_items/7", "/group/p/-/issues/incident/7", "/group/p/-/issues/7/designs"),
+    ]
     foreign_keys = ["p#7", "localhost:group/p", "localhost:group/p#x", "localhost:..#7", "localhost:../..#7"]
     complaint = (
         {"message": {"title": ["can't be blank", "is odd"], "weight": ["is not a number"]}},
@@ -206,6 +226,17 @@ class TestGitLab(TrackerContract):
                 at.create(self.issue(fields={**given, name: "bob"}))
             assert list(caught.value.fields) == [f"metadata.{name}"]
         assert len(vendor.requests) == 1
+
+    def test_what_is_to_be_confidential_is_not_public(self, at: Tracker, vendor: Vendor) -> None:
+        for value in ("yes", "1", "true false"):
+            given = {"project": "group/p", "confidential": value}
+            with pytest.raises(ProviderRejected, match="which are true, false") as caught:
+                at.check(given)
+            assert list(caught.value.fields) == ["metadata.confidential"]
+            with pytest.raises(ProviderMisconfigured, match="confidential is none that gitlab has"):
+                at.check_defaults(given)
+        for value in ("", " ", "true", " FALSE "):
+            at.check({"project": "group/p", "confidential": value})
 
     def test_a_project_is_one_segment(self, at: Tracker, vendor: Vendor) -> None:
         vendor.play(*self.create)
@@ -307,8 +338,11 @@ class TestAzureDevOps(TrackerContract):
         ),
         Step("GET", "/_apis/wit/workitems", {"value": [read.answer]}, query={**read.query, "ids": "7"}),
     ]
-    pages = ["/acme/My%20Project/_workitems/edit/7", "/acme/other/_workitems/edit/7/"]
-    foreign_keys = ["7x", "ABC-7", "7/../8"]
+    pages = [
+        *("/acme/My%20Project/_workitems/edit/7", "/acme/other/_workitems/edit/7/", "/ACME/x/_workItems/edit/7"),
+        *("/acme/_workitems/edit/7", "/acme/x/_boards/board/t/Stories?workitem=7", "/acme/x/_workitems?id=7&_a=edit"),
+    ]
+    foreign_keys = ["7x", "ABC-7", "7/../8", "{url}/acme/7", "{url}/acme/x/_boards/board/t/Team/Stories?workitem=x"]
     complaint = ({"$id": "1", "message": "TF401347: no such type", "typeKey": "X"}, "TF401347: no such type", {})
 
     def test_an_issue_is_of_the_type_issue_unless_told_otherwise(self, at: Tracker, vendor: Vendor) -> None:
@@ -338,6 +372,12 @@ class TestAzureDevOps(TrackerContract):
             {"referenceName": "System.Tags", "name": "Tags", "alwaysRequired": False, "allowedValues": []},
             {"referenceName": "Custom.Severity", "name": "Severity", "alwaysRequired": True, "allowedValues": ["1", 2]},
             {"referenceName": "System.State", "name": "State", "alwaysRequired": True, "defaultValue": "New"},
+            # Of every type, as Azure DevOps describes it; it follows from the path.
+            {"referenceName": "System.IterationId", "name": "Iteration ID", "alwaysRequired": True},
+            {"referenceName": "System.AreaLevel1", "name": "Area Level 1", "alwaysRequired": False},
+            {"referenceName": "System.RemoteLinkCount", "name": "Remote Link Count", "alwaysRequired": False},
+            {"referenceName": "System.ChangedDate", "name": "Changed Date", "alwaysRequired": False},
+            {"referenceName": "System.Rev", "name": "Rev", "alwaysRequired": False},
         ]
         vendor.answer({"count": 4, "value": rows})
         assert at.describe({"project": "p", "work_item_type": "Bug"}) == [
@@ -430,13 +470,16 @@ class TestJiraDataCenter(TrackerContract):
     )
     found = FoundIssue("", "", "Bug ü", "To Do", "Ann")
     found_by = {
-        "jql": 'project = "ABC" AND text ~ "x OR 1" ORDER BY updated DESC',
+        "jql": 'project = "ABC" AND text ~ "x or 1" ORDER BY updated DESC',
         "fields": "summary,status,assignee",
         "maxResults": "20",
     }
     search = [Step("GET", "/rest/api/2/search", {"issues": [read.answer]}, query=found_by)]
-    pages = ["/jira/browse/ABC-7", "/jira/browse/abc-7?x=1"]
-    foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7"]
+    pages = [
+        *("/jira/browse/ABC-7", "/jira/browse/abc-7?x=1", "/jira/projects/ABC/issues/ABC-7?filter=allissues"),
+        *("/jira/software/c/projects/ABC/boards/1?selectedIssue=ABC-7", "/jira/software/projects/ABC/issues/ABC-7"),
+    ]
+    foreign_keys = ["ABC", "7", "ABC-7/x", "../ABC-7", "{url}/jira/boards/1?selectedIssue=ABC", "{url}/jira/x/ABC-7"]
     complaint = (
         {"errorMessages": ["Not today."], "errors": {"summary": "Is required.", "priority": "Is unknown."}},
         "Not today.; title: Is required.; metadata.priority: Is unknown.",
@@ -488,6 +531,9 @@ class TestJiraDataCenter(TrackerContract):
                 ("a parent", {"parent": "ABC-1"}, {"parent": {"key": "ABC-1"}}),
                 ("a text", {"duedate": "2030-01-31"}, {"duedate": "2030-01-31"}),
                 ("a name that two have", {"Same": "x"}, {}),
+                ("a default by name", {"Severity": "Low", "customfield_1": "High"}, {"customfield_1": {"id": "11"}}),
+                ("a default by id", {"customfield_1": "Low", "Severity": "High"}, {"customfield_1": {"id": "11"}}),
+                ("too large", {"Points": "9" * 400}, {"customfield_3": int("9" * 400)}),
                 ("a name that none has", {"note": "x"}, {}),
                 ("nothing", {"customfield_1": " "}, {}),
                 # An organization may be held to some projects.
@@ -496,10 +542,25 @@ class TestJiraDataCenter(TrackerContract):
             ],
         )
 
+    def test_words_of_a_search_are_no_operators(self, at: Tracker, vendor: Vendor) -> None:
+        for text, words in [
+            ("Error - cannot NOT parse", "Error cannot not parse"),
+            ("-Xmx OR AND", "Xmx or and"),
+            ("a.b-c@d", "a.b-c@d"),
+            ('... -- "', ""),
+        ]:
+            vendor.requests.clear()
+            vendor.answer({"issues": []})
+            at.search(text, {"project": "ABC"})
+            wanted = f' AND text ~ "{words}"' if words else ""
+            assert vendor.requests[0].args["jql"] == f'project = "ABC"{wanted} ORDER BY updated DESC'
+
     def test_a_lookup_that_fails_never_fails_the_create(self, at: Tracker, vendor: Vendor) -> None:
         given = {"components": "cart,api", "customfield_1": '{"value": "High"}', "customfield_9": "plain", "note": "x"}
+        given["Fix versions"] = "1.0"
         expected = {
             "components": [{"name": "cart"}, {"name": "api"}],
+            "fixVersions": [{"name": "1.0"}],
             "customfield_1": {"value": "High"},
             "customfield_9": "plain",
         }
@@ -536,6 +597,18 @@ class TestJiraDataCenter(TrackerContract):
             vendor.lookups[info] = Response(answer)
             vendor.answer({"key": "ABC-7"}, status=201)
             assert at.create(self.issue()).web_url == url
+
+    def test_a_page_of_a_site_that_is_not_known_is_no_wrong_key(self, vendor: Vendor) -> None:
+        at = self.tracker(
+            f"{vendor.url}/ex/jira/9",
+            Credential(token=SECRET),
+            deadline=time.monotonic() + 5,
+            allowed_hosts=["localhost"],
+        )
+        vendor.answer({}, status=403)
+        assert at.key_of("ABC-7") == "ABC-7"
+        with pytest.raises(ProviderUnavailable, match="does not say where its pages are; name the issue by its key"):
+            at.key_of("https://acme.example/browse/ABC-7")
 
     def test_project_and_type_by_id(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer({"key": "ABC-7"})

@@ -619,6 +619,7 @@ def test_no_message_has_a_secret(database: str) -> None:
         ({"GRPC_SCM_WEBHOOKS": {"jira": GITHUB_SECRET}}, "which is of jira"),
         ({"GRPC_SCM_WEBHOOKS": {"main": {"secret_file": "/no/such/file"}}}, "'/no/such/file' cannot be read"),
         ({"GRPC_SCM_WEBHOOKS": {"main": {"secret_env": "NO_SUCH_VARIABLE"}}}, "'NO_SUCH_VARIABLE' is not set"),
+        ({"GRPC_SCM_WEBHOOKS": {"main": SIGNING_TOKEN[:-2]}}, "signing token is not as GitLab shows it"),
         ({"GRPC_SCM_WEBHOOKS": {"main": "short"}}, "GRPC_SCM_WEBHOOKS has a value of fewer than"),
         ({"GRPC_SCM_WEBHOOKS": {"main": "your-secret-here-your-secret-here"}}, "GRPC_SCM_WEBHOOKS has a placeholder"),
     ],

@@ -67,6 +67,7 @@ def test_a_push_is_stored_after_its_delivery(app: Flask, host: GitHubHost, tmp_p
     assert len(stored_commits(app, "2")) == 3
 
 
+@pytest.mark.needs("time")
 def test_a_push_whose_delivery_is_lost_is_found_by_the_next_sync(app: Flask, tmp_path: Path) -> None:
     extend(tmp_path / "git", 4, 5)
     with app.app_context():
@@ -77,6 +78,7 @@ def test_a_push_whose_delivery_is_lost_is_found_by_the_next_sync(app: Flask, tmp
         assert stored_commits(app, number) == commits_of(tmp_path / "git")
 
 
+@pytest.mark.needs("time")
 def test_what_becomes_of_a_repository_is_known_after_its_delivery(app: Flask, host: GitHubHost) -> None:
     host.repositories[1].name = "acme/renamed"
     assert post(app, github("repository", {"action": "renamed", **repository(host, 1)})) == (200, "accepted")
