@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -146,7 +147,8 @@ class Cluster:
         host.kill()
         if name == "postgresql":
             yield
-            self.postgresql.start()
+            # As a unit is, until it is there.
+            eventually(self._is_postgresql_started)
         elif name == "redis":
             self.redis.end(signal.SIGKILL)
             yield
@@ -155,6 +157,14 @@ class Cluster:
             self._units[name].clear()
             yield
             self._units[name].start()
+
+    def _is_postgresql_started(self) -> bool:
+        try:
+            self.postgresql.start()
+        except subprocess.CalledProcessError:
+            logger.warning("PostgreSQL has not started:\n%s", (self.postgresql.folder / "log").read_text()[-1000:])
+            return self.postgresql.is_running()
+        return True
 
     def wait_until_synced(self) -> None:
         """Wait until each repository is as git says, and no job is under way or due."""
