@@ -129,7 +129,10 @@ def network(*names: str) -> Iterator[Network]:
     for run in {int(match[1]) for match in map(_OF_A_RUN.fullmatch, _namespaces()) if match}:
         if not Path(f"/proc/{run}").exists():
             remove(run)
+    # Else nothing below runs.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield Network(list(names))
     finally:
         remove(os.getpid())
+        signal.signal(signal.SIGTERM, before)
