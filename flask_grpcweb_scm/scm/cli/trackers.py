@@ -9,7 +9,7 @@ import click
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.pb import scm_pb2
-from flask_grpcweb_scm.rpc import CallContext, RpcError, printable
+from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode, printable
 from flask_grpcweb_scm.scm.cli.commands import command, fail, print_result
 from flask_grpcweb_scm.scm.cli.issues import issues_cli
 from flask_grpcweb_scm.scm.cli.kinds import group_numbered, installation_named
@@ -138,7 +138,7 @@ def create_issue(
     linked = ""
     if group is not None:
         link = scm_pb2.LinkExternalIssueRequest(group_id=group_id, external_issue_id=issue.id)
-        _call(service.link_external_issue, link, CallContext())
+        _link_again(link)
         linked = f", and linked to group {group[1]} of {group[0]!r}"
     told = f"created issue {issue.key}{linked}; external issue {issue.id} {issue.web_url}".rstrip()
     print_result(as_json, told, id=issue.id, key=issue.key, url=issue.web_url)
@@ -164,6 +164,16 @@ def link_issue(organization: str, project: str, number: str, integration: str, k
 def _ids(organization: str, integration: str) -> dict[str, int]:
     row = installation_named(organization, integration)
     return {"organization_id": row.organization_id, "integration_id": row.integration_id}
+
+
+def _link_again(request: scm_pb2.LinkExternalIssueRequest) -> None:
+    """Link an issue, unless an earlier run of the same command has done it."""
+    try:
+        service.link_external_issue(request, CallContext())
+    except RpcError as error:
+        if error.code is not StatusCode.ALREADY_EXISTS:
+            fail(error.message)
+    db.session.commit()
 
 
 def _call(function: Callable[[Any, CallContext], Response], request: Message, context: CallContext) -> Response:

@@ -6,10 +6,12 @@ https://learn.microsoft.com/en-us/rest/api/azure/devops/wit/work-items
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
@@ -30,6 +32,9 @@ from flask_grpcweb_scm.scm.trackers.tracker import (
 
 __all__ = ["AzureDevOps"]
 
+KEPT_SECONDS = 300
+known_fields: LruCache[tuple[TrackerField, ...]] = LruCache(2**22)
+"""By account, project and type of work item, and by the time: fields change, though seldom."""
 API_VERSION = {"api-version": "7.1"}
 PAGE_SIZE = 200
 MAX_PAGES = 20
@@ -90,9 +95,15 @@ class AzureDevOps(Tracker):
     def describe(self, fields: Mapping[str, str]) -> Sequence[TrackerField]:
         """``GET {project}/_apis/wit/workitemtypes/{type}/fields``."""
         self.check(fields)
-        path = path_of(
-            fields["project"], "_apis", "wit", "workitemtypes", fields.get("work_item_type") or "Issue", "fields"
-        )
+        project, kind = fields["project"], fields.get("work_item_type") or "Issue"
+        key = self.http.host, self.site, self.credential, project, kind, int(time.monotonic() / KEPT_SECONDS)
+        known = known_fields.get(key)
+        if known is None:
+            known = tuple(self._described(path_of(project, "_apis", "wit", "workitemtypes", kind, "fields")))
+            known_fields.put(key, known, memory_of(key, known))
+        return known
+
+    def _described(self, path: str) -> Sequence[TrackerField]:
         reply = self._signed_in(self.http.get(path, query={**API_VERSION, "$expand": "allowedValues"}))
         found = []
         for row in reply.value("value", kind=list):
@@ -101,7 +112,7 @@ class AzureDevOps(Tracker):
             if FIELD.fullmatch(name) and lower not in OWN_FIELDS and _COMPUTED.fullmatch(lower) is None:
                 # One that has a value of its own need not be sent.
                 required = row.get("alwaysRequired") is True and row.get("defaultValue") is None
-                allowed = [str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED]]
+                allowed = tuple(str(value) for value in (row.get("allowedValues") or ())[:MAX_ALLOWED])
                 found.append(TrackerField(name, str(label), "option" if allowed else "string", required, allowed))
         return sorted(found, key=lambda each: not each.required)
 

@@ -5,6 +5,7 @@ https://docs.github.com/en/rest/issues/issues
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -27,6 +28,8 @@ from flask_grpcweb_scm.scm.trackers.tracker import (
 )
 
 __all__ = ["GitHub", "GitHubEnterprise"]
+
+logger = logging.getLogger(__name__)
 
 NAME = r"(?!\.{1,2}(?:[/#]|\Z))[A-Za-z0-9_.-]+"
 REPOSITORY = f"{NAME}/{NAME}"
@@ -78,8 +81,14 @@ class GitHub(Tracker):
         if milestone := issue.fields.get("milestone", "").strip():
             fields["milestone"] = self._milestone(repository, milestone)
         reply = self.http.request("POST", _path(repository, "issues"), json=fields)
+        created = reply.value(kind=dict)
+        left_out = [name for name in sorted(fields) if name in created and not created[name]]
+        if left_out:
+            # "Only users with push access can set assignees …, silently dropped otherwise".
+            text = "%s left out %s of an issue in %s; may the account push there?"
+            logger.warning(text, self.kind, ", ".join(left_out), repository)
         # As GitHub writes its name, in webhooks too.
-        shown = _repository_of(reply.value(kind=dict))
+        shown = _repository_of(created)
         return self._issue(shown if shown.casefold() == repository.casefold() else repository, reply)
 
     def _milestone(self, repository: str, name: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
-from flask_grpcweb_scm.scm.providers import ProviderRejected, ProviderUnavailable
+from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderRejected, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
 from flask_grpcweb_scm.scm.trackers.jira_fields import (
@@ -137,6 +137,9 @@ class JiraDataCenter(Tracker):
             types = ("issue", "createmeta", project, "issuetypes")
             ids = {str(row["name"]).casefold(): row["id"] for row in self._rows("issueTypes", *types)}
             number = kind if kind in ids.values() else ids.get(kind.casefold())
+            if not ids:
+                text = f"{self.kind} shows no type of issue of {project}; may the account create issues there?"
+                raise self.error(ProviderForbidden, text)
             if number is None:
                 text = f"{project} has no type of issue {kind[:80]!r}; it has {', '.join(sorted(ids))[:300]}"
                 raise self.error(ProviderRejected, text, fields={"metadata.issuetype": text})

@@ -98,7 +98,9 @@ def read_field(row: Any) -> JiraField | None:
     if custom == SPRINT:
         kind, is_list = "number", False
     is_text_area = field_id == "environment" or custom == TEXT_AREA
-    required = row.get("required") is True and row.get("hasDefaultValue") is not True
+    # Without a reporter it is the account, which Data Center does not call a default.
+    has_default = row.get("hasDefaultValue") is True or field_id == "reporter"
+    required = row.get("required") is True and not has_default
     allowed = tuple(_allowed(row.get("allowedValues")))
     return JiraField(field_id, name, kind, is_list, is_text_area, required, allowed)
 

@@ -75,3 +75,17 @@ def test_a_field_is_named_as_it_is_written() -> None:
     rows = [("Severity", 1), ("severity", 0), ("SEVERITY", None), ("note", 2), ("customfield_0", 0)]
     for name, number in rows:
         assert named(fields, name) == (None if number is None else fields[number])
+
+
+def test_what_is_required_is_what_a_caller_has_to_say() -> None:
+    schema = {"type": "user"}
+    for field_id, more, expected in [
+        ("customfield_1", {}, True),
+        ("customfield_1", {"hasDefaultValue": False}, True),
+        ("customfield_1", {"hasDefaultValue": True}, False),
+        # Without one it is the account; Data Center does not count that as a default.
+        ("reporter", {"hasDefaultValue": False}, False),
+    ]:
+        found = read_field({"fieldId": field_id, "name": "X", "schema": schema, "required": True, **more})
+        assert found is not None
+        assert found.required is expected

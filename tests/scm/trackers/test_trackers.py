@@ -16,11 +16,12 @@ from flask_grpcweb_scm.scm.providers import (
     Credential,
     CredentialRefused,
     ProviderError,
+    ProviderForbidden,
     ProviderMisconfigured,
     ProviderRejected,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers import jira
+from flask_grpcweb_scm.scm.trackers import azure_devops, jira
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
@@ -109,6 +110,21 @@ class TestGitHub(TrackerContract):
                 assert not caught.value.may_have_acted
                 assert vendor.requests == []
                 assert (list(caught.value.fields) == ["metadata.milestone"]) is (status == 200)
+
+    def test_what_is_left_out_without_a_word_is_told(
+        self, at: Tracker, vendor: Vendor, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        issue = self.issue(fields={"repo": "o/r", "labels": "bug", "assignees": "ann", "type": "Bug"})
+        for shown, told in [
+            ({"labels": [], "assignees": None, "type": {"name": "Bug"}}, ["left out assignees, labels"]),
+            ({"labels": [{"name": "bug"}], "assignees": [{"login": "ann"}]}, []),
+            ({"labels": 7, "assignees": "x"}, []),
+        ]:
+            caplog.clear()
+            vendor.answer({**GITHUB_ISSUE, **shown}, status=201)
+            assert at.create(issue).key == "o/r#7"
+            assert [text for text in told if text in caplog.text] == told
+            assert ("left out" in caplog.text) is bool(told)
 
     def test_a_milestone_is_looked_for_on_all_pages(self, at: Tracker, vendor: Vendor) -> None:
         pages = [[{"number": 100 * page + i, "title": f"M{100 * page + i}"} for i in range(100)] for page in range(3)]
@@ -345,6 +361,10 @@ class TestAzureDevOps(TrackerContract):
     foreign_keys = ["7x", "ABC-7", "7/../8", "{url}/acme/7", "{url}/acme/x/_boards/board/t/Team/Stories?workitem=x"]
     complaint = ({"$id": "1", "message": "TF401347: no such type", "typeKey": "X"}, "TF401347: no such type", {})
 
+    @pytest.fixture(autouse=True)
+    def _new_process(self) -> None:
+        azure_devops.known_fields = LruCache(2**20)
+
     def test_an_issue_is_of_the_type_issue_unless_told_otherwise(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer({"id": 7})
         at.create(self.issue(fields={"project": "p"}))
@@ -380,12 +400,19 @@ class TestAzureDevOps(TrackerContract):
             {"referenceName": "System.Rev", "name": "Rev", "alwaysRequired": False},
         ]
         vendor.answer({"count": 4, "value": rows})
-        assert at.describe({"project": "p", "work_item_type": "Bug"}) == [
-            TrackerField("Custom.Severity", "Severity", "option", required=True, allowed=["1", "2"]),
-            TrackerField("System.Tags", "Tags", "string", allowed=[]),
-            TrackerField("System.State", "State", "string", allowed=[]),
+        assert [*at.describe({"project": "p", "work_item_type": "Bug"})] == [
+            TrackerField("Custom.Severity", "Severity", "option", required=True, allowed=("1", "2")),
+            TrackerField("System.Tags", "Tags", "string", allowed=()),
+            TrackerField("System.State", "State", "string", allowed=()),
         ]
         assert vendor.requests[0].path == "/acme/p/_apis/wit/workitemtypes/Bug/fields"
+
+    def test_fields_are_read_once_in_a_while(self, at: Tracker, vendor: Vendor) -> None:
+        vendor.answer({"value": [{"referenceName": "Custom.Severity", "name": "Severity"}]})
+        first = at.describe({"project": "kept", "work_item_type": "Bug"})
+        assert at.describe({"project": "kept", "work_item_type": "Bug"}) == first
+        at.describe({"project": "kept"})
+        assert [request.path.split("/")[-2] for request in vendor.requests] == ["Bug", "Issue"]
 
     def test_a_page_to_sign_in_on_is_no_success(self, at: Tracker, vendor: Vendor) -> None:
         vendor.answer("<html>", status=203)
@@ -578,6 +605,12 @@ class TestJiraDataCenter(TrackerContract):
         assert list(caught.value.fields) == ["metadata.issuetype"]
         with pytest.raises(ProviderRejected, match="issuetype is needed"):
             at.describe({"project": "ABC"})
+
+    def test_an_account_that_may_create_nothing_is_told_so(self, at: Tracker, vendor: Vendor) -> None:
+        for key in vendor.lookups:
+            vendor.lookups[key] = Response('{"values": [], "total": 0}')
+        with pytest.raises(ProviderForbidden, match="shows no type of issue of ABC; may the account create"):
+            at.describe({"project": "ABC", "issuetype": "Bug"})
 
     def test_links_of_a_gateway_lead_to_the_site(self, vendor: Vendor) -> None:
         path = "/ex/jira/1111-2222"
