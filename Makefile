@@ -61,7 +61,7 @@ $(BIN)/scm-grpc --url http://127.0.0.1:$(PORT) list-repositories --organization-
 endef
 export TRY_GRPC
 
-.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance trackers faults sync fuzz audit field deploy bench bench-quick scale servers sizing webhooks soak clean
+.PHONY: help run run-grpc example-data test test-quick test-versions lint format types docs docs-links package protos migration coverage coverage-check browser neighbours peers conformance trackers faults sync fuzz audit field deploy cluster bench bench-quick scale servers sizing webhooks soak clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -176,6 +176,10 @@ field: $(DEV) ## Import the real git repositories of a folder, and compare with 
 # Alone: a machine that is busy with other tests passes deadlines.
 deploy: $(DEV) ## Run deploy/ with nginx, PostgreSQL and Redis: restarts under load, ten times over, alerts, backups, upgrades (ROUNDS=1)
 	PYTHONDONTWRITEBYTECODE= ROUNDS=$(or $(ROUNDS),10) $(BIN)/python -m pytest --randomly-dont-reset-seed --durations 10 --log-cli-level INFO tests/deploy $(ARGS)
+
+# With ROUNDS it leaves the page as it is.
+cluster: $(DEV) ## Kill the hosts of a cluster and cut their network, during syncs and traffic, and write the table of docs/scaling.md; as root (ROUNDS=1)
+	$(if $(ROUNDS),,CLUSTER_PAGE=docs/scaling.md )PYTHONDONTWRITEBYTECODE= ROUNDS=$(or $(ROUNDS),5) $(BIN)/python -m pytest --log-cli-level INFO tests/cluster $(ARGS)
 
 bench: .venv-bench/.installed ## Measure this package beside its peers (BENCH='--only unary …')
 	.venv-bench/bin/python -m benchmarks $(BENCH)

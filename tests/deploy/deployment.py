@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,7 @@ class Unit:
 
     :param replaced: names of files and ports in the unit, and those of the test in their place.
     :param sockets: that it gets.
+    :param inside: the beginning of its command, which has it run on another host.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Unit:
         *,
         instance: str = "",
         sockets: list[socket.socket] | None = None,
+        inside: Sequence[str] = (),
     ) -> None:
         text = (DEPLOY / "systemd" / name).read_text().replace("%i", instance)
         for before, after in replaced.items():
@@ -84,14 +86,14 @@ class Unit:
         self.log = folder / f"{name}{instance}.log"
         # What is in the EnvironmentFile= counts more.
         self._environ = {**dict(each.split("=", 1) for each in self._keys.get("Environment", [])), **environ}
-        self._sockets = sockets or []
+        self._sockets, self._inside = sockets or [], inside
         self._folders = [folder / "run" / each for each in self._keys.get("RuntimeDirectory", [])]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         for made in self._folders:
             made.mkdir(parents=True)
-        command = shlex.split(self._keys["ExecStart"][0])
+        command = [*self._inside, *shlex.split(self._keys["ExecStart"][0])]
         if self._sockets:
             given = ",".join(str(each.fileno()) for each in self._sockets)
             command = [sys.executable, "-c", _LAUNCH, given, *command]
@@ -121,8 +123,14 @@ class Unit:
             process.wait(float(self._keys["TimeoutStopSec"][0]))
         finally:
             process.kill()
-            process.wait()
-            self._process = None
+            self.clear()
+
+    def clear(self) -> None:
+        """Wait for the end of the process, whoever has killed it, and leave nothing of it for the next one."""
+        if self._process is None:
+            return
+        self._process.wait()
+        self._process = None
         for made in self._folders:
             shutil.rmtree(made)
 
@@ -150,10 +158,18 @@ class Nginx:
     """nginx with the configuration of deploy/nginx.
 
     :param replaced: as of :class:`Unit`.
+    :param address: of its certificate.
+    :param inside: as of :class:`Unit`.
     """
 
-    def __init__(self, folder: Path, replaced: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        replaced: Mapping[str, str],
+        address: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+    ) -> None:
+        self._folder, self._inside = folder, inside
         self.log = folder / "nginx-error.log"
         self.access_log = folder / "log/scm.log"
         self.access_log.parent.mkdir()
@@ -169,7 +185,7 @@ class Nginx:
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
+                *("-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}", "-days", "2"),
                 *("-keyout", folder / "nginx/tls/tls.key", "-out", self.certificate),
             ],
             check=True,
@@ -180,7 +196,7 @@ class Nginx:
     def command(self) -> list[str]:
         if NGINX is None:
             pytest.fail("nginx is not installed") if "CI" in os.environ else pytest.skip("nginx is not installed")
-        return [str(NGINX), "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
+        return [*self._inside, str(NGINX), "-p", str(self._folder), "-c", str(self._folder / "nginx.conf")]
 
     def start(self) -> None:
         subprocess.run(self.command, check=True, timeout=PATIENCE)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +30,36 @@ class PostgresqlServer:
 
     :param programs: the folder of the server's, and of its tools.
     :param folder: of the server's user.
+    :param inside: the beginning of its commands, which has them run on another host, with the root of this one.
     """
 
-    def __init__(self, programs: Path, folder: Path, user: str | None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        programs: Path,
+        folder: Path,
+        user: str | None,
+        address: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+    ) -> None:
+        self.folder, self._address, self._inside = folder, address, list(inside)
+        if inside and user is not None:
+            entry = pwd.getpwnam(user)
+            self._inside += [f"--setuid={entry.pw_uid}", f"--setgid={entry.pw_gid}"]
+            user = None
         self.port = free_port()
         self.programs = programs
         self._user = user
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
         with (folder / "data/postgresql.conf").open("a") as file:
-            file.write(f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n")
+            file.write(f"port = {self.port}\nlisten_addresses = '{address}'\nunix_socket_directories = ''\n")
             file.write("fsync = off\nshared_buffers = 16MB\n")
+        with (folder / "data/pg_hba.conf").open("a") as file:
+            file.write(f"host all all {address}/24 trust\n")
 
     @property
     def uri(self) -> str:
         """The URI of the database, for SQLAlchemy, and for a role that limits apply to."""
-        return f"postgresql+psycopg://{ROLE}@127.0.0.1:{self.port}/{DATABASE}"
+        return f"postgresql+psycopg://{ROLE}@{self._address}:{self.port}/{DATABASE}"
 
     @property
     def pid(self) -> int:
@@ -68,7 +83,9 @@ class PostgresqlServer:
 
     def is_running(self) -> bool:
         status = subprocess.run(
-            [self.programs / "pg_ctl", "status", "-D", self.folder / "data"], user=self._user, capture_output=True
+            [*self._inside, self.programs / "pg_ctl", "status", "-D", self.folder / "data"],
+            user=self._user,
+            capture_output=True,
         )
         return status.returncode == 0
 
@@ -85,7 +102,7 @@ class PostgresqlServer:
         import psycopg
 
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, dbname=database, user="postgres", autocommit=True, connect_timeout=5
+            host=self._address, port=self.port, dbname=database, user="postgres", autocommit=True, connect_timeout=5
         )
 
     def backends(self) -> list[int]:
@@ -126,7 +143,7 @@ class PostgresqlServer:
         # Into a file, because the server would keep a pipe open.
         with (self.folder / "output").open("a") as output:
             subprocess.run(
-                [self.programs / program, "-D", str(self.folder / "data"), *arguments],
+                [*self._inside, self.programs / program, "-D", str(self.folder / "data"), *arguments],
                 check=True,
                 user=self._user,
                 cwd=self.folder,
@@ -137,10 +154,13 @@ class PostgresqlServer:
 
 
 @contextlib.contextmanager
-def postgresql_of_our_own(*, parent: Path | None = None) -> Iterator[PostgresqlServer]:
+def postgresql_of_our_own(
+    *, parent: Path | None = None, address: str = "127.0.0.1", inside: Sequence[str] = ()
+) -> Iterator[PostgresqlServer]:
     """Run the server of the wheel while the block runs.
 
     :param parent: where its files are, a small file system for example.
+    :param address: as of :class:`PostgresqlServer`.
     """
     check_need("PostgreSQL")
     with warnings.catch_warnings():
@@ -153,7 +173,7 @@ def postgresql_of_our_own(*, parent: Path | None = None) -> Iterator[PostgresqlS
     with tempfile.TemporaryDirectory(prefix="faulty-", dir=parent) as name:
         folder = Path(name)
         shutil.chown(folder, user or os.geteuid())
-        server = PostgresqlServer(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], folder, user)
+        server = PostgresqlServer(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], folder, user, address, inside)
         server.start()
         try:
             yield server

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,16 +20,20 @@ START_SECONDS = 10.0
 
 
 class RedisServer:
-    """A server that a test does as it likes with."""
+    """A server that a test does as it likes with.
 
-    def __init__(self, program: str, folder: Path) -> None:
-        self.port = free_port()
-        self._command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(folder)]
+    :param inside: the beginning of its command, which has it run on another host.
+    """
+
+    def __init__(self, program: str, folder: Path, address: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+        self.port, self._address = free_port(), address
+        listen = ["--bind", address, "--port", str(self.port), "--protected-mode", "no"]
+        self._command = [*inside, program, *listen, "--save", "", "--dir", str(folder)]
         self.start()
 
     @property
     def uri(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self._address}:{self.port}"
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
@@ -59,7 +63,7 @@ class RedisServer:
     def _responds(self) -> bool:
         import redis  # not there where tests need no Redis
 
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(self._address, self.port) as client:
             try:
                 return bool(client.ping())
             except redis.ConnectionError:
@@ -67,15 +71,18 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def redis_of_our_own() -> Iterator[RedisServer]:
-    """Run the server of this machine while the block runs; skip the test where there is none."""
+def redis_of_our_own(address: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[RedisServer]:
+    """Run the server of this machine while the block runs; skip the test where there is none.
+
+    :param address: as of :class:`RedisServer`.
+    """
     check_need("Redis")
     program = shutil.which("redis-server")
     if program is None:
         reason = "redis-server is not installed: apt-get install redis-server"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = RedisServer(program, Path(folder))
+        server = RedisServer(program, Path(folder), address, inside)
         try:
             yield server
         finally:

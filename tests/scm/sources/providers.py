@@ -294,7 +294,7 @@ class FakeGitLab(Provider):
 
 
 @contextmanager
-def running(provider: H) -> Iterator[H]:
+def running(provider: H, address: str = "127.0.0.1") -> Iterator[H]:
     """Serve a host on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -327,8 +327,8 @@ def running(provider: H) -> Iterator[H]:
             if not isinstance(sys.exc_info()[1], ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-    server = Server(("127.0.0.1", 0), Handler)
-    provider.url = f"http://127.0.0.1:{server.server_port}"
+    server = Server((address, 0), Handler)
+    provider.url = f"http://{address}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
