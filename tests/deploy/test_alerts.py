@@ -207,19 +207,23 @@ def tokens_are_wrong(site: Site) -> None:
 
 
 def no_worker_runs(site: Site) -> None:
-    # As if it had been due for an hour.
-    site.postgresql.execute("UPDATE scm_job SET due_at = due_at - interval '1 hour'", database="faulty")
+    add_job(site, due="interval '1 hour'")
     site.under_fault.append(site.scrape())
     site.postgresql.execute("DELETE FROM scm_job", database="faulty")
 
 
 def job_fails(site: Site) -> None:
-    values = "('sync_repository', 1, 1, now() at time zone 'utc', 1, 0, 0, '', now() at time zone 'utc')"
-    columns = "kind, organization_id, subject_id, due_at, requests, claims, attempts, error, date_added"
-    site.postgresql.execute(f"INSERT INTO scm_job ({columns}) VALUES {values}", database="faulty")
+    add_job(site)
     site.deployment.flask("scm", "worker", "--until-idle")
     site.under_fault.append(site.scrape())
     site.postgresql.execute("DELETE FROM scm_job", database="faulty")
+
+
+def add_job(site: Site, *, due: str = "interval '0'") -> None:
+    """Add a job that fails, due for an interval."""
+    columns = "kind, organization_id, subject_id, due_at, requests, claims, attempts, error, date_added"
+    values = f"'sync_repository', 1, 1, now() at time zone 'utc' - {due}, 1, 0, 0, '', now() at time zone 'utc'"
+    site.postgresql.execute(f"INSERT INTO scm_job ({columns}) VALUES ({values})", database="faulty")
 
 
 def tracker_fails(site: Site) -> None:

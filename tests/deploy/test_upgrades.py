@@ -23,7 +23,8 @@ from tests.servers import ROOT, free_port
 pytestmark = pytest.mark.needs("deployment")
 
 SECONDS = 2.0
-NEWEST = max((ROOT / "flask_grpcweb_scm/scm/migrations/versions").glob("scm*.py"))
+VERSIONS = ROOT / "flask_grpcweb_scm/scm/migrations/versions"
+NEWEST = max(VERSIONS.glob("scm*.py"))
 
 
 def code_before(folder: Path) -> Path:
@@ -31,8 +32,9 @@ def code_before(folder: Path) -> Path:
     git = shutil.which("git")
     listed = [git, "rev-list", "--first-parent", "HEAD"]
     found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True) if git else None
-    # A migration may have come by a merge, under another number.
-    commits = (commit for commit in (found.stdout.split() if found else []) if not has(commit, NEWEST))
+    # A migration may have come by a merge, and have had another number before it.
+    released = {file.name for file in VERSIONS.glob("scm*.py")} - {NEWEST.name}
+    commits = (commit for commit in (found.stdout.split() if found else []) if migrations(commit) <= released)
     before = next(commits, None)
     if before is None:
         pytest.skip("the history of the code is not here: it is no clone, or a shallow one")
@@ -125,9 +127,10 @@ def test_a_reload_takes_the_release_that_the_link_leads_to(
         assert page(url) == (200, "2 of 2")
 
 
-def has(commit: str, file: Path) -> bool:
-    listed = ["git", "ls-tree", "--name-only", commit, str(file)]
-    return bool(subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout)
+def migrations(commit: str) -> set[str]:
+    listed = ["git", "ls-tree", "--name-only", commit, f"{VERSIONS.relative_to(ROOT)}/"]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {Path(name).name for name in found.stdout.split() if Path(name).name.startswith("scm")}
 
 
 def revision(postgresql: PostgresqlServer) -> str:

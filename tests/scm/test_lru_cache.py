@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tracemalloc
 from typing import Any
 
@@ -53,7 +52,6 @@ KEYS: dict[str, Any] = {
 @pytest.mark.needs("time")
 def test_the_memory_of_values_is_counted(make: Any) -> None:
     cache: LruCache[Any] = LruCache(2**30)
-    gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(10_000, 13_000):
