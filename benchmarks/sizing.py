@@ -148,7 +148,7 @@ def bytes_of_rows(postgresql: PostgresqlServer) -> Iterator[str]:
 def write(mark: str, table: str) -> None:
     """Write a table into the page."""
     pattern = rf"(?<=<!-- make sizing: {mark} -->\n).*?(?=<!-- end -->)"
-    PAGE.write_text(re.sub(pattern, lambda match: table, PAGE.read_text(), flags=re.DOTALL))
+    PAGE.write_text(re.sub(pattern, lambda match: table, PAGE.read_text(), count=1, flags=re.DOTALL))
 
 
 @click.command()
@@ -182,7 +182,8 @@ def main(rows_only: bool) -> None:
         f"| server | protocol | database | {names} | memory of a worker |",
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    footer = f"Python {platform.python_version()}, {os.cpu_count()} cores, of which h2load has its part."
+    footer = f"Python {platform.python_version()}, {os.cpu_count()} cores, of which h2load has its part;"
+    footer += " one run, and rows scatter by a third from one to the next."
     write("calls", "\n".join([*lines, *sorted(found), "", footer, ""]))
 
 
