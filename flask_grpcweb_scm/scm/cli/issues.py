@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.cli.kinds import installation_named
 from flask_grpcweb_scm.scm.cli.sync import run_all
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueState, Job
+from flask_grpcweb_scm.scm.database.values import LOCAL_KEY
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES
 from flask_grpcweb_scm.scm.jobs.issues import make_all_due
 from flask_grpcweb_scm.scm.sync import KINDS
@@ -50,7 +51,7 @@ def refresh_issues_command(organization: str, integration: str | None, keys: tup
     integrations = {row.integration_id for row in before}
     names = {row.integration_id: row.integration.name for row in before}
     organization_id, now = organization_named(organization).id, database_now()
-    known = {key for row in before if row.key != f"ISSUE-{row.id}" for key in (row.key, row.moved_to)}
+    known = {key for row in before if row.key != f"{LOCAL_KEY}{row.id}" for key in (row.key, row.moved_to)}
     if unknown := [key for key in keys if key not in known]:
         fail(f"{organization!r} has no issue {unknown[0]!r} at a tracker; see: flask scm issues list {organization}")
     for row_id in sorted(integrations):
@@ -59,7 +60,8 @@ def refresh_issues_command(organization: str, integration: str | None, keys: tup
     only = Job.subject_id.in_(integrations)
     for _ in run_all({REFRESH_ISSUES: KINDS[REFRESH_ISSUES]}, only, attempts=1):
         pass
-    rows = [row for row in _issues(organization, integration) if row.id in {old.id for old in before}]
+    ids = {row.id for row in before}
+    rows = [row for row in _issues(organization, integration) if row.id in ids]
     unread = [row for row in rows if row.state_time is None or row.state_time < now]
     jobs = sa.select(Job.subject_id, Job.error).where(Job.kind == REFRESH_ISSUES, only, Job.error != "")
     errors = {names[row.subject_id]: row.error for row in db.session.execute(jobs)}

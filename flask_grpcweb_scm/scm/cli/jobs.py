@@ -21,7 +21,7 @@ from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.cli.commands import command, fail, print_result, scm_cli
 from flask_grpcweb_scm.scm.database.db import database_now, db
 from flask_grpcweb_scm.scm.database.models import Integration, Job, Repository
-from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, RESUME_OUTBOX, SYNC_REPOSITORY, make_due, run_due
+from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, RESUME_OUTBOX, SYNC_REPOSITORY, is_free, make_due, run_due
 from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror, places_below, size_of
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources import own_mirror_path
@@ -104,7 +104,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 def list_jobs(everything: bool, as_json: bool) -> None:
     """List the jobs that are running, due or failing."""
     now = database_now()
-    is_running, is_due = sa.and_(Job.claimed_until.is_not(None), Job.claimed_until > now), Job.due_at <= now
+    is_running, is_due = sa.not_(is_free(now)), Job.due_at <= now
     is_repository = sa.and_(Job.kind == SYNC_REPOSITORY, Repository.id == Job.subject_id)
     is_integration = sa.and_(Job.kind == REFRESH_ISSUES, Integration.id == Job.subject_id)
     rows = sa.select(Job, Repository.name, Integration.name).options(joinedload(Job.organization))

@@ -17,7 +17,7 @@ from flask_grpcweb_scm.scm.cli.commands import command, fail, organization_named
 from flask_grpcweb_scm.scm.cli.kinds import installation_named
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import Job, Repository
-from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, Kind, Lease, make_due, run_due
+from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, Kind, Lease, is_free, make_due, run_due
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sync import KINDS
 from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
@@ -162,7 +162,7 @@ def run_all(kinds: Mapping[str, Kind], only: sa.ColumnElement[bool], attempts: i
             continue
         now = database_now()
         open_jobs = sa.select(Job.claimed_until, Job.due_at).where(Job.kind.in_(kinds), only)
-        is_claimed = Job.claimed_until > now
+        is_claimed = sa.not_(is_free(now))
         is_tried_again = sa.and_(Job.error != "", Job.attempts < attempts, Job.due_at <= now + LONGEST_WAIT)
         waiting = db.session.execute(open_jobs.where(sa.or_(is_claimed, is_tried_again, Job.due_at <= now))).all()
         release_connection()

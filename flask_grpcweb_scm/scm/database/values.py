@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "LOCAL_KEY",
     "REFRESH_ISSUES",
     "RESUME_OUTBOX",
     "SYNC_ORGANIZATION",
@@ -18,6 +19,9 @@ __all__ = [
 ]
 
 INTEGRATION_PREFIX = "integrations:"
+
+LOCAL_KEY = "ISSUE-"
+"""Beginning of the keys of issues that exist only here; their ids follow."""
 
 # Kinds of jobs.
 SYNC_ORGANIZATION = "sync_organization"

@@ -33,6 +33,7 @@ from flask_grpcweb_scm.scm.database.values import (
 )
 from flask_grpcweb_scm.scm.git_import import ImportFailed
 from flask_grpcweb_scm.scm.providers import ProviderError
+from flask_grpcweb_scm.scm.providers.reply import MAX_RETRY_SECONDS
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources.git import GitError
 from flask_grpcweb_scm.transactions import reason_of
@@ -57,8 +58,6 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 3600.0
-LONGEST_WAIT_SECONDS = 86400.0
-"""That a provider may have a job wait for."""
 JITTER = 0.1
 """Of intervals, so that jobs which became due together do not stay together."""
 RENEWALS = 3
@@ -193,7 +192,7 @@ def run_due(
     return count
 
 
-def is_free(now: datetime) -> sa.ColumnElement[bool]:
+def is_free(now: datetime | sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
     """Build the condition on a Job that no worker has it at an instant."""
     return sa.or_(Job.claimed_until.is_(None), Job.claimed_until <= now)
 
@@ -202,7 +201,7 @@ def figures() -> Mapping[str, tuple[str, float]]:
     """Return the figures of jobs for metrics, by name, each with its meaning."""
     now = database_now()
     is_due, is_failing = Job.due_at <= now, sa.and_(Job.error != "", Job.attempts > 0)
-    is_running = sa.and_(Job.claimed_until.is_not(None), Job.claimed_until > now)
+    is_running = sa.not_(is_free(now))
     counts = [sa.func.count(sa.case((condition, 1))) for condition in (is_due, is_failing, is_running)]
     oldest = sa.func.min(sa.case((sa.and_(is_due, sa.not_(is_running)), Job.due_at)))
     due, failing, running, first = tuple(db.session.execute(sa.select(*counts, oldest)).one())
@@ -260,7 +259,7 @@ def _run(kind: Kind, lease: Lease) -> None:
         is_ours, text = _complete(lease, 0.0, attempts=lease.attempts), "stopped, and due again"
     except Exception as error:
         wait = _delay(lease.attempts + 1)
-        demanded = min(getattr(error, "retry_after", None) or 0.0, LONGEST_WAIT_SECONDS)
+        demanded = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_SECONDS)
         if not isinstance(error, _EXPECTED):
             logger.exception("%s failed", subject)
         is_ours = _complete(lease, wait, demanded, error=_sentence(error)[:MAX_ERROR_CHARACTERS])

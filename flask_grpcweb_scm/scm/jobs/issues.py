@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueState, Job, OrganizationIntegration
+from flask_grpcweb_scm.scm.database.values import LOCAL_KEY
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, make_due
 from flask_grpcweb_scm.scm.settings import current_settings
 
@@ -97,7 +98,7 @@ def _is_named(integration_id: int, key: str) -> sa.ColumnElement[bool]:
 
 def is_tracked() -> sa.ColumnElement[bool]:
     """Build the condition on an ExternalIssue that a tracker has it."""
-    return ExternalIssue.key != sa.literal("ISSUE-") + sa.cast(ExternalIssue.id, sa.String)
+    return ExternalIssue.key != sa.literal(LOCAL_KEY) + sa.cast(ExternalIssue.id, sa.String)
 
 
 def _make_due(integration_id: int, which: sa.ColumnElement[bool], *, is_patient: bool = True) -> int:

@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm.providers import (
 
 __all__ = [
     "MAX_FIELDS",
+    "MAX_RETRY_SECONDS",
     "MAX_TEXT_CHARACTERS",
     "SECONDARY_LIMIT_SECONDS",
     "Complaint",

@@ -22,6 +22,7 @@ from flask_grpcweb_scm.scm.database.models import (
     LinkedType,
     OrganizationIntegration,
 )
+from flask_grpcweb_scm.scm.database.values import LOCAL_KEY
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries import external_issues, tenancy
 from flask_grpcweb_scm.scm.queries.paging import PageScope, RequestedPage
@@ -122,7 +123,7 @@ def _create_local_issue(wanted: outbox.WantedIssue) -> ExternalIssue:
             raise RpcError(StatusCode.ABORTED, TRY_AGAIN)
         return first
     # No concurrent transaction can choose the number of this row.
-    issue.key = f"ISSUE-{issue.id}"
+    issue.key = f"{LOCAL_KEY}{issue.id}"
     return issue
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -142,14 +141,10 @@ def _refresh(tracker: Tracker, due: Sequence[DueIssue], lease: Lease) -> None:
         for reading in _readings(tracker, issues, lease):
             readings.append(reading)  # of an iterator that may raise
     finally:
-        _store(readings, read_at)
+        store_readings(readings, read_at)
+        release_connection()
     count = sum(reading.state is not None for reading in readings)
     lease.note(f"{tracker.kind}: {count} of {len(issues)} issues read{printable(f' of {project}') if project else ''}")
-
-
-def _store(readings: Sequence[Reading], read_at: datetime) -> None:
-    store_readings(readings, read_at)
-    release_connection()
 
 
 def _readings(tracker: Tracker, issues: Sequence[DueIssue], lease: Lease) -> Iterator[Reading]:

@@ -33,6 +33,7 @@ from flask_grpcweb_scm.scm.database.db import (
 )
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueOperation
 from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
+from flask_grpcweb_scm.scm.providers.reply import MAX_RETRY_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
 from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
@@ -58,8 +59,6 @@ CLOCK_SKEW = timedelta(minutes=10)
 PAUSE_SECONDS = 0.05, 0.5
 # For a caller whose deadline comes first: when to try again, and how much of its time is left for the response.
 RETRY_SECONDS = 1
-LONGEST_WAIT_SECONDS = 86400.0
-"""That a tracker may have an operation wait for."""
 RESPONSE_SECONDS = 0.1
 
 
@@ -342,7 +341,7 @@ def _end_lease(
 ) -> None:
     ours = sa.and_(IssueOperation.id == operation.id, IssueOperation.claimed_until == operation.claimed_until)
     now = database_now()
-    not_before = None if retry_after is None else now + timedelta(seconds=min(retry_after, LONGEST_WAIT_SECONDS))
+    not_before = None if retry_after is None else now + timedelta(seconds=min(retry_after, MAX_RETRY_SECONDS))
     values = {"claimed_until": claimed_until or now, "error": error, "not_before": not_before}
     db.session.execute(sa.update(IssueOperation).where(ours).values(values))
     commit_step()

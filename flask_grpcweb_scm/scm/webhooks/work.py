@@ -22,7 +22,7 @@ from flask_grpcweb_scm.scm.database.models import (
 )
 from flask_grpcweb_scm.scm.database.values import provider_name, provider_spellings
 from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
-from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY
+from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, is_free
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
 from flask_grpcweb_scm.scm.remotes import numbered_ids
 from flask_grpcweb_scm.scm.settings import current_settings
@@ -188,7 +188,7 @@ def _numbered(dialect: str) -> sa.Select[Any]:
     """Build the statement for repositories with a number, and the state of their jobs."""
     repository, job = Repository.__table__, Job.__table__
     now = database_clock()
-    is_due = sa.and_(job.c.due_at <= now, sa.or_(job.c.claimed_until.is_(None), job.c.claimed_until <= now))
+    is_due = sa.and_(job.c.due_at <= now, is_free(now))
     column = repository.c
     rows = sa.select(column.id, column.organization_id, column.integration_id, column.status, is_due.label("is_due"))
     of_repository = sa.and_(job.c.kind == SYNC_REPOSITORY, job.c.subject_id == column.id)
@@ -202,7 +202,7 @@ def _numbered(dialect: str) -> sa.Select[Any]:
 def _is_being_listed(organization_id: int) -> bool:
     """Tell whether a worker lists an organization now; made due, it would begin again at its end, push after push."""
     this = sa.and_(Job.kind == SYNC_ORGANIZATION, Job.subject_id == organization_id)
-    return db.session.scalar(sa.select(Job.id).where(this, Job.claimed_until > database_now())) is not None
+    return db.session.scalar(sa.select(Job.id).where(this, sa.not_(is_free(database_now())))) is not None
 
 
 def _is_inside(row: Installation, name: str) -> bool:

@@ -29,6 +29,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
 )
 from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.testing.vendor import texts_of
 from tests.tables import check_rows
 
 SECRET = "s3cret-t0ken"
@@ -77,15 +78,6 @@ class Vendor:
 
     def play(self, *steps: Step) -> None:
         self.answers = [Response(json.dumps(s.answer), s.status, mimetype="application/json") for s in steps]
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    """Yield all texts of JSON."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from texts_in(item)
 
 
 def changed(answer: Any, value: Any) -> Iterator[Any]:
@@ -291,7 +283,7 @@ class TrackerContract:
         issue = self.issue(**changes)
         at.check(issue.fields)
         at.create(issue)
-        return [text for request in vendor.requests if request.data for text in texts_in(json.loads(request.data))]
+        return [text for request in vendor.requests if request.data for text in texts_of(json.loads(request.data))]
 
     def test_a_title_that_fits_is_sent_as_it_is(self, at: Tracker, vendor: Vendor) -> None:
         for title in ("a  b", "<b> @all #1 /close", "ü" * (self.tracker.max_title_characters or 9999)):
