@@ -164,6 +164,8 @@ class Cluster:
 
     def until(self, is_so: Callable[[], bool]) -> None:
         def check() -> bool:
+            for unit in self._units.values():
+                unit.start_if_ended()
             with self.app.app_context(), contextlib.suppress(sa.exc.SQLAlchemyError):
                 return is_so()
             return False

@@ -22,16 +22,19 @@ from flask_grpcweb_scm.scm import Commit, Job, Repository, db
 from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, make_due
 from tests.faults.integrity import check_integrity
-from tests.faults.postgresql import PostgresqlServer
+from tests.faults.postgresql import PostgresqlServer, postgresql_of_our_own
 from tests.faults.redis_server import RedisServer, redis_of_our_own
-from tests.scm.databases import disposed
+from tests.scm.databases import create_tables, disposed
 from tests.scm.sources.providers import running
 from tests.scm.support import make_app
 from tests.scm.sync.hosts import TOKEN, GitHubHost
 from tests.scm.sync.syncing import add_installation, bare_repository, commits_of, extend, stored_commits, syncing_app
 from tests.servers import ROOT, end
 
-pytestmark = pytest.mark.needs("processes that are killed")
+pytestmark = [
+    pytest.mark.needs("processes that are killed"),
+    pytest.mark.skipif("ROUNDS" not in os.environ, reason="it takes a minute: make cluster ROUNDS=1"),
+]
 
 REPOSITORIES = range(1, 7)
 COMMITS = 300
@@ -44,8 +47,13 @@ class Celery:
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment, self._folder = {**os.environ, **environment}, folder
-        self.worker = self.start("worker", "--concurrency", "2", "--pool", "prefork")
-        self.beat = self.start("beat", "--schedule", str(folder / "schedule"))
+        self.worker, self.beat = self.start_worker(), self.start_beat()
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        return self.start("worker", "--concurrency", "2", "--pool", "prefork")
+
+    def start_beat(self) -> subprocess.Popen[bytes]:
+        return self.start("beat", "--schedule", str(self._folder / "schedule"))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-W", "ignore", "-m", "celery", "--app", "tests.scm.celery_app", *arguments]
@@ -66,17 +74,24 @@ class Celery:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.worker.wait()
-        self.worker = self.start("worker", "--concurrency", "2", "--pool", "prefork")
+        self.worker = self.start_worker()
 
     def kill_beat(self) -> None:
         self.beat.kill()
         self.beat.wait()
-        self.beat = self.start("beat", "--schedule", str(self._folder / "schedule"))
+        self.beat = self.start_beat()
 
     def restart_gently(self) -> None:
         self.worker.terminate()
         assert self.worker.wait(60) == 0
-        self.worker = self.start("worker", "--concurrency", "2", "--pool", "prefork")
+        self.worker = self.start_worker()
+
+    def start_what_has_ended(self) -> None:
+        """What systemd's ``Restart=always`` does: some versions of Celery end when their broker does."""
+        if self.worker.poll() is not None:
+            self.worker = self.start_worker()
+        if self.beat.poll() is not None:
+            self.beat = self.start_beat()
 
     def end(self) -> None:
         end(self.beat)
@@ -111,6 +126,7 @@ class Setting:
                 if is_so():
                     return
             assert time.monotonic() < deadline, what
+            self.celery.start_what_has_ended()
             time.sleep(0.02)
 
     def is_under_way(self) -> bool:
@@ -137,8 +153,11 @@ class Setting:
 
 
 @pytest.fixture
-def setting(server: PostgresqlServer, tmp_path: Path) -> Iterator[Setting]:
+def setting(tmp_path: Path) -> Iterator[Setting]:
     with contextlib.ExitStack() as stack:
+        server = stack.enter_context(postgresql_of_our_own())
+        server.reset()
+        create_tables(server.uri)
         redis = stack.enter_context(redis_of_our_own())
         host = stack.enter_context(running(GitHubHost(prefix="/api/v3")))
         for number in REPOSITORIES:

@@ -109,6 +109,12 @@ class Unit:
                 pass_fds=[each.fileno() for each in self._sockets],
             )
 
+    def start_if_ended(self) -> None:
+        """What ``Restart=always`` does."""
+        if self._process is not None and self._process.poll() is not None:
+            self.clear()
+            self.start()
+
     def reload(self) -> None:
         self._run("ExecReload")
 
