@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from flask import Blueprint, Flask
 
-from flask_grpcweb_scm.auth import (
-    Authenticator,
-    Counts,
-    FailureLimiter,
-    RateLimiter,
-    SignedTokens,
-    StreamLimiter,
-    TenantLimiter,
-    guard,
-    let_in,
-)
+from flask_grpcweb_scm.access import authentication, shared_counts, stream_limiter
+from flask_grpcweb_scm.auth import Counts, TenantLimiter
 from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.cli.commands import config_errors_in_commands
 from flask_grpcweb_scm.config_values import read_host
@@ -60,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AppState", "GrpcWebScm"]
 
-MEMORY = "memory://"
 SCM_SERVICE = "sentry.integrations.scm.v1.ScmService"
 
 C = TypeVar("C", bound=Callable[[], object])
@@ -156,7 +146,7 @@ class GrpcWebScm:
     def _init_app(self, app: Flask) -> None:
         settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
         services = [*self._services, *([_scm_service()] if settings.scm else [])]
-        counts = _counts(settings)
+        counts = shared_counts(settings)
         health = Health(app, self._checks, _own_checks(settings, counts), settings.drain_file)
         if settings.health:
             services.append(health_service(health, watch=settings.health == "watch"))
@@ -184,11 +174,11 @@ class GrpcWebScm:
         settings.check(dispatcher.methods, dispatcher.guarded, has_authenticator=self._authenticate is not None)
         _warn_if_open(app, settings)
         _warn_of_greenlets(dispatcher)
-        authenticate = _limited(_authentication(settings, self._authenticate), settings, counts)
+        authenticate = authentication(settings, self._authenticate, counts)
         findings = _webhook_findings if settings.scm and settings.scm_webhooks else tuple
         state = AppState(settings, dispatcher, authenticate, _host(app, settings), _scheme(app), findings)
         app.extensions["grpcweb_scm"] = state
-        limit_streams = StreamLimiter(settings.max_streams, settings.max_streams_total)
+        limit_streams = stream_limiter(settings, counts)
         calls = AppCalls(app, settings, dispatcher, state.authenticate, limit_streams, observers)
         blueprint = create_blueprint(calls)
         app.register_blueprint(blueprint)
@@ -336,48 +326,6 @@ def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
 
     init_app(app, host_db)
     app.cli.add_command(scm_cli)
-
-
-def _authentication(settings: Settings, own: Authenticate | None) -> Authenticate | None:
-    if own is None and not settings.require_auth:
-        return None
-    if is_async(own):
-        # A coroutine would be taken for an Identity.
-        raise ConfigError(f"authenticate={own!r} is async; make it a plain function")
-    return guard(own or _authenticator(settings), settings.public_methods)
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    secrets = settings.token_secrets
-    return Authenticator(
-        tokens=settings.auth_tokens,
-        signed_tokens=SignedTokens(secrets, settings.revoked_tokens) if secrets else None,
-        hmac_secrets=settings.hmac_secrets,
-        hmac_max_age=settings.hmac_max_age,
-        hmac_require_timestamp=settings.hmac_require_timestamp,
-    )
-
-
-def _limited(authenticate: Authenticate | None, settings: Settings, counts: Counts | None) -> Authenticate | None:
-    """Put the limits of failures and of rates around an authenticator."""
-    if authenticate is not None and settings.max_auth_failures is not None:
-        shared = None if settings.rate_limit_storage == MEMORY else counts
-        authenticate = FailureLimiter(settings.max_auth_failures, shared).guard(authenticate)
-    if settings.rate_limits and counts is not None:
-        return RateLimiter(settings.rate_limits, counts).guard(authenticate or let_in)
-    return authenticate
-
-
-def _counts(settings: Settings) -> Counts | None:
-    if not settings.rate_limits and settings.rate_limit_storage == MEMORY:
-        return None
-    try:
-        return Counts(settings.rate_limit_storage)
-    except ImportError:
-        key = "GRPC_RATE_LIMITS" if settings.rate_limits else "GRPC_RATE_LIMIT_STORAGE"
-        raise ConfigError(f"{key} needs limits: pip install 'flask_grpcweb_scm[ratelimit]'") from None
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _warn_of_greenlets(dispatcher: Dispatcher) -> None:

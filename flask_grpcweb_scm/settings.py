@@ -129,11 +129,14 @@ class Settings:
         "memory://",
         read_text,
         "Where calls are counted, as a URI of `limits`, such as `redis://…` with `pip install redis`; memory is per"
-        " process.",
+        " process. A Redis also has the streams of callers, and revoked tokens.",
         secret=True,  # such a URI may have a password
     )
     max_streams: int | None = _key(
-        4, read_optional_count, "Streams that a caller may have open at a time, per process. None: any number."
+        4,
+        read_optional_count,
+        "Streams that a caller may have open at a time, per process, or in all that share a Redis as"
+        " `GRPC_RATE_LIMIT_STORAGE`. None: any number.",
     )
     max_streams_total: int | None = _key(
         8,

@@ -6,8 +6,9 @@ import hashlib
 import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from flask_grpcweb_scm.auth.counts import Uncountable
 from flask_grpcweb_scm.auth.credentials import SignedTokens, TokenError, check_signature
-from flask_grpcweb_scm.rpc import ANONYMOUS, Authenticate, CallContext, Identity, RpcError, StatusCode
+from flask_grpcweb_scm.rpc import ANONYMOUS, Authenticate, CallContext, Identity, RpcError, StatusCode, unavailable
 
 __all__ = ["Authenticator", "guard", "let_in"]
 
@@ -41,7 +42,8 @@ class Authenticator:
     def __call__(self, context: CallContext) -> Identity:
         """Identify the caller.
 
-        :raises RpcError: UNAUTHENTICATED, when the credentials are missing or wrong.
+        :raises RpcError: UNAUTHENTICATED, when the credentials are missing or wrong; UNAVAILABLE, when nobody can say
+            whether a token is revoked.
         """
         token = _token(context)
         if token is not None and (self._tokens or self._signed_tokens):
@@ -70,6 +72,9 @@ class Authenticator:
             return self._signed_tokens.read(token).identity
         except TokenError as error:
             raise RpcError(StatusCode.UNAUTHENTICATED, str(error)) from None
+        except Uncountable:
+            # It may be one of them.
+            raise unavailable("revoked tokens cannot be read at present; try again later") from None
 
     def _ways(self) -> Iterable[str]:
         if self._tokens or self._signed_tokens:

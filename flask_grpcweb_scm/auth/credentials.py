@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,14 @@ class SignedTokens:
 
     :param token_secrets: newest first; the newest one signs, any of them may have signed.
     :param revoked: ids of tokens that are no longer valid.
+    :param revoked_elsewhere: others, which are looked up for each token.
     """
 
-    def __init__(self, token_secrets: Sequence[str], revoked: Collection[str] = ()) -> None:
+    def __init__(
+        self, token_secrets: Sequence[str], revoked: Collection[str] = (), revoked_elsewhere: Container[str] = ()
+    ) -> None:
         self._revoked = frozenset(revoked)
+        self._revoked_elsewhere = revoked_elsewhere
         self._serializer = URLSafeSerializer(
             [*reversed(token_secrets)],
             salt="flask_grpcweb_scm.token",
@@ -98,6 +102,8 @@ class SignedTokens:
             raise TokenError("the token is revoked")
         if expires <= time.time():
             raise TokenError("the token has expired")
+        if token_id in self._revoked_elsewhere:
+            raise TokenError("the token is revoked")
         return SignedToken(token_id, identity, expires)
 
 

@@ -12,7 +12,8 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from flask_grpcweb_scm.auth.limits import Counts, Uncountable, exhausted, peer_key
+from flask_grpcweb_scm.auth.counts import Counts, Uncountable
+from flask_grpcweb_scm.auth.limits import exhausted, peer_key
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import Authenticate, CallContext, Identity, Incidents, RpcError, StatusCode
 

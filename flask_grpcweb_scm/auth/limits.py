@@ -11,8 +11,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from flask_grpcweb_scm.auth.counts import Counts, Uncountable
+from flask_grpcweb_scm.auth.shared import SharedStreams
 from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import (
     ANONYMOUS,
@@ -25,19 +27,11 @@ from flask_grpcweb_scm.rpc import (
     retry_info,
     unavailable,
 )
-from flask_grpcweb_scm.time_limits import TimeLimit
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
-    from limits.strategies import SlidingWindowCounterRateLimiter
 
-__all__ = ["Counts", "RateLimiter", "StreamLimiter", "TenantLimiter", "Uncountable", "exhausted", "peer_key"]
-
-T = TypeVar("T")
-
-STORAGE_SECONDS = 1
-PROBE_SECONDS = 0.25
-"""After a failure of the storage, until a call tries it again."""
+__all__ = ["RateLimiter", "StreamLimiter", "TenantLimiter", "exhausted", "peer_key"]
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -71,136 +65,6 @@ def peer_key(peer: str) -> str:
 def _caller_key(context: CallContext) -> str:
     """Name the caller; an anonymous one by its address."""
     return f"peer {peer_key(context.peer)}" if context.caller == ANONYMOUS else f"caller {context.caller.name}"
-
-
-class Uncountable(Exception):
-    """Raised when a storage of counts fails or takes too long; the text has the reason, if it is news."""
-
-
-class Counts:
-    """A storage of `limits`, which several processes may share, and which may hang.
-
-    :param storage: as a URI that `limits` knows: ``memory://`` for each process by itself.
-    :raises ImportError: when `limits` is not installed.
-    :raises ValueError: for a storage that `limits` cannot use.
-    """
-
-    def __init__(self, storage: str) -> None:
-        import limits
-
-        self._storage_errors = limits.errors.StorageError
-        self._storage = storage
-        self._is_local = storage.startswith("memory")
-        self._has_timeouts = storage.startswith(("redis", "valkey"))
-        self._time_limit = TimeLimit("counting calls")
-        self._state = _StorageState()
-        try:
-            self._made: SlidingWindowCounterRateLimiter | None = self._make()
-        except limits.errors.ConfigurationError:
-            # Its text has the whole URI, and that may have a password.
-            scheme = storage.partition(":")[0]
-            way_out = "install its client, such as: pip install redis"
-            raise ValueError(f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; {way_out}") from None
-        renew_after_fork(self, Counts._renew)
-
-    def _make(self) -> SlidingWindowCounterRateLimiter:
-        import limits
-
-        timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
-        options = timeouts if self._has_timeouts else {}
-        counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
-        return limits.strategies.SlidingWindowCounterRateLimiter(counts)
-
-    def _renew(self) -> object:
-        # The next call makes a new one: storages have threads and connections.
-        inherited, self._made, self._state = self._made, None, _StorageState()
-        return inherited
-
-    @property
-    def limiter(self) -> SlidingWindowCounterRateLimiter:
-        """The limiter of `limits`; for :meth:`run` only."""
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-    def run(self, context: CallContext, count: Callable[[], T]) -> T:
-        """Count, for no longer than a second, and than the call may take.
-
-        :raises Uncountable: when that fails, or has just failed for another call.
-        """
-        if self._is_local:
-            return count()
-        if not self._state.may_try():
-            raise Uncountable("")
-        try:
-            return self._count_elsewhere(context, count)
-        except (self._storage_errors, TimeoutError) as error:
-            reason = str(error)
-        # Outside, as the error refers to sockets.
-        raise Uncountable(reason)
-
-    def check(self) -> bool:
-        """Return whether the storage responds, as soon as it does."""
-        return bool(self.limiter.storage.check())
-
-    def _count_elsewhere(self, context: CallContext, count: Callable[[], T]) -> T:
-        remaining = context.remaining()
-        if self._has_timeouts and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
-            return self._watched(count)
-        seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
-        began = time.monotonic()
-        try:
-            # In a thread, which goes on for as long as the storage does.
-            return self._time_limit.call(seconds, lambda: self._watched(count))
-        except TimeoutError:
-            if seconds == STORAGE_SECONDS:  # not for a call that was in a hurry
-                self._state.failed(began)
-            raise
-
-    def _watched(self, count: Callable[[], T]) -> T:
-        began = time.monotonic()
-        try:
-            result = count()
-        except self._storage_errors:
-            self._state.failed(began)
-            raise
-        except RpcError:
-            self._state.succeeded()
-            raise
-        self._state.succeeded()
-        return result
-
-
-class _StorageState:
-    """Memory of a storage that fails: one call at a time tries it again, the others need not wait for it too."""
-
-    def __init__(self) -> None:
-        self.is_prompt = False
-        """True when the last call was counted."""
-        self._lock = threading.Lock()
-        self._next_try = 0.0
-        self._succeeded = 0.0
-
-    def may_try(self) -> bool:
-        """Return True to all calls unless the storage has failed, and then to one, which has a second for it."""
-        if self.is_prompt or not self._next_try:
-            return True
-        with self._lock:
-            now = time.monotonic()
-            if now < self._next_try:
-                return False
-            self._next_try = now + STORAGE_SECONDS
-            return True
-
-    def succeeded(self) -> None:
-        self.is_prompt = True
-        self._succeeded = time.monotonic()
-
-    def failed(self, began: float) -> None:
-        """Note a failure of a call that began then; not if the storage has counted another one since."""
-        if began >= self._succeeded:
-            self._next_try = time.monotonic() + PROBE_SECONDS
-            self.is_prompt = False
 
 
 class RateLimiter:
@@ -327,18 +191,20 @@ class TenantLimiter:
 
 
 class StreamLimiter:
-    """Counts the open streams of each caller, and of all together, in this process: each holds a worker thread.
+    """Counts the open streams of each caller, and of all together in this process: each holds a worker thread.
 
     Callers with the same organizations may have half of all, lest a tenant with many tokens takes them from others.
 
     :param of_a_caller: that one may have open at a time; None for any number.
     :param in_total: that all together may have; None for any number.
+    :param shared: counts those of a caller in all processes; None for this one alone.
     """
 
-    def __init__(self, of_a_caller: int | None, in_total: int | None) -> None:
+    def __init__(self, of_a_caller: int | None, in_total: int | None, shared: SharedStreams | None = None) -> None:
         self._of_a_caller = of_a_caller
         self._in_total = in_total
         self._of_a_tenant = None if of_a_caller is None or in_total is None else max(of_a_caller, in_total // 2)
+        self._shared = shared
         self._streams = _OpenCalls()
 
     def __call__(self, context: CallContext) -> Callable[[], object]:
@@ -347,8 +213,25 @@ class StreamLimiter:
         :raises RpcError: RESOURCE_EXHAUSTED, with a RetryInfo, when there are as many as there may be.
         """
         caller, tenant, total = self._of_a_caller, self._of_a_tenant, self._in_total
-        bounds = {_caller_key(context): (caller, f"{caller} streams of this caller are open already; close one first")}
+        name, of_caller = _caller_key(context), f"{caller} streams of this caller are open already; close one first"
+        bounds = {name: (caller, of_caller)}
         if (key := _tenant_key(context)) is not None:
             bounds[key] = tenant, f"{tenant} streams of these organizations are open already; close one first"
         bounds[""] = total, f"{total} streams are open already, and the others are for other calls"
-        return self._streams.enter(bounds)
+        leave = self._streams.enter(bounds)
+        if self._shared is None or caller is None:
+            return leave
+        try:
+            leave_shared = self._shared.enter(context, name, caller)
+        except BaseException:
+            leave()
+            raise
+        if leave_shared is None:
+            leave()
+            raise RpcError(StatusCode.RESOURCE_EXHAUSTED, of_caller, [retry_info(RETRY_STREAM_SECONDS)])
+
+        def leave_both() -> None:
+            leave()
+            leave_shared()
+
+        return leave_both

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,21 +14,20 @@ from flask import current_app
 from flask.cli import NoAppException, ScriptInfo, with_appcontext
 from google.protobuf.message import Message
 
-from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
 from flask_grpcweb_scm.cli.names import (
     app_state,
     complete_method,
-    complete_pattern,
     complete_service,
     find_method,
     find_service,
 )
 from flask_grpcweb_scm.cli.project import OWN_NAME, check_name, next_steps, project_files, write_files
+from flask_grpcweb_scm.cli.tokens import token_cli
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
-from flask_grpcweb_scm.settings import ConfigError, check_method_names
+from flask_grpcweb_scm.settings import ConfigError
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
 
 __all__ = ["commands", "config_errors_in_commands"]
@@ -53,19 +50,6 @@ def config_errors_in_commands() -> Iterator[None]:
 
 
 CERTIFICATES = click.Path(exists=True, dir_okay=False)
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """A number and its unit, ``30m``, ``12h`` or ``7d``, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the text of an option."""
-        match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", str(value), re.ASCII)
-        if match is None:
-            self.fail(f"{value!r} is not a number and one of s, m, h, d", param, ctx)
-        return int(match[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
 
 
 commands = click.Group("grpc")
@@ -195,78 +179,7 @@ def stubs_command(names: tuple[str, ...], write: bool, check: bool, comments: IO
     raise SystemExit(bool(check and outdated))
 
 
-@commands.group("token")
-def token_cli() -> None:
-    """Make and read tokens that are signed with GRPC_TOKEN_SECRETS."""
-
-
-@token_cli.command("issue")
-@click.option("--name", required=True, help="Its owner, shown in logs and to the bearer.")
-@click.option("--organization", multiple=True, metavar="ID-OR-SLUG", help="Only this organization; can be repeated.")
-@click.option("--repository", multiple=True, metavar="ID-OR-NAME", help="Only this repository; can be repeated.")
-@click.option("--project", multiple=True, metavar="ID-OR-SLUG", help="Only this project; can be repeated.")
-@click.option(
-    "--method",
-    multiple=True,
-    metavar="METHOD",
-    shell_complete=complete_pattern,
-    help="Only pkg.Service/Method or pkg.Service/*; repeatable.",
-)
-@click.option("--expires", type=Duration(), default="90d", show_default=True, help="As 30m, 12h or 7d.")
-@with_appcontext
-def token_issue_command(
-    name: str,
-    organization: tuple[str, ...],
-    repository: tuple[str, ...],
-    project: tuple[str, ...],
-    method: tuple[str, ...],
-    expires: float,
-) -> None:
-    """Print a new token, to be sent as X-Grpc-Auth-Token. It is stored nowhere."""
-    try:
-        check_method_names("--method", method, app_state().dispatcher.methods)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
-    rows = {"organizations": organization, "repositories": repository, "projects": project}
-    scope = {key: [int(item) if re.fullmatch("[0-9]{1,18}", item) else item for item in rows[key]] for key in rows}
-    try:
-        token = _signed_tokens().issue(name, expires_in=expires, methods=method, **scope)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    click.echo(token)
-
-
-@token_cli.command("inspect")
-@click.argument("text", metavar="TOKEN")
-@with_appcontext
-def token_inspect_command(text: str) -> None:
-    """Check TOKEN and print its claims, with the id for GRPC_REVOKED_TOKENS.
-
-    - reads the token from standard input.
-    """
-    try:
-        read = _signed_tokens().read(sys.stdin.read().strip() if text == "-" else text)
-    except TokenError as error:
-        raise click.ClickException(str(error)) from None
-    caller = read.identity
-    claims = {
-        "id": read.id,
-        "name": caller.name,
-        "organizations": sorted(caller.organizations or [], key=str) or "all",
-        "repositories": sorted(caller.repositories or [], key=str) or "all",
-        "projects": sorted(caller.projects or [], key=str) or "all",
-        "methods": sorted(caller.methods or []) or "all",
-        "expires": datetime.fromtimestamp(read.expires, timezone.utc).isoformat(),
-    }
-    click.echo(json.dumps(claims, indent=2))
-
-
-def _signed_tokens() -> SignedTokens:
-    settings = app_state().settings
-    if not settings.token_secrets:
-        hint = "python -c 'import secrets; print(secrets.token_hex(32))'"
-        raise click.ClickException(f"GRPC_TOKEN_SECRETS is not set; generate a secret with: {hint}")
-    return SignedTokens(settings.token_secrets, settings.revoked_tokens)
+commands.add_command(token_cli)
 
 
 @commands.command("check")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import yaml
 from flask_grpcweb_scm.settings import fields_by_key
 from tests.deploy.deployment import DEPLOY, PATIENCE, PROGRAMS, environment_file
 from tests.documents import PAGES
-from tests.servers import ROOT
+from tests.servers import ROOT, free_port
 
 pytestmark = pytest.mark.needs("deployment")
 
@@ -101,3 +103,51 @@ def test_scripts_may_be_run() -> None:
     assert sorted(file.name for file in DEPLOY.iterdir() if os.access(file, os.X_OK) and file.is_file()) == (
         ["reload-gunicorn", "restart-pyvoy"]
     )
+
+
+class _Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing."""
+
+
+def test_a_release_of_pyvoy_that_does_not_start_is_left_out_until_it_does(tmp_path: Path) -> None:
+    for name in ("nginx", "systemctl"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/ran\n')
+        (tmp_path / name).chmod(0o755)
+    starting, serving = free_port(), http.server.HTTPServer(("127.0.0.1", 0), _Ready)
+    before = f"server 127.0.0.1:{starting} max_fails=0;\nserver 127.0.0.1:{serving.server_port} max_fails=0;\n"
+    servers = tmp_path / "servers.conf"
+    servers.write_text(before)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SERVERS": str(servers)}
+
+    def restart() -> subprocess.CompletedProcess[str]:
+        (tmp_path / "ran").unlink(missing_ok=True)
+        command = [DEPLOY / "restart-pyvoy", "1"]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
+
+    thread = threading.Thread(target=serving.serve_forever)
+    thread.start()
+    try:
+        done = restart()
+        assert (done.returncode, f"scm-pyvoy@{starting} is not ready after 1 s" in done.stderr) == (1, True)
+        assert servers.read_text() == before.replace("=0;", "=0 down;", 1)
+        # With the other one in the first place: it serves, and is left alone until the first is back.
+        servers.write_text("".join(reversed(servers.read_text().splitlines(keepends=True))))
+        assert restart().returncode == 1
+        assert str(serving.server_port) not in (tmp_path / "ran").read_text()
+        with http.server.HTTPServer(("127.0.0.1", starting), _Ready) as started:
+            other = threading.Thread(target=started.serve_forever)
+            other.start()
+            assert restart().returncode == 0
+            started.shutdown()
+            other.join()
+        assert sorted(servers.read_text().splitlines()) == sorted(before.splitlines())
+        assert (tmp_path / "ran").read_text().count("systemctl restart") == 2
+    finally:
+        serving.shutdown()
+        serving.server_close()
+        thread.join()
