@@ -63,18 +63,33 @@ def deployment(postgresql: PostgresqlServer, redis: RedisServer, tmp_path_factor
         yield deployment
 
 
+def nginx_line(deployment: Deployment, trace: str) -> str:
+    """The line of a request. nginx writes it once the response has left, whose client may look sooner."""
+    found: list[str] = []
+
+    def is_there() -> bool:
+        text = deployment.nginx.access_log.read_text()
+        found[:] = re.findall(rf".* trace={trace}$", text, re.MULTILINE)
+        return bool(found)
+
+    eventually(is_there)
+    (line,) = found
+    return line
+
+
 def test_nginx_and_the_app_have_one_trace(deployment: Deployment) -> None:
     expected = roll_all(deployment.url, ca_certs=str(deployment.nginx.certificate))
     found = app_lines(deployment.gunicorn.log.read_text())
     for trace, (code, shown) in expected.items():
         assert found[trace] == code
-        (line,) = re.findall(rf".* trace={trace}$", deployment.nginx.access_log.read_text(), re.MULTILINE)
-        assert f" grpc={shown} " in line
+        assert f" grpc={shown} " in nginx_line(deployment, trace)
 
 
 def test_a_request_without_a_trace_gets_one(deployment: Deployment) -> None:
+    before = len(deployment.nginx.access_log.read_text().splitlines())
     with Channel(deployment.url, token=TOKEN, ca_certs=str(deployment.nginx.certificate)) as channel:
         channel.stub(DICE).roll(dice_pb2.RollRequest())
+    eventually(lambda: len(deployment.nginx.access_log.read_text().splitlines()) > before)
     line = deployment.nginx.access_log.read_text().splitlines()[-1]
     (trace,) = re.findall(r" trace=([0-9a-f]{32})$", line)
     assert app_lines(deployment.gunicorn.log.read_text())[trace] == "OK"
@@ -105,8 +120,7 @@ def test_grpc_through_nginx_has_its_status_in_the_log(deployment: Deployment, tm
                 [*curl, "--data-binary", f"@{body}", deployment.url + ROLL], check=True, capture_output=True, timeout=60
             )
             assert f"grpc-status: {status}".encode() in done.stdout
-            (line,) = re.findall(rf".* trace={TRACE % number}$", deployment.nginx.access_log.read_text(), re.MULTILINE)
-            assert f" grpc={status} " in line
+            assert f" grpc={status} " in nginx_line(deployment, TRACE % number)
     finally:
         for unit in deployment.pyvoy.values():
             unit.stop()
