@@ -23,6 +23,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
+from flask_cors import CORS
 from google.protobuf.message import Message
 
 from benchmarks.apps import (
@@ -54,6 +56,7 @@ THREADS = 16
 # The trailers, and what ends a chunked body.
 LAST_CHUNKS = b"grpc-status: 0\r\n\r\n0\r\n\r\n"
 READY = [EchoReply(number=number) for number in range(COUNT)]
+ORIGIN = "https://app.example.com"
 APPS: dict[str, Callable[[], Any]] = {
     "bare WSGI": lambda: bare_wsgi(repositories(1)),
     "Flask view": lambda: flask_view(repositories(1)),
@@ -64,7 +67,15 @@ APPS: dict[str, Callable[[], Any]] = {
     "fast lane": lambda: fast_lane(repositories(1)),
     "fast lane, batch": lambda: fast_lane(repositories(1), stream=replies, batch=True),
     "fast lane, ready sequence": lambda: fast_lane(repositories(1), stream=lambda *_: READY, batch=True),
+    "Flask view, Flask-CORS": lambda: _with_cors(flask_view(repositories(1))),
+    "blueprint, cross-origin": lambda: blueprint(repositories(1), GRPC_CORS_ORIGINS=[ORIGIN]),
+    "fast lane, cross-origin": lambda: fast_lane(repositories(1), GRPC_CORS_ORIGINS=[ORIGIN]),
 }
+
+
+def _with_cors(view: Flask) -> Flask:
+    CORS(view, origins=[ORIGIN], methods=["POST"], max_age=600)
+    return view
 
 
 def create_app() -> Any:
@@ -106,13 +117,14 @@ def _served_by_grpcio(measure: Callable[[int], float]) -> float:
             return measure(port)
 
 
-def _requests_per_second(port: int) -> float:
+def _requests_per_second(port: int, origin: str = "") -> float:
     with tempfile.TemporaryDirectory() as folder:
         body, script = Path(folder, "body"), Path(folder, "post.lua")
         body.write_bytes(frames(PAGE))
         script.write_text(
             f'wrk.method = "POST"\nwrk.body = io.open("{body}", "rb"):read("*a")\n'
             f'wrk.headers["content-type"] = "{BINARY}"\nwrk.headers["x-grpc-web"] = "1"\n'
+            + (f'wrk.headers["origin"] = "{origin}"\n' if origin else "")
         )
         url = f"http://127.0.0.1:{port}{LIST}"
         for seconds in (1, SECONDS):  # the first is to warm up
@@ -154,20 +166,24 @@ def h2load(port: int, content_type: str, path: str, payload: bytes, *options: st
     return found
 
 
-def _requests_per_second_of_http2(port: int, content_type: str, *options: str) -> float:
-    options = (f"-c{CONNECTIONS}", "--warm-up-time=1", f"-D{SECONDS}", *options)
+def _requests_per_second_of_http2(port: int, content_type: str, *options: str, connections: int = CONNECTIONS) -> float:
+    options = (f"-c{connections}", "--warm-up-time=1", f"-D{SECONDS}", *options)
     found = h2load(port, content_type, LIST, PAGE, *options)
     check_sizes(found, [repositories(1)])
     return float(found[1])
 
 
-def _slowest_of_100(port: int, content_type: str) -> float:
+def _slowest_of_100(port: int, content_type: str, *options: str, connections: int = CONNECTIONS) -> float:
     """The milliseconds that one in a hundred calls takes longer than."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        _requests_per_second_of_http2(port, content_type, f"--log-file={log}")
+        _requests_per_second_of_http2(port, content_type, f"--log-file={log}", *options, connections=connections)
         microseconds = [int(line.split()[2]) for line in log.read_text().splitlines()]
     return statistics.quantiles(microseconds, n=100)[98] / 1e3
+
+
+def _slowest_of_64(port: int) -> float:
+    return _slowest_of_100(port, BINARY, "--h1", connections=64)
 
 
 def _messages_per_second_of_http2(port: int, content_type: str) -> float:
@@ -222,6 +238,37 @@ def granian(stack: ExitStack) -> Variants:
     return _variants("granian", UNARY, _requests_per_second)
 
 
+CROSS_ORIGIN = ["Flask view, Flask-CORS", "sonora", *CONNECTRPC, "blueprint, cross-origin", "fast lane, cross-origin"]
+CROSS_ORIGIN_GOALS = [
+    Goal("fast lane, cross-origin", "sonora", at_least=1),
+    Goal("fast lane, cross-origin", "Flask view, Flask-CORS", at_least=2),
+]
+
+
+@observation(
+    "granian, cross-origin",
+    unit="requests/s",
+    reference="Flask view, Flask-CORS",
+    goals=CROSS_ORIGIN_GOALS,
+    needs="wrk",
+)
+def granian_cross_origin(stack: ExitStack) -> Variants:
+    """A page of one repository, for a page of another origin; sonora and connectrpc as they are."""
+    return _variants("granian", CROSS_ORIGIN, functools.partial(_requests_per_second, origin=ORIGIN))
+
+
+@observation("gunicorn, the slowest of a hundred of 64 connections", unit="ms", reference="Flask view", needs="h2load")
+def gunicorn_p99(stack: ExitStack) -> Variants:
+    """The time of a call that 99 of a hundred do not take, from 64 connections at once."""
+    return _variants("gunicorn", UNARY, _slowest_of_64)
+
+
+@observation("granian, the slowest of a hundred of 64 connections", unit="ms", reference="Flask view", needs="h2load")
+def granian_p99(stack: ExitStack) -> Variants:
+    """The same."""
+    return _variants("granian", UNARY, _slowest_of_64)
+
+
 @observation("gunicorn, stream", unit="messages/s", reference="Flask view", goals=STREAM_GOALS)
 def gunicorn_stream(stack: ExitStack) -> Variants:
     """A stream of 10 000 small messages."""
@@ -253,6 +300,11 @@ if sys.version_info >= (3, 11):  # pyvoy needs it
     def grpc_p99(stack: ExitStack) -> Variants:
         """The time of a call that 99 of a hundred do not take."""
         return _grpc_variants(_slowest_of_100)
+
+    @observation("gRPC, the slowest of a hundred of 64 connections", unit="ms", reference="connectrpc", needs="h2load")
+    def grpc_p99_of_64(stack: ExitStack) -> Variants:
+        """The same, from 64 connections at once."""
+        return _grpc_variants(functools.partial(_slowest_of_100, connections=64))
 
 
 if __name__ == "__main__":
