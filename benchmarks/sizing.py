@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -155,6 +156,8 @@ def write(mark: str, table: str) -> None:
 @click.option("--rows-only", is_flag=True, help="Only the sizes of rows, which no other work disturbs.")
 def main(rows_only: bool) -> None:
     """Measure, and write the tables."""
+    if not rows_only and shutil.which("h2load") is None:
+        raise click.ClickException("h2load is missing; on Debian and Ubuntu: sudo apt install nghttp2-client")
     with postgresql_of_our_own() as postgresql:
         sizes = [*bytes_of_rows(postgresql)]
         head = "| table | bytes of a row | with its indexes |\n|---|---:|---:|\n"
