@@ -28,7 +28,8 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.issues import FoundIssue, NewIssue, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from flask_grpcweb_scm.testing.vendor import texts_of
 from tests.tables import check_rows
 

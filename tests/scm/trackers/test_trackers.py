@@ -25,9 +25,10 @@ from flask_grpcweb_scm.scm.trackers import azure_devops, jira
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.issues import FoundIssue, TrackerField, TrackerIssue
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker, TrackerField, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContract, Vendor, vendor
 from tests.tables import check_rows
 
