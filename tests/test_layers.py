@@ -1,4 +1,4 @@
-"""Imports point down, without circles; the client knows no Flask; private is private."""
+"""Imports point down, without circles; the client knows no Flask; private is private; modules are short."""
 
 from __future__ import annotations
 
@@ -101,6 +101,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 TOUCHES_PRIVATE = {"scm/providers/sockets.py", "web/flask_internals.py"}
 # Methods of named tuples and of werkzeug's proxies, which have an underscore to keep other names free.
 PUBLIC = {"_asdict", "_fields", "_make", "_replace", "_get_current_object"}
+# Of a module without generated code: what is longer has two subjects.
+MAX_LINES = 400
 STANDARD = {*sys.stdlib_module_names, "_typeshed"}
 SOURCES = {
     str(file.relative_to(ROOT / PACKAGE)): file
@@ -219,3 +221,11 @@ def test_two_files_touch_what_is_private() -> None:
 )
 def test_the_rule_sees_private_attributes(source: str, found: set[str]) -> None:
     assert private_attributes(source) == found
+
+
+# Lengths
+
+
+def test_no_module_is_too_long() -> None:
+    lines = {path: len(file.read_text().splitlines()) for path, file in SOURCES.items()}
+    assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
