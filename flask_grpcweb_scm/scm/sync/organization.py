@@ -35,7 +35,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     is_configured,
 )
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
