@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flask_grpcweb_scm.configuration import ConfigError
     from flask_grpcweb_scm.extension import GrpcWebScm
     from flask_grpcweb_scm.rpc import (
         CallContext,
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
         ServiceDefinitionError,
         StatusCode,
     )
-    from flask_grpcweb_scm.settings import ConfigError
     from flask_grpcweb_scm.signals import current_rpc, rpc_finished, rpc_started
     from flask_grpcweb_scm.transactions import transaction
     from flask_grpcweb_scm.wire import Metadata
@@ -40,7 +40,7 @@ __all__ = [
 
 # Imported on first use: the client must not import Flask, nor the pytest plugin everything.
 _MODULES = {
-    "ConfigError": "settings",
+    "ConfigError": "configuration",
     "GrpcWebScm": "extension",
     "Metadata": "wire",
     "current_rpc": "signals",

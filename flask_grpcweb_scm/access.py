@@ -14,8 +14,9 @@ from flask_grpcweb_scm.auth import (
     guard,
     let_in,
 )
+from flask_grpcweb_scm.configuration import ConfigError
 from flask_grpcweb_scm.rpc import Authenticate, is_async
-from flask_grpcweb_scm.settings import ConfigError, Settings
+from flask_grpcweb_scm.settings import Settings
 
 __all__ = ["authentication", "shared_counts", "stream_limiter"]
 

@@ -13,6 +13,7 @@ from flask_grpcweb_scm.auth import Counts, TenantLimiter
 from flask_grpcweb_scm.cli import grpc_cli
 from flask_grpcweb_scm.cli.commands import config_errors_in_commands
 from flask_grpcweb_scm.config_values import read_host
+from flask_grpcweb_scm.configuration import ConfigError, check_settings, read_settings, warn
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (
     Authenticate,
@@ -33,7 +34,7 @@ from flask_grpcweb_scm.services import (
     read_sets,
     reflection_services,
 )
-from flask_grpcweb_scm.settings import ConfigError, Settings, warn
+from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.state import AppState
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.blueprint import create_blueprint
@@ -144,7 +145,7 @@ class GrpcWebScm:
             self._init_app(app)
 
     def _init_app(self, app: Flask) -> None:
-        settings = Settings.from_config(app.config, has_authenticator=self._authenticate is not None)
+        settings = read_settings(app.config, has_authenticator=self._authenticate is not None)
         services = [*self._services, *([_scm_service()] if settings.scm else [])]
         counts = shared_counts(settings)
         health = Health(app, self._checks, _own_checks(settings, counts), settings.drain_file)
@@ -171,7 +172,9 @@ class GrpcWebScm:
         )
         health.services = dispatcher.services
         descriptors.services = [*dispatcher.services.values()]
-        settings.check(dispatcher.methods, dispatcher.guarded, has_authenticator=self._authenticate is not None)
+        check_settings(
+            settings, dispatcher.methods, dispatcher.guarded, has_authenticator=self._authenticate is not None
+        )
         _warn_if_open(app, settings)
         _warn_of_greenlets(dispatcher)
         authenticate = authentication(settings, self._authenticate, counts)

@@ -1,15 +1,12 @@
-"""The ``GRPC_*`` configuration keys: the only list of them, with defaults, meanings and checks."""
+"""The ``GRPC_*`` configuration keys: the only list of them, with defaults, meanings and readers."""
 
 from __future__ import annotations
 
 import dataclasses
-import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from flask_grpcweb_scm.config_errors import ConfigError, check_method_names, names_of_method, warn
 from flask_grpcweb_scm.config_values import (
-    is_blank,
     read_boolean,
     read_boolean_or_only,
     read_boolean_or_watch,
@@ -40,21 +37,11 @@ from flask_grpcweb_scm.config_values import (
 )
 from flask_grpcweb_scm.rpc import Identity
 from flask_grpcweb_scm.rpc.protocols import PROTOCOLS
-from flask_grpcweb_scm.unknown_keys import PREFIX, unknown_keys
 
-__all__ = [
-    "CREDENTIAL_KEYS",
-    "ConfigError",
-    "Settings",
-    "check_method_names",
-    "empty_credentials",
-    "fields_by_key",
-    "warn",
-]
+__all__ = ["PREFIX", "Settings", "fields_by_key", "names_of_method"]
 
 DEFAULT_TIMEOUT = 60.0
-CREDENTIAL_KEYS = ("GRPC_AUTH_TOKENS", "GRPC_TOKEN_SECRETS", "GRPC_HMAC_SECRETS")
-"""Keys any of which turns authentication on."""
+PREFIX = "GRPC_"
 
 
 def _key(default: object, check: Callable[[Any], object], meaning: str, *, secret: bool = False) -> Any:
@@ -321,61 +308,6 @@ class Settings:
         (), read_texts, "Keys of other packages that look as if they were of this one; nothing is said about them."
     )
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, has_authenticator: bool = False) -> Settings:
-        """Read and check the keys of a Flask configuration.
-
-        :raises ConfigError: for a value that cannot work, for credentials that are set but empty unless the app is open
-            in so many words, and for an unknown key that is about credentials. Any other unknown key is a warning.
-        """
-        fields = {key: field for key, field in fields_by_key().items() if key in config}
-        is_open = "GRPC_REQUIRE_AUTH" in fields and not _checked(
-            "GRPC_REQUIRE_AUTH", fields["GRPC_REQUIRE_AUTH"], config["GRPC_REQUIRE_AUTH"]
-        )
-        for key in empty_credentials(config):
-            if not is_open:
-                raise ConfigError(
-                    f"{key} is set, but holds nothing, as a variable that is not set gives it: give it a value, or take"
-                    " the key away; GRPC_REQUIRE_AUTH = False says that the app is open on purpose"
-                )
-            del fields[key]
-        values: dict[str, Any] = {field.name: _checked(key, field, config[key]) for key, field in fields.items()}
-        for unknown in unknown_keys(config, fields_by_key(), values.get("ignored_keys", ())):
-            if unknown.is_about_credentials:
-                raise ConfigError(unknown.message)
-            warn(unknown.message)
-        if has_authenticator or any(values.get(name) for name in ("auth_tokens", "token_secrets", "hmac_secrets")):
-            values.setdefault("require_auth", True)
-        if not values.get("page_token_secrets"):
-            values["page_token_secrets"] = _default_page_token_secrets(config)
-        return cls(**values)
-
-    def check(self, method_paths: Collection[str], guarded: Collection[str], *, has_authenticator: bool) -> None:
-        """Check keys against each other and against the served methods.
-
-        :param method_paths: of the served methods, as ``/pkg.Service/Method``.
-        :param guarded: those that credentials may be needed for.
-        :raises ConfigError: when keys contradict each other or name methods that are not served.
-        """
-        has_credentials = self.auth_tokens or self.token_secrets or self.hmac_secrets or has_authenticator
-        if self.require_auth and not (has_credentials or self.are_public(guarded)):
-            raise ConfigError(
-                "GRPC_REQUIRE_AUTH is on, but nobody could get in: set GRPC_AUTH_TOKENS, GRPC_TOKEN_SECRETS or"
-                " GRPC_HMAC_SECRETS, or pass GrpcWebScm(authenticate=…); or open all methods in GRPC_PUBLIC_METHODS"
-            )
-        if "*" in self.cors_origins and self.cors_credentials:
-            raise ConfigError("GRPC_CORS_ORIGINS: '*' cannot be combined with credentials; list the origins")
-        if self.page_size > self.max_page_size:
-            raise ConfigError(f"GRPC_PAGE_SIZE {self.page_size} is over GRPC_MAX_PAGE_SIZE {self.max_page_size}")
-        if not self.auth_tokens.keys().isdisjoint(self.revoked_tokens):
-            raise ConfigError(
-                "GRPC_REVOKED_TOKENS has a token of GRPC_AUTH_TOKENS, which is revoked by taking it out there"
-            )
-        scoped = {name for identity in self.auth_tokens.values() for name in identity.methods or ()}
-        check_method_names("GRPC_PUBLIC_METHODS", self.public_methods, method_paths)
-        check_method_names("GRPC_AUTH_TOKENS", scoped, method_paths)
-        check_method_names("GRPC_RATE_LIMITS", set(self.rate_limits) - {"*"}, method_paths)
-
     @property
     def stream_timeout(self) -> float | None:
         """Seconds for streams without a deadline."""
@@ -386,24 +318,11 @@ class Settings:
         return all(names_of_method(path) & {*self.public_methods} for path in method_paths)
 
 
-def empty_credentials(config: Mapping[str, Any]) -> list[str]:
-    """Return the keys of credentials that are set, and hold none."""
-    return [key for key in CREDENTIAL_KEYS if key in config and is_blank(config[key])]
-
-
 def fields_by_key() -> dict[str, dataclasses.Field[Any]]:
     """Return the fields of :class:`Settings` by their keys."""
     return {PREFIX + field.name.upper(): field for field in dataclasses.fields(Settings)}
 
 
-def _checked(key: str, field: dataclasses.Field[Any], value: object) -> object:
-    try:
-        return field.metadata["check"](value)
-    except ValueError as error:
-        raise ConfigError(f"{key}: {error}. {field.metadata['meaning']}") from None
-
-
-def _default_page_token_secrets(config: Mapping[str, Any]) -> tuple[str, ...]:
-    keys = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
-    texts = tuple(key.decode("latin-1") if isinstance(key, bytes) else key for key in keys if key)
-    return texts or (secrets.token_hex(32),)
+def names_of_method(method_path: str) -> set[str]:
+    """Return the names of a method in configuration keys: its own, and that of all methods of its service."""
+    return {method_path[1:], method_path[1:].partition("/")[0] + "/*"}

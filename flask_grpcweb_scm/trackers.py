@@ -19,18 +19,18 @@ from flask_grpcweb_scm.scm.providers import (
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.http import HttpClient
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.markup import readable, to_html, to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import (
+from flask_grpcweb_scm.scm.trackers.issues import (
     MAX_ALLOWED,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
-    Tracker,
     TrackerField,
     TrackerIssue,
     comma_separated,
     user_name,
 )
+from flask_grpcweb_scm.scm.trackers.markup import readable, to_html, to_markdown
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 
 __all__ = [
     "MAX_ALLOWED",

@@ -23,9 +23,9 @@ from flask import Flask, abort, request
 import example_app
 from example_app import dice_pb2
 from flask_grpcweb_scm import CallContext
+from flask_grpcweb_scm.configuration import read_settings
 from flask_grpcweb_scm.rpc import Service
 from flask_grpcweb_scm.scm import Repository, db
-from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app
 from tests.codegen.hostile import run_protoc
 from tests.documents import PAGES, README, ROOT, block, blocks
@@ -137,7 +137,7 @@ def test_what_the_page_of_mirrors_and_jobs_configures_and_makes_due(shop: Flask)
     for code in configured:
         names: dict[str, Any] = {}
         exec(code, names)
-        Settings.from_config({key: value for key, value in names.items() if key.startswith("GRPC_")})
+        read_settings({key: value for key, value in names.items() if key.startswith("GRPC_")})
     with shop.app_context():
         repository = db.session.scalars(sa.select(Repository).order_by(Repository.id)).first()
         for code in coded:
@@ -237,7 +237,7 @@ def test_tokens_are_configured_in_two_ways() -> None:
     names: dict[str, Any] = {}
     for code in (first, second):
         exec(code, names)
-        tokens = Settings.from_config({"GRPC_AUTH_TOKENS": names["GRPC_AUTH_TOKENS"]}).auth_tokens
+        tokens = read_settings({"GRPC_AUTH_TOKENS": names["GRPC_AUTH_TOKENS"]}).auth_tokens
         assert {*tokens} == {"token1", "token2"}
 
 

@@ -14,9 +14,9 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_grpcweb_scm.cli.check_operation import operation_findings, threads_of
-from flask_grpcweb_scm.settings import CREDENTIAL_KEYS, Settings, empty_credentials, fields_by_key
+from flask_grpcweb_scm.configuration import CREDENTIAL_KEYS, empty_credentials, unknown_keys
+from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.state import AppState
-from flask_grpcweb_scm.unknown_keys import unknown_keys
 
 __all__ = ["findings"]
 
@@ -62,7 +62,7 @@ def findings(app: Flask, settings: Settings, environment: Mapping[str, str] = os
         ``GUNICORN_CMD_ARGS``.
     """
     return [
-        *(unknown.message for unknown in unknown_keys(app.config, fields_by_key(), settings.ignored_keys)),
+        *(unknown.message for unknown in unknown_keys(app.config, settings.ignored_keys)),
         *_access(app, settings),
         *_page_tokens(app, settings),
         *_secrets(_secrets_by_key(app, settings)),

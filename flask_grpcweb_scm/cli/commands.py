@@ -24,10 +24,10 @@ from flask_grpcweb_scm.cli.names import (
 )
 from flask_grpcweb_scm.cli.project import OWN_NAME, check_name, next_steps, project_files, write_files
 from flask_grpcweb_scm.cli.tokens import token_cli
+from flask_grpcweb_scm.configuration import ConfigError
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
-from flask_grpcweb_scm.settings import ConfigError
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
 
 __all__ = ["commands", "config_errors_in_commands"]

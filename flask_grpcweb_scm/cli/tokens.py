@@ -16,7 +16,7 @@ from flask_grpcweb_scm.access import shared_counts
 from flask_grpcweb_scm.auth import Revocations, SignedTokens, TokenError, Uncountable
 from flask_grpcweb_scm.cli.names import app_state, complete_pattern
 from flask_grpcweb_scm.config_values import read_revoked_tokens
-from flask_grpcweb_scm.settings import ConfigError, check_method_names
+from flask_grpcweb_scm.configuration import ConfigError, check_method_names
 
 __all__ = ["token_cli"]
 

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, MethodDescriptorProto
 
-from flask_grpcweb_scm.codegen.comments import comments_of
-
-__all__ = ["MessageClasses", "message_classes", "messages_module", "services_module", "services_text"]
+__all__ = ["MessageClasses", "comments_of", "message_classes", "messages_module", "services_module", "services_text"]
 
 MessageClasses = Mapping[str, tuple[str, tuple[str, ...]]]
 """Full name of a message, with a leading dot → its proto file, and the names of the class and of those around it."""
@@ -312,3 +310,14 @@ def _attribute_names(methods: Sequence[str]) -> list[str]:
 def _is_free(name: str) -> bool:
     # Python has a meaning for names with two underscores before them, whatever is after them, but for three.
     return name not in _OWN_NAMES | SERVICE_ATTRIBUTES and (not name.startswith("__") or name.endswith("___"))
+
+
+def comments_of(file: FileDescriptorProto) -> Mapping[tuple[int, ...], str]:
+    """Return the comments of a file by the paths of what they are about, see ``SourceCodeInfo.Location``."""
+    locations = file.source_code_info.location
+    return {tuple(each.path): _comment_text(each.leading_comments or each.trailing_comments) for each in locations}
+
+
+def _comment_text(comment: object) -> str:
+    # protoc takes files in other encodings; protobuf gives what is no UTF-8 as bytes.
+    return comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)

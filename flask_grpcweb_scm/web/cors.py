@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flask import Blueprint, Flask, Response
 
-from flask_grpcweb_scm.settings import ConfigError, Settings
+from flask_grpcweb_scm.configuration import ConfigError
+from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.web.flask_internals import is_of_flask_cors, visible_request
 from flask_grpcweb_scm.web.response import GrpcWebResponse
 

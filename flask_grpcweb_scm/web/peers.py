@@ -75,17 +75,15 @@ class SocketCall(IncomingCall):
         connection = None if self.connection else _socket(self.environ)
         if connection is None:
             return super().message_bytes
-        timeout, deadline = connection.gettimeout(), self.deadline
-        latest = time.monotonic() + STRANGER_SECONDS
-        self.connection, self.deadline = connection, latest if deadline is None else min(deadline, latest)
-        connection.settimeout(STALL_SECONDS)
-        _watch.add(self)
-        try:
-            return super().message_bytes
-        finally:
-            _watch.remove(self)
-            self.connection, self.deadline = None, deadline
-            connection.settimeout(timeout)
+        deadline, latest = self.deadline, time.monotonic() + STRANGER_SECONDS
+        with _waiting(connection, STALL_SECONDS):
+            self.connection, self.deadline = connection, latest if deadline is None else min(deadline, latest)
+            _watch.add(self)
+            try:
+                return super().message_bytes
+            finally:
+                _watch.remove(self)
+                self.connection, self.deadline = None, deadline
 
     def open(self) -> None:
         """See :meth:`IncomingCall.open`; from then on the peer is waited for with patience that ends."""
@@ -128,14 +126,13 @@ def strangers_body(environ: dict[str, Any]) -> Iterator[None]:
     if connection is None:
         yield
         return
-    timeout, body = connection.gettimeout(), _Body(connection)
-    connection.settimeout(STALL_SECONDS)
-    _watch.add(body)
-    try:
-        yield
-    finally:
-        _watch.remove(body)
-        connection.settimeout(timeout)
+    body = _Body(connection)
+    with _waiting(connection, STALL_SECONDS):
+        _watch.add(body)
+        try:
+            yield
+        finally:
+            _watch.remove(body)
 
 
 class PatientAgain:
@@ -265,15 +262,16 @@ def end_reading(environ: dict[str, Any]) -> None:
         _shut_down(connection, socket.SHUT_RD)
 
 
-@contextlib.contextmanager
-def impatient(environ: dict[str, Any]) -> Iterator[None]:
+def impatient(environ: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
     """Wait only for a moment for each of the next bytes of a request, while the block runs."""
     connection = _socket(environ)
-    if connection is None:
-        yield
-        return
+    return contextlib.nullcontext() if connection is None else _waiting(connection, DRAIN_SECONDS)
+
+
+@contextlib.contextmanager
+def _waiting(connection: socket.socket, seconds: float) -> Iterator[None]:
     timeout = connection.gettimeout()
-    connection.settimeout(DRAIN_SECONDS)
+    connection.settimeout(seconds)
     try:
         yield
     finally:

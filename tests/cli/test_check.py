@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_grpcweb_scm import GrpcWebScm, Identity
 from flask_grpcweb_scm.cli.check import findings
-from flask_grpcweb_scm.settings import CREDENTIAL_KEYS
+from flask_grpcweb_scm.configuration import CREDENTIAL_KEYS
 from tests.apps import ECHO, echo_app, echo_service
 from tests.security.support import FULL, HMAC_SECRET, OTHER_SECRET, SECRET_KEY, TOKEN_SECRET
 

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from flask_grpcweb_scm import CallContext, Service, ServiceDefinitionError
-from flask_grpcweb_scm.codegen import message_classes, messages_module, services_module, services_text
+from flask_grpcweb_scm.codegen import comments_of, message_classes, messages_module, services_module, services_text
 from flask_grpcweb_scm.codegen.services import SERVICE_ATTRIBUTES
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.echo_rpc import Echo
@@ -304,3 +304,20 @@ def test_a_misspelt_decorator_is_no_attribute() -> None:
 
 def test_docstrings_are_for_readers_at_run_time_too() -> None:
     assert inspect.getdoc(Echo) == "One method of each kind, for the tests."
+
+
+# Comments, whose encoding protoc does not look at
+
+
+def commented(comment: bytes) -> FileDescriptorProto:
+    location = b"\x0a\x02\x06\x00\x1a" + bytes([len(comment)]) + comment
+    info = b"\x0a" + bytes([len(location)]) + location
+    return FileDescriptorProto.FromString(b"\x4a" + bytes([len(info)]) + info)
+
+
+def test_comments_by_path() -> None:
+    assert comments_of(commented("café".encode())) == {(6, 0): "café"}
+
+
+def test_what_is_no_utf_8_is_replaced() -> None:
+    assert comments_of(commented("café".encode("latin-1"))) == {(6, 0): "caf\ufffd"}

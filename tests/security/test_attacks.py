@@ -13,8 +13,8 @@ import pytest
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 
+from flask_grpcweb_scm.configuration import read_settings
 from flask_grpcweb_scm.scm.queries.paging import write_page_token
-from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO
 from tests.grpcweb import JSON, PROTO, TEXT, frame, read
 from tests.protocols import call, every_protocol_in_protobuf, framed, protocol  # noqa: F401  # a fixture
@@ -68,7 +68,7 @@ def session_cookie() -> str:
 
 def page_token() -> str:
     # The same secret for both, as careless as it gets.
-    settings = Settings.from_config({"GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
+    settings = read_settings({"GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
     return write_page_token(["ListRepositories", 1, 0, ""], ("a", 1), settings)
 
 
@@ -312,7 +312,7 @@ def test_an_auth_token_is_no_page_token() -> None:
     from flask_grpcweb_scm import RpcError
     from flask_grpcweb_scm.scm.queries.paging import read_page_token
 
-    settings = Settings.from_config({**CONFIG, "GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
+    settings = read_settings({**CONFIG, "GRPC_PAGE_TOKEN_SECRETS": [TOKEN_SECRET]})
     with pytest.raises(RpcError, match="page_token is not one of this server"):
         read_page_token(SIGNED, [1, 0, ""], settings)
 

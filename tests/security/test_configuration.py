@@ -12,7 +12,7 @@ import pytest
 from flask_grpcweb_scm import ConfigError, Identity
 from flask_grpcweb_scm.auth import SignedTokens, TokenError
 from flask_grpcweb_scm.cli.check import findings
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.configuration import read_settings
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import call
@@ -60,7 +60,7 @@ HUSH = "hush-7c1f9e"
 )
 def test_a_scope_that_is_no_list_never_means_everything(scope: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="GRPC_AUTH_TOKENS"):
-        Settings.from_config({"GRPC_AUTH_TOKENS": {HUSH: scope}})
+        read_settings({"GRPC_AUTH_TOKENS": {HUSH: scope}})
     if "organisations" in scope:
         return
     with pytest.raises(ValueError, match=r"organizations|repositories|projects|methods"):
@@ -142,14 +142,14 @@ def test_neither_does_the_environment_open_an_app(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("value", [{"": {}, HUSH: {}}, {" ": {}, HUSH: {}}, [HUSH, None], [HUSH, b""]])
 def test_an_empty_token_beside_a_good_one_is_refused_or_is_none(value: Any) -> None:
     with pytest.raises(ConfigError, match="GRPC_AUTH_TOKENS"):
-        Settings.from_config({"GRPC_AUTH_TOKENS": value})
-    assert list(Settings.from_config({"GRPC_AUTH_TOKENS": [HUSH, "", " "]}).auth_tokens) == [HUSH]
+        read_settings({"GRPC_AUTH_TOKENS": value})
+    assert list(read_settings({"GRPC_AUTH_TOKENS": [HUSH, "", " "]}).auth_tokens) == [HUSH]
 
 
 def test_a_revoked_token_is_named_by_itself_or_by_its_id() -> None:
     tokens = SignedTokens([TOKEN_SECRET])
     text, other = tokens.issue("ci", expires_in=60), tokens.issue("ci", expires_in=-60)
-    ids = Settings.from_config({"GRPC_REVOKED_TOKENS": ["A" * 16]}).revoked_tokens
+    ids = read_settings({"GRPC_REVOKED_TOKENS": ["A" * 16]}).revoked_tokens
     assert ids == ("a" * 16,)
     for revoked in (text, f" {text} ,{other}", [other, text], [SignedTokens([HUSH]).issue("x", expires_in=9), text]):
         app = echo_app(GRPC_TOKEN_SECRETS=TOKEN_SECRET, GRPC_REVOKED_TOKENS=revoked)
@@ -162,7 +162,7 @@ def test_a_revoked_token_is_named_by_itself_or_by_its_id() -> None:
 )
 def test_what_is_no_token_cannot_be_revoked(revoked: Any) -> None:
     with pytest.raises(ConfigError, match="GRPC_REVOKED_TOKENS") as caught:
-        Settings.from_config({"GRPC_REVOKED_TOKENS": revoked})
+        read_settings({"GRPC_REVOKED_TOKENS": revoked})
     assert HUSH not in str(caught.value)
 
 
@@ -174,7 +174,7 @@ def test_a_fixed_token_is_not_revoked_there() -> None:
 
 @pytest.mark.parametrize("scope", [{}, {"organizations": [], "methods": []}, {"organizations": None, "methods": None}])
 def test_an_absent_or_empty_scope_is_no_restriction(scope: dict[str, Any]) -> None:
-    (identity,) = Settings.from_config({"GRPC_AUTH_TOKENS": {"a": scope}}).auth_tokens.values()
+    (identity,) = read_settings({"GRPC_AUTH_TOKENS": {"a": scope}}).auth_tokens.values()
     assert (identity.organizations, identity.methods) == (None, None)
 
 
@@ -212,14 +212,14 @@ def test_an_error_in_the_configuration_repeats_no_secret(
 @pytest.mark.parametrize("value", [HUSH, [HUSH], {HUSH: {}}])
 def test_neither_does_the_error_about_an_unknown_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=key) as caught:
-        Settings.from_config({key: value})
+        read_settings({key: value})
     assert HUSH not in str(caught.value)
 
 
 def test_neither_does_the_repr_of_the_settings_or_a_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        settings = Settings.from_config(
+        settings = read_settings(
             {
                 "SECRET_KEY": HUSH,
                 "GRPC_AUTH_TOKENS": HUSH,

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask, session
 
 from flask_grpcweb_scm import ConfigError, GrpcWebScm, Identity, RpcError, StatusCode
-from flask_grpcweb_scm.settings import Settings
+from flask_grpcweb_scm.configuration import read_settings
 from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.grpcweb import PROTO, Answer, body_of, call, read
@@ -150,9 +150,9 @@ def test_without_credentials_the_browser_decides() -> None:
 def test_an_origin_that_is_a_pattern_or_none_is_refused_at_start(origin: str) -> None:
     """Flask-CORS would take ``https://*.example`` as a regular expression that ``https://evilexample`` matches."""
     with pytest.raises(ConfigError, match=r"GRPC_CORS_ORIGINS: .* without a path or a pattern"):
-        Settings.from_config({"GRPC_CORS_ORIGINS": [origin]})
+        read_settings({"GRPC_CORS_ORIGINS": [origin]})
 
 
 @pytest.mark.parametrize("origin", ["*", "https://app.example", "http://localhost:3000", "capacitor://localhost"])
 def test_an_origin_is_kept(origin: str) -> None:
-    assert Settings.from_config({"GRPC_CORS_ORIGINS": origin}).cors_origins == (origin,)
+    assert read_settings({"GRPC_CORS_ORIGINS": origin}).cors_origins == (origin,)

@@ -13,7 +13,7 @@ from flask_grpcweb_scm.scm.git_import.destination import host_at_provider
 from flask_grpcweb_scm.scm.mirrors import Limits, OwnMirror
 from flask_grpcweb_scm.scm.mirrors.remote import Remote, fetch_url
 from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, ProviderError
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.remotes import parse_remote
 from flask_grpcweb_scm.scm.settings import current_settings

@@ -1,4 +1,4 @@
-"""An account at a provider, which trackers and sources have in common."""
+"""An account at a provider, which trackers and sources have in common, and that of an integration."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import abc
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, ClassVar
-from urllib.parse import quote
+from typing import Any, ClassVar, TypedDict
+from urllib.parse import quote, urlsplit
 
-from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, ProviderError, ProviderMisconfigured
+from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, ProviderError, ProviderMisconfigured, find_credential
 from flask_grpcweb_scm.scm.providers.reply import Complaint
+from flask_grpcweb_scm.scm.settings import current_settings
 
-__all__ = ["ProviderApi", "path_of"]
+__all__ = ["Account", "ProviderApi", "account_of", "path_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,3 +140,42 @@ def path_of(*segments: str | int) -> str:
     if {"", ".", ".."} & set(map(str, segments)):
         raise ValueError(f"no path is made of {segments!r}")
     return "".join("/" + quote(str(segment), safe="") for segment in segments)
+
+
+class Account(TypedDict):
+    """Arguments of :class:`ProviderApi`."""
+
+    base_url: str
+    credential: Credential
+    deadline: float
+    allowed_hosts: Collection[str]
+    proxy: str
+
+
+def account_of(provider: str, metadata: Mapping[str, Any], external_id: str, timeout: float | None) -> Account:
+    """Return the account of an integration.
+
+    :param metadata: of the integration: ``base_url`` and ``credentials``.
+    :param external_id: of the integration.
+    :param timeout: seconds for all requests together, at most ``GRPC_TRACKER_TIMEOUT``; None for that.
+    :raises ProviderMisconfigured: when there are no such credentials.
+    """
+    settings, limit = current_settings(), current_settings().tracker_timeout
+    base_url = metadata.get("base_url", "")
+    is_direct = _host(base_url) in settings.scm_no_proxy
+    return Account(
+        base_url=base_url,
+        credential=find_credential(
+            metadata.get("credentials"), settings.scm_credentials, provider=provider, account=external_id
+        ),
+        deadline=time.monotonic() + (limit if timeout is None else min(timeout, limit)),
+        allowed_hosts=settings.scm_allowed_hosts,
+        proxy="" if is_direct else settings.scm_proxy,
+    )
+
+
+def _host(url: object) -> str:
+    try:
+        return (urlsplit(url).hostname or "") if isinstance(url, str) else ""
+    except ValueError:
+        return ""

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import functools
 import http.client
-import itertools
 import json
 import logging
 import random
@@ -36,18 +35,8 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderUnavailable,
     Tokens,
 )
-from flask_grpcweb_scm.scm.providers.reply import (
-    MAX_FIELDS,
-    SECONDARY_LIMIT_SECONDS,
-    Complaint,
-    HttpReply,
-    default_complaint,
-    error_class,
-    parse_json,
-    retry_after,
-    short_line,
-    way_out,
-)
+from flask_grpcweb_scm.scm.providers.host_errors import HOST, MOVED, SIGNED_OUT, HostErrors
+from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply, default_complaint, short_line
 from flask_grpcweb_scm.scm.providers.sockets import (
     IPAddress,
     ProxyRefused,
@@ -67,21 +56,13 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 2**10
 MAX_BODY_BYTES = 8 * 2**20
 MAX_REDIRECTS = 3
-SECONDARY_LIMITS = "rate limit", "abuse detection"
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.25
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 TRY_AGAIN_LATER = (ProviderRateLimited, ProviderUnavailable)
 
-HOST = "\0"
-"""Stands in texts for the name of the host; no message of a provider has it, for it is not printable."""
-
 SIGN_IN = re.compile(rb"""type=["']?password|\b(?:sign|log)[ _-]?in\b""", re.IGNORECASE)
-SIGNED_OUT = "is base_url right, and is the token good?"
-"""Advice for when a page to sign in on comes instead of a response."""
-MOVED = "what the request names has moved; name it as it is called now"
-
 Query = Mapping[str, str | int | Sequence[str]]
 """Parameters; one with several values comes as often."""
 
@@ -128,13 +109,11 @@ class HttpClient:
         self._allowed_hosts = allowed_hosts
         self.credential = credential or Credential()
         """The secret of the last request."""
-        self._explain = explain or default_complaint
-        self._error_kind = error_kind
+        self._errors = HostErrors(provider, explain or default_complaint, error_kind)
         self._max_body_bytes = max_body_bytes
-        self._base = Url()
-        self._host = ""
         self._base = self._parse_base(base_url)
         self._host = host_of(self._base)
+        self._errors.host = self.host or self._host
         self._port = port_of(self._base)
         self._headers = {
             "accept": "application/json",
@@ -224,11 +203,11 @@ class HttpClient:
         if url.scheme not in {"http", "https"} or not url.host or url.auth or url.query or url.fragment:
             # Not repeated: it may have a password.
             text = "base_url is not a URL such as https://host/path, without user, query or fragment"
-            raise self._misconfigured(text)
+            raise self._errors.misconfigured(text)
         if url.scheme == "http" and host_of(url) not in self._allowed_hosts:
             text = "base_url must begin with https://, for credentials go there"
-            self._host = host_of(url)
-            raise self._misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {HOST}")
+            self._errors.host = host_of(url)
+            raise self._errors.misconfigured(f"{text}; GRPC_SCM_ALLOWED_HOSTS can allow {HOST}")
         return url
 
     def _follow(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
@@ -249,15 +228,17 @@ class HttpClient:
             if not 200 <= status <= 599:
                 raise self.unexpected(status)
             if status >= 300:
-                raise self._refused(status, response_headers, content)
+                raise self._errors.refused(status, response_headers, content, self.credential)
             is_page = "html" in response_headers.get("content-type", "")
             return HttpReply(
                 status,
                 response_headers,
                 content,
-                self._signed_out if is_page and SIGN_IN.search(content) else functools.partial(self.unexpected, status),
+                self._errors.signed_out
+                if is_page and SIGN_IN.search(content)
+                else functools.partial(self.unexpected, status),
             )
-        raise self._misconfigured(f"{HOST} redirects in circles")
+        raise self._errors.misconfigured(f"{HOST} redirects in circles")
 
     def _redirected(self, method: str, status: int, target: str, location: str) -> str:
         """Return the target of a redirect; method and body stay the same, or the redirect is not followed.
@@ -272,18 +253,20 @@ class HttpClient:
         if here != (self._base.scheme, self._host, self._port, None):
             there = short_line(f"{url.scheme}://{url.host}:{port_of(url)}")
             text = "redirects to {}; " + SIGNED_OUT
-            raise self._misconfigured(
+            raise self._errors.misconfigured(
                 f"{HOST} {text.format('another host')}", f"{HOST} {text.format(there)}", status=status
             )
         if not is_below(self._base.path or "", url.path or "") or "\\" in location:
-            raise self._misconfigured(f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}", status=status)
+            raise self._errors.misconfigured(
+                f"{HOST} redirects to what is not below base_url; {SIGNED_OUT}", status=status
+            )
         if method in IDEMPOTENT or status in {307, 308}:
             return url.request_uri
         if status == 303:
             text = f"{HOST} responded with 303, which does not say what it has done"
-            raise self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
+            raise self._errors.make(ProviderUnavailable, text, status=status, may_have_acted=True)
         text = f"{HOST} redirects the request: {MOVED if status == 301 else SIGNED_OUT}"
-        raise self._misconfigured(text, status=status)
+        raise self._errors.misconfigured(text, status=status)
 
     def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
@@ -315,7 +298,7 @@ class HttpClient:
         addresses = resolve(self._host, self._port, self._remaining())
         if not may_be_called(self._host, addresses, self._allowed_hosts):
             text = f"{HOST} has no public address; GRPC_SCM_ALLOWED_HOSTS can allow it"
-            raise self._misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
+            raise self._errors.misconfigured(text, f"{text} (it has {', '.join(map(str, addresses))})")
         return addresses
 
     def _open_socket(self, addresses: list[IPAddress]) -> socket.socket:
@@ -335,7 +318,7 @@ class HttpClient:
         while chunk := response.read1(CHUNK_BYTES):
             body += chunk
             if len(body) > self._max_body_bytes:
-                raise self._error(
+                raise self._errors.make(
                     ProviderUnavailable,
                     f"the response of {HOST} has more than {self._max_body_bytes} bytes",
                     status=response.status,
@@ -353,72 +336,25 @@ class HttpClient:
         except _ERRORS as error:
             if time.monotonic() >= self.deadline or isinstance(error, TimeoutError):
                 text = f"{HOST} did not respond before the deadline"
-                raise self._error(ProviderTimeout, text, may_have_acted=may_have_acted) from error
+                raise self._errors.make(ProviderTimeout, text, may_have_acted=may_have_acted) from error
             if isinstance(error, ProxyRefused):
                 text = "the proxy of GRPC_SCM_PROXY does not connect"
                 private = f"{text} to {HOST}: {short_line(str(error))}"
                 kind = ProviderMisconfigured if error.status == 407 else ProviderUnavailable
-                raise self._error(kind, text, private=private) from error
+                raise self._errors.make(kind, text, private=private) from error
             # Not the text of the error: it may name addresses of this network.
             text = f"the connection to {HOST} broke" if may_have_acted else f"{HOST} cannot be reached"
             if isinstance(error, ssl.SSLCertVerificationError):
                 text = f"the certificate of {HOST} is not trusted"
-            raise self._error(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
+            raise self._errors.make(ProviderUnavailable, text, may_have_acted=may_have_acted) from error
 
     def refusal(self, reply: HttpReply) -> ProviderError:
         """Make the error for a response that refuses with a status of success, as GraphQL does."""
-        return self._refused(reply.status, reply.headers, reply.body)
-
-    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        kind, text, fields = self._complaint(body)
-        wait = retry_after(headers)
-        is_limit = status in (403, 429) and any(words in text.lower() for words in SECONDARY_LIMITS)
-        if wait is None and (is_limit or kind is ProviderRateLimited):
-            # Of GitHub's secondary limits, which are not in its headers: "wait for at least one minute".
-            wait = SECONDARY_LIMIT_SECONDS
-        is_certain = kind not in {None, ProviderTimeout, ProviderUnavailable}
-        kind = kind or error_class(status, wait)
-        way = way_out(f"{text} {headers.get('x-authentication-denied-reason', '')}")
-        if status in (301, 308):
-            way = f"; {MOVED}"
-        text = f"{self.provider} responded with {status}" + (f": {text}" if text else "") + way
-        acted = status >= 500 or kind is ProviderTimeout or (status < 300 and not is_certain)
-        return self._error(kind, text, status=status, retry_after=wait, fields=fields, may_have_acted=acted)
-
-    def _complaint(self, body: bytes) -> tuple[type[ProviderError] | None, str, Mapping[str, str]]:
-        """Read the body of an error, as text for everybody."""
-        show = self.credential.redact
-        try:
-            error = parse_json(body)
-            kind = None if self._error_kind is None else self._error_kind(error)
-            text, fields = self._explain(error)
-            some = itertools.islice(fields.items(), MAX_FIELDS)
-            shown = {short_line(name): short_line(show(word)) for name, word in some}
-            return kind, short_line(show(text)), shown
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-            # Unknown to this provider: the page of a proxy, say, which is none of the caller's business.
-            return None, "", {}
-
-    def _signed_out(self) -> ProviderError:
-        text = f"{HOST} sent a page to sign in on; {SIGNED_OUT}"
-        return self._error(ProviderMisconfigured, text, may_have_acted=True)
+        return self._errors.refused(reply.status, reply.headers, reply.body, self.credential)
 
     def unexpected(self, status: int | None = None) -> ProviderError:
         """Make the error for a response that is none of this kind of provider."""
-        text = f"unexpected response from {HOST}; is base_url right for {self.provider}?"
-        return self._error(ProviderUnavailable, text, status=status, may_have_acted=True)
-
-    def _misconfigured(self, text: str, private: str | None = None, *, status: int | None = None) -> ProviderError:
-        return self._error(ProviderMisconfigured, text, private=private, status=status)
-
-    def _error(
-        self, kind: type[ProviderError], text: str, *, private: str | None = None, **evidence: Any
-    ) -> ProviderError:
-        """Make an error whose text for callers does not name the host, which may be one of this network."""
-        told, private = text.replace(HOST, self.provider), (private or text).replace(HOST, self.host or self._host)
-        if told != private:
-            logger.warning("%s: %s", self.provider, private)
-        return kind(told, provider=self.provider, private=private, **evidence)
+        return self._errors.unexpected(status)
 
 
 def _pause(attempt: int, error: ProviderError) -> float:

@@ -3,7 +3,6 @@
 from flask_grpcweb_scm.scm.service import (
     code_mappings,
     commit_contexts,
-    commit_lists,
     commits,
     external_issues,
     projects,
@@ -15,7 +14,6 @@ from flask_grpcweb_scm.scm.service.definition import service
 __all__ = [
     "code_mappings",
     "commit_contexts",
-    "commit_lists",
     "commits",
     "external_issues",
     "projects",

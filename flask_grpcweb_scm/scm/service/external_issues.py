@@ -30,7 +30,8 @@ from flask_grpcweb_scm.scm.service.definition import already_exists, service
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import comments_on_link, issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.announcements import Announcement, announce, settle
-from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker
+from flask_grpcweb_scm.scm.trackers.issues import FoundIssue
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from flask_grpcweb_scm.scm.validation import failed_precondition, text_problem, validate
 from flask_grpcweb_scm.transactions import TRY_AGAIN
 

@@ -15,7 +15,7 @@ from flask_grpcweb_scm.scm.database.models import Integration, OrganizationInteg
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import is_configured
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line

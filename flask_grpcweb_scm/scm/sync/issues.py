@@ -40,8 +40,9 @@ from flask_grpcweb_scm.scm.trackers.announcements import (
     put_off,
     settle,
 )
+from flask_grpcweb_scm.scm.trackers.issues import FoundIssue
 from flask_grpcweb_scm.scm.trackers.markup import shortened
-from flask_grpcweb_scm.scm.trackers.tracker import MAX_TITLE_CHARACTERS, FoundIssue, Tracker
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_TITLE_CHARACTERS, Tracker
 
 __all__ = ["refresh_issues"]
 

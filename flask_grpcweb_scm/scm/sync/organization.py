@@ -35,7 +35,7 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRateLimited,
     is_configured,
 )
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installations_of
 from flask_grpcweb_scm.scm.remotes import remote_of
@@ -43,7 +43,7 @@ from flask_grpcweb_scm.scm.sync.listing import LISTINGS, Listing, Page, Place
 from flask_grpcweb_scm.scm.sync.plan import Account, Action, KnownRepository, ListedRepository, plan_sync
 from flask_grpcweb_scm.scm.sync.state import known_repositories, last_listed, path_key, save_pages, stored_pages
 from flask_grpcweb_scm.scm.trackers import allowed_projects
-from flask_grpcweb_scm.scm.trackers.tracker import matches_project
+from flask_grpcweb_scm.scm.trackers.issues import matches_project
 
 __all__ = ["OrganizationSync", "can_be_listed", "sync_organization"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from flask_grpcweb_scm.scm.database.models import OrganizationIntegration
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.trackers.registry import SETTINGS, TRACKERS, has_tracker, tracker_class
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 

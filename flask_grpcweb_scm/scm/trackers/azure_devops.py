@@ -15,20 +15,18 @@ from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.providers import Credential, CredentialRefused, basic
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.markup import to_html
-from flask_grpcweb_scm.scm.trackers.tracker import (
+from flask_grpcweb_scm.scm.trackers.issues import (
     MAX_ALLOWED,
-    MAX_COMMENTS,
-    MAX_FIELD_CHARACTERS,
     MAX_FOUND,
     FoundIssue,
     NewIssue,
-    Tracker,
     TrackerField,
     TrackerIssue,
     is_number,
     user_name,
 )
+from flask_grpcweb_scm.scm.trackers.markup import to_html
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_COMMENTS, MAX_FIELD_CHARACTERS, Tracker
 
 __all__ = ["AzureDevOps"]
 

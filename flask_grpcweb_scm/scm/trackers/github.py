@@ -13,19 +13,18 @@ from typing import Any, ClassVar
 from flask_grpcweb_scm.scm.providers import ProviderNotFound, ProviderRateLimited, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import SECONDARY_LIMIT_SECONDS, Complaint, HttpReply, retry_after
-from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import (
-    MAX_COMMENTS,
+from flask_grpcweb_scm.scm.trackers.issues import (
     MAX_FOUND,
     FoundIssue,
     NewIssue,
-    Tracker,
     TrackerField,
     TrackerIssue,
     comma_separated,
     is_number,
     user_name,
 )
+from flask_grpcweb_scm.scm.trackers.markup import to_markdown
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_COMMENTS, Tracker
 
 __all__ = ["GitHub", "GitHubEnterprise"]
 

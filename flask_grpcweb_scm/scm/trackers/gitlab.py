@@ -12,18 +12,17 @@ from typing import Any, ClassVar
 
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import MAX_FIELDS, MAX_TEXT_CHARACTERS, Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.markup import to_markdown
-from flask_grpcweb_scm.scm.trackers.tracker import (
-    MAX_COMMENTS,
+from flask_grpcweb_scm.scm.trackers.issues import (
     MAX_FOUND,
     FoundIssue,
     NewIssue,
-    Tracker,
     TrackerField,
     TrackerIssue,
     comma_separated,
     user_name,
 )
+from flask_grpcweb_scm.scm.trackers.markup import to_markdown
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_COMMENTS, Tracker
 
 __all__ = ["GitLab"]
 

@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.lru_cache import LruCache, memory_of
 from flask_grpcweb_scm.scm.providers import ProviderForbidden, ProviderRejected, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
+from flask_grpcweb_scm.scm.trackers.issues import MAX_FOUND, FoundIssue, NewIssue, TrackerField, TrackerIssue, user_name
 from flask_grpcweb_scm.scm.trackers.jira_fields import (
     SYSTEM,
     JiraField,
@@ -26,16 +27,7 @@ from flask_grpcweb_scm.scm.trackers.jira_fields import (
     system_field,
 )
 from flask_grpcweb_scm.scm.trackers.markup import readable, to_wiki
-from flask_grpcweb_scm.scm.trackers.tracker import (
-    MAX_COMMENTS,
-    MAX_FOUND,
-    FoundIssue,
-    NewIssue,
-    Tracker,
-    TrackerField,
-    TrackerIssue,
-    user_name,
-)
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_COMMENTS, Tracker
 
 __all__ = ["JiraCloud", "JiraDataCenter"]
 

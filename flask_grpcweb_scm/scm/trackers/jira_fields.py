@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask_grpcweb_scm.scm.providers.reply import parse_json
-from flask_grpcweb_scm.scm.trackers.tracker import MAX_ALLOWED, TrackerField, comma_separated
+from flask_grpcweb_scm.scm.trackers.issues import MAX_ALLOWED, TrackerField, comma_separated
 
 __all__ = ["SYSTEM", "JiraField", "field_json", "given_json", "named", "read_field", "system_field"]
 

@@ -36,7 +36,8 @@ from flask_grpcweb_scm.scm.providers import ProviderError, ProviderUnavailable
 from flask_grpcweb_scm.scm.providers.reply import MAX_RETRY_SECONDS
 from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.trackers import open_tracker
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue, Tracker, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.issues import NewIssue, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from flask_grpcweb_scm.scm.validation import failed_precondition
 
 __all__ = [

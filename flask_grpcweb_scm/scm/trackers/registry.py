@@ -19,9 +19,10 @@ from flask_grpcweb_scm.scm.providers import ProviderMisconfigured
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.issues import TrackerField
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import Tracker, TrackerField
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 
 __all__ = [
     "GROUP",

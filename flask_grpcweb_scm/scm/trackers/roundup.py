@@ -12,17 +12,16 @@ from typing import Any
 from flask_grpcweb_scm.scm.providers import Credential, ProviderMisconfigured
 from flask_grpcweb_scm.scm.providers.api import path_of
 from flask_grpcweb_scm.scm.providers.reply import Complaint, HttpReply
-from flask_grpcweb_scm.scm.trackers.tracker import (
-    MAX_COMMENTS,
+from flask_grpcweb_scm.scm.trackers.issues import (
     MAX_FOUND,
     FoundIssue,
     NewIssue,
-    Tracker,
     TrackerField,
     TrackerIssue,
     is_number,
     user_name,
 )
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_COMMENTS, Tracker
 
 __all__ = ["Roundup"]
 

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from flask_grpcweb_scm.scm.providers import (
@@ -20,37 +20,27 @@ from flask_grpcweb_scm.scm.providers import (
     ProviderRejected,
 )
 from flask_grpcweb_scm.scm.providers.api import ProviderApi
-from flask_grpcweb_scm.scm.trackers.issues import MAX_ALLOWED, FoundIssue, NewIssue, TrackerField, TrackerIssue
+from flask_grpcweb_scm.scm.trackers.issues import (
+    MAX_ALLOWED,
+    FoundIssue,
+    NewIssue,
+    TrackerField,
+    TrackerIssue,
+    matches_project,
+)
 from flask_grpcweb_scm.scm.trackers.markup import MIN_ROOM, one_line, readable, shortened, written_within
 
-__all__ = [
-    "MAX_ALLOWED",
-    "MAX_COMMENTS",
-    "MAX_FIELD_CHARACTERS",
-    "MAX_FOUND",
-    "FoundIssue",
-    "NewIssue",
-    "Tracker",
-    "TrackerField",
-    "TrackerIssue",
-    "comma_separated",
-    "is_number",
-    "matches_project",
-    "user_name",
-]
+__all__ = ["MAX_COMMENTS", "MAX_FIELD_CHARACTERS", "Tracker"]
 
 logger = logging.getLogger(__name__)
 
 # Of a required field: no tracker has longer names, and keys are made of them.
 MAX_FIELD_CHARACTERS = 200
 MAX_KEY_CHARACTERS = 256
-MAX_DIGITS = 18
 _PORTS = {"http": 80, "https": 443}
 # Characters of a text that is written in markup, sign by sign: more would take seconds.
 MAX_WRITTEN = 2**18
 MAX_TITLE_CHARACTERS = 1000
-MAX_FOUND = 20
-"""Issues of a search."""
 MAX_COMMENTS = 100
 MAX_WORD_CHARACTERS = 200
 # Of the time that is left, for a look-up that a create does not depend on.
@@ -375,40 +365,3 @@ class Tracker(ProviderApi):
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
-
-
-def matches_project(pattern: str, name: str) -> bool:
-    """Compare a name with a pattern; letters of ASCII alone have a case, so that no look-alike of another is one."""
-    name = _lower(name)
-    first, *others = _lower(pattern).split("*")
-    if not others:
-        return name == first
-    position, end = len(first), len(name) - len(others[-1])
-    if not name.startswith(first) or not name.endswith(others[-1]) or position > end:
-        return False
-    for part in others[:-1]:
-        found = name.find(part, position, end)
-        if found < 0:
-            return False
-        position = found + len(part)
-    return True
-
-
-def _lower(text: str) -> str:
-    return "".join(char.lower() if char.isascii() else char for char in text)
-
-
-def user_name(user: Any, *names: str) -> str:
-    """Return the name of a person in a response; empty for none."""
-    found = (user.get(name) for name in names) if isinstance(user, dict) else ()
-    return next((name for name in found if isinstance(name, str)), "")
-
-
-def is_number(text: str) -> bool:
-    """Return whether a text is a number of a row."""
-    return text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS
-
-
-def comma_separated(text: str) -> list[str]:
-    """Split a list in one field."""
-    return [item.strip() for item in text.split(",") if item.strip()]

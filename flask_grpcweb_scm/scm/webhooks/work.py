@@ -27,7 +27,7 @@ from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, is_configured
 from flask_grpcweb_scm.scm.remotes import numbered_ids
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.trackers import allowed_projects
-from flask_grpcweb_scm.scm.trackers.tracker import matches_project
+from flask_grpcweb_scm.scm.trackers.issues import matches_project
 from flask_grpcweb_scm.scm.webhooks.deliveries import PUSH, REPOSITORIES, Event
 
 __all__ = ["Work", "changed_issues", "providers_named", "works_of"]

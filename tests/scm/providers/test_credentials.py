@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 
+from flask_grpcweb_scm.configuration import read_settings
 from flask_grpcweb_scm.scm.providers import (
     Credential,
     CredentialRefused,
@@ -26,7 +27,6 @@ from flask_grpcweb_scm.scm.providers.github_app import app_jwt
 from flask_grpcweb_scm.scm.providers.http import HttpClient
 from flask_grpcweb_scm.scm.sync.listing import GitHubEnterpriseListing, GitHubListing, GitLabListing
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud
-from flask_grpcweb_scm.settings import Settings
 from tests.documents import PAGES, block
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import APP_ID, KEY, TOKEN, GitHubHost, GitLabHost, VendorHost, pem
@@ -289,6 +289,6 @@ def test_the_configuration_of_the_page_can_be_read() -> None:
     names: dict[str, Any] = {}
     exec(block(PAGES["sync"], "python", "GRPC_SCM_CREDENTIALS"), names)
     exec(block(PAGES["sync"], "python", "GRPC_SCM_PROXY"), names)
-    settings = Settings.from_config({name: value for name, value in names.items() if name.startswith("GRPC_")})
+    settings = read_settings({name: value for name, value in names.items() if name.startswith("GRPC_")})
     assert set(settings.scm_credentials) == {"bot", "lab", "jira", "app"}
     assert settings.scm_no_proxy == {"git.internal"}

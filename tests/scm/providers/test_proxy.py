@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flask_grpcweb_scm.scm.providers import ProviderMisconfigured, ProviderUnavailable, http
-from flask_grpcweb_scm.scm.providers.accounts import account_of
+from flask_grpcweb_scm.scm.providers.api import account_of
 from flask_grpcweb_scm.scm.providers.http import HttpClient
 from tests.client.scripted import http as response
 from tests.client.scripted import serve

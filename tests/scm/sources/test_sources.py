@@ -44,7 +44,7 @@ from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.mirrors.git_server import serve_git
 from tests.scm.sources.providers import Answer, FakeGitHub, FakeGitLab, Provider, running
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant, make_app
-from tests.scm.trackers.contract import changed
+from tests.scm.trackers.documented import changed
 
 SECRET = "s3cret-t0ken"
 FILES = ("README", "src/app.py", "src/helpers.py", "docs/naïve file.txt", "link")

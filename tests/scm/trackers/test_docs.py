@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from flask_grpcweb_scm.configuration import read_settings
 from flask_grpcweb_scm.scm import ExternalIssue, Integration, Job, OrganizationIntegration, db
 from flask_grpcweb_scm.scm.cli import scm_cli
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES
@@ -137,7 +138,7 @@ def test_the_intervals_and_sizes_are_those_of_the_code() -> None:
 
 def test_the_credentials_in_the_environment_are_json() -> None:
     (text,) = [c[1].partition("=")[2] for c in commands() if c and c[0] == "export"]
-    Settings.from_config({"GRPC_SCM_CREDENTIALS": json.loads(text)})
+    read_settings({"GRPC_SCM_CREDENTIALS": json.loads(text)})
 
 
 @pytest.mark.parametrize("page", [PAGE, DEMO])

@@ -17,7 +17,7 @@ from werkzeug import Response
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
 from flask_grpcweb_scm.scm.trackers.github import GitHub
-from tests.scm.trackers.contract import BODY, SECRET, Vendor, vendor
+from tests.scm.trackers.documented import BODY, SECRET, ScriptedVendor, vendor
 from tests.scm.trackers.test_trackers import TestGitHub as Contract
 
 __all__ = ["vendor"]
@@ -65,26 +65,26 @@ def check(method: str, path: str, query: dict[str, str], body: Any, status: int,
     description().validate_response(request, MockResponse(json.dumps(answer).encode(), status))
 
 
-def check_asked(vendor: Vendor, status: int, answer: Any) -> None:
+def check_asked(vendor: ScriptedVendor, status: int, answer: Any) -> None:
     (request,) = vendor.requests
     body = json.loads(request.data) if request.data else None
     check(request.method, request.path, request.args.to_dict(), body, status, answer)
 
 
 @pytest.fixture
-def github(vendor: Vendor) -> GitHub:
+def github(vendor: ScriptedVendor) -> GitHub:
     return GitHub(
         vendor.url, Credential(token=SECRET), deadline=time.monotonic() + 5, allowed_hosts=["localhost"]
     )  # fmt: skip
 
 
-def test_create(github: GitHub, vendor: Vendor) -> None:
+def test_create(github: GitHub, vendor: ScriptedVendor) -> None:
     vendor.answer(ISSUE, status=201)
     assert github.create(Contract().issue()) == Contract.created
     check_asked(vendor, 201, ISSUE)
 
 
-def test_create_of_what_is_invalid(github: GitHub, vendor: Vendor) -> None:
+def test_create_of_what_is_invalid(github: GitHub, vendor: ScriptedVendor) -> None:
     vendor.answer(INVALID, status=422)
     with pytest.raises(ProviderRejected, match="Validation Failed") as caught:
         github.create(Contract().issue())
@@ -92,20 +92,20 @@ def test_create_of_what_is_invalid(github: GitHub, vendor: Vendor) -> None:
     check_asked(vendor, 422, INVALID)
 
 
-def test_find(github: GitHub, vendor: Vendor) -> None:
+def test_find(github: GitHub, vendor: ScriptedVendor) -> None:
     answer = [{**ISSUE, "number": 8, "body": None}, ISSUE]
     vendor.answer(answer)
     assert github.find(Contract().issue()) == Contract.created
     check_asked(vendor, 200, answer)
 
 
-def test_comment(github: GitHub, vendor: Vendor) -> None:
+def test_comment(github: GitHub, vendor: ScriptedVendor) -> None:
     vendor.answer(COMMENT, status=201)
     github.comment("o/r#7", "Linked.")
     check_asked(vendor, 201, COMMENT)
 
 
-def test_read_and_comments(github: GitHub, vendor: Vendor) -> None:
+def test_read_and_comments(github: GitHub, vendor: ScriptedVendor) -> None:
     shown = {**ISSUE, "state": "closed", "state_reason": "not_planned", "assignee": USER}
     vendor.answer(shown)
     assert (found := github.read("O/R#7")).key == "o/r#7"
@@ -120,7 +120,7 @@ def test_read_and_comments(github: GitHub, vendor: Vendor) -> None:
 SCHEMA = build_schema((DESCRIPTION.parent.parent / "sources/github.graphql").read_text())
 
 
-def test_read_many_by_the_schema(github: GitHub, vendor: Vendor) -> None:
+def test_read_many_by_the_schema(github: GitHub, vendor: ScriptedVendor) -> None:
     def issue(info: object, number: int) -> Any:
         if number == 9:
             raise ValueError("Could not resolve to an Issue with the number of 9.")

@@ -16,9 +16,10 @@ from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.issues import NewIssue
 from flask_grpcweb_scm.scm.trackers.jira import JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.markup import one_line, readable, shortened, to_html, to_markdown, to_wiki
-from flask_grpcweb_scm.scm.trackers.tracker import MAX_WRITTEN, NewIssue, Tracker
+from flask_grpcweb_scm.scm.trackers.tracker import MAX_WRITTEN, Tracker
 
 Z = "\u200b"
 HOST = "git.example"

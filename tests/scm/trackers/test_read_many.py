@@ -14,7 +14,7 @@ from flask_grpcweb_scm.scm.providers import Credential, ProviderError, ProviderR
 from flask_grpcweb_scm.scm.trackers import TRACKERS
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.client.scripted import Peer, http
-from tests.scm.trackers.contract import EMPTY_ANSWERS, HOSTILE_VALUES, changed
+from tests.scm.trackers.documented import EMPTY_ANSWERS, HOSTILE_VALUES, changed
 from tests.scm.trackers.vendors import VENDORS, VendorServer, serve_vendor
 from tests.tables import check_rows
 

@@ -19,8 +19,8 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import ExternalIssue, IssueOperation, db
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.trackers import outbox
+from flask_grpcweb_scm.scm.trackers.issues import NewIssue
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import NewIssue
 from tests.grpcweb import Answer, call
 from tests.scm.support import SERVICE, make_app
 from tests.scm.trackers.roundup_server import PASSWORD, RoundupServer, serve_roundup

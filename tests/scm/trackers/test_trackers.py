@@ -25,10 +25,11 @@ from flask_grpcweb_scm.scm.trackers import azure_devops, jira
 from flask_grpcweb_scm.scm.trackers.azure_devops import AzureDevOps
 from flask_grpcweb_scm.scm.trackers.github import GitHub, GitHubEnterprise
 from flask_grpcweb_scm.scm.trackers.gitlab import GitLab
+from flask_grpcweb_scm.scm.trackers.issues import FoundIssue, TrackerField, TrackerIssue
 from flask_grpcweb_scm.scm.trackers.jira import JiraCloud, JiraDataCenter
 from flask_grpcweb_scm.scm.trackers.roundup import Roundup
-from flask_grpcweb_scm.scm.trackers.tracker import FoundIssue, Tracker, TrackerField, TrackerIssue
-from tests.scm.trackers.contract import BODY, MARKER, SECRET, Step, TrackerContract, Vendor, vendor
+from flask_grpcweb_scm.scm.trackers.tracker import Tracker
+from tests.scm.trackers.documented import BODY, MARKER, SECRET, DocumentedTracker, ScriptedVendor, Step, vendor
 from tests.tables import check_rows
 
 __all__ = ["vendor"]
@@ -46,7 +47,7 @@ ELSEWHERE = {**GITHUB_ISSUE, "repository_url": "https://api.github.com/repos/oth
 OTHER = {"number": 6, "html_url": "https://github.com/o/r/issues/6", "body": None}
 
 
-class TestGitHub(TrackerContract):
+class TestGitHub(DocumentedTracker):
     tracker = GitHub
     fields = {"repo": "o/r", "assignees": "ann, bob", "labels": "bug,  ui , "}
     created = TrackerIssue("o/r#7", "https://github.com/o/r/issues/7")
@@ -93,7 +94,7 @@ class TestGitHub(TrackerContract):
         {"title": "missing_field", "metadata.assignees": "nobody", "description": "too long"},
     )
 
-    def test_a_milestone_by_number_or_title(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_milestone_by_number_or_title(self, at: Tracker, vendor: ScriptedVendor) -> None:
         rows = [{"number": 3, "title": "Next"}]
         for given, status, number in [("4", 200, 4), ("next", 200, 3), ("Never", 200, None), ("next", 500, None)]:
             vendor.lookups["GET", self.base_path + "/repos/o/r/milestones"] = Response(json.dumps(rows), status)
@@ -112,7 +113,7 @@ class TestGitHub(TrackerContract):
                 assert (list(caught.value.fields) == ["metadata.milestone"]) is (status == 200)
 
     def test_what_is_left_out_without_a_word_is_told(
-        self, at: Tracker, vendor: Vendor, caplog: pytest.LogCaptureFixture
+        self, at: Tracker, vendor: ScriptedVendor, caplog: pytest.LogCaptureFixture
     ) -> None:
         issue = self.issue(fields={"repo": "o/r", "labels": "bug", "assignees": "ann", "type": "Bug"})
         for shown, told in [
@@ -126,14 +127,14 @@ class TestGitHub(TrackerContract):
             assert [text for text in told if text in caplog.text] == told
             assert ("left out" in caplog.text) is bool(told)
 
-    def test_a_milestone_is_looked_for_on_all_pages(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_milestone_is_looked_for_on_all_pages(self, at: Tracker, vendor: ScriptedVendor) -> None:
         pages = [[{"number": 100 * page + i, "title": f"M{100 * page + i}"} for i in range(100)] for page in range(3)]
         vendor.answer(*pages[:2], [{"number": 7, "title": "Last"}], GITHUB_ISSUE)
         at.create(self.issue(fields={"repo": "o/r", "milestone": "last"}))
         assert [request.args.get("page") for request in vendor.requests] == ["1", "2", "3", None]
         assert vendor.requests[-1].get_json()["milestone"] == 7
 
-    def test_a_search_for_signs_alone_is_one_for_all(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_search_for_signs_alone_is_one_for_all(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"items": []})
         at.search('"" \\', {"repo": "o/r"})
         assert vendor.requests[0].args["q"] == "repo:o/r is:issue"
@@ -143,13 +144,15 @@ class TestGitHub(TrackerContract):
         for port in ("", ":443"):
             assert at.key_of(f"HTTPS://Code.example{port}/o/r/issues/7") == "o/r#7"
 
-    def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: Vendor) -> None:
+    def test_what_people_cannot_follow_is_no_url(self, at: Tracker, vendor: ScriptedVendor) -> None:
         for url in ("javascript:alert(1)", "", "https://", "https://a b"):
             vendor.answer({**GITHUB_ISSUE, "html_url": url})
             with pytest.raises(ProviderUnavailable):
                 at.create(self.issue())
 
-    def test_what_is_too_much_to_look_through_is_not_taken_for_nothing(self, at: Tracker, vendor: Vendor) -> None:
+    def test_what_is_too_much_to_look_through_is_not_taken_for_nothing(
+        self, at: Tracker, vendor: ScriptedVendor
+    ) -> None:
         vendor.answer([OTHER] * 100)
         with pytest.raises(ProviderUnavailable, match="o/r has more than 2000 newer issues"):
             at.find(self.issue())
@@ -172,7 +175,7 @@ class TestGitHubEnterprise(TestGitHub):
 GITLAB_ISSUE = {"id": 99, "iid": 7, "web_url": "https://gitlab.example/group/p/-/issues/7", "description": BODY}
 
 
-class TestGitLab(TrackerContract):
+class TestGitLab(DocumentedTracker):
     tracker = GitLab
     fields = {"project": "group/p", "labels": "bug, ui"}
     created = TrackerIssue("localhost:{port}:group/p#7", "https://gitlab.example/group/p/-/issues/7")
@@ -228,7 +231,7 @@ class TestGitLab(TrackerContract):
         {"title": "can't be blank; is odd", "metadata.weight": "is not a number"},
     )
 
-    def test_people_and_milestones_by_name(self, at: Tracker, vendor: Vendor) -> None:
+    def test_people_and_milestones_by_name(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.lookups["GET", "/api/v4/users"] = Response('[{"id": 5, "username": "Ann"}]')
         vendor.lookups["GET", "/api/v4/projects/group/p/milestones"] = Response('[{"id": 8, "title": "Next"}]')
         given = {"project": "group/p", "milestone": "next", "confidential": "TRUE", "due_date": "2030-01-31"}
@@ -243,7 +246,7 @@ class TestGitLab(TrackerContract):
             assert list(caught.value.fields) == [f"metadata.{name}"]
         assert len(vendor.requests) == 1
 
-    def test_what_is_to_be_confidential_is_not_public(self, at: Tracker, vendor: Vendor) -> None:
+    def test_what_is_to_be_confidential_is_not_public(self, at: Tracker, vendor: ScriptedVendor) -> None:
         for value in ("yes", "1", "true false"):
             given = {"project": "group/p", "confidential": value}
             with pytest.raises(ProviderRejected, match="which are true, false") as caught:
@@ -254,12 +257,12 @@ class TestGitLab(TrackerContract):
         for value in ("", " ", "true", " FALSE "):
             at.check({"project": "group/p", "confidential": value})
 
-    def test_a_project_is_one_segment(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_project_is_one_segment(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.play(*self.create)
         at.create(self.issue())
         assert vendor.requests[0].environ["REQUEST_URI"] == "/api/v4/projects/group%2Fp/issues"
 
-    def test_a_project_by_number_is_named_in_the_key(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_project_by_number_is_named_in_the_key(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({**GITLAB_ISSUE, "references": {"full": "group/p#7"}})
         assert at.create(self.issue(fields={"project": "42"})) == self.expected(vendor)
         assert vendor.requests[0].path == "/api/v4/projects/42/issues"
@@ -277,13 +280,13 @@ class TestGitLab(TrackerContract):
             ({"message": {"x" * 10**6: {"y" * 10**6: ["z" * 10**6] * 5}}}, "with 400: metadata.x*"),
         ],
     )
-    def test_other_ways_to_complain(self, at: Tracker, vendor: Vendor, answer: Any, text: str) -> None:
+    def test_other_ways_to_complain(self, at: Tracker, vendor: ScriptedVendor, answer: Any, text: str) -> None:
         vendor.answer(answer, status=400)
         with pytest.raises(Exception, match=text):
             at.create(self.issue())
 
 
-class TestAzureDevOps(TrackerContract):
+class TestAzureDevOps(DocumentedTracker):
     tracker = AzureDevOps
     base_path = "/acme"
     fields = {"project": "My Project", "work_item_type": "Bug"}
@@ -365,12 +368,12 @@ class TestAzureDevOps(TrackerContract):
     def _new_process(self) -> None:
         azure_devops.known_fields = LruCache(2**20)
 
-    def test_an_issue_is_of_the_type_issue_unless_told_otherwise(self, at: Tracker, vendor: Vendor) -> None:
+    def test_an_issue_is_of_the_type_issue_unless_told_otherwise(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"id": 7})
         at.create(self.issue(fields={"project": "p"}))
         assert vendor.requests[0].path == "/acme/p/_apis/wit/workitems/$Issue"
 
-    def test_fields_by_reference_name(self, at: Tracker, vendor: Vendor) -> None:
+    def test_fields_by_reference_name(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"id": 7})
         given = {
             "project": "p", "Custom.Severity": "1 - High", "System.Tags": "a; b",
@@ -386,7 +389,7 @@ class TestAzureDevOps(TrackerContract):
             "/fields/Microsoft.VSTS.TCM.ReproSteps": "&lt;b&gt;",
         }
 
-    def test_what_is_required_is_described_first(self, at: Tracker, vendor: Vendor) -> None:
+    def test_what_is_required_is_described_first(self, at: Tracker, vendor: ScriptedVendor) -> None:
         rows = [
             {"referenceName": "System.Title", "name": "Title", "alwaysRequired": True},
             {"referenceName": "System.Tags", "name": "Tags", "alwaysRequired": False, "allowedValues": []},
@@ -407,14 +410,14 @@ class TestAzureDevOps(TrackerContract):
         ]
         assert vendor.requests[0].path == "/acme/p/_apis/wit/workitemtypes/Bug/fields"
 
-    def test_fields_are_read_once_in_a_while(self, at: Tracker, vendor: Vendor) -> None:
+    def test_fields_are_read_once_in_a_while(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"value": [{"referenceName": "Custom.Severity", "name": "Severity"}]})
         first = at.describe({"project": "kept", "work_item_type": "Bug"})
         assert at.describe({"project": "kept", "work_item_type": "Bug"}) == first
         at.describe({"project": "kept"})
         assert [request.path.split("/")[-2] for request in vendor.requests] == ["Bug", "Issue"]
 
-    def test_a_page_to_sign_in_on_is_no_success(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_page_to_sign_in_on_is_no_success(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer("<html>", status=203)
         with pytest.raises(CredentialRefused) as caught:
             at.create(self.issue())
@@ -456,7 +459,7 @@ def jira_lookups(version: str) -> list[Step]:
     ]
 
 
-class TestJiraDataCenter(TrackerContract):
+class TestJiraDataCenter(DocumentedTracker):
     tracker = JiraDataCenter
     lookups = jira_lookups("2")
     version = "2"
@@ -518,7 +521,7 @@ class TestJiraDataCenter(TrackerContract):
         jira.known_fields = LruCache(2**20)
         jira.known_sites = LruCache(2**20)
 
-    def sent_fields(self, at: Tracker, vendor: Vendor, **fields: str) -> dict[str, Any]:
+    def sent_fields(self, at: Tracker, vendor: ScriptedVendor, **fields: str) -> dict[str, Any]:
         """Create an issue, and return what of its fields was sent beside what every issue has."""
         vendor.requests.clear()
         vendor.answer({"id": "1", "key": "ABC-7"}, status=201)
@@ -526,7 +529,7 @@ class TestJiraDataCenter(TrackerContract):
         [request] = vendor.requests
         return {k: v for k, v in request.get_json()["fields"].items() if k not in jira.OWN_FIELDS}
 
-    def test_fields_are_sent_as_the_project_has_them(self, at: Tracker, vendor: Vendor) -> None:
+    def test_fields_are_sent_as_the_project_has_them(self, at: Tracker, vendor: ScriptedVendor) -> None:
         user = at.user_key  # type: ignore[attr-defined]
         steps = document("<b>") if at.kind == "jira" else "&lt;b&gt;"
 
@@ -569,7 +572,7 @@ class TestJiraDataCenter(TrackerContract):
             ],
         )
 
-    def test_words_of_a_search_are_no_operators(self, at: Tracker, vendor: Vendor) -> None:
+    def test_words_of_a_search_are_no_operators(self, at: Tracker, vendor: ScriptedVendor) -> None:
         for text, words in [
             ("Error - cannot NOT parse", "Error cannot not parse"),
             ("-Xmx OR AND", "Xmx or and"),
@@ -582,7 +585,7 @@ class TestJiraDataCenter(TrackerContract):
             wanted = f' AND text ~ "{words}"' if words else ""
             assert vendor.requests[0].args["jql"] == f'project = "ABC"{wanted} ORDER BY updated DESC'
 
-    def test_a_lookup_that_fails_never_fails_the_create(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_lookup_that_fails_never_fails_the_create(self, at: Tracker, vendor: ScriptedVendor) -> None:
         given = {"components": "cart,api", "customfield_1": '{"value": "High"}', "customfield_9": "plain", "note": "x"}
         given["Fix versions"] = "1.0"
         expected = {
@@ -596,7 +599,7 @@ class TestJiraDataCenter(TrackerContract):
                 vendor.lookups[key] = Response(text, status)
             assert self.sent_fields(at, vendor, **given) == expected, (status, text)
 
-    def test_what_is_required_is_described_first(self, at: Tracker, vendor: Vendor) -> None:
+    def test_what_is_required_is_described_first(self, at: Tracker, vendor: ScriptedVendor) -> None:
         first, second, *_ = at.describe({"project": "ABC", "issuetype": "bug"})
         assert first == TrackerField("customfield_1", "Severity", "option", required=True, allowed=["High", "Low"])
         assert second == TrackerField("components", "Components", "list of component", allowed=["Cart"])
@@ -606,13 +609,13 @@ class TestJiraDataCenter(TrackerContract):
         with pytest.raises(ProviderRejected, match="issuetype is needed"):
             at.describe({"project": "ABC"})
 
-    def test_an_account_that_may_create_nothing_is_told_so(self, at: Tracker, vendor: Vendor) -> None:
+    def test_an_account_that_may_create_nothing_is_told_so(self, at: Tracker, vendor: ScriptedVendor) -> None:
         for key in vendor.lookups:
             vendor.lookups[key] = Response('{"values": [], "total": 0}')
         with pytest.raises(ProviderForbidden, match="shows no type of issue of ABC; may the account create"):
             at.describe({"project": "ABC", "issuetype": "Bug"})
 
-    def test_links_of_a_gateway_lead_to_the_site(self, vendor: Vendor) -> None:
+    def test_links_of_a_gateway_lead_to_the_site(self, vendor: ScriptedVendor) -> None:
         path = "/ex/jira/1111-2222"
         deadline = time.monotonic() + 5
         at = self.tracker(vendor.url + path, self.credential, deadline=deadline, allowed_hosts=["localhost"])
@@ -631,7 +634,7 @@ class TestJiraDataCenter(TrackerContract):
             vendor.answer({"key": "ABC-7"}, status=201)
             assert at.create(self.issue()).web_url == url
 
-    def test_a_page_of_a_site_that_is_not_known_is_no_wrong_key(self, vendor: Vendor) -> None:
+    def test_a_page_of_a_site_that_is_not_known_is_no_wrong_key(self, vendor: ScriptedVendor) -> None:
         at = self.tracker(
             f"{vendor.url}/ex/jira/9",
             Credential(token=SECRET),
@@ -643,18 +646,18 @@ class TestJiraDataCenter(TrackerContract):
         with pytest.raises(ProviderUnavailable, match="does not say where its pages are; name the issue by its key"):
             at.key_of("https://acme.example/browse/ABC-7")
 
-    def test_project_and_type_by_id(self, at: Tracker, vendor: Vendor) -> None:
+    def test_project_and_type_by_id(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"key": "ABC-7"})
         at.create(self.issue(fields={"project": "10", "issuetype": "20"}))
         fields = vendor.requests[0].get_json()["fields"]
         assert (fields["project"], fields["issuetype"]) == ({"id": "10"}, {"id": "20"})
 
-    def test_a_summary_is_one_line(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_summary_is_one_line(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.answer({"key": "ABC-7"})
         at.create(self.issue(title="two\nlines"))
         assert vendor.requests[0].get_json()["fields"]["summary"] == "two lines"
 
-    def test_credentials_may_be_a_user_and_a_password(self, vendor: Vendor) -> None:
+    def test_credentials_may_be_a_user_and_a_password(self, vendor: ScriptedVendor) -> None:
         tracker = self.tracker(
             vendor.url,
             Credential(user="ann@example.com", password=SECRET),
@@ -716,7 +719,7 @@ def collection(*ids: str) -> dict[str, Any]:
     return {"data": {"collection": [{"id": i} for i in ids], "@total_size": len(ids)}}
 
 
-class TestRoundup(TrackerContract):
+class TestRoundup(DocumentedTracker):
     tracker = Roundup
     base_path = "/tracker"
     fields = {"priority": "bug"}
@@ -786,7 +789,7 @@ class TestRoundup(TrackerContract):
     foreign_keys = ["7", "msg7", "issue7/../8"]
     complaint = ({"error": {"status": 400, "msg": "not a priority"}}, "not a priority", {})
 
-    def test_a_message_without_its_issue_is_used_again(self, at: Tracker, vendor: Vendor) -> None:
+    def test_a_message_without_its_issue_is_used_again(self, at: Tracker, vendor: ScriptedVendor) -> None:
         vendor.play(
             Step("GET", "", collection("3")),
             Step("POST", "", {"data": {"id": "7"}}),

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import ConfigError, Identity
+from flask_grpcweb_scm.configuration import read_settings
 from flask_grpcweb_scm.settings import Settings
 from tests.apps import ECHO, echo_app
 
@@ -71,7 +72,7 @@ from tests.apps import ECHO, echo_app
     ],
 )
 def test_a_value_is_read(key: str, value: object, field: str, expected: object) -> None:
-    assert getattr(Settings.from_config({key: value}), field) == expected
+    assert getattr(read_settings({key: value}), field) == expected
 
 
 @pytest.mark.parametrize(
@@ -141,15 +142,15 @@ def test_a_value_is_read(key: str, value: object, field: str, expected: object) 
 )
 def test_a_value_that_cannot_work_is_refused_with_its_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=key):
-        Settings.from_config({key: value})
+        read_settings({key: value})
 
 
 def test_credentials_are_not_in_error_texts_or_the_repr() -> None:
-    settings = Settings.from_config({"GRPC_AUTH_TOKENS": "hush", "GRPC_HMAC_SECRETS": "hush", "SECRET_KEY": "hush"})
+    settings = read_settings({"GRPC_AUTH_TOKENS": "hush", "GRPC_HMAC_SECRETS": "hush", "SECRET_KEY": "hush"})
     assert "hush" not in repr(settings)
     for value in ({"hush": 1}, {"hush": {"methods": "?"}}):
         with pytest.raises(ConfigError) as caught:
-            Settings.from_config({"GRPC_AUTH_TOKENS": value})
+            read_settings({"GRPC_AUTH_TOKENS": value})
         assert "hush" not in str(caught.value)
 
 
@@ -182,27 +183,27 @@ MISSPELT_CREDENTIALS = [
 @pytest.mark.parametrize(("key", "meant"), MISSPELT)
 def test_an_unknown_key_is_a_warning_with_the_nearest_name(key: str, meant: str) -> None:
     with pytest.warns(UserWarning, match=rf"key {key} is unknown; did you mean '{meant}'\?.* GRPC_IGNORED_KEYS"):
-        Settings.from_config({key: 1})
+        read_settings({key: 1})
 
 
 @pytest.mark.parametrize(("key", "meant"), MISSPELT_CREDENTIALS)
 def test_an_unknown_key_that_is_about_credentials_is_an_error(key: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=rf"key {key} is unknown; did you mean '{meant}'\?.* GRPC_IGNORED_KEYS"):
-        Settings.from_config({key: "a"})
+        read_settings({key: "a"})
 
 
 def test_an_unknown_key_that_is_nothing_like_ours_has_no_hint() -> None:
     with pytest.warns(UserWarning, match=r"key GRPC_XYZ is unknown\. If another package"):
-        Settings.from_config({"GRPC_XYZ": 1})
+        read_settings({"GRPC_XYZ": 1})
     with pytest.raises(ConfigError, match="key GRPC_PASSWORD is unknown"):
-        Settings.from_config({"GRPC_PASSWORD": 1})
+        read_settings({"GRPC_PASSWORD": 1})
 
 
 @pytest.mark.parametrize("key", [key for key, _ in MISSPELT + MISSPELT_CREDENTIALS] + ["GRPC_XYZ"])
 @pytest.mark.parametrize("as_text", [True, False])
 def test_the_key_of_another_package_can_be_named_as_such(key: str, as_text: bool) -> None:
     names = ["GRPC_XYZ", key]
-    Settings.from_config({key: "a", "GRPC_IGNORED_KEYS": ",".join(names) if as_text else names})
+    read_settings({key: "a", "GRPC_IGNORED_KEYS": ",".join(names) if as_text else names})
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,11 @@ def test_the_key_of_another_package_can_be_named_as_such(key: str, as_text: bool
     ],
 )
 def test_other_keys_are_not_ours(key: str) -> None:
-    Settings.from_config({key: "a"})
+    read_settings({key: "a"})
 
 
 def test_the_keys_that_flask_has_itself_are_not_ours() -> None:
-    Settings.from_config(Flask(__name__).config)
+    read_settings(Flask(__name__).config)
 
 
 @pytest.mark.parametrize(
@@ -237,12 +238,12 @@ def test_the_keys_that_flask_has_itself_are_not_ours() -> None:
     ],
 )
 def test_credentials_turn_authentication_on(config: dict[str, Any], required: bool) -> None:
-    assert Settings.from_config(config).require_auth is required
+    assert read_settings(config).require_auth is required
 
 
 @pytest.mark.parametrize(("config", "required"), [({}, True), ({"GRPC_REQUIRE_AUTH": False}, False)])
 def test_an_authenticator_turns_authentication_on(config: dict[str, Any], required: bool) -> None:
-    assert Settings.from_config(config, has_authenticator=True).require_auth is required
+    assert read_settings(config, has_authenticator=True).require_auth is required
 
 
 @pytest.mark.parametrize(
@@ -272,14 +273,14 @@ def test_methods_that_are_served_may_be_named() -> None:
 
 
 def test_page_tokens_are_signed_with_the_secret_key_unless_told_otherwise() -> None:
-    assert Settings.from_config({"SECRET_KEY": b"k", "SECRET_KEY_FALLBACKS": ["old"]}).page_token_secrets == (
+    assert read_settings({"SECRET_KEY": b"k", "SECRET_KEY_FALLBACKS": ["old"]}).page_token_secrets == (
         "k",
         "old",
     )
-    assert Settings.from_config({"SECRET_KEY": "k", "GRPC_PAGE_TOKEN_SECRETS": "p"}).page_token_secrets == ("p",)
-    random = Settings.from_config({}).page_token_secrets
+    assert read_settings({"SECRET_KEY": "k", "GRPC_PAGE_TOKEN_SECRETS": "p"}).page_token_secrets == ("p",)
+    random = read_settings({}).page_token_secrets
     assert len(random[0]) == 64
-    assert random != Settings.from_config({}).page_token_secrets
+    assert random != read_settings({}).page_token_secrets
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
@@ -294,7 +295,7 @@ def test_a_key_that_is_nested_in_the_environment_is_unknown(monkeypatch: pytest.
     app = Flask(__name__)
     app.config.from_prefixed_env()
     with pytest.raises(ConfigError, match=r"key GRPC__AUTH_TOKENS is unknown; did you mean 'GRPC_AUTH_TOKENS'\?"):
-        Settings.from_config(app.config)
+        read_settings(app.config)
 
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +305,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("FLASK_GRPC_CORS_ORIGINS", '["https://a.example"]')
     app = Flask(__name__)
     app.config.from_prefixed_env()
-    settings = Settings.from_config(app.config)
+    settings = read_settings(app.config)
     assert settings.require_auth is True
     assert list(settings.auth_tokens) == ["a", "b"]
     assert settings.max_message_bytes == 1000
