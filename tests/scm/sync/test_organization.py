@@ -182,7 +182,7 @@ def test_limits_are_waited_for(
     app: Flask, github: GitHubHost, installed: int, answer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github.add(1, "acme/a")
-    for module in ("providers.http", "sync.organization"):
+    for module in ("providers.host_errors", "sync.organization"):
         monkeypatch.setattr(f"flask_grpcweb_scm.scm.{module}.SECONDARY_LIMIT_SECONDS", 0.1)
     app.config["GRPC_TRACKER_TIMEOUT"] = 0.5
     github.faults = [lambda request: answer, lambda request: answer]
@@ -394,7 +394,7 @@ def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
 def test_limits_are_waited_for_by_the_sync_itself(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("sync.organization", "providers.http"):
+    for module in ("sync.organization", "providers.host_errors"):
         monkeypatch.setattr(f"flask_grpcweb_scm.scm.{module}.SECONDARY_LIMIT_SECONDS", 0.7)
     monkeypatch.setattr("flask_grpcweb_scm.scm.sync.organization.SHORTEST_PAUSE_SECONDS", 0.1)
     limited = [
