@@ -42,7 +42,7 @@ for (const step of given.steps) {
 }
 await page.screenshot({path: `${folder}/issue.png`, fullPage: true});
 await page.addScriptTag({content: axe}).catch((error) => errors.push(String(error)));
-const {violations} = await page.evaluate(() => window.axe.run());
+const {violations} = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
 console.log(JSON.stringify({seen, errors, violations: violations.map((each) => `${each.id} at ${each.nodes.map((node) => node.target)}`)}));
 await browser.close();
 

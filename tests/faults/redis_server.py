@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,25 @@ class RedisServer:
 
 
 @contextlib.contextmanager
+def _connections_closed_at_the_end() -> Iterator[None]:
+    """Close those of this process: an app has no end at which it would, and the garbage collector may warn of them."""
+    import redis
+
+    pools: list[redis.ConnectionPool] = []
+    make = redis.ConnectionPool.__init__
+
+    def note(pool: redis.ConnectionPool, *arguments: Any, **options: Any) -> None:
+        make(pool, *arguments, **options)
+        pools.append(pool)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.ConnectionPool, "__init__", note)
+        yield
+    for pool in pools:
+        pool.disconnect()
+
+
+@contextlib.contextmanager
 def redis_of_our_own(address: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[RedisServer]:
     """Run the server of this machine while the block runs; skip the test where there is none.
 
@@ -81,7 +101,7 @@ def redis_of_our_own(address: str = "127.0.0.1", inside: Sequence[str] = ()) -> 
     if program is None:
         reason = "redis-server is not installed: apt-get install redis-server"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder, _connections_closed_at_the_end():
         server = RedisServer(program, Path(folder), address, inside)
         try:
             yield server

@@ -80,27 +80,33 @@ class SqliteDatabases:
             file.unlink()
 
 
-# The columns, indexes and constraints, as the server describes them; and statements that end what other connections do,
-# which a test that failed may have left, and delete all rows.
-SCHEMA_AND_WIPE = """
-    WITH class AS (SELECT oid, relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+# The rows of the catalogue that the tables are made of, by the transactions that wrote them: it is the same in every
+# copy. And what statements are planned by: statistics, and the size of tables.
+STATE = """
+    WITH class AS (SELECT oid, xmin FROM pg_class WHERE relnamespace = 'public'::regnamespace)
     SELECT md5(concat(
-               (SELECT string_agg(concat(relname, attname, atttypid, attnotnull), ' ' ORDER BY relname, attnum)
+               (SELECT string_agg(concat(oid, ' ', xmin), ' ' ORDER BY oid) FROM class),
+               (SELECT string_agg(concat(attrelid, attnum, ' ', pg_attribute.xmin), ' ' ORDER BY attrelid, attnum)
                   FROM pg_attribute JOIN class ON class.oid = attrelid),
-               (SELECT string_agg(indexdef, ' ' ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'public'),
-               (SELECT string_agg(pg_get_constraintdef(pg_constraint.oid), ' ' ORDER BY conrelid, conname)
+               (SELECT string_agg(concat(oid, ' ', xmin), ' ' ORDER BY oid)
                   FROM pg_constraint WHERE connamespace = 'public'::regnamespace))),
-           concat('SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
-               ' WHERE datname = current_database() AND pid <> pg_backend_pid(); ',
-               'SET session_replication_role = replica; ',
-               (SELECT string_agg(format('DELETE FROM %I; ', relname), '') FROM class WHERE relkind = 'r'),
-               (SELECT string_agg(format('ALTER SEQUENCE %I RESTART; ', relname), '') FROM class WHERE relkind = 'S'))
+           EXISTS (SELECT FROM pg_statistic JOIN class ON class.oid = starelid)
+               OR (SELECT sum(pg_relation_size(oid)) FROM class) > 2000000
 """
-# What statements are planned by: statistics, and the size of tables.
-MORE_THAN_ROWS = """
-    SELECT EXISTS (SELECT FROM pg_statistic JOIN pg_class ON pg_class.oid = starelid
-                    WHERE relnamespace = 'public'::regnamespace)
-        OR (SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace) > 2000000
+# A test that failed may have left connections.
+DISCONNECT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+RESTART_SEQUENCES = """
+    SELECT setval(seqrelid, seqstart, false)
+      FROM pg_sequence JOIN pg_class ON pg_class.oid = seqrelid
+     WHERE relnamespace = 'public'::regnamespace AND pg_sequence_last_value(seqrelid) IS NOT NULL
+"""
+# A statement that lists the tables with rows.
+LIST_TABLES = """
+    SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %I)', relname, relname), ' UNION ALL ')
+      FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 """
 
 
@@ -120,6 +126,7 @@ class PostgresqlDatabases:
         self._uri = uri
         self._clean: list[str] = []
         """Names of databases that have nothing but the tables."""
+        self._cleaners: dict[str, psycopg.Connection[Any]] = {}
         self._admin = psycopg.connect(uri, autocommit=True)
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             self._run(f"ALTER SYSTEM SET {setting} = off")
@@ -127,8 +134,9 @@ class PostgresqlDatabases:
         self._run(f"CREATE DATABASE empty TEMPLATE template0 {locale}")
         self._run("CREATE DATABASE tables TEMPLATE empty")
         create_tables(self._sqlalchemy_uri("tables"))
-        with self._connect("tables") as connection:
-            ((self._schema, self._wipe),) = connection.execute(SCHEMA_AND_WIPE)
+        with psycopg.connect(self._uri_of("tables"), autocommit=True) as connection:
+            ((self._schema, _),) = connection.execute(STATE)
+            ((self._list_filled,),) = connection.execute(LIST_TABLES)
 
     def create(self, *, tables: bool = True) -> str:
         if tables and self._clean:
@@ -142,25 +150,33 @@ class PostgresqlDatabases:
         if self._is_clean(name):
             self._clean.append(name)
         else:
+            self._cleaners.pop(name).close()
             self._run(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _is_clean(self, name: str) -> bool:
-        """Delete the rows, if a test has left nothing else: that takes a twentieth of the time of a new database."""
-        with self._connect(name) as connection:
-            ((more,),) = connection.execute(MORE_THAN_ROWS)
-            ((schema, _),) = connection.execute(SCHEMA_AND_WIPE)
-            if more or schema != self._schema:
-                return False
-            connection.execute(self._wipe.encode())
-        return True
-
-    def _connect(self, name: str) -> psycopg.Connection[Any]:
+        """Delete the rows, if a test has left nothing else: that takes little of the time of a new database."""
         import psycopg
 
-        return psycopg.connect(self._uri_of(name), autocommit=True)
+        if name not in self._cleaners:
+            self._cleaners[name] = psycopg.connect(self._uri_of(name), autocommit=True, prepare_threshold=0)
+            self._cleaners[name].execute("SET session_replication_role = replica")
+        connection = self._cleaners[name]
+        try:
+            ((schema, has_more),) = connection.execute(STATE)
+            if has_more or schema != self._schema:
+                return False
+            connection.execute(DISCONNECT)
+            connection.execute(RESTART_SEQUENCES)
+            filled = [table for (table,) in connection.execute(self._list_filled.encode())]
+            if filled:
+                connection.execute("".join(f'DELETE FROM "{table}"; ' for table in filled).encode(), prepare=False)
+        except psycopg.OperationalError:  # a test has ended all connections
+            return False
+        return True
 
     def close(self) -> None:
-        self._admin.close()
+        for connection in (self._admin, *self._cleaners.values()):
+            connection.close()
 
     def _run(self, statement: str) -> None:
         self._admin.execute(statement.encode())

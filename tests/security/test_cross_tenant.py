@@ -14,7 +14,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
 from tests.grpcweb import Answer
 from tests.protocols import call, every_protocol, protocol  # noqa: F401  # a fixture
-from tests.scm.databases import Databases, disposed
+from tests.scm.databases import SqliteDatabases, disposed
 from tests.scm.queries.test_tenancy import METHODS, NOWHERE, requests_for, statements
 from tests.scm.support import SERVICE, Tenant, add_mapping, add_tenant, make_app
 from tests.security.support import FULL, TOKEN_SECRET
@@ -37,13 +37,14 @@ CREDENTIALS = {
 
 
 @pytest.fixture(scope="module")
-def app(databases: Databases) -> Iterator[Flask]:
-    uri = databases.create()
+def app(sqlite_databases: SqliteDatabases) -> Iterator[Flask]:
+    # What PostgreSQL is asked is in tests/scm/queries/test_tenancy.py.
+    uri = sqlite_databases.create()
     narrow = {"organizations": [1], "repositories": [1], "projects": [1]}
     scopes = {"by-id": {"organizations": [1]}, "by-slug": {"organizations": ["ours"]}, "narrow": narrow, FULL: {}}
     with disposed(make_app(uri, GRPC_AUTH_TOKENS=scopes, GRPC_TOKEN_SECRETS=TOKEN_SECRET)) as app:
         yield app
-    databases.drop(uri)
+    sqlite_databases.drop(uri)
 
 
 @pytest.fixture(scope="module")

@@ -164,9 +164,10 @@ def after(function: Callable[[Any], Any]) -> Register:
     return register
 
 
-def raises(error: BaseException, kind: str, key: str | None = None) -> Register:
+def raises(make_error: Callable[[], BaseException], kind: str, key: str | None = None) -> Register:
     def fail(*_: object) -> Any:
-        raise error
+        # A new one each time: the traceback of one that is raised again grows.
+        raise make_error()
 
     def register(app: Flask, note: Note) -> None:
         every_kind(app, note)
@@ -448,7 +449,7 @@ HOOKS: dict[str, Register] = {
     "after: text of it": after(lambda response: response.headers.set("x-text", repr(response)[:20]) or response),
     "after: the headers of WSGI": after(call(lambda response: response.get_wsgi_headers(request.environ))),
     **{
-        f"{kind} of {key} raises {error!r}": raises(error, kind, key)
+        f"{kind} of {key} raises {make_error()!r}": raises(make_error, kind, key)
         for kind in (
             "before_request_funcs",
             "after_request_funcs",
@@ -456,7 +457,11 @@ HOOKS: dict[str, Register] = {
             "url_value_preprocessors",
         )
         for key in (None, NAME)
-        for error in (KeyError("secret"), RpcError(StatusCode.ABORTED, "no"), SystemExit("now"))
+        for make_error in (
+            lambda: KeyError("secret"),
+            lambda: RpcError(StatusCode.ABORTED, "no"),
+            lambda: SystemExit("now"),
+        )
     },
 }  # fmt: skip
 
@@ -557,6 +562,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "handled": {"SECRET_KEY": "k", "PROPAGATE_EXCEPTIONS": False, "SESSION_REFRESH_EACH_REQUEST": False},
     "our CORS": {"SECRET_KEY": "k", "GRPC_CORS_ORIGINS": [ORIGIN], "PROPAGATE_EXCEPTIONS": False},
 }
+WITHOUT_CORS = {name: config for name, config in CONFIGS.items() if name != "our CORS"}
+"""Those that differ in what they read of cookies."""
 
 
 def build(register: Register, config: dict[str, Any], *, lane: bool, events: list[object]) -> Flask:
@@ -629,7 +636,7 @@ def test_both_ways_look_the_same(register: Register, config: dict[str, Any]) -> 
      "before: messages",
      "before: cookies replaced", "after: a session", "after: vary", "before: abort", "after: another response"],
 )  # fmt: skip
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", WITHOUT_CORS.values(), ids=WITHOUT_CORS)
 def test_every_cookie_is_read_the_same(name: str, config: dict[str, Any]) -> None:
     ways: list[list[object]] = []
     for lane in (False, True):

@@ -26,6 +26,7 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from tests.scm.support import GitRepository, Scm, Tenant, add_mapping, add_tenant, set_mirror
+from tests.tables import check_rows
 
 NOWHERE = Tenant(*[9_000_001] * 7)
 SHA = "0" * 40
@@ -110,6 +111,12 @@ def check_is_found(scm: Scm, method: str, **arguments: Any) -> None:
         scm(method, **arguments)
 
 
+def check_all_are_found(scm: Scm, methods: list[str], caller: Identity, tenant: Tenant) -> None:
+    # In this order: what is deleted has been found before.
+    fields = requests_for(tenant)
+    check_rows(lambda method: check_is_found(scm, method, caller=caller, **fields[method]), ((m,) for m in methods))
+
+
 def test_every_method_of_the_service_is_in_the_table() -> None:
     assert sorted(METHODS) == sorted(
         method.name for method in scm_pb2.DESCRIPTOR.services_by_name["ScmService"].methods
@@ -133,14 +140,10 @@ def statements(app: Flask, run: Any) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("by", ["id", "slug"])
-def test_another_tenants_row_is_answered_as_a_missing_one(
-    app: Flask, scm: Scm, ours: Tenant, theirs: Tenant, method: str, by: str
-) -> None:
-    caller = Identity("c", organizations=frozenset({ours.organization if by == "id" else "ours"}))
+def check_looks_missing(app: Flask, scm: Scm, method: str, caller: Identity, *tenants: Tenant) -> None:
+    """Rows of the first tenant, as those of the second, which are not there."""
     errors, queries = [], []
-    for tenant in (theirs, NOWHERE):
+    for tenant in tenants:
         fields = requests_for(tenant)[method]
         queries.append(
             statements(
@@ -154,21 +157,24 @@ def test_another_tenants_row_is_answered_as_a_missing_one(
     assert queries[0] == queries[1]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("organizations", [None, "own id", "own slug", "both"])
-def test_ones_own_rows_are_found(
-    scm: Scm, ours: Tenant, theirs: Tenant, method: str, organizations: str | None
+@pytest.mark.parametrize("by", ["id", "slug"])
+def test_another_tenants_row_is_answered_as_a_missing_one(
+    app: Flask, scm: Scm, ours: Tenant, theirs: Tenant, by: str
 ) -> None:
+    caller = Identity("c", organizations=frozenset({ours.organization if by == "id" else "ours"}))
+    rows = ((method,) for method in METHODS)
+    check_rows(lambda method: check_looks_missing(app, scm, method, caller, theirs, NOWHERE), rows)
+
+
+@pytest.mark.parametrize("organizations", [None, "own id", "own slug", "both"])
+def test_ones_own_rows_are_found(scm: Scm, ours: Tenant, theirs: Tenant, organizations: str | None) -> None:
     allowed = {
         None: None,
         "own id": frozenset({ours.organization}),
         "own slug": frozenset({"ours"}),
         "both": frozenset({ours.organization, "theirs"}),
     }[organizations]
-    fields = requests_for(ours)[method]
-    if method == "UnlinkExternalIssue":
-        scm("LinkExternalIssue", **fields)
-    check_is_found(scm, method, caller=Identity("c", organizations=allowed), **fields)
+    check_all_are_found(scm, METHODS, Identity("c", organizations=allowed), ours)
 
 
 def test_a_mixed_request_reaches_nothing_of_the_other(scm: Scm, ours: Tenant, theirs: Tenant) -> None:
@@ -244,40 +250,28 @@ def nowhere_inside(tenant: Tenant) -> Tenant:
     return dataclasses.replace(NOWHERE, organization=tenant.organization, integration=tenant.integration)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in LISTS | ORGANIZATION_WIDE])
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_row_outside_of_the_scope_is_answered_as_a_missing_one(
-    app: Flask, scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str
+    app: Flask, scm: Scm, ours: Tenant, inside: Tenant, scope: str
 ) -> None:
-    caller, errors, queries = SCOPES[scope](ours), [], []
-    for tenant in (inside, nowhere_inside(ours)):
-        fields = requests_for(tenant)[method]
-        queries.append(
-            statements(
-                app,
-                lambda fields=fields: errors.append(scm.error(StatusCode.NOT_FOUND, method, caller=caller, **fields)),
-            )
-        )
-    texts = [re.sub(r"\d+", "N", error.message) for error in errors]
-    assert texts[0] == texts[1]
-    assert [error.details for error in errors] == [(), ()]
-    assert queries[0] == queries[1]
-    # Without the scope it is there.
+    caller = SCOPES[scope](ours)
     whole = Identity("c", organizations=frozenset({ours.organization}))
-    fields = requests_for(inside)[method]
-    if method == "LinkExternalIssue":
-        scm.error(StatusCode.ALREADY_EXISTS, method, caller=whole, **fields)
-    else:
-        check_is_found(scm, method, caller=whole, **fields)
+
+    def check(method: str) -> None:
+        check_looks_missing(app, scm, method, caller, inside, nowhere_inside(ours))
+        # Without the scope it is there.
+        fields = requests_for(inside)[method]
+        if method == "LinkExternalIssue":
+            scm.error(StatusCode.ALREADY_EXISTS, method, caller=whole, **fields)
+        else:
+            check_is_found(scm, method, caller=whole, **fields)
+
+    check_rows(check, ((method,) for method in METHODS if method not in LISTS | ORGANIZATION_WIDE))
 
 
-@pytest.mark.parametrize("method", METHODS_OF_ROWS)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, method: str, scope: str) -> None:
-    caller, fields = SCOPES[scope](ours), requests_for(ours)[method]
-    if method == "UnlinkExternalIssue":
-        scm("LinkExternalIssue", caller=caller, **fields)
-    check_is_found(scm, method, caller=caller, **fields)
+def test_a_row_in_the_scope_is_found(scm: Scm, ours: Tenant, inside: Tenant, scope: str) -> None:
+    check_all_are_found(scm, METHODS_OF_ROWS, SCOPES[scope](ours), ours)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
