@@ -65,7 +65,8 @@ def child_exit(server, worker):
     """Forget a process that is gone, and its calls in flight."""
     if READY_FOLDER:
         Path(READY_FOLDER, str(worker.pid)).unlink(missing_ok=True)
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(worker.pid)
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        # What mark_process_dead() does; imported here, workers of later releases would have the library of this one.
+        for file in Path(folder).glob(f"gauge_live*_{worker.pid}.db"):
+            file.unlink(missing_ok=True)

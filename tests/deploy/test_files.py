@@ -101,7 +101,7 @@ def test_the_page_names_every_file() -> None:
 
 def test_scripts_may_be_run() -> None:
     assert sorted(file.name for file in DEPLOY.iterdir() if os.access(file, os.X_OK) and file.is_file()) == (
-        ["reload-gunicorn", "restart-pyvoy"]
+        ["reload-gunicorn", "restart-pyvoy", "scm-flask"]
     )
 
 
