@@ -41,6 +41,13 @@ def on_starting(server):
             file.unlink()
 
 
+def nworkers_changed(server, new_value, old_value):
+    """Tell reload-gunicorn how many processes there should be: as configured, and after its signals."""
+    if READY_FOLDER:
+        Path(READY_FOLDER).parent.mkdir(parents=True, exist_ok=True)
+        Path(READY_FOLDER).with_name("workers").write_text(f"{server.cfg.workers} {new_value}\n")
+
+
 def post_worker_init(worker):
     """Tell reload-gunicorn that this process serves; on SIGTERM, have it say that it is not ready.
 
