@@ -1,4 +1,4 @@
-"""Reloads of gunicorn one after the other, interrupted, or with streams that are open: it ends with new workers alone."""
+"""Reloads of gunicorn that follow each other, are interrupted, or find streams open: each ends with new workers alone."""
 
 from __future__ import annotations
 
