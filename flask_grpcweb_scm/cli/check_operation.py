@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 
+from flask_grpcweb_scm.access import shared_counts
 from flask_grpcweb_scm.settings import Settings
 
 __all__ = ["operation_findings", "threads_of"]
@@ -31,7 +32,9 @@ def operation_findings(app: Flask, settings: Settings, environment: Mapping[str,
     processes = int(workers) if workers.isdecimal() else 1
     yield from _drain_file(settings)
     yield from _metrics(settings, processes, environment)
+    yield from _storage(settings)
     if settings.scm:
+        yield from _mirrors(settings)
         yield from _database(app, processes, environment)
 
 
@@ -64,6 +67,25 @@ def _metrics(settings: Settings, processes: int, environment: Mapping[str, str])
         )
     elif folder and not os.path.isdir(folder):
         yield f"{MULTIPROCESS} is {folder!r}, which is no folder; make it before the server starts."
+
+
+def _storage(settings: Settings) -> Iterator[str]:
+    try:
+        counts = shared_counts(settings)
+        responds = counts is None or counts.check()
+    except Exception:  # of clients that `limits` does not wrap
+        responds = False
+    if not responds:
+        yield "GRPC_RATE_LIMIT_STORAGE does not respond: what is counted there, or revoked, is refused until it does."
+
+
+def _mirrors(settings: Settings) -> Iterator[str]:
+    if settings.scm_mirrors is None:
+        return
+    folder = Path(settings.scm_mirrors)
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield f"GRPC_SCM_MIRRORS: {settings.scm_mirrors!r} cannot be made or written to by this user."
 
 
 def _database(app: Flask, processes: int, environment: Mapping[str, str]) -> Iterator[str]:
