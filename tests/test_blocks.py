@@ -108,8 +108,10 @@ def page_of(node: ast.expr, pages: dict[str, str]) -> str | None:
 # Blocks of commands that exist
 
 
+FLASK = click.Group(commands={"grpc": grpc_cli, "scm": scm_cli, "run": run_command})
 PROGRAMS = {
-    "flask": click.Group(commands={"grpc": grpc_cli, "scm": scm_cli, "run": run_command}),
+    "flask": FLASK,
+    "scm-flask": FLASK,
     "scm-grpc": scm_grpc,
 }
 

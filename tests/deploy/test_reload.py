@@ -1,4 +1,4 @@
-"""Reloads of gunicorn that follow each other, are interrupted, or find streams open: each ends with new workers alone."""
+"""Reloads of gunicorn that follow each other, are interrupted, or find streams open: new workers alone are left."""
 
 from __future__ import annotations
 
