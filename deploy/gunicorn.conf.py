@@ -41,6 +41,13 @@ def on_starting(server):
             file.unlink()
 
 
+def nworkers_changed(server, new_value, old_value):
+    """Tell reload-gunicorn how many processes there should be: as configured, and after its signals."""
+    if READY_FOLDER:
+        Path(READY_FOLDER).parent.mkdir(parents=True, exist_ok=True)
+        Path(READY_FOLDER).with_name("workers").write_text(f"{server.cfg.workers} {new_value}\n")
+
+
 def post_worker_init(worker):
     """Tell reload-gunicorn that this process serves; on SIGTERM, have it say that it is not ready.
 
@@ -65,7 +72,8 @@ def child_exit(server, worker):
     """Forget a process that is gone, and its calls in flight."""
     if READY_FOLDER:
         Path(READY_FOLDER, str(worker.pid)).unlink(missing_ok=True)
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(worker.pid)
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        # What mark_process_dead() does; imported here, workers of later releases would have the library of this one.
+        for file in Path(folder).glob(f"gauge_live*_{worker.pid}.db"):
+            file.unlink(missing_ok=True)

@@ -4,11 +4,18 @@ Every server writes a line for each call to standard error, whatever it does wit
 """
 
 import logging.config
+import os
+import sys
+from pathlib import Path
 
-from flask_migrate import Migrate
+# A process stays with its release, also for what it imports later: /opt/scm/current may lead to another one by then.
+sys.path[:] = [os.path.realpath(folder) for folder in sys.path]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from example_app import create_app
-from flask_grpcweb_scm.scm import MIGRATIONS, db
+from flask_migrate import Migrate  # noqa: E402
+
+from example_app import create_app  # noqa: E402
+from flask_grpcweb_scm.scm import MIGRATIONS, db  # noqa: E402
 
 logging.config.dictConfig(
     {

@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 
+from flask_grpcweb_scm.access import shared_counts
 from flask_grpcweb_scm.settings import Settings
 
 __all__ = ["operation_findings", "threads_of"]
@@ -31,7 +32,9 @@ def operation_findings(app: Flask, settings: Settings, environment: Mapping[str,
     processes = int(workers) if workers.isdecimal() else 1
     yield from _drain_file(settings)
     yield from _metrics(settings, processes, environment)
+    yield from _storage(settings)
     if settings.scm:
+        yield from _mirrors(settings)
         yield from _database(app, processes, environment)
 
 
@@ -66,6 +69,25 @@ def _metrics(settings: Settings, processes: int, environment: Mapping[str, str])
         yield f"{MULTIPROCESS} is {folder!r}, which is no folder; make it before the server starts."
 
 
+def _storage(settings: Settings) -> Iterator[str]:
+    try:
+        counts = shared_counts(settings)
+        responds = counts is None or counts.check()
+    except Exception:  # of clients that `limits` does not wrap
+        responds = False
+    if not responds:
+        yield "GRPC_RATE_LIMIT_STORAGE does not respond: what is counted there, or revoked, is refused until it does."
+
+
+def _mirrors(settings: Settings) -> Iterator[str]:
+    if settings.scm_mirrors is None:
+        return
+    folder = Path(settings.scm_mirrors)
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield f"GRPC_SCM_MIRRORS: {settings.scm_mirrors!r} cannot be made or written to by this user."
+
+
 def _database(app: Flask, processes: int, environment: Mapping[str, str]) -> Iterator[str]:
     with app.app_context():
         database = app.extensions["sqlalchemy"]
@@ -77,6 +99,7 @@ def _database(app: Flask, processes: int, environment: Mapping[str, str]) -> Ite
         with engine.connect() as connection:
             yield from _tables(connection, metadata)
             if url.get_backend_name() == "postgresql":
+                yield from _privileges(connection, metadata)
                 allowed = int(connection.exec_driver_sql("SHOW max_connections").scalar_one())
                 yield from _connections(allowed, processes, environment)
     except Exception as error:
@@ -96,11 +119,30 @@ def _tables(connection: Any, metadata: Any) -> Iterator[str]:
         known = {column["name"] for column in dialect.get_columns(connection, table.name)}
         missing += [f"{table.name}.{column.name}" for column in table.columns if column.name not in known]
     if missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         yield (
-            f"The database is behind the code: it has no {', '.join(missing[:SHOWN])}{more}; run flask db upgrade, or"
+            f"The database is behind the code: it has no {_shown(missing)}; run flask db upgrade, or"
             " flask scm init-db for a new one."
         )
+
+
+def _privileges(connection: Any, metadata: Any) -> Iterator[str]:
+    """Look for tables that another user owns, as after a restore by the administrator."""
+    rows = connection.exec_driver_sql(
+        "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'p') AND NOT"
+        " (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
+        " AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')) ORDER BY relname"
+    )
+    refused = [name for (name,) in rows if name.startswith("scm_") and name in metadata.tables]
+    if refused:
+        yield (
+            f"The user of SQLALCHEMY_DATABASE_URI may not read and write {_shown(refused)}: another one owns them; run"
+            " REASSIGN OWNED, or restore the backup as this user."
+        )
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _connections(allowed: int, processes: int, environment: Mapping[str, str]) -> Iterator[str]:

@@ -86,7 +86,6 @@ class Cluster:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLASK_")},
             **environment_file(DEPLOY / "scm.env"),
-            "PYTHONPATH": str(ROOT),
             "FLASK_SECRET_KEY": "the key of the tests of the cluster",
             "FLASK_GRPC_AUTH_TOKENS": CALLER_TOKEN,
             "FLASK_TRUSTED_HOSTS": ",".join(host.address for host in lan.hosts.values()),

@@ -240,7 +240,6 @@ class Deployment:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLASK_")},
             **environment_file(DEPLOY / "scm.env"),
-            "PYTHONPATH": str(code or ROOT),
             "FLASK_SECRET_KEY": "the key of the tests of the deployment",
             "FLASK_GRPC_AUTH_TOKENS": TOKEN,
             "FLASK_SQLALCHEMY_DATABASE_URI": database,

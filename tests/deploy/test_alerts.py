@@ -286,7 +286,8 @@ def test_a_fault_triggers_its_alerts(
     fault: Callable[[Site], None], expected: set[str], site: Site, tmp_path: Path
 ) -> None:
     eventually(lambda: site.scrape().get('scm_jobs_due{instance="web",job="scm"}') is not None)
-    eventually(lambda: site.call("ListRepositories", LIST) == {StatusCode.OK})
+    # Of both processes: one may still not know that Redis is back.
+    eventually(lambda: site.call("ListRepositories", LIST, 20) == {StatusCode.OK})
     site.under_fault.clear()
     before = site.scrape()
     fault(site)
@@ -305,8 +306,13 @@ def firing(before: Series, under: Series, folder: Path) -> set[str]:
         is_counter = re.match(r"\w+_(total|count|sum|bucket)\{", name)
         values = f"{first:g}+{value - first:g}x{MINUTES}" if is_counter else f"{value:g}x{MINUTES}"
         series.append({"series": name, "values": values})
+    return alerts(series, MINUTES - 1, folder)
+
+
+def alerts(series: list[dict[str, str]], minute: int, folder: Path) -> set[str]:
+    """The alerts that fire at a minute, with a value of each series every minute."""
     query = 'ALERTS{alertstate="firing"}'
-    check = {"expr": f"count by (alertname) ({query})", "eval_time": f"{MINUTES - 1}m", "exp_samples": []}
+    check = {"expr": f"count by (alertname) ({query})", "eval_time": f"{minute}m", "exp_samples": []}
     tests = [{"interval": "1m", "input_series": series, "promql_expr_test": [check]}]
     file = folder / "test.yml"
     file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
@@ -315,6 +321,43 @@ def firing(before: Series, under: Series, folder: Path) -> set[str]:
     assert done.returncode == 0 or "got:" in text, text
     # It expects none, and says which there are.
     return set(re.findall(r'alertname=\\?"(\w+)', text))
+
+
+HANDLED = 'grpc_server_handled_total{job="scm",grpc_code="%s"}'
+REQUESTS = 'scm_provider_request_seconds_count{job="scm",provider="github",outcome="%s"}'
+IN_FLIGHT = 'grpc_server_in_flight{job="scm",instance="%s",server="%s"}'
+
+
+@pytest.mark.parametrize(
+    ("values", "minute", "expected"),
+    [
+        # One of few calls fails.
+        ({HANDLED % "OK": "100+1x20", HANDLED % "Internal": "3x5 4x20", HANDLED % "Unavailable": "3x5 4x20"}, 9, set()),
+        ({HANDLED % "OK": "100x20", HANDLED % "Internal": "3+1x20"}, 9, {"ScmInternalErrors"}),
+        ({HANDLED % "OK": "100x20", HANDLED % "Unavailable": "3+1x20"}, 9, {"ScmUnavailable"}),
+        ({REQUESTS % "200": "7x20", REQUESTS % "500": "3x1 4x20"}, 13, set()),
+        ({REQUESTS % "200": "7x20", REQUESTS % "500": "3+1x20"}, 19, {"ScmProviderFails"}),
+        # A restart is no fault.
+        ({HANDLED % "OK": "10000+40x4 0+40x20", HANDLED % "Internal": "500x4 0x20"}, 9, set()),
+        # Each server has threads of its own.
+        ({IN_FLIGHT % ("a", "gunicorn"): "20x20", IN_FLIGHT % ("b", "gunicorn"): "20x20"}, 9, set()),
+        ({IN_FLIGHT % ("a", "pyvoy"): "14x20"}, 9, {"ScmThreadsBusy"}),
+        ({'up{job="scm",instance="a"}': "_x20"}, 9, {"ScmDown"}),
+    ],
+)
+def test_how_little_is_a_fault(values: dict[str, str], minute: int, expected: set[str], tmp_path: Path) -> None:
+    if not any(name.startswith("up") for name in values):
+        values = {**values, 'up{job="scm",instance="a"}': "1x20", 'scm_jobs_due{job="scm",instance="a"}': "0x20"}
+    series = [{"series": name, "values": text} for name, text in values.items()]
+    assert alerts(series, minute, tmp_path) == expected
+
+
+def test_every_server_is_watched() -> None:
+    (watched,) = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    targets = {target for group in watched["static_configs"] for target in group["targets"]}
+    served = re.findall(r"^server (127.0.0.1:\d+)", (DEPLOY / "nginx/grpc-servers.conf").read_text(), re.MULTILINE)
+    web = re.findall(r"^ListenStream=(127.0.0.1:\d+)", (DEPLOY / "systemd/scm-web.socket").read_text(), re.MULTILINE)
+    assert targets == {*served, *web}
 
 
 def test_every_alert_has_a_fault() -> None:

@@ -15,7 +15,7 @@ from tests.deploy.deployment import PATIENCE, TOKEN, deployed
 from tests.deploy.load import Load
 from tests.deploy.test_rolling_restart import add_rows, stored
 from tests.documents import PAGES, block
-from tests.faults.postgresql import PostgresqlServer
+from tests.faults.postgresql import ROLE, PostgresqlServer
 from tests.faults.redis_server import RedisServer
 
 pytestmark = pytest.mark.needs("deployment")
@@ -44,8 +44,9 @@ def test_postgresql(postgresql: PostgresqlServer, redis: RedisServer, tmp_path: 
         ) as load:
             time.sleep(SECONDS)
             before = set(load.acknowledged)
-            postgresql.execute("DROP DATABASE IF EXISTS restored", "CREATE DATABASE restored")
-            address = f"postgresql://postgres@127.0.0.1:{postgresql.port}"
+            postgresql.execute("DROP DATABASE IF EXISTS restored", f"CREATE DATABASE restored OWNER {ROLE}")
+            # As the page has it: as the user of the app.
+            address = postgresql.uri.replace("+psycopg", "").rpartition("/")[0]
             run(
                 script,
                 tmp_path,
@@ -61,12 +62,25 @@ def test_postgresql(postgresql: PostgresqlServer, redis: RedisServer, tmp_path: 
         # Calls went on meanwhile.
         assert len(after) > len(before)
         # Sequences and constraints came along: it is written to as before.
-        deployment.environ["FLASK_SQLALCHEMY_DATABASE_URI"] = postgresql.uri.replace("/faulty", "/restored").replace(
-            "app@", "postgres@"
-        )
+        deployment.environ["FLASK_SQLALCHEMY_DATABASE_URI"] = postgresql.uri.replace("/faulty", "/restored")
         deployment.flask("scm", "add-repository", "acme", "after-the-restore")
         advice = deployment.flask("grpc", "check", exit_codes={0, 1})
         assert "database" not in advice
+        assert (tmp_path / "scm.dump").stat().st_mode & 0o077 == 0
+        # By another user it would be that user's.
+        postgresql.execute(f"REASSIGN OWNED BY {ROLE} TO postgres", database="restored")
+        assert "may not read and write scm_" in deployment.flask("grpc", "check", exit_codes={1})
+        # A backup that fails leaves the last one.
+        kept = (tmp_path / "scm.dump").read_bytes()
+        with pytest.raises(AssertionError, match="pg_dump"):
+            run(
+                script,
+                tmp_path,
+                PATH=f"{postgresql.programs}:{os.environ['PATH']}",
+                DATABASE=f"{address}/none",
+                EMPTY_DATABASE="",
+            )
+        assert (tmp_path / "scm.dump").read_bytes() == kept
 
 
 def test_sqlite(postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path) -> None:

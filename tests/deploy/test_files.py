@@ -101,7 +101,7 @@ def test_the_page_names_every_file() -> None:
 
 def test_scripts_may_be_run() -> None:
     assert sorted(file.name for file in DEPLOY.iterdir() if os.access(file, os.X_OK) and file.is_file()) == (
-        ["reload-gunicorn", "restart-pyvoy"]
+        ["reload-gunicorn", "restart-pyvoy", "scm-flask"]
     )
 
 
@@ -114,12 +114,35 @@ class _Ready(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
+@pytest.mark.parametrize(
+    ("seconds", "servers"),
+    [
+        *((seconds, "server 127.0.0.1:8101 max_fails=0;\n") for seconds in ("0", "abc", "1.5", "-1")),
+        ("1", "server 10.0.0.1:8101;\n"),
+        ("1", None),
+    ],
+)
+def test_restart_pyvoy_begins_nothing_that_it_cannot_do(seconds: str, servers: str | None, tmp_path: Path) -> None:
+    for name in ("nginx", "systemctl", "curl"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (tmp_path / name).chmod(0o755)
+    if servers is not None:
+        (tmp_path / "servers.conf").write_text(servers)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SERVERS": str(tmp_path / "servers.conf")}
+    done = subprocess.run(
+        [DEPLOY / "restart-pyvoy", seconds], env=environ, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert "servers.conf" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_release_of_pyvoy_that_does_not_start_is_left_out_until_it_does(tmp_path: Path) -> None:
     for name in ("nginx", "systemctl"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/ran\n')
         (tmp_path / name).chmod(0o755)
     starting, serving = free_port(), http.server.HTTPServer(("127.0.0.1", 0), _Ready)
-    before = f"server 127.0.0.1:{starting} max_fails=0;\nserver 127.0.0.1:{serving.server_port} max_fails=0;\n"
+    before = f"server 127.0.0.1:{starting} max_fails=0;\nserver 127.0.0.1:{serving.server_port};\n"
     servers = tmp_path / "servers.conf"
     servers.write_text(before)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SERVERS": str(servers)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -91,40 +92,87 @@ def test_old_and_new_code_side_by_side(postgresql: PostgresqlServer, redis: Redi
 RELEASE = """
 import example_app.release
 
+
+def imported_late():
+    import example_app.late
+
+    return str(example_app.late.NUMBER)
+
+
 app.add_url_rule("/release", view_func=lambda: f"{example_app.release.NUMBER} of {NUMBER}")
+app.add_url_rule("/late", view_func=imported_late)
+app.cli.command("release")(lambda: print(example_app.release.NUMBER))
 """
 
 
-def test_a_reload_takes_the_release_that_the_link_leads_to(
-    postgresql: PostgresqlServer, redis: RedisServer, tmp_path: Path
-) -> None:
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    """A folder with two of them, and the link, which leads to the first."""
     for number in ("1", "2"):
         code = tmp_path / number
-        for part in ("deploy", "example_app", "flask_grpcweb_scm"):
+        for part in ("deploy", "example_app"):
             shutil.copytree(ROOT / part, code / part)
         # As if each had its own.
         (code / ".venv").symlink_to(Path(sys.executable).parent.parent)
-        (code / "example_app/release.py").write_text(f"NUMBER = {number}\n")
+        for module in ("release", "late"):
+            (code / f"example_app/{module}.py").write_text(f"NUMBER = {number}\n")
         with (code / "deploy/wsgi.py").open("a") as file:
             file.write(f"NUMBER = {number}\n{RELEASE}")
-    link = tmp_path / "current"
-    link.symlink_to("1")
-    with deployed(tmp_path, postgresql, redis, code=link, WEB_CONCURRENCY="1") as deployment:
-        url = f"http://127.0.0.1:{deployment.direct}/release"
+    lead(tmp_path, "1")
+    return tmp_path
+
+
+def lead(folder: Path, release: str) -> None:
+    (folder / "next").symlink_to(release)
+    (folder / "next").rename(folder / "current")
+
+
+def test_a_reload_takes_the_release_that_the_link_leads_to(
+    postgresql: PostgresqlServer, redis: RedisServer, releases: Path
+) -> None:
+    with deployed(releases, postgresql, redis, code=releases / "current", WEB_CONCURRENCY="1") as deployment:
+        direct = f"http://127.0.0.1:{deployment.direct}"
+        url = f"{direct}/release"
         assert page(url) == (200, "1 of 1")
-        (tmp_path / "next").symlink_to("2")
-        (tmp_path / "next").rename(link)
+        lead(releases, "2")
+        # What the old one imports now is its own.
+        assert page(f"{direct}/late") == (200, "1")
         deployment.gunicorn.reload()
         eventually(lambda: page(url) == (200, "2 of 2"))
         # One that cannot be imported is not taken into use.
-        (tmp_path / "3").mkdir()
-        (tmp_path / "3/deploy").symlink_to("../2/deploy")
-        (tmp_path / "3/.venv").symlink_to("../2/.venv")
-        (tmp_path / "next").symlink_to("3")
-        (tmp_path / "next").rename(link)
+        shutil.copytree(releases / "2", releases / "3", symlinks=True)
+        (releases / "3/example_app/release.py").unlink()
+        lead(releases, "3")
         with pytest.raises(subprocess.CalledProcessError):
             deployment.gunicorn.reload()
         assert page(url) == (200, "2 of 2")
+
+
+SYSTEMD_RUN = """
+import os, sys
+properties = dict(word.split("=", 2)[1:] for word in sys.argv if word.startswith("--property="))
+os.chdir(properties["WorkingDirectory"])
+with open(os.environ["ENVIRONMENT_FILE"]) as file:
+    environ = dict(line.rstrip().split("=", 1) for line in file if line.strip() and not line.startswith("#"))
+command = [word for word in sys.argv[1:] if not word.startswith("--") or word == "--app"]
+os.execvpe(command[0], command, {"PATH": os.environ["PATH"], **environ})
+"""
+
+
+def test_a_command_is_of_the_release_whose_folder_it_is_in(releases: Path) -> None:
+    """Its migrations are made while the link still leads to the one before."""
+    (releases / "bin").mkdir()
+    fake = releases / "bin/systemd-run"
+    fake.write_text(f"#!{sys.executable}{SYSTEMD_RUN}")
+    fake.chmod(0o755)
+    configured = releases / "scm.env"
+    text = (DEPLOY / "scm.env").read_text().replace("CHANGE-ME", "a-token-of-the-tests-of-upgrades-0")
+    configured.write_text(text)
+    environ = {"PATH": f"{releases / 'bin'}:{os.environ['PATH']}", "ENVIRONMENT_FILE": str(configured)}
+    for folder, number in {"1": "1", "2": "2", "current": "1"}.items():
+        command = [releases / folder / "deploy/scm-flask", "release"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=PATIENCE)
+        assert done.stdout == f"{number}\n"
 
 
 def migrations(commit: str) -> set[str]:
