@@ -10,7 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from flask_grpcweb_scm.scm.database.db import Model
-from flask_grpcweb_scm.scm.database.values import IssueState, LinkedType, LinkRelationship, RepositoryStatus
+from flask_grpcweb_scm.scm.database.values import (
+    IssueState,
+    LinkedType,
+    LinkRelationship,
+    RepositoryStatus,
+    place_of,
+)
 from flask_grpcweb_scm.scm.remotes import MAX_KEY_CHARACTERS, remote_of
 
 __all__ = [
@@ -41,7 +47,6 @@ MAX_FILE_CHANGES = 20_000
 
 _MIRRORED = sa.text("mirror_path IS NOT NULL OR mirror_fetched_at IS NOT NULL")
 _WITH_REMOTE = sa.text("remote IS NOT NULL")
-_MOVED = sa.text("moved_to <> ''")
 _UNTOLD = sa.text("announce_at IS NOT NULL")
 _REFRESHED = sa.text("refresh_at IS NOT NULL")
 
@@ -304,6 +309,10 @@ class CodeMapping(Model):
     repository: Mapped[Repository] = relationship()
 
 
+def _place_of_key(context: Any) -> str:
+    return place_of(context.get_current_parameters()["key"])
+
+
 class ExternalIssue(Model):
     """An issue in a tracker, or a local one with a key such as ``ISSUE-1``."""
 
@@ -312,11 +321,7 @@ class ExternalIssue(Model):
         sa.UniqueConstraint("organization_id", "integration_id", "key", name="uq_scm_external_issue_key"),
         sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
         sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
-        sa.Index(
-            *("ix_scm_external_issue_moved_to", "integration_id", "moved_to"),
-            postgresql_where=_MOVED,
-            sqlite_where=_MOVED,
-        ),
+        sa.Index("ix_scm_external_issue_place", "integration_id", "place"),
         sa.Index(
             *("ix_scm_external_issue_refresh", "integration_id", "refresh_at"),
             postgresql_where=_REFRESHED,
@@ -348,6 +353,9 @@ class ExternalIssue(Model):
     """Time of the last reading at the tracker: title, status, assignee and state are as old as this."""
     moved_to: Mapped[str] = mapped_column(sa.String(256), default="", server_default="")
     """The tracker's key for one that was moved; empty also where the tracker does not say."""
+    place: Mapped[str | None] = mapped_column(sa.String(256), default=_place_of_key)
+    """The key that it has now, `key` or `moved_to`, in one case: owners change that of names, and webhooks tell keys in
+    the new one."""
     refresh_at: Mapped[datetime | None]
     """Time when it is to be read again; None for never."""
     misses: Mapped[int] = mapped_column(default=0, server_default="0")
