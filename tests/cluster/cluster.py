@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,18 +15,20 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Job, Project, Repository, db
+from flask_grpcweb_scm import RpcError
+from flask_grpcweb_scm.scm import Integration, Job, Project, Repository, db
 from flask_grpcweb_scm.scm.database.db import database_now
 from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, make_due
+from flask_grpcweb_scm.scm.trackers import outbox
 from tests.cluster.network import Network, network
+from tests.cluster.provider import Provider
 from tests.deploy.deployment import DEPLOY, PROGRAMS, Nginx, Unit, environment_file, eventually, page
 from tests.faults.postgresql import PostgresqlServer, postgresql_of_our_own
 from tests.faults.redis_server import RedisServer, redis_of_our_own
 from tests.scm.databases import create_tables
-from tests.scm.sources.providers import Answer, FakeGitHub, Request, running
-from tests.scm.support import GitRepository
-from tests.scm.sync.hosts import TOKEN, GitHubHost
-from tests.scm.sync.syncing import add_installation, commits_of, extend, syncing_app
+from tests.scm.sources.providers import running
+from tests.scm.sync.hosts import TOKEN
+from tests.scm.sync.syncing import add_installation, commits_of, syncing_app
 from tests.scm.webhooks.sending import GITHUB_SECRET
 from tests.servers import ROOT
 
@@ -39,34 +40,6 @@ REPOSITORIES = range(1, 7)
 COMMITS = 200
 LEASE = 5
 CALLER_TOKEN = "token-of-the-callers-of-the-cluster"
-
-
-class Provider(GitHubHost):
-    """A GitHub Enterprise server, with its repositories, git, contents and blame."""
-
-    def __init__(self) -> None:
-        super().__init__(prefix="/api/v3")
-        self.contents: dict[str, FakeGitHub] = {}
-
-    def add_repository(self, number: int, path: Path) -> None:
-        repository = GitRepository(path)
-        extend(path, 1, COMMITS, seed=str(number))
-        self.add(number, f"acme/r{number}", path / ".git")
-        self.contents[f"r{number}"] = contents = FakeGitHub(repository)
-        contents.prefix = self.prefix
-
-    def respond(self, request: Request) -> Answer:
-        if request.path != "/api/graphql":
-            return super().respond(request)
-        body = json.loads(request.body)
-        variables = {**body["variables"], "owner": "o", "name": "r"}
-        return 200, self.contents[body["variables"]["name"]].graphql(body["query"], variables), {}
-
-    def api(self, request: Request, query: dict[str, str]) -> Answer:
-        match = re.fullmatch(rf"({self.prefix}/repos)/acme/(r[0-9]+)(/.*)?", request.path)
-        if match is None:
-            return super().api(request, query)
-        return self.contents[match[2]].answer(request.method, f"{match[1]}/o/r{match[3] or ''}", query, None)
 
 
 class Cluster:
@@ -97,6 +70,7 @@ class Cluster:
             "FLASK_GRPC_SCM_ALLOWED_HOSTS": lan.address,
             "FLASK_GRPC_SCM_WEBHOOKS": json.dumps({"main": GITHUB_SECRET}),
             "FLASK_GRPC_SCM_JOB_LEASE": str(LEASE),
+            "FLASK_GRPC_TRACKER_TIMEOUT": str(LEASE),
             "GUNICORN_BIND": f"0.0.0.0:{PORT}",
             "WEB_CONCURRENCY": "1",
         }
@@ -161,6 +135,18 @@ class Cluster:
         """Wait until each repository is as git says, and no job is under way or due."""
         self.until(lambda: self.is_idle() and not self.behind())
 
+    def finish_issues(self) -> None:
+        """Complete what calls have left in the outbox and nobody has called again, as an operator does."""
+
+        def is_empty() -> bool:
+            for operation in outbox.unfinished():
+                # Until its lease is over.
+                with contextlib.suppress(RpcError):
+                    outbox.resume(operation)
+            return not outbox.unfinished()
+
+        self.until(is_empty)
+
     def until(self, is_so: Callable[[], bool]) -> None:
         def check() -> bool:
             for unit in self._units.values():
@@ -208,8 +194,8 @@ class Cluster:
         with self.app.app_context():
             rows = db.session.execute(sa.select(Repository.external_id, Repository.id)).all()
             project = db.session.scalars(sa.select(Project.id)).one()
-            local = db.session.scalars(sa.text("SELECT id FROM scm_integration WHERE provider = 'jira'")).one()
-            return project, local, {int(number): row for number, row in rows}
+            integration = db.session.scalars(sa.select(Integration.id)).one()
+            return project, integration, {int(number): row for number, row in rows}
 
     def stop(self) -> None:
         for name, unit in self._units.items():
@@ -233,13 +219,11 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         redis = stack.enter_context(redis_of_our_own(*at["redis"]))
         provider = stack.enter_context(running(Provider(), lan.address))
         for number in REPOSITORIES:
-            provider.add_repository(number, folder / "git" / str(number))
+            provider.add_repository(number, folder / "git" / str(number), COMMITS)
         app = stack.enter_context(syncing_app(postgresql.uri, folder, GRPC_SCM_ALLOWED_HOSTS=lan.address))
         add_installation(app, provider, "github_enterprise")
         with app.app_context():
             db.session.add(Project(organization_id=1, slug="web"))
-            for statement in LOCAL_TRACKER:
-                db.session.execute(sa.text(statement))
             make_due(SYNC_ORGANIZATION, 1, organization_id=1)
             db.session.commit()
         made = Cluster(folder, lan, postgresql, redis, provider, app)
@@ -250,11 +234,3 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         except BaseException:
             logger.error("%s", made.logs())
             raise
-
-
-LOCAL_TRACKER = (
-    "INSERT INTO scm_integration (provider, external_id, name, metadata, date_added)"
-    " VALUES ('jira', 'local', 'local', '{}', now())",
-    "INSERT INTO scm_organization_integration (organization_id, integration_id, config, date_added)"
-    " SELECT 1, id, '{}', now() FROM scm_integration WHERE provider = 'jira'",
-)

@@ -55,8 +55,8 @@ FAULTS: dict[str, Fault] = {
     "the network of a worker host is cut": unplugged("worker2"),
     "the network of the broker is cut": unplugged("redis"),
 }
-SHORT = 5
-"""Of the faults, for one round."""
+SHORT = 4
+"""Of the faults, for one round: whatever is killed."""
 
 
 class Outcome(NamedTuple):
@@ -99,6 +99,9 @@ def test_nothing_is_lost_and_nothing_is_twice(tmp_path: Path) -> None:
                 found.append(outcome(running, fault, f"{number}.{place}"))
                 logger.info("%s", line([found[-1]]))
                 check(found[-1])
+        running.finish_issues()
+        assert {*running.provider.titles().values()} == {1}
+        assert running.provider.refusals == []
         check_integrity(running.app)
     if "CLUSTER_PAGE" in os.environ:
         write(found)

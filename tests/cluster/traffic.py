@@ -124,8 +124,13 @@ class Traffic:
 
     def _issue(self, client: ScmGrpcClient, caller: int, number: int) -> None:
         title = f"{self.name} {caller}-{number}"
+        metadata = {"repo": f"acme/r{REPOSITORIES[number % len(REPOSITORIES)]}"}
         client.create_external_issue(
-            organization_id=1, integration_id=self._integration, title=title, idempotency_key=title
+            organization_id=1,
+            integration_id=self._integration,
+            title=title,
+            metadata=metadata,
+            idempotency_key=title,
         )
         self.issues.add(title)
 
@@ -184,6 +189,9 @@ class Traffic:
                 titles = Counter(db.session.scalars(query, {"name": f"{self.name} %"}))
                 lost += len(acknowledged - titles.keys())
                 twice += sum(count > 1 for count in titles.values())
+            at_provider = self.cluster.provider.titles()
+            lost += len(self.issues - at_provider.keys())
+            twice += sum(count > 1 for title, count in at_provider.items() if title.startswith(f"{self.name} "))
             for number in REPOSITORIES:
                 stored, truth = Counter(self.cluster.stored(number)), set(commits_of(self.cluster.git(number)))
                 lost += len(truth - stored.keys())

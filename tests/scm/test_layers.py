@@ -25,10 +25,13 @@ ALLOWED: dict[str, set[str]] = {
     "trackers": {"database", "lru_cache", "providers", "queries", "settings", "validation"},
     "sources": {"database", "lru_cache", "providers", "queries", "settings", "trackers"},
     "git_import": {"database", "queries", "remotes", "sources"},
-    "code_mappings": {
-        "database", "lru_cache", "pages", "providers", "queries", "remotes", "settings", "sources", "validation",
+    "mirrors": {
+        "database", "git_import", "lru_cache", "providers", "queries", "remotes", "settings", "sources", "trackers",
     },
-    "mirrors": {"database", "git_import", "providers", "queries", "remotes", "settings", "sources", "trackers"},
+    "code_mappings": {
+        "database", "lru_cache", "mirrors", "pages", "providers", "queries", "remotes", "settings", "sources",
+        "validation",
+    },
     "jobs": {"database", "git_import", "providers", "settings", "sources"},
     "service": {
         "code_mappings", "database", "git_import", "jobs", "lru_cache", "mirrors", "pages", "providers", "queries",

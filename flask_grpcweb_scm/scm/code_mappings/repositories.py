@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from flask_grpcweb_scm.scm.code_mappings.trees import TreeCache, TreeIndex, Tree
 from flask_grpcweb_scm.scm.database.models import CodeMapping, OrganizationIntegration, Repository, RepositoryStatus
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
+from flask_grpcweb_scm.scm.mirrors.on_demand import fetch_missing
 from flask_grpcweb_scm.scm.pages import Pages
 from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.queries.repositories import repositories_by_id, repositories_to_search
@@ -36,6 +37,8 @@ TIP_BYTES = 500  # of one in the cache, roughly
 UNREADABLE = (GitError, ProviderError, TreeTooLarge, TimeoutError)
 
 Result = TypeVar("Result")
+Opened = Source | GitError | ProviderError | None
+"""A source, or the reason why there is none; None for a repository without any."""
 Branch = tuple[int, str]
 """A repository, and the name of a branch; empty for its default branch."""
 Tip = tuple[float, tuple[str, "str | None"]]
@@ -132,7 +135,7 @@ class RepositoryTrees:
         """Return the trees of all default branches of active repositories, of the oldest repository first."""
         self._load(None)
         active = [self._rows[row_id] for row_id in sorted(self._rows) if self.is_active(row_id)]
-        return [self._open(row, row.default_branch) for row in active]
+        return self._open([(row, row.default_branch) for row in active], skip_failed=True)
 
     def is_active(self, repository_id: int) -> bool:
         """Tell whether a repository whose tree has been read may get new code mappings."""
@@ -161,29 +164,21 @@ class RepositoryTrees:
         """Return the place of a branch whose tree has been read."""
         return self._of_branches([branch])[branch].place
 
-    def sources(self, repository_ids: Collection[int]) -> dict[int, tuple[Repository, Source | ProviderError | None]]:
+    def sources(self, repository_ids: Collection[int]) -> dict[int, tuple[Repository, Opened]]:
         """Return repositories that the caller may reach, each with its source: None, or an error, without one."""
         missing = [row_id for row_id in repository_ids if row_id not in self._rows]
         rows = {**self._rows, **(repositories_by_id(self.context, self.organization_id, missing) if missing else {})}
-        found: dict[int, tuple[Repository, Source | ProviderError | None]] = {}
-        for row_id in repository_ids:
-            if (row := rows.get(row_id)) is not None:
-                try:
-                    found[row_id] = row, open_installed_source(row, self._installation(row), self.context)
-                except ProviderError as error:
-                    found[row_id] = row, error
-        return found
+        found = [rows[row_id] for row_id in repository_ids if row_id in rows]
+        return {row.id: (row, opened) for row, opened in zip(found, self._open_sources(found), strict=True)}
 
     def _of_branches(self, wanted: Collection[Branch]) -> dict[Branch, RepositoryTree]:
         """Return the trees of branches; an empty name is that of the repository's default branch."""
         unknown = {repository_id for repository_id, _ in wanted} - self._rows.keys()
         if unknown:
             self._load(unknown)
-        return {
-            (row_id, branch): self._open(row, branch or row.default_branch)
-            for row_id, branch in wanted
-            if (row := self._rows.get(row_id)) is not None
-        }
+        known = [(row_id, branch) for row_id, branch in wanted if row_id in self._rows]
+        rows = [(self._rows[row_id], branch or self._rows[row_id].default_branch) for row_id, branch in known]
+        return dict(zip(known, self._open(rows), strict=True))
 
     def problems(self) -> list[str]:
         """Return why repositories could not be searched."""
@@ -204,26 +199,38 @@ class RepositoryTrees:
         for row in repositories_to_search(self.context, self.organization_id, self._installations, only=only):
             self._rows[row.id] = row
 
-    def _open(self, row: Repository, branch: str) -> RepositoryTree:
-        known = self._trees.get((row.id, branch))
-        if known is not None:
-            return known
-        tree = self._trees[row.id, branch] = RepositoryTree(
-            row.id,
-            row.name,
-            _remote(row.url),
-            Pages.of(row.url, provider_name(row.provider)),
-            branch,
-            kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
-            kept_in_app("tree_tips", lambda: LruCache(TIP_CACHE_BYTES)),
-            self.context,
-            self._commits.get(row.id, ""),
-        )
+    def _open(self, branches: Sequence[tuple[Repository, str]], *, skip_failed: bool = False) -> list[RepositoryTree]:
+        """Return the trees of these branches."""
+        new = [(row, branch) for row, branch in dict.fromkeys(branches) if (row.id, branch) not in self._trees]
+        opened = self._open_sources([row for row, _ in new], skip_failed=skip_failed)
+        for (row, branch), source in zip(new, opened, strict=True):
+            tree = self._trees[row.id, branch] = RepositoryTree(
+                row.id,
+                row.name,
+                _remote(row.url),
+                Pages.of(row.url, provider_name(row.provider)),
+                branch,
+                kept_in_app("trees", lambda: TreeCache(current_settings().tree_cache_bytes)),
+                kept_in_app("tree_tips", lambda: LruCache(TIP_CACHE_BYTES)),
+                self.context,
+                self._commits.get(row.id, ""),
+            )
+            if isinstance(source, Exception):
+                tree.fail(source)
+            else:
+                tree.source = source
+        return [self._trees[row.id, branch] for row, branch in branches]
+
+    def _open_sources(self, rows: Sequence[Repository], *, skip_failed: bool = False) -> list[Opened]:
+        """Return a source for each of these rows; what only other machines have is fetched."""
+        errors = fetch_missing({row: self._installation(row) for row in rows}, self.context, skip_failed=skip_failed)
+        return [errors.get(row.id) or self._open_source(row) for row in rows]
+
+    def _open_source(self, row: Repository) -> Opened:
         try:
-            tree.source = open_installed_source(row, self._installation(row), self.context)
+            return open_installed_source(row, self._installation(row), self.context)
         except ProviderError as error:
-            tree.fail(error)
-        return tree
+            return error
 
 
 def _remote(url: str) -> str:

@@ -251,12 +251,19 @@ def commit_step() -> None:
     begin_work_elsewhere()
 
 
-def release_connection() -> None:
+def release_connection(*, keep_rows: bool = False) -> None:
     """Commit the call's work so far and release the connection; the next statement begins a new transaction.
 
+    :param keep_rows: leave the rows of the session as they were read; else each is read again when it is used.
     :raises DBAPIError: see :func:`commit_step`.
     """
-    commit(db.session())
+    session = db.session()
+    usual = session.expire_on_commit
+    session.expire_on_commit = usual and not keep_rows
+    try:
+        commit(session)
+    finally:
+        session.expire_on_commit = usual
 
 
 def database_now() -> datetime:

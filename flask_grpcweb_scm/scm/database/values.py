@@ -14,6 +14,7 @@ __all__ = [
     "LinkRelationship",
     "LinkedType",
     "RepositoryStatus",
+    "place_of",
     "provider_name",
     "provider_spellings",
 ]
@@ -66,6 +67,11 @@ class LinkRelationship(enum.IntEnum):
     """Relationship of a group to a row that it is linked to."""
 
     REFERENCES = 2
+
+
+def place_of(key: str) -> str:
+    """Return the same text for a key of an issue in any case; letters of ASCII alone have one."""
+    return key.encode().upper().decode()
 
 
 def provider_name(column: str) -> str:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import database_now, db, insert_new
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, IssueState, Job, OrganizationIntegration
-from flask_grpcweb_scm.scm.database.values import LOCAL_KEY
+from flask_grpcweb_scm.scm.database.values import LOCAL_KEY, place_of
 from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, make_due
 from flask_grpcweb_scm.scm.settings import current_settings
 
@@ -71,7 +71,8 @@ def issue_changed(integration_id: int, external_key: str) -> int:
     It may be called at any rate, and for issues that nobody knows here: an issue is read once, however often this is
     called until then, and not before a pause is over that the tracker has demanded.
 
-    :param external_key: as ``ExternalIssue.key`` has it; ``Tracker.key_of`` makes it of the address of a page.
+    :param external_key: as ``ExternalIssue.key`` or ``moved_to`` has it, in any case; ``Tracker.key_of`` makes it of
+        the address of a page.
     :return: the number of organizations that know the issue.
     """
     return _make_due(integration_id, _is_named(integration_id, external_key))
@@ -93,7 +94,7 @@ def _is_named(integration_id: int, key: str) -> sa.ColumnElement[bool]:
     organizations = installed.where(OrganizationIntegration.integration_id == integration_id)
     of_integration = ExternalIssue.integration_id == integration_id
     has_key = sa.and_(ExternalIssue.organization_id.in_(organizations), of_integration, ExternalIssue.key == key)
-    return sa.or_(has_key, sa.and_(of_integration, ExternalIssue.moved_to != "", ExternalIssue.moved_to == key))
+    return sa.or_(has_key, sa.and_(of_integration, ExternalIssue.place == place_of(key)))
 
 
 def is_tracked() -> sa.ColumnElement[bool]:

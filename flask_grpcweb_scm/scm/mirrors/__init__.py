@@ -7,6 +7,7 @@ next one begins. Readers need no lock, as git's do not.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -117,6 +118,10 @@ class OwnMirror(GitDirectory):
     def exists(self) -> bool:
         """Tell whether there is one, perhaps not complete."""
         return self.path.is_dir()
+
+    def is_complete(self) -> bool:
+        """Tell whether it was as its remote once."""
+        return (self.path / "packed-refs").exists()
 
     def update(self, remote: Remote, *, blobless: bool = False) -> bool:
         """Make the mirror what its remote is; return False when it was so before.
@@ -295,7 +300,7 @@ class OwnMirror(GitDirectory):
         if sys.platform == "win32":
             yield
             return
-        end = time.monotonic() + LOCK_SECONDS
+        end = min(time.monotonic() + LOCK_SECONDS, self.deadline or math.inf)
         while (lock := _lock(self._lock_file)) is None:
             self._limits.check()
             if time.monotonic() > end:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import contains_eager
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import ExternalIssue, Group, GroupLink, LinkedType, Organization, Project
+from flask_grpcweb_scm.scm.database.values import place_of
 from flask_grpcweb_scm.scm.queries import is_one_of
 from flask_grpcweb_scm.scm.queries.paging import PAGE_BYTES, Position
 from flask_grpcweb_scm.scm.queries.tenancy import find_one, visible, visible_issue
@@ -97,12 +98,15 @@ def find_group(context: CallContext, organization_id: int | None, group_id: int)
 
 
 def issue_by_key(organization_id: int, integration_id: int, key: str) -> ExternalIssue | None:
-    """Return the issue of an organization that has a key at a tracker, or has it since it was moved; None for none."""
+    """Return the issue of an organization that has a key at a tracker, or has it since it was moved; None for none.
+
+    The key may be in another case.
+    """
     same = ExternalIssue.organization_id == organization_id, ExternalIssue.integration_id == integration_id
     issues = sa.select(ExternalIssue).where(*same)
-    moved = issues.where(ExternalIssue.moved_to != "", ExternalIssue.moved_to == key).order_by(ExternalIssue.id)
+    same_place = issues.where(ExternalIssue.place == place_of(key)).order_by(ExternalIssue.id)
     found = db.session.scalars(issues.where(ExternalIssue.key == key)).one_or_none()
-    return found or db.session.scalars(moved.limit(1)).one_or_none()
+    return found or db.session.scalars(same_place.limit(1)).one_or_none()
 
 
 def find_group_and_issue(context: CallContext, group_id: int, issue_id: int) -> tuple[Group, ExternalIssue]:

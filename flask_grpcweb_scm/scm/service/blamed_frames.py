@@ -18,7 +18,6 @@ from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
 from flask_grpcweb_scm.scm.database.models import Project, Repository
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.pages import Pages
-from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.service.commit_contexts import BlamedLine, LineBlamer
 from flask_grpcweb_scm.scm.service.commits import Naming, choose_sha, stored_shas
 from flask_grpcweb_scm.scm.service.definition import attempt
@@ -211,7 +210,7 @@ def _find_files(
         row, source = sources[repository_id]
         sha = releases.get(repository_id, "")
         checkout = Checkout(row, None, sha, branch or row.default_branch, None, frames=lines)
-        if isinstance(source, ProviderError):
+        if isinstance(source, Exception):
             checkout.problem = attempt(partial(_fail, source))
         else:
             # Providers know no options: with any, each commit of theirs would be approximate.
@@ -264,5 +263,5 @@ def _stack_frame(frame: scm_pb2.StackFrame, project: Project) -> StackFrame:
     return read
 
 
-def _fail(error: ProviderError) -> None:
+def _fail(error: Exception) -> None:
     raise error

@@ -16,7 +16,6 @@ from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.lru_cache import LruCache
 from flask_grpcweb_scm.scm.providers import is_configured
 from flask_grpcweb_scm.scm.providers.api import account_of
-from flask_grpcweb_scm.scm.queries.tenancy import installation_of
 from flask_grpcweb_scm.scm.settings import current_settings, kept_in_app
 from flask_grpcweb_scm.scm.sources.blame import IgnoredRevisions, Line
 from flask_grpcweb_scm.scm.sources.git import GitError
@@ -32,7 +31,6 @@ __all__ = [
     "is_blobless",
     "needs_api",
     "open_installed_source",
-    "open_source",
     "own_mirror_path",
 ]
 
@@ -59,15 +57,6 @@ class BloblessMirror(Mirror):
         """Return lines of a file at a commit; see :meth:`Source.lines`."""
         lines = self._contents.lines(*arguments, **options)
         return None if lines is None else {**lines}
-
-
-def open_source(repository: Repository, context: CallContext) -> Source | None:
-    """Return the source of a repository, to be read until the call's deadline; None when it has none.
-
-    :raises ProviderMisconfigured: when the settings of its integration cannot work.
-    """
-    installation = installation_of(repository) if needs_api(repository) else None
-    return open_installed_source(repository, installation, context)
 
 
 def needs_api(repository: Repository) -> bool:
@@ -120,9 +109,10 @@ def own_mirror_path(repository: Repository) -> Path | None:
 def open_installed_source(
     repository: Repository, installation: OrganizationIntegration | None, context: CallContext
 ) -> Source | None:
-    """Return what :func:`open_source` does, for a repository whose integration is known.
+    """Return the source of a repository, to be read until the call's deadline; None when it has none here.
 
-    :param installation: None for no integration, or one that is not installed.
+    :param installation: of its integration; None for none, and where :func:`needs_api` says that it is not needed.
+    :raises ProviderMisconfigured: when the settings of the integration cannot work.
     """
     remaining = context.remaining()
     api = None

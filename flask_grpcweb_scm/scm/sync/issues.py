@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from flask_grpcweb_scm.rpc import printable
 from flask_grpcweb_scm.scm.database.db import database_now, db, release_connection
 from flask_grpcweb_scm.scm.database.models import IssueState
+from flask_grpcweb_scm.scm.database.values import place_of
 from flask_grpcweb_scm.scm.jobs import JobFailed, Lease, NoSubject
 from flask_grpcweb_scm.scm.jobs.issues import (
     DueIssue,
@@ -209,6 +210,7 @@ def _present(tracker: Tracker, issue: DueIssue, found: FoundIssue) -> Reading:
     # Trackers and people write the names of owners and repositories as they like.
     is_moved = found.key.casefold() != issue.key.casefold()
     values = {"status": found.status, "assignee": found.assignee, "moved_to": found.key if is_moved else ""}
+    values["place"] = place_of(found.key)
     if found.web_url:
         values["web_url"] = found.web_url
     if found.title.strip() not in {"", _as_sent(tracker, issue.title)}:

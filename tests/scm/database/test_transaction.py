@@ -14,8 +14,10 @@ from flask import Flask
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Group, Organization, db
+from flask_grpcweb_scm.scm.database.db import release_connection
 from flask_grpcweb_scm.transactions import transaction
 from tests.scm.databases import SqliteDatabases, disposed
+from tests.scm.queries.plans import statements_of
 from tests.scm.support import Scm, Tenant, make_app
 
 REQUEST = scm_pb2.GetRepositoryRequest()
@@ -40,6 +42,18 @@ def written(app: Flask) -> bool:
 def test_a_call_that_returns_is_committed(app: Flask) -> None:
     run(app, lambda: None)
     assert written(app)
+
+
+@pytest.mark.parametrize("keep_rows", [False, True])
+def test_rows_may_be_kept_when_the_connection_is_released(app: Flask, ours: Tenant, keep_rows: bool) -> None:
+    with app.app_context():
+        row = db.session.get_one(Organization, ours.organization)
+        release_connection(keep_rows=keep_rows)
+        db.session.execute(sa.text("UPDATE scm_organization SET name = 'new'"))
+        read = len(statements_of(app, lambda: row.name))
+        assert (read, row.name) == ((0, "") if keep_rows else (1, "new"))
+        release_connection()
+        assert row.name == "new"
 
 
 @pytest.mark.parametrize("error", [RpcError(StatusCode.NOT_FOUND, "x"), ValueError("x"), KeyboardInterrupt()])

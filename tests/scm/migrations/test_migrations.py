@@ -21,9 +21,11 @@ from flask_grpcweb_scm.scm import (
     Commit,
     CommitAuthor,
     CommitFileChange,
+    ExternalIssue,
     Repository,
     db,
 )
+from flask_grpcweb_scm.scm.database.values import place_of
 from flask_grpcweb_scm.scm.remotes import own_external_id, remote_of
 from flask_grpcweb_scm.scm.search import include_object
 from tests.scm.conftest import FlaskDb
@@ -218,6 +220,25 @@ def test_repositories_get_their_remotes_and_authors_keep_their_commits(
             db.engine.dispose()
         flask_db("own", empty_database, "upgrade")
         assert differences(app) == []
+
+
+def test_issues_get_their_places(empty_database: str, flask_db: FlaskDb) -> None:
+    flask_db("own", empty_database, "upgrade", "scm0009")
+    now = "'2026-01-02 03:04:05.000000'"
+    keys = [("Acme/App#1", ""), ("Acme/App#2", "New/App#3"), ("Ärmel/ß#4", "")]
+    with disposed(make_app(empty_database)) as app, app.app_context():
+        db.session.execute(sa.text(f"INSERT INTO scm_organization VALUES (1, 'acme', '', {now})"))
+        db.session.execute(sa.text(f"INSERT INTO scm_integration VALUES (1, '', '1', '', '{{}}', {now})"))
+        for key, moved_to in keys:
+            statement = (
+                "INSERT INTO scm_external_issue (organization_id, integration_id, key, title, description, metadata,"
+                f" web_url, date_added, moved_to) VALUES (1, 1, :key, '', '', '{{}}', '', {now}, :moved_to)"
+            )
+            db.session.execute(sa.text(statement), {"key": key, "moved_to": moved_to})
+        db.session.commit()
+        flask_db("own", empty_database, "upgrade")
+        places = {row.key: row.place for row in db.session.scalars(sa.select(ExternalIssue))}
+    assert places == {key: place_of(moved_to or key) for key, moved_to in keys}
 
 
 def test_the_migration_reads_urls_as_the_package_does() -> None:

@@ -33,9 +33,9 @@ def statements_of(app: Flask, run: Callable[[], object]) -> list[Statement]:
     return seen
 
 
-def plan_of(app: Flask, run: Callable[[], object]) -> str:
-    """The plan of the last statement that reads repositories."""
-    *_, (statement, parameters) = (each for each in statements_of(app, run) if "FROM scm_repository" in each[0])
+def plan_of(app: Flask, run: Callable[[], object], text: str = "FROM scm_repository") -> str:
+    """The plan of the last statement with a text, by default of the last one that reads repositories."""
+    *_, (statement, parameters) = (each for each in statements_of(app, run) if text in each[0])
     with app.app_context(), db.engine.connect() as connection:
         rows = connection.exec_driver_sql(EXPLAIN[db.engine.dialect.name] + statement, parameters)
         return "\n".join(str(row[-1]) for row in rows)

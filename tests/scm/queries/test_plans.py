@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Organization, Repository, db
+from flask_grpcweb_scm.scm import ExternalIssue, Organization, Repository, db
+from flask_grpcweb_scm.scm.jobs.issues import issue_changed
 from tests.scm.queries.plans import plan_of
-from tests.scm.support import Scm
+from tests.scm.support import Scm, Tenant
 
 ROWS = 5000
 PAGE = 10
@@ -33,11 +34,15 @@ def organization(app: Flask) -> int:
             for n in range(ROWS)
         ]
         db.session.execute(sa.insert(Repository), rows)
-        db.session.commit()
-        # Which rows everybody sees is known after a VACUUM; an index alone is good for them.
-        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sa.text("ANALYZE" if db.engine.dialect.name == "sqlite" else "VACUUM ANALYZE"))
+        analyze()
         return organization_id
+
+
+def analyze() -> None:
+    db.session.commit()
+    # Which rows everybody sees is known after a VACUUM; an index alone is good for them.
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ANALYZE" if db.engine.dialect.name == "sqlite" else "VACUUM ANALYZE"))
 
 
 def token(scm: Scm, organization: int, rows: int, **fields: Any) -> str:
@@ -74,3 +79,24 @@ def test_a_stream_is_read_page_by_page_from_the_index(app: Flask, scm: Scm, orga
     plan = plan_of(app, read)
     assert re.search(r"(Index Only Scan using|COVERING INDEX) ix_scm_repository_page", plan), plan
     assert not re.search(r"Seq Scan on scm_repository|SCAN scm_repository", plan), plan
+
+
+def test_issues_of_a_webhook_are_found_by_indexes(app: Flask, ours: Tenant) -> None:
+    """Though their names may be in another case."""
+    of_ours = {"organization_id": ours.organization, "integration_id": ours.integration}
+    with app.app_context():
+        rows = [{**of_ours, "key": f"Acme/App#{number}"} for number in range(ROWS)]
+        db.session.execute(sa.insert(ExternalIssue), rows)
+        analyze()
+
+    def tell() -> None:
+        with app.app_context():
+            assert issue_changed(ours.integration, "acme/app#4002") == 1
+
+    plan = plan_of(app, tell, "UPDATE scm_external_issue")
+    for index, column in (("ix_scm_external_issue_place", "place"), ("uq_scm_external_issue_key", "key")):
+        # PostgreSQL's words, and SQLite's, which does not name indexes of constraints.
+        scan = rf"Index Scan (?:on|using) {index}[^\n]*\n *Index Cond: [^\n]*{column}\)::text = "
+        search = rf"INDEX (?:{index}|sqlite_autoindex_scm_external_issue_\d) \([^)]*integration_id=\? AND {column}=\?\)"
+        assert re.search(f"{scan}|{search}", plan), plan
+    assert not re.search(r"Seq Scan on scm_external_issue|SCAN scm_external_issue", plan), plan

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from flask_grpcweb_scm import StatusCode
-from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
+from flask_grpcweb_scm.pb import scm_pb2
+from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Project, Repository, db
 from flask_grpcweb_scm.scm.mirrors import places_below
 from tests.scm.databases import disposed
-from tests.scm.mirrors.git_server import GitServer, git_server, origin
+from tests.scm.mirrors.git_server import GitServer, Handler, git_server, origin
 from tests.scm.sources.providers import FakeGitHub, running
 from tests.scm.support import GitRepository, Scm, add_organization, make_app
 from tests.scm.sync.test_repository import add_repository, sync
@@ -23,6 +27,13 @@ from tests.scm.sync.test_repository import add_repository, sync
 __all__ = ["git_server", "origin"]
 
 pytestmark = pytest.mark.needs("time")
+
+
+PATHS = ["/srv/shop/src/app.py", "/srv/shop/src/helpers.py"]
+FRAMES = [scm_pb2.StackFrame(path=path, line=line) for path, line in zip(PATHS, (10, 6), strict=True)]
+SEEN = Timestamp(seconds=1_700_000_000)
+SAME_EVERYWHERE = {"blame_options": scm_pb2.BlameOptions()}
+"""Providers' APIs look through nothing."""
 
 
 class Machine:
@@ -37,6 +48,14 @@ class Machine:
         return [
             self.scm("GetCommit", repository_id=repository, **asked),
             self.scm("GetCommitContext", repository_id=repository, **line),
+        ]
+
+    def search(self, timeout: float | None = None, **suspects: Any) -> list[Any]:
+        """What calls return that read all repositories of the organization, and store nothing."""
+        asked = {"organization_id": 1, "project_id": 1, "dry_run": True, "timeout": timeout}
+        return [
+            self.scm("DeriveCodeMappings", stacktrace_paths=PATHS, **asked),
+            self.scm("FindSuspectCommits", frames=FRAMES, first_seen=SEEN, **asked, **suspects),
         ]
 
 
@@ -59,7 +78,11 @@ def machines(database: str, tmp_path: Path) -> Iterator[list[Machine]]:
 @pytest.fixture
 def repository(machines: list[Machine], git_server: GitServer, origin: GitRepository) -> int:
     app = machines[0].app
-    return add_repository(app, add_organization(app), f"{git_server.url}/acme/api.git")
+    organization = add_organization(app)
+    with app.app_context():
+        db.session.add(Project(organization_id=organization, slug="shop"))
+        db.session.commit()
+    return add_repository(app, organization, f"{git_server.url}/acme/api.git")
 
 
 @pytest.fixture
@@ -102,6 +125,13 @@ def test_with_an_api_it_is_asked_where_the_mirror_is_missing_or_behind(
             assert other.results(repository, commit_sha=sha) == expected
             assert provider.requests != []
             provider.requests.clear()
+    searched = machines[1].search(**SAME_EVERYWHERE)
+    assert [len(each.suspects) for each in searched[1:]] == [2]
+    assert provider.requests == []
+    for other in (machines[0], machines[2]):
+        assert other.search(**SAME_EVERYWHERE) == searched
+        assert provider.requests != []
+        provider.requests.clear()
 
 
 def test_without_an_api_it_is_fetched(machines: list[Machine], repository: int, origin: GitRepository) -> None:
@@ -114,6 +144,75 @@ def test_without_an_api_it_is_fetched(machines: list[Machine], repository: int, 
     shutil.rmtree(origin.path)
     for machine in machines:
         assert machine.results(repository, commit_sha="") == expected
+
+
+def test_what_searches_all_repositories_fetches_those_that_are_not_there(
+    machines: list[Machine], repository: int, origin: GitRepository
+) -> None:
+    sync_on_both(machines, repository, origin)
+    expected = machines[1].search()
+    assert [path.repository_id for path in expected[0].outcomes] == [repository] * 2
+    assert [len(each.suspects) for each in expected[1:]] == [2]
+    for other in (machines[0], machines[2]):
+        assert other.search() == expected
+    shutil.rmtree(origin.path)
+    for machine in machines:
+        assert machine.search() == expected
+
+
+def test_what_is_mapped_already_is_fetched_as_well(
+    machines: list[Machine], repository: int, origin: GitRepository
+) -> None:
+    """And what a project has no mappings to is not."""
+    first, _, third = machines
+    sync(first.app, repository)
+    stored = first.scm("DeriveCodeMappings", organization_id=1, project_id=1, stacktrace_paths=PATHS)
+    assert {path.outcome for path in stored.outcomes} == {scm_pb2.PathOutcome.OUTCOME_DERIVED}
+    other = add_repository(first.app, 1, "https://gone.example/acme/other.git")
+    with first.app.app_context():
+        db.session.get_one(Repository, other).mirror_fetched_at = datetime.now(timezone.utc)
+        db.session.commit()
+    assert third.search() == first.search()
+    assert len([*places_below(third.folder)]) == 1
+
+
+def test_searches_go_on_without_what_cannot_be_fetched(
+    machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
+) -> None:
+    first, _, third = machines
+    lost = GitRepository(git_server.folder / "acme/lost.git")
+    lost.write("src/lost.py", "lost = 1\n")
+    lost.commit("lost")
+    other = add_repository(first.app, 1, f"{git_server.url}/acme/lost.git", external_id="other")
+    sync(first.app, repository)
+    sync(first.app, other)
+    expected = first.search()
+    reached: list[str] = []
+
+    def hang(request: Handler) -> None:
+        if "lost.git" not in request.path:
+            request.serve()
+            return
+        reached.append(request.path)
+        request.connection.settimeout(30)
+        # Until git is killed.
+        request.rfile.read(1)
+
+    git_server.fault = hang
+    before = time.monotonic()
+    assert third.search(timeout=5.0) == expected
+    assert 2 <= time.monotonic() - before < 10
+    paths = ["/srv/shop/src/lost.py"]
+    (outcome,) = third.scm("DeriveCodeMappings", organization_id=1, project_id=1, stacktrace_paths=paths).outcomes
+    assert outcome.outcome == scm_pb2.PathOutcome.OUTCOME_NO_MATCH
+    assert "could not be searched: its mirror could not be fetched to this machine a moment ago" in outcome.reason
+    # One time, of which the other calls have learned.
+    assert len(reached) == 1
+    # Whoever asks for that one repository has it tried.
+    git_server.fault = None
+    assert third.scm("GetCommit", repository_id=other).key == lost.head()
+    (outcome,) = third.scm("DeriveCodeMappings", organization_id=1, project_id=1, stacktrace_paths=paths).outcomes
+    assert outcome.source_path == "src/lost.py"
 
 
 def test_a_remote_that_is_gone(machines: list[Machine], repository: int, origin: GitRepository) -> None:
@@ -136,3 +235,24 @@ def test_a_repository_that_nobody_has_synced_is_not_fetched(
     asked = {"repository_id": repository, "commit_sha": origin.head(), "filepath": "README", "line_number": 1}
     machines[0].scm.error(StatusCode.NOT_FOUND, "GetCommitContext", **asked)
     assert [*places_below(machines[0].folder)] == []
+
+
+def test_a_first_fetch_that_fails_leaves_nothing_behind(
+    machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
+) -> None:
+    first, _, third = machines
+    sync(first.app, repository)
+    expected = first.results(repository, commit_sha="")
+
+    def refuse_objects(request: Handler) -> None:
+        # The list of branches comes, and what they have does not.
+        if request.command == "POST" and b"want " in request.body:
+            request.respond(500)
+        else:
+            request.serve()
+
+    git_server.fault = refuse_objects
+    asked = {"repository_id": repository, "commit_sha": "", "filepath": "README", "line_number": 1}
+    third.scm.error(StatusCode.FAILED_PRECONDITION, "GetCommitContext", **asked)
+    git_server.fault = None
+    assert third.results(repository, commit_sha="") == expected

@@ -473,6 +473,16 @@ def test_an_issue_of_gitlab_that_has_changed_is_read_again(app: Flask) -> None:
         assert to_read(app) == ["gitlab.com:acme/r7#3"] * 2
 
 
+def test_an_issue_is_read_again_whatever_case_its_repository_has(app: Flask) -> None:
+    """Since its owner has another one, the repository has it in deliveries, and keys that are stored do not."""
+    add_issue(app, "main", "ACME/R7#3")
+    add_issue(app, "lab", "gitlab.com:Acme/r7#3")
+    assert post(app, github("issues", github_issue())) == ACCEPTED
+    assert to_read(app) == ["ACME/R7#3"]
+    assert post(app, gitlab("Issue Hook", gitlab_issue()), "lab") == ACCEPTED
+    assert to_read(app) == ["gitlab.com:Acme/r7#3"] * 2
+
+
 def test_issues_that_nobody_knows_are_ignored(app: Flask) -> None:
     add_issue(app, "theirs", "acme/r7#3")
     add_issue(app, "main", "acme/r7#4")

@@ -11,13 +11,16 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from flask_grpcweb_scm.scm.database.db import Model
 from flask_grpcweb_scm.scm.database.models.columns import choice, now, reference
 from flask_grpcweb_scm.scm.database.models.tenants import Integration, Organization
-from flask_grpcweb_scm.scm.database.values import IssueState, LinkedType, LinkRelationship
+from flask_grpcweb_scm.scm.database.values import IssueState, LinkedType, LinkRelationship, place_of
 
 __all__ = ["ExternalIssue", "GroupLink", "IssueOperation"]
 
-_MOVED = sa.text("moved_to <> ''")
 _UNTOLD = sa.text("announce_at IS NOT NULL")
 _REFRESHED = sa.text("refresh_at IS NOT NULL")
+
+
+def _place_of_key(context: Any) -> str:
+    return place_of(context.get_current_parameters()["key"])
 
 
 class ExternalIssue(Model):
@@ -28,11 +31,7 @@ class ExternalIssue(Model):
         sa.UniqueConstraint("organization_id", "integration_id", "key", name="uq_scm_external_issue_key"),
         sa.UniqueConstraint("organization_id", "idempotency_key", name="uq_scm_external_issue_idempotency_key"),
         sa.Index("ix_scm_external_issue_page", "organization_id", "id"),
-        sa.Index(
-            *("ix_scm_external_issue_moved_to", "integration_id", "moved_to"),
-            postgresql_where=_MOVED,
-            sqlite_where=_MOVED,
-        ),
+        sa.Index("ix_scm_external_issue_place", "integration_id", "place"),
         sa.Index(
             *("ix_scm_external_issue_refresh", "integration_id", "refresh_at"),
             postgresql_where=_REFRESHED,
@@ -60,6 +59,9 @@ class ExternalIssue(Model):
     """Time of the last reading at the tracker: title, status, assignee and state are as old as this."""
     moved_to: Mapped[str] = mapped_column(sa.String(256), default="", server_default="")
     """The tracker's key for one that was moved; empty also where the tracker does not say."""
+    place: Mapped[str | None] = mapped_column(sa.String(256), default=_place_of_key)
+    """The key that it has now, `key` or `moved_to`, in one case: owners change that of names, and webhooks tell keys in
+    the new one."""
     refresh_at: Mapped[datetime | None]
     """Time when it is to be read again; None for never."""
     misses: Mapped[int] = mapped_column(default=0, server_default="0")
