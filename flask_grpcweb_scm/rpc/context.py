@@ -223,7 +223,8 @@ class CallContext:
     def call_id(self) -> str:
         """Names this call in the log, and in the text of an internal error."""
         if not self._call_id:
-            self._call_id = _call_ids.make()
+            # In two threads it is the same.
+            vars(self).setdefault("_call_id", _call_ids.make())
         return self._call_id
 
     @property

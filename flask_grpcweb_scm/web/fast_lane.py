@@ -213,7 +213,7 @@ class FastLane:
             status, headers, pieces = reply
         else:
             status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-        if context.is_used:
+        if not context.is_outermost:
             return self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), call.environ)
         permissions = self._hooks.permissions
         if permissions is not None:
