@@ -95,7 +95,12 @@ class CallLog:
     def __init__(self) -> None:
         self._template: dict[str, Any] = {}
         """The attributes of a record, in their order; most are the same in all records of a process."""
-        renew_after_fork(self, lambda log: log._template.clear())
+        self.making = threading.RLock()
+        renew_after_fork(self, CallLog._renew)
+
+    def _renew(self) -> None:
+        self._template.clear()
+        self.making = threading.RLock()
 
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Write the names of the headers."""
@@ -199,20 +204,21 @@ class _LateRecord(LogRecord):
 
     def __getattr__(self, name: str) -> Any:
         _make(self)
-        return getattr(self, name)
+        return object.__getattribute__(self, name)
 
     def __delattr__(self, name: str) -> None:
         _make(self)
-        delattr(self, name)
+        object.__delattr__(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         _make(self)
-        return self.__reduce_ex__(protocol)
+        return object.__reduce_ex__(self, protocol)
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # of the type there is nothing else
         _make(self)
-        return vars(self)
+        made: dict[str, Any] = _attributes_of.__get__(self)
+        return made
 
 
 _new_record = LogRecord.__new__
@@ -230,14 +236,19 @@ _ONE = _references_of_one()
 
 
 def _make(record: LogRecord) -> None:
-    """Make the attributes of a late record; those that were set before stay. Two threads may make the same ones."""
-    own = _attributes_of.__get__(record)
-    if "late" in own:
-        log, *parts = own["late"]
-        made = {**log.attributes(*parts), **own}
-        del made["late"]
-        _attributes_of.__set__(record, made)
-    record.__class__ = LogRecord
+    """Make the attributes of a late record; those that were set before stay."""
+    late = _attributes_of.__get__(record).get("late")
+    if late is None:
+        return
+    log, *parts = late
+    # Handlers may have another thread read it, while this one lets go of the call.
+    with log.making:
+        own = _attributes_of.__get__(record)
+        if "late" in own:
+            made = {**log.attributes(*parts), **own}
+            del made["late"]
+            _attributes_of.__set__(record, made)
+            record.__class__ = LogRecord
 
 
 def _process_name() -> str | None:

@@ -7,7 +7,9 @@ import gc
 import logging
 import multiprocessing
 import pickle
+import queue
 import re
+import sys
 import threading
 import time
 import weakref
@@ -20,7 +22,8 @@ from opentelemetry import trace
 
 from flask_grpcweb_scm import rpc_finished
 from flask_grpcweb_scm.signals import logger
-from flask_grpcweb_scm.web.call_log import is_read
+from flask_grpcweb_scm.web.call_log import CallLog, is_read
+from flask_grpcweb_scm.web.observers import RefusedCall
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import call
@@ -354,6 +357,43 @@ def test_nothing_is_made_for_a_handler_that_looks_at_nothing(log: logging.Logger
     call(echo_app().test_client(), ECHO + "Unary", EchoRequest(text="a"))
     ((is_record, looked, _),) = handler.seen
     assert (is_record, looked) == (True, (logging.INFO, False))
+
+
+class Handing(logging.Handler):
+    """A handler that hands records to another thread as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.put(record)
+
+
+def test_a_record_may_be_read_in_another_thread_at_once(log: logging.Logger) -> None:
+    handler, lines, count = Handing(), [], 1_000
+    log.handlers[:] = [handler]
+    formatter = logging.Formatter("%(method)s %(threadName)s")
+
+    def read() -> None:
+        for _ in range(count):
+            record = handler.records.get(timeout=60)
+            # As handlers of queues do.
+            record.msg, record.args = formatter.format(record), None
+            lines.append(record.getMessage())
+
+    reader = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        call_log = CallLog()
+        for _ in range(count):
+            call_log.write(RefusedCall(None, "/a", {}, ""), None, 0.5)
+        reader.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert lines == [f"/a {threading.current_thread().name}"] * count
 
 
 def test_receivers_are_found_whenever_they_connect() -> None:
