@@ -223,8 +223,7 @@ class CallContext:
     def call_id(self) -> str:
         """Names this call in the log, and in the text of an internal error."""
         if not self._call_id:
-            # In two threads it is the same.
-            vars(self).setdefault("_call_id", _call_ids.make())
+            self._call_id = _call_ids.make()
         return self._call_id
 
     @property

@@ -122,7 +122,10 @@ class FastLane:
         try:
             if SOCKET_KEY in environ:
                 return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
-            return self._enter(route, environ, start_response)
+            if route.endpoint.method.server_streaming:
+                return self._enter(route, environ, start_response)
+            # Most calls.
+            return self._serve(route, None, environ, start_response)
         except Exception:
             # A teardown function has failed.
             if propagates_exceptions(self._app):
