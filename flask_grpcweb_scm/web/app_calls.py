@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from logging import INFO
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
@@ -25,12 +24,10 @@ from flask_grpcweb_scm.rpc import (
     RpcError,
     Server,
     StreamReply,
-    serve_stream,
-    serve_unary,
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.settings import Settings
-from flask_grpcweb_scm.signals import logger, rpc_finished, rpc_started
+from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.body import BodyReader
 from flask_grpcweb_scm.web.flask_internals import handle_user_exception
 from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
@@ -62,19 +59,13 @@ class AppCalls:
         self.protocols = Protocols(settings.protocols)
         methods = {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}
         self.observers = Observers(app, methods, self.protocols, observers)
-        self.run: Callable[[IncomingCall], Reply | StreamReply] = self.observers.watch if observers else self._run
+        self.run: Callable[[IncomingCall], Reply | StreamReply] = self.observers.watch
         """Serves a call, up to the first message of a stream; tells those who watch."""
         self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.
         reader = BodyReader((settings.max_message_bytes + PREFIX_BYTES) // 3 * 4 + 4)
         self.endpoint = Server(settings, dispatcher, authenticate, self._status_of, reader, limit_streams).endpoint
-
-    def _run(self, call: IncomingCall) -> Reply | StreamReply:
-        # This is all that most calls pay for observers.
-        if logger.isEnabledFor(INFO) or rpc_started.receivers or rpc_finished.receivers:
-            return self.observers.watch(call)
-        return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
 
     def finish(
         self, scope: RequestScope, environ: WSGIEnvironment, replaced: tuple[str, Pairs] | None = None

@@ -1,14 +1,13 @@
-"""The line that the log has of a call, of which nothing is made but what a handler takes.
+"""The line that the log has of a call, of which nothing is made but what a handler reads.
 
-Most of what a line costs is what :mod:`logging` finds out for it each time: where it is written, and by which process.
-For our line these are always the same. Records are made here as ``logging.LogRecord`` makes them; where an app has
-replaced a part of that, all of it is left to :mod:`logging`.
+Most of what a line costs is what :mod:`logging` finds out for it each time, and the attributes of its record. A handler
+that drops the record reads none of them. So it gets one whose attributes are made when the first of them is read, as
+``logging.LogRecord`` makes them; where an app has replaced a part of that, all of it is left to :mod:`logging`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import operator
 import os
@@ -34,32 +33,46 @@ LINE = "%s %s %.1f ms, %d bytes in, %d bytes out, peer %s, call %s, caller %r"
 _HAS_TASKS = sys.version_info >= (3, 12)
 _HAS_NANOSECONDS = sys.version_info >= (3, 13)
 
-_STEPS = "info", "log", "_log", "findCaller", "makeRecord", "handle", "callHandlers"
-_of_logger = operator.attrgetter(*_STEPS)
+_BYPASSED = "info", "_log", "findCaller", "makeRecord"
+"""The steps of a logger before ``handle()``."""
+_of_logger = operator.attrgetter(*_BYPASSED)
 _of_record = operator.attrgetter("__new__", "__init__")
 
 
-def _logging() -> tuple[Any, ...]:
-    """The parts that make records and hand them to handlers; each may be replaced by somebody who watches records."""
+def _makers() -> tuple[Any, ...]:
+    """The parts of logging that make records; each may be replaced by somebody who watches records."""
     factory = logging.getLogRecordFactory()
     return logger.__class__, factory, len(vars(logger)), _of_logger(Logger), _of_record(LogRecord)
 
 
-def _is_loggings_own() -> bool:
-    parts = [*_of_logger(Logger), LogRecord.__init__]
-    return (
-        (logger.__class__, logging.getLogRecordFactory()) == (Logger, LogRecord)
-        and all(type(part) is FunctionType and part.__globals__ is vars(logging) for part in parts)
-        and vars(logger).keys().isdisjoint(_STEPS)
-    )
+def _are_loggings_own(*parts: object) -> bool:
+    return all(type(part) is FunctionType and part.__globals__ is vars(logging) for part in parts)
 
 
-_KNOWN = _logging() if _is_loggings_own() else ()
+_IS_LOGGINGS_OWN = (
+    (logger.__class__, logging.getLogRecordFactory()) == (Logger, LogRecord)
+    and _are_loggings_own(*_of_logger(Logger), LogRecord.__init__)
+    and vars(logger).keys().isdisjoint(_BYPASSED)
+)
+_KNOWN = _makers() if _IS_LOGGINGS_OWN else ()
+
+
+def _loaded() -> float:
+    """The instant from which the times of records count, in seconds, or in nanoseconds where logging counts these."""
+    record = LogRecord(logger.name, INFO, "", 0, "", (), None)
+    if _HAS_NANOSECONDS:
+        return round(record.created * 1e9 - record.relativeCreated * 1e6)
+    return record.created - record.relativeCreated / 1000
+
+
+_LOADED = _loaded()
 
 
 def is_read() -> bool:
     """Return whether somebody sees a record at INFO: a handler, a filter, or what has replaced a part of logging."""
-    return logger.isEnabledFor(INFO) and (_is_taken() or _logging() != _KNOWN)
+    return logger.isEnabledFor(INFO) and (
+        _is_taken() or _makers() != _KNOWN or not _are_loggings_own(Logger.handle, Logger.callHandlers)
+    )
 
 
 def _is_taken() -> bool:
@@ -79,13 +92,15 @@ def _is_taken() -> bool:
 class CallLog:
     """Writes a line at the end of each call, at INFO; at DEBUG also one at its beginning."""
 
-    _loaded: float = 0
-    """The instant from which the times of records count, in seconds, or in nanoseconds where logging counts these."""
-
     def __init__(self) -> None:
         self._template: dict[str, Any] = {}
         """The attributes of a record, in their order; most are the same in all records of a process."""
-        renew_after_fork(self, lambda log: log._template.clear())
+        self.making = threading.RLock()
+        renew_after_fork(self, CallLog._renew)
+
+    def _renew(self) -> None:
+        self._template.clear()
+        self.making = threading.RLock()
 
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Write the names of the headers."""
@@ -99,73 +114,141 @@ class CallLog:
 
     def ending(self, call: Observed) -> Callable[[Outcome], object]:
         """The function that the end of a call calls."""
-        return lambda outcome: self.write(call, *outcome)
+        return lambda outcome: self.write(call, *outcome) if logger.isEnabledFor(INFO) else None
 
     def write(self, call: Observed, status: RpcError | None, seconds: float, reason: str = "") -> None:
-        """Write the line of a call that has ended, if somebody reads it."""
-        if not logger.isEnabledFor(INFO):
-            return
-        is_known = _logging() == _KNOWN
-        if is_known and not _is_taken():
-            return
-        path, code, caller = call.path, "OK" if status is None else status.code.name, call.caller.name[:NAME_CHARACTERS]
-        received, sent, peer, call_id = call.bytes_received, call.bytes_sent, call.peer, call.call_id
-        # Of a method that there is not, the path is the caller's choice.
-        shown = path if call.method else repr(path)
+        """Write the line of a call that has ended, while the logger is enabled for it."""
+        # Before a handler may hand it to another thread.
         trace = trace_id(call.environ)
-        line = LINE
-        values: tuple[object, ...] = (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
-        if trace:
-            line, values = line + ", trace %s", (*values, trace)
-        fields = {
-            "method": path, "code": code, "seconds": seconds, "bytes_in": received, "bytes_out": sent,
-            "caller": caller, "peer": peer, "call_id": call_id, "trace_id": trace, "protocol": call.protocol,
-        }  # fmt: skip
-        if reason:
-            logger.info(line + ", %s", *values, reason, extra={**fields, "reason": reason})
-        else:
-            # In one line, because records have its number.
-            (self._info if is_known else logger.info)(line, *values, extra=fields)
+        if _makers() != _KNOWN:
+            _write(*_line(call, status, seconds, reason, trace))
+            return
+        now = time.time_ns() if _HAS_NANOSECONDS else time.time()
+        thread = threading.current_thread() if logging.logThreads else None
+        record = _new_record(_LateRecord)
+        record.late = self, now, thread, (call, status, seconds, reason, trace)
+        logger.handle(record)
+        if _references(record) != _ONE:
+            # A handler keeps it, and should not keep the call.
+            _make(record)
 
-    def _info(self, line: str, *values: Any, extra: dict[str, Any]) -> None:
-        """Do what ``Logger.info()`` does."""
-        known = (self._template or self._make_template(line, extra)).copy()
+    def attributes(self, now: float, thread: threading.Thread | None, parts: tuple[Any, ...]) -> dict[str, Any]:
+        """Make the attributes of a record that ``Logger.info()`` would have made.
+
+        :param now: as logging counts it, in seconds or, since Python 3.13, in nanoseconds.
+        """
+        line, values, fields = _line(*parts)
+        made = (self._template or self._make_template(fields)).copy()
         if _HAS_NANOSECONDS:
-            now = time.time_ns()
             created = now / 1e9
             # Of the last nanoseconds of a second, the float is the next second.
-            known["msecs"] = now % 10**9 // 10**6 + 0.0 if int(created) == now // 10**9 else 0.0
-            known["relativeCreated"] = (now - self._loaded) / 1e6
+            made["msecs"] = now % 10**9 // 10**6 + 0.0 if int(created) == now // 10**9 else 0.0
+            made["relativeCreated"] = (now - _LOADED) / 1e6
         else:
-            created = time.time()
-            known["msecs"] = int((created - int(created)) * 1000) + 0.0
-            known["relativeCreated"] = (created - self._loaded) * 1000
-        known["msg"], known["args"] = line, values
-        known["created"], known["levelname"] = created, logging.getLevelName(INFO)
-        if logging.logThreads:
-            known["thread"], known["threadName"] = threading.get_ident(), threading.current_thread().name
+            created = now
+            made["msecs"] = int((created - int(created)) * 1000) + 0.0
+            made["relativeCreated"] = (created - _LOADED) * 1000
+        made["msg"], made["args"] = line, values
+        made["created"], made["levelname"] = created, logging.getLevelName(INFO)
+        if thread is not None:
+            made["thread"], made["threadName"] = thread.ident, thread.name
         if not logging.logProcesses:
-            known["process"] = None
-        known["processName"] = _process_name()
+            made["process"] = None
+        made["processName"] = _process_name()
         if _HAS_TASKS:
-            known["taskName"] = _task_name()
-        known.update(extra)
-        record = LogRecord.__new__(LogRecord)
-        record.__dict__ = known
-        logger.handle(record)
+            made["taskName"] = _task_name()
+        made.update(fields)
+        return made
 
-    def _make_template(self, line: str, extra: dict[str, Any]) -> dict[str, Any]:
-        caller = inspect.currentframe().f_back.f_back  # type: ignore[union-attr]  # as in logging
-        assert caller is not None
-        code = caller.f_code
-        made = vars(LogRecord(logger.name, INFO, code.co_filename, caller.f_lineno, line, (), None, code.co_name))
-        if _HAS_NANOSECONDS:
-            self._loaded = round(made["created"] * 1e9 - made["relativeCreated"] * 1e6)
-        else:
-            self._loaded = made["created"] - made["relativeCreated"] / 1000
+    def _make_template(self, fields: dict[str, Any]) -> dict[str, Any]:
+        code = _write.__code__
+        made = LogRecord(logger.name, INFO, code.co_filename, code.co_firstlineno + 1, LINE, (), None, code.co_name)
         # No two threads see a part of it.
-        self._template = {**made, "thread": None, "threadName": None, "process": os.getpid(), **extra}
+        self._template = {**vars(made), "thread": None, "threadName": None, "process": os.getpid(), **fields}
         return self._template
+
+
+def _write(line: str, values: tuple[object, ...], fields: dict[str, Any]) -> None:
+    logger.info(line, *values, extra=fields)
+
+
+def _line(
+    call: Observed, status: RpcError | None, seconds: float, reason: str, trace: str
+) -> tuple[str, tuple[object, ...], dict[str, Any]]:
+    """The text of a line, its values, and the attributes of the record."""
+    path, code, caller = call.path, "OK" if status is None else status.code.name, call.caller.name[:NAME_CHARACTERS]
+    received, sent, peer, call_id = call.bytes_received, call.bytes_sent, call.peer, call.call_id
+    # Of a method that there is not, the path is the caller's choice.
+    shown = path if call.method else repr(path)
+    line = LINE
+    values: tuple[object, ...] = (shown, code, seconds * 1000, received, sent, peer, call_id, caller)
+    fields = {
+        "method": path, "code": code, "seconds": seconds, "bytes_in": received, "bytes_out": sent,
+        "caller": caller, "peer": peer, "call_id": call_id, "trace_id": trace, "protocol": call.protocol,
+    }  # fmt: skip
+    if trace:
+        line, values = line + ", trace %s", (*values, trace)
+    if reason:
+        line, values, fields["reason"] = line + ", %s", (*values, reason), reason
+    return line, values, fields
+
+
+class _LateRecord(LogRecord):
+    """A record whose attributes are made when one of them is read or deleted; from then on it is a LogRecord.
+
+    Loggers and handlers read the level.
+    """
+
+    levelno = INFO
+    late: tuple[Any, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        _make(self)
+        return object.__getattribute__(self, name)
+
+    def __delattr__(self, name: str) -> None:
+        _make(self)
+        object.__delattr__(self, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        _make(self)
+        return object.__reduce_ex__(self, protocol)
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # of the type there is nothing else
+        _make(self)
+        made: dict[str, Any] = _attributes_of.__get__(self)
+        return made
+
+
+_new_record = LogRecord.__new__
+_attributes_of = vars(LogRecord)["__dict__"]
+_references = sys.getrefcount
+
+
+def _references_of_one() -> int:
+    record = _new_record(_LateRecord)
+    # As many as interpreters count, of which the newest borrow those of variables.
+    return _references(record)
+
+
+_ONE = _references_of_one()
+
+
+def _make(record: LogRecord) -> None:
+    """Make the attributes of a late record; those that were set before stay."""
+    late = _attributes_of.__get__(record).get("late")
+    if late is None:
+        return
+    log, *parts = late
+    # Handlers may have another thread read it, while this one lets go of the call.
+    with log.making:
+        own = _attributes_of.__get__(record)
+        if "late" in own:
+            made = {**log.attributes(*parts), **own}
+            del made["late"]
+            _attributes_of.__set__(record, made)
+            record.__class__ = LogRecord
 
 
 def _process_name() -> str | None:

@@ -122,7 +122,10 @@ class FastLane:
         try:
             if SOCKET_KEY in environ:
                 return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
-            return self._enter(route, environ, start_response)
+            if route.endpoint.method.server_streaming:
+                return self._enter(route, environ, start_response)
+            # Most calls.
+            return self._serve(route, None, environ, start_response)
         except Exception:
             # A teardown function has failed.
             if propagates_exceptions(self._app):
@@ -213,7 +216,7 @@ class FastLane:
             status, headers, pieces = reply
         else:
             status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-        if context.is_used:
+        if not context.is_outermost:
             return self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), call.environ)
         permissions = self._hooks.permissions
         if permissions is not None:

@@ -248,5 +248,5 @@ def is_view_outermost(has_scope: bool) -> bool:
 
     :param has_scope: whether the request has come through the WSGI application of this extension.
     """
-    is_outermost: bool = getattr(current_context(), "is_outermost", not has_scope)
+    is_outermost: bool = getattr(request_variable.get(), "is_outermost", not has_scope)
     return is_outermost

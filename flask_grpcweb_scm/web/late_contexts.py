@@ -118,7 +118,7 @@ class _OpenedAtUse:
 
     def __get__(self, context: LateRequestContext, owner: type) -> SessionMixin:
         session = context._session = context._open_session()
-        context.is_used = True
+        context.is_outermost = False
         return session
 
 
@@ -138,15 +138,10 @@ class LateRequestContext(RoutedRequestContext):
         self._rule = rule
         self._call: IncomingCall | None = call
         self.is_made = False
-        self.is_used = False
-        """True once somebody has used anything of it."""
+        self.is_outermost = True
+        """False once somebody has used anything of it: what comes after the call may change its response."""
         self.app_context = LateAppContext(app)
         self._entered = _enter_request(self)
-
-    @property
-    def is_outermost(self) -> bool:
-        """False when something may come after the call that changes its response."""
-        return not self.is_used
 
     @property
     def functions_after(self) -> Sequence[Callable[[Response], Response]]:
@@ -181,7 +176,7 @@ class LateRequestContext(RoutedRequestContext):
             self._session = session
         if self._call is not None:
             vars(self.request)[CALL_KEY] = self._call
-        self.is_made = self.is_used = True
+        self.is_made, self.is_outermost = True, False
         self._cv_tokens.append((self._entered, self.app_context))
         self._is_entered = True
 
@@ -196,15 +191,13 @@ class LateRequestContext(RoutedRequestContext):
 class HookedRequestContext(LateRequestContext):
     """The context of a call that hooks of the app may see, before and after; it is used as Flask uses its own."""
 
-    is_outermost = False
-
     def __init__(self, app: Flask, rule: Rule, endpoint: Endpoint, environ: WSGIEnvironment) -> None:
         self.app = app
         self.environ = environ
         self.endpoint = endpoint
         self._rule = rule
         self._call = None
-        self.is_made = self.is_used = False
+        self.is_made = self.is_outermost = False
         self._has_cookie = has_session_cookie(app, environ)
         self.app_context = LateAppContext(app)
         self._entered = _enter_request(self)

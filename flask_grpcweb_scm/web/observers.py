@@ -68,36 +68,57 @@ class Observers:
         observers = [*self._others]
         if is_read():
             observers.append(self._log)
-        if self._signals.start_is_received() or self._signals.end_is_received():
+        if self._signals.started.are_there() or self._signals.finished.are_there():
             observers.append(self._signals)
         return observers
 
     def watch(self, call: IncomingCall) -> Reply | StreamReply:
         """Serve a call, up to the first message of a stream, and tell those who watch of it."""
+        is_logged = logger.isEnabledFor(INFO)
+        if not (is_logged or rpc_finished.receivers or rpc_started.receivers or self._others):
+            # This is all that most calls pay for observers.
+            return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
         method = call.endpoint.method
-        serve = serve_stream if method.server_streaming else serve_unary
-        if method.service.is_probe:
-            return serve(call)
-        is_logged, signals = logger.isEnabledFor(INFO), self._signals
         if (
             self._others
             or method.server_streaming
+            or method.service.is_probe
             or SCOPE_KEY in call.environ
+            or (rpc_started.receivers and self._signals.started.are_there())
             or (is_logged and logger.isEnabledFor(DEBUG))
-            or (rpc_started.receivers and signals.start_is_received())
         ):
-            observers = self.present()
-            return self._watch(call, serve, observers) if observers else serve(call)
-        if is_logged or signals.end_is_received():
-            return self._watch_end(call, is_logged)
-        return serve(call)
+            return self._watch(call)
+        # Nobody sees the beginning, and nothing else is known of the request yet.
+        started = time.monotonic()
+        try:
+            reply = serve_unary(call)
+        except BaseException as error:
+            self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
+            raise
+        call.bytes_sent = sum(map(len, reply[2]))
+        if not is_view_outermost(has_scope=False):
+            self._observe_end(call, started)
+            return reply
+        status, seconds = call.status, time.monotonic() - started
+        try:
+            if rpc_finished.receivers:
+                code = StatusCode.OK if status is None else status.code
+                self._signals.finished.call({"context": call, "code": code, "seconds": seconds})
+        except BaseException:
+            # What the app makes of it is the response to a call that has ended.
+            _keep(call, Observation(call, started)).end(status)
+            raise
+        finally:
+            if is_logged:
+                self._log.write(call, status, seconds)
+        return reply
 
-    def _watch(
-        self,
-        call: IncomingCall,
-        serve: Callable[[IncomingCall], Reply | StreamReply],
-        observers: Sequence[Observer],
-    ) -> Reply | StreamReply:
+    def _watch(self, call: IncomingCall) -> Reply | StreamReply:
+        method = call.endpoint.method
+        serve = serve_stream if method.server_streaming else serve_unary
+        observers = () if method.service.is_probe else self.present()
+        if not observers:
+            return serve(call)
         found = call.environ.get(SCOPE_KEY)
         has_scope = found is not None
         scope: RequestScope = found or RequestScope()
@@ -117,31 +138,6 @@ class Observers:
         call.bytes_sent = sum(map(len, reply[2]))
         if is_view_outermost(has_scope):
             observation.end(call.status)
-        return reply
-
-    def _watch_end(self, call: IncomingCall, is_logged: bool) -> Reply:
-        """Serve a unary call of which nobody sees the beginning, and nothing else is known yet."""
-        started = time.monotonic()
-        try:
-            reply = serve_unary(call)
-        except BaseException as error:
-            self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
-            raise
-        call.bytes_sent = sum(map(len, reply[2]))
-        if not is_view_outermost(has_scope=False):
-            self._observe_end(call, started)
-            return reply
-        status, seconds = call.status, time.monotonic() - started
-        try:
-            if rpc_finished.receivers:
-                self._signals.finish(call, StatusCode.OK if status is None else status.code, seconds)
-        except BaseException:
-            # What the app makes of it is the response to a call that has ended.
-            _keep(call, Observation(call, started)).end(status)
-            raise
-        finally:
-            if is_logged:
-                self._log.write(call, status, seconds)
         return reply
 
     def _observe_end(self, call: IncomingCall, started: float) -> Observation:
@@ -209,22 +205,16 @@ class CallSignals:
     """Sends the signals of an app."""
 
     def __init__(self, app: Flask) -> None:
-        self._started, self._finished = Receivers(rpc_started, app), Receivers(rpc_finished, app)
-        self.start_is_received = self._started.are_there
-        self.end_is_received = self._finished.are_there
+        self.started, self.finished = Receivers(rpc_started, app), Receivers(rpc_finished, app)
 
     def begin(self, call: Observed, started: float) -> Callable[[Outcome], object]:
         """Send rpc_started."""
-        self._started.call(context=call)
+        self.started.call({"context": call})
         return self.ending(call)
 
     def ending(self, call: Observed) -> Callable[[Outcome], object]:
         """The function that the end of a call calls."""
-        return lambda outcome: self.finish(call, outcome.code, outcome.seconds)
-
-    def finish(self, call: Observed, code: StatusCode, seconds: float) -> None:
-        """Send rpc_finished."""
-        self._finished.call(context=call, code=code, seconds=seconds)
+        return lambda end: self.finished.call({"context": call, "code": end.code, "seconds": end.seconds})
 
 
 class Receivers:
@@ -240,7 +230,7 @@ class Receivers:
         """Return whether something receives the signal."""
         return self._find() != ()
 
-    def call(self, **given: Any) -> None:
+    def call(self, given: Mapping[str, Any]) -> None:
         """Call them as ``Signal.send()`` does."""
         found = self._find()
         if found is None:
@@ -255,7 +245,8 @@ class Receivers:
         signal = self._signal
         if not signal.receivers:
             return ()
-        if "send" in vars(signal) or _blinkers_own() != _KNOWN:
+        # Whoever has replaced one of these watches signals.
+        if RpcSignal.send is not _SEND or RpcSignal.receivers_for is not _RECEIVERS_FOR or "send" in vars(signal):
             return None
         changed, found = self._found
         # Before looking: what comes later is another change.
@@ -280,9 +271,4 @@ def _reference(receiver: Any) -> Callable[[], Any]:
     return weakref.WeakMethod(receiver) if isinstance(receiver, MethodType) else weakref.ref(receiver)
 
 
-def _blinkers_own() -> tuple[Any, ...]:
-    """Return what sends signals, which may be replaced by somebody who watches them."""
-    return RpcSignal.send, RpcSignal.receivers_for
-
-
-_KNOWN = _blinkers_own()
+_SEND, _RECEIVERS_FOR = RpcSignal.send, RpcSignal.receivers_for

@@ -50,8 +50,7 @@ class TrailersApp:
             # Bodies end with pyvoy, which does not say so: of a chunked one an app would read nothing.
             environ.setdefault("wsgi.input_terminated", True)
         # Another app that this one is within has them to send.
-        is_inner = TRAILERS_KEY in environ
-        if send is None or is_inner or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
+        if send is None or TRAILERS_KEY in environ or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
             return self._wsgi_app(environ, start_response)
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream

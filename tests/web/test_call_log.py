@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import multiprocessing
 import pickle
+import queue
 import re
+import sys
 import threading
 import time
 import weakref
@@ -19,7 +22,8 @@ from opentelemetry import trace
 
 from flask_grpcweb_scm import rpc_finished
 from flask_grpcweb_scm.signals import logger
-from flask_grpcweb_scm.web.call_log import is_read
+from flask_grpcweb_scm.web.call_log import CallLog, is_read
+from flask_grpcweb_scm.web.observers import RefusedCall
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import call
@@ -203,7 +207,7 @@ WAYS: list[tuple[str, Way]] = [
     ("a factory", lambda log, patch, lines: logging.setLogRecordFactory(Own)),
     ("a logger that is disabled", lambda log, patch, lines: patch.setattr(log, "disabled", True)),
     ("a manager that is disabled", lambda log, patch, lines: patch.setattr(log.manager, "disable", logging.INFO)),
-    ("a method of this logger", lambda log, patch, lines: patch.setattr(log, "makeRecord", log.makeRecord, False)),
+    ("a method of this logger", lambda log, patch, lines: patch.setitem(vars(log), "makeRecord", log.makeRecord)),
 ]
 
 
@@ -273,6 +277,123 @@ def test_a_line_names_the_trace_of_the_span_first(log: logging.Logger) -> None:
     with trace.use_span(span):
         call(echo_app().test_client(), ECHO + "Unary", headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"})
     assert [record.trace_id for record in handler.records] == [f"{number:032x}"]
+
+
+class Looking(logging.Handler):
+    """A handler that notes what a look at a record gives, in place of what it would write."""
+
+    def __init__(self, look: Callable[[Any], object]) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+        self._look = look
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append((isinstance(record, logging.LogRecord), self._look(record), type(record)))
+
+
+def _with_another_peer(record: Any) -> object:
+    record.peer = "-"
+    return record.peer, record.code
+
+
+def _without_peer(record: Any) -> object:
+    del record.peer
+    return hasattr(record, "peer"), record.code
+
+
+def _in_another_thread(look: Callable[[Any], object]) -> Callable[[Any], object]:
+    def run(record: Any) -> object:
+        found: list[object] = []
+        thread = threading.Thread(target=lambda: found.append(look(record)), name="of the handler")
+        thread.start()
+        thread.join()
+        return found
+
+    return run
+
+
+LOOKS: list[tuple[str, Callable[[Any], object], object]] = [
+    ("an attribute", lambda record: (record.code, record.levelname, record.levelno), ("OK", "INFO", 20)),
+    ("another is not there", lambda record: getattr(record, "reason", None), None),
+    ("all of them", lambda record: vars(record)["method"], ECHO + "Unary"),
+    ("their names", lambda record: "call_id" in dir(record), True),
+    (
+        "one that is set first",
+        lambda record: (setattr(record, "peer", "-"), record.peer, record.code),
+        (None, "-", "OK"),
+    ),
+    ("one that is deleted", _without_peer, (False, "OK")),
+    ("a copy", lambda record: copy.copy(record).code, "OK"),
+    ("its representation", lambda record: repr(record).startswith("<LogRecord: flask_grpcweb_scm, 20, "), True),
+    ("a message", lambda record: record.getMessage().startswith(ECHO + "Unary OK "), True),
+    ("pickled", lambda record: pickle.loads(pickle.dumps(record)).code, "OK"),
+    ("in another thread", _in_another_thread(lambda record: (record.threadName, record.trace_id)), [("caller", TRACE)]),
+]
+
+
+def test_a_record_has_its_attributes_when_they_are_looked_at(log: logging.Logger) -> None:
+    app = echo_app()
+
+    def check(name: str, look: Callable[[Any], object], expected: object) -> None:
+        handler = Looking(look)
+        log.handlers[:] = [handler]
+        span = trace.NonRecordingSpan(trace.SpanContext(int(TRACE, 16), 1, is_remote=False))
+
+        def serve() -> None:
+            with trace.use_span(span):
+                call(app.test_client(), ECHO + "Unary", EchoRequest(text="a"))
+
+        thread = threading.Thread(target=serve, name="caller")
+        thread.start()
+        thread.join()
+        assert handler.seen == [(True, expected, logging.LogRecord)]
+
+    check_rows(check, LOOKS)
+
+
+def test_nothing_is_made_for_a_handler_that_looks_at_nothing(log: logging.Logger) -> None:
+    handler = Looking(lambda record: (record.levelno, type(record) is logging.LogRecord))
+    log.handlers[:] = [handler]
+    call(echo_app().test_client(), ECHO + "Unary", EchoRequest(text="a"))
+    ((is_record, looked, _),) = handler.seen
+    assert (is_record, looked) == (True, (logging.INFO, False))
+
+
+class Handing(logging.Handler):
+    """A handler that hands records to another thread as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.put(record)
+
+
+def test_a_record_may_be_read_in_another_thread_at_once(log: logging.Logger) -> None:
+    handler, lines, count = Handing(), [], 1_000
+    log.handlers[:] = [handler]
+    formatter = logging.Formatter("%(method)s %(threadName)s")
+
+    def read() -> None:
+        for _ in range(count):
+            record = handler.records.get(timeout=60)
+            # As handlers of queues do.
+            record.msg, record.args = formatter.format(record), None
+            lines.append(record.getMessage())
+
+    reader = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        call_log = CallLog()
+        for _ in range(count):
+            call_log.write(RefusedCall(None, "/a", {}, ""), None, 0.5)
+        reader.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert lines == [f"/a {threading.current_thread().name}"] * count
 
 
 def test_receivers_are_found_whenever_they_connect() -> None:
