@@ -612,7 +612,7 @@ def sleeping(notes: list[object]) -> Any:
 async def sleep(request: EchoRequest, context: CallContext) -> EchoReply:
     try:
         if request.text == "moved":
-            context.set_timeout(0.05)
+            context.set_timeout(0.3)
         await asyncio.sleep(3600)
     finally:
         await asyncio.sleep(0)
@@ -626,7 +626,7 @@ def test_a_coroutine_that_sleeps_ends_at_its_deadline(text: str) -> None:
     ended: list[bool] = []
     app.teardown_request(lambda error: ended.append(g.ended))
     with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
-        texts_of(app, "Unary", EchoRequest(text=text), timeout=0.05)
+        texts_of(app, "Unary", EchoRequest(text=text), timeout=0.3)
     assert ended == [True]
 
 

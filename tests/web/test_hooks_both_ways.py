@@ -88,7 +88,8 @@ def seen() -> list[object]:
 def steady(text: str) -> str:
     """A text without what differs from call to call, and from second to second."""
     # Tags are of texts that name their call.
-    return re.sub('call [0-9a-f]{16}|Expires=[A-Z][^;]*GMT|"[0-9a-f]{40}"', "…", text)
+    # A time may be the one at which a tag was compared, or a cookie ends.
+    return re.sub(r'call [0-9a-f]{16}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT|"[0-9a-f]{40}"', "…", text)
 
 
 def call_seen() -> object:
