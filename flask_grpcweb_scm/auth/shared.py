@@ -22,6 +22,8 @@ RENEW_SECONDS = 10.0
 REVOKED_SECONDS = 1.0
 """Between two looks at the tokens that are revoked."""
 REVOKED_KEY = "flask_grpcweb_scm/revoked"
+EXPIRED_SECONDS = 86400
+"""For which an expired token stays revoked: the clocks of some hosts may be behind."""
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -44,6 +46,9 @@ _RENEW = (
     redis.call('EXPIRE', KEYS[1], ARGV[2])
     """
 )
+
+
+_FORGET = _NOW + "return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])"
 
 
 class SharedStreams:
@@ -82,13 +87,19 @@ class SharedStreams:
             self._open[stream] = key
             starts, self._is_renewing = not self._is_renewing, True
         if starts:
-            threading.Thread(target=self._renew_leases, name="renewing the leases of streams", daemon=True).start()
+            try:
+                threading.Thread(target=self._renew_leases, name="renewing the leases of streams", daemon=True).start()
+            except BaseException:  # there are too many threads; the next stream tries it again
+                self._is_renewing = False
+                self._leave(stream, key)
+                raise
         return functools.partial(self._leave, stream, key)
 
     def _leave(self, stream: str, key: str) -> None:
         with self._lock:
-            del self._open[stream]
-        self._remove(stream, key)
+            is_mine = self._open.pop(stream, None) is not None
+        if is_mine:  # else a forked child ends what its parent has open
+            self._remove(stream, key)
 
     def _remove(self, stream: str, key: str) -> None:
         try:
@@ -105,7 +116,11 @@ class SharedStreams:
                 self._is_renewing = bool(renewed)
             if not renewed:
                 return
-            self._renew_each(renewed)
+            try:
+                self._renew_each(renewed)
+            except Exception:
+                # Such as that no thread can be started: it is tried again.
+                logger.exception("the leases of streams could not be renewed")
 
     def _renew_each(self, streams: Mapping[str, str]) -> None:
         for stream, key in streams.items():
@@ -169,9 +184,9 @@ class Revocations:
         try:
             if waits and self._read_at is not None:
                 return
-            now = time.time()
-            found = self._counts.run(None, lambda: self._look(now))
-            kept = {token_id: expires for token_id, expires in self._revoked.items() if expires > now}
+            found = self._counts.run(None, self._look)
+            oldest = time.time() - EXPIRED_SECONDS
+            kept = {token_id: expires for token_id, expires in self._revoked.items() if expires > oldest}
             self._revoked = {**kept, **{name.decode(): expires for name, expires in found}}
             self._read_at = time.monotonic()
         except Uncountable as error:
@@ -183,7 +198,7 @@ class Revocations:
         finally:
             self._lock.release()
 
-    def _look(self, now: float) -> list[tuple[bytes, float]]:
+    def _look(self) -> list[tuple[bytes, float]]:
         redis = self._counts.redis
-        redis.zremrangebyscore(REVOKED_KEY, "-inf", now)
+        redis.eval(_FORGET, 1, REVOKED_KEY, EXPIRED_SECONDS)
         return redis.zrange(REVOKED_KEY, 0, -1, withscores=True)  # type: ignore[no-any-return]
