@@ -299,6 +299,31 @@ def test_redis_forgets_a_revoked_token_that_has_expired(uri: str) -> None:
 
 
 @pytest.mark.needs("Redis")
+def test_any_number_of_revoked_tokens_is_read_in_pieces_and_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "REVOKED_SECONDS", 0)
+    monkeypatch.setattr(shared, "PIECE", 500)
+    counts, ids = Counts(uri), [f"{number:016x}" for number in range(3000)]
+    revoked, other = Revocations(counts), Revocations(Counts(uri))
+    counts.redis.zadd(shared.REVOKED_KEY, dict.fromkeys(ids, math.inf))
+    assert all(token_id in revoked for token_id in ids)
+    assert "f" * 16 not in revoked
+
+    def commands() -> dict[str, int]:
+        stats = counts.redis.info("commandstats")
+        return {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("zscan", "zscore")}
+
+    assert commands()["zscan"] > 3
+    counts.redis.config_resetstat()
+    assert all(token_id in revoked for token_id in ids)
+    assert commands() == {"zscan": 0, "zscore": 3000}
+    other.add("f" * 16, math.inf)
+    assert "f" * 16 in revoked
+    counts.redis.flushall()
+    other.add("e" * 16, math.inf)
+    assert {"e" * 16, "f" * 16, *ids} <= {token_id for token_id in ["e" * 16, "f" * 16, *ids] if token_id in revoked}
+
+
+@pytest.mark.needs("Redis")
 def test_a_host_whose_clock_is_ahead_takes_no_revocation_from_others(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri)
     token = issued(app)
