@@ -216,6 +216,31 @@ def test_searches_go_on_without_what_cannot_be_fetched(
     assert outcome.source_path == "src/lost.py"
 
 
+def test_a_mapped_repository_whose_remote_hangs_is_waited_for_once_in_a_minute(
+    machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
+) -> None:
+    first, _, third = machines
+    sync(first.app, repository)
+    asked = {"organization_id": 1, "project_id": 1, "stacktrace_paths": PATHS}
+    first.scm("DeriveCodeMappings", **asked)
+    reached: list[str] = []
+
+    def hang(request: Handler) -> None:
+        reached.append(request.path)
+        request.connection.settimeout(30)
+        # Until git is killed.
+        request.rfile.read(1)
+
+    git_server.fault = hang
+    (outcome, _) = third.scm("DeriveCodeMappings", **asked, timeout=4.0).outcomes
+    assert outcome.outcome == scm_pb2.PathOutcome.OUTCOME_COVERED
+    before = time.monotonic()
+    for _ in range(2):
+        third.search(timeout=15.0)
+    assert time.monotonic() - before < 10
+    assert len(reached) == 1
+
+
 def test_what_is_there_is_looked_for_until_the_deadline(machines: list[Machine], repository: int) -> None:
     """By a run of git for each mirror, which an organization may have thousands of."""
     first = machines[0]
