@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -39,18 +41,30 @@ class Counts:
         import limits
 
         self._storage_errors: tuple[type[Exception], ...] = (limits.errors.StorageError,)
+        self._refusals: tuple[type[Exception], ...] = ()
+        """Of a storage that responds."""
         self._storage = storage
         self._is_local = storage.startswith("memory")
         self.has_redis = storage.startswith(("redis", "valkey"))
+        scheme = storage.partition(":")[0]
+        # Clients of clusters and sentinels ask one server after the other.
+        self._has_timeout = self.has_redis and not scheme.endswith(("+cluster", "+sentinel"))
         self._time_limit = TimeLimit("counting calls")
         self._state = _StorageState()
+        self._made: SlidingWindowCounterRateLimiter | None = None
         try:
-            self._made: SlidingWindowCounterRateLimiter | None = self._make()
-        except limits.errors.ConfigurationError:
+            if self.has_redis:
+                # Of what is asked of the client itself.
+                *errors, refusal = _errors_of_client(scheme)
+                self._storage_errors, self._refusals = (*self._storage_errors, *errors), (refusal,)
+            with contextlib.suppress(*self._storage_errors):  # a cluster that is gone: the next call makes it
+                self._made = self._make()
+        except (limits.errors.ConfigurationError, ImportError):
             # Its text has the whole URI, and that may have a password.
-            scheme = storage.partition(":")[0]
             way_out = "install its client, such as: pip install redis"
             raise ValueError(f"GRPC_RATE_LIMIT_STORAGE: limits cannot count in {scheme!r}; {way_out}") from None
+        except ValueError:  # as that of a port, which may be a part of the password
+            raise ValueError("GRPC_RATE_LIMIT_STORAGE is not a URI such as redis://127.0.0.1:6379/0") from None
         renew_after_fork(self, Counts._renew)
 
     def _make(self) -> SlidingWindowCounterRateLimiter:
@@ -59,9 +73,6 @@ class Counts:
         timeouts = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
         options = timeouts if self.has_redis else {}
         counts = limits.storage.storage_from_string(self._storage, wrap_exceptions=True, **options)
-        if self.has_redis:
-            # Of what is asked of the client itself.
-            self._storage_errors = (limits.errors.StorageError, *_all_of(counts.base_exceptions))
         return limits.strategies.SlidingWindowCounterRateLimiter(counts)
 
     def _renew(self) -> object:
@@ -102,11 +113,14 @@ class Counts:
 
     def check(self) -> bool:
         """Return whether the storage responds, as soon as it does."""
-        return bool(self.limiter.storage.check())
+        try:
+            return bool(self.limiter.storage.check())
+        except self._storage_errors:
+            return False
 
     def _count_elsewhere(self, context: CallContext | None, count: Callable[[], T]) -> T:
         remaining = None if context is None else context.remaining()
-        if self.has_redis and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
+        if self._has_timeout and self._state.is_prompt and (remaining is None or remaining > STORAGE_SECONDS):
             return self._watched(count)
         seconds = STORAGE_SECONDS if remaining is None else min(STORAGE_SECONDS, remaining)
         began = time.monotonic()
@@ -122,6 +136,9 @@ class Counts:
         began = time.monotonic()
         try:
             result = count()
+        except self._refusals:
+            self._state.succeeded()
+            raise
         except self._storage_errors:
             self._state.failed(began)
             raise
@@ -132,8 +149,15 @@ class Counts:
         return result
 
 
-def _all_of(exceptions: Any) -> tuple[type[Exception], ...]:
-    return exceptions if isinstance(exceptions, tuple) else (exceptions,)
+def _errors_of_client(scheme: str) -> tuple[type[Exception], type[Exception], type[Exception]]:
+    """Return what a client of Redis, or of Valkey, raises: any error, one of a cluster, and the refusal of a command.
+
+    :raises ImportError: when it is not installed.
+    """
+    name = "Valkey" if scheme.startswith("valkey") else "Redis"
+    exceptions = importlib.import_module(f"{name.lower()}.exceptions")
+    # That of a cluster is none of the others.
+    return getattr(exceptions, f"{name}Error"), getattr(exceptions, f"{name}ClusterException"), exceptions.ResponseError
 
 
 class _StorageState:

@@ -163,7 +163,7 @@ class _OpenCalls:
         with self._lock:
             for name in names:
                 self._open[name] -= 1
-                if not self._open[name]:
+                if self._open[name] <= 0:  # a forked child may end what its parent has open
                     del self._open[name]
 
 

@@ -7,7 +7,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask_grpcweb_scm.auth.counts import Counts, Uncountable
@@ -22,6 +22,12 @@ RENEW_SECONDS = 10.0
 REVOKED_SECONDS = 1.0
 """Between two looks at the tokens that are revoked."""
 REVOKED_KEY = "flask_grpcweb_scm/revoked"
+NEWEST = "newest"
+"""A member beside the ids of tokens, with another number for each revocation: all are read again only after one."""
+PIECE = 5_000
+"""Tokens that are read at a time, which takes much less than a second."""
+EXPIRED_SECONDS = 86400
+"""For which an expired token stays revoked: the clocks of some hosts may be behind."""
 
 logger = logging.getLogger("flask_grpcweb_scm")
 
@@ -44,6 +50,9 @@ _RENEW = (
     redis.call('EXPIRE', KEYS[1], ARGV[2])
     """
 )
+
+
+_FORGET = _NOW + "return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])"
 
 
 class SharedStreams:
@@ -82,13 +91,19 @@ class SharedStreams:
             self._open[stream] = key
             starts, self._is_renewing = not self._is_renewing, True
         if starts:
-            threading.Thread(target=self._renew_leases, name="renewing the leases of streams", daemon=True).start()
+            try:
+                threading.Thread(target=self._renew_leases, name="renewing the leases of streams", daemon=True).start()
+            except BaseException:  # there are too many threads; the next stream tries it again
+                self._is_renewing = False
+                self._leave(stream, key)
+                raise
         return functools.partial(self._leave, stream, key)
 
     def _leave(self, stream: str, key: str) -> None:
         with self._lock:
-            del self._open[stream]
-        self._remove(stream, key)
+            is_mine = self._open.pop(stream, None) is not None
+        if is_mine:  # else a forked child ends what its parent has open
+            self._remove(stream, key)
 
     def _remove(self, stream: str, key: str) -> None:
         try:
@@ -105,7 +120,11 @@ class SharedStreams:
                 self._is_renewing = bool(renewed)
             if not renewed:
                 return
-            self._renew_each(renewed)
+            try:
+                self._renew_each(renewed)
+            except Exception:
+                # Such as that no thread can be started: it is tried again.
+                logger.exception("the leases of streams could not be renewed")
 
     def _renew_each(self, streams: Mapping[str, str]) -> None:
         for stream, key in streams.items():
@@ -141,6 +160,7 @@ class Revocations:
     def _renew(self) -> None:
         self._revoked: dict[str, float] = {}
         """Seconds of Unix time at which they expire, by their ids."""
+        self._newest: float | None = None
         self._read_at: float | None = None
         self._lock = threading.Lock()
 
@@ -150,7 +170,9 @@ class Revocations:
         :param expires: in seconds of Unix time; from then on it needs no revocation.
         :raises Uncountable: when that is not stored.
         """
-        self._counts.run(None, lambda: self._counts.redis.zadd(REVOKED_KEY, {token_id: expires}))
+        # No time that ever comes: it is not forgotten as expired ones are.
+        newest = 2**52 + secrets.randbelow(2**52)
+        self._counts.run(None, lambda: self._counts.redis.zadd(REVOKED_KEY, {token_id: expires, NEWEST: newest}))
 
     def __contains__(self, token_id: object) -> bool:
         """Return whether a token is revoked.
@@ -169,10 +191,12 @@ class Revocations:
         try:
             if waits and self._read_at is not None:
                 return
-            now = time.time()
-            found = self._counts.run(None, lambda: self._look(now))
-            kept = {token_id: expires for token_id, expires in self._revoked.items() if expires > now}
-            self._revoked = {**kept, **{name.decode(): expires for name, expires in found}}
+            newest = self._counts.run(None, self._look)
+            if waits or newest != self._newest:
+                oldest = time.time() - EXPIRED_SECONDS
+                kept = {token_id: expires for token_id, expires in self._revoked.items() if expires > oldest}
+                self._revoked = {**kept, **{name.decode(): expires for name, expires in self._read_all()}}
+                self._newest = newest
             self._read_at = time.monotonic()
         except Uncountable as error:
             if str(error):
@@ -183,7 +207,17 @@ class Revocations:
         finally:
             self._lock.release()
 
-    def _look(self, now: float) -> list[tuple[bytes, float]]:
+    def _look(self) -> float | None:
         redis = self._counts.redis
-        redis.zremrangebyscore(REVOKED_KEY, "-inf", now)
-        return redis.zrange(REVOKED_KEY, 0, -1, withscores=True)  # type: ignore[no-any-return]
+        redis.eval(_FORGET, 1, REVOKED_KEY, EXPIRED_SECONDS)
+        return redis.zscore(REVOKED_KEY, NEWEST)  # type: ignore[no-any-return]
+
+    def _read_all(self) -> Iterator[tuple[bytes, float]]:
+        cursor, is_first = 0, True
+        while cursor or is_first:
+            read = functools.partial(self._read_piece, cursor)
+            (cursor, piece), is_first = self._counts.run(None, read), False
+            yield from piece
+
+    def _read_piece(self, cursor: int) -> tuple[int, list[tuple[bytes, float]]]:
+        return self._counts.redis.zscan(REVOKED_KEY, cursor, count=PIECE)  # type: ignore[no-any-return]

@@ -115,7 +115,11 @@ def token_revoke_command(text: str) -> None:
     try:
         (token_id,) = read_revoked_tokens([text])
     except ValueError:
-        raise click.UsageError(f"{text!r} is neither a signed token nor the id of one") from None
+        # Without the text, which may be a credential of another kind.
+        raise click.UsageError(
+            "that is neither a signed token nor the id of one, which `flask grpc token inspect` prints; a token of"
+            " GRPC_AUTH_TOKENS is revoked by taking it out there"
+        ) from None
     revocations = _revocations()
     if revocations is None:
         raise click.ClickException(

@@ -104,9 +104,11 @@ def test_a_rate_that_cannot_work_is_refused_at_start(rates: Any) -> None:
         echo_app(GRPC_RATE_LIMITS=rates)
 
 
-def test_a_storage_that_cannot_work_is_refused_at_start_without_its_password() -> None:
+# The password of the second one looks like a port.
+@pytest.mark.parametrize("storage", ["nowhere://user:hush@host", "redis://user:hush/@host", "redis://user:5@host:hush"])
+def test_a_storage_that_cannot_work_is_refused_at_start_without_its_password(storage: str) -> None:
     with pytest.raises(ConfigError, match="GRPC_RATE_LIMIT_STORAGE") as caught:
-        echo_app(GRPC_RATE_LIMITS="1/hour", GRPC_RATE_LIMIT_STORAGE="nowhere://user:hush@host")
+        echo_app(GRPC_RATE_LIMITS="1/hour", GRPC_RATE_LIMIT_STORAGE=storage)
     assert "hush" not in str(caught.value)
 
 

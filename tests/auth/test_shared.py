@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from flask_grpcweb_scm.auth import shared
+from flask_grpcweb_scm.auth import Counts, Revocations, SharedStreams, Uncountable, shared
+from flask_grpcweb_scm.rpc import CallContext
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoRequest
 from tests.faults.redis_server import RedisServer, redis_of_our_own
@@ -104,6 +107,97 @@ def test_the_streams_of_a_process_that_is_killed_count_for_a_lease(uri: str, mon
     assert streams_in(uri) == 1
     kept.close()
     assert streams_in(uri) == 0
+
+
+@pytest.mark.needs("Redis")
+def test_a_forked_child_ends_no_stream_of_its_parent(uri: str) -> None:
+    counts = Counts(uri)
+    leave = SharedStreams(counts).enter(CallContext(), "caller ci", 1)
+    assert leave is not None
+    child = os.fork()
+    if not child:
+        leave()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert streams_in(uri) == 1
+    leave()
+    leave()  # as a generator may be closed twice
+    assert streams_in(uri) == 0
+
+
+@pytest.mark.needs("Redis")
+def test_leases_are_renewed_again_after_a_time_without_threads(
+    server: RedisServer, uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared, "RENEW_SECONDS", 0.1)
+    app = streaming_app(uri)
+    stream = opened(app)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        server.end(signal.SIGKILL)
+        eventually(lambda: "the leases of streams could not be renewed" in caplog.text)
+    server.start()
+    eventually(lambda: streams_in(uri) == 1)
+    stream.close()
+    # And where the thread that renews them could not be started.
+    eventually(lambda: "renewing the leases of streams" not in {thread.name for thread in threading.enumerate()})
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        assert code(opened(app)) == 13
+    assert streams_in(uri) == 0
+    stream = opened(app)
+    assert "renewing the leases of streams" in {thread.name for thread in threading.enumerate()}
+    stream.close()
+
+
+@pytest.mark.needs("Redis")
+def test_a_command_that_redis_refuses_is_no_outage(uri: str) -> None:
+    counts = Counts(uri)
+    counts.redis.set(shared.REVOKED_KEY, "of somebody else")
+    with pytest.raises(Uncountable, match="WRONGTYPE"):
+        Revocations(counts).add("0" * 16, math.inf)
+    assert counts.run(None, counts.redis.ping)
+
+
+def is_shared(app: Flask, uri: str) -> bool:
+    stream = opened(app)
+    try:
+        return streams_in(uri) == 1
+    finally:
+        stream.close()
+
+
+@pytest.mark.needs("Redis")
+def test_a_cluster_that_is_gone_and_comes_back() -> None:
+    import redis
+
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    with redis_of_our_own(options=options) as server:
+        uri = server.uri.replace("redis", "redis+cluster")
+        with redis.Redis.from_url(server.uri) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(lambda: client.cluster("info")["cluster_state"] == "ok")
+            server.end(signal.SIGKILL)
+            # An app host starts meanwhile.
+            apps = [streaming_app(uri) for _ in range(2)]
+            alone = [opened(app) for app in apps]
+            assert [code(stream) for stream in alone] == [0, 0]
+            for stream in alone:
+                stream.close()
+            server.start()
+            eventually(lambda: client.cluster("info")["cluster_state"] == "ok")
+        tokens = echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri)
+        eventually(lambda: run(tokens, "revoke", "0" * 16).exit_code == 0)
+        for app in apps:
+            eventually(lambda app=app: is_shared(app, server.uri))
+        streams = [opened(app) for app in apps]
+        assert code(opened(apps[0])) == 8
+        for stream in streams:
+            stream.close()
 
 
 def opened_and_closed(app: Flask) -> Any:
@@ -198,17 +292,56 @@ def test_redis_forgets_a_revoked_token_that_has_expired(uri: str) -> None:
 
     app = echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri)
     with redis.Redis.from_url(uri) as client:
-        client.zadd(shared.REVOKED_KEY, {"0" * 16: time.time() - 1})
+        day = 86400
+        client.zadd(shared.REVOKED_KEY, {"0" * 16: time.time() - day - 1, "1" * 16: time.time() - day + 60})
         assert code_with(app, issued(app)) == 0
-        assert client.zcard(shared.REVOKED_KEY) == 0
+        assert client.zrange(shared.REVOKED_KEY, 0, -1) == [b"1" * 16]
+
+
+@pytest.mark.needs("Redis")
+def test_any_number_of_revoked_tokens_is_read_in_pieces_and_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "REVOKED_SECONDS", 0)
+    monkeypatch.setattr(shared, "PIECE", 500)
+    counts, ids = Counts(uri), [f"{number:016x}" for number in range(3000)]
+    revoked, other = Revocations(counts), Revocations(Counts(uri))
+    counts.redis.zadd(shared.REVOKED_KEY, dict.fromkeys(ids, math.inf))
+    assert all(token_id in revoked for token_id in ids)
+    assert "f" * 16 not in revoked
+
+    def commands() -> dict[str, int]:
+        stats = counts.redis.info("commandstats")
+        return {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("zscan", "zscore")}
+
+    assert commands()["zscan"] > 3
+    counts.redis.config_resetstat()
+    assert all(token_id in revoked for token_id in ids)
+    assert commands() == {"zscan": 0, "zscore": 3000}
+    other.add("f" * 16, math.inf)
+    assert "f" * 16 in revoked
+    counts.redis.flushall()
+    other.add("e" * 16, math.inf)
+    assert {"e" * 16, "f" * 16, *ids} <= {token_id for token_id in ["e" * 16, "f" * 16, *ids] if token_id in revoked}
+
+
+@pytest.mark.needs("Redis")
+def test_a_host_whose_clock_is_ahead_takes_no_revocation_from_others(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri)
+    token = issued(app)
+    run(app, "revoke", token)
+    now = time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: now() + 365 * 86400)
+        assert code_with(echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri), issued(app)) == 0
+    assert code_with(echo_app(**SECRETS, GRPC_RATE_LIMIT_STORAGE=uri), token) == 16
 
 
 @pytest.mark.parametrize(
     ("arguments", "config", "message"),
     [
         (["revoke", "0" * 16], {}, "put this into GRPC_REVOKED_TOKENS, and restart the processes: " + "0" * 16),
-        (["revoke", "forged"], {}, "'forged' is neither a signed token nor the id of one"),
-        (["revoke", ""], {}, "'' is neither a signed token nor the id of one"),
+        (["revoke", "forged"], {}, "that is neither a signed token nor the id of one"),
+        (["revoke", ""], {}, "that is neither a signed token nor the id of one"),
+        (["revoke", "hush"], {}, "a token of GRPC_AUTH_TOKENS is revoked by taking it out there"),
         (
             ["revoke", "0" * 16],
             {"GRPC_RATE_LIMIT_STORAGE": f"redis://user:hush@127.0.0.1:{free_port()}"},

@@ -24,12 +24,20 @@ class RedisServer:
     """A server that a test does as it likes with.
 
     :param inside: the beginning of its command, which has it run on another host.
+    :param options: the end of its command.
     """
 
-    def __init__(self, program: str, folder: Path, address: str = "127.0.0.1", inside: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        address: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+        options: Sequence[str] = (),
+    ) -> None:
         self.port, self._address = free_port(), address
         listen = ["--bind", address, "--port", str(self.port), "--protected-mode", "no"]
-        self._command = [*inside, program, *listen, "--save", "", "--dir", str(folder)]
+        self._command = [*inside, program, *listen, "--save", "", "--dir", str(folder), *options]
         self.start()
 
     @property
@@ -91,7 +99,9 @@ def _connections_closed_at_the_end() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def redis_of_our_own(address: str = "127.0.0.1", inside: Sequence[str] = ()) -> Iterator[RedisServer]:
+def redis_of_our_own(
+    address: str = "127.0.0.1", inside: Sequence[str] = (), options: Sequence[str] = ()
+) -> Iterator[RedisServer]:
     """Run the server of this machine while the block runs; skip the test where there is none.
 
     :param address: as of :class:`RedisServer`.
@@ -102,7 +112,7 @@ def redis_of_our_own(address: str = "127.0.0.1", inside: Sequence[str] = ()) -> 
         reason = "redis-server is not installed: apt-get install redis-server"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="redis-") as folder, _connections_closed_at_the_end():
-        server = RedisServer(program, Path(folder), address, inside)
+        server = RedisServer(program, Path(folder), address, inside, options)
         try:
             yield server
         finally:

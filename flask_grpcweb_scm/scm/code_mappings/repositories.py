@@ -135,7 +135,7 @@ class RepositoryTrees:
         """Return the trees of all default branches of active repositories, of the oldest repository first."""
         self._load(None)
         active = [self._rows[row_id] for row_id in sorted(self._rows) if self.is_active(row_id)]
-        return self._open([(row, row.default_branch) for row in active], skip_failed=True)
+        return self._open([(row, row.default_branch) for row in active])
 
     def is_active(self, repository_id: int) -> bool:
         """Tell whether a repository whose tree has been read may get new code mappings."""
@@ -199,10 +199,10 @@ class RepositoryTrees:
         for row in repositories_to_search(self.context, self.organization_id, self._installations, only=only):
             self._rows[row.id] = row
 
-    def _open(self, branches: Sequence[tuple[Repository, str]], *, skip_failed: bool = False) -> list[RepositoryTree]:
+    def _open(self, branches: Sequence[tuple[Repository, str]]) -> list[RepositoryTree]:
         """Return the trees of these branches."""
         new = [(row, branch) for row, branch in dict.fromkeys(branches) if (row.id, branch) not in self._trees]
-        opened = self._open_sources([row for row, _ in new], skip_failed=skip_failed)
+        opened = self._open_sources([row for row, _ in new])
         for (row, branch), source in zip(new, opened, strict=True):
             tree = self._trees[row.id, branch] = RepositoryTree(
                 row.id,
@@ -221,9 +221,9 @@ class RepositoryTrees:
                 tree.source = source
         return [self._trees[row.id, branch] for row, branch in branches]
 
-    def _open_sources(self, rows: Sequence[Repository], *, skip_failed: bool = False) -> list[Opened]:
+    def _open_sources(self, rows: Sequence[Repository]) -> list[Opened]:
         """Return a source for each of these rows; what only other machines have is fetched."""
-        errors = fetch_missing({row: self._installation(row) for row in rows}, self.context, skip_failed=skip_failed)
+        errors = fetch_missing({row: self._installation(row) for row in rows}, self.context, skip_failed=True)
         return [errors.get(row.id) or self._open_source(row) for row in rows]
 
     def _open_source(self, row: Repository) -> Opened:

@@ -106,8 +106,13 @@ def fetch_missing(
     :param repositories: each with its integration as it is installed; None for one that has no API.
     :param skip_failed: do not try again what has failed a moment ago.
     :return: by the ids of repositories, why nothing of them can be read.
+    :raises RpcError: DEADLINE_EXCEEDED, when there is no time to look which these are.
     """
-    missing = {row: path for row, installation in repositories.items() if (path := _missing_mirror(row, installation))}
+    missing = {}
+    for row, installation in repositories.items():
+        context.check_deadline()  # each may need a run of git
+        if path := _missing_mirror(row, installation):
+            missing[row] = path
     if not missing:
         return {}
     left = context.remaining()

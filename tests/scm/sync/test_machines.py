@@ -14,10 +14,11 @@ import pytest
 from flask import Flask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flask_grpcweb_scm import StatusCode
+from flask_grpcweb_scm import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Project, Repository, db
 from flask_grpcweb_scm.scm.mirrors import places_below
+from flask_grpcweb_scm.scm.mirrors.on_demand import fetch_missing
 from tests.scm.databases import disposed
 from tests.scm.mirrors.git_server import GitServer, Handler, git_server, origin
 from tests.scm.sources.providers import FakeGitHub, running
@@ -213,6 +214,42 @@ def test_searches_go_on_without_what_cannot_be_fetched(
     assert third.scm("GetCommit", repository_id=other).key == lost.head()
     (outcome,) = third.scm("DeriveCodeMappings", organization_id=1, project_id=1, stacktrace_paths=paths).outcomes
     assert outcome.source_path == "src/lost.py"
+
+
+def test_a_mapped_repository_whose_remote_hangs_is_waited_for_once_in_a_minute(
+    machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
+) -> None:
+    first, _, third = machines
+    sync(first.app, repository)
+    asked = {"organization_id": 1, "project_id": 1, "stacktrace_paths": PATHS}
+    first.scm("DeriveCodeMappings", **asked)
+    reached: list[str] = []
+
+    def hang(request: Handler) -> None:
+        reached.append(request.path)
+        request.connection.settimeout(30)
+        # Until git is killed.
+        request.rfile.read(1)
+
+    git_server.fault = hang
+    (outcome, _) = third.scm("DeriveCodeMappings", **asked, timeout=4.0).outcomes
+    assert outcome.outcome == scm_pb2.PathOutcome.OUTCOME_COVERED
+    before = time.monotonic()
+    for _ in range(2):
+        third.search(timeout=15.0)
+    assert time.monotonic() - before < 10
+    assert len(reached) == 1
+
+
+def test_what_is_there_is_looked_for_until_the_deadline(machines: list[Machine], repository: int) -> None:
+    """By a run of git for each mirror, which an organization may have thousands of."""
+    first = machines[0]
+    sync(first.app, repository)
+    with first.app.app_context():
+        row = db.session.get_one(Repository, repository)
+        assert fetch_missing({row: None}, CallContext(timeout=60.0)) == {}
+        with pytest.raises(RpcError, match="the deadline of the call has passed"):
+            fetch_missing({row: None}, CallContext(timeout=0.0))
 
 
 def test_a_remote_that_is_gone(machines: list[Machine], repository: int, origin: GitRepository) -> None:
