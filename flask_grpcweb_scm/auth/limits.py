@@ -64,7 +64,10 @@ def peer_key(peer: str) -> str:
 
 def _caller_key(context: CallContext) -> str:
     """Name the caller; an anonymous one by its address."""
-    return f"peer {peer_key(context.peer)}" if context.caller == ANONYMOUS else f"caller {context.caller.name}"
+    if context.caller == ANONYMOUS:
+        return f"peer {peer_key(context.peer)}"
+    # A name of the app's own may have a lone surrogate, as JSON may, which no storage takes.
+    return "caller " + context.caller.name.encode("utf-8", "backslashreplace").decode()
 
 
 class RateLimiter:

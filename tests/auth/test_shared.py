@@ -14,9 +14,10 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from flask_grpcweb_scm import GrpcWebScm, Identity
 from flask_grpcweb_scm.auth import Counts, Revocations, SharedStreams, Uncountable, shared
 from flask_grpcweb_scm.rpc import CallContext
-from tests.apps import ECHO, echo_app
+from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
 from tests.faults.redis_server import RedisServer, redis_of_our_own
 from tests.grpcweb import call
@@ -83,6 +84,18 @@ def test_two_apps_count_the_streams_of_a_caller_together(uri: str) -> None:
     first.close()
     fourth.close()
     assert streams_in(uri) == 0
+
+
+@pytest.mark.needs("Redis")
+def test_a_name_that_redis_does_not_take_is_counted(uri: str) -> None:
+    config = {"GRPC_MAX_STREAMS": 2, "GRPC_RATE_LIMITS": "9/hour", "GRPC_RATE_LIMIT_STORAGE": uri}
+    extension = GrpcWebScm(services=[echo_service()], authenticate=lambda context: Identity("a\ud800"))
+    app = echo_app(extension=extension, **config)
+    streams = [opened(app) for _ in range(3)]
+    assert [code(stream) for stream in streams[2:]] == [8]
+    assert streams_in(uri) == 2
+    for stream in streams[:2]:
+        stream.close()
 
 
 @pytest.mark.needs("Redis")
