@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
+from flask_cors import CORS
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message import Message
 
@@ -23,13 +24,16 @@ from flask_grpcweb_scm.pb import scm_pb2
 from tests import echo_pb2
 
 __all__ = [
-    "LIST", "STREAM", "UPLOAD", "all_ways", "bare_wsgi", "blueprint", "connectrpc", "connectrpc_protobuf_py",
-    "fast_lane", "flask_jsonify", "flask_view", "grpc_handlers", "repositories", "sonora",
+    "CORS_KEYS", "LIST", "ORIGIN", "STREAM", "UPLOAD", "all_ways", "bare_wsgi", "blueprint", "connectrpc",
+    "connectrpc_protobuf_py", "fast_lane", "flask_jsonify", "flask_view", "grpc_handlers", "repositories", "sonora",
+    "with_cors",
 ]  # fmt: skip
 
 LIST = "/sentry.integrations.scm.v1.ScmService/ListRepositories"
 STREAM = "/tests.echo.v1.Echo/ServerStream"
 UPLOAD = "/tests.echo.v1.Echo/Unary"
+ORIGIN = "https://app.example.com"
+CORS_KEYS = {"GRPC_CORS_ORIGINS": [ORIGIN]}
 OK_TRAILERS = struct.pack("!BI", 0x80, 16) + b"grpc-status: 0\r\n"
 
 _PREFIX = struct.Struct("!BI")
@@ -117,6 +121,12 @@ def flask_view(answer: Message) -> Flask:
         return Response(_stream(message, content_type), content_type=content_type)
 
     return app
+
+
+def with_cors(view: Flask, *, credentials: bool = False) -> Flask:
+    """Put Flask-CORS around a view, for pages of :data:`ORIGIN`."""
+    CORS(view, origins=[ORIGIN], methods=["POST"], max_age=600, supports_credentials=credentials)
+    return view
 
 
 def flask_jsonify(count: int) -> Flask:

@@ -15,12 +15,13 @@ from typing import Any
 
 from blinker import Namespace
 from flask import Flask, Response, g, request
-from flask_cors import CORS
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user
 from prometheus_client import Counter, Histogram
 
 from benchmarks.apps import (
+    CORS_KEYS,
     LIST,
+    ORIGIN,
     blueprint,
     connectrpc,
     connectrpc_protobuf_py,
@@ -28,6 +29,7 @@ from benchmarks.apps import (
     flask_view,
     repositories,
     sonora,
+    with_cors,
 )  # fmt: skip
 from benchmarks.calls import CONNECTRPC, PAGE
 from benchmarks.harness import Goal, Variants, load
@@ -35,9 +37,7 @@ from benchmarks.wsgi import BINARY, Wsgi, environ_of, frames, sender
 from flask_grpcweb_scm.signals import logger, rpc_finished
 
 REFERENCE = "Flask view"
-ORIGIN = "https://app.example.com"
 ANSWER = repositories(1)
-CORS_KEYS = {"GRPC_CORS_ORIGINS": [ORIGIN]}
 OURS = ("blueprint", "fast lane")
 
 Neighbour = Callable[[Flask, bool], object]
@@ -54,7 +54,7 @@ class Dropping(logging.Handler):
 def cross_origin(app: Flask, by_hand: bool, *, credentials: bool = False) -> None:
     """Flask-CORS; ours has keys for it."""
     if by_hand:
-        CORS(app, origins=[ORIGIN], methods=["POST"], max_age=600, supports_credentials=credentials)
+        with_cors(app, credentials=credentials)
 
 
 def hooks(app: Flask, by_hand: bool) -> None:

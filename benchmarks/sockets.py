@@ -23,12 +23,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-from flask_cors import CORS
 from google.protobuf.message import Message
 
 from benchmarks.apps import (
+    CORS_KEYS,
     LIST,
+    ORIGIN,
     STREAM,
     bare_wsgi,
     blueprint,
@@ -39,6 +39,7 @@ from benchmarks.apps import (
     grpc_handlers,
     repositories,
     sonora,
+    with_cors,
 )
 from benchmarks.calls import CONNECTRPC, PAGE
 from benchmarks.harness import Goal, Variants, observation
@@ -56,7 +57,6 @@ THREADS = 16
 # The trailers, and what ends a chunked body.
 LAST_CHUNKS = b"grpc-status: 0\r\n\r\n0\r\n\r\n"
 READY = [EchoReply(number=number) for number in range(COUNT)]
-ORIGIN = "https://app.example.com"
 APPS: dict[str, Callable[[], Any]] = {
     "bare WSGI": lambda: bare_wsgi(repositories(1)),
     "Flask view": lambda: flask_view(repositories(1)),
@@ -67,15 +67,10 @@ APPS: dict[str, Callable[[], Any]] = {
     "fast lane": lambda: fast_lane(repositories(1)),
     "fast lane, batch": lambda: fast_lane(repositories(1), stream=replies, batch=True),
     "fast lane, ready sequence": lambda: fast_lane(repositories(1), stream=lambda *_: READY, batch=True),
-    "Flask view, Flask-CORS": lambda: _with_cors(flask_view(repositories(1))),
-    "blueprint, cross-origin": lambda: blueprint(repositories(1), GRPC_CORS_ORIGINS=[ORIGIN]),
-    "fast lane, cross-origin": lambda: fast_lane(repositories(1), GRPC_CORS_ORIGINS=[ORIGIN]),
+    "Flask view, Flask-CORS": lambda: with_cors(flask_view(repositories(1))),
+    "blueprint, cross-origin": lambda: blueprint(repositories(1), **CORS_KEYS),
+    "fast lane, cross-origin": lambda: fast_lane(repositories(1), **CORS_KEYS),
 }
-
-
-def _with_cors(view: Flask) -> Flask:
-    CORS(view, origins=[ORIGIN], methods=["POST"], max_age=600)
-    return view
 
 
 def create_app() -> Any:

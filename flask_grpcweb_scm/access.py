@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from flask_grpcweb_scm.auth import (
     Authenticator,
     Counts,
@@ -18,7 +20,7 @@ from flask_grpcweb_scm.configuration import ConfigError
 from flask_grpcweb_scm.rpc import Authenticate, is_async
 from flask_grpcweb_scm.settings import Settings
 
-__all__ = ["authentication", "shared_counts", "stream_limiter"]
+__all__ = ["authentication", "revocations", "shared_counts", "stream_limiter"]
 
 MEMORY = "memory://"
 
@@ -41,8 +43,17 @@ def shared_counts(settings: Settings) -> Counts | None:
 
 def stream_limiter(settings: Settings, counts: Counts | None) -> StreamLimiter:
     """Make what counts open streams: those of a caller in all processes, where these share a Redis."""
-    shared = SharedStreams(counts) if counts is not None and counts.has_redis else None
+    shared = SharedStreams(counts) if _has_redis(counts) else None
     return StreamLimiter(settings.max_streams, settings.max_streams_total, shared)
+
+
+def revocations(counts: Counts | None) -> Revocations | None:
+    """Make what knows the tokens that are revoked in all processes; None where these share no Redis."""
+    return Revocations(counts) if _has_redis(counts) else None
+
+
+def _has_redis(counts: Counts | None) -> TypeGuard[Counts]:
+    return counts is not None and counts.has_redis
 
 
 def authentication(settings: Settings, own: Authenticate | None, counts: Counts | None) -> Authenticate | None:
@@ -65,7 +76,7 @@ def _authenticated(settings: Settings, own: Authenticate | None, counts: Counts 
 
 def _authenticator(settings: Settings, counts: Counts | None) -> Authenticator:
     secrets = settings.token_secrets
-    shared = Revocations(counts) if counts is not None and counts.has_redis else ()
+    shared = revocations(counts) or ()
     return Authenticator(
         tokens=settings.auth_tokens,
         signed_tokens=SignedTokens(secrets, settings.revoked_tokens, shared) if secrets else None,

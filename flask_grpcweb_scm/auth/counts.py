@@ -41,8 +41,8 @@ class Counts:
         import limits
 
         self._storage_errors: tuple[type[Exception], ...] = (limits.errors.StorageError,)
-        self._refusals: tuple[type[Exception], ...] = ()
-        """Of a storage that responds."""
+        self._refusals: tuple[type[Exception], ...] = (RpcError,)
+        """Raised while the storage responds: by whoever counts, and of a command."""
         self._storage = storage
         self._is_local = storage.startswith("memory")
         self.has_redis = storage.startswith(("redis", "valkey"))
@@ -56,7 +56,7 @@ class Counts:
             if self.has_redis:
                 # Of what is asked of the client itself.
                 *errors, refusal = _errors_of_client(scheme)
-                self._storage_errors, self._refusals = (*self._storage_errors, *errors), (refusal,)
+                self._storage_errors, self._refusals = (*self._storage_errors, *errors), (RpcError, refusal)
             with contextlib.suppress(*self._storage_errors):  # a cluster that is gone: the next call makes it
                 self._made = self._make()
         except (limits.errors.ConfigurationError, ImportError):
@@ -102,11 +102,10 @@ class Counts:
             return count()
         if not self._state.may_try():
             raise Uncountable("")
+        failures: tuple[type[Exception], ...] = (TimeoutError, *self._storage_errors)
         try:
             return self._count_elsewhere(context, count)
-        except TimeoutError as error:
-            reason = str(error)
-        except self._storage_errors as error:
+        except failures as error:
             reason = str(error)
         # Outside, as the error refers to sockets.
         raise Uncountable(reason)
@@ -141,9 +140,6 @@ class Counts:
             raise
         except self._storage_errors:
             self._state.failed(began)
-            raise
-        except RpcError:
-            self._state.succeeded()
             raise
         self._state.succeeded()
         return result

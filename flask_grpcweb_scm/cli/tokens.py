@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 import click
 from flask.cli import with_appcontext
 
-from flask_grpcweb_scm.access import shared_counts
-from flask_grpcweb_scm.auth import Revocations, SignedTokens, TokenError, Uncountable
+from flask_grpcweb_scm.access import revocations, shared_counts
+from flask_grpcweb_scm.auth import SignedTokens, TokenError, Uncountable
 from flask_grpcweb_scm.cli.names import app_state, complete_pattern
 from flask_grpcweb_scm.config_values import read_revoked_tokens
 from flask_grpcweb_scm.configuration import ConfigError, check_method_names
@@ -84,7 +84,8 @@ def token_inspect_command(text: str) -> None:
     - reads the token from standard input.
     """
     try:
-        read = _signed_tokens(_revocations() or ()).read(sys.stdin.read().strip() if text == "-" else text)
+        revoked = revocations(shared_counts(app_state().settings)) or ()
+        read = _signed_tokens(revoked).read(sys.stdin.read().strip() if text == "-" else text)
     except TokenError as error:
         raise click.ClickException(str(error)) from None
     except Uncountable as error:
@@ -120,8 +121,8 @@ def token_revoke_command(text: str) -> None:
             "that is neither a signed token nor the id of one, which `flask grpc token inspect` prints; a token of"
             " GRPC_AUTH_TOKENS is revoked by taking it out there"
         ) from None
-    revocations = _revocations()
-    if revocations is None:
+    shared = revocations(shared_counts(app_state().settings))
+    if shared is None:
         raise click.ClickException(
             "revoked tokens are shared where GRPC_RATE_LIMIT_STORAGE is a Redis; put this into GRPC_REVOKED_TOKENS,"
             f" and restart the processes: {token_id}"
@@ -131,15 +132,10 @@ def token_revoke_command(text: str) -> None:
     except TokenError:
         expires = math.inf
     try:
-        revocations.add(token_id, expires)
+        shared.add(token_id, expires)
     except Uncountable as error:
         raise click.ClickException(f"the token is not revoked, as GRPC_RATE_LIMIT_STORAGE fails: {error}") from None
     click.echo(f"The token {token_id} is revoked.")
-
-
-def _revocations() -> Revocations | None:
-    counts = shared_counts(app_state().settings)
-    return Revocations(counts) if counts is not None and counts.has_redis else None
 
 
 def _signed_tokens(revoked_elsewhere: Container[str] = ()) -> SignedTokens:

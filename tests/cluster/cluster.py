@@ -18,7 +18,7 @@ from flask import Flask
 from flask_grpcweb_scm import RpcError
 from flask_grpcweb_scm.scm import Integration, Job, Project, Repository, db
 from flask_grpcweb_scm.scm.database.db import database_now
-from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, make_due
+from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, make_due
 from flask_grpcweb_scm.scm.trackers import outbox
 from tests.cluster.network import Network, network
 from tests.cluster.provider import Provider
@@ -28,7 +28,7 @@ from tests.faults.redis_server import RedisServer, redis_of_our_own
 from tests.scm.databases import create_tables
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import TOKEN
-from tests.scm.sync.syncing import add_installation, commits_of, syncing_app
+from tests.scm.sync.syncing import add_installation, commits_of, syncing_app, syncs_are_idle
 from tests.scm.webhooks.sending import GITHUB_SECRET
 from tests.servers import ROOT
 
@@ -133,7 +133,7 @@ class Cluster:
 
     def wait_until_synced(self) -> None:
         """Wait until each repository is as git says, and no job is under way or due."""
-        self.until(lambda: self.is_idle() and not self.behind())
+        self.until(lambda: syncs_are_idle(len(REPOSITORIES)) and not self.behind())
 
     def finish_issues(self) -> None:
         """Complete what calls have left in the outbox and nobody has called again, as an operator does."""
@@ -156,15 +156,6 @@ class Cluster:
             return False
 
         eventually(check)
-
-    def is_idle(self) -> bool:
-        """True when the jobs of all repositories have succeeded, and nothing is due or claimed."""
-        now = database_now()
-        jobs = db.session.scalars(sa.select(Job).where(Job.kind.in_([SYNC_REPOSITORY, SYNC_ORGANIZATION]))).all()
-        return len(jobs) == len(REPOSITORIES) + 1 and all(
-            (job.claimed_until, job.error) == (None, "") and job.succeeded_at is not None and job.due_at > now
-            for job in jobs
-        )
 
     def behind(self) -> list[int]:
         """The repositories that are not as git says."""

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flask_grpcweb_scm.scm import Commit, Job, Repository, db
 from flask_grpcweb_scm.scm.database.db import database_now
-from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, make_due
+from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY, is_free, make_due
 from tests.faults.integrity import check_integrity
 from tests.faults.postgresql import PostgresqlServer, postgresql_of_our_own
 from tests.faults.redis_server import RedisServer, redis_of_our_own
@@ -28,7 +28,15 @@ from tests.scm.databases import create_tables, disposed
 from tests.scm.sources.providers import running
 from tests.scm.support import make_app
 from tests.scm.sync.hosts import TOKEN, GitHubHost
-from tests.scm.sync.syncing import add_installation, bare_repository, commits_of, extend, stored_commits, syncing_app
+from tests.scm.sync.syncing import (
+    add_installation,
+    bare_repository,
+    commits_of,
+    extend,
+    stored_commits,
+    syncing_app,
+    syncs_are_idle,
+)
 from tests.servers import ROOT, end
 
 pytestmark = [
@@ -130,17 +138,11 @@ class Setting:
             time.sleep(0.02)
 
     def is_under_way(self) -> bool:
-        running = Job.claimed_until > database_now()
+        running = sa.not_(is_free(database_now()))
         return db.session.scalars(sa.select(Job.id).where(Job.kind == SYNC_REPOSITORY, running)).first() is not None
 
     def is_idle(self) -> bool:
-        """True when all has succeeded, and nothing is due or claimed."""
-        now, of_sync = database_now(), Job.kind.in_([SYNC_REPOSITORY, SYNC_ORGANIZATION])
-        jobs = db.session.scalars(sa.select(Job).where(of_sync)).all()
-        return len(jobs) == len(REPOSITORIES) + 1 and all(
-            (job.claimed_until, job.error) == (None, "") and job.succeeded_at is not None and job.due_at > now
-            for job in jobs
-        )
+        return syncs_are_idle(len(REPOSITORIES))
 
     def check(self) -> None:
         """Everything is as git says, each commit once."""

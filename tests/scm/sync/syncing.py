@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 
-from flask_grpcweb_scm.scm import Commit, Integration, Organization, OrganizationIntegration, Repository, db
+from flask_grpcweb_scm.scm import Commit, Integration, Job, Organization, OrganizationIntegration, Repository, db
+from flask_grpcweb_scm.scm.database.db import database_now
+from flask_grpcweb_scm.scm.jobs import SYNC_ORGANIZATION, SYNC_REPOSITORY
 from tests.scm.cli.test_rows import run
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
@@ -128,3 +130,13 @@ def stored_commits(app: Flask, external_id: str) -> list[str]:
     with app.app_context():
         of_repository = sa.select(Commit.key).join(Repository).where(Repository.external_id == external_id)
         return sorted(db.session.scalars(of_repository))
+
+
+def syncs_are_idle(repositories: int) -> bool:
+    """True when the syncs of an organization and of so many repositories have succeeded, and none is due or claimed."""
+    now = database_now()
+    jobs = db.session.scalars(sa.select(Job).where(Job.kind.in_([SYNC_REPOSITORY, SYNC_ORGANIZATION]))).all()
+    return len(jobs) == repositories + 1 and all(
+        (job.claimed_until, job.error) == (None, "") and job.succeeded_at is not None and job.due_at > now
+        for job in jobs
+    )
