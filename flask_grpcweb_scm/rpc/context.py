@@ -162,7 +162,7 @@ class CallContext:
     """
 
     method: CalledMethod | None
-    deadline: float | None = None
+    deadline: float | None
     """An instant of :func:`time.monotonic`, or None."""
     caller: Identity = ANONYMOUS
     peer: str
@@ -172,9 +172,9 @@ class CallContext:
     responses: object = None
     """Of a streaming service function, without what interceptors have put around it."""
     _call_id = ""
-    given_initial_metadata: Metadata | None = None
+    given_initial_metadata: Metadata | None
     """:attr:`initial_metadata`, if anything was done with it."""
-    given_trailing_metadata: Metadata | None = None
+    given_trailing_metadata: Metadata | None
     """:attr:`trailing_metadata`, if anything was done with it."""
 
     def __init__(
@@ -192,6 +192,7 @@ class CallContext:
         self.set_timeout(timeout)
         self.caller = caller or ANONYMOUS
         self.peer = peer
+        self.given_initial_metadata = self.given_trailing_metadata = None
 
     # Most calls need none of these.
 

@@ -16,7 +16,7 @@ from flask_grpcweb_scm.rpc.errors import RpcError, ServiceDefinitionError
 from flask_grpcweb_scm.rpc.functions import Interceptor, ServiceFunction
 from flask_grpcweb_scm.rpc.service import EnsureSync, Interceptors, RpcMethod, Service
 from flask_grpcweb_scm.rpc.stream import call_for_stream, check_stream
-from flask_grpcweb_scm.rpc.unary import call_for_message, check_message, intercepted
+from flask_grpcweb_scm.rpc.unary import check_message, intercepted, message_function
 from flask_grpcweb_scm.wire import RemoteProtocolError
 
 __all__ = ["Dispatcher", "Server"]
@@ -78,7 +78,7 @@ class Dispatcher:
             interceptors = ()
         if method.server_streaming:
             return intercepted(method, functools.partial(call_for_stream, method), interceptors, check_stream)
-        return intercepted(method, functools.partial(call_for_message, method), interceptors, check_message)
+        return intercepted(method, message_function(method), interceptors, check_message)
 
     @contextmanager
     def around_all(self, interceptor: Interceptor) -> Iterator[None]:

@@ -12,7 +12,7 @@ from flask_grpcweb_scm.rpc.context import CallContext
 from flask_grpcweb_scm.rpc.functions import CallNext, Interceptor, ServiceFunction
 from flask_grpcweb_scm.rpc.service import RpcMethod
 
-__all__ = ["call_for_message", "check_message", "intercepted", "serve_unary"]
+__all__ = ["check_message", "intercepted", "message_function", "serve_unary"]
 
 CheckResponse = Callable[[RpcMethod, object, Interceptor], None]
 """Raises ResponseTypeError for what an interceptor may not return."""
@@ -21,12 +21,18 @@ CheckResponse = Callable[[RpcMethod, object, Interceptor], None]
 def serve_unary(call: IncomingCall) -> Reply:
     """Serve a unary or client-streaming call. Raises no exception of the call's making."""
     endpoint = call.endpoint
+    method, decode, encode = endpoint.method, endpoint.decode, endpoint.encode
     try:
         # The headers first: compression, timeout, metadata, and who is calling.
         call.open()
-        # The function is intercepted(), and ends in call_for_message().
-        response = endpoint.functions[endpoint.method](call.request(), call)
-        return endpoint.protocol.success(call, endpoint.encode(response))
+        request: Any
+        if method.client_streaming:
+            request = call.requests()
+        else:
+            request = decode(method.request_class, call.message())
+        # The function is intercepted(), and ends in that of message_function().
+        response = endpoint.functions[method](request, call)
+        return endpoint.protocol.success(call, encode(response))
     except Exception as error:
         call.status = endpoint.status_of(error, call)
         return endpoint.protocol.failure(call, call.status)
@@ -66,19 +72,24 @@ def check_message(method: RpcMethod, response: object, interceptor: Interceptor 
         raise method.wrong_type(response, interceptor)
 
 
-def call_for_message(method: RpcMethod, request: Any, context: CallContext) -> Any:
-    """Call the service function of a method that has one response, in time and of the right class.
+def message_function(method: RpcMethod) -> ServiceFunction:
+    """The service function of a method that has one response, held to its deadline and to the class of its response.
 
-    :raises RpcError: DEADLINE_EXCEEDED, also for a response that comes too late.
-    :raises ResponseTypeError: for a response of another class.
+    It raises RpcError with DEADLINE_EXCEEDED, also for a response that comes too late, and ResponseTypeError for a
+    response of another class.
     """
-    deadline = context.deadline
-    if deadline is not None and monotonic() >= deadline:
-        context.check_deadline()
-    response = method.function(request, context)
-    deadline = context.deadline  # the function may have moved it
-    if deadline is not None and monotonic() >= deadline:
-        context.check_deadline()
-    if not isinstance(response, method.response_class):
-        raise method.wrong_type(response)
-    return response
+    function, response_class = method.function, method.response_class
+
+    def call_in_time(request: Any, context: CallContext) -> Any:
+        deadline = context.deadline
+        if deadline is not None and monotonic() >= deadline:
+            context.check_deadline()
+        response = function(request, context)
+        deadline = context.deadline  # the function may have moved it
+        if deadline is not None and monotonic() >= deadline:
+            context.check_deadline()
+        if not isinstance(response, response_class):
+            raise method.wrong_type(response)
+        return response
+
+    return call_in_time

@@ -20,7 +20,7 @@ from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
 from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, Pairs, StreamReply
-from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
+from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
 from flask_grpcweb_scm.web.flask_internals import (
@@ -69,6 +69,7 @@ class FastLane:
 
     def __init__(self, calls: AppCalls, blueprint: Blueprint, rpc_app: RpcApp) -> None:
         self._calls = calls
+        self._observers = calls.observers
         self._app = app = calls.app
         self._name = name = blueprint.name
         self._views = {key: view for key, view in app.view_functions.items() if key.startswith(f"{name}.")}
@@ -110,8 +111,11 @@ class FastLane:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a call whose route is known, while nobody could tell; leave any other request to the app."""
-        key = self._key(environ)
-        route = self._routes.get(key) or self._route_by_more(key, environ)
+        key_of = self._key
+        key = key_of(environ)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._route_by_more(key, environ)
         if route is None or not self._may_pass(environ):
             is_preflight = "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ and environ["REQUEST_METHOD"] == "OPTIONS"
             return (self._preflight if is_preflight else self._rpc_app.wsgi_app)(environ, start_response)
@@ -176,12 +180,26 @@ class FastLane:
         new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
         call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
         context = LateRequestContext(app, route.rule, call)
-        token = active_call.set(call)
         try:
-            response = self._dispatch(call, context, scope)
-            if not isinstance(response, tuple):
+            try:
+                reply = self._observers.watch(call)
+            except Exception as raised:
+                response = app.finalize_request(app.handle_user_exception(raised))
                 return self._send(response, call, start_response)
-            status, headers, pieces = response
+            pieces: Iterable[bytes]
+            # Most calls leave nothing to do.
+            if type(reply) is tuple and call.is_read:
+                status, headers, pieces = reply
+            else:
+                status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
+            if not context.is_outermost:
+                response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), environ)
+                return self._send(response, call, start_response)
+            permissions = self._hooks.permissions
+            if permissions is not None:
+                headers = permissions.added_to(headers, environ)
+            elif "HTTP_ORIGIN" in environ:
+                headers = expose_headers(headers)
         except Exception as unhandled:
             call.unhandled = unhandled
             return self._send(self._respond_to(unhandled, call), call, start_response)
@@ -189,9 +207,15 @@ class FastLane:
             call.unhandled = fatal
             raise
         finally:
-            active_call.reset(token)
             if scope is None or scope.stream is None:
-                self._leave(call, context)
+                if new_call is not IncomingCall:
+                    call.close()
+                error = call.unhandled
+                try:
+                    context.leave(None if error is not None and app.should_ignore_error(error) else error)
+                except BaseException:
+                    environ[CALL_KEY] = call
+                    raise
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
         try:
             start_response(status, headers)
@@ -200,39 +224,6 @@ class FastLane:
             environ[CALL_KEY] = call
             raise
         return pieces
-
-    def _dispatch(
-        self, call: IncomingCall, context: LateRequestContext, scope: RequestScope | None
-    ) -> tuple[str, Pairs, Iterable[bytes]] | Response:
-        """Do what Flask.full_dispatch_request does; returns a response only where the app has had one."""
-        app = self._app
-        try:
-            reply = self._calls.run(call)
-        except Exception as raised:
-            return app.finalize_request(app.handle_user_exception(raised))
-        pieces: Iterable[bytes]
-        # Most calls leave nothing to do.
-        if type(reply) is tuple and call.is_read:
-            status, headers, pieces = reply
-        else:
-            status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-        if not context.is_outermost:
-            return self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), call.environ)
-        permissions = self._hooks.permissions
-        if permissions is not None:
-            headers = permissions.added_to(headers, call.environ)
-        elif "HTTP_ORIGIN" in call.environ:
-            headers = expose_headers(headers)
-        return status, headers, pieces
-
-    def _leave(self, call: IncomingCall, context: LateRequestContext) -> None:
-        call.close()
-        error = call.unhandled
-        try:
-            context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
-        except BaseException:
-            call.environ[CALL_KEY] = call
-            raise
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app

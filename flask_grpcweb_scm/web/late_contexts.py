@@ -13,7 +13,7 @@ from flask.signals import appcontext_popped, appcontext_pushed, appcontext_teari
 from werkzeug.routing import MapAdapter, Rule
 
 from flask_grpcweb_scm.rpc import Endpoint, IncomingCall
-from flask_grpcweb_scm.signals import CALL_KEY
+from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, request_variable
 from flask_grpcweb_scm.web.sessions import has_session_cookie, open_known_session, save_session
 
@@ -25,6 +25,7 @@ __all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext"]
 # Python 3.11 makes a bound method for each call of an imported object's.
 _enter_app, _entered_app, _leave_app = app_variable.set, app_variable.get, app_variable.reset
 _enter_request, _leave_request = request_variable.set, request_variable.reset
+_active_call = active_call.get
 
 
 class RoutedRequestContext(RequestContext):
@@ -86,10 +87,12 @@ class LateAppContext(AppContext):
     g = _MadeAtUse()
     url_adapter = _MadeAtUse()
     _cv_tokens = _MadeAtUse()
-    _entered: Token[AppContext] | None = None
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, call: IncomingCall | None = None) -> None:
         self.app = app
+        # For current_rpc, which sees by the latter whether the call is still the innermost.
+        self.call, self.around = call, _active_call()
+        self._entered: Token[AppContext] | None = None
         if appcontext_pushed.receivers:
             self.push()
         else:
@@ -140,7 +143,7 @@ class LateRequestContext(RoutedRequestContext):
         self.is_made = False
         self.is_outermost = True
         """False once somebody has used anything of it: what comes after the call may change its response."""
-        self.app_context = LateAppContext(app)
+        self.app_context = LateAppContext(app, call)
         self._entered = _enter_request(self)
 
     @property

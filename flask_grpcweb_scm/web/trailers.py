@@ -24,7 +24,7 @@ __all__ = ["SENDER_KEYS", "TrailersApp"]
 
 SendTrailers = Callable[[Pairs], object]
 
-SENDER_KEYS = ("wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers")
+SENDER_KEYS = _PYVOY, _GUNICORN = "wsgi.ext.http.send_trailers", "gunicorn.http2.send_trailers"
 """The keys of the WSGI environment that have the function of pyvoy, and of gunicorn."""
 
 _STATUS = {"grpc-status", "grpc-message", "grpc-status-details-bin"}
@@ -43,15 +43,16 @@ class TrailersApp:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request."""
-        send = environ.get(SENDER_KEYS[0])
-        if send is None:
-            send = environ.get(SENDER_KEYS[1])
-        else:
+        if _PYVOY in environ:
             # Bodies end with pyvoy, which does not say so: of a chunked one an app would read nothing.
             environ.setdefault("wsgi.input_terminated", True)
-        # Another app that this one is within has them to send.
-        if send is None or TRAILERS_KEY in environ or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
+        elif _GUNICORN not in environ:
+            # Most servers.
             return self._wsgi_app(environ, start_response)
+        # Another app that this one is within has them to send.
+        if TRAILERS_KEY in environ or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
+            return self._wsgi_app(environ, start_response)
+        send = environ.get(_PYVOY) or environ[_GUNICORN]
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream
         pieces = self._wsgi_app(environ, trailers.start)

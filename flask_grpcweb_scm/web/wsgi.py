@@ -221,7 +221,7 @@ def _write(scope: RequestScope, start_response: StartResponse, data: bytes) -> N
 def _in_this_context(respond: Respond, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Respond as Flask does: what the app puts into context variables is there for middlewares around it."""
     scope = environ[SCOPE_KEY] = RequestScope()
-    token = active_call.set(None)
+    token = active_call.set(scope)
     try:
         return respond(scope, environ, start_response)
     finally:
@@ -233,7 +233,7 @@ def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: S
     """Respond in a new copy of the thread's context, and send each piece of a stream in it."""
     scope = environ[SCOPE_KEY] = RequestScope()
     context = contextvars.copy_context()
-    context.run(active_call.set, None)
+    context.run(active_call.set, scope)
     try:
         pieces = context.run(respond, scope, environ, start_response)
     except BaseException as error:

@@ -56,21 +56,19 @@ class Framed(ABC):
     def message(self, call: IncomingCall) -> bytes:
         """See :class:`RpcProtocol`."""
         endpoint = call.endpoint
-        body: bytes | None = b""
-        try:
-            body = endpoint.reader.read_whole(call.environ, call.body_limit)
-        finally:
-            # Also when this fails: nothing more would come.
-            call.is_read = body is not None
+        # Also when this fails: nothing more would come.
+        call.is_read = True
+        body = endpoint.reader.read_whole(call.environ, call.body_limit)
         if body is None:
+            call.is_read = False
             return self._only_payload(call, call.chunks)
-        data = decode_text(body) if self._is_text_request else body
-        if len(body) > LARGE_BYTES and data and self.codec == "proto":
-            # Protobuf reads it like bytes, and that is all it is for.
-            data = cast("bytes", memoryview(data))
-        length = len(data) - PREFIX_BYTES if data else -1
-        if data and 0 <= length <= endpoint.settings.max_message_bytes and decode_prefix(data) == (0, length):
+        data = decode_text(body) or b"" if self._is_text_request else body
+        length = len(data) - PREFIX_BYTES
+        if 0 <= length <= endpoint.settings.max_message_bytes and decode_prefix(data) == (0, length):
             # One frame without flags, as most bodies are.
+            if length > LARGE_BYTES and self.codec == "proto":
+                # Protobuf reads it like bytes, and that is all it is for.
+                data = cast("bytes", memoryview(data))
             payload = data[PREFIX_BYTES:]
         else:
             payload = self._only_payload(call, _cut(body))

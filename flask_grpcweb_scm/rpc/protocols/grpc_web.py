@@ -68,24 +68,27 @@ class GrpcWeb(GrpcFramed):
     def success(self, call: IncomingCall, payload: bytes) -> Reply:
         """See :class:`RpcProtocol`."""
         settings, environ = call.endpoint.settings, call.environ
-        limit = settings.max_response_bytes
-        is_short = limit is None or len(payload) <= limit
-        if call.given_initial_metadata is None and ACCEPT_ENCODING not in environ and is_short:
+        limit, size = settings.max_response_bytes, len(payload)
+        if call.given_initial_metadata is None and ACCEPT_ENCODING not in environ and (limit is None or size <= limit):
             # Most responses.
-            headers, prefix = [self.content_type], encode_prefix(0, len(payload))
+            headers, prefix = [self.content_type], encode_prefix(0, size)
         else:
             headers = self.stream_headers(call)
             prefix, payload = self.framed(call, payload)
         trailers = _OK_TRAILERS if call.given_trailing_metadata is None else _trailers(call, None)
-        if settings.status_header and BROWSER not in environ:
+        if BROWSER not in environ and settings.status_header:
             headers += OK_STATUS
             if settings.status_header == "only" and _is_from_a_script(call):
                 headers += metadata_headers(call.given_trailing_metadata)
                 trailers = b""
-        if len(payload) > LARGE_BYTES and not self.text:
-            size = len(prefix) + len(payload) + len(trailers)
-            return OK, [*headers, ("content-length", str(size))], [prefix, payload, trailers]
-        return self._complete(headers, b"".join((prefix, payload, trailers)))
+        if size > LARGE_BYTES and not self.text:
+            pieces = [prefix, payload, trailers]
+            return OK, [*headers, ("content-length", str(sum(map(len, pieces))))], pieces
+        body = b"".join((prefix, payload, trailers))
+        if self.text:
+            body = encode_text(body)
+        headers.append(("content-length", str(len(body))))
+        return OK, headers, [body]
 
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """See :class:`RpcProtocol`."""
