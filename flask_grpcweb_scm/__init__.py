@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         ServiceDefinitionError,
         StatusCode,
     )
-    from flask_grpcweb_scm.signals import current_rpc, rpc_finished, rpc_started
+    from flask_grpcweb_scm.signals import rpc_finished, rpc_started
     from flask_grpcweb_scm.transactions import transaction
+    from flask_grpcweb_scm.web.late_contexts import current_rpc
     from flask_grpcweb_scm.wire import Metadata
 
 __all__ = [
@@ -43,7 +44,7 @@ _MODULES = {
     "ConfigError": "configuration",
     "GrpcWebScm": "extension",
     "Metadata": "wire",
-    "current_rpc": "signals",
+    "current_rpc": "web.late_contexts",
     "rpc_finished": "signals",
     "rpc_started": "signals",
     "transaction": "transactions",

@@ -1,20 +1,15 @@
-"""The signals and the log of calls, and the call being served."""
+"""The signals and the log of calls, and where the call being served is kept."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from blinker import ANY, NamedSignal
-from flask import has_app_context, has_request_context, request
-from flask.globals import app_ctx
-from werkzeug.local import LocalProxy
 
-from flask_grpcweb_scm.rpc import CallContext
-
-__all__ = ["CALL_KEY", "active_call", "current_rpc", "logger", "rpc_finished", "rpc_started"]
+__all__ = ["CALL_KEY", "active_call", "logger", "rpc_finished", "rpc_started"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,21 +53,3 @@ CALL_KEY = "flask_grpcweb_scm.call"
 
 Not for longer: a call has its environment, and only the garbage collector would free the two.
 """
-
-
-def _current_rpc() -> CallContext:
-    active = active_call.get()
-    entered = vars(app_ctx) if has_app_context() else {}
-    if entered.get("call") is not None and entered["around"] is active:
-        # In the fast lane, and in no other request that something there has made.
-        active = entered["call"]
-    elif not isinstance(active, CallContext) and has_request_context():
-        # copy_current_request_context() and what is built on it take nothing but the request to another thread.
-        active = vars(request).get(CALL_KEY)
-    if not isinstance(active, CallContext):
-        raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
-    return active
-
-
-current_rpc: CallContext = cast("CallContext", LocalProxy(_current_rpc))
-"""The :class:`CallContext` of the RPC being served."""

@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"config_values", "rpc"}, set()),
     "configuration": ({"config_values", "rpc", "settings"}, set()),
     "state": ({"rpc", "settings"}, set()),
-    "signals": ({"rpc"}, {"blinker", "flask", "werkzeug"}),
+    "signals": (set(), {"blinker"}),
     "auth": ({"forks", "rpc", "time_limits", "wire"}, {"google", "itsdangerous", "limits"}),
     "access": ({"auth", "configuration", "rpc", "settings"}, set()),
     "services": ({"forks", "pb", "rpc"}, {"flask", "google"}),
@@ -94,7 +94,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"flask", "flask_sqlalchemy", "google"},
     ),
-    "__init__": ({"configuration", "extension", "rpc", "signals", "transactions", "wire"}, set()),
+    "__init__": ({"configuration", "extension", "rpc", "signals", "transactions", "web", "wire"}, set()),
 }  # fmt: skip
 # Private parts of Flask and Werkzeug, and a connection of urllib3 over a socket
 # that is connected already.

@@ -36,12 +36,18 @@ def in_an_app_context() -> str:
         return call_id()
 
 
+def in_another_request() -> str:
+    with current_app.test_request_context("/page"):
+        return call_id()
+
+
 PLACES: dict[str, Callable[[], str]] = {
     "here": call_id,
     "copy_current_request_context": lambda: in_a_thread(copy_current_request_context(call_id)),
     "copied context": lambda: in_a_thread(functools.partial(contextvars.copy_context().run, call_id)),
     "stream_with_context": lambda: next(stream_with_context(call_id() for _ in range(1))),
     "app context": in_an_app_context,
+    "another request": in_another_request,
 }
 
 

@@ -32,8 +32,7 @@ def trace_id(environ: Mapping[str, Any]) -> str:
         number = api.get_current_span().get_span_context().trace_id
         if number:
             return f"{number:032x}"
-    sent = environ.get("HTTP_TRACEPARENT")
-    match = _TRACEPARENT.match(sent) if sent else None
+    match = _TRACEPARENT.match(environ["HTTP_TRACEPARENT"]) if "HTTP_TRACEPARENT" in environ else None
     return match[1] if match else ""
 
 

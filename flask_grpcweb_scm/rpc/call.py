@@ -271,15 +271,6 @@ class IncomingCall(CallContext):
                 raise
         return self._message
 
-    def request(self) -> Message | Iterator[Message]:
-        """The request as a service function gets it: a message, or an iterator of messages.
-
-        :raises RemoteProtocolError: see :meth:`message`, or for a payload that is not a message of the method.
-        """
-        endpoint = self.endpoint
-        method = endpoint.method
-        return self.requests() if method.client_streaming else endpoint.decode(method.request_class, self.message())
-
     def requests(self) -> Iterator[Message]:
         """Read the requests of a client-streaming method.
 

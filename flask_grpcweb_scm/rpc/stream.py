@@ -35,12 +35,14 @@ _SHORT_PREFIXES = [encode_prefix(0, size) for size in range(SHORT_BYTES)]
 def serve_stream(call: IncomingCall) -> Reply | StreamReply:
     """Serve a server-streaming call up to its first message. Raises no exception of the call's making."""
     endpoint = call.endpoint
+    method = endpoint.method
     leave: Callable[[], object] = list
     try:
         call.open()
         leave = endpoint.limit_streams(call)
+        request = call.requests() if method.client_streaming else endpoint.decode(method.request_class, call.message())
         # The function is intercepted(), and ends in call_for_stream().
-        responses = iter(endpoint.functions[endpoint.method](call.request(), call))
+        responses = iter(endpoint.functions[method](request, call))
     except BaseException as error:
         leave()
         if not isinstance(error, Exception):

@@ -25,11 +25,7 @@ def serve_unary(call: IncomingCall) -> Reply:
     try:
         # The headers first: compression, timeout, metadata, and who is calling.
         call.open()
-        request: Any
-        if method.client_streaming:
-            request = call.requests()
-        else:
-            request = decode(method.request_class, call.message())
+        request = call.requests() if method.client_streaming else decode(method.request_class, call.message())
         # The function is intercepted(), and ends in that of message_function().
         response = endpoint.functions[method](request, call)
         return endpoint.protocol.success(call, encode(response))

@@ -35,14 +35,14 @@ _HAS_NANOSECONDS = sys.version_info >= (3, 13)
 
 _BYPASSED = "info", "_log", "findCaller", "makeRecord"
 """The steps of a logger before ``handle()``."""
+_record_factory = logging.getLogRecordFactory
 _of_logger = operator.attrgetter(*_BYPASSED)
 _of_record = operator.attrgetter("__new__", "__init__")
 
 
 def _makers() -> tuple[Any, ...]:
     """The parts of logging that make records; each may be replaced by somebody who watches records."""
-    factory = logging.getLogRecordFactory()
-    return logger.__class__, factory, len(vars(logger)), _of_logger(Logger), _of_record(LogRecord)
+    return logger.__class__, _record_factory(), len(logger.__dict__), _of_logger(Logger), _of_record(LogRecord)
 
 
 def _are_loggings_own(*parts: object) -> bool:

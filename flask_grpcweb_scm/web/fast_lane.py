@@ -19,7 +19,7 @@ from flask import Blueprint, Request, Response
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, Pairs, StreamReply
+from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
@@ -208,14 +208,7 @@ class FastLane:
             raise
         finally:
             if scope is None or scope.stream is None:
-                if new_call is not IncomingCall:
-                    call.close()
-                error = call.unhandled
-                try:
-                    context.leave(None if error is not None and app.should_ignore_error(error) else error)
-                except BaseException:
-                    environ[CALL_KEY] = call
-                    raise
+                self._leave(call, context)
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
         try:
             start_response(status, headers)
@@ -224,6 +217,15 @@ class FastLane:
             environ[CALL_KEY] = call
             raise
         return pieces
+
+    def _leave(self, call: IncomingCall, context: LateRequestContext) -> None:
+        call.close()
+        error = call.unhandled
+        try:
+            context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
+        except BaseException:
+            call.environ[CALL_KEY] = call
+            raise
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Token
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, Response
+from flask import Flask, Response, has_request_context, request
 from flask.ctx import AppContext
 from flask.sessions import SessionMixin
 from flask.signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down, request_tearing_down
+from werkzeug.local import LocalProxy
 from werkzeug.routing import MapAdapter, Rule
 
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall
+from flask_grpcweb_scm.rpc import CallContext, Endpoint, IncomingCall
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, request_variable
 from flask_grpcweb_scm.web.sessions import has_session_cookie, open_known_session, save_session
@@ -20,7 +21,7 @@ from flask_grpcweb_scm.web.sessions import has_session_cookie, open_known_sessio
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext"]
+__all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext", "current_rpc"]
 
 # Python 3.11 makes a bound method for each call of an imported object's.
 _enter_app, _entered_app, _leave_app = app_variable.set, app_variable.get, app_variable.reset
@@ -90,7 +91,7 @@ class LateAppContext(AppContext):
 
     def __init__(self, app: Flask, call: IncomingCall | None = None) -> None:
         self.app = app
-        # For current_rpc, which sees by the latter whether the call is still the innermost.
+        # For current_rpc: a request that something in the call has made has set another one.
         self.call, self.around = call, _active_call()
         self._entered: Token[AppContext] | None = None
         if appcontext_pushed.receivers:
@@ -245,3 +246,19 @@ class HookedRequestContext(LateRequestContext):
             self.pop(error)
         else:
             super().leave(error)
+
+
+def _current_rpc() -> CallContext:
+    active, entered = _active_call(), _entered_app(None)
+    if isinstance(entered, LateAppContext) and entered.call is not None and entered.around is active:
+        active = entered.call
+    elif not isinstance(active, CallContext) and has_request_context():
+        # copy_current_request_context() and what is built on it take nothing but the request to another thread.
+        active = vars(request).get(CALL_KEY)
+    if not isinstance(active, CallContext):
+        raise RuntimeError("no RPC is being served: current_rpc is for service functions and what they call")
+    return active
+
+
+current_rpc: CallContext = cast("CallContext", LocalProxy(_current_rpc))
+"""The :class:`CallContext` of the RPC being served."""

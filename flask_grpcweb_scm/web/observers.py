@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Observers", "RefusedCall"]
 
+_OK = StatusCode.OK
+"""To look for it takes Python 3.11 as long as to call a short function."""
+
 
 class Observers:
     """Those who watch the calls of an app.
@@ -85,7 +88,7 @@ class Observers:
             or method.service.is_probe
             or SCOPE_KEY in call.environ
             or (rpc_started.receivers and self._signals.started.are_there())
-            or (is_logged and logger.isEnabledFor(DEBUG))
+            or (is_logged and logger.level <= DEBUG and logger.isEnabledFor(DEBUG))
         ):
             return self._watch(call)
         # Nobody sees the beginning, and nothing else is known of the request yet.
@@ -95,14 +98,16 @@ class Observers:
         except BaseException as error:
             self._observe_end(call, started).end(RpcError(StatusCode.INTERNAL, type(error).__name__))
             raise
-        call.bytes_sent = sum(map(len, reply[2]))
+        pieces = reply[2]
+        # Of most there is one.
+        call.bytes_sent = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         if not is_view_outermost(has_scope=False):
             self._observe_end(call, started)
             return reply
         status, seconds = call.status, time.monotonic() - started
         try:
             if rpc_finished.receivers:
-                code = StatusCode.OK if status is None else status.code
+                code = _OK if status is None else status.code
                 self._signals.finished.call({"context": call, "code": code, "seconds": seconds})
         except BaseException:
             # What the app makes of it is the response to a call that has ended.
@@ -246,7 +251,7 @@ class Receivers:
         if not signal.receivers:
             return ()
         # Whoever has replaced one of these watches signals.
-        if RpcSignal.send is not _SEND or RpcSignal.receivers_for is not _RECEIVERS_FOR or "send" in vars(signal):
+        if RpcSignal.send is not _SEND or RpcSignal.receivers_for is not _RECEIVERS_FOR or "send" in signal.__dict__:
             return None
         changed, found = self._found
         # Before looking: what comes later is another change.
