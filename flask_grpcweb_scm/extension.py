@@ -10,8 +10,7 @@ from flask import Blueprint, Flask
 
 from flask_grpcweb_scm.access import authentication, shared_counts, stream_limiter
 from flask_grpcweb_scm.auth import Counts, TenantLimiter
-from flask_grpcweb_scm.cli import grpc_cli
-from flask_grpcweb_scm.cli.commands import config_errors_in_commands
+from flask_grpcweb_scm.cli import LateGroup, config_errors_in_commands, grpc_cli
 from flask_grpcweb_scm.config_values import read_host
 from flask_grpcweb_scm.configuration import ConfigError, check_settings, read_settings, warn
 from flask_grpcweb_scm.observe import Observer
@@ -325,10 +324,9 @@ def _scm_service() -> Service:
 
 def _init_scm(app: Flask, host_db: SQLAlchemy | None) -> None:
     from flask_grpcweb_scm.scm import init_app
-    from flask_grpcweb_scm.scm.cli import scm_cli
 
     init_app(app, host_db)
-    app.cli.add_command(scm_cli)
+    app.cli.add_command(LateGroup("scm", "flask_grpcweb_scm.scm.cli:scm_cli", "Set up what ScmService serves."))
 
 
 def _warn_of_greenlets(dispatcher: Dispatcher) -> None:

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import pkgutil
+from collections.abc import Iterator
+
 import click
+from flask.cli import NoAppException, ScriptInfo
 
-__all__ = ["grpc_cli"]
+from flask_grpcweb_scm.configuration import ConfigError
+
+__all__ = ["LateGroup", "config_errors_in_commands", "grpc_cli"]
 
 
-class _GrpcGroup(click.Group):
-    """The commands, imported when one is asked for: Flask loads this group for every command of every app."""
+class LateGroup(click.Group):
+    """Commands that are imported when one is asked for: Flask loads their group in every worker, and for each command.
+
+    :param source: the group that has them, as an entry point names it: ``package.module:name``.
+    """
+
+    def __init__(self, name: str, source: str, text: str) -> None:
+        super().__init__(name, help=text)
+        self._source = source
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command with a name."""
-        from flask_grpcweb_scm.cli.commands import commands
-
-        return commands.get_command(ctx, cmd_name)
+        return self._found().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of the commands."""
-        from flask_grpcweb_scm.cli.commands import commands
+        return self._found().list_commands(ctx)
 
-        return commands.list_commands(ctx)
+    def _found(self) -> click.Group:
+        group: click.Group = pkgutil.resolve_name(self._source)
+        return group
 
 
-@click.group("grpc", cls=_GrpcGroup)
-def grpc_cli() -> None:
-    """Begin a project with a gRPC-Web service, look at the services of an app, and call them."""
+grpc_cli = LateGroup(
+    "grpc",
+    "flask_grpcweb_scm.cli.commands:commands",
+    "Begin a project with a gRPC-Web service, look at the services of an app, and call them.",
+)
+
+
+class _CommandConfigError(ConfigError, NoAppException):
+    """A ConfigError that ``flask …`` prints as a sentence, as one about an app that it does not find."""
+
+
+@contextlib.contextmanager
+def config_errors_in_commands() -> Iterator[None]:
+    """Have ``flask …`` show no traceback of a ConfigError that is raised in the block, while it loads the app."""
+    try:
+        yield
+    except ConfigError as error:
+        context = click.get_current_context(silent=True)
+        if context is None or context.find_object(ScriptInfo) is None:
+            raise
+        raise _CommandConfigError(str(error)) from error

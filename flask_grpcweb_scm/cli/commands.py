@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import click
 from flask import current_app
-from flask.cli import NoAppException, ScriptInfo, with_appcontext
+from flask.cli import with_appcontext
 from google.protobuf.message import Message
 
 from flask_grpcweb_scm.cli.check import findings
@@ -24,29 +22,12 @@ from flask_grpcweb_scm.cli.names import (
 )
 from flask_grpcweb_scm.cli.project import OWN_NAME, check_name, next_steps, project_files, write_files
 from flask_grpcweb_scm.cli.tokens import token_cli
-from flask_grpcweb_scm.configuration import ConfigError
 from flask_grpcweb_scm.rpc import RpcMethod
 from flask_grpcweb_scm.rpc.protocols import HTTP1_PROTOCOLS, PROTOCOLS
 from flask_grpcweb_scm.services import Descriptors, read_sets
 from flask_grpcweb_scm.web.flask_internals import unproxied_app
 
-__all__ = ["commands", "config_errors_in_commands"]
-
-
-class _CommandConfigError(ConfigError, NoAppException):
-    """A ConfigError that ``flask …`` prints as a sentence, as one about an app that it does not find."""
-
-
-@contextlib.contextmanager
-def config_errors_in_commands() -> Iterator[None]:
-    """Have ``flask …`` show no traceback of a ConfigError that is raised in the block, while it loads the app."""
-    try:
-        yield
-    except ConfigError as error:
-        context = click.get_current_context(silent=True)
-        if context is None or context.find_object(ScriptInfo) is None:
-            raise
-        raise _CommandConfigError(str(error)) from error
+__all__ = ["commands"]
 
 
 CERTIFICATES = click.Path(exists=True, dir_okay=False)

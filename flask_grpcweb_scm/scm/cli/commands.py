@@ -51,9 +51,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-@click.group("scm")
-def scm_cli() -> None:
-    """Set up what ScmService serves."""
+scm_cli = click.Group("scm")
 
 
 def command(name: str, group: click.Group = scm_cli, **attributes: str) -> Callable[[Command], click.Command]:

@@ -13,6 +13,7 @@ from flask_grpcweb_scm.scm.code_mappings.libraries import (
 )
 
 __all__ = [
+    "NOT_IN_APP",
     "Reading",
     "StackFrame",
     "StackPath",
@@ -26,6 +27,8 @@ __all__ = [
 
 # The first four parts of com.example.shop.cart.checkout say whose code it is; what follows changes too often.
 PACKAGE_PARTS = 4
+
+NOT_IN_APP = "it is not the app's own code: in_app is false"
 
 _PREFIX = re.compile(r"(?:app:///|\./|\.\./|/)*")
 _URL = re.compile(r"https?://", re.IGNORECASE)

@@ -12,7 +12,7 @@ from flask import Flask, current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from sqlalchemy import orm
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from urllib3.util import wait_for_read
 
 from flask_grpcweb_scm.forks import renew_after_fork
@@ -229,6 +229,7 @@ db: Database = Database(model_class=Base)
 """The Flask-SQLAlchemy instance of the models: the app's own in an app that has one, else that of the extension."""
 
 if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
     class Model(Base):
         """Type of the base class of the models, which Flask-SQLAlchemy makes at run time."""
@@ -293,6 +294,9 @@ def insert_new(table: type[Model] | sa.Table, constraint: str | None = None) -> 
     dialect = db.engine.dialect.name
     columns = None if constraint is None else _columns_of(table, constraint)
     if dialect == "postgresql":
+        # Apps on SQLite need not import it.
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=columns)
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing(index_elements=columns)

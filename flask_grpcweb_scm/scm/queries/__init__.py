@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import orm
-from sqlalchemy.dialects import postgresql
 
 from flask_grpcweb_scm.scm.database.db import Model, db
 
@@ -41,14 +40,14 @@ def is_one_of(
     PostgreSQL gets them as one parameter: as many parameters would take longer to prepare than the query itself.
     """
     if db.engine.dialect.name == "postgresql":
-        return column == sa.any_(sa.literal(values, postgresql.ARRAY(column.type)))
+        return column == sa.any_(sa.literal(values, sa.ARRAY(column.type)))
     return column.in_(values)
 
 
 def is_one_of_given(column: sa.ColumnElement[Any], name: str, dialect: str) -> sa.ColumnElement[bool]:
     """Build the condition of :func:`is_one_of` on the values of a parameter, for a statement that is built once."""
     if dialect == "postgresql":
-        return column == sa.any_(sa.bindparam(name, type_=postgresql.ARRAY(column.type)))
+        return column == sa.any_(sa.bindparam(name, type_=sa.ARRAY(column.type)))
     return column.in_(sa.bindparam(name, expanding=True, type_=column.type))
 
 
@@ -60,7 +59,10 @@ def json_columns(document: sa.ColumnElement[str], types: Sequence[Any]) -> list[
     :param types: of the values.
     """
     if db.engine.dialect.name == "postgresql":
-        each = sa.func.jsonb_array_elements(sa.cast(document, postgresql.JSONB)).table_valued("value", name="each")
+        # Apps on SQLite need not import it.
+        from sqlalchemy.dialects.postgresql import JSONB
+
+        each = sa.func.jsonb_array_elements(sa.cast(document, JSONB)).table_valued("value", name="each")
         return [sa.cast(each.c.value.op("->>")(place), type_) for place, type_ in enumerate(types)]
     each = sa.func.json_each(document).table_valued("value", name="each")
     return [sa.func.json_extract(each.c.value, f"$[{place}]", type_=type_) for place, type_ in enumerate(types)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import contains_eager
 
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
@@ -56,7 +55,7 @@ def page_of_external_issues(
 def _is_among(ids: sa.Select[int]) -> sa.ColumnElement[bool]:
     if db.engine.dialect.name == "postgresql":
         # Not IN, for which it may read all issues.
-        array = sa.func.array(ids.scalar_subquery(), type_=postgresql.ARRAY(ExternalIssue.id.type))
+        array = sa.func.array(ids.scalar_subquery(), type_=sa.ARRAY(ExternalIssue.id.type))
         return ExternalIssue.id == sa.any_(array)
     return ExternalIssue.id.in_(ids)
 

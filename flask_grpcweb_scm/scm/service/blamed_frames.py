@@ -11,10 +11,8 @@ from functools import partial
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.rpc import CallContext, RpcError, StatusCode
 from flask_grpcweb_scm.scm.code_mappings.derive import derive
-from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame
+from flask_grpcweb_scm.scm.code_mappings.frames import NOT_IN_APP, StackFrame
 from flask_grpcweb_scm.scm.code_mappings.repositories import READERS
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
-from flask_grpcweb_scm.scm.code_mappings.tracebacks.objects import NOT_IN_APP
 from flask_grpcweb_scm.scm.database.models import Project, Repository
 from flask_grpcweb_scm.scm.database.values import provider_name
 from flask_grpcweb_scm.scm.pages import Pages
@@ -190,8 +188,7 @@ def _find_files(
         if path.outcome == Outcome.OUTCOME_UNSUPPORTED and not frame.HasField("in_app"):
             frame.in_app = False
         if not path.source_path:
-            of_bundle = "it is a bundle whose source map is missing; " if is_bundle(frame.path) else ""
-            outcome.no_suspect_reason = of_bundle + path.reason
+            outcome.no_suspect_reason = _of_bundle(frame.path) + path.reason
             continue
         frame.in_app = True
         if frame.line < 1:
@@ -237,6 +234,13 @@ def _limit_files(
         wanted[key] = [line for line in lines if (key, line[1]) in blamed]
         if not wanted[key]:
             del wanted[key]
+
+
+def _of_bundle(path: str) -> str:
+    # As late as the reader of stack traces itself.
+    from flask_grpcweb_scm.scm.code_mappings.tracebacks.javascript import is_bundle
+
+    return "it is a bundle whose source map is missing; " if is_bundle(path) else ""
 
 
 def _may_be_ours(outcome: scm_pb2.FrameOutcome) -> bool:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask_grpcweb_scm.scm.code_mappings.frames import StackFrame, extension
+from flask_grpcweb_scm.scm.code_mappings.frames import NOT_IN_APP, StackFrame, extension
 from flask_grpcweb_scm.scm.code_mappings.tracebacks.language import TracebackFrame
 
-__all__ = ["LISTS", "NOT_IN_APP", "frame_of_object"]
+__all__ = ["LISTS", "frame_of_object"]
 
 LISTS = re.compile(
     r"(?:call_?|parsed_?|extended_?)?(?:stack|frames|trace|backtrace)s?(?:_?(?:trace|frames|lines))?|traceback",
@@ -17,7 +17,6 @@ LISTS = re.compile(
 )
 """Names of lists whose objects are frames: a place in another object is where the logger was called."""
 
-NOT_IN_APP = "it is not the app's own code: in_app is false"
 _IN_APP = ("in_app", "inApp")
 _ABSOLUTE = ("abs_path", "absPath")
 _PATH = ("filename", "fileName", "file_name", "file", "path", "source", "url")
