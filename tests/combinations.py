@@ -7,7 +7,10 @@ from collections.abc import Hashable, Iterable
 
 import pytest
 
-__all__ = ["each_value_once"]
+__all__ = ["ON_SQLITE", "each_value_once"]
+
+ON_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+"""For a test of files, requests or processes: other tests run its statements on PostgreSQL too."""
 
 
 def each_value_once(items: Iterable[pytest.Item]) -> set[pytest.Item]:

@@ -16,6 +16,7 @@ from flask import Flask
 from flask_grpcweb_scm.scm import Commit, Job, Repository, db
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due
 from flask_grpcweb_scm.scm.mirrors import places_below
+from tests.combinations import ON_SQLITE
 from tests.faults.integrity import check_integrity
 from tests.faults.worker import GIT, run_worker
 from tests.forking import FORKSERVER
@@ -23,7 +24,7 @@ from tests.scm.databases import disposed
 from tests.scm.git_import.test_git_import import as_git_log_says, stored
 from tests.scm.mirrors.git_server import GitServer, Handler, serve_git
 from tests.scm.mirrors.test_own_mirror import names_of
-from tests.scm.support import GitRepository, add_organization, build_history, make_app
+from tests.scm.support import GitRepository, add_organization, make_app, repository_with_history
 
 pytestmark = pytest.mark.needs("processes that are killed")
 
@@ -62,8 +63,8 @@ class Workers:
 
     def run(self, *, git: int = 0, commit: int | None = None) -> int | None:
         """Run a worker as if the leases of killed ones were over; gives its exit code."""
-        (self.folder / "runs").write_text("")
-        (self.folder / "kill").write_text(str(git))
+        (self.folder / "runs").write_text("0\n")
+        (self.folder / "kill").write_text(f"{git}\n")
         with self.app.app_context():
             make_due(SYNC_REPOSITORY, 1)
             long_ago = sa.text("date_added")
@@ -95,26 +96,36 @@ class Workers:
 
 @pytest.fixture
 def workers(database: str, tmp_path: Path) -> Iterator[Workers]:
-    origin = GitRepository(tmp_path / "remotes/acme/api.git")
-    build_history(origin)
+    origin = repository_with_history(tmp_path / "remotes/acme/api.git")
     with serve_git(tmp_path / "remotes") as server, disposed(make_app(database)) as app:
         found = Workers(app, server, origin, tmp_path)
         found.change()
         yield found
 
 
-def test_after_each_step(workers: Workers) -> None:
-    # The first sync is killed at each of its steps, then each of those that follow.
-    steps = {"git": 0, "commit": 0}
-    for kind in steps:
-        while workers.run(**{kind: steps[kind] + 1}) == -signal.SIGKILL:
-            steps[kind] += 1
-            workers.change()
-    assert steps["git"] > 10
-    assert steps["commit"] > 5
+# The first sync is killed at each of its steps, then each of those that follow.
+
+
+@ON_SQLITE
+def test_after_each_run_of_git(workers: Workers) -> None:
+    step = 0
+    while workers.run(git=step + 1) == -signal.SIGKILL:
+        step += 1
+        workers.change()
+    assert step > 10
     workers.check()
 
 
+def test_after_each_commit(workers: Workers) -> None:
+    step = 0
+    while workers.run(commit=step + 1) == -signal.SIGKILL:
+        step += 1
+        workers.change()
+    assert step > 5
+    workers.check()
+
+
+@ON_SQLITE
 def test_while_it_fetches(workers: Workers) -> None:
     def cut(handler: Handler) -> None:
         if b"command=fetch" not in handler.body:

@@ -15,7 +15,7 @@ QUICK = {
     "SQLite": ["file locked", "a worker killed"],
     REDIS: ["stopped (SIGSTOP)", "killed, started again"],
 }
-PAUSE = 0.05
+PAUSE = 0.2
 """Else the other tests have no machine meanwhile."""
 # Any call may pass its deadline, a second, on a machine that does something else too.
 STATUSES = {StatusCode.UNAVAILABLE.name, StatusCode.DEADLINE_EXCEEDED.name}

@@ -12,18 +12,19 @@ from flask_grpcweb_scm.scm import db
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
 
-# Each run of git is a step: with its number in the file "kill", the worker is killed once git has ended.
+# Each run of git is a step: with its number in the file "kill", the worker is killed once git has ended. Without
+# processes beside git's: it runs some hundred times.
 GIT = """\
 #!/bin/sh
-cd "{folder}"
-echo >> runs
-if [ "$(wc -l < runs)" = "$(cat kill)" ]; then
-    cd "$OLDPWD"
+read -r run < "{folder}/runs"
+read -r kill < "{folder}/kill"
+run=$((run + 1))
+echo $run > "{folder}/runs"
+if [ $run = $kill ]; then
     "{git}" "$@"
     kill -9 $PPID
     exit
 fi
-cd "$OLDPWD"
 exec "{git}" "$@"
 """
 

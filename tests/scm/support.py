@@ -180,12 +180,7 @@ class GitRepository:
         if (path / ".git").exists():
             return
         # Hundreds of tests begin here: without a process of git for each.
-        for file, content in _new_repository().items():
-            (path / file).parent.mkdir(parents=True, exist_ok=True)
-            if content is None:
-                (path / file).mkdir()
-            else:
-                (path / file).write_bytes(content)
+        _write_files(path, _new_repository())
 
     def git(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> str:
         done = subprocess.run(
@@ -243,19 +238,44 @@ class GitRepository:
         return {"GIT_AUTHOR_DATE": f"{self.now - 60} +0200", "GIT_COMMITTER_DATE": f"{self.now} -0500"}
 
 
+Files = dict[str, tuple[int, bytes | str | None]]
+"""Modes and contents of files by their paths; texts are targets of links, and empty folders have no content."""
+
+
+def _read_files(folder: Path) -> Files:
+    files: Files = {}
+    for entry in sorted(folder.rglob("*")):
+        path, mode = str(entry.relative_to(folder)), entry.lstat().st_mode
+        if entry.is_symlink():
+            files[path] = mode, str(entry.readlink())
+        elif entry.is_file():
+            files[path] = mode, entry.read_bytes()
+        elif not any(entry.iterdir()):
+            files[path] = mode, None
+    return files
+
+
+def _write_files(folder: Path, files: Files) -> None:
+    for path, (mode, content) in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            file.mkdir()
+        elif isinstance(content, str):
+            file.symlink_to(content)
+        else:
+            file.write_bytes(content)
+            file.chmod(mode)
+
+
 @functools.cache
-def _new_repository() -> dict[str, bytes | None]:
-    """The files that git makes for a repository, and its empty folders, which have no content."""
+def _new_repository() -> Files:
+    """The files that git makes for a repository."""
     with tempfile.TemporaryDirectory() as folder:
         environ = {"PATH": os.environ["PATH"], "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
         command = ["git", "init", "--quiet", "--initial-branch=main", "--template="]
         subprocess.run(command, cwd=folder, check=True, env=environ)
-        entries = sorted(Path(folder).rglob("*"))
-        return {
-            str(entry.relative_to(folder)): entry.read_bytes() if entry.is_file() else None
-            for entry in entries
-            if entry.is_file() or not any(entry.iterdir())
-        }
+        return _read_files(Path(folder))
 
 
 class ReadRepository(GitRepository):
@@ -280,6 +300,23 @@ def processes_with(text: str) -> list[str]:
 
 def numbered(start: int, stop: int, word: str = "line") -> str:
     return "".join(f"{word} {number}\n" for number in range(start, stop))
+
+
+def repository_with_history(path: Path) -> GitRepository:
+    """A new repository with the history of :func:`build_history`, without the dozens of processes of git."""
+    files, now = _history()
+    _write_files(path, files)
+    repository = GitRepository(path)
+    repository.now = now
+    return repository
+
+
+@functools.cache
+def _history() -> tuple[Files, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        repository = GitRepository(Path(folder))
+        build_history(repository)
+        return _read_files(repository.path), repository.now
 
 
 def build_history(repository: GitRepository) -> None:

@@ -201,7 +201,15 @@ def test_a_child_does_not_wait_for_a_tree_that_its_parent_reads() -> None:
 
 
 @pytest.mark.needs("server")
-@pytest.mark.parametrize("options", [["gthread", "--threads=4"], ["gevent"]], ids=lambda options: options[0])
+@pytest.mark.parametrize(
+    ("databases", "options"),
+    [
+        ("sqlite", ["gthread", "--threads=4"]),
+        pytest.param("postgresql", ["gevent"], marks=pytest.mark.needs("PostgreSQL")),
+        pytest.param("postgresql", ["gthread", "--threads=4"], marks=pytest.mark.needs("PostgreSQL")),
+    ],
+    indirect=["databases"],
+)
 def test_workers_that_share_a_factory(database: str, tmp_path: Path, options: list[str]) -> None:
     app = make_app(database)
     with app.app_context():

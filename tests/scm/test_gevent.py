@@ -19,6 +19,7 @@ from flask_grpcweb_scm.client import Channel, ScmStub
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Repository, db
 from flask_grpcweb_scm.testing import assert_rpc_error
+from tests.combinations import ON_SQLITE
 from tests.grpcweb import PROTO, body_of, read
 from tests.scm.support import SERVICE, GitRepository, Tenant, processes_with, set_mirror
 from tests.servers import ROOT, gunicorn
@@ -30,9 +31,6 @@ pytestmark = pytest.mark.needs("server")
 SECONDS = 20
 
 Serve = Callable[..., contextlib.AbstractContextManager[int]]
-
-
-on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True, scope="session")
 
 
 @pytest.fixture
@@ -65,7 +63,11 @@ def eventually(condition: Callable[[], object]) -> bool:
     return bool(condition())
 
 
-@pytest.mark.parametrize("options", ["", "--preload"])
+@pytest.mark.parametrize(
+    ("databases", "options"),
+    [("sqlite", ""), pytest.param("postgresql", "--preload", marks=pytest.mark.needs("PostgreSQL"))],
+    indirect=["databases"],
+)
 def test_rpcs_that_run_git(
     app: Flask, ours: Tenant, mirrored: int, history: GitRepository, serve: Serve, options: str
 ) -> None:
@@ -90,14 +92,25 @@ def test_rpcs_that_run_git(
         assert outcome.outcome == scm_pb2.PathOutcome.OUTCOME_AMBIGUOUS
 
 
-@on_sqlite
-def test_other_calls_are_served_while_git_runs(
+def commit_request(tenant: Tenant, *headers: tuple[str, str]) -> bytes:
+    message = scm_pb2.GetCommitRequest(repository_id=tenant.repository, commit_sha="a" * 40)
+    return request(SERVICE + "GetCommit", body_of(message), [("content-type", PROTO), *headers])
+
+
+@ON_SQLITE
+def test_git_is_killed_at_the_deadline_and_other_calls_are_served_while_it_runs(
     app: Flask, ours: Tenant, stuck: Path, serve: Serve, tmp_path: Path
 ) -> None:
     set_mirror(app, ours.repository, stuck)
     waiting = scm_pb2.GetCommitRequest(repository_id=ours.repository, commit_sha="a" * 40)
     listing = scm_pb2.ListRepositoriesRequest(organization_id=ours.organization)
     with serve() as port, stub_of(port) as stub, ThreadPoolExecutor(1) as pool:
+        with Connection(port) as connection:
+            connection.send(commit_request(ours, ("grpc-timeout", "500m")))
+            response = connection.response()
+            answer = read(response.status, response.headers, response.body)
+            assert (answer.code, answer.message) == (4, "git cat-file did not end in time")
+            assert processes_with(str(stuck)) == []
         call = pool.submit(stub.get_commit, waiting)
         assert eventually(lambda: processes_with(str(stuck)))
         assert len(stub.list_repositories(listing).repositories) == 1
@@ -111,23 +124,7 @@ def test_other_calls_are_served_while_git_runs(
             call.result()
 
 
-def commit_request(tenant: Tenant, *headers: tuple[str, str]) -> bytes:
-    message = scm_pb2.GetCommitRequest(repository_id=tenant.repository, commit_sha="a" * 40)
-    return request(SERVICE + "GetCommit", body_of(message), [("content-type", PROTO), *headers])
-
-
-@on_sqlite
-def test_git_is_killed_at_the_deadline(app: Flask, ours: Tenant, stuck: Path, serve: Serve) -> None:
-    set_mirror(app, ours.repository, stuck)
-    with serve() as port, Connection(port) as connection:
-        connection.send(commit_request(ours, ("grpc-timeout", "500m")))
-        response = connection.response()
-        answer = read(response.status, response.headers, response.body)
-        assert (answer.code, answer.message) == (4, "git cat-file did not end in time")
-        assert processes_with(str(stuck)) == []
-
-
-@on_sqlite
+@ON_SQLITE
 def test_git_does_not_outlive_a_client_that_goes_away(app: Flask, ours: Tenant, stuck: Path, serve: Serve) -> None:
     set_mirror(app, ours.repository, stuck)
     with serve(GRPC_GIT_TIMEOUT=2) as port:

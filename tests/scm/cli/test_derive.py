@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Repository, db
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import add, run
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, stored
 from tests.scm.service.test_suspects import TRACE, Shop, shop
@@ -78,6 +79,7 @@ def test_what_cannot_work_says_the_way_out(
     assert message in result.output
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("name", ["a\x1b]0;X\x07/x.py", "a\x9b31m/x.py", "a\u202eyp.x/x.py", "a\u2028b/x.py"])
 def test_names_of_files_are_printed_without_effect(app: Flask, tmp_path: Path, name: str) -> None:
     repository = GitRepository(tmp_path / "repository")
@@ -149,6 +151,7 @@ def test_the_suspects_of_a_trace_are_printed(app: Flask, ours: Tenant, shop: Sho
     assert answer["frames"][2]["source_url"].endswith(f"/blob/{shop.tip}/shop/cart.py#L2")
 
 
+@ON_SQLITE
 def test_of_a_long_log_the_end_is_read(app: Flask, ours: Tenant, shop: Shop) -> None:
     add_shop(app, ours, "acme/shop", shop.git)
     arguments = ["scm", "derive", "ours", "web", "--suspects", "--traceback", "-"]

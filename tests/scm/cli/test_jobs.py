@@ -22,6 +22,7 @@ from flask_grpcweb_scm.scm import Job, Repository, db
 from flask_grpcweb_scm.scm.cli import jobs
 from flask_grpcweb_scm.scm.jobs import RESUME_OUTBOX, SYNC_REPOSITORY, Kind, make_due
 from flask_grpcweb_scm.scm.mirrors import places_below
+from tests.combinations import ON_SQLITE
 from tests.documents import ROOT
 from tests.scm.cli.test_rows import run
 from tests.scm.databases import disposed
@@ -200,6 +201,7 @@ def test_a_signal_that_comes_to_another_thread_ends_a_worker(app: Flask, monkeyp
     assert facts(app, "worker") == {"jobs": 1}
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_ends_when_it_is_told_to(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.combinations import ON_SQLITE
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, derive
 from tests.scm.support import Scm, Tenant
 
@@ -256,6 +257,7 @@ LAYOUTS: list[tuple[str, dict[str, list[str]], dict[str, str]]] = [
 ]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("files", "paths"), [row[1:] for row in LAYOUTS], ids=[row[0] for row in LAYOUTS])
 def test_layouts(
     scm: Scm, ours: Tenant, add_repository: AddRepository, files: dict[str, list[str]], paths: dict[str, str]

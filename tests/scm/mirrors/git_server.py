@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scm.support import GitRepository, build_history
+from tests.scm.support import GitRepository, repository_with_history
 from tests.servers import in_a_thread, read_body
 
 __all__ = ["Fault", "GitServer", "Handler", "git_server", "origin", "serve_git"]
@@ -114,6 +114,4 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
 @pytest.fixture
 def origin(tmp_path: Path) -> GitRepository:
     """A repository on that server, at ``acme/api.git``."""
-    repository = GitRepository(tmp_path / "remotes/acme/api.git")
-    build_history(repository)
-    return repository
+    return repository_with_history(tmp_path / "remotes/acme/api.git")

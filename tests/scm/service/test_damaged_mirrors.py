@@ -11,12 +11,12 @@ import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
+from tests.combinations import ON_SQLITE
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 ABSENT = "a" * 40
 
-on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True, scope="session")
-pytestmark = on_sqlite
+pytestmark = ON_SQLITE
 
 
 def overwrite(git: Path, pattern: str, change: Callable[[bytes], bytes]) -> None:

@@ -13,8 +13,10 @@ from flask import Flask
 
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.scm import Commit, Repository, db
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import run
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
+from tests.tables import check_rows
 
 
 @pytest.fixture
@@ -79,16 +81,16 @@ CONDITIONS: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "arguments"), CONDITIONS)
 @pytest.mark.parametrize("branch", ["", "main"])
-def test_conditions(
-    scm: Scm, imported: int, history: GitRepository, fields: dict[str, Any], arguments: list[str], branch: str
-) -> None:
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    paths = [argument for argument in arguments if not argument.startswith("-")]
-    flags += ["--full-history", "--no-merges"] if paths else []
-    expected = git(history, "--date-order", *flags, "main", "--", *paths)
-    assert keys(scm, imported, page_size=2, branch=branch, **fields) == expected
+def test_conditions(scm: Scm, imported: int, history: GitRepository, branch: str) -> None:
+    def check(fields: dict[str, Any], arguments: list[str]) -> None:
+        flags = [argument for argument in arguments if argument.startswith("-")]
+        paths = [argument for argument in arguments if not argument.startswith("-")]
+        flags += ["--full-history", "--no-merges"] if paths else []
+        expected = git(history, "--date-order", *flags, "main", "--", *paths)
+        assert keys(scm, imported, page_size=2, branch=branch, **fields) == expected
+
+    check_rows(check, CONDITIONS)
 
 
 def test_a_path_is_that_of_a_file_whatever_it_was_before(app: Flask, scm: Scm, ours: Tenant, tmp_path: Any) -> None:
@@ -181,6 +183,7 @@ def test_pages_stay_those_of_the_first_tip(app: Flask, scm: Scm, ours: Tenant, t
     scm.error(StatusCode.NOT_FOUND, "ListCommits", **fields)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
@@ -195,9 +198,9 @@ def test_pages_stay_those_of_the_first_tip(app: Flask, scm: Scm, ours: Tenant, t
         ({"page_token": "x"}, "page_token"),
     ],
 )
-def test_wrong_fields_are_refused(scm: Scm, imported: int, wrong: dict[str, Any], field: str | None) -> None:
+def test_wrong_fields_are_refused(scm: Scm, mirrored: int, wrong: dict[str, Any], field: str | None) -> None:
     code = StatusCode.NOT_FOUND if field is None else StatusCode.INVALID_ARGUMENT
-    error = scm.error(code, "ListCommits", repository_id=imported, **wrong)
+    error = scm.error(code, "ListCommits", repository_id=mirrored, **wrong)
     assert field is None or [violation.field for violation in error.details[0].field_violations] == [field]
 
 

@@ -17,6 +17,7 @@ from flask_grpcweb_scm.scm.jobs import REFRESH_ISSUES, RESUME_OUTBOX, make_due, 
 from flask_grpcweb_scm.scm.jobs.issues import issue_changed
 from flask_grpcweb_scm.scm.sync import KINDS
 from tests.client.scripted import Peer
+from tests.combinations import ON_SQLITE
 from tests.scm.databases import disposed
 from tests.scm.support import Scm, Tenant
 from tests.scm.trackers.github_server import answer, cut_before
@@ -115,6 +116,7 @@ def seconds_until_read(app: Flask, key: str) -> float | None:
         return None if row.refresh_at is None else (row.refresh_at - database_now()).total_seconds()
 
 
+@ON_SQLITE
 @every_vendor
 def test_what_changes_at_the_tracker_is_here_too(app: Flask, scm: Scm, ours: Tenant, vendor: VendorServer) -> None:
     keys = [vendor.key(number) for number in (1, 2, 3)]
@@ -147,6 +149,7 @@ def test_what_changes_at_the_tracker_is_here_too(app: Flask, scm: Scm, ours: Ten
     assert timedelta(0) <= age < timedelta(seconds=PATIENCE)
 
 
+@ON_SQLITE
 @every_vendor
 def test_one_is_read_alone(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
     vendor.add(7, status="done", assignee="ann")
@@ -208,6 +211,7 @@ def test_what_is_gone_is_known_and_is_not_looked_for_again_and_again(
 MOVED = {"github": "n/m#9", "github_enterprise": "n/m#9", "gitlab": "x:n/m#9", "jira": "NEW-9", "jira_server": "NEW-9"}
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("vendor", [*MOVED], indirect=True)
 @pytest.mark.parametrize("others", [0, 2])
 def test_what_was_moved_is_followed(app: Flask, scm: Scm, ours: Tenant, vendor: VendorServer, others: int) -> None:
@@ -289,6 +293,7 @@ LIMITS = [
 ]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("status", "headers", "body", "seconds"), LIMITS)
 @pytest.mark.parametrize("known", [1, 3])
 def test_a_limit_holds_for_the_whole_account_and_nothing_hurries_it(

@@ -19,6 +19,7 @@ from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Project, Repository, db
 from flask_grpcweb_scm.scm.mirrors import places_below
 from flask_grpcweb_scm.scm.mirrors.on_demand import fetch_missing
+from tests.combinations import ON_SQLITE
 from tests.scm.databases import disposed
 from tests.scm.mirrors.git_server import GitServer, Handler, git_server, origin
 from tests.scm.sources.providers import FakeGitHub, running
@@ -135,6 +136,7 @@ def test_with_an_api_it_is_asked_where_the_mirror_is_missing_or_behind(
         provider.requests.clear()
 
 
+@ON_SQLITE
 def test_without_an_api_it_is_fetched(machines: list[Machine], repository: int, origin: GitRepository) -> None:
     sync_on_both(machines, repository, origin)
     expected = machines[1].results(repository, commit_sha="")
@@ -147,6 +149,7 @@ def test_without_an_api_it_is_fetched(machines: list[Machine], repository: int, 
         assert machine.results(repository, commit_sha="") == expected
 
 
+@ON_SQLITE
 def test_what_searches_all_repositories_fetches_those_that_are_not_there(
     machines: list[Machine], repository: int, origin: GitRepository
 ) -> None:
@@ -216,6 +219,7 @@ def test_searches_go_on_without_what_cannot_be_fetched(
     assert outcome.source_path == "src/lost.py"
 
 
+@ON_SQLITE
 def test_a_mapped_repository_whose_remote_hangs_is_waited_for_once_in_a_minute(
     machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
 ) -> None:
@@ -252,6 +256,7 @@ def test_what_is_there_is_looked_for_until_the_deadline(machines: list[Machine],
             fetch_missing({row: None}, CallContext(timeout=0.0))
 
 
+@ON_SQLITE
 def test_a_remote_that_is_gone(machines: list[Machine], repository: int, origin: GitRepository) -> None:
     """What is on a machine is still read there; a machine without anything says why."""
     first, _, third = machines
@@ -274,6 +279,7 @@ def test_a_repository_that_nobody_has_synced_is_not_fetched(
     assert [*places_below(machines[0].folder)] == []
 
 
+@ON_SQLITE
 def test_a_first_fetch_that_fails_leaves_nothing_behind(
     machines: list[Machine], repository: int, origin: GitRepository, git_server: GitServer
 ) -> None:

@@ -15,6 +15,7 @@ from flask_grpcweb_scm.scm.database.db import release_connection
 from flask_grpcweb_scm.scm.jobs import SYNC_REPOSITORY, make_due, run_due
 from flask_grpcweb_scm.scm.sync import KINDS
 from flask_grpcweb_scm.scm.sync.organization import OrganizationSync
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import run
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import GitHubHost, GitLabHost, forbidden
@@ -99,6 +100,7 @@ def test_what_a_person_has_disabled_stays_disabled(app: Flask, github: GitHubHos
     assert rows(app) == [("1", "acme/a", "disabled")]
 
 
+@ON_SQLITE
 def test_an_unchanged_page_is_not_transferred_again(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
     for number in range(1, 6):
@@ -115,6 +117,7 @@ def test_an_unchanged_page_is_not_transferred_again(app: Flask, github: GitHubHo
     assert [bool(request.headers.get("if-none-match")) for request in listed] == [True, True, True]
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 @pytest.mark.parametrize("max_page", [100, 2])
 def test_one_that_begins_on_a_new_page_is_seen(
@@ -129,6 +132,7 @@ def test_one_that_begins_on_a_new_page_is_seen(
     assert kinds(sync(app)) == [("add", "acme/3")]
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_a_listing_that_breaks_off_hides_nothing(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
@@ -168,6 +172,7 @@ def test_one_that_moves_to_a_page_that_was_read_is_not_hidden(app: Flask, github
     assert kinds(sync(app)) == [("hide", "acme/1")]
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 @pytest.mark.parametrize(
     "answer",
@@ -226,6 +231,7 @@ def test_some_repositories_are_synced_by_name_or_id(app: Flask, github: GitHubHo
     assert [row[1] for row in rows(app)] == ["acme/two", "acme/1"]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("credentials", "config", "text"),
     [
@@ -296,6 +302,7 @@ def test_an_organization_without_an_integration_is_told(app: Flask) -> None:
 # GitLab
 
 
+@ON_SQLITE
 def test_a_group_with_its_subgroups(app: Flask, gitlab: GitLabHost, tmp_path: Path) -> None:
     add_installation(app, gitlab, "gitlab", owner="acme")
     gitlab.max_page = 2
@@ -316,6 +323,7 @@ def test_a_group_with_its_subgroups(app: Flask, gitlab: GitLabHost, tmp_path: Pa
     assert kinds(sync(app)) == []
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("owner", "found"), [("", ["acme/a", "acme/b", "bot/c"]), ("bot", ["bot/c"])])
 def test_a_token_and_a_user(app: Flask, gitlab: GitLabHost, owner: str, found: list[str]) -> None:
     add_installation(app, gitlab, "gitlab", owner=owner)
@@ -325,6 +333,7 @@ def test_a_token_and_a_user(app: Flask, gitlab: GitLabHost, owner: str, found: l
     assert [name for _, name in kinds(sync(app))] == found
 
 
+@ON_SQLITE
 def test_numbers_of_two_hosts_are_two_repositories(app: Flask, gitlab: GitLabHost) -> None:
     with running(GitLabHost(default=gitlab.default)) as other:
         for number, host in enumerate((gitlab, other)):
@@ -338,6 +347,7 @@ def test_numbers_of_two_hosts_are_two_repositories(app: Flask, gitlab: GitLabHos
 # GitHub: who is listed, and where
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("credentials", "owner", "found"),
     [
@@ -390,6 +400,7 @@ def test_a_run_that_was_interrupted_goes_on_and_one_that_failed_does_not(
     assert (sync(app)["synced"], fetched()) == (2, {"1.git", "2.git"})
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_limits_are_waited_for_by_the_sync_itself(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -477,6 +488,7 @@ def test_the_status_that_a_person_has_set_stays(app: Flask, github: GitHubHost, 
     goes_through("disabled")
 
 
+@ON_SQLITE
 def test_a_person_disables_what_a_sync_has_disabled(app: Flask, github: GitHubHost, installed: int) -> None:
     github.add(1, "acme/a", archived=True)
     sync(app)
@@ -538,6 +550,7 @@ def test_a_person_who_was_faster_than_a_sync(
 # What hosts say that cannot be
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_a_listing_that_leads_back_keeps_what_is_known(app: Flask, github: GitHubHost, installed: int) -> None:
     github.max_page = 2
@@ -557,6 +570,7 @@ def test_a_listing_that_leads_back_keeps_what_is_known(app: Flask, github: GitHu
     assert kinds(sync(app)) == [("hide", "acme/5")]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("number", [True, -1, 0, 2.7, 2.0, "3", "\uff13", None, [1], 2**64])
 def test_a_number_that_is_none_is_no_repository(app: Flask, github: GitHubHost, installed: int, number: Any) -> None:
     github.add(1, "acme/a")
@@ -576,6 +590,7 @@ def test_a_flag_that_is_none_disables_nothing(app: Flask, github: GitHubHost, in
     assert (sync(app)["exit_code"], rows(app)) == (1, [("1", "acme/a", "active")])
 
 
+@ON_SQLITE
 def test_odd_names_and_urls(app: Flask, github: GitHubHost, installed: int) -> None:
     github.add(1, "acme/a")
     template = github.row(github.repositories.pop(1))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Integration, OrganizationIntegration, Repository, db
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import run
 from tests.scm.sync.hosts import GitHubHost, forbidden
 from tests.scm.sync.syncing import add_installation, kinds, rows, sync
@@ -34,6 +35,7 @@ def configure(app: Flask, integration_id: int, metadata: dict[str, Any] | None =
         db.session.commit()
 
 
+@ON_SQLITE
 def test_it_goes_to_the_other_one_when_its_own_loses_sight_of_it(
     app: Flask, github: GitHubHost, installed: int, other: int
 ) -> None:
@@ -47,6 +49,7 @@ def test_it_goes_to_the_other_one_when_its_own_loses_sight_of_it(
     assert kinds(sync(app)) == []
 
 
+@ON_SQLITE
 def test_one_outside_of_every_border_is_hidden(app: Flask, github: GitHubHost, installed: int, other: int) -> None:
     for number in (1, 2, 3):
         github.add(number, f"acme/{number}")
@@ -88,6 +91,7 @@ LOST: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 @pytest.mark.parametrize("case", LOST)
 def test_it_goes_to_the_other_one_when_its_own_cannot_be_listed(
@@ -127,6 +131,7 @@ def test_it_goes_to_the_other_one_when_its_own_is_uninstalled(
     assert owners(app) == [("acme/1", other, "active")]
 
 
+@ON_SQLITE
 def test_it_stays_while_its_own_integration_only_fails(
     app: Flask, github: GitHubHost, installed: int, other: int
 ) -> None:
@@ -138,6 +143,7 @@ def test_it_stays_while_its_own_integration_only_fails(
     assert owners(app) == [("acme/1", installed, "active")]
 
 
+@ON_SQLITE
 def test_what_another_one_saw_before_it_failed_is_not_hidden(
     app: Flask, github: GitHubHost, installed: int, other: int
 ) -> None:
@@ -153,6 +159,7 @@ def test_what_another_one_saw_before_it_failed_is_not_hidden(
     assert kinds(sync(app)) == [("hide", "acme/1")]
 
 
+@ON_SQLITE
 def test_numbers_of_a_host_whose_integration_is_gone_are_not_anothers(app: Flask, github: GitHubHost) -> None:
     with app.app_context():
         url = "https://ghe.example/acme/other.git"

@@ -18,6 +18,7 @@ from flask_grpcweb_scm.scm.mirrors import places_below
 from flask_grpcweb_scm.scm.providers import Credential
 from flask_grpcweb_scm.scm.sources import own_mirror_path
 from flask_grpcweb_scm.scm.sync import KINDS
+from tests.combinations import ON_SQLITE
 from tests.scm.databases import disposed
 from tests.scm.git_import.test_git_import import as_git_log_says, stored
 from tests.scm.mirrors.git_server import GitServer, git_server, origin
@@ -101,6 +102,7 @@ def test_it_is_as_git_says(app: Flask, repository: int, origin: GitRepository) -
     assert stored(app) == as_git_log_says(origin)
 
 
+@ON_SQLITE
 def test_commits_that_a_force_push_takes_away_stay(app: Flask, repository: int, origin: GitRepository) -> None:
     sync(app, repository)
     before = stored(app)
@@ -159,6 +161,7 @@ def test_a_repository_that_is_gone_has_neither_a_job_nor_a_mirror(app: Flask, re
         assert db.session.scalars(sa.select(Job)).all() == []
 
 
+@ON_SQLITE
 def test_an_id_that_is_given_again_has_no_part_in_the_old_mirror(
     app: Flask, organization: int, repository: int, git_server: GitServer, tmp_path: Path
 ) -> None:
@@ -186,6 +189,7 @@ def test_without_a_folder_the_error_says_the_way_out(
     assert git_server.requests == []
 
 
+@ON_SQLITE
 def test_errors_are_stored_and_the_next_sync_is_as_if_there_were_none(
     app: Flask, repository: int, git_server: GitServer, origin: GitRepository
 ) -> None:
@@ -198,6 +202,7 @@ def test_errors_are_stored_and_the_next_sync_is_as_if_there_were_none(
     assert stored(app) == as_git_log_says(origin)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("api", "user"),
     [
@@ -227,6 +232,7 @@ def test_credentials_go_to_the_host_of_their_api_alone(
     assert {sent for _, _, sent in git_server.requests} == {expected}
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("direct", [(), ("127.0.0.1",)])
 def test_git_goes_through_the_proxy_too(
     database: str,
@@ -312,6 +318,7 @@ DAMAGES: list[Callable[[Path], None]] = [
 ]  # fmt: skip
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("has_news", [True, False])
 def test_a_damaged_mirror_is_fetched_anew(

@@ -29,6 +29,7 @@ from flask_grpcweb_scm.scm.sync import KINDS
 from flask_grpcweb_scm.scm.trackers import issue_defaults, open_tracker, outbox
 from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.client.scripted import Peer, http, respond, serve
+from tests.combinations import ON_SQLITE
 from tests.grpcweb import Answer, call
 from tests.scm.databases import disposed
 from tests.scm.support import SERVICE, Tenant
@@ -145,6 +146,7 @@ def test_a_retry_with_the_same_key_ends_with_one_issue(
     assert stored(app, ours) == Stored({"o/r#1": "Bug"}, [])
 
 
+@ON_SQLITE
 @matrix
 def test_without_a_key_nothing_is_retried_and_what_is_uncertain_can_be_resumed(
     app: Flask,
@@ -539,6 +541,7 @@ HOSTILE = [
 ]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("body", HOSTILE, ids=lambda body: body[:40].decode())
 def test_a_hostile_response_is_unavailable_and_leaves_no_claim(
     app: Flask, ours: Tenant, github: GitHubServer, body: bytes
@@ -568,6 +571,7 @@ def test_a_hostile_key_is_unavailable(app: Flask, key: Any) -> None:
 # Settings
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("provider", "metadata", "text"),
     [
@@ -614,6 +618,7 @@ def link(app: Flask, tenant: Tenant, issue: int) -> Answer:
     return call(app.test_client(), SERVICE + "LinkExternalIssue", request)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("wanted", [True, "true", False, "false", None])
 def test_a_link_is_told_to_the_tracker_where_that_is_wanted(app: Flask, github: GitHubServer, wanted: Any) -> None:
     tenant = tracked(app, "ours", github.url, comment_on_link=wanted)
@@ -623,6 +628,7 @@ def test_a_link_is_told_to_the_tracker_where_that_is_wanted(app: Flask, github: 
     assert github.comments == ([("/repos/o/r/issues/1/comments", text)] if wanted in (True, "true") else [])
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "fault", [faults.status_before("403 No"), faults.status_before("500 No"), faults.cut_after, faults.silent_before]
 )
@@ -682,6 +688,7 @@ def test_an_issue_of_an_integration_that_is_not_installed_any_more_is_linked(app
 TEXT = "a\n/close @all <b>"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("markup", "body"),
     [
@@ -710,6 +717,7 @@ def test_a_long_title_is_whole_in_our_row(app: Flask, ours: Tenant, github: GitH
     assert "\n\nIt breaks.\n\nReference: scm" in sent["body"]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("projects", [["o/*"], ["O/R", "x/y"], "x/y, o/r", ["*"], ["*/r"]])
 @pytest.mark.parametrize("repo", [{}, {"repo": "o/r"}, {"repo": "O/r"}])
 def test_a_project_that_may_be_named(app: Flask, github: GitHubServer, projects: Any, repo: dict[str, str]) -> None:
@@ -717,6 +725,7 @@ def test_a_project_that_may_be_named(app: Flask, github: GitHubServer, projects:
     assert create(app, tenant, metadata=repo).only(scm_pb2.ExternalIssue).key.lower() == "o/r#1"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "repo",
     [
@@ -738,6 +747,7 @@ def test_a_project_that_may_not_be_named(app: Flask, github: GitHubServer, repo:
     assert create(app, tenant, "k").only(scm_pb2.ExternalIssue).key == "team-a/app#1"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("projects", [[], "", " , ", [""], [7], {"team-a/*": True}, None, 7, True])
 def test_a_list_of_projects_that_names_none_allows_none(app: Flask, github: GitHubServer, projects: Any) -> None:
     tenant = tracked(app, "ours", github.url, projects=projects)

@@ -63,7 +63,9 @@ def test_keys_of_others(at: Tracker, vendor: VendorServer) -> None:
     assert vendor.asked == []
 
 
+# GitHub's of an enterprise are read by the same code.
 @pytest.mark.needs("time")
+@pytest.mark.parametrize("vendor", sorted(VENDORS.keys() - {"github_enterprise"}), indirect=True)
 def test_no_value_of_a_response_is_believed(at: Tracker, vendor: VendorServer) -> None:
     vendor.add(1, assignee="ann")
     vendor.add(2)

@@ -31,6 +31,7 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from flask_grpcweb_scm.scm.database.db import database_now
+from tests.combinations import ON_SQLITE
 from tests.documents import PAGES, block
 from tests.scm.databases import disposed
 from tests.scm.support import make_app
@@ -133,6 +134,7 @@ OUR_LISTING = [("organization", "acme", "")]
 # Who sends
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
 @pytest.mark.parametrize("secret", [GITHUB_SECRET, OLD_SECRET])
 def test_a_push_to_github_makes_its_repository_due(app: Flask, form: bool, secret: str) -> None:
@@ -140,6 +142,7 @@ def test_a_push_to_github_makes_its_repository_due(app: Flask, form: bool, secre
     assert due(app) == OUR_PUSH
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("name", "delivery"),
     [
@@ -259,6 +262,7 @@ def test_a_body_that_is_no_object_is_refused(app: Flask) -> None:
 STRANGE: list[Any] = [None, 0, -1, 7.0, "7", True, [], {}, [7], {"id": 7}, 2**64, 10**30, "\ud800", "7\x00"]
 
 
+@ON_SQLITE
 def test_values_of_any_type_do_no_harm(app: Flask) -> None:
     def check(value: Any) -> None:
         payloads: list[dict[str, Any]] = [
@@ -621,6 +625,7 @@ def test_no_message_has_a_secret(database: str) -> None:
         assert not any(secret in repr(settings) for secret in (GITHUB_SECRET, GITLAB_SECRET, SIGNING_TOKEN))
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

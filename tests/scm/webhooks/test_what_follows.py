@@ -12,6 +12,7 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Job, db
 from flask_grpcweb_scm.scm.database.db import database_now
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import run
 from tests.scm.sources.providers import running
 from tests.scm.sync.hosts import GitHubHost
@@ -54,6 +55,7 @@ def repository(host: GitHubHost, number: int) -> dict[str, Any]:
     return {"repository": host.row(host.repositories[number])}
 
 
+@ON_SQLITE
 def test_a_push_is_stored_after_its_delivery(app: Flask, host: GitHubHost, tmp_path: Path) -> None:
     extend(tmp_path / "git", 4, 5)
     work(app)
@@ -78,6 +80,7 @@ def test_a_push_whose_delivery_is_lost_is_found_by_the_next_sync(app: Flask, tmp
         assert stored_commits(app, number) == commits_of(tmp_path / "git")
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_what_becomes_of_a_repository_is_known_after_its_delivery(app: Flask, host: GitHubHost) -> None:
     host.repositories[1].name = "acme/renamed"
@@ -100,6 +103,7 @@ def test_what_becomes_of_a_repository_is_known_after_its_delivery(app: Flask, ho
     assert len(stored_commits(app, "3")) == 3
 
 
+@ON_SQLITE
 def test_a_lie_about_a_repository_changes_nothing(app: Flask, host: GitHubHost) -> None:
     """The provider's API says what is so: a delivery is only a reason to look."""
     before = rows(app, lambda row: (row.name, row.status.value, row.url, row.default_branch))
