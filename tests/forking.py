@@ -11,7 +11,10 @@ SECONDS = 30
 # Its children have neither threads nor connections of this process, and have imported what they need.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    ["pytest", "tests.faults.create_issue", "tests.faults.import_git", "tests.faults.trackers", "tests.faults.worker"]
+    [
+        *("pytest", "tests.faults.create_issue", "tests.faults.import_git", "tests.faults.trackers"),
+        *("tests.faults.worker", "tests.warm"),
+    ]
 )
 
 

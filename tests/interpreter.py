@@ -25,10 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 IMPORTED = [
     "flask_grpcweb_scm.client",
-    "flask_grpcweb_scm.scm",
-    "flask_migrate",
+    "flask_grpcweb_scm.console",
     "alembic.autogenerate",
+    "dotenv",
     "logging.config",
+    "tests.warm",
 ]
 PROGRAM = """\
 #!{python} -IS
@@ -63,6 +64,9 @@ def serve(folder: Path) -> None:
     programs = {entry.name: entry for entry in entry_points(group="console_scripts")}
     for module in IMPORTED:
         importlib.import_module(module)
+    # flask does so before each of its commands.
+    for entry in entry_points(group="flask.commands"):
+        entry.load()
     address = folder / "socket"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))

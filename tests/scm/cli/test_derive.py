@@ -173,6 +173,7 @@ def test_paths_of_frames_are_a_trace_too(app: Flask, ours: Tenant, shop: Shop) -
     assert "derived: shop/cart.py" in run(app, "derive", "ours", "web", "/opt/shop/cart.py:2").output
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import Repository, RepositoryStatus, db
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import add, run
 from tests.scm.support import GitRepository
 
@@ -157,6 +158,7 @@ def link(name: str) -> Callable[[GitRepository, Path], list[Path]]:
     return linked
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "make",
     [

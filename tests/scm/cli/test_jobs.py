@@ -169,6 +169,7 @@ def test_mirrors(app: Flask, repositories: list[int], tmp_path: Path) -> None:
     assert run(app, "mirrors", "verify", "--full").stdout == "no mirror is damaged\n"
 
 
+@ON_SQLITE
 def test_mirrors_of_repositories_that_are_gone_are_deleted(app: Flask, repositories: list[int], tmp_path: Path) -> None:
     api, web, _ = repositories
     run(app, "worker", "--until-idle")

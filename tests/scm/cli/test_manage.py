@@ -27,6 +27,7 @@ from flask_grpcweb_scm.scm import (
     db,
 )
 from flask_grpcweb_scm.scm.database import deletion
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import add, run
 from tests.scm.support import Scm, Tenant, add_mapping, add_tenant
 
@@ -251,6 +252,7 @@ def test_a_row_that_others_refer_to_stays(app: Flask, ours: Tenant) -> None:
     assert "Traceback" not in result.output
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("command", "text"),
     [

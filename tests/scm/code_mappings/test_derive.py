@@ -17,6 +17,7 @@ from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Project, Repository, RepositoryStatus, db
 from flask_grpcweb_scm.scm.code_mappings import derive as derivation
+from tests.combinations import ON_SQLITE
 from tests.scm.code_mappings.test_cases import CASES
 from tests.scm.queries.plans import statements_of
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
@@ -269,6 +270,7 @@ APART = [
 ]  # fmt: skip
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("files", "paths", "expected"), APART)
 def test_each_origin_has_the_shortest_root_of_its_own_in_any_order(
     app: Flask,
@@ -307,6 +309,7 @@ def test_the_platform_of_the_project_is_that_of_frames_without_one(
     assert roots(derive(scm, ours, frames=[frame]).mappings) == [("com/shop/", "src/com/shop/")]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("frame", "file", "stack_root"),
     [
@@ -560,6 +563,7 @@ def test_the_branch_of_a_mapping_says_which_tree_has_the_file(
     assert (outcome.outcome, outcome.source_path, outcome.branch) == (COVERED, "next/a.py", "next")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "path",
     ["/src/a.py", "C:\\src\\a.py", "\\src\\a.py", "https://x.example/src/a.py", "<frozen src/a.py>", "~/src/a.py"],

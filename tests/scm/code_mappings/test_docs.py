@@ -10,6 +10,7 @@ from flask import Flask
 from flask_grpcweb_scm.client import ScmGrpcClient
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.testing import channel_for
+from tests.combinations import ON_SQLITE
 from tests.documents import PAGES, blocks
 from tests.scm.code_mappings.test_derive import AddRepository, add_repository, derive
 from tests.scm.support import Scm, Tenant
@@ -26,6 +27,7 @@ def rows() -> list[list[list[str]]]:
     return [[re.findall("`([^`]*)`", cell) or cell.split("`") for cell in row] for row in cells]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[1][0]} in {row[0][0]}")
 def test_the_table(scm: Scm, ours: Tenant, add_repository: AddRepository, row: list[list[str]]) -> None:
     files, [path], [outcome], file, mapping = row

@@ -29,6 +29,8 @@ __all__ = ["git_server"]
 SECRET = "ghs_VerySecretToken"
 SECONDS = 60.0
 MIB = 2**20
+BREATH = 0.005
+"""Seconds between the chunks of what has no end: others have the machine meanwhile."""
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def endless_pack(handler: Handler) -> None:
         while True:
             yield packet(b"\x01" + (deflate.compress(os.urandom(32_000)) or b""))
 
-    stream(handler, "result", chunks())
+    stream(handler, "result", chunks(), pause=BREATH)
 
 
 def endless_progress(handler: Handler) -> None:
@@ -112,7 +114,7 @@ def endless_progress(handler: Handler) -> None:
         while True:
             yield packet(b"\x02" + b"more\n" * 1000)
 
-    stream(handler, "result", chunks())
+    stream(handler, "result", chunks(), pause=BREATH)
 
 
 def trickle(handler: Handler) -> None:

@@ -11,6 +11,7 @@ from flask import Flask
 
 from flask_grpcweb_scm import Identity, RpcError, StatusCode
 from flask_grpcweb_scm.scm import Commit, CommitFileChange, db
+from tests.combinations import ON_SQLITE
 from tests.scm.queries.plans import statements_of
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
@@ -48,6 +49,7 @@ def many(scm: Scm, repository: int, sha: str, lines: list[dict[str, Any]]) -> li
     return [(o.code, o.message, o.context if o.HasField("context") else None) for o in response.outcomes]
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_every_line_is_answered_as_by_itself(scm: Scm, mirrored: int, history: GitRepository) -> None:
     head = history.git("rev-parse", "main")
@@ -88,6 +90,7 @@ def test_lines_of_one_file_share_runs_of_git(
     assert runs_of_git() == 0
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("length", [7, 39, 40])
 def test_commits_and_their_prefixes_share_runs_of_git(
     scm: Scm, mirrored: int, history: GitRepository, runs_of_git: Callable[[], int], length: int

@@ -53,6 +53,7 @@ def test_roots_have_no_whitespace_quotes_or_control_characters(
     assert count(app) == 0
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("branch", ["/main", "main/", "/", "a b", "a:b", "a~1", "ü\n"])
 def test_a_branch_has_no_slash_at_either_end_and_no_odd_characters(scm: Scm, ours: Tenant, branch: str) -> None:
     error = scm.error(StatusCode.INVALID_ARGUMENT, "CreateCodeMapping", **fields_of(ours, default_branch=branch))

@@ -16,6 +16,7 @@ from flask_grpcweb_scm import RpcError, StatusCode
 from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Organization, Repository, db
 from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from tests.combinations import ON_SQLITE
 from tests.scm.support import GitRepository, Scm, Tenant, numbered, set_mirror
 
 
@@ -69,6 +70,7 @@ def test_the_author_is_as_the_commit_has_it_with_what_is_stored_of_that_name_and
     assert answer.blame_author.name == "Bob"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("path", "line", "message"),
     [
@@ -94,6 +96,7 @@ def test_an_unknown_file_or_line_is_not_found(
     assert message in error.message
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("path", "line", "field"),
     [
@@ -128,6 +131,7 @@ def test_everything_wrong_is_said_at_once(scm: Scm, mirrored: int) -> None:
     assert fields == ["commit_sha", "filepath", "line_number"]
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_contents_of_any_kind_can_be_blamed(app: Flask, scm: Scm, ours: Tenant, tmp_path: Path) -> None:
     repository = GitRepository(tmp_path / "git")
@@ -412,6 +416,7 @@ def test_a_shallow_clone_that_is_deepened_is_exact(app: Flask, scm: Scm, ours: T
     assert (answer.blame_commit_id, answer.approximate) == (written, False)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("is_bare", [False, True])
 @pytest.mark.parametrize("is_stored", [False, True])
 def test_a_mailmap_counts_neither_before_nor_after_a_commit_is_stored(

@@ -14,6 +14,7 @@ from flask import Flask
 from flask_grpcweb_scm import StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import Commit, CommitAuthor, CommitFileChange, Repository, RepositoryStatus, db
+from tests.combinations import ON_SQLITE
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -96,6 +97,7 @@ def test_a_sha_256_is_a_full_sha(app: Flask, scm: Scm, ours: Tenant) -> None:
     assert scm("GetCommit", repository_id=ours.repository, commit_sha="ab" * 25).key == "ab" * 32
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "sha", ["abc123", "HEAD", "main", "g" * 40, SHA + "0" * 25, f" {SHA}", f"{SHA}\n", "--output=x", "٣" * 40]
 )
@@ -228,6 +230,7 @@ def test_without_a_source_it_is_the_newest_stored_commit(app: Flask, scm: Scm, o
     assert set(ask_without_a_sha(scm, ours.repository)) == {NEWEST_FIRST[0]}
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("prepare", "code", "message"),
     [

@@ -23,6 +23,7 @@ from flask_grpcweb_scm.scm import (
     RepositoryStatus,
     db,
 )
+from tests.combinations import ON_SQLITE
 from tests.scm.support import GitRepository, Scm, Tenant, set_mirror
 
 # GetRepository
@@ -45,6 +46,7 @@ def test_a_repository_that_is_being_deleted_is_not_found(app: Flask, scm: Scm, o
             scm.error(StatusCode.NOT_FOUND, "GetRepository", repository_id=ours.repository)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("stored", "name"),
     [
@@ -153,6 +155,7 @@ def porcelain(history: GitRepository, sha: str, path: str) -> list[str]:
 FILES = ["README", "src/app.py", "src/helpers.py", "docs/naïve file.txt", 'odd\n"name"\t.txt']
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize("revision", ["HEAD", ":/merge side"])
 def test_blame_equals_git_blame_for_every_line(
@@ -178,6 +181,7 @@ def test_the_snippet_has_the_line_and_a_few_around_it(scm: Scm, mirrored: int, h
     assert scm("GetCommitContext", **fields, line_number=1).code_snippet.splitlines()[0] == "def 1"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("fields", "code", "text"),
     [

@@ -164,6 +164,7 @@ def test_a_mirror_that_comes_or_goes_between_two_pages_begins_anew(app: Flask, s
     assert "page_token" in error.message
 
 
+@ON_SQLITE
 def test_pages_stay_those_of_the_first_tip(app: Flask, scm: Scm, ours: Tenant, tmp_path: Any) -> None:
     repository = GitRepository(tmp_path / "git")
     shas = [repository.commit(str(number)) for number in range(4)]

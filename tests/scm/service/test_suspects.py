@@ -15,6 +15,7 @@ from flask import Flask
 from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.pb import scm_pb2
 from flask_grpcweb_scm.scm import CodeMapping, Commit, CommitAuthor, CommitFileChange, Project, Repository, db
+from tests.combinations import ON_SQLITE
 from tests.scm.queries.plans import statements_of
 from tests.scm.support import GitRepository, Scm, Tenant, add_tenant
 
@@ -283,6 +284,7 @@ def test_a_commit_that_is_not_there_is_told_by_its_frames(scm: Scm, ours: Tenant
 # --- Requests that cannot work ---
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
@@ -427,6 +429,7 @@ def test_one_run_of_git_for_each_file(
     assert len(response.suspects) == 3
 
 
+@ON_SQLITE
 @pytest.mark.needs("time")
 def test_of_too_many_files_those_nearest_to_the_failure_are_blamed(
     app: Flask, scm: Scm, ours: Tenant, tmp_path: Path, runs_of_git: Callable[[], int]

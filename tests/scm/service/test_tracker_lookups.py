@@ -14,6 +14,7 @@ from flask import Flask
 from flask_grpcweb_scm import Identity, StatusCode
 from flask_grpcweb_scm.scm import ExternalIssue, Group, GroupLink, OrganizationIntegration, db
 from tests.client.scripted import Peer, http
+from tests.combinations import ON_SQLITE
 from tests.scm.support import Scm, Tenant
 from tests.scm.trackers import github_server
 from tests.scm.trackers.github_server import GitHubServer
@@ -76,6 +77,7 @@ def test_there_may_be_no_comment(app: Flask, scm: Scm, github: GitHubServer) -> 
     assert github.comments == []
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("more", "code", "text"),
     [
@@ -148,6 +150,7 @@ def test_a_link_that_is_cut_off_leaves_nothing_and_can_be_repeated(
     assert links(app) == 1
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("fault", [*FAULTS, "silent_after"])
 def test_a_comment_that_fails_does_not_fail_the_link(
     app: Flask, scm: Scm, ours: Tenant, github: GitHubServer, fault: str, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES
 from flask_grpcweb_scm.scm.sources import mirror as mirror_module
 from flask_grpcweb_scm.scm.sources.git import GitError, GitOutOfMemory, run_git
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
+from tests.combinations import ON_SQLITE
 from tests.scm.cli.test_rows import add, run
 from tests.scm.support import GitRepository, Scm, Tenant, make_app, set_mirror
 from tests.servers import ROOT
@@ -178,6 +179,7 @@ def test_after_a_commit_of_many_files_come_the_others(repository: GitRepository)
     assert counts == [MAX_FILE_CHANGES + 1, 1, 1]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("content", [b"ab\n" * (6 * 2**20), b"\n" * (17 * 2**20), b"a" * (17 * 2**20)])
 def test_a_file_that_is_too_large_is_not_blamed(
     app: Flask, scm: Scm, ours: Tenant, repository: GitRepository, content: bytes

@@ -347,6 +347,7 @@ GARBAGE: list[tuple[str, Any, int]] = [
 ]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(("fault", "times"), [row[1:] for row in GARBAGE], ids=[row[0] for row in GARBAGE])
 def test_one_that_cannot_be_read_lets_the_others_be_read(
     app: Flask, ours: Tenant, vendor: VendorServer, fault: Any, times: int

@@ -164,6 +164,7 @@ def test_what_searches_all_repositories_fetches_those_that_are_not_there(
         assert machine.search() == expected
 
 
+@ON_SQLITE
 def test_what_is_mapped_already_is_fetched_as_well(
     machines: list[Machine], repository: int, origin: GitRepository
 ) -> None:

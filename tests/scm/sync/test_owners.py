@@ -72,6 +72,7 @@ def test_one_outside_of_every_border_is_hidden(app: Flask, github: GitHubHost, i
     assert kinds(sync(app)) == []
 
 
+@ON_SQLITE
 def test_a_border_that_cannot_be_read_is_none(app: Flask, github: GitHubHost, installed: int, other: int) -> None:
     github.add(1, "acme/1")
     sync(app)
@@ -115,6 +116,7 @@ def test_it_goes_to_the_other_one_when_its_own_cannot_be_listed(
     github.refusals.clear()
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("is_deleted", [True, False])
 def test_it_goes_to_the_other_one_when_its_own_is_uninstalled(
     app: Flask, github: GitHubHost, installed: int, other: int, is_deleted: bool

@@ -116,6 +116,7 @@ def test_commits_that_a_force_push_takes_away_stay(app: Flask, repository: int, 
         assert db.session.get_one(Repository, repository).default_branch == "trunk"
 
 
+@ON_SQLITE
 def test_blame_reads_the_mirror(app: Flask, scm: Scm, repository: int, origin: GitRepository) -> None:
     asked = {"repository_id": repository, "commit_sha": origin.head(), "filepath": "README", "line_number": 1}
     scm.error(StatusCode.NOT_FOUND, "GetCommitContext", **asked)
@@ -347,6 +348,7 @@ def test_a_damaged_mirror_is_fetched_anew(
         assert app.test_cli_runner().invoke(args=["scm", "mirrors", "verify"]).exit_code == 0
 
 
+@ON_SQLITE
 def test_a_blobless_mirror_has_the_history_and_no_files(
     app: Flask, repository: int, git_server: GitServer, origin: GitRepository
 ) -> None:

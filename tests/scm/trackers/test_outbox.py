@@ -644,6 +644,7 @@ def test_a_comment_that_fails_does_not_make_the_link_fail(
     assert SECRET not in caplog.text
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "title",
     [
