@@ -11,7 +11,8 @@ from tests.scm.databases import disposed
 from tests.scm.support import Scm, add_tenant, make_app
 
 with contextlib.suppress(ImportError):  # not there where tests need no PostgreSQL
-    import psycopg  # noqa: F401
+    # Without a connection: its dialect and its driver are imported.
+    sa.create_engine("postgresql+psycopg://")
 
 sa.orm.configure_mappers()
 with disposed(make_app("sqlite://")) as app:
