@@ -43,15 +43,17 @@ class RowFormat(NamedTuple):
 class CommitRows(NamedTuple):
     """The rows of a commit as texts, without ids that only the database knows."""
 
-    commit: GitCommit
     sha: str
     author: AuthorKey
+    message: str
+    committed: datetime
     values: str
     """All of the commit's row after the author's id."""
     changes: list[str]
     """Of the row of each file change what is before the commit's id: path and kind."""
     end: str
     """Of all these rows what is after it: repository and date."""
+    is_cut_off: bool
 
 
 class CommitStore:
@@ -70,19 +72,25 @@ class CommitStore:
 
     def rows_of(self, commit: GitCommit) -> CommitRows:
         """Prepare the rows of a commit, in any thread."""
-        write, comma, end = self._format
-        email, name = commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]
-        end = f"{comma}{self._repository_id}{comma}{write(commit.committed)}{end}"
+        values, end = self.values_of(commit.sha, commit.message, commit.committed)
         # As a dictionary, because two paths may be one, once they are read as UTF-8.
         changes = dict(commit.changes).items()
         return CommitRows(
-            commit=commit,
             sha=commit.sha,
-            author=(email, name),
-            values=f"{comma}{write(commit.sha)}{comma}{write(commit.message)}{end}",
+            author=(commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]),
+            message=commit.message,
+            committed=commit.committed,
+            values=values,
             changes=[self._change(path, kind) for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES],
             end=end,
+            is_cut_off=commit.is_cut_off,
         )
+
+    def values_of(self, sha: str, message: str, committed: datetime) -> tuple[str, str]:
+        """Return `values` and `end` of :class:`CommitRows`."""
+        write, comma, end = self._format
+        end = f"{comma}{self._repository_id}{comma}{write(committed)}{end}"
+        return f"{comma}{write(sha)}{comma}{write(message)}{end}", end
 
     def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
         """Store the commits that are new, with their authors.
@@ -139,7 +147,7 @@ class CommitStore:
         wrong = {
             row.key: row.id
             for row in rows
-            if stored[row.id] != set(known[row.key].changes) and not known[row.key].commit.is_cut_off
+            if stored[row.id] != set(known[row.key].changes) and not known[row.key].is_cut_off
         }
         if wrong:
             of_wrong = is_one_of(change.commit_id, [*wrong.values()])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import Commit, CommitFileChange, Repository
@@ -15,26 +13,32 @@ from flask_grpcweb_scm.scm.git_import.commit_store import COMMIT_COLUMNS, Commit
 
 __all__ = ["COPY_FORMAT", "CopyStore", "copy_rows", "store_for"]
 
-# "Backslash characters (\\) can be used in the COPY data to quote data characters that might otherwise be taken as row
-# or column delimiters." (PostgreSQL, COPY, Text Format)
-_SPECIAL = re.compile(r"[\\\t\n\r]")
-_QUOTED = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _ROWS = "flask_grpcweb_scm_rows"
 
 
 def _write(value: object) -> str:
-    return r"\N" if value is None else _SPECIAL.sub(lambda found: _QUOTED[found[0]], str(value))
+    r"""Write a value as PostgreSQL reads it from a COPY.
+
+    "Backslash characters (\\) can be used in the COPY data to quote data characters that might otherwise be taken as
+    row or column delimiters." (PostgreSQL, COPY, Text Format)
+    """
+    if value is None:
+        return r"\N"
+    return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 COPY_FORMAT = RowFormat(_write, "\t", "\n")
 
 
 def store_for(repository: Repository) -> CommitStore:
-    """Make the store for an import into a repository: by COPY, if it has no commits and the driver is psycopg 3."""
-    commits = sa.select(Commit.id).where(Commit.repository_id == repository.id)
-    if db.engine.dialect.driver != "psycopg" or db.session.scalar(sa.select(commits.exists())):
-        return CommitStore(repository)
-    return CopyStore(repository)
+    """Make the store for an import: of the first commits of a repository by COPY, where psycopg 3 is the driver."""
+    if db.engine.dialect.driver == "psycopg":
+        commits = sa.select(Commit.id).where(Commit.repository_id == repository.id)
+        # "COPY FROM is not supported for tables with row-level security enabled." (PostgreSQL, COPY)
+        is_secured = [sa.func.row_security_active(table_of(model).fullname) for model in (Commit, CommitFileChange)]
+        if not db.session.scalar(sa.select(sa.or_(commits.exists(), *is_secured))):
+            return CopyStore(repository)
+    return CommitStore(repository)
 
 
 class CopyStore(CommitStore):
@@ -54,7 +58,10 @@ class CopyStore(CommitStore):
                     return self._copy_commits(commits, authors)
             except sa.exc.IntegrityError:  # another transaction has stored one of them meanwhile
                 self._is_alone = False
-        return self._others.add_commits([self._others.rows_of(row.commit) for row in commits])
+        values_of = self._others.values_of
+        return self._others.add_commits(
+            [row._replace(values=values_of(row.sha, row.message, row.committed)[0]) for row in commits]
+        )
 
     def _copy_commits(self, commits: Sequence[CommitRows], authors: dict[tuple[str, str], int]) -> dict[str, int]:
         table, null = table_of(Commit), COPY_FORMAT.write(None)
@@ -70,12 +77,15 @@ class CopyStore(CommitStore):
         copy_rows(table_of(CommitFileChange), names, rows)
 
 
+# A subquery, or the name of the sequence would be looked up for each of them.
+_NEW_IDS = sa.text("""
+    SELECT array_agg(nextval((SELECT CAST(pg_get_serial_sequence(:name, 'id') AS regclass))))
+    FROM generate_series(1, :count)
+""")
+
+
 def _new_ids(table: sa.Table, count: int) -> Sequence[int]:
-    name = sa.func.pg_get_serial_sequence(table.fullname, "id")
-    # A subquery, or the name would be looked up for each of them.
-    sequence = sa.select(sa.cast(name, postgresql.REGCLASS)).scalar_subquery()
-    ids = sa.select(sa.func.array_agg(sa.func.nextval(sequence))).select_from(sa.func.generate_series(1, count))
-    return db.session.scalar(ids) or ()
+    return db.session.scalar(_NEW_IDS, {"name": table.fullname, "count": count}) or ()
 
 
 def copy_rows(table: sa.Table, names: Sequence[str], rows: str) -> None:

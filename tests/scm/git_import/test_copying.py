@@ -71,6 +71,20 @@ def test_commits_that_another_transaction_stores_meanwhile_are_skipped(
     assert stored_commits(app) == as_git_log_says(history)
 
 
+def test_with_row_level_security_nothing_is_copied(app: Flask, ours: Tenant) -> None:
+    with app.app_context():
+        assert type(store_for(db.session.get_one(Repository, ours.repository))) is CopyStore
+        for statement in (
+            "CREATE ROLE secured",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO secured",
+            "ALTER TABLE scm_commit_file_change ENABLE ROW LEVEL SECURITY",
+            "SET LOCAL ROLE secured",
+        ):
+            db.session.execute(sa.text(statement))
+        assert type(store_for(db.session.get_one(Repository, ours.repository))) is CommitStore
+        db.session.rollback()
+
+
 def test_an_error_about_something_else_is_raised(app: Flask, ours: Tenant, history: GitRepository) -> None:
     mirror = Mirror.find(history.path)
     with app.app_context():
