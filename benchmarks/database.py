@@ -179,7 +179,7 @@ for _kind in ("sqlite", "postgresql"):
     @load(
         f"import-git, 10 000 commits, {_kind}",
         reference="git log --raw",
-        goals=[Goal("import", "git log --raw", at_most=3)],
+        goals=[Goal("import", "git log --raw", at_most=2.5)],
         quick=False,
     )
     def _import(stack: ExitStack, kind: str = _kind) -> Variants:

@@ -22,7 +22,7 @@ from tests.scm.support import GitRepository, make_app
 
 pytestmark = pytest.mark.needs("processes that are killed")
 
-COMMITS = 8 * BATCH_COMMITS + 1
+COMMITS = 4 * BATCH_COMMITS + 1
 FILES = 2  # of each commit
 SECONDS = 60
 

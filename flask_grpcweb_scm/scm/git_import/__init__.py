@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db
 from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Organization, Repository
-from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, CommitStore
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows
+from flask_grpcweb_scm.scm.git_import.copying import store_for
 from flask_grpcweb_scm.scm.git_import.destination import ImportFailed, find_destination
 from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, public_url
 from flask_grpcweb_scm.scm.sources.git import GitFailed
@@ -27,7 +28,9 @@ __all__ = [
     "public_url",
 ]
 
-BATCH_COMMITS = 1000
+FIRST_COMMITS = 250
+"""Of the first batch: the database has nothing to do before it is read. Each of the next ones has twice as many."""
+BATCH_COMMITS = 2000
 MAX_BRANCH_CHARACTERS = 255
 BATCH_WEIGHT = 8 * 2**20
 ANALYZED_BATCHES = {2, 3, 6, 20, 100, 500}
@@ -75,7 +78,8 @@ class GitImport:
     def _run(self) -> Iterator[int]:
         if self.tip is None:
             return
-        store = CommitStore(self.repository)
+        store = store_for(self.repository)
+        of_repository = sa.update(Repository).where(Repository.id == self.repository.id)
         batches = _batches(map(store.rows_of, self.mirror.log(self.tip, since=self.since)))
         with closing(batches), ThreadPoolExecutor(max_workers=1) as reader:
             batch, number = next(batches, None), 1
@@ -86,7 +90,8 @@ class GitImport:
                 following = reader.submit(next, batches, None)
                 store.add_file_changes(new, batch)
                 self.corrected += store.correct(new, batch)
-                self.repository.imported_key = batch[-1].sha if self.is_whole else None
+                # Not as an attribute: the row would be read anew for each batch.
+                db.session.execute(of_repository.values(imported_key=batch[-1].sha if self.is_whole else None))
                 db.session.commit()
                 self.stored += len(new)
                 self.truncated += sum(len(commit.changes) > MAX_FILE_CHANGES for commit in batch)
@@ -167,12 +172,12 @@ def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
 def _batches(commits: Iterable[CommitRows]) -> Generator[Batch, None, None]:
     """Collect lists of bounded length and memory."""
     batch: Batch = []
-    weight = 0
+    weight, limit = 0, min(FIRST_COMMITS, BATCH_COMMITS)
     for commit in commits:
         batch.append(commit)
         weight += len(commit.values) + CHANGE_WEIGHT * len(commit.changes)
-        if len(batch) == BATCH_COMMITS or weight >= BATCH_WEIGHT:
+        if len(batch) == limit or weight >= BATCH_WEIGHT:
             yield batch
-            batch, weight = [], 0
+            batch, weight, limit = [], 0, min(2 * limit, BATCH_COMMITS)
     if batch:
         yield batch

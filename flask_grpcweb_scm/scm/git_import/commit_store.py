@@ -15,89 +15,105 @@ from flask_grpcweb_scm.scm.database.models import Commit, CommitAuthor, CommitFi
 from flask_grpcweb_scm.scm.queries import is_one_of, json_columns
 from flask_grpcweb_scm.scm.sources.git_log import GitCommit
 
-__all__ = ["CommitRows", "CommitStore", "JsonWriter", "insert_rows", "json_writer"]
+__all__ = ["COMMIT_COLUMNS", "CommitRows", "CommitStore", "RowFormat", "insert_rows", "json_format", "table_of"]
 
 MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
 # PostgreSQL indexes no more than 2704 bytes of a row.
 MAX_FILENAME_BYTES = 2048
+COMMIT_COLUMNS = ("key", "message", "repository_id", "date_added")
+"""Those of :attr:`CommitRows.values`."""
+JSON_END = "],["
 
 AuthorKey = tuple[str, str]
 """Address and name; either may be empty."""
-JsonWriter = Callable[[object], str]
 
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+class RowFormat(NamedTuple):
+    """Rows as a text: values with something between them, and something at the end of each row."""
+
+    write: Callable[[object], str]
+    """Writes a value as the app's database stores it; for any thread."""
+    comma: str
+    end: str
+
+
 class CommitRows(NamedTuple):
-    """The columns of a commit as JSON, without ids that only the database knows."""
+    """The rows of a commit as texts, without ids that only the database knows."""
 
     sha: str
     author: AuthorKey
+    message: str
+    committed: datetime
     values: str
-    """SHA and message."""
-    date: str
+    """All of the commit's row after the author's id."""
     changes: list[str]
-    """Path and kind of each file change."""
+    """Of the row of each file change what is before the commit's id: path and kind."""
+    end: str
+    """Of all these rows what is after it: repository and date."""
     is_cut_off: bool
 
 
 class CommitStore:
-    """Stores commits of a repository, in the current transaction of the session.
+    """Stores commits of a repository by INSERT, in the current transaction of the session.
 
     :meth:`rows_of`, which is slow, needs neither the session nor the app: another thread may call it.
     """
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, row_format: RowFormat | None = None) -> None:
         self._repository_id = repository.id
         self._organization_id = repository.organization_id
-        self._as_json = json_writer()
+        self._json = json_format()
+        self._format = row_format or self._json
         # Of the last commits, because the next ones are mostly by the same people.
         self._author_ids: dict[AuthorKey, int] = {}
 
     def rows_of(self, commit: GitCommit) -> CommitRows:
         """Prepare the rows of a commit, in any thread."""
-        as_json = self._as_json
-        email, name = commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]
-        values = f"{as_json(commit.sha)},{as_json(commit.message)}"
+        values, end = self.values_of(commit.sha, commit.message, commit.committed)
         # As a dictionary, because two paths may be one, once they are read as UTF-8.
         changes = dict(commit.changes).items()
         return CommitRows(
             sha=commit.sha,
-            author=(email, name),
+            author=(commit.author_email[:MAX_EMAIL_CHARACTERS], commit.author_name[:MAX_NAME_CHARACTERS]),
+            message=commit.message,
+            committed=commit.committed,
             values=values,
-            date=as_json(commit.committed),
             changes=[self._change(path, kind) for path, kind in changes if len(path.encode()) <= MAX_FILENAME_BYTES],
+            end=end,
             is_cut_off=commit.is_cut_off,
         )
+
+    def values_of(self, sha: str, message: str, committed: datetime) -> tuple[str, str]:
+        """Return `values` and `end` of :class:`CommitRows`."""
+        write, comma, end = self._format
+        end = f"{comma}{self._repository_id}{comma}{write(committed)}{end}"
+        return f"{comma}{write(sha)}{comma}{write(message)}{end}", end
 
     def add_commits(self, commits: Sequence[CommitRows]) -> dict[str, int]:
         """Store the commits that are new, with their authors.
 
         Returns their ids by SHA; their file changes are for :meth:`add_file_changes`, the others for :meth:`correct`.
         """
-        authors = self._author_ids = self._find_authors(commits)
-        rows = (
-            f"{self._repository_id},{authors.get(commit.author, 'null')},{commit.values},{commit.date}"
-            for commit in commits
-        )
-        table = _table(Commit)
+        authors = self._find_authors(commits)
+        rows = "".join(f"{authors.get(commit.author, 'null')}{commit.values}" for commit in commits)
+        table = table_of(Commit)
         statement = insert_new(table).returning(table.c.key, table.c.id)
-        new = insert_rows(statement, ("repository_id", "author_id", "key", "message", "date_added"), rows)
+        new = insert_rows(statement, ("author_id", *COMMIT_COLUMNS), rows)
         return {row.key: row.id for row in new}
 
     def add_file_changes(self, new: Mapping[str, int], commits: Iterable[CommitRows]) -> None:
         """Store the file changes of new commits, in the transaction that has stored the commits."""
-        # Sorted by path, as the index of changes is.
-        rows = sorted(
-            f"{change},{new[commit.sha]},{self._repository_id},{commit.date}"
-            for commit in commits
-            if commit.sha in new
-            for change in commit.changes
-        )
         # Nobody else can have stored any: the commits are visible to this transaction alone.
-        names = ("filename", "type", "commit_id", "repository_id", "date_added")
-        insert_rows(sa.insert(_table(CommitFileChange)), names, rows)
+        rows = "".join(
+            f"{new[commit.sha]}{commit.end}".join([*commit.changes, ""]) for commit in commits if commit.sha in new
+        )
+        self._insert_changes(("filename", "type", "commit_id", "repository_id", "date_added"), rows)
+
+    def _insert_changes(self, names: Sequence[str], rows: str) -> None:
+        insert_rows(sa.insert(table_of(CommitFileChange)), names, rows)
 
     def correct(self, new: Mapping[str, int], commits: Sequence[CommitRows]) -> int:
         """Give commits that were stored already the authors and the file changes that they have.
@@ -107,10 +123,10 @@ class CommitStore:
 
         :param new: the result of :meth:`add_commits`, which has stored their authors.
         """
-        known = {commit.sha: commit for commit in commits if commit.sha not in new}
-        if not known:
+        if len(new) == len(commits):
             return 0
-        commit = _table(Commit).c
+        known = {commit.sha: commit for commit in commits if commit.sha not in new}
+        commit = table_of(Commit).c
         of_repository = sa.select(commit.id, commit.key, commit.author_id).where(
             commit.repository_id == self._repository_id, is_one_of(commit.key, [*known])
         )
@@ -121,10 +137,10 @@ class CommitStore:
             if row.author_id != self._author_ids.get(known[row.key].author)
         ]
         if authors:
-            statement = sa.update(_table(Commit)).where(commit.id == sa.bindparam("commit"))
+            statement = sa.update(table_of(Commit)).where(commit.id == sa.bindparam("commit"))
             db.session.execute(statement.values(author_id=sa.bindparam("author")), authors)
         stored: dict[int, set[str]] = {row.id: set() for row in rows}
-        change = _table(CommitFileChange).c
+        change = table_of(CommitFileChange).c
         changes = sa.select(change.commit_id, change.filename, change.type)
         for commit_id, path, kind in db.session.execute(changes.where(is_one_of(change.commit_id, [*stored]))):
             stored[commit_id].add(self._change(path, kind))
@@ -135,28 +151,35 @@ class CommitStore:
         }
         if wrong:
             of_wrong = is_one_of(change.commit_id, [*wrong.values()])
-            db.session.execute(sa.delete(_table(CommitFileChange)).where(of_wrong))
+            db.session.execute(sa.delete(table_of(CommitFileChange)).where(of_wrong))
             self.add_file_changes(wrong, commits)
         return len({values["commit"] for values in authors} | set(wrong.values()))
 
     def _change(self, path: str, kind: str) -> str:
-        return f"{self._as_json(path)},{self._as_json(kind)}"
+        write, comma, _ = self._format
+        return f"{write(path)}{comma}{write(kind)}{comma}"
 
     def _find_authors(self, commits: Sequence[CommitRows]) -> dict[AuthorKey, int]:
-        """Return the ids of all authors, stored if they are new."""
+        """Return the ids of all authors, stored if they are new, and remember them."""
         keys = {commit.author for commit in commits} - {("", "")}
         known = {key: self._author_ids[key] for key in keys if key in self._author_ids}
         known |= self._stored_authors(keys - known.keys())
         # Sorted, so that two transactions which add the same authors do not wait for each other.
         missing = sorted(keys - known.keys())
-        as_json = self._as_json
-        rows = (f"{self._organization_id},{as_json(name)},{as_json(email or None)}" for email, name in missing)
-        table = _table(CommitAuthor)
-        statement = insert_new(table).returning(table.c.email, table.c.name, table.c.id)
-        new = insert_rows(statement, ("organization_id", "name", "email"), rows)
-        known |= {(row.email or "", row.name): row.id for row in new}
-        # What is missing now, another transaction has stored meanwhile.
-        return known | self._stored_authors(keys - known.keys())
+        if missing:
+            write, comma, end = self._json
+            rows = "".join(
+                f"{self._organization_id}{comma}{write(name)}{comma}{write(email or None)}{end}"
+                for email, name in missing
+            )
+            table = table_of(CommitAuthor)
+            statement = insert_new(table).returning(table.c.email, table.c.name, table.c.id)
+            new = insert_rows(statement, ("organization_id", "name", "email"), rows)
+            known |= {(row.email or "", row.name): row.id for row in new}
+            # What is missing now, another transaction has stored meanwhile.
+            known |= self._stored_authors(keys - known.keys())
+        self._author_ids = known
+        return known
 
     def _stored_authors(self, keys: Collection[AuthorKey]) -> dict[AuthorKey, int]:
         if not keys:
@@ -178,19 +201,19 @@ def _authors_with_email(dialect: str) -> sa.Select[Any]:
     columns = json_columns(sa.bindparam("keys", type_=sa.Text), [sa.Text(), sa.Text()])
     names = ("email", "name")
     wanted = sa.select(*[column.label(name) for name, column in zip(names, columns, strict=True)]).subquery("wanted")
-    author = _table(CommitAuthor).c
+    author = table_of(CommitAuthor).c
     same = [author.email == wanted.c.email, author.name == wanted.c.name]
     found = sa.select(author.id).where(author.organization_id == sa.bindparam("organization_id"), *same)
     return sa.select(wanted.c.email, wanted.c.name, found.correlate(wanted).scalar_subquery())
 
 
-def _table(model: type[Model]) -> sa.Table:
+def table_of(model: type[Model]) -> sa.Table:
     """Return the table of a model, for an INSERT without the cost of mapped objects."""
     assert isinstance(model.__table__, sa.Table)
     return model.__table__
 
 
-def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str]) -> Sequence[Any]:
+def insert_rows(statement: sa.Insert, names: Sequence[str], rows: str) -> Sequence[Any]:
     """Run an INSERT of thousands of rows of text, numbers, instants and None.
 
     Returns the rows of its RETURNING, if it has one. The values are one parameter, a JSON text: as many parameters take
@@ -198,19 +221,19 @@ def insert_rows(statement: sa.Insert, names: Sequence[str], rows: Iterable[str])
 
     :param statement: without values.
     :param names: of the columns, in the order of the values; all that have a default of Python's must be among them.
-    :param rows: the values of each as :func:`json_writer` writes them, separated by commas.
+    :param rows: in the format of :func:`json_format`.
     """
-    text = "],[".join(rows)
-    if not text:
+    if not rows:
         return ()
-    values = json_columns(sa.literal(f"[[{text}]]", sa.Text), [statement.table.c[name].type for name in names])
+    document = f"[[{rows.removesuffix(JSON_END)}]]"
+    values = json_columns(sa.literal(document, sa.Text), [statement.table.c[name].type for name in names])
     # Without a WHERE, SQLite parses ON CONFLICT as the condition of a join.
     result: Any = db.session.execute(statement.from_select(list(names), sa.select(*values).where(sa.true())))
     return result.all() if result.returns_rows else ()
 
 
-def json_writer() -> JsonWriter:
-    """Make a function that writes a value for :func:`insert_rows` as the app's database stores it; for any thread."""
+def json_format() -> RowFormat:
+    """Make the format of :func:`insert_rows`."""
     dialect = db.engine.dialect
     as_stored = UtcDateTime().dialect_impl(dialect).bind_processor(dialect)
     assert as_stored is not None
@@ -218,4 +241,4 @@ def json_writer() -> JsonWriter:
     def write(value: object) -> str:
         return _as_json(str(as_stored(value)) if isinstance(value, datetime) else value)
 
-    return write
+    return RowFormat(write, ",", JSON_END)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +88,9 @@ def test_no_transaction_is_open_while_a_stream_is_read(app: Flask) -> None:
                     assert other.scalar(open_ones) == 0
 
 
+@pytest.mark.parametrize("is_interrupted", [False, True])
 def test_an_import_into_empty_tables_makes_plans_for_large_ones(
-    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_interrupted: bool
 ) -> None:
     batch, batches = 200, 20  # the plan for a statement is settled after it has run ten times
     monkeypatch.setattr(git_import, "BATCH_COMMITS", batch)
@@ -113,7 +115,10 @@ def test_an_import_into_empty_tables_makes_plans_for_large_ones(
             # It is known then that they are empty.
             connection.execute(sa.text("VACUUM ANALYZE"))
         job = git_import.prepare_import(organization, Mirror.find(repository.path), "big")
-        assert list(job.run()) == [1, *(batches - 1) * [batch], batch - 1]
+        sizes = [*itertools.islice(job.run(), 1)] if is_interrupted else []
+        job = git_import.prepare_import(organization, Mirror.find(repository.path), "big")
+        sizes += job.run()
+        assert sizes == [1, *(batches - 1) * [batch], batch - 1]
         db.session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
         db.session.commit()
         # By reading every row for each that refers to one, it would be millions.

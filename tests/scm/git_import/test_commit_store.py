@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,7 +12,7 @@ from flask import Flask
 
 from flask_grpcweb_scm.scm import Commit, db
 from flask_grpcweb_scm.scm.database.db import insert_new
-from flask_grpcweb_scm.scm.git_import.commit_store import insert_rows, json_writer
+from flask_grpcweb_scm.scm.git_import.commit_store import RowFormat, insert_rows, json_format
 from tests.scm.support import Tenant
 
 MESSAGES = [
@@ -34,18 +35,32 @@ INSTANTS = [
 ]
 
 
+NAMES = ("repository_id", "key", "author_id", "message", "date_added")
+
+
+def rows_in(repository: int, count: int) -> list[tuple[object, ...]]:
+    pairs = itertools.islice(itertools.cycle(itertools.product(MESSAGES, INSTANTS)), count)
+    return [(repository, f"{n:040x}", None, message, instant) for n, (message, instant) in enumerate(pairs)]
+
+
+def texts(row_format: RowFormat, rows: Iterable[tuple[object, ...]]) -> str:
+    write, comma, end = row_format
+    return "".join(f"{comma.join(map(write, row))}{end}" for row in rows)
+
+
+def stored() -> list[tuple[object, ...]]:
+    columns = sa.select(*(Commit.__table__.c[name] for name in NAMES))
+    return [tuple(row) for row in db.session.execute(columns.order_by(Commit.key))]
+
+
 @pytest.mark.needs("time")
 def test_thousands_of_rows_are_stored_as_they_are(app: Flask, ours: Tenant) -> None:
-    table, names = Commit.__table__, ("repository_id", "key", "author_id", "message", "date_added")
+    table, rows = Commit.__table__, rows_in(ours.repository, 2000)
     assert isinstance(table, sa.Table)
-    pairs = itertools.islice(itertools.cycle(itertools.product(MESSAGES, INSTANTS)), 2000)
-    rows = [(ours.repository, f"{n:040x}", None, message, instant) for n, (message, instant) in enumerate(pairs)]
     with app.app_context():
-        as_json = json_writer()
-        texts = [",".join(map(as_json, row)) for row in rows]
-        insert_rows(sa.insert(table), names, texts[:1000])
-        inserted = insert_rows(insert_new(table).returning(table.c.key), names, texts)
+        as_json = json_format()
+        insert_rows(sa.insert(table), NAMES, texts(as_json, rows[:1000]))
+        inserted = insert_rows(insert_new(table).returning(table.c.key), NAMES, texts(as_json, rows))
         assert [row.key for row in inserted] == [key for _, key, *_ in rows[1000:]]
-        stored = db.session.execute(sa.select(*(table.c[name] for name in names)).order_by(table.c.key))
-        assert [tuple(row) for row in stored] == rows
-        assert not insert_rows(insert_new(table).returning(table.c.key), names, [])
+        assert stored() == rows
+        assert not insert_rows(insert_new(table).returning(table.c.key), NAMES, "")
