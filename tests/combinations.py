@@ -7,8 +7,10 @@ from collections.abc import Hashable, Iterable
 
 import pytest
 
-__all__ = ["ON_SQLITE", "each_value_once"]
+__all__ = ["ON_POSTGRESQL", "ON_SQLITE", "each_value_once"]
 
+ON_POSTGRESQL = pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
+"""For a test of what only PostgreSQL does."""
 ON_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 """For a test of files, requests or processes: other tests run its statements on PostgreSQL too."""
 

@@ -7,10 +7,13 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import pytest
-from flask import copy_current_request_context, current_app, stream_with_context
+from flask import Flask, copy_current_request_context, current_app, stream_with_context
+from flask.signals import appcontext_pushed
+from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import CallContext, current_rpc
 from flask_grpcweb_scm.web.flask_internals import HAS_SEPARATE_CONTEXTS
@@ -36,8 +39,10 @@ def in_an_app_context() -> str:
         return call_id()
 
 
-def in_another_request() -> str:
-    with current_app.test_request_context("/page"):
+def in_contexts(*contexts: AbstractContextManager[object]) -> str:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
         return call_id()
 
 
@@ -47,7 +52,14 @@ PLACES: dict[str, Callable[[], str]] = {
     "copied context": lambda: in_a_thread(functools.partial(contextvars.copy_context().run, call_id)),
     "stream_with_context": lambda: next(stream_with_context(call_id() for _ in range(1))),
     "app context": in_an_app_context,
-    "another request": in_another_request,
+    "another request": lambda: in_contexts(current_app.test_request_context("/page")),
+    "a request of another app": lambda: in_contexts(Flask("other").test_request_context("/page")),
+    "app context, then request": lambda: in_contexts(
+        current_app.app_context(), current_app.test_request_context("/page")
+    ),
+    "request, then app context twice": lambda: in_contexts(
+        current_app.test_request_context("/page"), *[current_app.app_context()] * 2
+    ),
 }
 
 
@@ -98,6 +110,24 @@ def test_it_ends_with_the_context_of_a_request_that_is_dispatched_by_hand() -> N
         dispatch(*([] if HAS_SEPARATE_CONTEXTS else [context]))
     assert seen == [True]
     assert not current_rpc
+
+
+def test_it_is_not_the_call_whose_context_a_receiver_has_left_on_the_thread() -> None:
+    app = echo_app(Unary=lambda request, context: EchoReply())
+    app.add_url_rule("/page", "page", lambda: str(is_there()))
+    client = app.test_client()
+    environ = EnvironBuilder(ECHO + "Unary", method="POST", data=frame(b""), content_type=PROTO).get_environ()
+
+    def fail(sender: Flask) -> None:
+        raise RuntimeError("no database")
+
+    def in_thread() -> str:
+        app.wsgi_app(dict(environ), lambda *given: [].append)
+        with appcontext_pushed.connected_to(fail, app), suppress(RuntimeError, LookupError):  # the latter of Flask
+            app.wsgi_app(dict(environ), lambda *given: [].append)
+        return client.get("/page").text
+
+    assert in_a_thread(in_thread) == "False"
 
 
 def test_a_new_thread_without_a_context_has_none() -> None:

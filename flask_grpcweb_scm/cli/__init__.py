@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 import click
 from flask.cli import NoAppException, ScriptInfo
@@ -21,20 +21,18 @@ class LateGroup(click.Group):
     """
 
     def __init__(self, name: str, source: str, text: str) -> None:
-        super().__init__(name, help=text)
         self._source = source
+        super().__init__(name, help=text)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command with a name."""
-        return self._found().get_command(ctx, cmd_name)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the names of the commands."""
-        return self._found().list_commands(ctx)
-
-    def _found(self) -> click.Group:
+    @property
+    def commands(self) -> MutableMapping[str, click.Command]:
+        """The commands by name, to which an app may add its own."""
         group: click.Group = pkgutil.resolve_name(self._source)
-        return group
+        return group.commands
+
+    @commands.setter
+    def commands(self, commands: object) -> None:
+        """Click sets those that a group begins with: none."""
 
 
 grpc_cli = LateGroup(

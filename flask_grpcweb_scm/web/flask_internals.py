@@ -26,7 +26,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ __all__ = [
     "is_plain_flask",
     "is_view_outermost",
     "max_content_length",
+    "outer_app_context",
     "pass_to_teardown",
     "request_variable",
     "routed_endpoint",
@@ -81,6 +82,14 @@ def current_context() -> Any:
 
 app_context = app_variable.get
 """Called with None, the entered application context, or None."""
+
+
+def outer_app_context(context: Any) -> Any:
+    """The application context in which another one was entered; None for the outermost, and where there is no lane."""
+    tokens = vars(context).get("_cv_tokens")
+    # The first: a context may be entered once more, in itself.
+    found = tokens[0].old_value if tokens else None
+    return None if found is Token.MISSING else found
 
 
 def routed_endpoint(environ: WSGIEnvironment) -> str | None:

@@ -15,7 +15,7 @@ from werkzeug.routing import MapAdapter, Rule
 
 from flask_grpcweb_scm.rpc import CallContext, Endpoint, IncomingCall
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
-from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, request_variable
+from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, outer_app_context, request_variable
 from flask_grpcweb_scm.web.sessions import has_session_cookie, open_known_session, save_session
 
 if TYPE_CHECKING:
@@ -91,13 +91,16 @@ class LateAppContext(AppContext):
 
     def __init__(self, app: Flask, call: IncomingCall | None = None) -> None:
         self.app = app
-        # For current_rpc: a request that something in the call has made has set another one.
-        self.call, self.around = call, _active_call()
+        self.call: IncomingCall | None = None
+        self.around = _active_call()
+        """For current_rpc: a request that something in the call has made has set another one."""
         self._entered: Token[AppContext] | None = None
         if appcontext_pushed.receivers:
             self.push()
         else:
             self._entered = _enter_app(self)
+        # Not in a context that a receiver leaves on the thread, because it raises.
+        self.call = call
 
     def _make(self) -> None:
         super().__init__(self.app)
@@ -250,7 +253,10 @@ class HookedRequestContext(LateRequestContext):
 
 def _current_rpc() -> CallContext:
     active, entered = _active_call(), _entered_app(None)
-    if isinstance(entered, LateAppContext) and entered.call is not None and entered.around is active:
+    while entered is not None and not isinstance(entered, LateAppContext):
+        # Something in the call has entered another one.
+        entered = outer_app_context(entered)
+    if entered is not None and entered.call is not None and entered.around is active:
         active = entered.call
     elif not isinstance(active, CallContext) and has_request_context():
         # copy_current_request_context() and what is built on it take nothing but the request to another thread.

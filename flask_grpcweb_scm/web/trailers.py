@@ -43,16 +43,18 @@ class TrailersApp:
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request."""
-        if _PYVOY in environ:
-            # Bodies end with pyvoy, which does not say so: of a chunked one an app would read nothing.
-            environ.setdefault("wsgi.input_terminated", True)
-        elif _GUNICORN not in environ:
+        if _PYVOY not in environ and _GUNICORN not in environ:
             # Most servers.
             return self._wsgi_app(environ, start_response)
+        send = environ.get(_PYVOY)
+        if send is None:
+            send = environ.get(_GUNICORN)
+        else:
+            # Bodies end with pyvoy, which does not say so: of a chunked one an app would read nothing.
+            environ.setdefault("wsgi.input_terminated", True)
         # Another app that this one is within has them to send.
-        if TRAILERS_KEY in environ or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
+        if send is None or TRAILERS_KEY in environ or parse_grpc_type(environ.get("CONTENT_TYPE")) is None:
             return self._wsgi_app(environ, start_response)
-        send = environ.get(_PYVOY) or environ[_GUNICORN]
         trailers = _Trailers(send, start_response)
         environ[TRAILERS_KEY] = trailers.of_stream
         pieces = self._wsgi_app(environ, trailers.start)

@@ -218,6 +218,19 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.parametrize("group", ["grpc", "scm"])
+def test_an_app_may_change_the_commands_of_a_group(group: str) -> None:
+    commands = create_app().cli.commands[group].commands  # type: ignore[attr-defined]
+    commands["mine"] = click.Command("mine", callback=lambda: click.echo("mine ran"))
+    try:
+        runner = create_app().test_cli_runner()
+        assert runner.invoke(args=[group, "mine"]).output == "mine ran\n"
+        assert "mine" in runner.invoke(args=[group, "--help"]).output
+    finally:
+        del commands["mine"]
+    assert "No such command 'mine'" in runner.invoke(args=[group, "mine"]).output
+
+
 def test_certificates_are_for_a_server(tmp_path: Path) -> None:
     with serve(lambda peer: peer.send(http()), _tls()) as server:
         arguments = ["call", "Unary", "--url", server.url]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request, stream_with_context
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm.web.flask_internals import is_plain_flask
 from flask_grpcweb_scm.web.trailers import SENDER_KEYS
@@ -31,8 +32,6 @@ class Wire(list[Any]):
 
     def post(self, app: Any, path: str, sender: str | None = SENDER_KEYS[0], **headers: str) -> Wire:
         """Send a request over HTTP/2, whose body has no Content-Length."""
-        from werkzeug.test import EnvironBuilder
-
         environ = EnvironBuilder(path, method="POST", content_type=headers.pop("content_type", GRPC)).get_environ()
         environ.pop("CONTENT_LENGTH", None)
         environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
@@ -254,6 +253,14 @@ class TestWithoutTrailers:
         app.add_url_rule("/other.Service/Call", "other", lambda: "page", methods=["POST"])
         assert Wire().post(app, "/other.Service/Call", sender=None).body == b"page"
         assert Wire().post(app, "/no.Service/Call", sender=None)[0][0] == "404 NOT FOUND"
+
+    @pytest.mark.parametrize("key", SENDER_KEYS)
+    def test_a_server_that_gives_no_function_has_none(self, key: str) -> None:
+        """As a middleware sets it that turns trailers off."""
+        environ = EnvironBuilder(ECHO + "Unary", method="POST", data=HI, content_type=GRPC).get_environ()
+        started: list[str] = []
+        list(echo_app().wsgi_app({**environ, key: None}, lambda status, *_: started.append(status)))
+        assert started == ["505 HTTP VERSION NOT SUPPORTED"]
 
     def test_another_server_of_the_same_app_has_no_part_in_it(self) -> None:
         app = echo_app()

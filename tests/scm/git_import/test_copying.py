@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -15,21 +14,13 @@ from flask_grpcweb_scm.scm.git_import import prepare_import
 from flask_grpcweb_scm.scm.git_import.commit_store import CommitStore
 from flask_grpcweb_scm.scm.git_import.copying import COPY_FORMAT, CopyStore, copy_rows, store_for
 from flask_grpcweb_scm.scm.sources.mirror import Mirror
-from tests.scm.databases import PostgresqlDatabases, disposed
+from tests.combinations import ON_POSTGRESQL
 from tests.scm.git_import.test_commit_store import NAMES, rows_in, stored, texts
 from tests.scm.git_import.test_git_import import as_git_log_says
 from tests.scm.git_import.test_git_import import stored as stored_commits
-from tests.scm.support import GitRepository, Tenant, make_app
+from tests.scm.support import GitRepository, Tenant
 
-pytestmark = pytest.mark.needs("PostgreSQL")
-
-
-@pytest.fixture
-def app(postgresql_databases: PostgresqlDatabases) -> Iterator[Flask]:
-    uri = postgresql_databases.create()
-    with disposed(make_app(uri)) as app:
-        yield app
-    postgresql_databases.drop(uri)
+pytestmark = ON_POSTGRESQL
 
 
 def test_rows_are_copied_as_they_are(app: Flask, ours: Tenant) -> None:
