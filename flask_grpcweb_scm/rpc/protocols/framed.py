@@ -56,12 +56,16 @@ class Framed(ABC):
     def message(self, call: IncomingCall) -> bytes:
         """See :class:`RpcProtocol`."""
         endpoint = call.endpoint
-        # Also when this fails: nothing more would come.
-        call.is_read = True
-        body = endpoint.reader.read_whole(call.environ, call.body_limit)
+        try:
+            body = endpoint.reader.read_whole(call.environ, call.body_limit)
+        except BaseException:
+            # Nothing more would come.
+            call.is_read = True
+            raise
         if body is None:
-            call.is_read = False
             return self._only_payload(call, call.chunks)
+        # Not before: until then the call is waiting for its peer, and goes on at its deadline.
+        call.is_read = True
         data = decode_text(body) or b"" if self._is_text_request else body
         length = len(data) - PREFIX_BYTES
         if 0 <= length <= endpoint.settings.max_message_bytes and decode_prefix(data) == (0, length):
