@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 TARGET ?= request
-# Test processes; "auto" is one more than there are cores.
+# Test processes; "auto" is two more than there are cores, for the quick ones one more.
 WORKERS ?= auto
 
 # tox gives other ones: the programs of an environment, and nothing to install.

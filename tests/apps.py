@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 from flask import Flask
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Service
@@ -18,6 +17,8 @@ from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 ECHO = "/tests.echo.v1.Echo/"
 LOCAL_HOST = re.compile(r"localhost|127\.0\.0\.1:\d+")
 LANES = ["first call of a route", "known route", "fast lane"]
+way = LANES[0]
+"""The way that calls of :func:`echo_app` take, if nothing in the app is in their way."""
 
 
 def echo_service(**functions: Callable[..., Any]) -> Service:
@@ -75,26 +76,12 @@ def echo_app(
         prepare(app)
     functions = {key: value for key, value in options.items() if not key.isupper()}
     extension = extension or GrpcWebScm(services=[echo_service(**functions) if functions else _echo_service()])
-    if _lane == "known route":
+    if way == "known route":
         app.config.setdefault("GRPC_FAST_LANE", False)
     extension.init_app(app)
-    if _lane != LANES[0]:
+    if way != LANES[0]:
         know_routes(app)
     return app
-
-
-# Tests of a module that imports this fixture run once for each way to the service functions.
-
-_lane = LANES[0]
-
-
-@pytest.fixture(scope="module", params=LANES, autouse=True)
-def lane(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The way that calls of echo_app() take, if nothing in the app is in their way."""
-    global _lane
-    _lane = request.param
-    yield _lane
-    _lane = LANES[0]
 
 
 def know_routes(app: Flask) -> None:

@@ -33,10 +33,14 @@ settings.register_profile("quick", settings.get_profile("default"), max_examples
 settings.load_profile("default")
 
 
+def is_quick(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "not needs")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # xdist's own order has the largest file first, and the ones with a few long tests at the end.
     config.option.loadscopereorder = False
-    servers.quick = config.option.markexpr == "not needs"
+    servers.quick = is_quick(config)
     if servers.quick:
         settings.load_profile("quick")
 
@@ -48,9 +52,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int | None:
-    """One more than there are cores: tests also wait, for other processes, deadlines and clocks."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """More than there are cores: tests also wait, for other processes, deadlines and clocks; the quick ones hardly."""
+    more = 1 if is_quick(config) else 2
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + more
 
 
 @pytest.hookimpl(trylast=True)

@@ -17,9 +17,10 @@ from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm import CallContext, current_rpc
 from flask_grpcweb_scm.web.flask_internals import HAS_SEPARATE_CONTEXTS
-from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, frame
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.protocols import call, every_protocol, protocol  # noqa: F401  # a fixture
 
 HI = EchoRequest(text="hi")

@@ -23,9 +23,10 @@ from flask_grpcweb_scm.rpc import retry_info
 from flask_grpcweb_scm.scm import db as scm_db
 from flask_grpcweb_scm.testing import ScmFactory, channel_for
 from tests import documents
-from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.tables import check_rows
 
 

@@ -117,10 +117,11 @@ def _bundle() -> None:
         (output / f"{name}.html").write_text(html)
 
 
-def check_types(name: str) -> None:
-    """Compile a snippet as a strict project does."""
+def check_types() -> None:
+    """Compile the snippets as a strict project does."""
     options = ["--strict", "--noEmit", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
-    _run([str(MODULES / ".bin" / "tsc"), *options, "--lib", "es2022,dom", "--verbatimModuleSyntax", f"{name}.ts"])
+    files = [f"{name}.ts" for name in SNIPPETS]
+    _run([str(MODULES / ".bin" / "tsc"), *options, "--lib", "es2022,dom", "--verbatimModuleSyntax", *files])
 
 
 def _run(command: list[str]) -> None:

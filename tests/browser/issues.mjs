@@ -1,50 +1,45 @@
-// node issues.mjs CHROMIUM FOLDER < {"url": …, "token": …, "organization": …, "project": …, "stacktrace": …, "steps": […]}
-//
-// Opens the issue of the first suspect on the console's page of suspects, and takes steps: {"fill": {label: text}},
-// {"choose": integration}, {"press": button}, {"look": name}. Prints what is seen at each look as JSON, and where axe
-// finds fault at the last one.
+// Given {"url": …, "token": …, "organization": …, "project": …, "stacktrace": …, "steps": […]}, opens the issue of the first
+// suspect on the console's page of suspects, and takes steps: {"fill": {label: text}}, {"choose": integration},
+// {"press": button}, {"look": name}. Returns what is seen at each look, and where axe finds fault at the last one.
 
 import {readFileSync} from 'node:fs';
-import {chromium} from 'playwright-core';
 
-const [executablePath, folder] = process.argv.slice(2);
-const given = JSON.parse(readFileSync(0, 'utf8'));
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const browser = await chromium.launch({executablePath, args: ['--no-sandbox', '--disable-gpu']});
-const context = await browser.newContext({viewport: {width: given.width ?? 1440, height: 900}, bypassCSP: true});
-context.setDefaultTimeout(15_000);
-await context.addInitScript((token) => {
-  const key = `grpc-console-token ${new URL('.', location.href).pathname}`;
-  if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
-}, given.token);
-const page = await context.newPage();
-const errors = [];
-page.on('pageerror', (error) => errors.push(String(error)));
-await page.goto(`${given.url}suspects.html`);
-await page.waitForSelector('#question:not([hidden])');
-for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
-await page.click('#find');
-await page.waitForSelector('.suspects .issue');
-const view = page.locator('.suspects .issue').first();
-await view.locator('summary').first().focus();
-await page.keyboard.press('Enter');
-await view.locator('.issue-form, .wrong, .quiet').first().waitFor();
-const seen = {};
-for (const step of given.steps) {
-  if (step.choose) await view.getByLabel('Integration', {exact: true}).selectOption({label: step.choose});
-  for (const [label, text] of Object.entries(step.fill ?? {})) await view.getByLabel(label, {exact: true}).fill(text);
-  if (step.press) await view.getByRole('button', {name: step.press, exact: true}).click();
-  // Until no call is under way: buttons are free again, and the fields are described.
-  await page.waitForTimeout(step.wait ?? 0);
-  await page.waitForFunction(() => !document.querySelector('.issue-form button:disabled'));
-  if (step.await) await view.locator(step.await).first().waitFor();
-  if (step.look) seen[step.look] = await page.evaluate(facts);
+
+export default async function play(browser, given) {
+  const context = await browser.newContext({viewport: {width: given.width ?? 1440, height: 900}, bypassCSP: true});
+  context.setDefaultTimeout(15_000);
+  await context.addInitScript((token) => {
+    const key = `grpc-console-token ${new URL('.', location.href).pathname}`;
+    if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
+  }, given.token);
+  const page = await context.newPage();
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(String(error)));
+  await page.goto(`${given.url}suspects.html`);
+  await page.waitForSelector('#question:not([hidden])');
+  for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
+  await page.click('#find');
+  await page.waitForSelector('.suspects .issue');
+  const view = page.locator('.suspects .issue').first();
+  await view.locator('summary').first().focus();
+  await page.keyboard.press('Enter');
+  await view.locator('.issue-form, .wrong, .quiet').first().waitFor();
+  const seen = {};
+  for (const step of given.steps) {
+    if (step.choose) await view.getByLabel('Integration', {exact: true}).selectOption({label: step.choose});
+    for (const [label, text] of Object.entries(step.fill ?? {})) await view.getByLabel(label, {exact: true}).fill(text);
+    if (step.press) await view.getByRole('button', {name: step.press, exact: true}).click();
+    // Until no call is under way: buttons are free again, and the fields are described.
+    await page.waitForTimeout(step.wait ?? 0);
+    await page.waitForFunction(() => !document.querySelector('.issue-form button:disabled'));
+    if (step.await) await view.locator(step.await).first().waitFor();
+    if (step.look) seen[step.look] = await page.evaluate(facts);
+  }
+  await page.addScriptTag({content: axe}).catch((error) => errors.push(String(error)));
+  const {violations} = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+  return {seen, errors, violations: violations.map((each) => `${each.id} at ${each.nodes.map((node) => node.target)}`)};
 }
-await page.screenshot({path: `${folder}/issue.png`, fullPage: true});
-await page.addScriptTag({content: axe}).catch((error) => errors.push(String(error)));
-const {violations} = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
-console.log(JSON.stringify({seen, errors, violations: violations.map((each) => `${each.id} at ${each.nodes.map((node) => node.target)}`)}));
-await browser.close();
 
 function facts() {
   const view = document.querySelector('.issue');

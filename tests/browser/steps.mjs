@@ -1,19 +1,6 @@
-// node steps.mjs CHROMIUM [HOST=OTHER_HOST …]
-//
-// Opens a page for each line of standard input, {"url": …, "steps": [["fill", "Name", "Ann"], …]}, takes the steps, and
-// prints a line: {"text": …}, which is on the page in the end, or {"error": …}. The hosts are servers that listen
-// elsewhere than the pages say.
-
-import {createInterface} from 'node:readline';
-import {chromium} from 'playwright-core';
+// Opens a page, {"url": …, "steps": [["fill", "Name", "Ann"], …]}, takes the steps, and returns its text in the end.
 
 const SECONDS = 60;
-const [executablePath, ...hosts] = process.argv.slice(2);
-const rules = hosts.map((pair) => `MAP ${pair.replace('=', ' ')}`).join(',');
-const browser = await chromium.launch({
-  executablePath,
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', `--host-resolver-rules=${rules}`],
-});
 
 const actions = {
   see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text),
@@ -24,19 +11,14 @@ const actions = {
 
 class Reloaded extends Error {}
 
-for await (const line of createInterface({input: process.stdin})) {
-  console.log(JSON.stringify(await visit(JSON.parse(line))));
-}
-await browser.close();
-
-async function visit(command, tries = 5) {
+export default async function play(browser, given, tries = 5) {
   const page = await browser.newPage();
   page.setDefaultTimeout(SECONDS * 1000);
   try {
-    return await take(page, command);
+    return await take(page, given);
   } catch (error) {
-    if (error instanceof Reloaded && tries) return visit(command, tries - 1);
-    return {error: String(error)};
+    if (error instanceof Reloaded && tries) return play(browser, given, tries - 1);
+    throw error;
   } finally {
     await page.close();
   }
@@ -66,7 +48,7 @@ async function take(page, {url, steps}) {
         throw new Error(`${action} ${values}: ${error.message}\nThe page says:\n${text}\nIts log:\n${log.join('\n')}`);
       }
     }
-    return {text: await page.innerText('body')};
+    return page.innerText('body');
   };
   return Promise.race([all(), reloaded]);
 }

@@ -1,21 +1,20 @@
-// node suspects.mjs CHROMIUM FOLDER < {"url": …, "token": …, "organization": …, "project": …, "stacktrace": …, "store": …}
-//
-// Asks the console's page of suspects, by keyboard alone, on screens of two widths in two colour schemes, and prints
-// what each shows as JSON. FOLDER gets a picture of each. With "store" the button is pressed on the last of them;
-// with "once" there is one screen.
+// Given {"url": …, "token": …, "organization": …, "project": …, "stacktrace": …, "store": …}, asks the console's page of
+// suspects, by keyboard alone, on screens of two widths, and returns what each shows. With "store" the button is pressed
+// on the last of them; with "once" there is one screen. With "folder" it gets pictures of each in two colour schemes.
 
 import {readFileSync} from 'node:fs';
-import {chromium} from 'playwright-core';
 
-const [executablePath, folder] = process.argv.slice(2);
-const given = JSON.parse(readFileSync(0, 'utf8'));
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
-const browser = await chromium.launch({executablePath, args: ['--no-sandbox', '--disable-gpu']});
-const results = [];
-const screens = [[1440, 'light'], [1440, 'dark'], [375, 'light'], [375, 'dark']];
-for (const [width, colorScheme] of given.once ? screens.slice(2, 3) : screens) results.push(await ask(width, colorScheme));
-console.log(JSON.stringify({results, violations: given.once ? [] : await check()}));
-await browser.close();
+const WIDTHS = [1440, 375];
+const COLOURS = ['light', 'dark'];
+let browser, given;
+
+export default async function play(chromium, values) {
+  [browser, given] = [chromium, values];
+  const results = [];
+  for (const width of given.once ? WIDTHS.slice(1) : WIDTHS) results.push(await ask(width));
+  return {results, violations: given.once ? [] : await check()};
+}
 
 async function open(options) {
   const context = await browser.newContext(options);
@@ -30,8 +29,8 @@ async function open(options) {
   return page;
 }
 
-async function ask(width, colorScheme) {
-  const page = await open({viewport: {width, height: 900}, colorScheme});
+async function ask(width) {
+  const page = await open({viewport: {width, height: 900}});
   const errors = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
@@ -45,8 +44,11 @@ async function ask(width, colorScheme) {
   await page.keyboard.press('Control+Enter');
   await page.waitForSelector('#findings > *');
   const shown = await page.evaluate(facts);
-  await page.screenshot({path: `${folder}/suspects-${width}-${colorScheme}.png`, fullPage: true});
-  if (given.store && results.length === screens.length - 1) {
+  for (const colorScheme of given.folder ? COLOURS : []) {
+    await page.emulateMedia({colorScheme});
+    await page.screenshot({path: `${given.folder}/suspects-${width}-${colorScheme}.png`, fullPage: true});
+  }
+  if (given.store && width === WIDTHS.at(-1)) {
     for (let steps = 0; steps < 60; steps++) {
       await page.keyboard.press('Tab');
       if (await page.evaluate(() => document.activeElement?.textContent.startsWith('Store '))) break;
@@ -56,7 +58,7 @@ async function ask(width, colorScheme) {
     shown.stored = await page.evaluate(facts);
   }
   await page.context().close();
-  return {...shown, errors, width, colorScheme};
+  return {...shown, errors, width};
 }
 
 /** What the page shows. */
@@ -81,19 +83,21 @@ function facts() {
 /** Where axe finds fault, before there is anything and after. */
 async function check() {
   const found = [];
-  for (const colorScheme of ['light', 'dark']) {
-    const page = await open({viewport: {width: 1440, height: 900}, colorScheme, bypassCSP: true});
-    await page.addScriptTag({content: axe});
-    for (const step of ['empty', 'found']) {
-      if (step === 'found') {
-        for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
-        await page.click('#find');
-        await page.waitForSelector('#findings > *');
-      }
-      const {violations} = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
+  const page = await open({viewport: {width: 1440, height: 900}, bypassCSP: true});
+  await page.addScriptTag({content: axe});
+  for (const step of ['empty', 'found']) {
+    if (step === 'found') {
+      for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
+      await page.click('#find');
+      await page.waitForSelector('#findings > *');
+    }
+    for (const colorScheme of COLOURS) {
+      await page.emulateMedia({colorScheme});
+      // The dark differs in nothing but colours.
+      const rules = colorScheme === 'light' ? {} : {runOnly: ['color-contrast']};
+      const {violations} = await page.evaluate((rules) => window.axe.run({...rules, resultTypes: ['violations']}), rules);
       found.push(...violations.map((each) => `${colorScheme}, ${step}: ${each.id} at ${each.nodes.map((node) => node.target)}`));
     }
-    await page.context().close();
   }
   return found;
 }

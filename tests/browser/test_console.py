@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from flask_grpcweb_scm.client import CallError, Channel
 from flask_grpcweb_scm.console import FILES
 from tests import every_field_pb2
 from tests.browser import console_app
+from tests.browser.browser import Scenarios
 from tests.browser.build import HERE, missing_tools
 from tests.documents import ROOT
 from tests.servers import serving
@@ -28,25 +28,21 @@ pytestmark = pytest.mark.needs("browser")
 if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 
-SECONDS = 240
+Run = Callable[..., Any]
 TOKEN = "your-auth-token"
 SCM, DICE = "sentry.integrations.scm.v1.ScmService", "example.dice.v1.Dice"
 UNARY, STREAM = "tests.echo.v1.Echo/Unary", "tests.echo.v1.Echo/ServerStream"
 
 
-def run(scenario: str, url: str, values: object = None, pictures: Path | None = None) -> Any:
-    """Do what console.mjs says under a name, and return what came of it."""
-    chromium = shutil.which("chromium")
-    assert chromium
-    command = ["node", str(HERE / "console.mjs"), chromium, scenario, url, str(pictures)]
-    done = subprocess.run(
-        command, input=json.dumps(values), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert "error" not in (found["result"] or {}), (found["result"], found["problems"])
-    assert found["problems"] == []
-    return found["result"]
+@pytest.fixture
+def run(chromium: Scenarios) -> Run:
+    def run(scenario: str, url: str, values: object = None, pictures: str | None = None) -> Any:
+        """Do what console.mjs says under a name, and return what came of it."""
+        found = chromium.play("console", {"name": scenario, "url": url, "values": values, "folder": pictures})
+        assert found["problems"] == []
+        return found["result"]
+
+    return run
 
 
 @pytest.fixture
@@ -86,7 +82,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("example", [{"FLASK_GRPC_AUTH_TOKENS": TOKEN}], indirect=True)
-def test_every_method_of_the_example_is_called_in_every_protocol(example: str) -> None:
+def test_every_method_of_the_example_is_called_in_every_protocol(run: Run, example: str) -> None:
     services = {service.full_name: service for service in map(_descriptor, (DICE, SCM))}
     everything = [f"{name}/{method.name}" for name, service in services.items() for method in service.methods]
     requests = [*REQUESTS, *((name, {"organizationId": "-1"}) for name in everything if name.startswith(SCM))]
@@ -138,14 +134,13 @@ def _code(channel: Channel, services: Any, name: str, value: dict[str, Any]) -> 
     return "OK (0)"
 
 
-def test_how_it_looks(example: str, tmp_path: Path) -> None:
-    pictures = Path(os.environ.get("CONSOLE_PICTURES", tmp_path))
+def test_how_it_looks(run: Run, example: str) -> None:
     values = {
         "unary": [f"{SCM}/ListRepositories", {"organizationId": "1"}],
         "stream": [f"{DICE}/RollUntil", {"target": 6}],
         "failing": {"target": 60},
     }
-    run("looks", f"{example}/_grpc", values, pictures)
+    run("looks", f"{example}/_grpc", values, os.environ.get("CONSOLE_PICTURES"))
 
 
 def test_its_modules_are_strict_in_their_types() -> None:
@@ -159,7 +154,7 @@ def test_its_modules_are_strict_in_their_types() -> None:
     assert done.stdout == ""
 
 
-def test_by_keyboard_alone(url: str) -> None:
+def test_by_keyboard_alone(run: Run, url: str) -> None:
     found = run("keyboard", url)
     assert found["status"] == "CANCELLED (1)"
     assert found["place"] == "Call"
@@ -203,7 +198,7 @@ EVERY_FIELD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_every_kind_of_field_comes_back_from_the_form(url: str) -> None:
+def test_every_kind_of_field_comes_back_from_the_form(run: Run, url: str) -> None:
     expected = json_format.ParseDict(EVERY_FIELD, every_field_pb2.EveryField())
     for protocol, (status, message, responses) in run("fields", url, EVERY_FIELD).items():
         assert (status, message) == ("OK (0)", ""), protocol
@@ -211,7 +206,7 @@ def test_every_kind_of_field_comes_back_from_the_form(url: str) -> None:
         assert [json_format.ParseDict(each, every_field_pb2.EveryField()) for each in responses] == [expected], protocol
 
 
-def test_texts_of_attackers_stay_texts(url: str) -> None:
+def test_texts_of_attackers_stay_texts(run: Run, url: str) -> None:
     found = run("hostile", url, console_app.HOSTILE)
     assert (found["nothing"], found["named"]) == ("{}", '{"constructor":"a","__proto__":"b","isPrototypeOf":""}')
     assert not found["hasToken"]
@@ -224,7 +219,7 @@ def test_texts_of_attackers_stay_texts(url: str) -> None:
     assert found["markup"] == 0
 
 
-def test_thousands_of_methods_and_messages(url: str) -> None:
+def test_thousands_of_methods_and_messages(run: Run, url: str) -> None:
     found = run("many", url)
     assert found["filtered"] == [f"11 of {console_app.METHODS + 7} methods", 11]
     assert (found["status"], found["shown"]) == ("OK (0)", 200)
@@ -242,7 +237,7 @@ SNIPPETS = [
 ]
 
 
-def test_what_is_copied_runs(url: str) -> None:
+def test_what_is_copied_runs(run: Run, url: str) -> None:
     for (name, request, protocol), texts in zip(SNIPPETS, run("snippets", url, SNIPPETS), strict=True):
         wanted = " ".join(each["text"] for each in request) if isinstance(request, list) else request["text"]
         for program, command in (

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from flask_grpcweb_scm.cli import grpc_cli
-from tests.browser.build import HERE, missing_tools
+from tests.browser.browser import Scenarios
+from tests.browser.build import missing_tools
 from tests.servers import free_port, listening
 
 pytestmark = pytest.mark.needs("browser")
@@ -21,7 +19,6 @@ pytestmark = pytest.mark.needs("browser")
 if "CI" not in os.environ and missing_tools():
     pytest.skip(missing_tools(), allow_module_level=True)
 
-SECONDS = 120
 NUMBERS = " ".join(map(str, range(1, 2001)))
 STEPS = [
     *(["click", "Say hello"], ["see", "Hello Ann"]),
@@ -34,16 +31,9 @@ STEPS = [
 
 
 @pytest.mark.parametrize("name", ["greeter", "price_list"])
-def test_it_calls_both_methods(tmp_path: Path, name: str) -> None:
+def test_it_calls_both_methods(chromium: Scenarios, tmp_path: Path, name: str) -> None:
     assert CliRunner().invoke(grpc_cli, ["init", str(tmp_path / "own"), "--js", "--name", name]).exit_code == 0
     port = free_port()
     command = [sys.executable, "-m", "flask", "--app", str(tmp_path / "own/app"), "run", "--port", str(port)]
     with listening(command, port, tmp_path / "log"):
-        done = subprocess.run(
-            ["node", str(HERE / "steps.mjs"), shutil.which("chromium") or ""],
-            input=json.dumps({"url": f"http://127.0.0.1:{port}/", "steps": STEPS}),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    assert "error" not in json.loads(done.stdout), done.stdout
+        chromium.play("steps", {"url": f"http://127.0.0.1:{port}/", "steps": STEPS})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from flask import Flask
 import example_app
 from flask_grpcweb_scm.scm import ExternalIssue, Group, GroupLink, db
 from flask_grpcweb_scm.testing.trackers import Vendor
-from tests.browser.build import HERE, missing_tools
+from tests.browser.browser import Scenarios
+from tests.browser.build import missing_tools
 from tests.scm.trackers.vendor_apps import jira_app
 from tests.servers import serving
 
@@ -63,22 +62,12 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jira: Vendor) -> Iterat
         db.engine.dispose()
 
 
-def take(app: Flask, folder: Path, *steps: dict[str, Any], **given: Any) -> dict[str, Any]:
+def take(chromium: Scenarios, app: Flask, folder: Path, *steps: dict[str, Any], **given: Any) -> dict[str, Any]:
     """What the page shows at each look; see issues.mjs."""
-    chromium = shutil.which("chromium")
-    assert chromium
     trace = (folder / "traceback.txt").read_text()
     with serving(app) as url:
         asked = {"url": f"{url}/_grpc/", "token": "of-acme", "organization": "1", "project": "1", "stacktrace": trace}
-        done = subprocess.run(
-            ["node", str(HERE / "issues.mjs"), chromium, str(folder)],
-            input=json.dumps({**asked, "steps": steps, **given}),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+        answer = chromium.play("issues", {**asked, "steps": steps, **given})
     assert (answer["violations"], answer["errors"]) == ([], [])
     seen: dict[str, Any] = answer["seen"]
     assert {(each["overflow"], each["elements"]) for each in seen.values()} == {(0, 0)}
@@ -98,8 +87,11 @@ def stored(app: Flask) -> tuple[list[str], list[tuple[int, str]]]:
 TYPE = {"fill": {"issuetype": "Bug"}, "wait": 700, "await": "[name=customfield_1]", "look": "fields"}
 
 
-def test_an_issue_is_created_with_what_is_required_and_linked(app: Flask, tmp_path: Path, jira: Vendor) -> None:
+def test_an_issue_is_created_with_what_is_required_and_linked(
+    chromium: Scenarios, app: Flask, tmp_path: Path, jira: Vendor
+) -> None:
     seen = take(
+        chromium,
         app,
         tmp_path,
         {"choose": JIRA, "await": "[name=issuetype]", "look": "first"},
@@ -122,7 +114,9 @@ def test_an_issue_is_created_with_what_is_required_and_linked(app: Flask, tmp_pa
     assert (sent["customfield_1"], sent["summary"]) == (MARKUP, "Broken")
 
 
-def test_a_response_that_is_lost_makes_no_second_issue(app: Flask, tmp_path: Path, jira: Vendor) -> None:
+def test_a_response_that_is_lost_makes_no_second_issue(
+    chromium: Scenarios, app: Flask, tmp_path: Path, jira: Vendor
+) -> None:
     lost = [False]
 
     def lose(run: Any) -> Any:
@@ -138,14 +132,15 @@ def test_a_response_that_is_lost_makes_no_second_issue(app: Flask, tmp_path: Pat
         for look, end in (("lost", ".wrong"), ("again", ".done"))
     ]
     fill = {"fill": {"Error group": "77", "Severity": "High", "Title": "Broken"}}
-    seen = take(app, tmp_path, {"choose": JIRA, "await": "[name=issuetype]"}, TYPE, fill, *create)
+    seen = take(chromium, app, tmp_path, {"choose": JIRA, "await": "[name=issuetype]"}, TYPE, fill, *create)
     assert [text.partition(":")[0] for text in seen["lost"]["wrong"]] == ["UNAVAILABLE (14)"]
     assert seen["again"]["done"] == ["ABC-1 Broken is created, and linked to error group 77."]
     assert len([request for request in jira.requests if request.target.endswith("/issue")]) == 1
 
 
-def test_a_refusal_is_shown_at_its_field(app: Flask, tmp_path: Path, jira: Vendor) -> None:
+def test_a_refusal_is_shown_at_its_field(chromium: Scenarios, app: Flask, tmp_path: Path, jira: Vendor) -> None:
     seen = take(
+        chromium,
         app,
         tmp_path,
         {"choose": JIRA, "await": "[name=issuetype]"},
@@ -159,7 +154,9 @@ def test_a_refusal_is_shown_at_its_field(app: Flask, tmp_path: Path, jira: Vendo
     assert stored(app) == ([], [])
 
 
-def test_an_issue_that_exists_is_found_and_linked(app: Flask, tmp_path: Path, jira: Vendor) -> None:
+def test_an_issue_that_exists_is_found_and_linked(
+    chromium: Scenarios, app: Flask, tmp_path: Path, jira: Vendor
+) -> None:
     import urllib3
 
     fields = {"project": {"key": "ABC"}, "issuetype": {"name": "Bug"}, "customfield_1": "High", "description": ""}
@@ -167,6 +164,7 @@ def test_an_issue_that_exists_is_found_and_linked(app: Flask, tmp_path: Path, ji
         path = f"{jira.url}/jira/rest/api/2/issue"
         assert urllib3.request("POST", path, json={"fields": {**fields, "summary": title}}).status == 201
     seen = take(
+        chromium,
         app,
         tmp_path,
         {"choose": JIRA, "await": "section h4"},
@@ -189,8 +187,9 @@ def test_an_issue_that_exists_is_found_and_linked(app: Flask, tmp_path: Path, ji
     assert stored(app) == (["ABC-1", "ABC-2"], [(77, "ABC-1"), (77, "ABC-2")])
 
 
-def test_who_may_not_create_is_told_so(app: Flask, tmp_path: Path, jira: Vendor) -> None:
+def test_who_may_not_create_is_told_so(chromium: Scenarios, app: Flask, tmp_path: Path, jira: Vendor) -> None:
     seen = take(
+        chromium,
         app,
         tmp_path,
         {"choose": JIRA, "await": "[name=issuetype]"},

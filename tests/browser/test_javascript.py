@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.browser import Scenarios, running_scenarios
 from tests.browser.build import HERE, MODULES, PROTOC_PYTHON, missing_tools
 from tests.documents import PAGES, all_blocks, blocks
 from tests.servers import free_port
@@ -108,7 +109,8 @@ class Reader:
         self._home = folder / "hello"
         self._ports = {name: free_port() for name in HOSTS}
         self._addresses: dict[str, str] = {}
-        self._browser: subprocess.Popen[str] | None = None
+        self._running = contextlib.ExitStack()
+        self._browser: Scenarios | None = None
         self._groups: dict[str, str] = {}
         self._terminals: dict[str, Terminal] = {}
 
@@ -124,26 +126,20 @@ class Reader:
     def visit(self, server: str, *steps: tuple[str, ...]) -> str:
         """Take steps on a page, as steps.mjs has them, and return its text in the end."""
         self._browser = self._browser or self._open_browser()
-        assert self._browser.stdin
-        assert self._browser.stdout
+        given = {"url": f"http://{HOSTS[server]}/", "steps": steps}
         for _ in range(VISITS):
-            self._browser.stdin.write(json.dumps({"url": f"http://{HOSTS[server]}/", "steps": steps}) + "\n")
-            self._browser.stdin.flush()
-            found = json.loads(self._browser.stdout.readline())
-            # Vite begins anew when its configuration changes.
-            if "ERR_CONNECTION_REFUSED" not in found.get("error", ""):
-                break
+            try:
+                text: str = self._browser.play("steps", given)
+                return text
+            except AssertionError as error:
+                # Vite begins anew when its configuration changes.
+                assert "ERR_CONNECTION_REFUSED" in str(error), f"{error}" + "".join(map(self.log, HOSTS))
             time.sleep(1)
-        assert "error" not in found, found["error"] + "".join(map(self.log, HOSTS))
-        text: str = found["text"]
-        return text
+        raise AssertionError("nothing listens there")
 
-    def _open_browser(self) -> subprocess.Popen[str]:
-        chromium = shutil.which("chromium")
-        assert chromium
+    def _open_browser(self) -> Scenarios:
         hosts = [f"{HOSTS[name]}={address}" for name, address in self._addresses.items()]
-        command = ["node", str(HERE / "steps.mjs"), chromium, *hosts]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self._running.enter_context(running_scenarios(self._folder, *hosts))
 
     def log(self, server: str) -> str:
         return (self._folder / f"{server}.log").read_text()
@@ -152,8 +148,7 @@ class Reader:
         self._terminals[server].end(self._groups.pop(server))
 
     def close(self) -> None:
-        if self._browser:
-            self._browser.communicate(timeout=SECONDS)
+        self._running.close()
         for server in [*self._groups]:
             self.end(server)
         for terminal in self._terminals.values():
@@ -196,7 +191,8 @@ class Reader:
             elif line.startswith("npm install"):
                 self._npm_install(line)
             else:
-                self._terminals[name].run(line)
+                # Packages are installed from outside of it.
+                self._terminals[name].run(line.replace("-m venv", "-m venv --without-pip"))
 
     def _serve(self, name: str, command: str) -> None:
         port = self._ports[name]

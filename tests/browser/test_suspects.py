@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from flask import Flask
 
 import example_app
 from flask_grpcweb_scm.scm import db
-from tests.browser.build import HERE, missing_tools
+from tests.browser.browser import Scenarios
+from tests.browser.build import missing_tools
 from tests.servers import serving
 
 pytestmark = pytest.mark.needs("browser")
@@ -27,7 +26,7 @@ if "CI" not in os.environ and missing_tools():
 CULPRIT = "A country without a rate is no longer free of taxes"
 TOKENS = {"of-acme": {"organizations": ["acme"]}, "of-example": {"organizations": ["example"]}}
 MARKUP = "<img src=x onerror=document.title=1>"
-SCREENS = 4
+SCREENS = 2
 
 
 @pytest.fixture
@@ -44,29 +43,22 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
         db.engine.dispose()
 
 
-def ask(app: Flask, folder: Path, **given: Any) -> list[dict[str, Any]]:
+def ask(chromium: Scenarios, app: Flask, **given: Any) -> list[dict[str, Any]]:
     """What the page shows on each screen; see suspects.mjs."""
-    chromium = shutil.which("chromium")
-    assert chromium
     with serving(app) as url:
-        done = subprocess.run(
-            ["node", str(HERE / "suspects.mjs"), chromium, str(folder)],
-            input=json.dumps({"url": f"{url}/_grpc/", "organization": "1", "project": "1", **given}),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+        asked = {"url": f"{url}/_grpc/", "organization": "1", "project": "1", **given}
+        answer = chromium.play("suspects", {**asked, "folder": os.environ.get("CONSOLE_PICTURES")})
     assert answer["violations"] == []
     shown: list[dict[str, Any]] = answer["results"]
     assert {(each["overflow"], each["elements"], *each["errors"]) for each in shown} == {(0, 0)}
     return shown
 
 
-def test_the_planted_bug_is_found_in_one_paste_and_its_mapping_stored(app: Flask, tmp_path: Path) -> None:
+def test_the_planted_bug_is_found_in_one_paste_and_its_mapping_stored(
+    chromium: Scenarios, app: Flask, tmp_path: Path
+) -> None:
     trace = (tmp_path / "traceback.txt").read_text()
-    screens = ask(app, tmp_path, token="of-acme", stacktrace=trace, store=True)
+    screens = ask(chromium, app, token="of-acme", stacktrace=trace, store=True)
     assert len(screens) == SCREENS
     for shown in screens:
         assert (shown["suspects"][0], shown["authors"][0]) == (CULPRIT, "Ben Okafor")
@@ -80,14 +72,14 @@ def test_the_planted_bug_is_found_in_one_paste_and_its_mapping_stored(app: Flask
     stored = screens[-1]["stored"]
     assert re.fullmatch(r"stored, id \d+", stored["mappings"][0][0])
     assert "The mapping is stored." in stored["text"]
-    (again,) = ask(app, tmp_path, token="of-acme", stacktrace=trace, once=True)
+    (again,) = ask(chromium, app, token="of-acme", stacktrace=trace, once=True)
     assert (again["frames"][0], again["mappings"][0]) == ("mapped", stored["mappings"][0])
 
 
 @pytest.mark.parametrize("organization", ["1", "123"])
-def test_another_tenant_sees_nothing_of_it(app: Flask, tmp_path: Path, organization: str) -> None:
+def test_another_tenant_sees_nothing_of_it(chromium: Scenarios, app: Flask, tmp_path: Path, organization: str) -> None:
     trace = (tmp_path / "traceback.txt").read_text()
-    (shown,) = ask(app, tmp_path, token="of-example", organization=organization, stacktrace=trace, once=True)
+    (shown,) = ask(chromium, app, token="of-example", organization=organization, stacktrace=trace, once=True)
     assert [wrong.partition(":")[0] for wrong in shown["wrong"]] == ["NOT_FOUND (5)"]
     assert (shown["suspects"], shown["mappings"], shown["frames"]) == ([], [], [])
     seen = shown["text"].replace(trace, "")
@@ -102,6 +94,6 @@ def test_another_tenant_sees_nothing_of_it(app: Flask, tmp_path: Path, organizat
         ({"stacktrace": "x", "organization": "99999999999999999999"}, "INVALID_ARGUMENT (3): "),
     ],
 )
-def test_what_is_wrong_is_said(app: Flask, tmp_path: Path, given: dict[str, str], text: str) -> None:
-    (shown,) = ask(app, tmp_path, token="of-acme", once=True, **given)
+def test_what_is_wrong_is_said(chromium: Scenarios, app: Flask, given: dict[str, str], text: str) -> None:
+    (shown,) = ask(chromium, app, token="of-acme", once=True, **given)
     assert [wrong.startswith(text) for wrong in shown["wrong"]] == [True]

@@ -61,7 +61,16 @@ class HandlerFault(Exception):
 
 
 def create_app() -> Flask:
-    return build(os.environ["LANE"], Path(os.environ["FOLDER"]))
+    """The app of each lane, in one; a request names its lane."""
+    folder = Path(os.environ["FOLDER"])
+    apps = {}
+    for lane in LANES:
+        (folder / lane).mkdir()
+        apps[lane] = build(lane, folder / lane)
+    wsgi_apps = {lane: app.wsgi_app for lane, app in apps.items()}
+    app = apps[FLASK]
+    app.wsgi_app = lambda environ, start_response: wsgi_apps[environ["HTTP_X_LANE"]](environ, start_response)  # type: ignore[method-assign]
+    return app
 
 
 def build(lane: str, folder: Path, *, is_async: bool = False) -> Flask:

@@ -88,13 +88,14 @@ def call(caller: Caller, method: str, count: int = 3, text: str = "", **headers:
 
 
 class HttpCaller:
-    """Sends requests one after the other.
+    """Sends requests one after the other, to the app of a lane.
 
     :param keeps: whether all are sent on one connection, for servers that serve each in a greenlet of its own.
     """
 
-    def __init__(self, port: int, *, keeps: bool) -> None:
+    def __init__(self, port: int, lane: str, *, keeps: bool) -> None:
         self._port = port
+        self._lane = lane
         self._keeps = keeps
         self._connection: Connection | None = None
 
@@ -110,7 +111,7 @@ class HttpCaller:
 
     def _exchange(self, path: str, body: bytes = b"", headers: Headers | None = None, verb: str = "POST") -> Response:
         connection, self._connection = self._connection or Connection(self._port), None
-        sent = {**(headers or {}), **({} if self._keeps else {"connection": "close"})}
+        sent = {"x-lane": self._lane, **(headers or {}), **({} if self._keeps else {"connection": "close"})}
         try:
             connection.send(request(path, body, sent.items(), verb=verb))
             response = connection.response()

@@ -45,53 +45,55 @@ PATIENCE = 10.0
 class Host:
     """A running server, started again after a test that has failed: what that has left is no matter of the next one."""
 
-    def __init__(self, server: str, lane: str, folder: Path) -> None:
+    def __init__(self, server: str, folder: Path) -> None:
         self._server = server
-        self.lane = lane
         self._folder = folder
         self._starts = 0
         self._running = contextlib.ExitStack()
-        self._world: World | None = None
+        self._worlds: dict[str, World] = {}
         self.port = 0
 
     @contextlib.contextmanager
-    def world(self) -> Iterator[World]:
-        world = self._world or self._start()
-        self._world = None
+    def world(self, lane: str) -> Iterator[World]:
+        if not self._worlds:
+            self._start()
+        world = self._worlds[lane]
         world.traces.new()
         try:
             yield world
         except BaseException:
+            self._worlds.clear()
             self._running.close()
             raise
-        self._world = world
 
-    def _start(self) -> World:
+    def _start(self) -> None:
         self._starts += 1
         folder = self._folder / str(self._starts)
         folder.mkdir()
         self.log = folder / "log"
-        environ = environ_of(self.lane, folder)
-        self.port = self._running.enter_context(running(self._server, FACTORY, self.log, environ, threads=1))
+        self.port = self._running.enter_context(running(self._server, FACTORY, self.log, environ_of(folder), threads=1))
         is_threaded = self._server != GREENLETS
-        caller = self._running.enter_context(contextlib.closing(HttpCaller(self.port, keeps=not is_threaded)))
-        # Once there is a response, the app is there too: gunicorn listens before that.
-        caller.outside()
-        # Flask's router sees the first call of each method.
-        assert (call(caller, "Unary").code, call(caller, "ServerStream").code) == (0, 0)
-        return World(caller, Traces(folder), self.lane, has_one_thread=is_threaded)
+        for lane in LANES:
+            caller = HttpCaller(self.port, lane, keeps=not is_threaded)
+            self._running.enter_context(contextlib.closing(caller))
+            # Once there is a response, the app is there too: gunicorn listens before that.
+            caller.outside()
+            # Flask's router sees the first call of each method.
+            assert (call(caller, "Unary").code, call(caller, "ServerStream").code) == (0, 0)
+            self._worlds[lane] = World(caller, Traces(folder / lane), lane, has_one_thread=is_threaded)
 
     def stop(self) -> None:
         """Check the whole life of a server without failures."""
-        if self._world is not None:
-            self._world.check_many_requests(200)
+        for world in self._worlds.values():
+            world.traces.new()
+            world.check_many_requests(100)
         self._running.close()
-        if self._world is not None:
+        if self._worlds:
             assert COMPLAINTS.findall(self.log.read_text(errors="replace")) == []
 
 
-def environ_of(lane: str, folder: Path) -> dict[str, str]:
-    return {"LANE": lane, "FOLDER": str(folder), "PYTHONWARNINGS": "default::ResourceWarning"}
+def environ_of(folder: Path) -> dict[str, str]:
+    return {"FOLDER": str(folder), "PYTHONWARNINGS": "default::ResourceWarning"}
 
 
 def require(server: str) -> None:
@@ -100,27 +102,21 @@ def require(server: str) -> None:
         pytest.skip(f"{module} is not installed: pip install {module}")
 
 
-@pytest.fixture(scope="module", params=[(server, lane) for server in SERVERS for lane in LANES], ids=", ".join)
+@pytest.fixture(scope="module", params=SERVERS)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    server, lane = request.param
-    require(server)
-    host = Host(server, lane, tmp_path_factory.mktemp("contexts"))
+    require(request.param)
+    host = Host(request.param, tmp_path_factory.mktemp("contexts"))
     yield host
     host.stop()
 
 
-@pytest.fixture
-def world(host: Host) -> Iterator[World]:
-    with host.world() as world:
-        yield world
-
-
-def test_nothing_is_left_of_a_lost_response(host: Host) -> None:
+@pytest.mark.parametrize("lane", LANES)
+def test_nothing_is_left_of_a_lost_response(host: Host, lane: str) -> None:
     def check(fault: Fault) -> None:
-        with host.world() as world:
+        with host.world(lane) as world:
             world.lose(fault)
 
-    check_rows(check, ((fault,) for fault in FAULTS if host.lane in fault.lanes))
+    check_rows(check, ((fault,) for fault in FAULTS if lane in fault.lanes))
 
 
 # Clients that go away
@@ -144,20 +140,23 @@ MESSAGES = 1000
 
 
 @pytest.mark.parametrize("leave", AWAY)
-def test_nothing_is_left_of_a_client_that_goes_away(host: Host, leave: Callable[[Connection, World], None]) -> None:
-    with host.world() as world:
+@pytest.mark.parametrize("lane", LANES)
+def test_nothing_is_left_of_a_client_that_goes_away(
+    host: Host, lane: str, leave: Callable[[Connection, World], None]
+) -> None:
+    with host.world(lane) as world:
         with Connection(host.port) as connection:
-            connection.send(endless_stream())
+            connection.send(endless_stream(lane))
             leave(connection, world)
             connection.reset()
         notes = world.check_end("NoneType")
         assert all(int(note[2]) < MESSAGES for note in notes if note[0] == "closed")
 
 
-def endless_stream() -> bytes:
+def endless_stream(lane: str) -> bytes:
     # Longer than any buffer is large.
     message = EchoRequest(text="x" * MESSAGE_CHARACTERS, count=MESSAGES)
-    return request(ECHO + "ServerStream", body_of(message), {**HEADERS, "x-pause": "0.005"}.items())
+    return request(ECHO + "ServerStream", body_of(message), {**HEADERS, "x-lane": lane, "x-pause": "0.005"}.items())
 
 
 HEADERS = {"content-type": PROTO, "x-name": "away"}
@@ -180,12 +179,12 @@ def test_a_stream_ends_once_when_its_worker_is_told_to_stop(server: str, tmp_pat
     stream = request(
         ECHO + "ServerStream",
         body_of(EchoRequest(count=20)),
-        {**HEADERS, "x-pause": "0.02", "connection": "close"}.items(),
+        {**HEADERS, "x-lane": FLASK, "x-pause": "0.02", "connection": "close"}.items(),
     )
     with log.open("w") as output:
         process = subprocess.Popen(
             command(server, FACTORY, port, threads=1),
-            env={**os.environ, **environ_of(FLASK, tmp_path)},
+            env={**os.environ, **environ_of(tmp_path)},
             stdout=output,
             stderr=output,
         )
@@ -201,7 +200,7 @@ def test_a_stream_ends_once_when_its_worker_is_told_to_stop(server: str, tmp_pat
     finally:
         process.kill()
         process.wait()
-    words = [line.split()[0] for line in (tmp_path / "notes").read_text().splitlines()]
+    words = [line.split()[0] for line in (tmp_path / FLASK / "notes").read_text().splitlines()]
     assert words == ["started", "closed", "teardown_request", "teardown_appcontext"]
-    assert Traces(tmp_path).rows() == []
+    assert Traces(tmp_path / FLASK).rows() == []
     assert COMPLAINTS.findall(log.read_text()) == []

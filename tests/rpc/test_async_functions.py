@@ -35,9 +35,10 @@ from flask_grpcweb_scm import (
 from flask_grpcweb_scm.client import CallError
 from flask_grpcweb_scm.rpc import StreamReply
 from flask_grpcweb_scm.testing import assert_rpc_error, channel_for, recording
-from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, LANES, echo_app, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import PROTO, Answer, body_of, call, read
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.rpc.support import Served, answer
 
 ECHO_SERVICE = DESCRIPTOR.services_by_name["Echo"]
@@ -337,6 +338,11 @@ def test_without_asgiref_the_app_does_not_start(monkeypatch: pytest.MonkeyPatch)
     assert texts_of(echo_app(ServerStream=server_stream), "ServerStream") == ["hello"] * 3
 
 
+# A process of its own knows nothing of lanes.
+in_a_process = pytest.mark.parametrize("lane", LANES[:1], indirect=True)
+
+
+@in_a_process
 @pytest.mark.needs("time")
 def test_apps_without_async_functions_import_no_asyncio() -> None:
     # Others may import asyncio.
@@ -346,6 +352,7 @@ def test_apps_without_async_functions_import_no_asyncio() -> None:
     assert done.stdout == "False\n"
 
 
+@in_a_process
 @pytest.mark.needs("gevent")
 def test_an_app_warns_at_start_of_greenlets() -> None:
     code = "from gevent import monkey; monkey.patch_all()\n"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.apps import LANES, lane
+from tests.apps import LANES
 from tests.grpcweb import PROTO, frame, read
+from tests.lanes import lane
 from tests.security.support import FULL, MESSAGE, STREAM, UNARY, guarded_app
 from tests.tables import check_rows
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import types
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ import pytest
 
 from tests.sockets.http1 import Connection, request
 
-__all__ = ["FAST_LANE", "LANES", "Server", "any_server", "complaints", "server_param"]
+__all__ = ["FAST_LANE", "LANES", "SERVERS", "Server", "any_server", "complaints", "require", "server_param"]
 
 FAST_LANE = {"FAST_LANE": "1"}
 """Has the app be without hooks and CORS, and know its routes already."""
@@ -24,6 +26,7 @@ def server_param(name: str, environ: Mapping[str, str] = types.MappingProxyType(
 
 
 LANES = [server_param("gunicorn"), server_param("gunicorn", FAST_LANE)]
+SERVERS = [*LANES, server_param("granian"), server_param("granian", FAST_LANE), server_param("waitress")]
 any_server = pytest.mark.parametrize("server", LANES, indirect=True)
 """Of a rule that no server has a hand in: it is tested on one, on both ways to the service functions."""
 
@@ -55,3 +58,9 @@ def complaints(log: str) -> list[str]:
     lines = re.findall(r"^.*(?:Traceback|ERROR|Error:|Exception|panicked).*$", log, re.MULTILINE)
     # waitress's own, before it knows an app: int() refuses thousands of digits.
     return [line for line in lines if "waitress/parser.py|parse_header|" not in line]
+
+
+def require(name: str) -> None:
+    """Skip a test whose server is not installed."""
+    if importlib.util.find_spec(name) is None and not os.environ.get("CI"):
+        pytest.skip(f"{name} is not installed: pip install {name}")

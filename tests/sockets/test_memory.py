@@ -15,7 +15,7 @@ from tests.sockets.hostile_connect import PROTO, envelopes, post
 from tests.sockets.hostile_messages import AT_LIMIT
 from tests.sockets.http1 import chunked
 from tests.sockets.rows import BOMB, Sent, message, rpc
-from tests.sockets.servers import Server
+from tests.sockets.servers import SERVERS, Server, require
 from tests.sockets.test_hostile import answer_of
 
 MEBIBYTE = 2**20
@@ -30,14 +30,15 @@ FULL = frame(message("x" * (MAX_MESSAGE_BYTES - 5)))
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
-@pytest.fixture(scope="module")
-def forgetful(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Another server of the same kind."""
+@pytest.fixture(scope="module", params=SERVERS)
+def forgetful(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    name, environ = request.param
+    require(name)
     log = tmp_path_factory.mktemp("memory") / "log"
-    with running(server.name, "tests.sockets.app:create_app", log, {**server.environ, **GIVE_BACK}) as port:
-        another = Server(server.name, port, log, server.environ)
-        another.get("/debug/closed")
-        yield another
+    with running(name, "tests.sockets.app:create_app", log, {**environ, **GIVE_BACK}) as port:
+        server = Server(name, port, log, environ)
+        server.get("/debug/closed")
+        yield server
 
 
 @pytest.mark.parametrize(

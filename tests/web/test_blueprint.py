@@ -20,9 +20,10 @@ from flask.cli import routes_command
 from werkzeug.test import Client, EnvironBuilder
 
 from flask_grpcweb_scm import RpcError, StatusCode, rpc_finished
-from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import FOUR_CONTENT_TYPES, PROTO, Answer, body_of, call, frame
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.tables import check_rows
 
 HI = EchoRequest(text="hi")

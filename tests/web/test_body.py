@@ -13,9 +13,10 @@ from werkzeug.test import EnvironBuilder
 from flask_grpcweb_scm.web import body
 from flask_grpcweb_scm.web.body import BodyReader, drain
 from flask_grpcweb_scm.wire import RemoteProtocolError, StatusCode
-from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, body_of, call
+from tests.lanes import lane  # noqa: F401  # a fixture
 
 
 class Breaking(io.BytesIO):

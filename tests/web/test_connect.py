@@ -19,10 +19,11 @@ from flask_grpcweb_scm.rpc import retry_info
 from flask_grpcweb_scm.signals import rpc_finished
 from flask_grpcweb_scm.wire import sign
 from tests import grpcweb
-from tests.apps import ECHO, echo_app, lane, lookup_service  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app, lookup_service
 from tests.connect import JSON, PROTO, STREAM_JSON, STREAM_PROTO, call, frame, get, payload_of, query_of
 from tests.documents import PAGES, block
 from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.lanes import lane  # noqa: F401  # a fixture
 
 HI = EchoRequest(text="hi", count=2)
 FIND = "/tests.echo.v1.Lookup/Find"

@@ -9,9 +9,10 @@ import pytest
 from flask_cors import CORS
 
 from flask_grpcweb_scm import CallContext, RpcError, StatusCode
-from tests.apps import ECHO, echo_app, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import PROTO, frame
+from tests.lanes import lane  # noqa: F401  # a fixture
 
 ORIGIN = "https://app.example"
 

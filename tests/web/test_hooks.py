@@ -32,9 +32,10 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
 from tests import apps
-from tests.apps import ECHO, echo_app, echo_service, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
 from tests.grpcweb import Answer, frame
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.protocols import call, compressed, content_type_of, every_protocol, in_time, protocol  # noqa: F401
 from tests.tables import check_rows
 

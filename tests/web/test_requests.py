@@ -7,10 +7,11 @@ from flask import Flask
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.apps import ECHO, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO
 from tests.echo_pb2 import EchoRequest
 from tests.fuzz.target import CONTENT_TYPES, HEADERS, PATHS, TRANSFORMS, FuzzedRequest, check, create_app
 from tests.grpcweb import JSON, PROTO, TEXT, frame
+from tests.lanes import lane  # noqa: F401  # a fixture
 
 HEADER_VALUES = st.sampled_from(
     ["gzip", "deflate", "br", "zstd", "identity", "5S", "0n", "99999999H", "-1S", "AAE=,AA", "*/*", TEXT, PROTO, "1"]

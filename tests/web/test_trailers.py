@@ -12,9 +12,10 @@ from werkzeug.test import EnvironBuilder
 
 from flask_grpcweb_scm.web.flask_internals import is_plain_flask
 from flask_grpcweb_scm.web.trailers import SENDER_KEYS
-from tests.apps import ECHO, LANES, echo_app, lane  # noqa: F401  # a fixture
+from tests.apps import ECHO, LANES, echo_app
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.grpcweb import frame, frames
+from tests.lanes import lane  # noqa: F401  # a fixture
 from tests.tables import check_rows
 
 GRPC = "application/grpc"
