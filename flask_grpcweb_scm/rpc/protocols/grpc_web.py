@@ -75,6 +75,7 @@ class GrpcWeb(GrpcFramed):
         else:
             headers = self.stream_headers(call)
             prefix, payload = self.framed(call, payload)
+            size = len(payload)
         trailers = _OK_TRAILERS if call.given_trailing_metadata is None else _trailers(call, None)
         if BROWSER not in environ and settings.status_header:
             headers += OK_STATUS
