@@ -141,3 +141,13 @@ def test_a_large_message_is_handed_on_as_it_is() -> None:
     _, pieces = parts(reply)
     message = EchoReply(text=text).SerializeToString()
     assert pieces == [frame(message)[:5], message, OK]
+
+
+def test_a_message_that_compression_makes_short_is_one_piece() -> None:
+    served = Served(
+        "Unary",
+        lambda request, context: EchoReply(text="x" * (LARGE_BYTES + 1)),
+        headers={"grpc-accept-encoding": "gzip", "x-grpc-web": "1"},
+        settings=Settings(compression_min_bytes=1),
+    )
+    assert len(parts(served.run())[1]) == 1
