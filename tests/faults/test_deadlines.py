@@ -199,7 +199,8 @@ def test_a_forked_child_has_deadlines_of_its_own(server: PostgresqlServer) -> No
 def descriptors() -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Of earlier tests, some may be closed meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.needs("PostgreSQL")
