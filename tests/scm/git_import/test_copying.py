@@ -20,7 +20,7 @@ from tests.scm.git_import.test_git_import import as_git_log_says
 from tests.scm.git_import.test_git_import import stored as stored_commits
 from tests.scm.support import GitRepository, Tenant
 
-pytestmark = ON_POSTGRESQL
+pytestmark = [pytest.mark.needs("PostgreSQL"), ON_POSTGRESQL]
 
 
 def test_rows_are_copied_as_they_are(app: Flask, ours: Tenant) -> None:
