@@ -215,7 +215,10 @@ class IncomingCall(CallContext):
         """
         environ, endpoint = self.environ, self.endpoint
         settings = endpoint.settings
-        profile = header_profile(environ)
+        last_keys, profile = _last
+        # Most requests have those of the one before.
+        if [*environ] != last_keys:
+            profile = header_profile(environ)
         timeout = endpoint.default_timeout
         if profile.has_options:
             wanted = endpoint.protocol.options(environ)
@@ -317,14 +320,12 @@ class HeaderProfile:
 
 
 def header_profile(environ: Environ) -> HeaderProfile:
-    """The profile of a request. Most have that of the request before, and nearly all that of one before."""
+    """The profile of a request, which is kept for the next one. Nearly all have that of one before."""
     global _last  # a pair is replaced at once
     keys = [*environ]
-    last_keys, profile = _last
-    if keys != last_keys:
-        is_short = sum(map(len, keys)) <= MAX_PROFILE_CHARACTERS
-        profile = (_profile_of if is_short else _profile_of.__wrapped__)(tuple(keys))
-        _last = keys, profile
+    is_short = sum(map(len, keys)) <= MAX_PROFILE_CHARACTERS
+    profile = (_profile_of if is_short else _profile_of.__wrapped__)(tuple(keys))
+    _last = keys, profile
     return profile
 
 

@@ -162,7 +162,7 @@ class CallContext:
     """
 
     method: CalledMethod | None
-    deadline: float | None = None
+    deadline: float | None
     """An instant of :func:`time.monotonic`, or None."""
     caller: Identity = ANONYMOUS
     peer: str
