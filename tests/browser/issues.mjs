@@ -4,20 +4,12 @@
 
 import {readFileSync} from 'node:fs';
 
+import {open} from './suspects.mjs';
+
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 
 export default async function play(browser, given) {
-  const context = await browser.newContext({viewport: {width: given.width ?? 1440, height: 900}, bypassCSP: true});
-  context.setDefaultTimeout(15_000);
-  await context.addInitScript((token) => {
-    const key = `grpc-console-token ${new URL('.', location.href).pathname}`;
-    if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
-  }, given.token);
-  const page = await context.newPage();
-  const errors = [];
-  page.on('pageerror', (error) => errors.push(String(error)));
-  await page.goto(`${given.url}suspects.html`);
-  await page.waitForSelector('#question:not([hidden])');
+  const {page, errors} = await open(browser, given, {viewport: {width: given.width ?? 1440, height: 900}, bypassCSP: true});
   for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
   await page.click('#find');
   await page.waitForSelector('.suspects .issue');

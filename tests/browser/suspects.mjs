@@ -16,7 +16,8 @@ export default async function play(chromium, values) {
   return {results, violations: given.once ? [] : await check()};
 }
 
-async function open(options) {
+/** The page, before anything is asked, with the token of a caller. */
+export async function open(browser, given, options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(15_000);
   await context.addInitScript((token) => {
@@ -24,15 +25,15 @@ async function open(options) {
     if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
   }, given.token);
   const page = await context.newPage();
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(String(error)));
   await page.goto(`${given.url}suspects.html`);
   await page.waitForSelector('#question:not([hidden])');
-  return page;
+  return {page, errors};
 }
 
 async function ask(width) {
-  const page = await open({viewport: {width, height: 900}});
-  const errors = [];
-  page.on('pageerror', (error) => errors.push(String(error)));
+  const {page, errors} = await open(browser, given, {viewport: {width, height: 900}});
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
   // The focus is where the first value goes.
   await page.keyboard.type(given.organization);
@@ -83,7 +84,7 @@ function facts() {
 /** Where axe finds fault, before there is anything and after. */
 async function check() {
   const found = [];
-  const page = await open({viewport: {width: 1440, height: 900}, bypassCSP: true});
+  const {page} = await open(browser, given, {viewport: {width: 1440, height: 900}, bypassCSP: true});
   await page.addScriptTag({content: axe});
   for (const step of ['empty', 'found']) {
     if (step === 'found') {

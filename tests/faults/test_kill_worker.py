@@ -106,22 +106,23 @@ def workers(database: str, tmp_path: Path) -> Iterator[Workers]:
 # The first sync is killed at each of its steps, then each of those that follow.
 
 
-@ON_SQLITE
-def test_after_each_run_of_git(workers: Workers) -> None:
+def killed_at_each(kind: str, workers: Workers) -> int:
+    """How often a worker was killed, each time one step later."""
     step = 0
-    while workers.run(git=step + 1) == -signal.SIGKILL:
+    while workers.run(**{kind: step + 1}) == -signal.SIGKILL:
         step += 1
         workers.change()
-    assert step > 10
+    return step
+
+
+@ON_SQLITE
+def test_after_each_run_of_git(workers: Workers) -> None:
+    assert killed_at_each("git", workers) > 10
     workers.check()
 
 
 def test_after_each_commit(workers: Workers) -> None:
-    step = 0
-    while workers.run(commit=step + 1) == -signal.SIGKILL:
-        step += 1
-        workers.change()
-    assert step > 5
+    assert killed_at_each("commit", workers) > 5
     workers.check()
 
 

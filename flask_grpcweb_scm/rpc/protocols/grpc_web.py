@@ -85,11 +85,7 @@ class GrpcWeb(GrpcFramed):
         if size > LARGE_BYTES and not self.text:
             pieces = [prefix, payload, trailers]
             return OK, [*headers, ("content-length", str(sum(map(len, pieces))))], pieces
-        body = b"".join((prefix, payload, trailers))
-        if self.text:
-            body = encode_text(body)
-        headers.append(("content-length", str(len(body))))
-        return OK, headers, [body]
+        return self._complete(headers, b"".join((prefix, payload, trailers)))
 
     def failure(self, call: IncomingCall, error: RpcError) -> Reply:
         """See :class:`RpcProtocol`."""
