@@ -19,11 +19,9 @@ from flask_grpcweb_scm.rpc import (
     IncomingCall,
     LimitStreams,
     Pairs,
-    Reply,
     ResponseTypeError,
     RpcError,
     Server,
-    StreamReply,
 )
 from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.settings import Settings
@@ -59,8 +57,6 @@ class AppCalls:
         self.protocols = Protocols(settings.protocols)
         methods = {settings.url_prefix + path: method for path, method in dispatcher.methods.items()}
         self.observers = Observers(app, methods, self.protocols, observers)
-        self.run: Callable[[IncomingCall], Reply | StreamReply] = self.observers.watch
-        """Serves a call, up to the first message of a stream; tells those who watch."""
         self.on_route: Callable[[Request, Endpoint], None] = lambda request, endpoint: None
         """Called when Flask has sent a request to the view of a method."""
         # As much as base64 makes of the longest message, and its prefix.

@@ -237,7 +237,7 @@ def _serve(calls: AppCalls, endpoint: Endpoint, context: Any) -> Response:
         active_call.set(call)
     pieces: Iterable[bytes] = ()
     try:
-        status, headers, pieces = respond(calls.run(call), call, _hold)
+        status, headers, pieces = respond(calls.observers.watch(call), call, _hold)
     finally:
         if not isinstance(pieces, StreamReply):
             call.close()
