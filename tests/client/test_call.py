@@ -195,7 +195,7 @@ def test_another_thread_cancels_a_call(script: Callable[[Peer], None]) -> None:
         started = time.monotonic()
         with assert_rpc_error(StatusCode.CANCELLED):
             call.result()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_slow_server_does_not_outlive_the_deadline(method: str, script: Callab
     started = time.monotonic()
     error = call_error(script, method, timeout=0.2)
     assert error.code is StatusCode.DEADLINE_EXCEEDED
-    assert 0.19 < time.monotonic() - started < 2
+    assert 0.19 < time.monotonic() - started < 8
 
 
 def test_a_server_that_does_not_read_does_not_outlive_the_deadline() -> None:
@@ -55,7 +55,7 @@ def test_a_server_that_does_not_read_does_not_outlive_the_deadline() -> None:
         started = time.monotonic()
         with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
             channel.stub(ECHO).client_stream(requests)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
 
 
 def test_the_deadline_is_sent() -> None:

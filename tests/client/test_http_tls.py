@@ -58,7 +58,7 @@ def test_deadlines(tls: ssl.SSLContext, script: Callable[[Peer], None]) -> None:
         started = time.monotonic()
         with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
             channel.stub(ECHO).unary(EchoRequest())
-        assert 0.29 < time.monotonic() - started < 2
+        assert 0.29 < time.monotonic() - started < 8
 
 
 def test_a_handshake_that_does_not_end() -> None:
@@ -67,4 +67,4 @@ def test_a_handshake_that_does_not_end() -> None:
         started = time.monotonic()
         with assert_rpc_error(StatusCode.DEADLINE_EXCEEDED):
             channel.stub(ECHO).unary(EchoRequest())
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8

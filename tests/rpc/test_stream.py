@@ -72,7 +72,7 @@ def test_a_function_that_fails_to_close_after_its_first_response_is_answered_onc
 
 
 def dribble() -> Iterator[bytes]:
-    for _ in range(200):
+    while True:
         time.sleep(0.005)
         yield frame(HI)
 
@@ -88,27 +88,24 @@ def read_all_first(requests: Iterator[EchoRequest], context: CallContext) -> Ite
 @pytest.mark.parametrize(("method", "function"), [("ClientStream", read_all), ("Bidi", read_all_first)])
 def test_a_deadline_ends_a_stream_of_requests_that_goes_on(method: str, function: Any) -> None:
     notes: list[object] = []
-    started = time.monotonic()
     assert answer(Served(method, function, notes, chunks=dribble(), headers={"grpc-timeout": "50m"}).run()).code == 4
-    # The whole body takes a second.
-    assert time.monotonic() - started < 0.8
     assert notes == [StatusCode.DEADLINE_EXCEEDED]
 
 
 def late_second_reply(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
     yield SMALL
-    time.sleep(0.15)
+    time.sleep(context.remaining() or 0)
     yield SMALL
 
 
 def late_end(request: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
     yield SMALL
-    time.sleep(0.15)
+    time.sleep(context.remaining() or 0)
 
 
 @pytest.mark.parametrize("function", [late_second_reply, late_end])
 def test_a_deadline_amid_a_stream_comes_in_its_trailers(function: Any) -> None:
-    got = answer(Served("ServerStream", function, [], headers={"grpc-timeout": "100m"}).run())
+    got = answer(Served("ServerStream", function, [], headers={"grpc-timeout": "500m"}).run())
     assert (len(got.payloads), got.trailers["grpc-status"]) == (1, "4")
 
 

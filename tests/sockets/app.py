@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -35,6 +36,7 @@ def create_app() -> Flask:
     app.add_url_rule("/debug/peak", "peak", _peak)
     app.add_url_rule("/debug/peak", "reset_peak", _reset_peak, methods=["POST"])
     app.add_url_rule("/debug/closed", "closed", lambda: _closed)
+    app.add_url_rule("/debug/step", "step", _step)
     app.add_url_rule("/host", "host", lambda: str(len(request.get_data())), methods=["POST"])
     return app
 
@@ -47,12 +49,13 @@ def __getattr__(name: str) -> Flask:
 
 _calls = count(1)
 _closed: list[str] = []
+_steps = threading.Semaphore(0)
 
 
 def _services() -> list[Service]:
     def unary(request: EchoRequest, context: CallContext) -> EchoReply:
         number = next(_calls)
-        _nap(request)
+        _nap(request, context)
         _answer_metadata(context)
         if request.text.startswith("fail"):
             raise RpcError(StatusCode.NOT_FOUND, request.text)
@@ -62,9 +65,9 @@ def _services() -> list[Service]:
         next(_calls)
         try:
             for number in range(request.count):
-                _nap(request)
+                _nap(request, context, number)
                 yield EchoReply(text=_large(request) or request.text, number=number)
-            _nap(request)
+            _nap(request, context, request.count)
             if request.text.startswith("fail"):
                 raise RpcError(StatusCode.DATA_LOSS, request.text)
         finally:
@@ -78,10 +81,20 @@ def _services() -> list[Service]:
     return [echo_service(**functions), lookup_service(unary)]
 
 
-def _nap(request: EchoRequest) -> None:
-    """``nap 20`` sleeps 20 ms and looks at no deadline."""
-    if request.text.startswith("nap "):
-        time.sleep(int(request.text.removeprefix("nap ")) / 1000)
+def _nap(request: EchoRequest, context: CallContext, number: int = 0) -> None:
+    """``nap 20`` sleeps 20 ms, ``late 2`` until the deadline has passed from number 2 on, and ``steps`` until told."""
+    kind, _, amount = request.text.partition(" ")
+    if kind == "nap":
+        time.sleep(int(amount) / 1000)
+    elif kind == "late" and number >= int(amount):
+        time.sleep((context.remaining() or 0) + 0.05)
+    elif kind == "steps":
+        _steps.acquire(timeout=30)
+
+
+def _step() -> str:
+    _steps.release()
+    return ""
 
 
 def _large(request: EchoRequest) -> str:

@@ -77,7 +77,7 @@ def note(text: str) -> None:
 def server_stream(message: EchoRequest, context: CallContext) -> Iterator[EchoReply]:
     with noting(context):
         for number in range(message.count):
-            time.sleep(nap(message))
+            time.sleep(nap(message, context, number))
             yield reply(message, number)
         fail(message)
 
@@ -91,7 +91,7 @@ def bidi(messages: Iterator[EchoRequest], context: CallContext) -> Iterator[Echo
     with noting(context):
         for message in messages:
             for number in range(message.count):
-                time.sleep(nap(message))
+                time.sleep(nap(message, context, number))
                 yield reply(message, number)
             fail(message)
 
@@ -99,7 +99,7 @@ def bidi(messages: Iterator[EchoRequest], context: CallContext) -> Iterator[Echo
 async def async_server_stream(message: EchoRequest, context: CallContext) -> AsyncIterator[EchoReply]:
     with noting(context):
         for number in range(message.count):
-            await asyncio.sleep(nap(message))
+            await asyncio.sleep(nap(message, context, number))
             yield reply(message, number)
         fail(message)
 
@@ -113,14 +113,17 @@ async def async_bidi(messages: AsyncIterator[EchoRequest], context: CallContext)
     with noting(context):
         async for message in messages:
             for number in range(message.count):
-                await asyncio.sleep(nap(message))
+                await asyncio.sleep(nap(message, context, number))
                 yield reply(message, number)
             fail(message)
 
 
-def nap(message: EchoRequest) -> float:
-    """``nap 20`` is one of 20 ms before each response."""
-    return int(message.text.removeprefix("nap ")) / 1000 if message.text.startswith("nap ") else 0
+def nap(message: EchoRequest, context: CallContext, number: int) -> float:
+    """Seconds before a response: 0.02 for ``nap 20``; for ``late 2`` the rest of the call's time from number 2 on."""
+    kind, _, amount = message.text.partition(" ")
+    if kind == "late" and number >= int(amount):
+        return (context.remaining() or 0) + 0.05
+    return int(amount) / 1000 if kind == "nap" else 0
 
 
 def reply(message: EchoRequest, number: int) -> EchoReply:
@@ -318,12 +321,12 @@ def test_a_sender_that_stops_in_the_only_message_of_connect(server: Host) -> Non
 @pytest.mark.parametrize(
     ("method", "requests", "timeout", "code", "texts"),
     [
-        ("ServerStream", [EchoRequest(text="nap 600", count=9)], 1.5, 4, 2),
+        ("ServerStream", [EchoRequest(text="late 2", count=9)], 1.5, 4, 2),
         ("ServerStream", [EchoRequest(text="nap 150", count=2)], 0.05, 4, 0),
         ("ServerStream", [EchoRequest(text="hello", count=2)], 0, 4, 0),
         ("ServerStream", [EchoRequest(text="nap 20", count=2)], 20, 0, 2),
         ("ServerStream", [EchoRequest(text="hello", count=2)], 9_999_999, 0, 2),
-        ("Bidi", [EchoRequest(text="nap 600", count=1)] * 9, 1.5, 4, 2),
+        ("Bidi", [EchoRequest(text=text, count=1) for text in ("hello", "hello", "late 0")], 1.5, 4, 2),
         ("Bidi", [EchoRequest(text="hello", count=1)], 0, 4, 0),
         ("Bidi", [EchoRequest(text="nap 20", count=1)] * 2, 20, 0, 2),
     ],
