@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_grpcweb_scm.scm.providers import Credential
@@ -162,9 +162,10 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
-            self.read += "\n"
+            self.read, self.plain = self.read + "\n", self.plain + "\n"
         elif tag == "a":
-            self._link = str(dict(attrs)["href"]), ""
+            # What is around a link is no word together.
+            self._link, self.plain = (str(dict(attrs)["href"]), ""), self.plain + " "
         elif tag != "p":
             self.others.append((tag, attrs))
 
@@ -269,6 +270,7 @@ PIECES = [
 BREAKS = [" ", "  ", "     ", "\n", "\n\n", "\r", "\x0b", "\t", Z]
 
 
+@example(":-\nhttp://javascript:")
 @given(st.lists(st.sampled_from([*PIECES, *BREAKS]), max_size=14).map("".join))
 def test_a_person_reads_what_was_sent(text: str) -> None:
     cmark = pytest.importorskip("cmarkgfm.cmark", reason="GitHub's Markdown")
