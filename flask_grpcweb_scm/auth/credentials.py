@@ -18,6 +18,9 @@ from flask_grpcweb_scm.wire import sign
 
 __all__ = ["SignedToken", "SignedTokens", "TokenError", "check_signature", "sign"]
 
+_SIGNED_TOKEN = re.compile(r"\.?[\w-]+\.[\w-]+", re.ASCII)
+"""Claims, after a dot where they are compressed, and a signature. The serializer skips what is no base64, such as the
+dot before the timestamp that another serializer has signed."""
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 # Signed tokens: they carry an identity, its permissions and an expiry, and are stored nowhere.
@@ -90,6 +93,8 @@ class SignedTokens:
 
         :raises TokenError: when it is forged, revoked or expired, or has claims that are none of ours.
         """
+        if not _SIGNED_TOKEN.fullmatch(token):
+            raise TokenError("the token is not valid")
         try:
             claims: dict[str, Any] = {**self._serializer.loads(token)}
             token_id, name, expires = (claims.pop(key) for key in ("id", "name", "exp"))

@@ -140,6 +140,9 @@ CREDENTIALS: list[tuple[str, dict[str, str], int]] = [
         URLSafeSerializer(TOKEN_SECRET, salt=SALT, signer_kwargs={"key_derivation": "hmac"}).dumps(CLAIMS))), 16),
     ("confused: another serializer, right secret and salt",
      token(str(URLSafeTimedSerializer(TOKEN_SECRET, salt=SALT, signer_kwargs=HMAC).dumps(CLAIMS))), 16),
+    # base64 without checks skips what is between payload and timestamp, and zlib what is behind its end.
+    ("confused: another serializer, right secret and salt, compressed", token(str(URLSafeTimedSerializer(
+        TOKEN_SECRET, salt=SALT, signer_kwargs=HMAC).dumps({**CLAIMS, "name": "root" * 20}))), 16),
     ("confused: a session cookie of the app", token(session_cookie()), 16),
     ("confused: a page token", token(page_token()), 16),
     ("confused: JWT without an algorithm", token(jwt.encode(CLAIMS, None, algorithm="none")), 16),
