@@ -37,7 +37,7 @@ def variants(content_type: str) -> Variants:
 
 def _goals() -> list[Goal]:
     lanes = ("blueprint", "fast lane", "fast lane, batch", "fast lane, ready sequence")
-    return [Goal(lane, REFERENCE, at_most=0.8) for lane in lanes]
+    return [Goal(lane, REFERENCE, at_most=0.75) for lane in lanes]
 
 
 @load("stream of 10 000 binary", reference=REFERENCE, goals=_goals(), clock="cpu")
