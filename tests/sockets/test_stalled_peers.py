@@ -270,7 +270,7 @@ def test_a_connection_goes_on_after_calls_that_were_slow_themselves(port: int) -
 
 
 @pytest.mark.parametrize("port", KEEPING_ALIVE, indirect=True)
-@pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "100m"}, RIGHT], ids=["deadline", "no deadline"])
+@pytest.mark.parametrize("headers", [{**RIGHT, "grpc-timeout": "1S"}, RIGHT], ids=["deadline", "no deadline"])
 @pytest.mark.parametrize("target", [UNARY, STREAM])
 def test_views_of_the_host_wait_for_their_clients_on_the_connection_of_a_call(
     port: int, headers: dict[str, str], target: str

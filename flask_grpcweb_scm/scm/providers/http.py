@@ -275,7 +275,7 @@ class HttpClient:
             addresses = self._addresses()
             opened = self._open_socket(addresses)
         # It is closed here where a connection does not come as far as to take it.
-        with contextlib.closing(opened), alarm(opened, self.deadline):
+        with contextlib.closing(opened), alarm(opened, self.deadline) as is_over:
             if self._proxy is not None:
                 with self._translated(may_have_acted=False):
                     open_tunnel(opened, addresses, self._port, self._proxy.auth)
@@ -289,7 +289,11 @@ class HttpClient:
                     )
                     with contextlib.closing(connection.getresponse()) as response:
                         received = {name.lower(): value for name, value in response.headers.items()}
-                        return response.status, received, self._read(response)
+                        content = self._read(response)
+                        # Where a body has no length, its end may be that of the connection, and so of the deadline.
+                        if is_over.is_set():
+                            raise TimeoutError("the body ends at the deadline")
+                        return response.status, received, content
             finally:
                 connection.close()
 

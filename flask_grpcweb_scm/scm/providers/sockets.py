@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
+from typing import IO
 from urllib.parse import unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -194,14 +195,27 @@ def open_tunnel(opened: socket.socket, addresses: Iterable[IPAddress], port: int
 
 
 class FinalResponse(http.client.HTTPResponse):
-    """A response after a bounded number of informational ones.
+    """A response whose head has come to its end, after a bounded number of informational ones.
 
     "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110, 15.2);
-    http.client does so with 100 alone, and without an end.
+    http.client does so with 100 alone, and without an end. It also takes a head that breaks off for a whole one.
     """
 
     def begin(self) -> None:
-        """Read the head."""
+        """Read the head.
+
+        :raises ConnectionError: when it breaks off.
+        """
+        file = self.fp
+        self.fp = _Head(file)  # type: ignore[assignment]  # all that is used of it here
+        try:
+            self._begin()
+        finally:
+            # None where there is no body.
+            if self.fp is not None:
+                self.fp = file
+
+    def _begin(self) -> None:
         super().begin()
         while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             # As begin() finds them.
@@ -217,27 +231,43 @@ class FinalResponse(http.client.HTTPResponse):
         return status
 
 
+class _Head:
+    """The file of a connection while the head of a response is read, the last line of which is empty."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.close = file.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(limit)
+        if not line:
+            raise ConnectionError("the head of the response breaks off")
+        return line
+
+
 @contextlib.contextmanager
-def alarm(opened: socket.socket, deadline: float) -> Iterator[None]:
-    """Shut the connection down at the deadline.
+def alarm(opened: socket.socket, deadline: float) -> Iterator[threading.Event]:
+    """Shut the connection down at the deadline, after the event is set: what has come until then has no end of its own.
 
     The timeout of a socket is for one operation: a server that sends a byte every second outlives it.
     """
+    is_over = threading.Event()
+
+    def shut_down() -> None:
+        is_over.set()
+        with contextlib.suppress(OSError):  # the peer was faster
+            shared.shutdown(socket.SHUT_RDWR)
+
     # A descriptor of its own, because TLS takes the socket's away.
     with opened.dup() as shared:
-        timer = threading.Timer(max(0.0, deadline - time.monotonic()), _shut_down, [shared])
+        timer = threading.Timer(max(0.0, deadline - time.monotonic()), shut_down)
         timer.daemon = True
         timer.start()
         try:
-            yield
+            yield is_over
         finally:
             timer.cancel()
             timer.join()
-
-
-def _shut_down(connected: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer was faster
-        connected.shutdown(socket.SHUT_RDWR)
 
 
 def make_connection(host: str, port: int, opened: socket.socket, tls: ssl.SSLContext | None) -> HTTPConnection:

@@ -395,7 +395,7 @@ class DocumentedTracker:
 
         vendor.answers = [wait]
         tracker = self.tracker(
-            vendor.url + self.base_path, self.credential, deadline=time.monotonic() + 0.3, allowed_hosts=["localhost"]
+            vendor.url + self.base_path, self.credential, deadline=time.monotonic() + 0.6, allowed_hosts=["localhost"]
         )
         try:
             with pytest.raises(ProviderTimeout) as caught:
