@@ -11,6 +11,7 @@ from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from flask import Blueprint, Flask, Response
+from werkzeug.datastructures import Headers
 
 from flask_grpcweb_scm.configuration import ConfigError
 from flask_grpcweb_scm.settings import Settings
@@ -124,7 +125,9 @@ class Permissions:
         """The headers of the response to a call, with those that are added for a page of another origin."""
         names, found = self._tails.found
         tail = found.get((*map(environ.get, names), *map(_name_of, headers)))
-        return self._added_to(headers, environ) if tail is None or _core.isEnabledFor(DEBUG) else headers + tail
+        # Both are asked here, because to call _is_logged() would take as long again.
+        is_logged = _core.isEnabledFor(DEBUG) or _extension.isEnabledFor(DEBUG)
+        return self._added_to(headers, environ) if tail is None or is_logged else headers + tail
 
     def _added_to(self, headers: Pairs, environ: WSGIEnvironment) -> Pairs:
         noted = NotedEnviron(environ)
@@ -143,7 +146,9 @@ class Permissions:
 
     def _ask(self, headers: Pairs, environ: NotedEnviron) -> Template:
         marked = [pair if pair[0].lower() in _DECIDING else (pair[0], str(index)) for index, pair in enumerate(headers)]
-        response = Response(headers=marked)
+        response = Response()
+        # Without the content type that it would have by itself.
+        response.headers = Headers(marked)
         with visible_request(self._app, environ):
             environ.read.clear()
             for function in self._functions:

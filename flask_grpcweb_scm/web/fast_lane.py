@@ -30,7 +30,7 @@ from flask_grpcweb_scm.web.flask_internals import (
 )
 from flask_grpcweb_scm.web.hooks import Hooks
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
-from flask_grpcweb_scm.web.late_contexts import LateRequestContext, RoutedRequestContext
+from flask_grpcweb_scm.web.late_contexts import LateAppContext, LateRequestContext, RoutedRequestContext
 from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain, call_class
 from flask_grpcweb_scm.web.response import (
     GrpcWebResponse,
@@ -82,8 +82,12 @@ class FastLane:
         settings = calls.settings
         self._paths = {settings.url_prefix + path for path in calls.methods}
         self._key = _key_of_page if settings.cors_credentials else _key
-        self._matches_hosts = bool(settings.host or settings.subdomain)
+        self._matches_hosts = bool(
+            settings.host or settings.subdomain or app.subdomain_matching or app.url_map.host_matching
+        )
         self._is_open = settings.fast_lane
+        self._own, self._attributes = vars(app), 0
+        """The attributes of the app, and as many as it had when it was last looked at."""
 
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
@@ -159,6 +163,8 @@ class FastLane:
             return flask(environ, start_response)
         found = permissions.preflight(environ)
         if found is not None:
+            # For those who are told of each.
+            LateAppContext(self._app).leave(None)
             start_response(*found)
             return []
         noted = NotedEnviron(environ)
@@ -262,10 +268,15 @@ class FastLane:
             and app.response_class is Response
             and self._views.items() <= app.view_functions.items()
             and type(app.session_interface) is SecureCookieSessionInterface
+            and not vars(app.session_interface)
         )
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
         """Return whether a request needs nothing of Flask but what is known here."""
+        count = len(self._own)
+        if count != self._attributes:
+            # Whoever replaces a part of an app while it serves adds an attribute to it.
+            self._is_open, self._attributes = self._calls.settings.fast_lane and self._is_plain_flask(), count
         return not (
             not self._is_open
             # Debuggers and test clients keep contexts beyond the request.

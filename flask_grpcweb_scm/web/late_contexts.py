@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from flask.signals import appcontext_popped, appcontext_pushed, appcontext_teari
 from werkzeug.local import LocalProxy
 from werkzeug.routing import MapAdapter, Rule
 
+from flask_grpcweb_scm.forks import renew_after_fork
 from flask_grpcweb_scm.rpc import CallContext, Endpoint, IncomingCall
 from flask_grpcweb_scm.signals import CALL_KEY, active_call
 from flask_grpcweb_scm.web.flask_internals import RequestContext, app_variable, outer_app_context, request_variable
@@ -40,10 +42,12 @@ class RoutedRequestContext(RequestContext):
         self.endpoint = endpoint
         # As the base class does it.
         self.app = app
-        self.request = app.request_class(environ)
-        self.request.json_module = app.json
-        self.request.url_rule = rule
-        self.request.view_args = {}
+        request = app.request_class(environ)
+        request.json_module = app.json
+        request.url_rule = rule
+        request.view_args = {}
+        # Not before it has all of that: another thread may have waited for it.
+        self.request = request
         self.flashes = None
         self._session = None
         self._after_request_functions = []
@@ -74,12 +78,25 @@ class _MadeAtUse:
     A ``__getattr__`` would do for all of them, but slow down every other attribute.
     """
 
+    making = threading.RLock()
+    """Held while one is made: threads of a call may share its contexts."""
+
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, context: LateAppContext | LateRequestContext, owner: type) -> Any:
-        context._make()
-        return vars(context)[self._name]
+        attributes = vars(context)
+        with self.making:
+            if self._name not in attributes:
+                context._make()
+        return attributes[self._name]
+
+
+def _renew(owner: type[_MadeAtUse]) -> None:
+    owner.making = threading.RLock()
+
+
+renew_after_fork(_MadeAtUse, _renew)
 
 
 class LateAppContext(AppContext):
@@ -124,8 +141,11 @@ class _OpenedAtUse:
     """The session of a context, which its first use opens."""
 
     def __get__(self, context: LateRequestContext, owner: type) -> SessionMixin:
-        session = context._session = context._open_session()
-        context.is_outermost = False
+        with _MadeAtUse.making:
+            session: SessionMixin | None = vars(context).get("_session")
+            if session is None:
+                session = context._session = context._open_session()
+                context.is_outermost = False
         return session
 
 
