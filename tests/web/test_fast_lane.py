@@ -6,8 +6,11 @@ import base64
 import io
 import itertools
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +30,7 @@ from flask.signals import (
 from flask_cors import CORS
 from itsdangerous import TimestampSigner
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.test import EnvironBuilder
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
@@ -37,7 +40,7 @@ from tests.apps import ECHO, echo_app, echo_service, know_routes, lane_of, looku
 from tests.connect import call as connect_call
 from tests.connect import get, query_of
 from tests.echo_pb2 import EchoReply, EchoRequest
-from tests.grpcweb import PROTO, body_of, call
+from tests.grpcweb import PROTO, body_of, call, read
 
 pytestmark = pytest.mark.skipif(not is_plain_flask(Flask("a")), reason="the lane needs Flask 3.1.3 or newer")
 
@@ -122,8 +125,18 @@ def with_hook(funcs: str, key: str | None) -> Callable[[Flask], None]:
     return lambda app: getattr(app, funcs)[key].append(hook)
 
 
+def with_hooks_replaced(funcs: str) -> Callable[[Flask], None]:
+    hook = (lambda response: response) if funcs.startswith("after") else lambda *_: None
+    return lambda app: setattr(app, funcs, {None: [hook]})
+
+
 class Sessions(SecureCookieSessionInterface):
     pass
+
+
+def change_sessions(app: Flask) -> None:
+    app.session_interface = sessions = SecureCookieSessionInterface()
+    sessions.should_set_cookie = lambda *_: False  # type: ignore[method-assign]
 
 
 class OwnRequest(Request):
@@ -141,16 +154,8 @@ def replace_view(app: Flask) -> None:
 
 
 IN_THE_WAY = {
-    **{
-        f"{funcs} of {key}": with_hook(funcs, key)
-        for funcs in (
-            "before_request_funcs",
-            "after_request_funcs",
-            "teardown_request_funcs",
-            "url_value_preprocessors",
-        )
-        for key in (None, "grpcweb_scm")
-    },
+    **{f"{funcs} of {key}": with_hook(funcs, key) for funcs in HOOKS for key in (None, "grpcweb_scm")},
+    **{f"{funcs} replaced": with_hooks_replaced(funcs) for funcs in HOOKS},
     "request_started": with_receiver(request_started),
     "request_finished": with_receiver(request_finished),
     "request_tearing_down": with_receiver(request_tearing_down),
@@ -164,11 +169,16 @@ OUT_OF_THE_WAY = {
     "rpc_finished": with_receiver(rpc_finished),
     "got_request_exception": with_receiver(got_request_exception),
 }
-STRANGE_FROM_THE_START = {
+STRANGE = {
     "own sessions": lambda app: setattr(app, "session_interface", Sessions()),
+    "changed sessions": change_sessions,
     "own requests": lambda app: setattr(app, "request_class", OwnRequest),
     "own responses": lambda app: setattr(app, "response_class", type("Own", (Response,), {})),
     "own dispatch": lambda app: setattr(app, "full_dispatch_request", app.full_dispatch_request),
+    "own preparation": lambda app: setattr(app, "preprocess_request", lambda: None),
+}
+STRANGE_FROM_THE_START = {
+    **STRANGE,
     "trusted hosts": lambda app: app.config.update(TRUSTED_HOSTS=["localhost"]),
     "a view replaced": lambda app: replace_view(app),
 }
@@ -194,6 +204,84 @@ def test_an_unusual_flask_has_no_lane(change: Callable[[Flask], None]) -> None:
     app = echo_app(Unary=way)
     change(app)
     assert [way_of_call(app) for _ in range(2)] == ["Flask", "Flask"]
+
+
+@pytest.mark.parametrize("change", STRANGE.values(), ids=STRANGE)
+def test_a_flask_that_becomes_unusual_has_its_lane_closed(change: Callable[[Flask], None]) -> None:
+    app = lane_app()
+    assert way_of_call(app) == "lane"
+    before = {**vars(app)}
+    change(app)
+    assert way_of_call(app) == "Flask"
+    for name in vars(app).keys() - before:
+        delattr(app, name)
+    assert way_of_call(app) == "lane"
+
+
+def calls_at_once(app: Flask, count: int) -> list[int]:
+    """The codes of calls in threads that are switched all the time."""
+    before, barrier = sys.getswitchinterval(), threading.Barrier(4)
+
+    def calls(number: int) -> list[int]:
+        # Not those of test clients, whose contexts outlive the call.
+        given: dict[str, Any] = {"path": ECHO + "Unary", "method": "POST", "data": body_of(HI), "content_type": PROTO}
+        environs = [EnvironBuilder(**given).get_environ() for _ in range(count)]
+        barrier.wait(30)
+        answers = [run_wsgi_app(app.wsgi_app, environ, buffered=True) for environ in environs]
+        return [read(int(status[:3]), headers, b"".join(body)).code for body, status, headers in answers]
+
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(4) as pool:
+            return [code for codes in pool.map(calls, range(4)) for code in codes]
+    finally:
+        sys.setswitchinterval(before)
+
+
+@pytest.mark.needs("time")
+def test_hooks_that_threads_find_at_once_are_called_in_each() -> None:
+    for _ in range(50):
+        app, added = lane_app(), []
+
+        def add(response: Response, added: list[str] = added) -> Response:
+            added.append("called")
+            return response
+
+        for _ in range(20):
+            app.after_request_funcs[None].append(add)
+        assert calls_at_once(app, 3) == [0] * 12
+        assert len(added) == 12 * 20
+
+
+@pytest.mark.needs("time")
+def test_threads_of_a_call_use_the_same_context_first() -> None:
+    called: list[str] = []
+
+    def function(rpc_request: EchoRequest, context: object) -> EchoReply:
+        def use(name: str) -> None:
+            setattr(g, name, name)
+            session[name] = name
+
+            @after_this_request
+            def note(response: Response) -> Response:
+                called.append(name)
+                return response
+
+        with ThreadPoolExecutor(2) as pool:
+            for copy, name in ((copy_context(), "a"), (copy_context(), "b")):
+                pool.submit(copy.run, use, name)
+        return EchoReply(text="".join(sorted((g.get("a", ""), g.get("b", ""), *session))))
+
+    app = lane_app(Unary=function, SECRET_KEY="k")
+    assert set(calls_at_once(app, 100)) == {0}
+    called.clear()
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        assert {way_of_call(app) for _ in range(200)} == {"aabb"}
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(called) == ["a"] * 200 + ["b"] * 200
 
 
 def test_what_is_around_flask_already_is_not_left_out() -> None:
@@ -614,15 +702,41 @@ def test_only_what_flask_cors_reads_tells_requests_from_each_other() -> None:
     }
 
 
-def test_flask_cors_writes_its_log_for_every_call(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("name", "line"), [("core", "Settings CORS headers"), ("extension", "matches CORS resource")])
+def test_flask_cors_writes_its_log_for_every_call(caplog: pytest.LogCaptureFixture, name: str, line: str) -> None:
     app = lane_app()
     CORS(app)
     allowed(app, "https://app.example")
-    with caplog.at_level("DEBUG", "flask_cors"):
+    with caplog.at_level("DEBUG", f"flask_cors.{name}"):
         for _ in range(2):
             caplog.clear()
             allowed(app, "https://app.example")
-            assert "Settings CORS headers" in caplog.text
+            assert line in caplog.text
+
+
+def test_flask_cors_adds_no_content_type() -> None:
+    app = lane_app()
+    CORS(app)
+
+    def remove(response: Response) -> Response:
+        del response.headers["content-type"]
+        return response
+
+    app.after_request_funcs[None].append(remove)
+    headers = {"origin": "https://app.example"}
+    for _ in range(3):
+        response = app.test_client().post(ECHO + "Unary", data=body_of(HI), content_type=PROTO, headers=headers)
+        assert "content-type" not in response.headers
+        assert "access-control-allow-origin" in response.headers
+
+
+def test_a_preflight_that_is_known_is_torn_down_like_any_request() -> None:
+    app, ended = lane_app(GRPC_CORS_ORIGINS=["https://app.example"]), []
+    app.teardown_appcontext_funcs.append(lambda error: ended.append(current_app.name))
+    asked = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    for number in range(1, 4):
+        assert app.test_client().options(ECHO + "Unary", headers=asked).status_code == 204
+        assert len(ended) == number
 
 
 def test_the_origin_of_a_call_with_cookies_is_checked_every_time() -> None:

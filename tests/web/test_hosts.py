@@ -162,6 +162,20 @@ def test_the_lane_does_not_take_one_scheme_for_the_other(scheme: str) -> None:
     assert client.post(**REQUESTS["unary"], base_url=f"{other}://x", headers=headers).status_code == 404
 
 
+@pytest.mark.filterwarnings("ignore:Current server name")
+def test_nor_where_only_the_app_matches_hosts() -> None:
+    app = Flask(__name__, static_folder=None, subdomain_matching=True)
+    app.config.update(SERVER_NAME="example.test", GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, GRPC_CORS_ORIGINS=PAGE)
+    GrpcWebScm(app, services=[echo_service()])
+    client = app.test_client(use_cookies=False)
+    headers = {"host": "example.test:80", "origin": PAGE, "access-control-request-method": "POST"}
+    for _ in range(2):
+        assert client.post(**REQUESTS["unary"], base_url="http://x", headers=headers).status_code == 200
+        assert client.options(ECHO + "Unary", base_url="http://x", headers=headers).status_code == 204
+    assert client.post(**REQUESTS["unary"], base_url="https://x", headers=headers).status_code == 404
+    assert client.options(ECHO + "Unary", base_url="https://x", headers=headers).status_code == 404
+
+
 @pytest.mark.parametrize("port", ["", ":443", ":8443"])
 def test_hooks_are_translated_whatever_the_port_of_the_server(port: str) -> None:
     app = hosted_app({**BY_SUBDOMAIN, "SERVER_NAME": f"example.test{port}"})
