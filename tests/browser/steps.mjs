@@ -11,13 +11,13 @@ const actions = {
 
 class Reloaded extends Error {}
 
-export default async function play(browser, given, tries = 5) {
-  const page = await browser.newPage();
+export default async function play(context, given, tries = 5) {
+  const page = await context.newPage();
   page.setDefaultTimeout(SECONDS * 1000);
   try {
     return await take(page, given);
   } catch (error) {
-    if (error instanceof Reloaded && tries) return play(browser, given, tries - 1);
+    if (error instanceof Reloaded && tries) return play(context, given, tries - 1);
     throw error;
   } finally {
     await page.close();
