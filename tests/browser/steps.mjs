@@ -3,7 +3,8 @@
 const SECONDS = 60;
 
 const actions = {
-  see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text),
+  // Not in each frame: while one is asked for, the page is drawn sixty times a second.
+  see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text, {polling: 50}),
   fill: (page, label, text) => page.getByLabel(label).fill(text),
   click: (page, name) => page.getByRole('button', {name}).click(),
   run: (page, code) => page.evaluate(code),
