@@ -49,6 +49,8 @@ async function take(page, {url, steps}) {
         throw new Error(`${action} ${values}: ${error.message}\nThe page says:\n${text}\nIts log:\n${log.join('\n')}`);
       }
     }
+    const refused = log.filter((line) => line.includes('Content Security Policy'));
+    if (refused.length) throw new Error(`the page does not keep to its own policy\n${refused.join('\n')}`);
     return page.innerText('body');
   };
   return Promise.race([all(), reloaded]);
