@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ JSON = "application/grpc-web+json"
 TEXT = "application/grpc-web-text"
 TEXT_PROTO = "application/grpc-web-text+proto"
 FOUR_CONTENT_TYPES = [PROTO, JSON, TEXT, TEXT_PROTO]
+
+BOMB = gzip.compress(bytes(64 * 2**20), 1)
+"""64 MiB. Quick to make: every process of a test run makes it."""
 
 
 @dataclass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
-__all__ = ["FILES", "IMPORTS", "PACKAGE", "ROOT", "circles", "imported", "reached_by", "statements"]
+__all__ = ["FILES", "PACKAGE", "ROOT", "all_imports", "circles", "imported", "reached_by", "statements"]
 
 PACKAGE = "flask_grpcweb_scm"
 ROOT = Path(__file__).parent.parent
@@ -36,11 +37,15 @@ def statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from statements(child)
 
 
-IMPORTS = {module: set(imported(file.read_text())) for module, file in FILES.items()}
+@functools.cache
+def all_imports() -> Mapping[str, Set[str]]:
+    """Return what each module imports. Every process of a test run imports this file; one of them needs it."""
+    return {module: set(imported(file.read_text())) for module, file in FILES.items()}
 
 
-def reached_by(modules: Iterable[str], imports: Mapping[str, Set[str]] = IMPORTS) -> set[str]:
+def reached_by(modules: Iterable[str], imports: Mapping[str, Set[str]] | None = None) -> set[str]:
     """Return the modules, and all that they import, directly or through others."""
+    imports = all_imports() if imports is None else imports
     reached: set[str] = set()
     waiting = set(modules)
     while waiting:

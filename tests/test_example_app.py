@@ -3,9 +3,7 @@
 import json
 import os
 import re
-import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from example_app import create_app
+from tests.browser.browser import running_scenarios
+from tests.browser.build import missing_tools
 from tests.servers import serving
 
 
@@ -219,20 +219,10 @@ def test_check_has_advice_until_it_is_configured_for_production(
 
 @pytest.mark.needs("browser")
 def test_its_page_works_in_a_browser_that_holds_it_to_its_policy(app: Flask, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "chromium is not installed: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    if missing_tools():
+        pytest.fail(missing_tools()) if os.environ.get("CI") else pytest.skip(missing_tools())
     assert app.test_cli_runner().invoke(args=["scm", "demo", "--folder", str(tmp_path)]).exit_code == 0
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        f"--user-data-dir={tmp_path}/p",
-    ]
-    with serving(app) as url:
-        command = [chromium, *options, "--virtual-time-budget=5000", "--dump-dom", f"{url}/"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert re.search(r"status 0, [1-9]\d* messages", done.stdout)
-    assert "Content Security Policy" not in done.stderr
+    with serving(app) as url, running_scenarios(tmp_path) as chromium:
+        # The page calls by itself.
+        text = chromium.play("steps", {"url": f"{url}/", "steps": [("see", "status 0, ")]})
+    assert re.search(r"status 0, [1-9]\d* messages", text)

@@ -4,17 +4,17 @@ import {readFileSync} from 'node:fs';
 
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
-let browser, consoleUrl, pictures, given, problems;
+let context, consoleUrl, pictures, given, problems;
 
-export default async function play(chromium, {name, url, folder, values}) {
-  [browser, consoleUrl, pictures, given, problems] = [chromium, url, folder, values, []];
+export default async function play(browserContext, {name, url, folder, values}) {
+  [context, consoleUrl, pictures, given, problems] = [browserContext, url, folder, values, []];
   return {result: await scenarios[name](), problems};
 }
 
-async function open({width = 1440, height = 900, colorScheme = 'light'} = {}) {
-  const context = await browser.newContext({viewport: {width, height}, colorScheme, acceptDownloads: false});
-  context.setDefaultTimeout(10_000);
+async function open({width = 1440, height = 900} = {}) {
   const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  await page.setViewportSize({width, height});
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && !/status of 4\d\d/.test(message.text()) && problems.push(message.text()));
   page.on('request', (request) => new URL(request.url()).origin === new URL(consoleUrl).origin || problems.push(`loads ${request.url()}`));

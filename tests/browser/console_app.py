@@ -1,4 +1,4 @@
-"""Apps whose console is opened: every kind of field, hostile names and comments, and 2 000 methods."""
+"""Apps whose console is opened: every kind of field, hostile names and comments, and thousands of methods."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tests import every_field_pb2
 from tests.apps import echo_service, lookup_service
 from tests.echo_pb2 import EchoReply, EchoRequest
 
-__all__ = ["HOSTILE", "create_app"]
+__all__ = ["FEW", "HOSTILE", "MANY", "create_app"]
 
 HOSTILE = '<img src=x onerror="globalThis.broken = 1"><script>globalThis.broken = 1</script>'
-METHODS = 2000
+FEW, MANY = 20, 2000
+"""Methods of the app, beside those that do something. Pages that list many take long to draw and to examine."""
 OBJECT_NAMES = {
     "constructor": "constructor",
     "proto": "__proto__",
@@ -28,18 +29,18 @@ OBJECT_NAMES = {
 }
 
 
-def create_app(folder: Path) -> Flask:
+def create_app(folder: Path, methods: int = FEW) -> Flask:
     """The app; the console is at `/tools/grpc`, and calls are below `/rpc`."""
     app = Flask(__name__)
     app.config.update(GRPC_SCM=False, GRPC_REQUIRE_AUTH=False, GRPC_CONSOLE="/tools/grpc", GRPC_URL_PREFIX="/rpc")
     comments = folder / "comments.binpb"
-    comments.write_bytes(FileDescriptorSet(file=[many_methods()]).SerializeToString())
+    comments.write_bytes(FileDescriptorSet(file=[many_methods(methods)]).SerializeToString())
     app.config["GRPC_DESCRIPTOR_SETS"] = str(comments)
     mirror = Service(every_field_pb2.DESCRIPTOR.services_by_name["Mirror"])
     mirror.add_rpc("Reflect", reflect)
     echo = echo_service(Unary=unary, ServerStream=server_stream, ClientStream=client_stream, Bidi=bidi)
     echo.example("Unary", EchoRequest(text=HOSTILE), title=HOSTILE)
-    GrpcWebScm(app, services=[mirror, echo, lookup_service(unary), *many_services()])
+    GrpcWebScm(app, services=[mirror, echo, lookup_service(unary), *many_services(methods)])
     return app
 
 
@@ -74,7 +75,7 @@ def bidi(requests: Iterator[EchoRequest], context: CallContext) -> Iterator[Echo
         yield EchoReply(text=request.text)
 
 
-def many_methods() -> FileDescriptorProto:
+def many_methods(count: int) -> FileDescriptorProto:
     """A file that no compiler has seen, with comments of an attacker."""
     file = FileDescriptorProto(name="many.proto", package="many", syntax="proto3")
     request = file.message_type.add(name="Request")
@@ -85,7 +86,7 @@ def many_methods() -> FileDescriptorProto:
     request.field[-1].oneof_index = 0
     for index in range(10):
         service = file.service.add(name=f"Service{index}")
-        for number in range(METHODS // 10):
+        for number in range(count // 10):
             service.method.add(name=f"Method{number}", input_type=".many.Request", output_type=".many.Request")
         for path in ([6, index], [6, index, 2, 0]):
             file.source_code_info.location.add(path=path, span=[1, 1, 1], leading_comments=f" {HOSTILE}\n")
@@ -93,8 +94,8 @@ def many_methods() -> FileDescriptorProto:
     return file
 
 
-def many_services() -> Iterator[Service]:
-    file = many_methods()
+def many_services(methods: int) -> Iterator[Service]:
+    file = many_methods(methods)
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     for each in file.service:

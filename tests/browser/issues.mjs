@@ -8,8 +8,8 @@ import {open} from './suspects.mjs';
 
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 
-export default async function play(browser, given) {
-  const {page, errors} = await open(browser, given, {viewport: {width: given.width ?? 1440, height: 900}, bypassCSP: true});
+export default async function play(context, given) {
+  const {page, errors} = await open(context, given, given.width);
   for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);
   await page.click('#find');
   await page.waitForSelector('.suspects .issue');
@@ -28,7 +28,7 @@ export default async function play(browser, given) {
     if (step.await) await view.locator(step.await).first().waitFor();
     if (step.look) seen[step.look] = await page.evaluate(facts);
   }
-  await page.addScriptTag({content: axe}).catch((error) => errors.push(String(error)));
+  await page.evaluate(axe).catch((error) => errors.push(String(error)));
   const {violations} = await page.evaluate(() => window.axe.run({resultTypes: ['violations']}));
   return {seen, errors, violations: violations.map((each) => `${each.id} at ${each.nodes.map((node) => node.target)}`)};
 }

@@ -3,7 +3,8 @@
 const SECONDS = 60;
 
 const actions = {
-  see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text),
+  // Not in each frame: while one is asked for, the page is drawn sixty times a second.
+  see: (page, text) => page.waitForFunction((expected) => document.body.innerText.includes(expected), text, {polling: 50}),
   fill: (page, label, text) => page.getByLabel(label).fill(text),
   click: (page, name) => page.getByRole('button', {name}).click(),
   run: (page, code) => page.evaluate(code),
@@ -11,13 +12,13 @@ const actions = {
 
 class Reloaded extends Error {}
 
-export default async function play(browser, given, tries = 5) {
-  const page = await browser.newPage();
+export default async function play(context, given, tries = 5) {
+  const page = await context.newPage();
   page.setDefaultTimeout(SECONDS * 1000);
   try {
     return await take(page, given);
   } catch (error) {
-    if (error instanceof Reloaded && tries) return play(browser, given, tries - 1);
+    if (error instanceof Reloaded && tries) return play(context, given, tries - 1);
     throw error;
   } finally {
     await page.close();
@@ -48,6 +49,8 @@ async function take(page, {url, steps}) {
         throw new Error(`${action} ${values}: ${error.message}\nThe page says:\n${text}\nIts log:\n${log.join('\n')}`);
       }
     }
+    const refused = log.filter((line) => line.includes('Content Security Policy'));
+    if (refused.length) throw new Error(`the page does not keep to its own policy\n${refused.join('\n')}`);
     return page.innerText('body');
   };
   return Promise.race([all(), reloaded]);

@@ -7,24 +7,24 @@ import {readFileSync} from 'node:fs';
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const WIDTHS = [1440, 375];
 const COLOURS = ['light', 'dark'];
-let browser, given;
+let context, given;
 
-export default async function play(chromium, values) {
-  [browser, given] = [chromium, values];
+export default async function play(browserContext, values) {
+  [context, given] = [browserContext, values];
   const results = [];
   for (const width of given.once ? WIDTHS.slice(1) : WIDTHS) results.push(await ask(width));
   return {results, violations: given.once ? [] : await check()};
 }
 
 /** The page, before anything is asked, with the token of a caller. */
-export async function open(browser, given, options) {
-  const context = await browser.newContext(options);
-  context.setDefaultTimeout(15_000);
-  await context.addInitScript((token) => {
+export async function open(context, given, width = 1440) {
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  await page.setViewportSize({width, height: 900});
+  await page.addInitScript((token) => {
     const key = `grpc-console-token ${new URL('.', location.href).pathname}`;
     if (token) sessionStorage.setItem(key, JSON.stringify({token, header: 'authorization'}));
   }, given.token);
-  const page = await context.newPage();
   const errors = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   await page.goto(`${given.url}suspects.html`);
@@ -33,7 +33,7 @@ export async function open(browser, given, options) {
 }
 
 async function ask(width) {
-  const {page, errors} = await open(browser, given, {viewport: {width, height: 900}});
+  const {page, errors} = await open(context, given, width);
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
   // The focus is where the first value goes.
   await page.keyboard.type(given.organization);
@@ -58,7 +58,7 @@ async function ask(width) {
     await page.waitForSelector('.done');
     shown.stored = await page.evaluate(facts);
   }
-  await page.context().close();
+  await page.close();
   return {...shown, errors, width};
 }
 
@@ -84,8 +84,8 @@ function facts() {
 /** Where axe finds fault, before there is anything and after. */
 async function check() {
   const found = [];
-  const {page} = await open(browser, given, {viewport: {width: 1440, height: 900}, bypassCSP: true});
-  await page.addScriptTag({content: axe});
+  const {page} = await open(context, given);
+  await page.evaluate(axe);
   for (const step of ['empty', 'found']) {
     if (step === 'found') {
       for (const name of ['organization', 'project', 'stacktrace']) await page.fill(`#${name}`, given[name]);

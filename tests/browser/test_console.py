@@ -219,9 +219,10 @@ def test_texts_of_attackers_stay_texts(run: Run, url: str) -> None:
     assert found["markup"] == 0
 
 
-def test_thousands_of_methods_and_messages(run: Run, url: str) -> None:
-    found = run("many", url)
-    assert found["filtered"] == [f"11 of {console_app.METHODS + 7} methods", 11]
+def test_thousands_of_methods_and_messages(run: Run, tmp_path: Path) -> None:
+    with serving(console_app.create_app(tmp_path, console_app.MANY)) as url:
+        found = run("many", f"{url}/tools/grpc")
+    assert found["filtered"] == [f"11 of {console_app.MANY + 7} methods", 11]
     assert (found["status"], found["shown"]) == ("OK (0)", 200)
     assert json.loads(found["last"])["number"] == 4999
     assert found["notice"] == "The last 200 of 5000 messages are shown."

@@ -48,6 +48,7 @@ NAME = re.compile(r"(?://|#|<!--) (\S+?)(, one more line)?(?: -->)?\n")
 PACKAGE = re.compile(r"(@?[^\s@]+)@([\d.]+)")
 HOSTS = {"vite": "localhost:5173", "flask": "127.0.0.1:8000"}
 """Where the servers listen, on the page."""
+PROGRAM = re.compile(r"npx (\w+)")
 SERVERS = {"vite": re.compile("npx vite"), "flask": re.compile("flask (.* )?run --port 8000")}
 IN_THE_PAGE = "// in the page\n"
 
@@ -113,6 +114,8 @@ class Reader:
         self._browser: Scenarios | None = None
         self._groups: dict[str, str] = {}
         self._terminals: dict[str, Terminal] = {}
+        self._programs: set[str] = set()
+        """Those that npx has found."""
 
     def follow(self, title: str) -> None:
         """Write the files of a section, and run its commands."""
@@ -162,9 +165,14 @@ class Reader:
     def copy(self, folder: Path, name: str) -> None:
         shutil.copytree(folder, self._home / name)
 
-    def shell(self, command: str) -> None:
-        """Run a command that is not on the page, where those of it are run."""
-        self._terminals["vite"].run(command)
+    def shell(self, command: str, name: str = "vite") -> None:
+        """Run a command in a terminal. To find a program again takes npx longer than many a program takes."""
+        program = PROGRAM.match(command)
+        if program and program[1] in self._programs:
+            command = command.replace("npx", 'PATH="$PWD/node_modules/.bin:$PATH"', 1)
+        elif program:
+            self._programs.add(program[1])
+        self._terminals[name].run(command)
 
     def _write(self, code: str) -> None:
         match = NAME.match(code)
@@ -192,7 +200,7 @@ class Reader:
                 self._npm_install(line)
             else:
                 # Packages are installed from outside of it.
-                self._terminals[name].run(line.replace("-m venv", "-m venv --without-pip"))
+                self.shell(line.replace("-m venv", "-m venv --without-pip"), name)
 
     def _serve(self, name: str, command: str) -> None:
         port = self._ports[name]

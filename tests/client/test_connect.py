@@ -27,8 +27,8 @@ from flask_grpcweb_scm.wire import ENCODINGS, sign
 from tests.client.scripted import Peer, Script, ScriptedServer, chunk, http, respond, serve
 from tests.client.support import ECHO, call_error
 from tests.echo_pb2 import EchoReply, EchoRequest
+from tests.grpcweb import BOMB, frame
 from tests.grpcweb import PROTO as GRPC_WEB
-from tests.grpcweb import frame
 
 PROTO = "application/proto"
 JSON = "application/json"
@@ -37,7 +37,7 @@ HTML = "text/html; charset=utf-8"
 
 HI = EchoReply(text="hi").SerializeToString()
 END = frame(b"{}", 2)
-BOMB = gzip.compress(b"\0" * 2**26)
+SPACES = gzip.compress(b" " * 2**26, 1)
 METHODS = ["unary", "server_stream"]
 
 
@@ -564,7 +564,7 @@ def until_closed(content_type: str, status: str = "200 OK") -> bytes:
         ("server_stream", endless(until_closed(STREAM) + struct.pack("!BI", 2, 2**20), b"["), 13),
         ("server_stream", respond(ended({"metadata": {"a" * 10**5: ["b"], "c": ["d"] * 10**5}})), 8),
         ("server_stream", respond(ended({"error": {"code": "aborted", "details": [detail(VIOLATION)] * 10**4}})), 10),
-        ("server_stream", respond(stream(frame(gzip.compress(b" " * 2**26), 3), "connect-content-encoding: gzip")), 8),
+        ("server_stream", respond(stream(frame(SPACES, 3), "connect-content-encoding: gzip")), 8),
     ],
     ids=range(10),
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,7 @@ from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ENCODINGS
 from tests.apps import ECHO, echo_service
 from tests.echo_pb2 import DESCRIPTOR, EchoReply, EchoRequest
-from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, Answer, body_of, frame, read
+from tests.grpcweb import BOMB, FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, Answer, body_of, frame, read
 from tests.rpc.support import GivenBody, incoming_call, parts, serve
 
 
@@ -71,7 +70,6 @@ def unary(body: bytes | list[bytes] | None = None, **options: Any) -> Answer:
 
 HI = EchoRequest(text="hi").SerializeToString()
 GZIPPED = ENCODINGS["gzip"].compress(HI)
-BOMB = gzip.compress(bytes(64 * 2**20), 1)
 BAD_REQUESTS = [
     ("none", b"", {}, 12, "takes exactly one message, the body has none"),
     ("two", frame(HI) * 2, {}, 12, "the body has more than one"),

@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.grpcweb import frame
+from tests.grpcweb import BOMB, frame
 from tests.protocols import CODES
 from tests.sockets.app import MAX_MESSAGE_BYTES
 from tests.sockets.hostile_messages import AT_LIMIT, BAD_JSON, BAD_PROTO, MEBIBYTE, OVER_LIMIT
 from tests.sockets.http1 import chunked, request
 from tests.sockets.rows import (
     ANY,
-    BOMB,
     REQUESTS,
     STREAM,
     UNARY,

@@ -7,10 +7,9 @@ import gzip
 import zlib
 
 from flask_grpcweb_scm.wire import ENCODINGS, Encoding
-from tests.grpcweb import FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, TEXT_PROTO, frame
+from tests.grpcweb import BOMB, FOUR_CONTENT_TYPES, JSON, PROTO, TEXT, TEXT_PROTO, frame
 from tests.sockets.app import MAX_MESSAGE_BYTES
 from tests.sockets.rows import (
-    BOMB,
     HELLO,
     REQUESTS,
     STREAM,

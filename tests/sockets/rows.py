@@ -14,7 +14,6 @@ from tests.sockets.http1 import request
 
 __all__ = [
     "ANY",
-    "BOMB",
     "HELLO",
     "REQUESTS",
     "STREAM",
@@ -46,8 +45,6 @@ def message(text: str = "hello", **fields: Any) -> bytes:
 
 
 HELLO = frame(message())
-BOMB = gzip.compress(bytes(64 * 2**20), 1)
-"""Quick to make: every process of a test run makes it."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.grpcweb import TEXT, frame
+from tests.grpcweb import BOMB, TEXT, frame
 from tests.servers import running
 from tests.sockets.app import MAX_MESSAGE_BYTES
 from tests.sockets.hostile_connect import PROTO, envelopes, post
 from tests.sockets.hostile_messages import AT_LIMIT
 from tests.sockets.http1 import chunked
-from tests.sockets.rows import BOMB, Sent, message, rpc
+from tests.sockets.rows import Sent, message, rpc
 from tests.sockets.servers import SERVERS, Server, require
 from tests.sockets.test_hostile import answer_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import itertools
 import re
@@ -595,11 +596,20 @@ def cors_requests() -> Iterator[dict[str, Any]]:
         yield {"method": "OPTIONS", "headers": given, "data": b"body"}
 
 
-def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
-    responses: list[tuple[object, object]] = []
+@functools.cache
+def cors_environs() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What :func:`cors_requests` yields, each with what EnvironBuilder makes of it."""
+    environs = []
     for options in cors_requests():
         environ = EnvironBuilder(**{"path": ECHO + "Unary", "method": "POST", **options}).get_environ()
         environ.pop("werkzeug.request", None)
+        environs.append((options, environ))
+    return environs
+
+
+def responses_to_pages(app: Flask) -> list[tuple[object, object]]:
+    responses: list[tuple[object, object]] = []
+    for options, environ in cors_environs():
         for _ in range(2):
             started: list[object] = []
             copy = {**environ, "wsgi.input": io.BytesIO(options.get("data", b""))}

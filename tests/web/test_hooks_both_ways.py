@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ from itsdangerous import TimestampSigner
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 
-from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm import GrpcWebScm, RpcError, Service, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
 from flask_grpcweb_scm.web.late_contexts import HookedRequestContext
 from tests.apps import ECHO, echo_service, know_routes, lookup_service
@@ -510,8 +511,28 @@ def stream(rpc_request: EchoRequest, context: Any) -> Iterator[EchoReply]:
             unary(rpc_request, context)
 
 
-def requests() -> Iterator[dict[str, Any]]:
-    """Requests, by what EnvironBuilder makes them of, each with the number of pieces that are read."""
+@dataclass(frozen=True)
+class Sent:
+    """A request, and the number of pieces that are read of its response: all when it is None."""
+
+    environ: dict[str, Any]
+    data: bytes
+    pieces: int | None
+
+
+def sent(*, pieces: int | None = None, **options: Any) -> Sent:
+    """The request that EnvironBuilder makes of the options; a unary call when they do not say otherwise."""
+    environ = EnvironBuilder(**{"path": ECHO + "Unary", "method": "POST", **options}).get_environ()
+    environ.pop("werkzeug.request", None)
+    return Sent(environ, options.get("data", b""), pieces)
+
+
+@functools.cache
+def requests() -> list[Sent]:
+    return [sent(**options) for options in options_of_requests()]
+
+
+def options_of_requests() -> Iterator[dict[str, Any]]:
     binary = {"content-type": PROTO, "x-grpc-web": "1"}
     for text in ("", "session", "request", "later", "abort", "crash", "fail", "metadata"):
         yield {"data": body_of(EchoRequest(text=text)), "headers": binary}
@@ -565,7 +586,7 @@ def cookies_of(app: Flask) -> Iterator[str]:
     yield f" session = {texts[0]} ,x"
 
 
-PLAIN = {"data": body_of(EchoRequest()), "content_type": PROTO}
+PLAIN = sent(data=body_of(EchoRequest()), content_type=PROTO)
 CONFIGS: dict[str, dict[str, Any]] = {
     "without a key": {},
     "sessions": {"SECRET_KEY": "k"},
@@ -577,10 +598,20 @@ WITHOUT_CORS = {name: config for name, config in CONFIGS.items() if name != "our
 
 
 READERS_OF_COOKIES = [
-    *(("Unary", text) for text in ("", "session", "session", "request", "crash")),
-    *(("ServerStream", text) for text in ("", "session", "crash")),
+    (method, text, sent(path=ECHO + method, data=body_of(EchoRequest(text=text)), content_type=PROTO))
+    for method, texts in {
+        "Unary": ("", "session", "session", "request", "crash"),
+        "ServerStream": ("", "session", "crash"),
+    }.items()
+    for text in texts
 ]
 """Calls that are made with each cookie, which is remembered from the first of them on."""
+
+
+@functools.cache
+def services() -> list[Service]:
+    """For all apps: the checks of functions are half of the costs of one."""
+    return [echo_service(Unary=unary, ServerStream=stream), lookup_service(unary)]
 
 
 def build(register: Register, config: dict[str, Any], *, lane: bool, events: list[object]) -> Flask:
@@ -589,25 +620,21 @@ def build(register: Register, config: dict[str, Any], *, lane: bool, events: lis
     app.add_url_rule("/page/<a>", "page", lambda a: a)
     app.add_url_rule("/page/<a>", "pages.page", lambda a: a)
     app.teardown_appcontext(lambda error: events.append(["teardown_appcontext", repr(error)]))
-    GrpcWebScm(app, services=[echo_service(Unary=unary, ServerStream=stream), lookup_service(unary)])
+    GrpcWebScm(app, services=services())
     register(app, lambda *words: events.append(words))
     know_routes(app)
     return app
 
 
-def outcome(app: Flask, options: dict[str, Any], cookie: str | None = None) -> tuple[object, list[str]]:
+def outcome(app: Flask, one: Sent, cookie: str | None = None) -> tuple[object, list[str]]:
     """All that a server sees of a response, and the cookies that it sets."""
-    options = {"path": ECHO + "Unary", "method": "POST", **options}
-    pieces, data = options.pop("pieces", None), options.get("data", b"")
-    environ = EnvironBuilder(**options).get_environ()
-    environ.pop("werkzeug.request", None)
+    environ = {**one.environ, "wsgi.input": io.BytesIO(one.data)}
     if cookie is not None:
         environ["HTTP_COOKIE"] = cookie
-    environ["wsgi.input"] = io.BytesIO(data)
     started: list[Any] = []
     try:
         response: Any = app(environ, lambda status, headers, exc_info=None: started.append((status, headers)))  # type: ignore[misc,arg-type,return-value]
-        body = list(itertools.islice(response, pieces))
+        body = list(itertools.islice(response, one.pieces))
         if hasattr(response, "close"):
             response.close()
         # Of a failure, no piece is of use.
@@ -631,15 +658,13 @@ def test_both_ways_look_the_same(register: Register, config: dict[str, Any]) -> 
         events: list[object] = []
         app = build(register, config, lane=lane, events=events)
         ways.append([])
-        for options in requests():
-            found, cookies = outcome(app, options)
-            ways[-1].append((options, found, events.copy()))
+        for one in requests():
+            found, cookies = outcome(app, one)
+            ways[-1].append((one, found, events.copy()))
             events.clear()
             for cookie in cookies:
-                again, _ = outcome(
-                    app, {"data": body_of(EchoRequest()), "content_type": PROTO}, cookie.partition(";")[0]
-                )
-                ways[-1].append((options, again, events.copy()))
+                again, _ = outcome(app, PLAIN, cookie.partition(";")[0])
+                ways[-1].append((one, again, events.copy()))
                 events.clear()
     differences = [(one, other) for one, other in zip(*ways, strict=True) if one != other]
     assert differences == []
@@ -661,9 +686,8 @@ def test_every_cookie_is_read_the_same(name: str, config: dict[str, Any]) -> Non
         app = build(HOOKS[name], config, lane=lane, events=events)
         ways.append([])
         for cookie in cookies_of(app):
-            for method, text in READERS_OF_COOKIES:
-                options = {"path": ECHO + method, "data": body_of(EchoRequest(text=text)), "content_type": PROTO}
-                ways[-1].append((cookie, method, text, outcome(app, options, cookie), events.copy()))
+            for method, text, one in READERS_OF_COOKIES:
+                ways[-1].append((cookie, method, text, outcome(app, one, cookie), events.copy()))
                 events.clear()
     differences = [(one, other) for one, other in zip(*ways, strict=True) if one != other]
     assert differences == []
@@ -673,5 +697,5 @@ def test_calls_with_hooks_are_served_beside_flask() -> None:
     kinds = []
     app = build(counts, {}, lane=True, events=[])
     app.after_request(lambda response: kinds.append(type(current_context())) or response)  # type: ignore[func-returns-value]
-    outcome(app, {"data": body_of(EchoRequest()), "content_type": PROTO})
+    outcome(app, PLAIN)
     assert kinds == [HookedRequestContext]
