@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 from tests import combinations, servers
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.scm.databases import Databases, PostgresqlDatabases, SqliteDatabases
 
 LONG_ID = 40
+TOLD_SECONDS = 0.05
+"""Of a setup or teardown, for the list of the slowest."""
 ALL_NEED = re.compile(r"^pytestmark = pytest\.mark\.needs\(", re.MULTILINE)
 """In modules without any quick test."""
 
@@ -87,6 +90,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     # The apps of the tests are garbage in cycles, and are looked at often enough.
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Have parallel processes tell what somebody reads: of six messages for each test, these are two."""
+    if not hasattr(item.config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or report.duration > TOLD_SECONDS:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
