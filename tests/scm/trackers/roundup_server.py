@@ -16,11 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import roundup.init
-import roundup.instance
-from roundup.cgi.wsgi_handler import RequestDispatcher
-from roundup.configuration import CoreConfig
-from roundup.password import Password
 from werkzeug.serving import make_server
 
 TEMPLATE = Path(sys.prefix) / "share/roundup/templates/classic"
@@ -34,6 +29,8 @@ class RoundupServer:
 
     def rows(self, kind: str) -> list[dict[str, Any]]:
         """Every item of a class, as the tracker itself has it."""
+        import roundup.instance
+
         tracker = roundup.instance.open(str(self.home))
         db = tracker.open("admin")
         try:
@@ -45,6 +42,13 @@ class RoundupServer:
 
 @contextlib.contextmanager
 def serve_roundup(folder: Path, port: int = 0) -> Iterator[RoundupServer]:
+    # They take half a second, which the processes that run other tests need not.
+    import roundup.init
+    import roundup.instance
+    from roundup.cgi.wsgi_handler import RequestDispatcher
+    from roundup.configuration import CoreConfig
+    from roundup.password import Password
+
     home = folder / "tracker"
     roundup.init.install(str(home), str(TEMPLATE))
     (home / "db").mkdir(exist_ok=True)
