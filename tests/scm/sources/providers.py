@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from graphql import build_schema, graphql_sync
+from graphql import build_schema
 
+from tests.scm.graphql import respond
 from tests.scm.support import GitRepository
 from tests.servers import read_body
 
@@ -189,7 +190,7 @@ class FakeGitHub(Provider):
 
     def graphql(self, query: str, variables: dict[str, str]) -> Any:
         """What GitHub's schema makes of a query."""
-        done = graphql_sync(SCHEMA, query, {"repository": self.find_repository}, variable_values=variables)
+        done = respond(SCHEMA, query, {"repository": self.find_repository}, variables)
         return {"data": done.data, **({"errors": [{"message": e.message} for e in done.errors]} if done.errors else {})}
 
     def find_repository(self, info: object, owner: str, name: str, **more: object) -> Any:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from graphql import GraphQLError, build_schema, graphql_sync
+from graphql import GraphQLError, build_schema
+
+from tests.scm.graphql import respond
 
 SCHEMA = build_schema((Path(__file__).parent / "linear.graphql").read_text())
 TEAMS = [{"id": "b5f0e2a4-0000-4000-8000-000000000001", "key": "ENG"}]
@@ -99,7 +101,7 @@ def linear_app(token: str) -> Flask:
             )
             return jsonify(errors=[error.formatted]), 401
         body = request.get_json()
-        result = graphql_sync(SCHEMA, body["query"], linear, variable_values=body.get("variables"))
+        result = respond(SCHEMA, body["query"], linear, body.get("variables"))
         errors = [
             {**error.formatted, "extensions": error.extensions or {"type": "graphql error", "userError": False}}
             for error in result.errors or ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from graphql import build_schema, graphql_sync
+from graphql import build_schema
 from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
@@ -17,6 +17,7 @@ from werkzeug import Response
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
 from flask_grpcweb_scm.scm.trackers.github import GitHub
+from tests.scm.graphql import respond
 from tests.scm.trackers.documented import BODY, SECRET, ScriptedVendor, vendor
 from tests.scm.trackers.test_trackers import TestGitHub as Contract
 
@@ -141,7 +142,7 @@ def test_read_many_by_the_schema(github: GitHub, vendor: ScriptedVendor) -> None
     def resolve() -> Response:
         sent = json.loads(vendor.requests[-1].data)
         root = {"repository": lambda info, **names: {"nameWithOwner": "o/r", "issue": issue}}
-        done = graphql_sync(SCHEMA, sent["query"], root, variable_values=sent["variables"])
+        done = respond(SCHEMA, sent["query"], root, sent["variables"])
         errors = [{"type": "NOT_FOUND", "message": error.message} for error in done.errors or ()]
         return Response(json.dumps({"data": done.data, "errors": errors}), mimetype="application/json")
 
