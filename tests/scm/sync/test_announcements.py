@@ -16,7 +16,16 @@ from flask_grpcweb_scm.scm.trackers.tracker import Tracker
 from tests.client.scripted import Peer, http
 from tests.combinations import ON_SQLITE
 from tests.scm.support import Scm, Tenant
-from tests.scm.sync.test_issues import app, at_vendor, every_vendor, ours, pass_time, vendor, work
+from tests.scm.sync.test_issues import (
+    app,
+    at_vendor,
+    every_vendor,
+    every_vendor_and_database,
+    ours,
+    pass_time,
+    vendor,
+    work,
+)
 from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import Fault
 from tests.scm.trackers.vendors import VendorServer, respond_with
@@ -149,7 +158,7 @@ def test_github_shows_the_newest_comments_on_the_last_page(
     assert (len(issue.comments), pending(app)) == (1, 0)
 
 
-@every_vendor
+@every_vendor_and_database
 def test_an_organization_that_is_held_to_its_projects(app: Flask, scm: Scm, vendor: VendorServer) -> None:
     [project] = [vendor.config[name] for name in ("repo", "project") if name in vendor.config]
     held = at_vendor(app, vendor, "held", projects=project)

@@ -41,6 +41,15 @@ def vendor(request: pytest.FixtureRequest) -> Iterator[VendorServer]:
 
 
 every_vendor = pytest.mark.parametrize("vendor", [*VENDORS], indirect=True)
+# Statements are the same whatever the vendor.
+every_vendor_and_database = pytest.mark.parametrize(
+    ("databases", "vendor"),
+    [
+        *(("sqlite", vendor) for vendor in VENDORS),
+        pytest.param("postgresql", "github", marks=pytest.mark.needs("PostgreSQL")),
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -160,7 +169,7 @@ def test_one_is_read_alone(app: Flask, ours: Tenant, vendor: VendorServer) -> No
     assert asked.startswith("GET ")
 
 
-@every_vendor
+@every_vendor_and_database
 def test_a_tracker_without_the_request_for_many(app: Flask, ours: Tenant, vendor: VendorServer) -> None:
     vendor.can_batch = False
     keys = [vendor.key(number) for number in range(1, 31)]
@@ -173,7 +182,7 @@ def test_a_tracker_without_the_request_for_many(app: Flask, ours: Tenant, vendor
 
 
 @pytest.mark.needs("time")
-@every_vendor
+@every_vendor_and_database
 def test_what_is_gone_is_known_and_is_not_looked_for_again_and_again(
     app: Flask, scm: Scm, ours: Tenant, vendor: VendorServer
 ) -> None:

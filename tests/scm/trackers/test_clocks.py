@@ -19,7 +19,7 @@ from tests.scm.support import Tenant
 from tests.scm.trackers import github_server as faults
 from tests.scm.trackers.github_server import GitHubServer
 from tests.scm.trackers.tracking import PATIENCE, SECRET, app, github, ours
-from tests.servers import gunicorn
+from tests.servers import gunicorn, serving
 
 __all__ = ["app", "github", "ours"]  # fixtures
 
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.needs("server")
 
 
 @contextlib.contextmanager
-def server_with_clock(seconds: float, database: str, log: Path) -> Iterator[ScmStub]:
+def server_with_clock(seconds: float, app: Flask, log: Path) -> Iterator[ScmStub]:
     environ = {
         "CLOCK_SECONDS": str(seconds),
-        "FLASK_SQLALCHEMY_DATABASE_URI": database,
+        "FLASK_SQLALCHEMY_DATABASE_URI": app.config["SQLALCHEMY_DATABASE_URI"],
         "FLASK_GRPC_SCM_CREDENTIALS": f'{{"bot": "{SECRET}"}}',
         "FLASK_GRPC_SCM_ALLOWED_HOSTS": "127.0.0.1",
-        "FLASK_SECRET_KEY": "the same on all servers",
+        "FLASK_SECRET_KEY": app.config["SECRET_KEY"],
     }
     with (
         gunicorn("tests.scm.skewed_app:create_app", log, "--threads", "4", environ=environ) as port,
@@ -42,9 +42,7 @@ def server_with_clock(seconds: float, database: str, log: Path) -> Iterator[ScmS
         yield ScmStub(channel)
 
 
-def test_one_issue_whatever_the_clocks_say(
-    app: Flask, ours: Tenant, database: str, github: GitHubServer, tmp_path: Path
-) -> None:
+def test_one_issue_whatever_the_clocks_say(app: Flask, ours: Tenant, github: GitHubServer, tmp_path: Path) -> None:
     request = scm_pb2.CreateExternalIssueRequest(
         organization_id=ours.organization, integration_id=ours.integration, title="Bug"
     )
@@ -58,12 +56,13 @@ def test_one_issue_whatever_the_clocks_say(
 
     github.faults = [wait]
     with (
-        server_with_clock(0, database, tmp_path / "one") as one,
-        server_with_clock(-60, database, tmp_path / "slow") as slow,
-        server_with_clock(60, database, tmp_path / "fast") as fast,
+        serving(app) as url,
+        Channel(url, timeout=PATIENCE) as channel,
+        server_with_clock(-60, app, tmp_path / "slow") as slow,
+        server_with_clock(60, app, tmp_path / "fast") as fast,
         ThreadPoolExecutor(1) as pool,
     ):
-        first = pool.submit(one.create_external_issue, request, metadata=key)
+        first = pool.submit(ScmStub(channel).create_external_issue, request, metadata=key)
         assert asked.wait(PATIENCE)
         for other in (slow, fast):
             with pytest.raises(RpcError) as caught:
