@@ -13,16 +13,22 @@ from tests.scm.sync.hosts import GitHubHost, GitLabHost
 from tests.scm.sync.syncing import add_installation, bare_repository, syncing_app
 
 
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed by tests."""
+    return bare_repository(tmp_path_factory.mktemp("git") / "empty", 0)
+
+
 @pytest.fixture
-def github(tmp_path: Path) -> Iterator[GitHubHost]:
-    with running(GitHubHost(prefix="/api/v3", default=bare_repository(tmp_path / "empty", 0))) as host:
+def github(empty_repository: Path) -> Iterator[GitHubHost]:
+    with running(GitHubHost(prefix="/api/v3", default=empty_repository)) as host:
         yield host
     assert host.refusals == []
 
 
 @pytest.fixture
-def gitlab(tmp_path: Path) -> Iterator[GitLabHost]:
-    with running(GitLabHost(default=bare_repository(tmp_path / "empty", 0))) as host:
+def gitlab(empty_repository: Path) -> Iterator[GitLabHost]:
+    with running(GitLabHost(default=empty_repository)) as host:
         yield host
     assert host.refusals == []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,12 +154,29 @@ class VendorHost(Host):
             "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
             "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
         }
-        done = subprocess.run(
-            ["git", "http-backend"], input=request.body, capture_output=True, env=environment, timeout=60
-        )
-        head, _, body = done.stdout.partition(b"\r\n\r\n")
+        files = [(file.path, *_identity(file)) for file in _files(git_dir)]
+        head, _, body = _http_backend(tuple(environment.items()), request.body, tuple(files)).partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         return int(headers.pop("Status", "200 OK").split(" ")[0]), body, headers
+
+
+def _files(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    for entry in os.scandir(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+
+
+def _identity(file: os.DirEntry[str]) -> tuple[int, ...]:
+    found = file.stat(follow_symlinks=False)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(100)
+def _http_backend(environment: tuple[tuple[str, str], ...], body: bytes, files: object) -> bytes:
+    """Run git, whose response to a request is the same as long as the files of the repository are."""
+    command = ["git", "http-backend"]
+    return subprocess.run(command, input=body, capture_output=True, env=dict(environment), timeout=60).stdout
 
 
 def forbidden(message: str, status: int = 403, **headers: str) -> Answer:
