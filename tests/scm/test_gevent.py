@@ -106,7 +106,7 @@ def test_git_is_killed_at_the_deadline_and_other_calls_are_served_while_it_runs(
     listing = scm_pb2.ListRepositoriesRequest(organization_id=ours.organization)
     with serve() as port, stub_of(port) as stub, ThreadPoolExecutor(1) as pool:
         with Connection(port) as connection:
-            connection.send(commit_request(ours, ("grpc-timeout", "500m")))
+            connection.send(commit_request(ours, ("grpc-timeout", "2S")))
             response = connection.response()
             answer = read(response.status, response.headers, response.body)
             assert (answer.code, answer.message) == (4, "git cat-file did not end in time")
