@@ -163,7 +163,7 @@ class FastLane:
             return flask(environ, start_response)
         found = permissions.preflight(environ)
         if found is not None:
-            # For those who are told of each.
+            # Teardown functions and signals are told of it as of any request.
             LateAppContext(self._app).leave(None)
             start_response(*found)
             return []
