@@ -10,12 +10,10 @@ What it assumes, in which versions that holds, and what is lost elsewhere:
    that is not declared is INTERNAL.
 4. Contexts have the attributes in :data:`_REQUEST_CONTEXT` and :data:`_APP_CONTEXT` (3.1.3). Else there is no fast
    lane.
-5. ``environ["werkzeug.request"]`` is the request until its contexts end (werkzeug 3.0, 3.1). Else responses that the
-   app gives in place of an RPC's are not translated.
-6. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
-7. Flask-CORS makes its functions in ``flask_cors.extension``; around a method of the app, of the function ``f`` (6.0).
+5. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
+6. Flask-CORS makes its functions in ``flask_cors.extension``; around a method of the app, of the function ``f`` (6.0).
    Else there is no fast lane in apps that it is around.
-8. ``Rule._compile_builder`` makes the functions that build a rule's URL (werkzeug 3.0, 3.1). Else an app with thousands
+7. ``Rule._compile_builder`` makes the functions that build a rule's URL (werkzeug 3.0, 3.1). Else an app with thousands
    of methods starts slower.
 """
 
@@ -59,7 +57,6 @@ __all__ = [
     "outer_app_context",
     "pass_to_teardown",
     "request_variable",
-    "routed_endpoint",
     "unproxied_app",
     "visible",
     "visible_request",
@@ -90,13 +87,6 @@ def outer_app_context(context: Any) -> Any:
     # The first: a context may be entered once more, in itself.
     found = tokens[0].old_value if tokens else None
     return None if found is Token.MISSING else found
-
-
-def routed_endpoint(environ: WSGIEnvironment) -> str | None:
-    """The endpoint that Flask has found for a request; None before it has, or when there is none."""
-    # Of a copied environment, werkzeug's test client has a request that is not Flask's.
-    endpoint: str | None = getattr(environ.get("werkzeug.request"), "endpoint", None)
-    return endpoint
 
 
 def unproxied_app() -> Flask:

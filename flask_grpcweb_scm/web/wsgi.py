@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, has_request_context, request
 from werkzeug.wsgi import get_host, get_path_info
 
 from flask_grpcweb_scm.rpc import RpcMethod, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, active_call, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
 from flask_grpcweb_scm.web.cors import expose_headers
-from flask_grpcweb_scm.web.flask_internals import routed_endpoint, visible
+from flask_grpcweb_scm.web.flask_internals import visible
 from flask_grpcweb_scm.web.http_errors import internal_error, propagates_exceptions
 from flask_grpcweb_scm.web.peers import SOCKET_KEY, PatientAgain
 from flask_grpcweb_scm.web.response import (
@@ -35,6 +35,7 @@ from flask_grpcweb_scm.web.response import (
     drained,
     is_ours,
     refusal,
+    scope_of,
     translated,
 )
 
@@ -182,7 +183,9 @@ class RpcApp:
         """Return whether a response of the app would stand in place of one of this extension."""
         if scope.is_routed:
             return True
-        endpoint = routed_endpoint(environ)
+        # Not by environ["werkzeug.request"], which is another one when something else has used the environment.
+        is_current = has_request_context() and scope_of(request.environ) is scope
+        endpoint = request.endpoint if is_current else None
         if endpoint is None:
             # Before Flask has routed a request, only a failure is for the caller of an RPC.
             return status.startswith("5") and environ.get("PATH_INFO", "") in self._methods

@@ -7,15 +7,18 @@ import gzip
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import (
     Flask,
+    Request,
     Response,
     abort,
     after_this_request,
+    copy_current_request_context,
     g,
     has_app_context,
     jsonify,
@@ -355,6 +358,45 @@ def test_a_middleware_inside_may_start_later_or_copy_the_environment(
     assert ends == [None]
     assert not current_rpc
     assert not has_app_context()
+
+
+def in_a_thread() -> str:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_current_request_context(lambda: request.path)).result()
+
+
+SECOND_USES: dict[str, Callable[[], object]] = {
+    "copy_current_request_context": lambda: copy_current_request_context(lambda: request.path)(),
+    "a thread": in_a_thread,
+    "a request object of its own": lambda: Request(request.environ).path,
+}
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream", "Unknown"])
+@pytest.mark.parametrize("where", ["before_request", "after_request"])
+@pytest.mark.parametrize("use", SECOND_USES.values(), ids=SECOND_USES)
+def test_a_page_is_translated_after_something_else_has_used_the_request(
+    use: Callable[[], object], where: str, method: str
+) -> None:
+    app = echo_app()
+    if where == "before_request":
+        app.before_request(lambda: use() and abort(403))
+    else:
+        app.after_request(lambda response: (use(), Response("no", 403))[1])
+    answer = call(app.test_client(), ECHO + method, HI)
+    assert answer.code == 7
+
+
+@pytest.mark.parametrize("use", SECOND_USES.values(), ids=SECOND_USES)
+def test_a_hook_that_fails_after_a_function_has_used_the_request_is_internal(use: Callable[[], object]) -> None:
+    def function(message: EchoRequest, context: object) -> EchoReply:
+        use()
+        return EchoReply()
+
+    app = echo_app(Unary=function, PROPAGATE_EXCEPTIONS=False)
+    app.after_request(lambda response: {}["secret"])
+    answer = unary(app)
+    assert (answer.code, answer.message) == (13, "internal error")
 
 
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
