@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, has_request_context
 from flask.signals import got_request_exception
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response as AnyResponse
-from werkzeug.wsgi import get_current_url
+from werkzeug.wsgi import get_current_url, get_path_info
 
 from flask_grpcweb_scm.observe import Observer
 from flask_grpcweb_scm.rpc import (
@@ -27,7 +27,12 @@ from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.body import BodyReader
-from flask_grpcweb_scm.web.flask_internals import handle_user_exception
+from flask_grpcweb_scm.web.flask_internals import (
+    current_context,
+    handle_user_exception,
+    pass_to_teardown,
+    response_to,
+)
 from flask_grpcweb_scm.web.http_errors import internal_error, metadata_of, rpc_error_from_http
 from flask_grpcweb_scm.web.observers import Observers
 from flask_grpcweb_scm.web.response import RequestScope
@@ -76,7 +81,14 @@ class AppCalls:
         try:
             self.observers.finish(scope, environ, replaced)
         except Exception as error:
-            return self.app.make_response(handle_user_exception(self.app, error))
+            if has_request_context():
+                return response_to(self.app, error)
+            # The app's error handlers have failed before.
+            logger.exception("a receiver of rpc_finished failed after a call of %r", get_path_info(environ))
+        except BaseException as fatal:
+            if has_request_context():
+                pass_to_teardown(current_context(), fatal)
+            raise
         return None
 
     def _status_of(self, error: Exception, call: IncomingCall) -> RpcError:

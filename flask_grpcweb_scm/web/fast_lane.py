@@ -252,7 +252,11 @@ class FastLane:
         replaced = None
         if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
             replaced = response.status, [*response.headers]
-        self._calls.observers.finish(scope, environ, replaced)
+        try:
+            self._calls.observers.finish(scope, environ, replaced)
+        except Exception as error:
+            # A receiver's, when the response is final.
+            response = self._app.finalize_request(self._app.handle_user_exception(error))
         if "HTTP_ORIGIN" in environ:
             start_response = exposing(start_response)
         return translated(self._app, call.endpoint.protocol, response, environ)(environ, start_response)

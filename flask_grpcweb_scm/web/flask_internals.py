@@ -6,8 +6,8 @@ What it assumes, in which versions that holds, and what is lost elsewhere:
    (3.0, 3.1, 3.2). Else the contexts of a stream end before it.
 2. ``flask.globals`` has the context variables ``_cv_app`` and, until 3.1, ``_cv_request`` (3.0, 3.1, 3.2). Nothing
    works without them.
-3. ``Flask.handle_user_exception`` takes the error (3.0, 3.1), or the context and the error (3.2). Else every exception
-   that is not declared is INTERNAL.
+3. ``Flask.handle_user_exception`` takes the error (3.0, 3.1), or the context and the error (3.2), and so do the methods
+   around it. Else every exception that is not declared is INTERNAL.
 4. Contexts have the attributes in :data:`_REQUEST_CONTEXT` and :data:`_APP_CONTEXT` (3.1.3). Else there is no fast
    lane.
 5. A request with a limit of its own has ``_max_content_length`` (Flask 3.1). Else only the app's limit counts.
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask.ctx
 import flask.globals
-from flask import Flask, Request, current_app
+from flask import Flask, Request, Response, current_app
 from flask.ctx import AppContext
 from werkzeug.routing import Rule
 
@@ -52,11 +52,11 @@ __all__ = [
     "hold_context",
     "is_of_flask_cors",
     "is_plain_flask",
-    "is_view_outermost",
     "max_content_length",
     "outer_app_context",
     "pass_to_teardown",
     "request_variable",
+    "response_to",
     "unproxied_app",
     "visible",
     "visible_request",
@@ -72,10 +72,8 @@ request_variable: ContextVar[Any] = getattr(flask.globals, "_cv_request", app_va
 # Contexts of Flask's own making, in every version
 
 
-def current_context() -> Any:
-    """The context of the current request: a RequestContext until Flask 3.1, an AppContext since."""
-    return request_variable.get()
-
+current_context = request_variable.get
+"""Returns the context of the current request: a RequestContext until Flask 3.1, an AppContext since."""
 
 app_context = app_variable.get
 """Called with None, the entered application context, or None."""
@@ -149,9 +147,25 @@ _TAKES_CONTEXT = "ctx" in inspect.signature(Flask.handle_user_exception).paramet
 
 def handle_user_exception(app: Flask, error: Exception) -> Any:
     """Have the app's error handlers handle an exception, as one of a view; without a handler, raise it."""
-    if _TAKES_CONTEXT:
-        return app.handle_user_exception(current_context(), error)  # type: ignore[call-arg]
-    return app.handle_user_exception(error)
+    methods: Any = app
+    return methods.handle_user_exception(*_context_first(), error)
+
+
+def response_to(app: Flask, error: Exception) -> Response:
+    """The app's response to an exception that is raised when the response of a view is final, in the place of that."""
+    methods: Any = app
+    context = _context_first()
+    response: Response
+    try:
+        response = methods.finalize_request(*context, methods.handle_user_exception(*context, error))
+    except Exception as unhandled:
+        pass_to_teardown(current_context(), unhandled)
+        response = methods.handle_exception(*context, unhandled)
+    return response
+
+
+def _context_first() -> tuple[Any, ...]:
+    return (current_context(),) if _TAKES_CONTEXT else ()
 
 
 class LateRule(Rule):
@@ -240,12 +254,3 @@ def _is_flasks_own_inside(method: Any) -> bool:
 
 
 _FLASK_FILES = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "flask"}
-
-
-def is_view_outermost(has_scope: bool) -> bool:
-    """Return whether nothing comes after a call that may change its response.
-
-    :param has_scope: whether the request has come through the WSGI application of this extension.
-    """
-    is_outermost: bool = getattr(request_variable.get(), "is_outermost", not has_scope)
-    return is_outermost

@@ -31,8 +31,9 @@ from flask_grpcweb_scm.rpc import (
 from flask_grpcweb_scm.rpc.protocols import Protocols
 from flask_grpcweb_scm.signals import RpcSignal, logger, rpc_finished, rpc_started
 from flask_grpcweb_scm.web.call_log import CallLog, is_read
-from flask_grpcweb_scm.web.flask_internals import is_view_outermost
+from flask_grpcweb_scm.web.flask_internals import current_context
 from flask_grpcweb_scm.web.http_errors import rpc_error_from_http, status_in
+from flask_grpcweb_scm.web.late_contexts import LateRequestContext
 from flask_grpcweb_scm.web.response import SCOPE_KEY, RequestScope, is_ours
 from flask_grpcweb_scm.wire import Metadata
 
@@ -101,7 +102,8 @@ class Observers:
         pieces = reply[2]
         # Of most there is one.
         call.bytes_sent = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
-        if not is_view_outermost(has_scope=False):
+        context = current_context()
+        if not getattr(context, "is_outermost", True):
             self._observe_end(call, started)
             return reply
         status, seconds = call.status, time.monotonic() - started
@@ -109,12 +111,14 @@ class Observers:
             if rpc_finished.receivers:
                 code = _OK if status is None else status.code
                 self._signals.finished.call({"context": call, "code": code, "seconds": seconds})
+                # Whatever they have used: the response is final.
+                context.is_outermost = True
         except BaseException:
             # What the app makes of it is the response to a call that has ended.
             _keep(call, Observation(call, started)).end(status)
             raise
         finally:
-            if is_logged:
+            if is_logged and logger.isEnabledFor(INFO):
                 self._log.write(call, status, seconds)
         return reply
 
@@ -133,16 +137,19 @@ class Observers:
             observation.begin(observers)
             reply = serve(call)
         except BaseException as error:
-            # Of another exception, a receiver's, the app makes a response.
-            if not has_scope or not isinstance(error, Exception):
+            # Of another exception, a receiver's, the app makes a response, which is the end.
+            is_followed = has_scope or isinstance(current_context(), LateRequestContext)
+            if not is_followed or not isinstance(error, Exception):
                 observation.end(RpcError(StatusCode.INTERNAL, type(error).__name__))
             raise
         if isinstance(reply, StreamReply):
             reply.on_end = lambda: observation.end(call.status)
             return reply
         call.bytes_sent = sum(map(len, reply[2]))
-        if is_view_outermost(has_scope):
+        context = current_context()
+        if getattr(context, "is_outermost", not has_scope):
             observation.end(call.status)
+            context.is_outermost = True
         return reply
 
     def _observe_end(self, call: IncomingCall, started: float) -> Observation:

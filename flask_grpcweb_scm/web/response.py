@@ -275,10 +275,12 @@ def refusal(
 
 
 def translated(app: Flask, protocol: RpcProtocol | None, response: Response, environ: WSGIEnvironment) -> Response:
-    """The response of this extension for one that the app gives instead (from a hook, an error handler)."""
-    if isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ):
+    """The response of this extension for one that the app gives instead (from a hook, an error handler).
+
+    :param protocol: None when the request is of none; then it is the app's response.
+    """
+    if protocol is None or isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ):
         return response
-    assert protocol is not None, "the request is a call"
     error = rpc_error_from_http(response, url=get_current_url(environ))
     return refusal(app, protocol, error, environ, [pair for pair in response.headers if _is_kept(pair[0].lower())])
 

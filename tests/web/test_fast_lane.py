@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 import itertools
+import logging
 import re
 import sys
 import threading
@@ -34,6 +35,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
+from flask_grpcweb_scm.signals import logger
 from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
 from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
 from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
@@ -484,9 +486,13 @@ def test_both_ways_look_the_same(
     assert ways[0] == ways[1]
 
 
-def outcome(app: Flask, method: str, pieces: int | None) -> object:
+def _steady(text: str) -> str:
+    return re.sub("call [0-9a-f]{16}", "call …", re.sub(r"[0-9.]+ ms", "… ms", text))
+
+
+def outcome(app: Flask, method: str, pieces: int | None, **environ_of_call: str) -> object:
     environ = EnvironBuilder(ECHO + method, method="POST", data=body_of(HI), content_type=PROTO).get_environ()
-    environ["HTTP_X_MINE"] = "1"
+    environ.update({"HTTP_X_MINE": "1", **environ_of_call})
     started: list[object] = []
     try:
         answer: Any = app(environ, lambda status, headers, exc_info=None: started.extend((status, headers)))  # type: ignore[misc,return-value]
@@ -495,20 +501,89 @@ def outcome(app: Flask, method: str, pieces: int | None) -> object:
     body = list(itertools.islice(answer, pieces))
     if hasattr(answer, "close"):
         answer.close()
-    return re.sub("call [0-9a-f]{16}", "call …", repr((started, body)))
+    return _steady(repr((started, body)))
 
 
-@pytest.mark.parametrize("signal", [rpc_started, rpc_finished])
-def test_a_receiver_that_fails_looks_the_same(signal: Any) -> None:
-    def fail(sender: object, **_: object) -> None:
-        abort(403, "says the receiver")
+def says_ok(rpc_request: EchoRequest, context: object) -> EchoReply:
+    return EchoReply(text="ok")
+
+
+def silences_the_log(*_: object) -> EchoReply:
+    logger.setLevel(logging.WARNING)
+    return EchoReply()
+
+
+def adds_header() -> None:
+    after_this_request(lambda response: response.headers.set("X-Added", "1") or response)
+
+
+def raising(make_error: Callable[[], BaseException]) -> Callable[[], object]:
+    def fail() -> None:
+        raise make_error()
+
+    return fail
+
+
+RECEIVERS: dict[str, Callable[[], object]] = {
+    "aborts": lambda: abort(403, "says the receiver"),
+    "raises RpcError": raising(lambda: RpcError(StatusCode.ABORTED, "says the receiver")),
+    "raises": raising(lambda: ValueError("of the receiver")),
+    "exits": raising(lambda: SystemExit("now")),
+    "sets the session": lambda: session.update(seen=1),
+    "uses after_this_request": adds_header,
+    "uses it and raises": lambda: [adds_header(), session.update(seen=1), {}["nothing"]],
+    "reads the request": lambda: request.path,
+    "silences the log": silences_the_log,
+}
+AROUND: list[tuple[Callable[..., Any], Any, dict[str, Any]]] = [
+    (says_ok, None, {}),
+    (says_ok, None, {"PROPAGATE_EXCEPTIONS": True}),
+    (says_ok, RpcError, {}),
+    (says_ok, Exception, {}),
+    (says_ok, 500, {}),
+    (uses_after_this_request, Exception, {}),
+    (uses_session, None, {}),
+    (uses_session, RpcError, {"PROPAGATE_EXCEPTIONS": True}),
+    (refuses, RpcError, {}),
+    (exits, None, {}),
+    (silences_the_log, 500, {}),
+]
+"""A function, what the app has a handler of, and configuration."""
+
+
+@pytest.mark.parametrize("signal", [rpc_started, rpc_finished], ids=["started", "finished"])
+@pytest.mark.parametrize("act", RECEIVERS.values(), ids=RECEIVERS)
+@pytest.mark.parametrize(("function", "handled", "config"), AROUND)
+def test_receivers_may_do_the_same_in_both_ways(
+    signal: Any, act: Callable[[], object], function: Callable[..., Any], handled: Any, config: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def receive(sender: object, **_: object) -> None:
+        act()
 
     ways = []
     for lane in (False, True):
-        app = echo_app(GRPC_FAST_LANE=lane)
+        caplog.clear()
+        caplog.set_level(logging.INFO, "flask_grpcweb_scm")
+        config = {
+            "PROPAGATE_EXCEPTIONS": False,
+            "GRPC_CORS_ORIGINS": ["https://app.example"],
+            "SECRET_KEY": "k",
+            **config,
+        }
+        app = echo_app(Unary=function, GRPC_FAST_LANE=lane, **config)
+        events: list[object] = []
+        app.teardown_appcontext(lambda error, events=events: events.append(repr(error)))  # type: ignore[misc]
+        if handled is not None:
+            app.register_error_handler(handled, lambda error: (f"handled {type(error).__name__}", 409))
         know_routes(app)
-        with signal.connected_to(fail, app):
-            ways.append(outcome(app, "Unary", None))
+        kept = listen(app, events)
+        with signal.connected_to(receive, app):
+            found = outcome(app, "Unary", None, HTTP_ORIGIN="https://app.example")
+        lines = [(record.name, record.levelname, _steady(record.getMessage())) for record in caplog.records]
+        ways.append((found, events, lines))
+        assert len(kept) == 4
+        assert not flask.has_app_context()
     assert ways[0] == ways[1]
 
 

@@ -308,6 +308,21 @@ def with_rpc_receivers(app: Flask, note: Note) -> None:
     app.after_request(lambda response: Response("no", 403) if "x-refuse" in request.headers else response)
 
 
+def rpc_receiver_fails(app: Flask, note: Note) -> None:
+    with_receivers()(app, note)
+    every_kind(app, note)
+
+    def fail(sender: Any, context: Any, **values: Any) -> None:
+        if "Stream" in context.path:
+            return
+        session["seen"] = 1
+        after_this_request(lambda response: change(response, status_code=201))
+        raise KeyError("receiver")
+
+    app.extensions["kept"].append(fail)
+    rpc_finished.connect(fail, app)
+
+
 def with_cors(**options: Any) -> Register:
     def register(app: Flask, note: Note) -> None:
         app.after_request(lambda response: note("outer", response_seen(response)) or response)
@@ -388,6 +403,7 @@ HOOKS: dict[str, Register] = {
     **{f"{signal.name} raises": with_receivers(signal) for signal in (request_started, request_finished)},
     f"{request_tearing_down.name} raises": with_receivers(request_tearing_down),
     "receivers of calls": with_rpc_receivers,
+    "a receiver of calls raises": rpc_receiver_fails,
     "CORS": with_cors(),
     "CORS of origins": with_cors(origins=[ORIGIN], supports_credentials=True, expose_headers=["X-Mine"]),
     "CORS by functions": with_cors(origins=re.compile(r"https://.*"), vary_header=False, send_wildcard=True),

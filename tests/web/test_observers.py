@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from contextlib import suppress
 from typing import Any
@@ -123,6 +124,42 @@ def test_a_receiver_that_raises_keeps_no_call_out_of_the_log(
         in_process(app, one)
     (record,) = [record for record in caplog.records if hasattr(record, "seconds")]
     assert record.method == one.path
+
+
+@pytest.mark.parametrize("handled", [None, KeyError])
+@pytest.mark.parametrize("propagates", [False, True])
+def test_a_receiver_that_raises_for_a_request_of_no_protocol_leaves_a_page(handled: Any, propagates: bool) -> None:
+    def fail(sender: Flask, **_: object) -> None:
+        raise KeyError("receiver")
+
+    app = mixed_app(PROPAGATE_EXCEPTIONS=propagates)
+    if handled is not None:
+        app.register_error_handler(handled, lambda error: ("handled", 409))
+    with rpc_finished.connected_to(fail, app):
+        post = functools.partial(app.test_client().post, ECHO + "Unary", content_type="text/plain")
+        if propagates and handled is None:
+            with pytest.raises(KeyError, match="receiver"):
+                post()
+        else:
+            assert post().status_code == (409 if handled else 500)
+
+
+@pytest.mark.parametrize("make", [mixed_app, hooked_app])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_receiver_that_raises_after_an_error_handler_has_failed_leaves_a_status(
+    make: Any, is_known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise KeyError("nothing works")
+
+    app = make(PROPAGATE_EXCEPTIONS=False)
+    if is_known:
+        know_routes(app)
+    app.before_request(fail)
+    app.register_error_handler(500, fail)
+    with rpc_finished.connected_to(fail, app):
+        assert in_process(app, CASES[0]) == StatusCode.INTERNAL
+    assert "a receiver of rpc_finished failed after a call of '/tests.echo.v1.Echo/Unary'" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["unary, crash", "stream, crash"])
