@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from flask_grpcweb_scm.scm.database.db import db
-from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, Organization, Repository
-from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows
+from flask_grpcweb_scm.scm.database.models import MAX_FILE_CHANGES, CommitAuthor, Organization, Repository
+from flask_grpcweb_scm.scm.git_import.commit_store import CommitRows, table_of
 from flask_grpcweb_scm.scm.git_import.copying import store_for
 from flask_grpcweb_scm.scm.git_import.destination import ImportFailed, find_destination
 from flask_grpcweb_scm.scm.remotes import guess_provider, own_external_id, public_url
@@ -160,7 +160,8 @@ def _tune_postgresql(number: int) -> None:
         db.session.execute(sa.select(quick_commit, lasting_plans))
         if number in ANALYZED_BATCHES:
             # While it knows of few, it may look up an e-mail address in the index of all authors of an organization.
-            db.session.execute(sa.text("ANALYZE scm_commit_author"))
+            analyze = sa.DDL("ANALYZE %(fullname)s")  # type: ignore[no-untyped-call]  # not typed by SQLAlchemy
+            db.session.execute(analyze.against(table_of(CommitAuthor)))
 
 
 def _known_commit(repository: Repository, mirror: Mirror) -> str | None:
