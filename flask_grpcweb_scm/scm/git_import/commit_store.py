@@ -21,6 +21,7 @@ MAX_NAME_CHARACTERS = 128
 MAX_EMAIL_CHARACTERS = 200
 # PostgreSQL indexes no more than 2704 bytes of a row.
 MAX_FILENAME_BYTES = 2048
+AUTHORS_LOCK = 0x5C3A0704  # among the advisory locks of PostgreSQL, each of which has two numbers
 COMMIT_COLUMNS = ("key", "message", "repository_id", "date_added")
 """Those of :attr:`CommitRows.values`."""
 JSON_END = "],["
@@ -164,6 +165,10 @@ class CommitStore:
         keys = {commit.author for commit in commits} - {("", "")}
         known = {key: self._author_ids[key] for key in keys if key in self._author_ids}
         known |= self._stored_authors(keys - known.keys())
+        without_email = {key for key in keys - known.keys() if not key[0]}
+        if without_email:
+            self._lock_authors()
+            known |= self._stored_authors(without_email)
         # Sorted, so that two transactions which add the same authors do not wait for each other.
         missing = sorted(keys - known.keys())
         if missing:
@@ -180,6 +185,19 @@ class CommitStore:
             known |= self._stored_authors(keys - known.keys())
         self._author_ids = known
         return known
+
+    def _lock_authors(self) -> None:
+        """Wait until no other transaction adds authors without an address, for whom no unique constraint holds.
+
+        Nothing of the batch is written yet: no transaction can wait for this one while this one waits for it.
+        """
+        if db.engine.dialect.name == "postgresql":
+            lock: sa.Executable = sa.select(sa.func.pg_advisory_xact_lock(AUTHORS_LOCK, self._organization_id % 2**31))
+        else:
+            # SQLite has one writer at a time: a transaction that has begun to write, even if it changes nothing.
+            author = table_of(CommitAuthor)
+            lock = sa.update(author).values(name=author.c.name).where(sa.false())
+        db.session.execute(lock)
 
     def _stored_authors(self, keys: Collection[AuthorKey]) -> dict[AuthorKey, int]:
         if not keys:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,48 @@ def test_authors_are_told_apart_by_name_and_address(app: Flask, tmp_path: Path) 
         assert sorted(map(repr, rows)) == [
             "('Ann', 'ann@x', 1)", "('Ann', None, 2)", "('Annie', 'ann@x', 1)", "('Bob', None, 1)", "(None, None, 1)"
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("slug", ["first", "second", "third"])
+def test_imports_at_once_store_each_author_once(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slug: str
+) -> None:
+    monkeypatch.setattr(git_import, "BATCH_COMMITS", 25)
+    # No unique constraint holds for those without an address.
+    authors = [(f"{n}@example.com" if n % 3 == 0 else None, f"Author {n}") for n in range(200)]
+    repository = GitRepository(tmp_path / "of-many")
+    repository.fast_import(
+        b"".join(
+            b"commit refs/heads/main\nauthor %s <%s> %d +0000\ncommitter C <c@example.com> %d +0000\ndata 0\n\n"
+            % (name.encode(), (email or "").encode(), seconds, seconds)
+            for seconds, (email, name) in enumerate(authors, 10**9)
+        )
+    )
+    # The last one stores the same authors for other commits.
+    names = ["one", "one", "two"]
+    with app.app_context():
+        organization = Organization(slug=slug)
+        db.session.add(organization)
+        for name in names:
+            prepare_import(organization, Mirror.find(repository.path), name)
+    start = threading.Barrier(len(names), timeout=30)
+
+    def run_at_once(name: str) -> git_import.GitImport:
+        with app.app_context():
+            organization = db.session.scalars(sa.select(Organization)).one()
+            job = prepare_import(organization, Mirror.find(repository.path), name)
+            start.wait()
+            assert sum(job.run()) == job.total == len(authors)
+            return job
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        jobs = [job.result(60) for job in [threads.submit(run_at_once, name) for name in names]]
+    assert [job.corrected for job in jobs] == [0, 0, 0]
+    assert [jobs[0].stored + jobs[1].stored, jobs[2].stored] == [len(authors)] * 2
+    with app.app_context():
+        rows = db.session.execute(sa.select(CommitAuthor.email, CommitAuthor.name).order_by(CommitAuthor.id)).all()
+        of_commits = sa.select(CommitAuthor.email, CommitAuthor.name).join(Commit, Commit.author_id == CommitAuthor.id)
+        assert len(rows) == len(authors)
+        assert {tuple(row) for row in rows} == set(authors)
+        by_date = [tuple(row) for row in db.session.execute(of_commits.order_by(Commit.date_added, Commit.id))]
+        assert by_date == [author for author in authors for _ in range(2)]
