@@ -18,11 +18,12 @@ export default async function play(context, given, tries = 5) {
   try {
     return await take(page, given);
   } catch (error) {
-    if (error instanceof Reloaded && tries) return play(context, given, tries - 1);
-    throw error;
+    if (!(error instanceof Reloaded && tries)) throw error;
   } finally {
     await page.close();
   }
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return play(context, given, tries - 1);
 }
 
 /** Take all steps on one page. A development server may load it anew at any time, and what was typed is gone then. */
@@ -31,9 +32,12 @@ async function take(page, {url, steps}) {
   page.on('pageerror', (error) => log.push(String(error)));
   page.on('console', (message) => log.push(message.text()));
   let isLoading = false;
-  const reloaded = new Promise((resolve, reject) =>
-    page.on('domcontentloaded', () => isLoading || reject(new Reloaded('the page was loaded anew, again and again'))),
-  );
+  const reloaded = new Promise((resolve, reject) => {
+    page.on('domcontentloaded', () => isLoading || reject(new Reloaded('the page was loaded anew, again and again')));
+    // Of a module that vite prepares anew: its client would load the page again, where it is connected.
+    const isOutdated = (response) => response.statusText() === 'Outdated Optimize Dep';
+    page.on('response', (response) => isOutdated(response) && reject(new Reloaded(`${response.url()} is outdated`)));
+  });
   const load = async (action) => {
     isLoading = true;
     await action;
