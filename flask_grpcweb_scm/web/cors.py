@@ -125,9 +125,7 @@ class Permissions:
         """The headers of the response to a call, with those that are added for a page of another origin."""
         names, found = self._tails.found
         tail = found.get((*map(environ.get, names), *map(_name_of, headers)))
-        # Both are asked here, because to call _is_logged() would take as long again.
-        is_logged = _core.isEnabledFor(DEBUG) or _extension.isEnabledFor(DEBUG)
-        return self._added_to(headers, environ) if tail is None or is_logged else headers + tail
+        return self._added_to(headers, environ) if tail is None or _is_logged() else headers + tail
 
     def _added_to(self, headers: Pairs, environ: WSGIEnvironment) -> Pairs:
         noted = NotedEnviron(environ)

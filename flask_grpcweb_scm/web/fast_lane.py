@@ -26,6 +26,7 @@ from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
 from flask_grpcweb_scm.web.flask_internals import (
     RequestContext,
     app_context,
+    handled,
     is_plain_flask,
 )
 from flask_grpcweb_scm.web.hooks import Hooks
@@ -190,8 +191,7 @@ class FastLane:
             try:
                 reply = self._observers.watch(call)
             except Exception as raised:
-                response = app.finalize_request(app.handle_user_exception(raised))
-                return self._send(response, call, start_response)
+                return self._send(handled(app, raised), call, start_response)
             pieces: Iterable[bytes]
             # Most calls leave nothing to do.
             if type(reply) is tuple and call.is_read:
@@ -256,7 +256,7 @@ class FastLane:
             self._calls.observers.finish(scope, environ, replaced)
         except Exception as error:
             # A receiver's, when the response is final.
-            response = self._app.finalize_request(self._app.handle_user_exception(error))
+            response = handled(self._app, error)
         if "HTTP_ORIGIN" in environ:
             start_response = exposing(start_response)
         return translated(self._app, call.endpoint.protocol, response, environ)(environ, start_response)

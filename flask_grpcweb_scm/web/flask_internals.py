@@ -49,6 +49,7 @@ __all__ = [
     "app_variable",
     "current_context",
     "handle_user_exception",
+    "handled",
     "hold_context",
     "is_of_flask_cors",
     "is_plain_flask",
@@ -151,17 +152,22 @@ def handle_user_exception(app: Flask, error: Exception) -> Any:
     return methods.handle_user_exception(*_context_first(), error)
 
 
+def handled(app: Flask, error: Exception) -> Response:
+    """The final response that the app's error handlers make of an exception; without a handler, raise it."""
+    methods: Any = app
+    response: Response = methods.finalize_request(*_context_first(), handle_user_exception(app, error))
+    return response
+
+
 def response_to(app: Flask, error: Exception) -> Response:
     """The app's response to an exception that is raised when the response of a view is final, in the place of that."""
-    methods: Any = app
-    context = _context_first()
-    response: Response
     try:
-        response = methods.finalize_request(*context, methods.handle_user_exception(*context, error))
+        return handled(app, error)
     except Exception as unhandled:
         pass_to_teardown(current_context(), unhandled)
-        response = methods.handle_exception(*context, unhandled)
-    return response
+        methods: Any = app
+        response: Response = methods.handle_exception(*_context_first(), unhandled)
+        return response
 
 
 def _context_first() -> tuple[Any, ...]:

@@ -84,7 +84,7 @@ KEY = {"idempotency-key": "1"}
         ([http(b"", "grpc-status: 14", "grpc-retry-pushback-ms: 0")], {}, 4),
         # No pause that ends after the deadline
         ([http(trailers("grpc-status: 14\r\ngrpc-retry-pushback-ms: 6000\r\n"))], {}, 1),
-        ([UNAVAILABLE], {"retry": RetryPolicy(initial_backoff=60, max_backoff=60)}, 1),
+        ([UNAVAILABLE], {"retry": RetryPolicy(initial_backoff=9, max_backoff=9)}, 1),
     ],
 )  # fmt: skip
 def test_how_often_a_call_is_made(
@@ -143,7 +143,7 @@ RETRY_INFO.details.add().Pack(RetryInfo(retry_delay={"nanos": 150_000_000}))
 def test_the_server_decides_about_the_pause(server: ScriptedServer, line: str) -> None:
     started = time.monotonic()
     assert attempts(server, [http(trailers(f"grpc-status: 14\r\n{line}\r\n")), SUCCESS]) == 2
-    assert time.monotonic() - started >= 0.15
+    assert 0.15 <= time.monotonic() - started < 5
 
 
 def test_cancelling_ends_the_pause(server: ScriptedServer) -> None:

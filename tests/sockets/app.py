@@ -82,14 +82,18 @@ def _services() -> list[Service]:
 
 
 def _nap(request: EchoRequest, context: CallContext, number: int = 0) -> None:
-    """``nap 20`` sleeps 20 ms, ``late 2`` until the deadline has passed from number 2 on, and ``steps`` until told."""
-    kind, _, amount = request.text.partition(" ")
-    if kind == "nap":
-        time.sleep(int(amount) / 1000)
-    elif kind == "late" and number >= int(amount):
-        time.sleep((context.remaining() or 0) + 0.05)
-    elif kind == "steps":
+    """Sleep as :func:`nap` says; for ``steps``, until told to go on."""
+    if request.text == "steps":
         _steps.acquire(timeout=30)
+    time.sleep(nap(request, context, number))
+
+
+def nap(request: EchoRequest, context: CallContext, number: int) -> float:
+    """Seconds before a response: 0.02 for ``nap 20``; for ``late 2`` the rest of the call's time from number 2 on."""
+    kind, _, amount = request.text.partition(" ")
+    if kind == "late" and number >= int(amount):
+        return (context.remaining() or 0) + 0.05
+    return int(amount) / 1000 if kind == "nap" else 0
 
 
 def _step() -> str:

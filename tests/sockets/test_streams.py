@@ -22,6 +22,7 @@ from tests import connect, grpcweb
 from tests.apps import ECHO, echo_app, know_routes
 from tests.echo_pb2 import EchoReply, EchoRequest
 from tests.servers import command, free_port, listening
+from tests.sockets.app import nap
 from tests.sockets.http1 import PATIENCE, Connection, Response, chunked
 from tests.sockets.http1 import request as http_request
 from tests.sockets.servers import complaints
@@ -116,14 +117,6 @@ async def async_bidi(messages: AsyncIterator[EchoRequest], context: CallContext)
                 await asyncio.sleep(nap(message, context, number))
                 yield reply(message, number)
             fail(message)
-
-
-def nap(message: EchoRequest, context: CallContext, number: int) -> float:
-    """Seconds before a response: 0.02 for ``nap 20``; for ``late 2`` the rest of the call's time from number 2 on."""
-    kind, _, amount = message.text.partition(" ")
-    if kind == "late" and number >= int(amount):
-        return (context.remaining() or 0) + 0.05
-    return int(amount) / 1000 if kind == "nap" else 0
 
 
 def reply(message: EchoRequest, number: int) -> EchoReply:

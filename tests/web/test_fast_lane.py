@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import io
 import itertools
@@ -221,9 +222,20 @@ def test_a_flask_that_becomes_unusual_has_its_lane_closed(change: Callable[[Flas
     assert way_of_call(app) == "lane"
 
 
+@contextlib.contextmanager
+def threads_that_switch() -> Iterator[None]:
+    """All the time, not every five milliseconds."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 def calls_at_once(app: Flask, count: int) -> list[int]:
     """The codes of calls in threads that are switched all the time."""
-    before, barrier = sys.getswitchinterval(), threading.Barrier(4)
+    barrier = threading.Barrier(4)
 
     def calls(number: int) -> list[int]:
         # Not those of test clients, whose contexts outlive the call.
@@ -233,12 +245,8 @@ def calls_at_once(app: Flask, count: int) -> list[int]:
         answers = [run_wsgi_app(app.wsgi_app, environ, buffered=True) for environ in environs]
         return [read(int(status[:3]), headers, b"".join(body)).code for body, status, headers in answers]
 
-    try:
-        sys.setswitchinterval(1e-6)
-        with ThreadPoolExecutor(4) as pool:
-            return [code for codes in pool.map(calls, range(4)) for code in codes]
-    finally:
-        sys.setswitchinterval(before)
+    with threads_that_switch(), ThreadPoolExecutor(4) as pool:
+        return [code for codes in pool.map(calls, range(4)) for code in codes]
 
 
 @pytest.mark.needs("time")
@@ -278,12 +286,8 @@ def test_threads_of_a_call_use_the_same_context_first() -> None:
     app = lane_app(Unary=function, SECRET_KEY="k")
     assert set(calls_at_once(app, 100)) == {0}
     called.clear()
-    before = sys.getswitchinterval()
-    try:
-        sys.setswitchinterval(1e-6)
+    with threads_that_switch():
         assert {way_of_call(app) for _ in range(200)} == {"aabb"}
-    finally:
-        sys.setswitchinterval(before)
     assert sorted(called) == ["a"] * 200 + ["b"] * 200
 
 
