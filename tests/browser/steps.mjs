@@ -10,15 +10,19 @@ const actions = {
   run: (page, code) => page.evaluate(code),
 };
 
-class Reloaded extends Error {}
+/** A development server begins anew at any time: when its configuration changes, or its packages are prepared. */
+class Restarted extends Error {}
 
-export default async function play(context, given, tries = 5) {
+const OF_A_PAGE = ['document', 'script', 'stylesheet'];
+const NOBODY_ANSWERS = /net::ERR_(CONNECTION|EMPTY|SOCKET|INCOMPLETE)/;
+
+export default async function play(context, given, tries = 10) {
   const page = await context.newPage();
   page.setDefaultTimeout(SECONDS * 1000);
   try {
     return await take(page, given);
   } catch (error) {
-    if (!(error instanceof Reloaded && tries)) throw error;
+    if (!(error instanceof Restarted && tries)) throw error;
   } finally {
     await page.close();
   }
@@ -26,17 +30,24 @@ export default async function play(context, given, tries = 5) {
   return play(context, given, tries - 1);
 }
 
-/** Take all steps on one page. A development server may load it anew at any time, and what was typed is gone then. */
+/** Take all steps on one page, on which nothing is left of what was typed when its server begins anew. */
 async function take(page, {url, steps}) {
   const log = [];
   page.on('pageerror', (error) => log.push(String(error)));
   page.on('console', (message) => log.push(message.text()));
   let isLoading = false;
-  const reloaded = new Promise((resolve, reject) => {
-    page.on('domcontentloaded', () => isLoading || reject(new Reloaded('the page was loaded anew, again and again')));
-    // Of a module that vite prepares anew: its client would load the page again, where it is connected.
-    const isOutdated = (response) => response.statusText() === 'Outdated Optimize Dep';
-    page.on('response', (response) => isOutdated(response) && reject(new Reloaded(`${response.url()} is outdated`)));
+  const restarted = new Promise((resolve, reject) => {
+    const restart = (reason) => reject(new Restarted(`${reason}, again and again`));
+    page.on('domcontentloaded', () => isLoading || restart('the page was loaded anew'));
+    page.on('requestfailed', (request) => {
+      const text = request.failure().errorText;
+      if (OF_A_PAGE.includes(request.resourceType()) && NOBODY_ANSWERS.test(text)) restart(`${request.url()}: ${text}`);
+    });
+    // Of vite, while it restarts or prepares a module anew.
+    page.on('response', (response) => {
+      const isOutdated = response.status() === 504 && OF_A_PAGE.includes(response.request().resourceType());
+      if (isOutdated) restart(`${response.url()}: ${response.statusText()}`);
+    });
   });
   const load = async (action) => {
     isLoading = true;
@@ -44,7 +55,10 @@ async function take(page, {url, steps}) {
     isLoading = false;
   };
   const all = async () => {
-    await load(page.goto(url));
+    const refuse = (error) => {
+      throw NOBODY_ANSWERS.test(error.message) ? new Restarted(error.message) : error;
+    };
+    await load(page.goto(url).catch(refuse));
     for (const [action, ...values] of steps) {
       try {
         await (action === 'reload' ? load(page.reload()) : actions[action](page, ...values));
@@ -57,5 +71,5 @@ async function take(page, {url, steps}) {
     if (refused.length) throw new Error(`the page does not keep to its own policy\n${refused.join('\n')}`);
     return page.innerText('body');
   };
-  return Promise.race([all(), reloaded]);
+  return Promise.race([all(), restarted]);
 }
