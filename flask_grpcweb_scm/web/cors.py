@@ -48,7 +48,7 @@ _DECIDING = {
 }  # fmt: skip
 _CONSTANTS = {str, int, float, bool, type(None), re.Pattern}
 _name_of: Callable[[tuple[str, str]], str] = operator.itemgetter(0)
-_core, _extension = (logging.getLogger(f"flask_cors.{name}") for name in ("core", "extension"))
+_package, _core, _extension = (logging.getLogger(f"flask_cors{name}") for name in ("", ".core", ".extension"))
 
 
 def add_cors(blueprint: Blueprint, settings: Settings) -> None:
@@ -270,7 +270,9 @@ def _is_constant_value(value: object) -> bool:
 
 
 def _is_logged() -> bool:
-    return _core.isEnabledFor(DEBUG) or _extension.isEnabledFor(DEBUG)
+    # Nearly always the package alone has a level, which it sets when it is imported.
+    is_silent = not (_core.level or _extension.level) and _package.level > DEBUG
+    return not is_silent and (_core.isEnabledFor(DEBUG) or _extension.isEnabledFor(DEBUG))
 
 
 def _filled(template: Template, headers: Pairs) -> Pairs:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from logging import DEBUG, INFO
+from logging import DEBUG, INFO, NOTSET, Logger
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Observers", "RefusedCall"]
 
+_root = logging.getLogger()
 _OK = StatusCode.OK
 """To look for it takes Python 3.11 as long as to call a short function."""
 
@@ -78,7 +80,9 @@ class Observers:
 
     def watch(self, call: IncomingCall) -> Reply | StreamReply:
         """Serve a call, up to the first message of a stream, and tell those who watch of it."""
-        is_logged = logger.isEnabledFor(INFO)
+        # What the logger says itself is asked for at the end, and takes three times as long.
+        level = (logger.level or _root.level) if logger.__class__ is Logger else NOTSET
+        is_logged = level <= INFO
         if not (is_logged or rpc_finished.receivers or rpc_started.receivers or self._others):
             # This is all that most calls pay for observers.
             return serve_stream(call) if call.endpoint.method.server_streaming else serve_unary(call)
@@ -89,7 +93,7 @@ class Observers:
             or method.service.is_probe
             or SCOPE_KEY in call.environ
             or (rpc_started.receivers and self._signals.started.are_there())
-            or (is_logged and logger.level <= DEBUG and logger.isEnabledFor(DEBUG))
+            or (is_logged and level <= DEBUG and logger.isEnabledFor(DEBUG))
         ):
             return self._watch(call)
         # Nobody sees the beginning, and nothing else is known of the request yet.

@@ -146,6 +146,13 @@ class Own(logging.LogRecord):
     """A record of an app."""
 
 
+class Deciding(logging.Logger):
+    """A logger that decides for each line, whatever its level is."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the base class's name
+        return level >= logging.INFO
+
+
 class Demoting(logging.Filter):
     """A filter that changes the record for the handlers after it."""
 
@@ -195,6 +202,11 @@ def _filtered(log: logging.Logger, patch: pytest.MonkeyPatch, lines: list[Any]) 
     log.addHandler(Writing(lines, logging.INFO))
 
 
+def _of_an_app(log: logging.Logger, patch: pytest.MonkeyPatch, lines: list[Any]) -> None:
+    patch.setattr(log, "__class__", Deciding)
+    log.setLevel(logging.ERROR)
+
+
 WAYS: list[tuple[str, Way]] = [
     ("one handler", lambda log, patch, lines: None),
     ("two", lambda log, patch, lines: log.addHandler(Writing(lines, logging.DEBUG))),
@@ -207,6 +219,7 @@ WAYS: list[tuple[str, Way]] = [
     ("a factory", lambda log, patch, lines: logging.setLogRecordFactory(Own)),
     ("a logger that is disabled", lambda log, patch, lines: patch.setattr(log, "disabled", True)),
     ("a manager that is disabled", lambda log, patch, lines: patch.setattr(log.manager, "disable", logging.INFO)),
+    ("a logger of an app", _of_an_app),
     ("a method of this logger", lambda log, patch, lines: patch.setitem(vars(log), "makeRecord", log.makeRecord)),
 ]
 
