@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["NotedEnviron", "Permissions", "add_cors", "expose_headers", "exposing"]
+__all__ = ["NotedEnviron", "Permissions", "add_cors", "expose_headers"]
 
 T = TypeVar("T")
 Pairs = list[tuple[str, str]]
@@ -85,15 +85,6 @@ def expose_headers(headers: Pairs) -> Pairs:
     exposed = given.pop(_EXPOSE, "").lower().replace(",", " ").split()
     value = ", ".join(sorted(names.union(exposed, _OWN_HEADERS)))
     return [*(pair for pair in headers if pair[0].lower() != _EXPOSE), ("Access-Control-Expose-Headers", value)]
-
-
-def exposing(start_response: StartResponse) -> StartResponse:
-    """Start a response with all of its headers exposed."""
-
-    def start(status: str, headers: Pairs, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
-        return start_response(status, expose_headers(headers), *([exc_info] if exc_info else []))
-
-    return start
 
 
 class Permissions:

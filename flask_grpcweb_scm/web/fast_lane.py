@@ -19,10 +19,10 @@ from flask import Blueprint, Request, Response
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
-from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, StreamReply
+from flask_grpcweb_scm.rpc import Endpoint, IncomingCall, Pairs, StreamReply
 from flask_grpcweb_scm.signals import CALL_KEY, logger
 from flask_grpcweb_scm.web.app_calls import AppCalls
-from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers, exposing
+from flask_grpcweb_scm.web.cors import NotedEnviron, expose_headers
 from flask_grpcweb_scm.web.flask_internals import (
     RequestContext,
     app_context,
@@ -141,6 +141,7 @@ class FastLane:
                 raise
             logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
             response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
+            environ.pop(CALL_KEY, None)
             return response(environ, start_response)
 
     def _route_by_more(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
@@ -187,54 +188,58 @@ class FastLane:
         new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
         call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
         context = LateRequestContext(app, route.rule, call)
+        pieces: Iterable[bytes]
         try:
             try:
                 reply = self._observers.watch(call)
             except Exception as raised:
-                return self._send(handled(app, raised), call, start_response)
-            pieces: Iterable[bytes]
-            # Most calls leave nothing to do.
-            if type(reply) is tuple and call.is_read:
-                status, headers, pieces = reply
+                status, headers, pieces = self._final(handled(app, raised), call)
             else:
-                status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
-            if not context.is_outermost:
-                response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), environ)
-                return self._send(response, call, start_response)
-            permissions = self._hooks.permissions
-            if permissions is not None:
-                headers = permissions.added_to(headers, environ)
-            elif "HTTP_ORIGIN" in environ:
-                headers = expose_headers(headers)
+                # Most calls leave nothing to do.
+                if type(reply) is tuple and call.is_read:
+                    status, headers, pieces = reply
+                else:
+                    status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
+                if context.is_outermost:
+                    permissions = self._hooks.permissions
+                    if permissions is not None:
+                        headers = permissions.added_to(headers, environ)
+                    elif "HTTP_ORIGIN" in environ:
+                        headers = expose_headers(headers)
+                else:
+                    response = self._hooks.finish(context, GrpcWebResponse(pieces, headers, status), environ)
+                    status, headers, pieces = self._final(response, call)
         except Exception as unhandled:
             call.unhandled = unhandled
-            return self._send(self._respond_to(unhandled, call), call, start_response)
+            status, headers, pieces = self._final(self._respond_to(unhandled, call), call)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
         finally:
-            if scope is None or scope.stream is None:
-                self._leave(call, context)
+            self._leave(call, context, scope)
         # Not before the teardown functions, which may fail: servers send what they have been told twice.
         try:
             start_response(status, headers)
-        except BaseException:
+        except Exception:
             # A body is not read twice.
             environ[CALL_KEY] = call
             raise
         return pieces
 
-    def _leave(self, call: IncomingCall, context: LateRequestContext) -> None:
+    def _leave(self, call: IncomingCall, context: LateRequestContext, scope: RequestScope | None) -> None:
+        if scope is not None and scope.stream is not None:
+            return
         call.close()
         error = call.unhandled
         try:
             context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
-        except BaseException:
+        except Exception:
             call.environ[CALL_KEY] = call
             raise
 
     def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
         app = self._app
+        call.environ[CALL_KEY] = call
         try:
             return app.handle_exception(error)
         except Exception:
@@ -244,22 +249,27 @@ class FastLane:
             logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
             return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
 
-    def _send(self, response: Response, call: IncomingCall, start_response: StartResponse) -> Iterable[bytes]:
-        """Send a response that the app has had."""
+    def _final(self, response: Response, call: IncomingCall) -> tuple[str, Pairs, Iterable[bytes]]:
+        """The status, headers and body of a response that the app has had."""
         environ = call.environ
         environ[CALL_KEY] = call
-        scope = scope_of(environ)
-        replaced = None
-        if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
-            replaced = response.status, [*response.headers]
         try:
-            self._calls.observers.finish(scope, environ, replaced)
-        except Exception as error:
-            # A receiver's, when the response is final.
-            response = handled(self._app, error)
-        if "HTTP_ORIGIN" in environ:
-            start_response = exposing(start_response)
-        return translated(self._app, call.endpoint.protocol, response, environ)(environ, start_response)
+            scope = scope_of(environ)
+            replaced = None
+            if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
+                replaced = response.status, [*response.headers]
+            try:
+                self._calls.observers.finish(scope, environ, replaced)
+            except Exception as error:
+                # A receiver's, when the response is final.
+                response = handled(self._app, error)
+            started: list[tuple[str, Pairs]] = []
+            sent = translated(self._app, call.endpoint.protocol, response, environ)
+            pieces = sent(environ, lambda *head: started.append(head))  # type: ignore[arg-type]
+        finally:
+            del environ[CALL_KEY]
+        ((status, headers),) = started
+        return status, expose_headers(headers) if "HTTP_ORIGIN" in environ else headers, pieces
 
     # Whether nobody could tell
 

@@ -112,18 +112,19 @@ class Observers:
             return reply
         status, seconds = call.status, time.monotonic() - started
         try:
-            if rpc_finished.receivers:
-                code = _OK if status is None else status.code
-                self._signals.finished.call({"context": call, "code": code, "seconds": seconds})
-                # Whatever they have used: the response is final.
-                context.is_outermost = True
+            try:
+                if rpc_finished.receivers:
+                    code = _OK if status is None else status.code
+                    self._signals.finished.call({"context": call, "code": code, "seconds": seconds})
+            finally:
+                if is_logged and logger.isEnabledFor(INFO):
+                    self._log.write(call, status, seconds)
+            # Whatever receivers, or filters of the log, have used: the response is final.
+            context.is_outermost = True
         except BaseException:
             # What the app makes of it is the response to a call that has ended.
             _keep(call, Observation(call, started)).end(status)
             raise
-        finally:
-            if is_logged and logger.isEnabledFor(INFO):
-                self._log.write(call, status, seconds)
         return reply
 
     def _watch(self, call: IncomingCall) -> Reply | StreamReply:

@@ -32,7 +32,12 @@ _remembered: dict[tuple[object, ...], tuple[dict[str, Any], int]] = {}
 def has_session_cookie(app: Flask, environ: WSGIEnvironment) -> bool:
     """Return whether a request may have the cookie of a session that the app can read."""
     cookies = environ.get("HTTP_COOKIE")
-    return cookies is not None and bool(app.secret_key) and app.config["SESSION_COOKIE_NAME"] in cookies
+    # Werkzeug decodes all of them together, and raises for what is no UTF-8.
+    return (
+        cookies is not None
+        and bool(app.secret_key)
+        and (app.config["SESSION_COOKIE_NAME"] in cookies or not cookies.isascii())
+    )
 
 
 def open_known_session(app: Flask, environ: WSGIEnvironment) -> SecureCookieSession | None:
@@ -76,7 +81,7 @@ def _read(
 def _cookie(cookies: str, name: str) -> str | None:
     """The value of a cookie of which there is one, with nothing but what is in signed texts; None for any other."""
     # A value in quotes may have another cookie in it.
-    if '"' in cookies or cookies.count(f"{name}=") != 1:
+    if '"' in cookies or cookies.count(name) != 1 or not cookies.isascii():
         return None
     match = _pattern(name).search(cookies)
     return match[1] if match else None

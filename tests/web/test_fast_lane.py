@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import gc
 import io
 import itertools
 import logging
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -555,16 +557,10 @@ AROUND: list[tuple[Callable[..., Any], Any, dict[str, Any]]] = [
 """A function, what the app has a handler of, and configuration."""
 
 
-@pytest.mark.parametrize("signal", [rpc_started, rpc_finished], ids=["started", "finished"])
-@pytest.mark.parametrize("act", RECEIVERS.values(), ids=RECEIVERS)
-@pytest.mark.parametrize(("function", "handled", "config"), AROUND)
-def test_receivers_may_do_the_same_in_both_ways(
-    signal: Any, act: Callable[[], object], function: Callable[..., Any], handled: Any, config: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
+def assert_receivers_do_the_same(
+    listening: Callable[[Flask], contextlib.AbstractContextManager[object]], function: Callable[..., Any], handled: Any,
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    def receive(sender: object, **_: object) -> None:
-        act()
-
     ways = []
     for lane in (False, True):
         caplog.clear()
@@ -582,13 +578,117 @@ def test_receivers_may_do_the_same_in_both_ways(
             app.register_error_handler(handled, lambda error: (f"handled {type(error).__name__}", 409))
         know_routes(app)
         kept = listen(app, events)
-        with signal.connected_to(receive, app):
+        with listening(app):
             found = outcome(app, "Unary", None, HTTP_ORIGIN="https://app.example")
         lines = [(record.name, record.levelname, _steady(record.getMessage())) for record in caplog.records]
         ways.append((found, events, lines))
         assert len(kept) == 4
         assert not flask.has_app_context()
     assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("signal", [rpc_started, rpc_finished], ids=["started", "finished"])
+@pytest.mark.parametrize("act", RECEIVERS.values(), ids=RECEIVERS)
+@pytest.mark.parametrize(("function", "handled", "config"), AROUND)
+def test_receivers_may_do_the_same_in_both_ways(
+    signal: Any, act: Callable[[], object], function: Callable[..., Any], handled: Any, config: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def receive(sender: object, **_: object) -> None:
+        act()
+
+    assert_receivers_do_the_same(lambda app: signal.connected_to(receive, app), function, handled, config, caplog)
+
+
+@contextlib.contextmanager
+def filtering(act: Callable[[], object]) -> Iterator[None]:
+    """Have a filter of the log act for each line of a call, as those do that add the user to it."""
+
+    def look(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.INFO:
+            act()
+        return True
+
+    logger.addFilter(look)
+    try:
+        yield
+    finally:
+        logger.removeFilter(look)
+
+
+@pytest.mark.parametrize("act", RECEIVERS.values(), ids=RECEIVERS)
+@pytest.mark.parametrize(("function", "handled", "config"), AROUND)
+def test_filters_of_the_log_may_do_the_same_in_both_ways(
+    act: Callable[[], object], function: Callable[..., Any], handled: Any, config: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    assert_receivers_do_the_same(lambda app: filtering(act), function, handled, config, caplog)
+
+
+@pytest.mark.parametrize("function", [one for one in FUNCTIONS["Unary"] if one is not looks_from_a_thread])
+@pytest.mark.parametrize("propagates", [False, True])
+def test_a_response_is_started_once_when_a_teardown_function_fails(
+    function: Callable[..., Any], propagates: bool
+) -> None:
+    ways = []
+    for lane in (False, True):
+        app = echo_app(Unary=function, GRPC_FAST_LANE=lane, SECRET_KEY="k", PROPAGATE_EXCEPTIONS=propagates)
+        app.add_url_rule("/page/<a>", "page", str)
+        app.teardown_appcontext(lambda error: 1 // 0)  # type: ignore[arg-type,return-value]
+        know_routes(app)
+        started: list[str] = []
+        environ = EnvironBuilder(ECHO + "Unary", method="POST", data=body_of(HI), content_type=PROTO).get_environ()
+        try:
+            body: object = b"".join(app(environ, lambda status, *_, started=started: started.append(status)))  # type: ignore[misc,arg-type,return-value]
+        except BaseException as error:
+            body = repr(error)
+        ways.append((started, body))
+        assert not flask.has_app_context()
+    assert ways[0] == ways[1]
+
+
+class Noting(io.BytesIO):
+    """A body that notes readers who come too late: on a bare socket they would wait for ever."""
+
+    late = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.late += not data
+        return data
+
+
+@pytest.mark.parametrize("fails", ["teardown_appcontext", "error handler"])
+def test_a_body_is_not_read_twice_when_the_app_fails_again(fails: str) -> None:
+    app = lane_app(Unary=fails_after_this_request, PROPAGATE_EXCEPTIONS=False)
+    app.register_error_handler(409 if fails == "error handler" else 410, raising(KeyError))  # type: ignore[arg-type]
+    app.register_error_handler(500, raising(KeyError))  # type: ignore[arg-type]
+    if fails == "teardown_appcontext":
+        app.teardown_appcontext(lambda error: 1 // 0)  # type: ignore[arg-type,return-value]
+    environ = EnvironBuilder(ECHO + "Unary", method="POST", data=body_of(HI), content_type=PROTO).get_environ()
+    environ["wsgi.input"] = body_sent = Noting(body_of(HI))
+    body, status, headers = run_wsgi_app(app.wsgi_app, environ)
+    assert read(int(status[:3]), headers, b"".join(body)).code == StatusCode.INTERNAL
+    assert body_sent.late == 0
+
+
+@pytest.mark.parametrize("function", [uses_session, looks_around, uses_after_this_request, aborts])
+def test_a_call_that_has_used_its_request_needs_no_garbage_collector(function: Callable[..., Any]) -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    def noting(rpc_request: EchoRequest, context: Any) -> Any:
+        seen.append(weakref.ref(context))
+        return function(rpc_request, context)
+
+    app = lane_app(Unary=noting, SECRET_KEY="k", PROPAGATE_EXCEPTIONS=False)
+    app.add_url_rule("/page/<a>", "page", str)
+    gc.collect()
+    gc.disable()
+    try:
+        outcome(app, "Unary", None)
+        assert [one() for one in seen] == [None]
+    finally:
+        gc.enable()
 
 
 # Pages of other origins: as Flask-CORS has it, whoever it is around

@@ -600,6 +600,8 @@ def cookies_of(app: Flask) -> Iterator[str]:
     yield "session="
     yield f"session={texts[0]};"
     yield f" session = {texts[0]} ,x"
+    yield f"session; session={texts[1]}"
+    yield "a=\xe9"
 
 
 PLAIN = sent(data=body_of(EchoRequest()), content_type=PROTO)

@@ -69,6 +69,8 @@ def test_a_cookie_ages_and_its_keys_may_be_withdrawn(monkeypatch: pytest.MonkeyP
         lambda text: text.replace("=", " = "),
         lambda text: text + " x",
         lambda text: "session=",
+        lambda text: f"session; {text}",
+        lambda text: f"{text}; a=\xe9",
     ],
 )
 def test_what_is_not_known_for_sure_is_left_to_flask(change: Any) -> None:
