@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["NotedEnviron", "Permissions", "add_cors", "expose_headers"]
+__all__ = ["NotedEnviron", "Permissions", "add_cors", "expose_headers", "is_logged"]
 
 T = TypeVar("T")
 Pairs = list[tuple[str, str]]
@@ -101,7 +101,6 @@ class Permissions:
         self._app = app
         self._functions = functions
         self._exposes = exposes
-        self._is_constant = all(function is _vary or _is_constant(function) for function in functions)
         self._tails: _Memory[Pairs] = _Memory()
         """Headers that come behind those of responses, where nothing else changes."""
         self._templates: _Memory[Template] = _Memory()
@@ -109,19 +108,17 @@ class Permissions:
 
     @staticmethod
     def knows(function: object) -> bool:
-        """Return whether it is one of those functions."""
-        return function is _vary or is_of_flask_cors(function)
+        """Return whether it is one of those functions, and says the same for the same request."""
+        return function is _vary or (is_of_flask_cors(function) and _is_constant(function))
 
     def added_to(self, headers: Pairs, environ: WSGIEnvironment) -> Pairs:
         """The headers of the response to a call, with those that are added for a page of another origin."""
         names, found = self._tails.found
         tail = found.get((*map(environ.get, names), *map(_name_of, headers)))
-        return self._added_to(headers, environ) if tail is None or _is_logged() else headers + tail
+        return self._added_to(headers, environ) if tail is None else headers + tail
 
     def _added_to(self, headers: Pairs, environ: WSGIEnvironment) -> Pairs:
         noted = NotedEnviron(environ)
-        if not self._is_constant or _is_logged():
-            return _filled(self._ask(headers, noted), headers)
         key = [pair if pair[0].lower() in _DECIDING else pair[0] for pair in headers]
         template = self._templates.find(environ, key)
         if template is None:
@@ -149,8 +146,8 @@ class Permissions:
         return [int(pair[1]) if pair[0] in names else pair for pair in given]
 
     def after_request(self, response: Response, environ: WSGIEnvironment) -> Response:
-        """Do what the functions do; they are not called for a response to a call."""
-        if isinstance(response, GrpcWebResponse):
+        """Do what the functions do; they are not called for a response to a call, but to write their log."""
+        if isinstance(response, GrpcWebResponse) and not is_logged():
             response.replace_headers(lambda headers: self.added_to(headers, environ))
         else:
             for function in self._functions:
@@ -159,7 +156,7 @@ class Permissions:
 
     def preflight(self, environ: WSGIEnvironment) -> tuple[str, Pairs] | None:
         """Status and headers of the response to a preflight, as they were for one that is the same."""
-        found = None if _is_logged() else self._preflights.find(environ)
+        found = self._preflights.find(environ)
         return None if found is None else (found[0], [*found[1]])
 
     def remembering(self, environ: NotedEnviron, start_response: StartResponse) -> StartResponse:
@@ -167,7 +164,7 @@ class Permissions:
 
         def start(status: str, headers: Pairs, exc_info: OptExcInfo | None = None) -> Callable[[bytes], object]:
             # Flask-CORS writes of others to the log.
-            if self._is_constant and any(name == "Access-Control-Allow-Methods" for name, _ in headers):
+            if any(name == "Access-Control-Allow-Methods" for name, _ in headers):
                 self._preflights.add(environ, [], (status, [*headers]))
             return start_response(status, headers, *([exc_info] if exc_info else []))
 
@@ -260,7 +257,8 @@ def _is_constant_value(value: object) -> bool:
     return type(value) in _CONSTANTS or (dataclasses.is_dataclass(value) and _is_constant_value(vars(value)))
 
 
-def _is_logged() -> bool:
+def is_logged() -> bool:
+    """Return whether Flask-CORS writes what it does to its log, for which it is asked every time."""
     # Nearly always the package alone has a level, which it sets when it is imported.
     is_silent = not (_core.level or _extension.level) and _package.level > DEBUG
     return not is_silent and (_core.isEnabledFor(DEBUG) or _extension.isEnabledFor(DEBUG))

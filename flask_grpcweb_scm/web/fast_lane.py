@@ -89,6 +89,8 @@ class FastLane:
         self._is_open = settings.fast_lane
         self._own, self._attributes = vars(app), 0
         """The attributes of the app, and as many as it had when it was last looked at."""
+        self._sessions: object = None
+        """Its session interface at that time."""
 
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
@@ -160,7 +162,7 @@ class FastLane:
         is_alone = not environ.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" not in environ
         if not is_alone or environ.get("PATH_INFO") not in self._paths or not self._may_pass(environ):
             return flask(environ, start_response)
-        permissions = self._hooks.permissions if self._hooks.are_unaware(environ) else None
+        permissions = self._hooks.found.permissions if self._hooks.are_unaware(environ) else None
         if permissions is None or not self._is_plain_flask() or self._matches_hosts:
             return flask(environ, start_response)
         found = permissions.preflight(environ)
@@ -201,7 +203,7 @@ class FastLane:
                 else:
                     status, headers, pieces = respond(reply, call, functools.partial(_hold, scope, context))
                 if context.is_outermost:
-                    permissions = self._hooks.permissions
+                    permissions = self._hooks.found.permissions
                     if permissions is not None:
                         headers = permissions.added_to(headers, environ)
                     elif "HTTP_ORIGIN" in environ:
@@ -287,10 +289,11 @@ class FastLane:
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
         """Return whether a request needs nothing of Flask but what is known here."""
-        count = len(self._own)
-        if count != self._attributes:
-            # Whoever replaces a part of an app while it serves adds an attribute to it.
-            self._is_open, self._attributes = self._calls.settings.fast_lane and self._is_plain_flask(), count
+        count, sessions = len(self._own), self._app.session_interface
+        if count != self._attributes or sessions is not self._sessions or sessions.__dict__:
+            # Whoever replaces a part of an app, or of its sessions, while it serves adds an attribute there.
+            self._is_open = self._calls.settings.fast_lane and self._is_plain_flask()
+            self._attributes, self._sessions = count, sessions
         return not (
             not self._is_open
             # Debuggers and test clients keep contexts beyond the request.

@@ -32,6 +32,7 @@ import flask.ctx
 import flask.globals
 from flask import Flask, Request, Response, current_app
 from flask.ctx import AppContext
+from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
 if TYPE_CHECKING:
@@ -207,6 +208,11 @@ _MACHINERY = (
     "wsgi_app",
 )
 _REPLACEABLE = {*_MACHINERY} - {"wsgi_app", "request_context"}
+_MACHINERY_OF_OTHERS: dict[type, tuple[str, ...]] = {
+    AppContext: ("push", "pop"),
+    RequestContext: ("push", "pop", "match_request"),
+    SecureCookieSessionInterface: ("open_session", "save_session"),
+}
 _REQUEST_CONTEXT = {"app", "request", "url_adapter", "flashes", "_session", "_after_request_functions", "_cv_tokens"}
 _APP_CONTEXT = {"app", "url_adapter", "g", "_cv_tokens"}
 
@@ -229,13 +235,14 @@ _KNOWS_CONTEXTS = (
 def is_plain_flask(app: Flask) -> bool:
     """Return whether `app` serves requests by Flask's own methods and the contexts that are known here.
 
-    Whoever replaced a method, in the app, its class or Flask itself, before or after this was imported, wants to see
-    every request.
+    Whoever replaced a method, in the app, its class, Flask itself, or its contexts and sessions, before or after this
+    was imported, wants to see every request.
     """
     own = vars(app)
     return (
         _KNOWS_CONTEXTS
         and all(_is_flasks_own(getattr(type(app), name)) for name in _MACHINERY)
+        and all(_is_flasks_own(getattr(part, name)) for part, names in _MACHINERY_OF_OTHERS.items() for name in names)
         and all(_is_flasks_own_inside(own[name]) for name in _REPLACEABLE.intersection(own))
     )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blinker import NamedSignal
 from flask import Flask, Response
@@ -17,7 +17,7 @@ from flask.signals import request_finished, request_started, request_tearing_dow
 from werkzeug.routing import Rule
 
 from flask_grpcweb_scm.rpc import Endpoint
-from flask_grpcweb_scm.web.cors import Permissions
+from flask_grpcweb_scm.web.cors import Permissions, is_logged
 from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
 from flask_grpcweb_scm.web.response import GrpcWebResponse, scope_of
 from flask_grpcweb_scm.web.sessions import has_session_cookie
@@ -36,6 +36,16 @@ _registered: Callable[[Mapping[str, Any]], tuple[Functions, ...]] = operator.ite
 )
 
 
+class FoundHooks(NamedTuple):
+    """The hooks that an app has had when it was looked at."""
+
+    seen: tuple[Functions, ...] | None = None
+    are_absent: bool = False
+    permissions: Permissions | None = None
+    """The headers that are added to each response, where nothing else is done to it."""
+    after: Sequence[Permissions | AfterRequest] = ()
+
+
 class Hooks:
     """The hooks of an app, which are called for requests to a blueprint; as they are registered at the moment.
 
@@ -46,29 +56,27 @@ class Hooks:
         self._app = app
         self._own = vars(app)
         self._name = name
-        self._seen: tuple[Functions, ...] | None = None
-        self._are_absent = False
-        self.permissions: Permissions | None = None
-        """The headers that are added to each response, where nothing else is done to it."""
-        self._after: list[Permissions | AfterRequest] = []
+        self.found = FoundHooks()
+        """Replaced at once, because several threads may look."""
 
     def are_unaware(self, environ: WSGIEnvironment) -> bool:
         """Return whether nobody looks at a request: no hook but those that add headers, no receiver, and no session.
 
         A permanent session is sent again with every response.
         """
-        app = self._app
-        if _registered(self._own) != self._seen:
-            self._look()
+        app, found = self._app, self.found
+        if _registered(self._own) != found.seen:
+            found = self._look()
         return (
-            self._are_absent
+            found.are_absent
             and not ("HTTP_COOKIE" in environ and has_session_cookie(app, environ))
             and not (request_started.receivers and _has_receivers(request_started, app))
             and not (request_finished.receivers and _has_receivers(request_finished, app))
             and not (request_tearing_down.receivers and _has_receivers(request_tearing_down, app))
+            and not (found.permissions is not None and is_logged())
         )
 
-    def _look(self) -> None:
+    def _look(self) -> FoundHooks:
         seen = tuple({key: [*functions] for key, functions in [*hooks.items()]} for hooks in _registered(self._own))
         before, teardown, after, preprocessors = seen
         names = (self._name, None)
@@ -79,10 +87,9 @@ class Hooks:
             calls += [Permissions(self._app, same, exposes=False)] if is_known else same
         are_absent = not any(hooks.get(name) for hooks in (before, teardown, preprocessors) for name in names)
         are_absent = are_absent and all(map(Permissions.knows, functions))
-        self._after, self._are_absent = calls, are_absent
-        self.permissions = Permissions(self._app, functions) if are_absent and functions else None
-        # Last: another thread that finds these seen goes by the others.
-        self._seen = seen
+        permissions = Permissions(self._app, functions) if are_absent and functions else None
+        self.found = found = FoundHooks(seen, are_absent, permissions, calls)
+        return found
 
     def serve(
         self, rule: Rule, endpoint: Endpoint, environ: WSGIEnvironment, start_response: StartResponse
@@ -137,10 +144,10 @@ class Hooks:
 
     def finish(self, context: LateRequestContext, response: Response, environ: WSGIEnvironment) -> Response:
         """Do what Flask.finalize_request does."""
-        app = self._app
-        if _registered(self._own) != self._seen:
-            self._look()
-        for function in itertools.chain(context.functions_after, self._after):
+        app, found = self._app, self.found
+        if _registered(self._own) != found.seen:
+            found = self._look()
+        for function in itertools.chain(context.functions_after, found.after):
             if isinstance(function, Permissions):
                 response = function.after_request(response, environ)
             else:

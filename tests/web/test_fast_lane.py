@@ -224,6 +224,41 @@ def test_a_flask_that_becomes_unusual_has_its_lane_closed(change: Callable[[Flas
     assert way_of_call(app) == "lane"
 
 
+@pytest.mark.parametrize("name", ["open_session", "save_session", "should_set_cookie"])
+def test_sessions_that_become_unusual_close_the_lane(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = echo_app(Unary=way)
+    assert [way_of_call(app) for _ in range(2)] == ["Flask", "lane"]
+    with monkeypatch.context() as patch:
+        patch.setitem(vars(app.session_interface), name, getattr(app.session_interface, name))
+        assert way_of_call(app) == "Flask"
+
+
+def test_sessions_may_be_replaced_again() -> None:
+    app = echo_app(Unary=way)
+    app.session_interface = SecureCookieSessionInterface()
+    assert [way_of_call(app) for _ in range(2)] == ["Flask", "lane"]
+    app.session_interface = Sessions()
+    assert way_of_call(app) == "Flask"
+    app.session_interface = SecureCookieSessionInterface()
+    assert way_of_call(app) == "lane"
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        (flask.ctx.AppContext, "push"),
+        (flask.ctx.RequestContext, "pop"),
+        (SecureCookieSessionInterface, "open_session"),
+    ],
+)
+def test_parts_of_flask_that_somebody_watches_are_used(part: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, used = getattr(part, name), []
+    monkeypatch.setattr(part, name, lambda *given: used.append(name) or method(*given))  # type: ignore[func-returns-value]
+    app = echo_app(Unary=way)
+    assert [way_of_call(app) for _ in range(2)] == ["Flask", "Flask"]
+    assert used
+
+
 @contextlib.contextmanager
 def threads_that_switch() -> Iterator[None]:
     """All the time, not every five milliseconds."""
@@ -830,7 +865,7 @@ def test_pages_of_other_origins_see_no_difference(options: dict[str, Any]) -> No
 def permissions_of(app: Flask) -> Permissions:
     found = lane_of(app)
     assert found is not None
-    permissions = found._hooks.permissions
+    permissions = found._hooks.found.permissions
     assert permissions is not None
     return permissions
 
@@ -857,7 +892,26 @@ def test_options_that_may_change_are_looked_at_every_time() -> None:
     assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == ["https://app.example", None]
     origin.now = "https://new.example"
     assert [allowed(app, "https://app.example"), allowed(app, "https://new.example")] == [None, "https://new.example"]
-    assert way_of_call(app) == "lane"
+    assert way_of_call(app) == "hooks"
+
+
+class OfSession:
+    """An origin that is the user's own."""
+
+    def __str__(self) -> str:
+        return f"https://{session['user']}.{request.endpoint}"
+
+
+def test_options_may_be_of_the_session() -> None:
+    def function(rpc_request: EchoRequest, context: object) -> EchoReply:
+        session["user"] = "joe"
+        return EchoReply()
+
+    app = lane_app(Unary=function, SECRET_KEY="k")
+    CORS(app, origins=[OfSession()])  # type: ignore[list-item]
+    (endpoint,) = (name for name in app.view_functions if name.endswith("Unary"))
+    origin = f"https://joe.{endpoint}"
+    assert [allowed(app, origin) for _ in range(2)] == [origin] * 2
 
 
 @pytest.mark.needs("time")
@@ -912,6 +966,20 @@ def test_flask_cors_writes_its_log_for_every_call(
         caplog.clear()
         allowed(app, "https://app.example")
         assert line in caplog.text
+
+
+def test_flask_cors_writes_its_log_before_the_line_of_the_call(caplog: pytest.LogCaptureFixture) -> None:
+    ways = []
+    for lane in (False, True):
+        app = lane_app(GRPC_FAST_LANE=lane)
+        CORS(app)
+        allowed(app, "https://app.example")
+        with caplog.at_level("INFO", "flask_grpcweb_scm"), caplog.at_level("DEBUG", "flask_cors"):
+            caplog.clear()
+            allowed(app, "https://app.example")
+            ways.append([record.name for record in caplog.records])
+    assert ways[0] == ways[1]
+    assert ways[0][-1] == "flask_grpcweb_scm"
 
 
 def test_flask_cors_adds_no_content_type() -> None:
