@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Blueprint, Request, Response
 from flask.sessions import SecureCookieSessionInterface
@@ -89,8 +89,7 @@ class FastLane:
         self._is_open = settings.fast_lane
         self._own, self._attributes = vars(app), 0
         """The attributes of the app, and as many as it had when it was last looked at."""
-        self._sessions: object = None
-        """Its session interface at that time."""
+        self._own_of_sessions: dict[str, Any] = getattr(app.session_interface, "__dict__", {})
 
     def add_route(self, request: Request, endpoint: Endpoint) -> None:
         """Remember the route of a request."""
@@ -138,8 +137,9 @@ class FastLane:
             # Most calls.
             return self._serve(route, None, environ, start_response)
         except Exception:
-            # A teardown function has failed.
+            # A teardown function has failed, or nothing handles exceptions.
             if propagates_exceptions(self._app):
+                self._observers.finish(scope_of(environ), environ, ("500", []))
                 raise
             logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
             response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
@@ -246,7 +246,6 @@ class FastLane:
             return app.handle_exception(error)
         except Exception:
             if propagates_exceptions(app):
-                self._calls.observers.finish(scope_of(call.environ), call.environ, ("500", []))
                 raise
             logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
             return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
@@ -261,7 +260,7 @@ class FastLane:
             if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
                 replaced = response.status, [*response.headers]
             try:
-                self._calls.observers.finish(scope, environ, replaced)
+                self._observers.finish(scope, environ, replaced)
             except Exception as error:
                 # A receiver's, when the response is final.
                 response = handled(self._app, error)
@@ -283,17 +282,18 @@ class FastLane:
             and app.request_class is Request
             and app.response_class is Response
             and self._views.items() <= app.view_functions.items()
+            # Of the class: one of the app's own could be replaced by another, and that is no attribute more.
+            and "session_interface" not in self._own
             and type(app.session_interface) is SecureCookieSessionInterface
             and not vars(app.session_interface)
         )
 
     def _may_pass(self, environ: WSGIEnvironment) -> bool:
         """Return whether a request needs nothing of Flask but what is known here."""
-        count, sessions = len(self._own), self._app.session_interface
-        if count != self._attributes or sessions is not self._sessions or sessions.__dict__:
+        count = len(self._own)
+        if count != self._attributes or self._own_of_sessions:
             # Whoever replaces a part of an app, or of its sessions, while it serves adds an attribute there.
-            self._is_open = self._calls.settings.fast_lane and self._is_plain_flask()
-            self._attributes, self._sessions = count, sessions
+            self._is_open, self._attributes = self._calls.settings.fast_lane and self._is_plain_flask(), count
         return not (
             not self._is_open
             # Debuggers and test clients keep contexts beyond the request.

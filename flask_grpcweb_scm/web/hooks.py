@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal
 from flask import Flask, Response
@@ -36,7 +37,8 @@ _registered: Callable[[Mapping[str, Any]], tuple[Functions, ...]] = operator.ite
 )
 
 
-class FoundHooks(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FoundHooks:
     """The hooks that an app has had when it was looked at."""
 
     seen: tuple[Functions, ...] | None = None

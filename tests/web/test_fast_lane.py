@@ -235,12 +235,10 @@ def test_sessions_that_become_unusual_close_the_lane(name: str, monkeypatch: pyt
 
 def test_sessions_may_be_replaced_again() -> None:
     app = echo_app(Unary=way)
-    app.session_interface = SecureCookieSessionInterface()
     assert [way_of_call(app) for _ in range(2)] == ["Flask", "lane"]
-    app.session_interface = Sessions()
-    assert way_of_call(app) == "Flask"
-    app.session_interface = SecureCookieSessionInterface()
-    assert way_of_call(app) == "lane"
+    for sessions in (SecureCookieSessionInterface(), Sessions()):
+        app.session_interface = sessions
+        assert way_of_call(app) == "Flask"
 
 
 @pytest.mark.parametrize(
