@@ -137,13 +137,16 @@ class FastLane:
             # Most calls.
             return self._serve(route, None, environ, start_response)
         except Exception:
-            # A teardown function has failed, or nothing handles exceptions.
+            # A teardown function has failed, or an error handler.
+            scope = scope_of(environ)
             if propagates_exceptions(self._app):
-                self._observers.finish(scope_of(environ), environ, ("500", []))
+                if scope.observation is not None:
+                    self._observers.finish(scope, environ, ("500", []))
                 raise
             logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
             response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
             environ.pop(CALL_KEY, None)
+            self._calls.finish(scope, environ)
             return response(environ, start_response)
 
     def _route_by_more(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
@@ -213,7 +216,9 @@ class FastLane:
                     status, headers, pieces = self._final(response, call)
         except Exception as unhandled:
             call.unhandled = unhandled
-            status, headers, pieces = self._final(self._respond_to(unhandled, call), call)
+            # An error handler may fail, too.
+            environ[CALL_KEY] = call
+            status, headers, pieces = self._final(app.handle_exception(unhandled), call)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -239,36 +244,22 @@ class FastLane:
             call.environ[CALL_KEY] = call
             raise
 
-    def _respond_to(self, error: Exception, call: IncomingCall) -> Response:
-        app = self._app
-        call.environ[CALL_KEY] = call
-        try:
-            return app.handle_exception(error)
-        except Exception:
-            if propagates_exceptions(app):
-                raise
-            logger.exception("call %s of %s failed, and so did the app's error handler", call.call_id, call.path)
-            return refusal(app, call.endpoint.protocol, internal_error(call.call_id), call.environ)
-
     def _final(self, response: Response, call: IncomingCall) -> tuple[str, Pairs, Iterable[bytes]]:
         """The status, headers and body of a response that the app has had."""
         environ = call.environ
         environ[CALL_KEY] = call
+        replaced = None
+        if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
+            replaced = response.status, [*response.headers]
         try:
-            scope = scope_of(environ)
-            replaced = None
-            if not (isinstance(response, GrpcWebResponse) or is_ours(response.status, response.headers, environ)):
-                replaced = response.status, [*response.headers]
-            try:
-                self._observers.finish(scope, environ, replaced)
-            except Exception as error:
-                # A receiver's, when the response is final.
-                response = handled(self._app, error)
-            started: list[tuple[str, Pairs]] = []
-            sent = translated(self._app, call.endpoint.protocol, response, environ)
-            pieces = sent(environ, lambda *head: started.append(head))  # type: ignore[arg-type]
-        finally:
-            del environ[CALL_KEY]
+            self._observers.finish(scope_of(environ), environ, replaced)
+        except Exception as error:
+            # A receiver's, when the response is final.
+            response = handled(self._app, error)
+        started: list[tuple[str, Pairs]] = []
+        sent = translated(self._app, call.endpoint.protocol, response, environ)
+        pieces = sent(environ, lambda *head: started.append(head))  # type: ignore[arg-type]
+        del environ[CALL_KEY]
         ((status, headers),) = started
         return status, expose_headers(headers) if "HTTP_ORIGIN" in environ else headers, pieces
 

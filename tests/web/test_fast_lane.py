@@ -680,6 +680,36 @@ def test_a_response_is_started_once_when_a_teardown_function_fails(
     assert ways[0] == ways[1]
 
 
+@pytest.mark.parametrize("function", [fails_after_this_request, uses_session, says_ok])
+@pytest.mark.parametrize("propagates", [False, True])
+@pytest.mark.parametrize("fails", ["teardown_appcontext", "error handlers", "nothing"])
+def test_the_log_tells_the_same_of_an_app_that_fails_again(
+    fails: str, propagates: bool, function: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    ways = []
+    for lane in (False, True):
+        app = echo_app(Unary=function, GRPC_FAST_LANE=lane, SECRET_KEY="k", PROPAGATE_EXCEPTIONS=propagates)
+        if fails == "error handlers":
+            app.register_error_handler(409, raising(KeyError))  # type: ignore[arg-type]
+            app.register_error_handler(500, raising(KeyError))  # type: ignore[arg-type]
+        if fails == "teardown_appcontext":
+            app.teardown_appcontext(lambda error: 1 // 0)  # type: ignore[arg-type,return-value]
+        know_routes(app)
+        lines: list[object] = []
+
+        def look(record: logging.LogRecord, lines: list[object] = lines) -> bool:
+            lines.append((record.levelname, _steady(record.getMessage()), flask.has_request_context()))
+            return True
+
+        caplog.set_level(logging.INFO, "flask_grpcweb_scm")
+        logger.addFilter(look)
+        try:
+            ways.append((outcome(app, "Unary", None), lines))
+        finally:
+            logger.removeFilter(look)
+    assert ways[0] == ways[1]
+
+
 class Noting(io.BytesIO):
     """A body that notes readers who come too late: on a bare socket they would wait for ever."""
 
