@@ -32,7 +32,8 @@ Template = list["int | tuple[str, str]"]
 
 MAX_REMEMBERED = 1000
 MAX_KEY_CHARACTERS = 1000
-"""Most of what a response is remembered by is the caller's choice."""
+MAX_NAMES = 60
+"""Of headers that have been read. Most of what a response is remembered by is the caller's choice."""
 
 _ALLOW = "access-control-allow-origin"
 _EXPOSE = "access-control-expose-headers"
@@ -211,11 +212,14 @@ class NotedEnviron(dict[str, Any]):
         return super().items()
 
 
+_FIRST_NAMES = "REQUEST_METHOD", "PATH_INFO"
+
+
 class _Memory(Generic[T]):
     """Values found for requests, by their verb, their path and the headers that somebody has read of any of them."""
 
     def __init__(self) -> None:
-        self.found: tuple[tuple[str, ...], dict[tuple[object, ...], T]] = ("REQUEST_METHOD", "PATH_INFO"), {}
+        self.found: tuple[tuple[str, ...], dict[tuple[object, ...], T]] = _FIRST_NAMES, {}
         """The keys of those headers, and the values; replaced at once."""
 
     def find(self, environ: WSGIEnvironment, others: Iterable[object] = ()) -> T | None:
@@ -231,7 +235,13 @@ class _Memory(Generic[T]):
         names, found = self.found
         read = {name for name in environ.read if name.startswith(("HTTP_", "CONTENT_"))}
         if not read.issubset(names):
-            names, found = self.found = (*names, *sorted(read.difference(names))), {}
+            names = (*names, *sorted(read.difference(names)))
+            if len(names) > MAX_NAMES:
+                names = (*_FIRST_NAMES, *sorted(read))
+            if len(names) > MAX_NAMES:
+                return
+            found = {}
+            self.found = names, found
         key = _key(environ, names, others)
         if len(str(key)) > MAX_KEY_CHARACTERS:
             return

@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import timedelta
@@ -39,7 +39,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_grpcweb_scm import GrpcWebScm, RpcError, StatusCode, current_rpc, rpc_finished, rpc_started
 from flask_grpcweb_scm.signals import logger
-from flask_grpcweb_scm.web.cors import MAX_REMEMBERED, Permissions
+from flask_grpcweb_scm.web.cors import MAX_NAMES, MAX_REMEMBERED, Permissions
 from flask_grpcweb_scm.web.flask_internals import current_context, is_plain_flask
 from flask_grpcweb_scm.web.late_contexts import HookedRequestContext, LateRequestContext
 from tests.apps import ECHO, echo_app, echo_service, know_routes, lane_of, lookup_service
@@ -954,6 +954,33 @@ def test_what_is_remembered_has_bounds() -> None:
     before = len(permissions._tails.found[1])
     assert allowed(app, long := "https://" + "a" * 2000) == long
     assert len(permissions._tails.found[1]) == before
+
+
+def test_names_of_headers_that_are_remembered_have_bounds() -> None:
+    # To open a session is to look at all headers.
+    app = lane_app(GRPC_CORS_ORIGINS=["https://app.example"], SECRET_KEY="k")
+    way_of_call(app)
+
+    def ask(names: Iterable[object]) -> tuple[int, int]:
+        headers = {
+            "origin": "https://app.example",
+            "access-control-request-method": "POST",
+            "access-control-request-headers": f"x-{next(asked)}",
+            **{f"x-{name}": "1" for name in names},
+        }
+        response = app.test_client().options(ECHO + "Unary", headers=headers)
+        assert response.headers["access-control-allow-origin"] == "https://app.example"
+        found, values = permissions_of(app)._preflights.found
+        return len(found), len(values)
+
+    asked = itertools.count()
+    first, _ = ask(())
+    for number in range(MAX_NAMES + 10):
+        assert ask([number]) <= (MAX_NAMES, 1)
+    before = ask(())
+    assert before[1] == 2
+    assert ask(range(MAX_NAMES)) == before
+    assert first < before[0] <= MAX_NAMES
 
 
 def test_only_what_flask_cors_reads_tells_requests_from_each_other() -> None:
