@@ -39,21 +39,28 @@ class RoutedRequestContext(RequestContext):
     """
 
     def __init__(self, app: Flask, environ: WSGIEnvironment, rule: Rule, endpoint: Endpoint) -> None:
+        self.app = app
+        self._session = None
+        self._fill(environ, rule, endpoint)
+
+    def _fill(self, environ: WSGIEnvironment, rule: Rule, endpoint: Endpoint, *entered: tuple[Any, Any]) -> None:
+        """Set all attributes but those of the session, each once: another thread may read one as soon as it is there.
+
+        :param entered: tokens of the context, if it is entered, with the application context that it has entered.
+        """
         self.endpoint = endpoint
         # As the base class does it.
-        self.app = app
-        request = app.request_class(environ)
-        request.json_module = app.json
+        request = self.app.request_class(environ)
+        request.json_module = self.app.json
         request.url_rule = rule
         request.view_args = {}
         # Not before it has all of that: another thread may have waited for it.
         self.request = request
         self.flashes = None
-        self._session = None
         self._after_request_functions = []
-        self._cv_tokens = []
+        self._cv_tokens = [*entered]
         self._adapter: MapAdapter | None = None
-        self._is_entered = False
+        self._is_entered = bool(entered)
 
     @property
     def url_adapter(self) -> MapAdapter | None:  # type: ignore[override]
@@ -120,9 +127,11 @@ class LateAppContext(AppContext):
         self.call = call
 
     def _make(self) -> None:
-        super().__init__(self.app)
+        made = AppContext(self.app)
         if self._entered is not None:
-            self._cv_tokens.append(self._entered)
+            made._cv_tokens.append(self._entered)
+        # Each once: another thread may read one as soon as it is there.
+        self.url_adapter, self.g, self._cv_tokens = made.url_adapter, made.g, made._cv_tokens
 
     def leave(self, error: BaseException | None) -> None:
         """End the context as pop() does."""
@@ -195,17 +204,10 @@ class LateRequestContext(RoutedRequestContext):
 
     def _make_of(self, environ: WSGIEnvironment, endpoint: Endpoint) -> None:
         """Do what push() does, but for entering the context and for the session."""
-        session = vars(self).get("_session")
-        super().__init__(self.app, environ, self._rule, endpoint)
-        if session is None:
-            del self._session
-        else:
-            self._session = session
+        self._fill(environ, self._rule, endpoint, (self._entered, self.app_context))
         if self._call is not None:
             vars(self.request)[CALL_KEY] = self._call
         self.is_made, self.is_outermost = True, False
-        self._cv_tokens.append((self._entered, self.app_context))
-        self._is_entered = True
 
     def _open_session(self) -> SessionMixin:
         sessions: Any = self.app.session_interface

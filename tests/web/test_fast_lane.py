@@ -326,6 +326,47 @@ def test_threads_of_a_call_use_the_same_context_first() -> None:
     assert sorted(called) == ["a"] * 200 + ["b"] * 200
 
 
+@pytest.mark.needs("time")
+def test_threads_of_a_call_use_other_parts_of_its_context_first() -> None:
+    def function(rpc_request: EchoRequest, context: object) -> EchoReply:
+        uses: list[Callable[[], object]] = [
+            lambda: request.path,
+            lambda: session.get("a"),
+            lambda: g.get("a"),
+            lambda: url_for("static", filename="a"),
+        ]
+        barrier = threading.Barrier(len(uses))
+
+        def use(act: Callable[[], object]) -> str:
+            barrier.wait(30)
+            return str(act())
+
+        with ThreadPoolExecutor(len(uses)) as pool:
+            texts = [pool.submit(copy_context().run, use, act) for act in uses]
+            return EchoReply(text=" ".join(text.result() for text in texts))
+
+    app = lane_app(Unary=function, SECRET_KEY="k")
+    app.add_url_rule("/static/<filename>", "static", str)
+    with threads_that_switch():
+        assert {way_of_call(app) for _ in range(300)} == {f"{ECHO}Unary None None /static/a"}
+
+
+@pytest.mark.needs("time")
+@pytest.mark.parametrize("use", [lambda: g.get("a"), lambda: request.path, lambda: session.get("a")])
+def test_a_thread_may_use_the_context_first_when_the_call_ends(use: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        texts: list[Any] = []
+
+        def function(rpc_request: EchoRequest, context: object) -> EchoReply:
+            texts.append(pool.submit(copy_context().run, use))
+            return EchoReply()
+
+        app = lane_app(Unary=function, SECRET_KEY="k", PROPAGATE_EXCEPTIONS=False)
+        app.teardown_appcontext(lambda error: None)
+        assert set(calls_at_once(app, 300)) == {0}
+        assert len({text.result() for text in texts}) == 1
+
+
 def test_what_is_around_flask_already_is_not_left_out() -> None:
     def prepare(app: Flask) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
