@@ -22,6 +22,7 @@ from flask_grpcweb_scm.rpc import (
     StatusCode,
     StreamReply,
 )
+from flask_grpcweb_scm.rpc import stream as stream_module
 from flask_grpcweb_scm.settings import Settings
 from flask_grpcweb_scm.wire import CONTENT_TYPES, ENCODINGS
 from tests.apps import ECHO, echo_service
@@ -395,14 +396,15 @@ def replies_at_once(request: EchoRequest, context: CallContext) -> list[EchoRepl
 
 @pytest.mark.parametrize("content_type", FOUR_CONTENT_TYPES)
 @pytest.mark.parametrize("function", [replies_at_once, counting])
-def test_a_batch_has_all_that_is_there(function: Any, content_type: str) -> None:
+def test_a_batch_has_all_that_is_there(function: Any, content_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "BATCH_SECONDS", 60.0)
     pieces, answer = batched(function, content_type=content_type)
     assert len(pieces) == 2  # the messages, and the trailers
     assert [reply.number for reply in answer.messages(EchoReply)] == [0, 1, 2]
     assert answer.code == 0
 
 
-def test_a_batch_is_sent_when_it_is_large_or_old() -> None:
+def test_a_batch_is_sent_when_it_is_large_or_old(monkeypatch: pytest.MonkeyPatch) -> None:
     def large(request: EchoRequest, context: CallContext) -> list[EchoReply]:
         return [EchoReply(text="x" * 10_000)] * 5
 
@@ -411,7 +413,8 @@ def test_a_batch_is_sent_when_it_is_large_or_old() -> None:
             time.sleep(0.01)
             yield EchoReply(number=number)
 
-    for function, expected in ((large, [2, 2, 1]), (slow, [1, 1, 1, 1])):
+    for function, seconds, expected in ((large, 60.0, [2, 2, 1]), (slow, stream_module.BATCH_SECONDS, [1, 1, 1, 1])):
+        monkeypatch.setattr(stream_module, "BATCH_SECONDS", seconds)
         pieces, answer = batched(function)
         assert [len(read(200, answer.headers.items(), piece).payloads) for piece in pieces[:-1]] == expected
 
