@@ -138,14 +138,20 @@ class ScriptedServer:
                     while peer.read_request():
                         self.script(peer)
 
+    def wait_until_closed(self) -> None:
+        """Wait until it has closed all connections that it has taken."""
+        for thread in self._threads[1:]:
+            thread.join(10)
+            assert not thread.is_alive()
+
     def stop(self) -> None:
         self.stopped.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
+        self._threads[0].join(10)
+        assert not self._threads[0].is_alive()
+        self.wait_until_closed()
 
 
 @contextlib.contextmanager

@@ -177,7 +177,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
     with serve(respond(http(REPLY + OK), close=True)) as server, Channel(server.url) as channel:
         for _ in range(3):
             assert channel.stub(ECHO).unary(EchoRequest()).text == "hi"
-            time.sleep(0.02)
+            server.wait_until_closed()
         assert server.connections == 3
 
 
@@ -197,7 +197,7 @@ def test_a_request_that_cannot_be_sent_on_a_kept_connection_is_sent_on_a_new_one
     with serve(reset) as server, Channel(server.url, timeout=5) as channel:
         for _ in range(3):
             assert channel.stub(ECHO).unary(EchoRequest(data=b"x" * size)).text == "hi"
-            time.sleep(0.02)
+            server.wait_until_closed()
         assert (len(server.requests), server.connections) == (3, 3)
 
 
