@@ -96,7 +96,7 @@ def test_grpcio_compresses(pyvoy: str, compression: grpc.Compression) -> None:
 
 
 def test_grpcio_sends_and_keeps_deadlines(channel: grpc.Channel) -> None:
-    assert method(channel, "unary_unary", "Unary")(EchoRequest(), timeout=30).number in (29, 30)
+    assert 20 < method(channel, "unary_unary", "Unary")(EchoRequest(), timeout=30).number <= 30
     replies = method(channel, "unary_stream", "ServerStream")(SLOW, timeout=1)
     with pytest.raises(grpc.RpcError) as caught:
         list(replies)
