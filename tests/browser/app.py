@@ -23,7 +23,7 @@ __all__ = ["TOKEN", "create_app"]
 
 TOKEN = "your-auth-token"
 NON_ASCII = "größer als 100 %: 猫 🐈"
-PATIENCE = 1.5
+PATIENCE = 4.0
 """Seconds that a gated stream waits for the page; it goes on "late" after that."""
 STREAM_SECONDS = 10.0
 
@@ -86,7 +86,8 @@ def unary(request: EchoRequest, context: CallContext) -> EchoReply:
     if request.text == "cookie":
         return EchoReply(text=http_request.cookies.get("visitor", "none"))
     if request.text == "sleep":
-        time.sleep(request.count / 1000)
+        # Those who send no deadline end the call themselves.
+        time.sleep(min(context.remaining() or 0, PATIENCE))
     return EchoReply(text=request.text.upper(), number=request.count)
 
 
@@ -122,8 +123,10 @@ def _endless(request: EchoRequest, call: Call) -> Iterator[EchoReply]:
 
 
 def _limited(request: EchoRequest, call: Call) -> Iterator[EchoReply]:
+    replies = _endless(request, call)
+    yield next(replies)
     current_rpc.set_timeout(0.2)
-    yield from _endless(request, call)
+    yield from replies
 
 
 def _large(request: EchoRequest, call: Call) -> Iterator[EchoReply]:
@@ -193,7 +196,7 @@ def _ended(name: str) -> dict[str, object]:
     """Answers when the call has ended, or after three seconds."""
     call = _calls[name]
     call.ended.wait(3)
-    return {"code": call.code, "closed": call.closed, "timeout": call.timeout}
+    return {"code": call.code, "closed": call.closed, "sent": call.sent, "timeout": call.timeout}
 
 
 def _sent(name: str, count: int) -> dict[str, object]:
