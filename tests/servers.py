@@ -23,6 +23,9 @@ START_SECONDS = 20.0
 PORTS = range(20_000, 32_000)
 """Below those that clients are given: none of these is taken between the choice and the start of the server."""
 
+_chosen: list[socket.socket] = []
+"""Bound for as long as this process runs, so that no other one chooses their ports."""
+
 
 quick = False
 """Whether the tests that run no such programs run."""
@@ -34,10 +37,19 @@ def check_need(program: str) -> None:
 
 
 def free_port() -> int:
+    """Choose a port that is free, and that stays so until a server is started there."""
     # Not a seeded choice, which every process of a test run would make alike.
     for port in random.SystemRandom().sample(PORTS, 100):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        chosen = socket.socket()
+        try:
+            chosen.bind(("127.0.0.1", port))
+        except OSError:
+            chosen.close()
+            continue
+        # A server that has this option, too, may listen where nobody listens yet; whoever binds as above may not.
+        chosen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _chosen.append(chosen)
+        return port
     raise AssertionError(f"no free port among {PORTS}")
 
 
