@@ -147,9 +147,9 @@ def test_a_release_of_pyvoy_that_does_not_start_is_left_out_until_it_does(tmp_pa
     servers.write_text(before)
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SERVERS": str(servers)}
 
-    def restart() -> subprocess.CompletedProcess[str]:
+    def restart(seconds: str = "1") -> subprocess.CompletedProcess[str]:
         (tmp_path / "ran").unlink(missing_ok=True)
-        command = [DEPLOY / "restart-pyvoy", "1"]
+        command = [DEPLOY / "restart-pyvoy", seconds]
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
 
     thread = threading.Thread(target=serving.serve_forever)
@@ -165,7 +165,7 @@ def test_a_release_of_pyvoy_that_does_not_start_is_left_out_until_it_does(tmp_pa
         with http.server.HTTPServer(("127.0.0.1", starting), _Ready) as started:
             other = threading.Thread(target=started.serve_forever)
             other.start()
-            assert restart().returncode == 0
+            assert restart("60").returncode == 0
             started.shutdown()
             other.join()
         assert sorted(servers.read_text().splitlines()) == sorted(before.splitlines())

@@ -30,7 +30,7 @@ def test_alive_without_the_database_and_ready_with_it(
         def status(path: str) -> int:
             return page(f"http://127.0.0.1:{deployment.direct}/healthz/{path}")[0]
 
-        assert (status("live"), status("ready")) == (200, 200)
+        eventually(lambda: (status("live"), status("ready")) == (200, 200))
         postgresql.stop()
         try:
             eventually(lambda: status("ready") == 503)

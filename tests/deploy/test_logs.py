@@ -77,12 +77,17 @@ def nginx_line(deployment: Deployment, trace: str) -> str:
     return line
 
 
+def app_line(deployment: Deployment, trace: str) -> str:
+    """The status of a call in the app's log, which may be written later than that of nginx."""
+    eventually(lambda: trace in app_lines(deployment.gunicorn.log.read_text()))
+    return app_lines(deployment.gunicorn.log.read_text())[trace]
+
+
 def test_nginx_and_the_app_have_one_trace(deployment: Deployment) -> None:
     expected = roll_all(deployment.url, ca_certs=str(deployment.nginx.certificate))
-    found = app_lines(deployment.gunicorn.log.read_text())
     for trace, (code, shown) in expected.items():
-        assert found[trace] == code
         assert f" grpc={shown} " in nginx_line(deployment, trace)
+        assert app_line(deployment, trace) == code
 
 
 def test_a_request_without_a_trace_gets_one(deployment: Deployment) -> None:
@@ -92,7 +97,7 @@ def test_a_request_without_a_trace_gets_one(deployment: Deployment) -> None:
     eventually(lambda: len(deployment.nginx.access_log.read_text().splitlines()) > before)
     line = deployment.nginx.access_log.read_text().splitlines()[-1]
     (trace,) = re.findall(r" trace=([0-9a-f]{32})$", line)
-    assert app_lines(deployment.gunicorn.log.read_text())[trace] == "OK"
+    assert app_line(deployment, trace) == "OK"
     # The proxy is believed: its caller's address, not its own, which is none on a Unix socket.
     assert ", peer 127.0.0.1, call " in deployment.gunicorn.log.read_text().splitlines()[-1]
 
