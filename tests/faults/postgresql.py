@@ -112,10 +112,11 @@ class PostgresqlServer:
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to the postmaster and all of its children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in [self.pid, *map(int, children)]:
+        # First the one that could have more of them meanwhile.
+        os.kill(self.pid, number)
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(int(pid), number)
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
