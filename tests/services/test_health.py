@@ -33,11 +33,15 @@ __all__ = ["protocol"]
 SERVICE = "/grpc.health.v1.Health/"
 OURS, SCM = "tests.echo.v1.Echo", "sentry.integrations.scm.v1.ScmService"
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+OF_SERVERS = {name: getattr(health, name) for name in ("CHECK_SECONDS", "IMPATIENT_SECONDS")}
+"""How long they wait for a check."""
 
 
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no result be kept."""
+    """Have no result be kept, and all be waited for."""
+    for name in OF_SERVERS:
+        monkeypatch.setattr(health, name, 20.0)
     monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     monkeypatch.setattr(health, "WATCH_SECONDS", 0.01)
 
@@ -444,7 +448,10 @@ def test_watchers_count_as_streams() -> None:
 # The app's own checks
 
 
-def test_without_its_database_scm_service_is_not_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_its_database_scm_service_is_not_serving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_grpcweb_scm.scm.PING_SECONDS", 10.0)
     file = tmp_path / "scm.db"
     app = make_app(f"sqlite:///{file}", GRPC_HEALTH=True, GRPC_HEALTH_PATH="/healthz", GRPC_REQUIRE_AUTH=False)
     with app.app_context():
@@ -460,8 +467,11 @@ def test_without_its_database_scm_service_is_not_serving(tmp_path: Path, caplog:
 
 
 @pytest.mark.needs("PostgreSQL")
-def test_a_database_that_hangs_is_told_from_one_that_is_busy() -> None:
+def test_a_database_that_hangs_is_told_from_one_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.faults.postgresql import postgresql_of_our_own
+
+    for name, seconds in OF_SERVERS.items():
+        monkeypatch.setattr(health, name, seconds)
 
     def settle(expected: int) -> None:
         """Ask until this is the answer four times running."""

@@ -78,7 +78,7 @@ def test_a_file_drains_all_processes(tmp_path: Path) -> None:
             found = [status(port, path) for path in ("/healthz", "/healthz/ready", "/healthz/live", check)]
             assert found == [503, 503, 200, 200]
         file.unlink()
-        assert status(port, "/healthz/ready") == 200
+        eventually(lambda: status(port, "/healthz/ready") == 200)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 
