@@ -28,6 +28,7 @@ from google.protobuf.message import Message
 
 from flask_grpcweb_scm import CallContext, GrpcWebScm, Metadata, RpcError, Service
 from flask_grpcweb_scm.wire import decode_binary
+from tests.servers import free_port
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["ConformanceService"]
 START_SECONDS = 9.0
@@ -205,9 +206,7 @@ def main() -> None:
 
 
 def serve(server: str, request: Any, tls: Sequence[str]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "FLASK_GRPC_SCM": "false",
