@@ -366,10 +366,11 @@ BAD_BODIES = {
 @pytest.mark.parametrize("bad", BAD_BODIES)
 @pytest.mark.parametrize("way", ["byte by byte", "chunked"])
 def test_bodies_that_go_wrong_in_the_middle(server: Host, protocol: Any, bad: str, way: str) -> None:
-    body = BAD_BODIES[bad]
-    data = sent(protocol, "Bidi", body)
+    # With a deadline the server waits until then, else for a second.
+    body, timeout = BAD_BODIES[bad], PATIENCE
+    data = sent(protocol, "Bidi", body, timeout)
     if way == "chunked":
-        headers = [*protocol.headers(None), ("transfer-encoding", "chunked")]
+        headers = [*protocol.headers(timeout), ("transfer-encoding", "chunked")]
         data = http_request(ECHO + "Bidi", headers=headers, length=None) + chunked(body, 4)
     with Connection(server.port) as connection:
         connection.send(data, step=1 if way == "byte by byte" else 0)
