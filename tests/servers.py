@@ -23,9 +23,6 @@ START_SECONDS = 20.0
 PORTS = range(20_000, 32_000)
 """Below those that clients are given: none of these is taken between the choice and the start of the server."""
 
-_chosen: list[socket.socket] = []
-"""Bound for as long as this process runs, so that no other one chooses their ports."""
-
 
 quick = False
 """Whether the tests that run no such programs run."""
@@ -48,7 +45,8 @@ def free_port() -> int:
             continue
         # A server that has this option, too, may listen where nobody listens yet; whoever binds as above may not.
         chosen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _chosen.append(chosen)
+        # Open for as long as this process runs.
+        chosen.detach()
         return port
     raise AssertionError(f"no free port among {PORTS}")
 
