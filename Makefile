@@ -2,14 +2,14 @@
 PYTHON ?= python3
 PORT ?= 8000
 TARGET ?= request
-# Test processes; "auto" is two more than there are cores, for the quick ones one more.
+# Test processes; "auto" is three more than there are cores, for the quick ones one more.
 WORKERS ?= auto
 
 # tox gives other ones: the programs of an environment, and nothing to install.
 BIN := .venv/bin
 DEV := .venv/.installed-dev
 FLASK := $(BIN)/flask --app example_app
-# A file's tests run in one process: what they start, they start once.
+# A file's tests run in one process, and those of files that share a server: what they start, they start once.
 # With bytecode, whatever the environment says: without, every process compiles the tests anew.
 # Tests that need chance have generators of their own: the module's need not be seeded for each.
 # Tests log thousands of tracebacks, and a fifth of their time would go to the carets under the lines.

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -25,6 +25,10 @@ TOLD_SECONDS = 0.05
 """Of a setup or teardown, for the list of the slowest."""
 ALL_NEED = re.compile(r"^pytestmark = pytest\.mark\.needs\(", re.MULTILINE)
 """In modules without any quick test."""
+TOGETHER = re.compile(
+    r"tests/(?:browser/test_(?:console|init|issues|suspects)|sockets/test_(?:deadlines|hostile|text_mode))\.py"
+)
+"""Files of a folder that share what takes seconds to start: a browser, and five servers."""
 
 if importlib.util.find_spec("click"):  # not there for the peers
     import tests.old_click  # noqa: F401
@@ -57,8 +61,25 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """More than there are cores: tests also wait, for other processes, deadlines and clocks; the quick ones hardly."""
-    more = 1 if is_quick(config) else 2
+    more = 1 if is_quick(config) else 3
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + more
+
+
+def unit_of(nodeid: str) -> str:
+    """The file or the folder of a test, whose tests run in one process."""
+    file = nodeid.partition("::")[0]
+    return file.rpartition("/")[0] if TOGETHER.fullmatch(file) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -70,9 +91,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item in kept]
     if hasattr(config, "workerinput"):
         # These take longest.
-        slow = {item.path for item in items if item.get_closest_marker("needs")}
-        sizes = Counter(item.path for item in items)
-        items.sort(key=lambda item: (item.path not in slow, -sizes[item.path]))
+        slow = {unit_of(item.nodeid) for item in items if item.get_closest_marker("needs")}
+        sizes = Counter(unit_of(item.nodeid) for item in items)
+        items.sort(key=lambda item: (unit_of(item.nodeid) not in slow, -sizes[unit_of(item.nodeid)]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,7 @@ was at first: such clients exist, and go on working.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -39,6 +40,7 @@ OLDEST_NODE = 20
 SECONDS = 120
 
 
+@functools.cache
 def missing_tools() -> str:
     """What keeps the browsers from being tested, with the way out; empty when nothing does."""
     for program in ("node", "chromium"):

@@ -48,7 +48,7 @@ CLAIMS = {"id": "0" * 16, "name": "root", "exp": NOW + 3600, "organizations": []
 HMAC = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 CONCATENATED = {"digest_method": hashlib.sha256}
 SALT = "flask_grpcweb_scm.token"
-BOMB = gzip.compress(b"\0" * 10_000_000)
+BOMB = gzip.compress(b"\0" * 10_000_000, 1)
 
 
 def token(text: str) -> dict[str, str]:

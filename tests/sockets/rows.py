@@ -119,7 +119,7 @@ def row(name: str, sent: bytes | Sent, outcome: Outcome, **differences: Outcome)
 
 
 def gzipped(payload: bytes) -> bytes:
-    return frame(gzip.compress(payload), 1)
+    return frame(gzip.compress(payload, 1), 1)
 
 
 def zlibbed(payload: bytes) -> bytes:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from openapi_core.exceptions import OpenAPIError
-from openapi_core.testing import MockRequest
 
 from flask_grpcweb_scm.scm.sources.github import BLAME, FILE
 from tests.scm.sources.providers import FakeGitHub, running
 from tests.scm.sources.test_sources import open_github
 from tests.scm.support import GitRepository
 from tests.scm.trackers.test_github_openapi import DESCRIPTION, description
+
+if TYPE_CHECKING:
+    from openapi_core.testing import MockRequest
 
 RAW: dict[str, Any] = json.loads(DESCRIPTION.read_text())
 API = "https://api.github.com"
@@ -77,6 +78,8 @@ def test_what_is_not_described_is_noticed() -> None:
 
 def requests(history: GitRepository) -> list[MockRequest]:
     """Everything that is ever asked of REST."""
+    from openapi_core.testing import MockRequest
+
     with running(FakeGitHub(history)) as provider:
         provider.max_tree_entries = 7  # type: ignore[attr-defined]
         source = open_github(provider)
@@ -100,6 +103,9 @@ def test_requests_are_described(history: GitRepository) -> None:
 
 
 def test_a_request_that_is_not_described_is_noticed() -> None:
+    from openapi_core.exceptions import OpenAPIError
+    from openapi_core.testing import MockRequest
+
     for path, query in (("/repos/o/r/comits/a", {}), ("/repos/o/r/commits/a", {"page": "one"})):
         with pytest.raises(OpenAPIError):
             description().validate_request(MockRequest(API, "get", path, args=query))

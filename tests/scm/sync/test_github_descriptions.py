@@ -8,8 +8,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from openapi_core.exceptions import OpenAPIError
-from openapi_core.testing import MockRequest, MockResponse
 
 from flask_grpcweb_scm.scm.providers import Credential, GitHubApp, github_app
 from flask_grpcweb_scm.scm.sync.listing import GitHubListing
@@ -63,6 +61,8 @@ def chosen(schema: dict[str, Any]) -> dict[str, Any]:
 
 def check(request: Request, answer: Answer) -> None:
     """Raises an OpenAPIError for what GitHub does not describe."""
+    from openapi_core.testing import MockRequest, MockResponse
+
     status, body, _ = answer
     sent = MockRequest(API, request.method.lower(), request.path, args=dict(parse_qsl(request.query)))
     description().validate_request(sent)
@@ -102,6 +102,8 @@ def test_requests_and_answers_are_described(owner: str) -> None:
 
 
 def test_the_description_sees_what_is_wrong() -> None:
+    from openapi_core.exceptions import OpenAPIError
+
     listed = {request.path: (request, answer) for request, answer in answers("acme")}
     request, (_, rows, headers) = next(pair for path, pair in listed.items() if path.endswith("/repos"))
     check(request, (200, rows, headers))

@@ -6,13 +6,10 @@ import functools
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from graphql import build_schema
-from openapi_core import OpenAPI
-from openapi_core.exceptions import OpenAPIError
-from openapi_core.testing import MockRequest, MockResponse
 from werkzeug import Response
 
 from flask_grpcweb_scm.scm.providers import Credential, ProviderRejected
@@ -20,6 +17,9 @@ from flask_grpcweb_scm.scm.trackers.github import GitHub
 from tests.scm.graphql import respond
 from tests.scm.trackers.documented import BODY, SECRET, ScriptedVendor, vendor
 from tests.scm.trackers.test_trackers import TestGitHub as Contract
+
+if TYPE_CHECKING:
+    from openapi_core import OpenAPI
 
 __all__ = ["vendor"]
 
@@ -55,11 +55,16 @@ INVALID = {
 
 @functools.cache
 def description() -> OpenAPI:
+    # Not for every process of a test run: it takes half a second, and one of them has these tests.
+    from openapi_core import OpenAPI
+
     return OpenAPI.from_dict(json.loads(DESCRIPTION.read_text()))
 
 
 def check(method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any) -> None:
     """Raises an OpenAPIError for a request or an answer that GitHub does not describe."""
+    from openapi_core.testing import MockRequest, MockResponse
+
     content_type = {} if body is None else {"data": json.dumps(body).encode(), "content_type": "application/json"}
     request = MockRequest(API, method.lower(), path, args=query, **content_type)
     description().validate_request(request)
@@ -177,5 +182,7 @@ CREATE = ("POST", "/repos/o/r/issues")
 def test_the_description_sees_what_is_wrong(
     method: str, path: str, query: dict[str, str], body: Any, status: int, answer: Any
 ) -> None:
+    from openapi_core.exceptions import OpenAPIError
+
     with pytest.raises(OpenAPIError):
         check(method, path, query, body, status, answer)
