@@ -61,7 +61,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """More than there are cores: tests also wait, for other processes, deadlines and clocks; the quick ones hardly."""
-    more = 1 if is_quick(config) else 3
+    more = 1 if is_quick(config) else 4
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + more
 
 

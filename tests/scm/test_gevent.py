@@ -28,7 +28,7 @@ from tests.sockets.servers import complaints
 
 pytestmark = pytest.mark.needs("server")
 
-SECONDS = 20
+SECONDS = 60
 
 Serve = Callable[..., contextlib.AbstractContextManager[int]]
 
