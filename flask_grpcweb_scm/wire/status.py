@@ -57,7 +57,8 @@ def encode_message(text: str, max_bytes: int = MAX_MESSAGE_HEADER_BYTES) -> str:
 
     Lone surrogates become ``?``: they have no UTF-8 form and crash grpc-web JavaScript.
     """
-    encoded = _escape(text.encode("utf-8", "replace"))
+    # A character takes a byte at least: what is beyond these is cut off in any case.
+    encoded = _escape(text[: max_bytes + 1].encode("utf-8", "replace"))
     if len(encoded) > max_bytes:
         kept = _CUT_ESCAPE.sub(b"", encoded[:max_bytes])
         encoded = _escape(_unescape(kept).decode("utf-8", "ignore").encode())
