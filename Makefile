@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 TARGET ?= request
-# Test processes; "auto" is four more than there are cores, for the quick ones one more.
+# Test processes; "auto" is three more than there are cores, for the quick ones one more.
 WORKERS ?= auto
 
 # tox gives other ones: the programs of an environment, and nothing to install.

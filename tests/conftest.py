@@ -26,7 +26,7 @@ TOLD_SECONDS = 0.05
 ALL_NEED = re.compile(r"^pytestmark = pytest\.mark\.needs\(", re.MULTILINE)
 """In modules without any quick test."""
 TOGETHER = re.compile(
-    r"tests/(?:browser/test_(?:console|init|issues|suspects)|sockets/test_(?:deadlines|hostile|text_mode))\.py"
+    r"tests/(?:browser/test_(?:console|init|issues|steps|suspects)|sockets/test_(?:deadlines|hostile|text_mode))\.py"
 )
 """Files of a folder that share what takes seconds to start: a browser, and five servers."""
 
@@ -61,7 +61,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """More than there are cores: tests also wait, for other processes, deadlines and clocks; the quick ones hardly."""
-    more = 1 if is_quick(config) else 4
+    more = 1 if is_quick(config) else 3
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + more
 
 
