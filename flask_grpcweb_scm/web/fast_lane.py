@@ -43,12 +43,14 @@ from flask_grpcweb_scm.web.response import (
     scope_of,
     translated,
 )
-from flask_grpcweb_scm.web.wsgi import RpcApp, in_own_context
+from flask_grpcweb_scm.web.wsgi import RpcApp, close_body, in_own_context
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["FastLane", "Route"]
+
+Parts = tuple[str, Pairs, Iterable[bytes]]
 
 MAX_ROUTES = 2_000
 MAX_KEY_CHARACTERS = 1000
@@ -129,25 +131,12 @@ class FastLane:
             hooked = functools.partial(self._hooks.serve, *route)
             is_stream = route.endpoint.method.server_streaming
             return self._rpc_app.serve(hooked, environ, start_response, is_stream=is_stream)
-        try:
-            if SOCKET_KEY in environ:
-                return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
-            if route.endpoint.method.server_streaming:
-                return self._enter(route, environ, start_response)
-            # Most calls.
-            return self._serve(route, None, environ, start_response)
-        except Exception:
-            # A teardown function has failed, or an error handler.
-            scope = scope_of(environ)
-            if propagates_exceptions(self._app):
-                if scope.observation is not None:
-                    self._observers.finish(scope, environ, ("500", []))
-                raise
-            logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
-            response = refusal(self._app, route.endpoint.protocol, internal_error(), environ)
-            environ.pop(CALL_KEY, None)
-            self._calls.finish(scope, environ)
-            return response(environ, start_response)
+        if SOCKET_KEY in environ:
+            return PatientAgain(environ, functools.partial(self._enter, route, environ, start_response))
+        if route.endpoint.method.server_streaming:
+            return self._enter(route, environ, start_response)
+        # Most calls.
+        return self._serve(route, None, environ, start_response)
 
     def _route_by_more(self, key: tuple[str | None, ...], environ: WSGIEnvironment) -> Route | None:
         route = self._by_more.get(key)
@@ -192,6 +181,26 @@ class FastLane:
         app = self._app
         new_call = call_class(environ) if SOCKET_KEY in environ else IncomingCall
         call = new_call(route.endpoint, environ, app.config["MAX_CONTENT_LENGTH"], environ.get("REMOTE_ADDR"))
+        try:
+            parts = self._respond(route, scope, call)
+        except Exception:
+            # A teardown function has failed, or an error handler.
+            refused = self._failed(call)
+            if refused is None:
+                raise
+            parts = refused
+        else:
+            if CALL_KEY in environ:
+                # The app's, in place of ours.
+                parts = self._replaced(call, *parts)
+        status, headers, pieces = parts
+        # Not before the teardown functions, which may fail: servers send what they have been told twice.
+        start_response(status, headers)
+        return pieces
+
+    def _respond(self, route: Route, scope: RequestScope | None, call: IncomingCall) -> Parts:
+        """The parts of the response to a call, or of the app's; its contexts have ended."""
+        app, environ = self._app, call.environ
         context = LateRequestContext(app, route.rule, call)
         pieces: Iterable[bytes]
         try:
@@ -216,36 +225,18 @@ class FastLane:
                     status, headers, pieces = self._final(response, call)
         except Exception as unhandled:
             call.unhandled = unhandled
-            # An error handler may fail, too.
-            environ[CALL_KEY] = call
             status, headers, pieces = self._final(app.handle_exception(unhandled), call)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
         finally:
-            self._leave(call, context, scope)
-        # Not before the teardown functions, which may fail: servers send what they have been told twice.
-        try:
-            start_response(status, headers)
-        except Exception:
-            # A body is not read twice.
-            environ[CALL_KEY] = call
-            raise
-        return pieces
+            if scope is None or scope.stream is None:
+                call.close()
+                context.leave(call.unhandled)
+        return status, headers, pieces
 
-    def _leave(self, call: IncomingCall, context: LateRequestContext, scope: RequestScope | None) -> None:
-        if scope is not None and scope.stream is not None:
-            return
-        call.close()
-        error = call.unhandled
-        try:
-            context.leave(None if error is not None and self._app.should_ignore_error(error) else error)
-        except Exception:
-            call.environ[CALL_KEY] = call
-            raise
-
-    def _final(self, response: Response, call: IncomingCall) -> tuple[str, Pairs, Iterable[bytes]]:
-        """The status, headers and body of a response that the app has had."""
+    def _final(self, response: Response, call: IncomingCall) -> Parts:
+        """The parts of a response that the app has had, told of while the contexts are there."""
         environ = call.environ
         environ[CALL_KEY] = call
         replaced = None
@@ -256,12 +247,37 @@ class FastLane:
         except Exception as error:
             # A receiver's, when the response is final.
             response = handled(self._app, error)
-        started: list[tuple[str, Pairs]] = []
-        sent = translated(self._app, call.endpoint.protocol, response, environ)
-        pieces = sent(environ, lambda *head: started.append(head))  # type: ignore[arg-type]
+        status, headers, pieces = _parts(response, environ)
+        if isinstance(response, GrpcWebResponse) or is_ours(status, headers, environ):
+            del environ[CALL_KEY]
+        return status, headers, pieces
+
+    def _replaced(self, call: IncomingCall, status: str, headers: Pairs, pieces: Iterable[bytes]) -> Parts:
+        """The parts of what is sent in place of a response of the app, whose body is read where servers read it."""
+        environ = call.environ
+        response = Response(pieces, status, headers)
+        try:
+            response = translated(self._app, call.endpoint.protocol, response, environ)
+        finally:
+            close_body(pieces)
+            del environ[CALL_KEY]
+        return _parts(response, environ)
+
+    def _failed(self, call: IncomingCall) -> Parts | None:
+        """The parts of the response to a call for which something of the app has failed; None when that is raised."""
+        environ = call.environ
+        scope = scope_of(environ)
+        if propagates_exceptions(self._app):
+            if scope.observation is not None:
+                self._observers.finish(scope, environ, ("500", []))
+            return None
+        logger.exception("%r failed outside of the app's error handlers", environ["PATH_INFO"])
+        # A body is not read twice.
+        environ[CALL_KEY] = call
+        response = refusal(self._app, call.endpoint.protocol, internal_error(), environ)
         del environ[CALL_KEY]
-        ((status, headers),) = started
-        return status, expose_headers(headers) if "HTTP_ORIGIN" in environ else headers, pieces
+        self._calls.finish(scope, environ)
+        return _parts(response, environ)
 
     # Whether nobody could tell
 
@@ -292,6 +308,14 @@ class FastLane:
             or "HTTP_UPGRADE" in environ
             or app_context(None) is not None
         )
+
+
+def _parts(response: Response, environ: WSGIEnvironment) -> Parts:
+    """The status, headers and body of a response."""
+    started: list[tuple[str, Pairs]] = []
+    pieces = response(environ, lambda *head: started.append(head))  # type: ignore[arg-type]
+    ((status, headers),) = started
+    return status, expose_headers(headers) if "HTTP_ORIGIN" in environ else headers, pieces
 
 
 def _hold(scope: RequestScope | None, context: LateRequestContext, stream: StreamReply) -> Release:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["RpcApp", "in_own_context"]
+__all__ = ["RpcApp", "close_body", "in_own_context"]
 
 Headers = list[tuple[str, str]]
 Respond = Callable[[RequestScope, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
@@ -138,9 +138,12 @@ class RpcApp:
             response = scope.failed
             if response is None:
                 response = Response(itertools.chain(scope.written or (), pieces), *scope.replaced)
-            return translated(app, self._protocols.find(environ), response, environ)(environ, start)
+            sent = translated(app, self._protocols.find(environ), response, environ)
+            if sent is not response:
+                response.close()
+            return sent(environ, start)
         finally:
-            _close(pieces)
+            close_body(pieces)
 
     def _start(
         self,
@@ -254,7 +257,7 @@ def in_own_context(respond: Respond, environ: WSGIEnvironment, start_response: S
         return pieces
     # Agents keep their transaction in a context variable, and end it when the response is closed.
     steps = _steps(context, functools.partial(next, iter(pieces)))
-    return Closing(steps, functools.partial(context.run, _close, pieces))
+    return Closing(steps, functools.partial(context.run, close_body, pieces))
 
 
 def _steps(context: contextvars.Context, step: Callable[[], bytes]) -> Iterator[bytes]:
@@ -266,7 +269,7 @@ def _begun(pieces: Iterable[bytes]) -> Iterable[bytes]:
     """Take the first step of a response: a middleware that is a generator calls Flask only then."""
     iterator = iter(pieces)
     first = [*itertools.islice(iterator, 1)]
-    return Closing(itertools.chain(first, iterator), functools.partial(_close, pieces))
+    return Closing(itertools.chain(first, iterator), functools.partial(close_body, pieces))
 
 
 def _complete(pieces: Iterable[bytes]) -> list[bytes]:
@@ -277,7 +280,7 @@ def _complete(pieces: Iterable[bytes]) -> list[bytes]:
     try:
         return [piece for piece in pieces if piece]
     finally:
-        _close(pieces)
+        close_body(pieces)
 
 
 class _Body:
@@ -315,7 +318,7 @@ class _Ending(weakref.ref[Any]):
         # Not before the context is entered, which it cannot be while another thread is in the middle of a step.
         _open.remove(self)
         try:
-            _close(self.pieces)
+            close_body(self.pieces)
         finally:
             self.stream.close()
 
@@ -327,7 +330,8 @@ _open: set[_Ending] = set()
 """The endings of the responses that are not closed."""
 
 
-def _close(pieces: Iterable[bytes]) -> None:
+def close_body(pieces: Iterable[bytes]) -> None:
+    """Close the body of a response, as servers do."""
     close: Callable[[], object] = getattr(pieces, "close", lambda: None)
     close()
 

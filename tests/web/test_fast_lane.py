@@ -506,6 +506,11 @@ def streams_late(rpc_request: EchoRequest, context: object) -> Iterator[EchoRepl
     raise KeyError("secret")
 
 
+def streams_and_fails(rpc_request: EchoRequest, context: object) -> Iterator[EchoReply]:
+    after_this_request(lambda response: abort(409))
+    yield EchoReply()
+
+
 FUNCTIONS = {
     "Unary": [
         uses_session,
@@ -721,15 +726,17 @@ def test_a_response_is_started_once_when_a_teardown_function_fails(
     assert ways[0] == ways[1]
 
 
-@pytest.mark.parametrize("function", [fails_after_this_request, uses_session, says_ok])
+@pytest.mark.parametrize("function", [fails_after_this_request, uses_session, says_ok, streams_and_fails])
 @pytest.mark.parametrize("propagates", [False, True])
 @pytest.mark.parametrize("fails", ["teardown_appcontext", "error handlers", "nothing"])
 def test_the_log_tells_the_same_of_an_app_that_fails_again(
     fails: str, propagates: bool, function: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     ways = []
+    method = "ServerStream" if function is streams_and_fails else "Unary"
     for lane in (False, True):
-        app = echo_app(Unary=function, GRPC_FAST_LANE=lane, SECRET_KEY="k", PROPAGATE_EXCEPTIONS=propagates)
+        config = {"GRPC_FAST_LANE": lane, "SECRET_KEY": "k", "PROPAGATE_EXCEPTIONS": propagates}
+        app = echo_app(**{method: function, **config})
         if fails == "error handlers":
             app.register_error_handler(409, raising(KeyError))  # type: ignore[arg-type]
             app.register_error_handler(500, raising(KeyError))  # type: ignore[arg-type]
@@ -745,10 +752,111 @@ def test_the_log_tells_the_same_of_an_app_that_fails_again(
         caplog.set_level(logging.INFO, "flask_grpcweb_scm")
         logger.addFilter(look)
         try:
-            ways.append((outcome(app, "Unary", None), lines))
+            ways.append((outcome(app, method, None), lines))
         finally:
             logger.removeFilter(look)
     assert ways[0] == ways[1]
+
+
+def of_kind(method: str, act: Callable[[], object]) -> Callable[..., Any]:
+    """A function that acts, and has one message for its caller."""
+
+    def unary(rpc_request: EchoRequest, context: object) -> EchoReply:
+        act()
+        return EchoReply()
+
+    def stream(rpc_request: EchoRequest, context: object) -> Iterator[EchoReply]:
+        act()
+        yield EchoReply()
+
+    return unary if method == "Unary" else stream
+
+
+def closing(note: Callable[..., None]) -> Response:
+    response = Response("page", 403)
+    response.call_on_close(lambda: note("closed", flask.has_app_context()))
+    return response
+
+
+def streaming(note: Callable[..., None]) -> Response:
+    def pieces() -> Iterator[str]:
+        try:
+            yield "page"
+            note("read", flask.has_app_context())
+        finally:
+            note("closed", flask.has_app_context())
+
+    return Response(pieces(), 403)
+
+
+def breaking(note: Callable[..., None]) -> Response:
+    def pieces() -> Iterator[str]:
+        yield "page"
+        raise KeyError("secret")
+
+    return Response(pieces(), 403)
+
+
+@pytest.mark.parametrize("make_page", [closing, streaming, breaking])
+@pytest.mark.parametrize(
+    ("place", "method"),
+    [
+        ("after_this_request", "Unary"),
+        ("after_this_request", "ServerStream"),
+        ("error handler", "Unary"),
+        ("error handler", "ServerStream"),
+        ("error handler of a receiver", "Unary"),
+    ],
+)
+def test_pages_of_the_app_are_read_and_closed_in_both_ways(
+    place: str, method: str, make_page: Callable[..., Response]
+) -> None:
+    ways = []
+    for lane in (False, True):
+        events: list[object] = []
+
+        def note(*event: object, events: list[object] = events) -> None:
+            events.append(event)
+
+        def act(note: Callable[..., None] = note) -> None:
+            if place == "after_this_request":
+                after_this_request(lambda response: make_page(note))
+            if place == "error handler":
+                after_this_request(lambda response: abort(409))
+
+        def receive(sender: object, **_: object) -> None:
+            if place == "error handler of a receiver":
+                abort(409)
+
+        function = of_kind(method, act)
+        app = echo_app(**{method: function, "GRPC_FAST_LANE": lane, "PROPAGATE_EXCEPTIONS": False})
+        app.teardown_appcontext(lambda error, note=note: note("torn down"))  # type: ignore[misc]
+        app.register_error_handler(409, lambda error, note=note: make_page(note))  # type: ignore[misc]
+        know_routes(app)
+        with rpc_finished.connected_to(receive, app):
+            ways.append((outcome(app, method, None), events))
+    assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("method", ["Unary", "ServerStream"])
+def test_a_response_that_the_server_refuses_is_the_only_one(method: str) -> None:
+    ways = []
+    for lane in (False, True):
+        function = of_kind(method, adds_header)
+        app = echo_app(**{method: function, "GRPC_FAST_LANE": lane, "PROPAGATE_EXCEPTIONS": False})
+        know_routes(app)
+        started: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], started: list[str] = started) -> Any:
+            # As servers do for headers that are the connection's.
+            started.append(status)
+            raise AssertionError(headers[-1][0])
+
+        environ = EnvironBuilder(ECHO + method, method="POST", data=body_of(HI), content_type=PROTO).get_environ()
+        with pytest.raises(AssertionError, match="X-Added"):
+            app(environ, start)  # type: ignore[arg-type]
+        ways.append(started)
+    assert ways == [["200 OK"]] * 2
 
 
 class Noting(io.BytesIO):
