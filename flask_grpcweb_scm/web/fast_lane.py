@@ -225,7 +225,7 @@ class FastLane:
                     status, headers, pieces = self._final(response, call)
         except Exception as unhandled:
             call.unhandled = unhandled
-            status, headers, pieces = self._final(app.handle_exception(unhandled), call)
+            status, headers, pieces = self._unhandled(unhandled, call)
         except BaseException as fatal:
             call.unhandled = fatal
             raise
@@ -234,6 +234,15 @@ class FastLane:
                 call.close()
                 context.leave(call.unhandled)
         return status, headers, pieces
+
+    def _unhandled(self, error: Exception, call: IncomingCall) -> Parts:
+        """The parts of the app's response to an exception that no error handler has handled."""
+        response = self._app.handle_exception(error)
+        try:
+            return self._final(response, call)
+        except Exception as raised:
+            # A receiver's. The end of the call has been told of.
+            return self._final(self._app.handle_exception(raised), call)
 
     def _final(self, response: Response, call: IncomingCall) -> Parts:
         """The parts of a response that the app has had, told of while the contexts are there."""

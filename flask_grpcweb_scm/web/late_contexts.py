@@ -27,7 +27,7 @@ __all__ = ["HookedRequestContext", "LateRequestContext", "RoutedRequestContext",
 
 # Python 3.11 makes a bound method for each call of an imported object's.
 _enter_app, _entered_app, _leave_app = app_variable.set, app_variable.get, app_variable.reset
-_enter_request, _leave_request = request_variable.set, request_variable.reset
+_enter_request, _entered_request, _leave_request = request_variable.set, request_variable.get, request_variable.reset
 _active_call = active_call.get
 
 
@@ -192,7 +192,7 @@ class LateRequestContext(RoutedRequestContext):
 
     def leave(self, error: BaseException | None) -> None:
         """End both contexts."""
-        if self.is_made:
+        if self.is_made or _entered_request(None) is not self:
             self.pop(error)
         else:
             _leave_request(self._entered)

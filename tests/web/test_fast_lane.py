@@ -448,6 +448,16 @@ def fails_after_this_request(rpc_request: EchoRequest, context: object) -> EchoR
     return EchoReply()
 
 
+def crashes_after_this_request(rpc_request: EchoRequest, context: object) -> EchoReply:
+    after_this_request(lambda response: {}["nothing"])
+    return EchoReply()
+
+
+def leaves_a_context(rpc_request: EchoRequest, context: object) -> EchoReply:
+    current_app.test_request_context("/page/1").push()
+    return EchoReply(text=request.path)
+
+
 def looks_around(rpc_request: EchoRequest, context: Any) -> EchoReply:
     seen = [
         flask.has_request_context(),
@@ -517,6 +527,8 @@ FUNCTIONS = {
         reads_session,
         uses_after_this_request,
         fails_after_this_request,
+        crashes_after_this_request,
+        leaves_a_context,
         looks_around,
         looks_from_a_thread,
         aborts,
@@ -572,6 +584,7 @@ def test_both_ways_look_the_same(
 
 
 def _steady(text: str) -> str:
+    text = re.sub("(Late|Routed)RequestContext", "RequestContext", text)
     return re.sub("call [0-9a-f]{16}", "call …", re.sub(r"[0-9.]+ ms", "… ms", text))
 
 
@@ -582,7 +595,7 @@ def outcome(app: Flask, method: str, pieces: int | None, **environ_of_call: str)
     try:
         answer: Any = app(environ, lambda status, headers, exc_info=None: started.extend((status, headers)))  # type: ignore[misc,return-value]
     except BaseException as error:
-        return repr(error)
+        return _steady(repr(error))
     body = list(itertools.islice(answer, pieces))
     if hasattr(answer, "close"):
         answer.close()
@@ -627,6 +640,9 @@ AROUND: list[tuple[Callable[..., Any], Any, dict[str, Any]]] = [
     (says_ok, Exception, {}),
     (says_ok, 500, {}),
     (uses_after_this_request, Exception, {}),
+    (crashes_after_this_request, None, {}),
+    (crashes_after_this_request, 500, {}),
+    (crashes_after_this_request, 500, {"PROPAGATE_EXCEPTIONS": True}),
     (uses_session, None, {}),
     (uses_session, RpcError, {"PROPAGATE_EXCEPTIONS": True}),
     (refuses, RpcError, {}),
