@@ -255,6 +255,8 @@ class FastLane:
             self._observers.finish(scope_of(environ), environ, replaced)
         except Exception as error:
             # A receiver's, when the response is final.
+            if replaced is not None:
+                response.close()
             response = handled(self._app, error)
         status, headers, pieces = _parts(response, environ)
         if isinstance(response, GrpcWebResponse) or is_ours(status, headers, environ):

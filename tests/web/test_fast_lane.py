@@ -854,6 +854,31 @@ def test_pages_of_the_app_are_read_and_closed_in_both_ways(
     assert ways[0] == ways[1]
 
 
+@pytest.mark.parametrize("fail", [lambda: abort(409), raising(KeyError)])
+@pytest.mark.parametrize("lane", [False, True])
+def test_a_page_is_closed_when_a_receiver_fails_after_it(lane: bool, fail: Callable[[], object]) -> None:
+    made: list[object] = []
+    closed: list[object] = []
+
+    def make_page(response: Response) -> Response:
+        made.append(response)
+        return closing(lambda *event: closed.append(event))
+
+    def function(rpc_request: EchoRequest, context: object) -> EchoReply:
+        after_this_request(make_page)
+        return EchoReply()
+
+    app = echo_app(Unary=function, GRPC_FAST_LANE=lane, PROPAGATE_EXCEPTIONS=False)
+    know_routes(app)
+
+    def receive(sender: object, **_: object) -> None:
+        fail()
+
+    with rpc_finished.connected_to(receive, app):
+        outcome(app, "Unary", None)
+    assert len(closed) == len(made) > 1
+
+
 @pytest.mark.parametrize("method", ["Unary", "ServerStream"])
 def test_a_response_that_the_server_refuses_is_the_only_one(method: str) -> None:
     ways = []
