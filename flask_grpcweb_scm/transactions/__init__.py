@@ -18,7 +18,16 @@ from sqlalchemy.orm import Session
 from flask_grpcweb_scm.rpc import CallContext, CallNext, Incidents, RpcError, StatusCode, unavailable
 from flask_grpcweb_scm.transactions.deadlines import ConnectTimeout, limit_call
 
-__all__ = ["TRY_AGAIN", "UnconfirmedCommit", "commit", "is_full", "lacks_schema", "reason_of", "transaction"]
+__all__ = [
+    "TRY_AGAIN",
+    "UnconfirmedCommit",
+    "commit",
+    "is_full",
+    "is_outage",
+    "lacks_schema",
+    "reason_of",
+    "transaction",
+]
 
 
 logger = logging.getLogger(__name__)
@@ -188,6 +197,12 @@ def lacks_schema(error: SQLAlchemyError) -> bool:
 def is_full(error: SQLAlchemyError) -> bool:
     """Tell whether the disk or the memory of the database is full."""
     return isinstance(error, DBAPIError) and (_sqlstate(error)[:2] == "53" or "disk is full" in str(error.orig))
+
+
+def is_outage(error: Exception, db: SQLAlchemy) -> bool:
+    """Tell whether the database cannot be used at present, whatever is asked of it: it is gone, or busy."""
+    found = _find_status(error, db) if isinstance(error, SQLAlchemyError) else None
+    return found is not None and found[0] is StatusCode.UNAVAILABLE
 
 
 def reason_of(error: SQLAlchemyError) -> str:

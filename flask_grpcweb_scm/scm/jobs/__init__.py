@@ -36,7 +36,7 @@ from flask_grpcweb_scm.scm.providers import ProviderError
 from flask_grpcweb_scm.scm.providers.reply import MAX_RETRY_SECONDS
 from flask_grpcweb_scm.scm.settings import current_settings
 from flask_grpcweb_scm.scm.sources.git import GitError
-from flask_grpcweb_scm.transactions import reason_of
+from flask_grpcweb_scm.transactions import is_outage, reason_of
 
 __all__ = [
     "REFRESH_ISSUES",
@@ -260,7 +260,8 @@ def _run(kind: Kind, lease: Lease) -> None:
     except Exception as error:
         wait = _delay(lease.attempts + 1)
         demanded = min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_SECONDS)
-        if not isinstance(error, _EXPECTED):
+        # Of an outage the traceback would say nothing, and every job would write one.
+        if not (isinstance(error, _EXPECTED) or is_outage(error, db)):
             logger.exception("%s failed", subject)
         is_ours = _complete(lease, wait, demanded, error=_sentence(error)[:MAX_ERROR_CHARACTERS])
         text = f"failed, and due again in {max(wait, demanded):.0f} s: {_sentence(error)}"

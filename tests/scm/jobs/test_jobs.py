@@ -24,6 +24,7 @@ from flask_grpcweb_scm.scm.sources.git import GitError
 
 HOUR = 3600.0
 PATIENCE = 60.0
+GONE = sa.exc.OperationalError("SELECT 'secret'", {}, Exception("gone\nsecret"), connection_invalidated=True)
 
 
 def kinds(run: Callable[[int, Lease], object], interval: float = HOUR) -> dict[str, Kind]:
@@ -160,7 +161,8 @@ class Broken(Exception):
         ),
         (RpcError(StatusCode.UNAVAILABLE, "not now"), "not now", 5, 10),
         (Broken("secret"), "Broken in the worker; its log has more", 5, 10),
-        (sa.exc.OperationalError("SELECT 'secret'", {}, Exception("disk\nsecret")), "the database failed: disk", 5, 10),
+        (sa.exc.ProgrammingError("SELECT 'secret'", {}, Exception("no\nsecret")), "the database failed: no", 5, 10),
+        (GONE, "the database failed: gone", 5, 10),
     ],
 )  # fmt: skip
 def test_a_job_that_fails_is_due_again(
@@ -177,7 +179,7 @@ def test_a_job_that_fails_is_due_again(
     assert (row.error, row.attempts, row.succeeded_at, row.claimed_until) == (text, 1, None, None)
     assert shortest - 1 < seconds_left(app) <= longest
     assert text in lines[0]
-    assert ("work 1 failed" in caplog.text) == isinstance(error, (Broken, sa.exc.SQLAlchemyError))
+    assert ("work 1 failed" in caplog.text) == isinstance(error, (Broken, sa.exc.ProgrammingError))
 
 
 def test_the_more_often_it_fails_the_longer_it_waits_until_it_succeeds(app: Flask) -> None:
