@@ -24,17 +24,22 @@ protos=$(go list -m -f '{{.Dir}}' "$module@$version" 2>/dev/null || echo "$(go e
 touch "$build"/connectrpc/{,conformance/{,v1/}}__init__.py
 
 suite() { # mode tested features "protocols" command…
-    local protocols listed
+    local protocols listed flaky=()
     read -ra protocols <<<"${PROTOCOLS:-$4}"
     protocols=("${protocols[@]^^}")
     listed=$(printf ', PROTOCOL_%s' "${protocols[@]//-/_}")
+    # The reference server in gRPC-Go sends the headers of such a stream before it has read the whole request, and net/http
+    # then closes the body of a request in HTTP/1.1, sometimes too early: "http: invalid Read on closed Body". The other
+    # reference server has the same cases.
+    [[ $1 != client || $listed != *GRPC_WEB* ]] || flaky=(--known-flaky '**/HTTPVersion:1/**/(grpc server impl)/bidi-stream/half-duplex/**')
     echo "$2: ${protocols[*]}"
     # waitress has no TLS of its own.
     sed -e "s/protocols: .*/protocols: [${listed#, }]/" \
         -e "s/supports_tls: true/supports_tls: $([[ $2 == waitress ]] && echo false || echo true)/" \
         "tests/conformance/$3" >"$build/$2.yaml"
     PYTHONPATH=$build:.${PYTHONPATH:+:$PYTHONPATH} \
-        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" --max-servers 2 -- .venv/bin/python -m "${@:5}"
+        "$build/bin/connectconformance-$version" --mode "$1" --conf "$build/$2.yaml" "${flaky[@]}" --max-servers 2 \
+        -- .venv/bin/python -m "${@:5}"
 }
 
 for tested in "${@:-gunicorn}"; do
