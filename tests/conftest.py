@@ -91,9 +91,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item in kept]
     if hasattr(config, "workerinput"):
         # These take longest.
-        slow = {unit_of(item.nodeid) for item in items if item.get_closest_marker("needs")}
-        sizes = Counter(unit_of(item.nodeid) for item in items)
-        items.sort(key=lambda item: (unit_of(item.nodeid) not in slow, -sizes[unit_of(item.nodeid)]))
+        units = {item: unit_of(item.nodeid) for item in items}
+        slow = {units[item] for item in items if item.get_closest_marker("needs")}
+        sizes = Counter(units.values())
+        items.sort(key=lambda item: (units[item] not in slow, -sizes[units[item]]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,33 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
 from google.rpc.error_details_pb2 import RetryInfo
 
+from flask_grpcweb_scm.auth import counts
 from tests.apps import ECHO, echo_app
 from tests.echo_pb2 import EchoRequest
-from tests.faults.redis_server import RedisServer, redis_of_our_own
+from tests.faults.redis_server import RedisServer
 from tests.grpcweb import call
 from tests.servers import free_port
 
 SECONDS = 20.0
-STORAGE_SECONDS = "flask_grpcweb_scm.auth.counts.STORAGE_SECONDS"
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_of_our_own() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a Redis that responds do so in time, also on a busy machine."""
-    monkeypatch.setattr(STORAGE_SECONDS, SECONDS)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 def limited_app(server: RedisServer) -> Flask:
@@ -70,7 +59,7 @@ def test_two_apps_count_together(server: RedisServer) -> None:
 def test_a_redis_that_hangs_is_waited_for_until_the_deadline_and_by_one_call(
     server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(STORAGE_SECONDS, 2.0)
+    monkeypatch.setattr(counts, "STORAGE_SECONDS", 2.0)
     app = limited_app(server)
     wait_until_counted(app)
     with server.stopped():
@@ -124,7 +113,7 @@ def test_without_its_redis_nobody_is_let_in_and_told_why(caplog: pytest.LogCaptu
 def test_two_apps_count_failures_together(
     server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(STORAGE_SECONDS, 2.0)
+    monkeypatch.setattr(counts, "STORAGE_SECONDS", 2.0)
     config = {"GRPC_AUTH_TOKENS": "right", "GRPC_MAX_AUTH_FAILURES": 2, "GRPC_RATE_LIMIT_STORAGE": server.uri}
     clients = [echo_app(**config).test_client() for _ in range(2)]
 

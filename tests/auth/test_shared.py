@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from click.testing import Result
 from flask import Flask
 
 from flask_grpcweb_scm import GrpcWebScm, Identity
-from flask_grpcweb_scm.auth import Counts, Revocations, SharedStreams, Uncountable, shared
+from flask_grpcweb_scm.auth import Counts, Revocations, SharedStreams, Uncountable, counts, shared
 from flask_grpcweb_scm.rpc import CallContext
 from tests.apps import ECHO, echo_app, echo_service
 from tests.echo_pb2 import EchoRequest
@@ -26,19 +26,8 @@ from tests.servers import free_port
 
 SECRETS = {"GRPC_TOKEN_SECRETS": "secret" * 6, "GRPC_REQUIRE_AUTH": True}
 PATIENCE = 20.0
-STORAGE_SECONDS = "flask_grpcweb_scm.auth.counts.STORAGE_SECONDS"
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_of_our_own() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a Redis that responds do so in time, also on a busy machine."""
-    monkeypatch.setattr(STORAGE_SECONDS, PATIENCE)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture
@@ -149,7 +138,7 @@ def test_a_forked_child_ends_no_stream_of_its_parent(uri: str) -> None:
 def test_leases_are_renewed_again_after_a_time_without_threads(
     server: RedisServer, uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(STORAGE_SECONDS, 2.0)
+    monkeypatch.setattr(counts, "STORAGE_SECONDS", 2.0)
     monkeypatch.setattr(shared, "RENEW_SECONDS", 0.1)
     app = streaming_app(uri)
     stream = opened(app)
@@ -245,7 +234,7 @@ def test_what_redis_has_lost_is_counted_again(server: RedisServer, uri: str, mon
 def test_without_redis_each_process_counts_its_streams(
     server: RedisServer, uri: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(STORAGE_SECONDS, 2.0)
+    monkeypatch.setattr(counts, "STORAGE_SECONDS", 2.0)
     app, other = streaming_app(uri), streaming_app(uri)
     with server.stopped():
         first, second, third = opened(app), opened(app), opened(app)
